@@ -1,0 +1,66 @@
+"""Test cases with a gateway and a Redis of their own."""
+
+from __future__ import annotations
+
+import atexit
+from functools import cache
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.children import Gateway, RedisServer
+from tests.support.raw import RawClient
+
+__all__ = ["FreshGatewayCase", "GatewayCase"]
+
+
+@cache
+def _shared_redis() -> RedisServer:
+    server = RedisServer()
+    atexit.register(server.stop)
+    return server
+
+
+@cache
+def _shared_gateway(options: tuple[str, ...]) -> Gateway:
+    gateway = Gateway("--redis", _shared_redis().url, *options)
+    atexit.register(gateway.stop)
+    return gateway
+
+
+class GatewayCase(SynchronousTestCase):
+    """
+    A gateway that all test cases with the same options share. For tests that break nothing.
+
+    Each test uses a facility of its own.
+
+    Attributes:
+        options: Words behind ``twistd wsredis --redis URL``.
+    """
+
+    options: tuple[str, ...] = ()
+    redis: RedisServer
+    gateway: Gateway
+
+    def setUp(self) -> None:
+        """Start what is not running yet."""
+        self.redis = _shared_redis()
+        self.gateway = _shared_gateway(self.options)
+
+    def open(self, path: str, *headers: str) -> RawClient:
+        """Connect a client and shake hands; it is closed after the test."""
+        client = RawClient.opened(self.gateway.port, path, *headers)
+        self.addCleanup(client.socket.close)
+        return client
+
+
+class FreshGatewayCase(GatewayCase):
+    """A gateway and a Redis for each test: for tests that stop, freeze or flood them."""
+
+    redis_options: tuple[str, ...] = ()
+
+    def setUp(self) -> None:
+        """Start both."""
+        self.redis = RedisServer(*self.redis_options)
+        self.addCleanup(self.redis.stop)
+        self.gateway = Gateway("--redis", self.redis.url, *self.options)
+        self.addCleanup(self.gateway.stop)

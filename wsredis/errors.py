@@ -1,0 +1,106 @@
+"""Exceptions, and the one table of WebSocket close codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "CLOSE_CODES",
+    "BadMessage",
+    "BadRequest",
+    "BrokerUnavailable",
+    "ClientError",
+    "CloseCode",
+    "ConfigError",
+    "LimitExceeded",
+    "PermissionDenied",
+    "WsredisError",
+]
+
+
+class WsredisError(Exception):
+    """Base of all errors that wsredis raises on purpose."""
+
+
+class ConfigError(WsredisError):
+    """A setting is wrong. The text names the setting and fits one line."""
+
+
+class BadRequest(WsredisError):
+    """A handshake that no client should repeat unchanged: HTTP 400 (or *status*)."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class BrokerUnavailable(WsredisError):
+    """Redis cannot be reached, or has too much to do. Nothing was sent; safe to repeat."""
+
+
+class ClientError(WsredisError):
+    """
+    A client did, or met, something that is answered on its own connection only.
+
+    Attributes:
+        code: The WebSocket close code; one of `CLOSE_CODES`.
+        reason: Words for the client, at most 123 bytes of UTF-8 (RFC 6455, 5.5).
+    """
+
+    code = 1011
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        if code is not None:
+            self.code = code
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the client may come back and try again."""
+        return CLOSE_CODES[self.code].retry
+
+
+class BadMessage(ClientError):
+    """The client sent what its dialect does not allow."""
+
+    code = 1007
+
+
+class PermissionDenied(ClientError):
+    """The policy, or Redis, refused. Nothing changed."""
+
+    code = 1008
+
+
+class LimitExceeded(ClientError):
+    """A bound of `wsredis.config.Limits` was passed."""
+
+    code = 1008
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCode:
+    """
+    One close code that the gateway sends.
+
+    Attributes:
+        meaning: When it is sent.
+        retry: Whether a client should connect again.
+    """
+
+    meaning: str
+    retry: bool
+
+
+#: The only codes with which the gateway closes a connection (RFC 6455, 7.4).
+CLOSE_CODES: dict[int, CloseCode] = {
+    1000: CloseCode("normal: the answer to the client's own close", False),
+    1001: CloseCode("going away: the gateway stops", True),
+    1002: CloseCode("protocol error: frames that RFC 6455 forbids", False),
+    1007: CloseCode("invalid payload: a text message that is not UTF-8", False),
+    1008: CloseCode("policy: slow consumer, or Redis forbids the channel", False),
+    1009: CloseCode("message too big", False),
+    1011: CloseCode("internal error: a handler failed", True),
+    1013: CloseCode("try again later: Redis is away and a message was lost", True),
+}

@@ -1,0 +1,228 @@
+"""
+The hub: which connections listen to which channel, and the fan-out of what arrives.
+
+This is the middle of the hot path: the broker calls `Hub.deliver` with all that one read from
+Redis brought, and the hub calls `Listener.write` once for each connection. It does no I/O and
+knows no reactor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from wsredis.broker import Broker, Publication
+from wsredis.metrics import Metrics
+
+__all__ = ["Hub", "Item", "Listener"]
+
+
+class Item(NamedTuple):
+    """One publication on its way to connections: where it arrived, what it says, its frame."""
+
+    channel: bytes
+    payload: bytes
+    frame: bytes
+
+
+class Listener(Protocol):
+    """
+    What the hub needs of a connection.
+
+    Attributes:
+        direct: Ready-made bytes may go straight to `write`. Otherwise `deliver` decides.
+        channels: What it subscribes to; fixed while it is in the hub.
+    """
+
+    direct: bool
+    channels: Sequence[bytes]
+    write: Callable[[bytes], None]
+
+    def deliver(self, items: Sequence[Item]) -> None:
+        """Take publications one by one, in order."""
+
+    def restore(self, item: Item) -> None:
+        """Take a persisted message that was missed while the link to the broker was down."""
+
+    def forbid(self) -> None:
+        """Learn that the broker refuses one of the channels."""
+
+
+class _Channel:
+    """
+    Attributes:
+        listeners: Who listens, and what each saw first: the `version` at which it came, and,
+            where it was given a persisted message, the hash of that.
+        version: How many publications this channel has delivered.
+        last: Hash of the newest of them. None before the first.
+    """
+
+    __slots__ = ("last", "listeners", "version")
+
+    def __init__(self) -> None:
+        self.listeners: dict[Listener, int | tuple[int, int]] = {}
+        self.version = 0
+        self.last: int | None = None
+
+
+class Hub:
+    """
+    Channel to connections, and back.
+
+    Args:
+        broker: Told of the first and the last listener of a channel.
+        frame: Makes the wire bytes of a payload, once for all connections.
+        max_publication: Bytes; a larger publication is left out, counted and logged.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        broker: Broker,
+        frame: Callable[[bytes], bytes],
+        max_publication: int,
+        metrics: Metrics,
+    ) -> None:
+        self._broker = broker
+        self._frame = frame
+        self._max_publication = max_publication
+        self._metrics = metrics
+        self._channels: dict[bytes, _Channel] = {}
+
+    def __len__(self) -> int:
+        """The number of channels that have a listener."""
+        return len(self._channels)
+
+    def subscribe(self, listener: Listener) -> Deferred[None]:
+        """
+        Let *listener* hear its channels, from now on.
+
+        Returns: Fires when the broker confirmed all of them. The listener is in the hub at once
+            and stays there whatever happens, until `unsubscribe`.
+        Raises: As `wsredis.broker.Broker.subscribe`.
+        """
+        for name in listener.channels:
+            channel = self._channels.get(name)
+            if channel is None:
+                channel = self._channels[name] = _Channel()
+            channel.listeners[listener] = channel.version
+        return self._broker.subscribe(listener.channels)
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Forget *listener*. Repeating it is harmless."""
+        left = []
+        for name in listener.channels:
+            channel = self._channels.get(name)
+            if channel is None or channel.listeners.pop(listener, None) is None:
+                continue
+            if not channel.listeners:
+                del self._channels[name]
+                left.append(name)
+        if left:
+            self._broker.unsubscribe(left)
+
+    def saw(self, listener: Listener, name: bytes, payload: bytes) -> None:
+        """Remember that *listener* was given the persisted *payload* of a channel."""
+        channel = self._channels[name]
+        channel.listeners[listener] = (channel.version, hash(payload))
+
+    def deliver(self, batch: Sequence[Publication]) -> None:
+        """
+        Fan out what one read from the broker brought.
+
+        Every payload is framed once, the frames of a channel are joined once, and each connection
+        gets one write, in the order of arrival across all its channels.
+        """
+        runs: dict[bytes, list[tuple[int, Item]]] = {}
+        for position, (name, payload) in enumerate(batch):
+            if name not in self._channels or not payload:
+                continue
+            if len(payload) > self._max_publication:
+                self._leave_out(name, payload)
+                continue
+            item = Item(name, payload, self._frame(payload))
+            runs.setdefault(name, []).append((position, item))
+        # Connections on several channels of this batch, with the names of those channels.
+        mixed: dict[Listener, list[bytes]] = {}
+        for name, run in runs.items():
+            channel = self._channels[name]
+            channel.version += len(run)
+            channel.last = hash(run[-1][1].payload)
+            self._metrics.publications += len(run)
+            listeners = list(channel.listeners)
+            if len(runs) > 1:
+                alone = []
+                for listener in listeners:
+                    if len(listener.channels) > 1:
+                        mixed.setdefault(listener, []).append(name)
+                    else:
+                        alone.append(listener)
+                listeners = alone
+            if listeners:
+                self._fan_out([item for _, item in run], listeners)
+        if mixed:
+            self._fan_out_mixed(runs, mixed)
+
+    def restore(self, persisted: Mapping[bytes, bytes]) -> None:
+        """
+        Hand over the persisted messages of an outage.
+
+        A connection gets the one of a channel if it differs from the last publication that it saw
+        there.
+        """
+        for name, payload in persisted.items():
+            channel = self._channels.get(name)
+            if channel is None or not payload:
+                continue
+            digest = hash(payload)
+            item = Item(name, payload, self._frame(payload))
+            for listener, seen in list(channel.listeners.items()):
+                version, first = seen if isinstance(seen, tuple) else (seen, None)
+                last = channel.last if channel.version > version else first
+                if last != digest:
+                    listener.restore(item)
+            channel.version += 1
+            channel.last = digest
+
+    def forbid(self, channel: bytes) -> None:
+        """See `wsredis.broker.BrokerListener.forbid`."""
+        if channel in self._channels:
+            for listener in list(self._channels[channel].listeners):
+                listener.forbid()
+
+    def _fan_out_mixed(
+        self,
+        runs: dict[bytes, list[tuple[int, Item]]],
+        mixed: dict[Listener, list[bytes]],
+    ) -> None:
+        together: dict[tuple[bytes, ...], list[Listener]] = {}
+        for listener, names in mixed.items():
+            together.setdefault(tuple(names), []).append(listener)
+        for key, listeners in together.items():
+            merged = sorted(entry for name in key for entry in runs[name])
+            self._fan_out([item for _, item in merged], listeners)
+
+    def _fan_out(self, items: list[Item], listeners: list[Listener]) -> None:
+        joined = items[0].frame if len(items) == 1 else b"".join([item.frame for item in items])
+        for listener in listeners:
+            try:
+                if listener.direct:
+                    listener.write(joined)
+                else:
+                    listener.deliver(items)
+            except Exception:
+                # One broken connection must not cost the others their message.
+                self._log.failure("delivery to one connection failed")
+
+    def _leave_out(self, name: bytes, payload: bytes) -> None:
+        self._metrics.oversized += 1
+        self._log.warn(
+            "left out a publication of {size} bytes on {channel!r}: max-publication is {limit}",
+            size=len(payload),
+            channel=name,
+            limit=self._max_publication,
+        )

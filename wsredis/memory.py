@@ -1,0 +1,140 @@
+"""
+The broker without Redis: for tests, and as the executable meaning of the port.
+
+Several gateways of one process may share a `MemoryServer` as they would share a Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from wsredis.broker import BrokerListener
+from wsredis.errors import BrokerUnavailable, PermissionDenied
+
+__all__ = ["MemoryBroker", "MemoryServer"]
+
+
+class MemoryServer:
+    """
+    What Redis does for a gateway: it publishes and it keeps values for a time.
+
+    Attributes:
+        forbidden: Channels that it refuses to subscribe to and to publish on.
+        storing: Whether it stores values; a full or read-only Redis does not.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._values: dict[bytes, tuple[float, bytes]] = {}
+        self._brokers: list[MemoryBroker] = []
+        self.forbidden: set[bytes] = set()
+        self.storing = True
+
+    def publish(self, channel: bytes, payload: bytes) -> None:
+        """As PUBLISH."""
+        for broker in list(self._brokers):
+            broker.arrived(channel, payload)
+
+    def store(self, channel: bytes, expire: int, payload: bytes) -> None:
+        """As SETEX. *expire* in seconds."""
+        if self.storing:
+            self._values[channel] = (self._clock.seconds() + expire, payload)
+
+    def value(self, channel: bytes) -> bytes | None:
+        """As GET."""
+        due, payload = self._values.get(channel, (0.0, b""))
+        return payload if due > self._clock.seconds() else None
+
+    def attach(self, broker: MemoryBroker) -> None:
+        """Let *broker* hear publications."""
+        self._brokers.append(broker)
+
+    def detach(self, broker: MemoryBroker) -> None:
+        """Let *broker* hear nothing any more."""
+        if broker in self._brokers:
+            self._brokers.remove(broker)
+
+
+class MemoryBroker:
+    """`wsredis.broker.Broker` on a `MemoryServer`."""
+
+    def __init__(self, server: MemoryServer, expire: int = 3600) -> None:
+        self._server = server
+        self._expire = expire
+        self._listener: BrokerListener | None = None
+        self._wanted: set[bytes] = set()
+        self._was_up = False
+        self._up = False
+
+    @property
+    def up(self) -> bool:
+        """See `wsredis.broker.Broker.up`."""
+        return self._up
+
+    def start(self, listener: BrokerListener) -> None:
+        """See `wsredis.broker.Broker.start`."""
+        self._listener = listener
+        self.connect()
+
+    def stop(self) -> Deferred[None]:
+        """See `wsredis.broker.Broker.stop`."""
+        self.disconnect()
+        self._listener = None
+        return succeed(None)
+
+    def connect(self) -> None:
+        """The link is (again) there."""
+        self._server.attach(self)
+        self._up = True
+        if self._was_up and self._listener is not None:
+            for channel in sorted(self._wanted & self._server.forbidden):
+                self._wanted.discard(channel)
+                self._listener.forbid(channel)
+            self._listener.restore(self._read(list(self._wanted)))
+        self._was_up = True
+
+    def disconnect(self) -> None:
+        """The link is lost."""
+        self._server.detach(self)
+        self._up = False
+
+    def arrived(self, channel: bytes, payload: bytes) -> None:
+        """The server published something."""
+        if channel in self._wanted and self._listener is not None:
+            self._listener.deliver([(channel, payload)])
+
+    def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
+        """See `wsredis.broker.Broker.subscribe`."""
+        if not self._server.forbidden.isdisjoint(channels):
+            return fail(PermissionDenied("this channel is forbidden"))
+        self._wanted.update(channels)
+        return succeed(None) if self._up else fail(BrokerUnavailable("there is no link"))
+
+    def unsubscribe(self, channels: Sequence[bytes]) -> None:
+        """See `wsredis.broker.Broker.unsubscribe`."""
+        self._wanted.difference_update(channels)
+
+    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+        """See `wsredis.broker.Broker.publish`."""
+        if not self._up:
+            return fail(BrokerUnavailable("there is no link"))
+        if not self._server.forbidden.isdisjoint(channels):
+            return fail(PermissionDenied("this channel is forbidden"))
+        for channel in channels:
+            if self._expire:
+                self._server.store(channel, self._expire, payload)
+            self._server.publish(channel, payload)
+        return succeed(None)
+
+    def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
+        """See `wsredis.broker.Broker.fetch`."""
+        if not self._up:
+            return fail(BrokerUnavailable("there is no link"))
+        return succeed(self._read(channels))
+
+    def _read(self, channels: Sequence[bytes]) -> dict[bytes, bytes]:
+        values = {channel: self._server.value(channel) for channel in channels}
+        return {channel: value for channel, value in values.items() if value}

@@ -1,0 +1,39 @@
+"""The table of counters and gauges. Plain attributes: counting must cost nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Metrics"]
+
+
+@dataclass(slots=True)
+class Metrics:
+    """
+    What one gateway has counted since it started.
+
+    Attributes:
+        connections: WebSockets open now.
+        opened: WebSockets opened since the start.
+        refused: Handshakes that were answered with an HTTP error.
+        publications: Messages that came from Redis on a channel with a subscription.
+        oversized: Messages from Redis that were left out, being larger than ``max_publication``.
+        received: Messages that came from clients.
+        unpublished: Messages from clients that could not be published; each was told to its client.
+        unpersisted: Messages that were published, but that Redis refused to store.
+        slow_consumers: Connections closed because their queue was full.
+        timeouts: Connections closed because they did not answer a ping.
+        broker_losses: How often the link to Redis was lost.
+    """
+
+    connections: int = 0
+    opened: int = 0
+    refused: int = 0
+    publications: int = 0
+    oversized: int = 0
+    received: int = 0
+    unpublished: int = 0
+    unpersisted: int = 0
+    slow_consumers: int = 0
+    timeouts: int = 0
+    broker_losses: int = 0

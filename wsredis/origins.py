@@ -1,0 +1,41 @@
+"""
+Origins, as RFC 6454 writes them, and the entries of an allow-list of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["HOST_HEADER", "ORIGIN", "check_allowed_origin", "default_port"]
+
+_HOST = r"(?:\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?)"
+
+#: Scheme, host and port of an origin in lower case; the host is missing in ``file://``.
+ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST})?(?::([0-9]{{1,5}}))?")
+
+#: Host and port of a Host header in lower case.
+HOST_HEADER = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?")
+
+_WILDCARD = re.compile(rf"\*\.({_HOST})")
+_DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+
+
+def default_port(scheme: str) -> str:
+    """The port that an origin of *scheme* leaves out. Empty for a scheme without one."""
+    return _DEFAULT_PORTS.get(scheme, "")
+
+
+def check_allowed_origin(text: str) -> str:
+    """
+    Check one entry of an allow-list, and bring it to the form ``scheme://host:port``.
+
+    Raises:
+        ValueError: Not ``*``, ``*.example.com`` or ``https://example.com[:port]``.
+    """
+    entry = text.strip().lower().rstrip("/")
+    if entry == "*" or _WILDCARD.fullmatch(entry):
+        return entry
+    match = ORIGIN.fullmatch(entry)
+    if match is None or not match[2]:
+        raise ValueError(f"{text!r} is not *, *.example.com or an origin like https://example.com")
+    return f"{match[1]}://{match[2]}:{match[3] or default_port(match[1])}"

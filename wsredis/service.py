@@ -1,0 +1,189 @@
+"""The gateway as a Twisted service: it builds the parts, and starts and stops them in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsredis.auth import Authenticator, Policy
+from wsredis.auth.anonymous import AnonymousAuthenticator
+from wsredis.auth.origin import OriginPolicy
+from wsredis.broker import Broker
+from wsredis.channels import Audience, channel_names
+from wsredis.config import GatewayConfig
+from wsredis.connection import Shared
+from wsredis.dialects.plain import PlainDialect
+from wsredis.errors import ConfigError
+from wsredis.handler import Handler
+from wsredis.hub import Hub
+from wsredis.metrics import Metrics
+from wsredis.protocol import GatewayFactory
+from wsredis.site import GatewayResource, demo_page, make_site
+
+__all__ = ["GatewayService"]
+
+#: The facility of the demo page.
+_DEMO = "demo"
+
+#: Clients that may wait to be accepted by the kernel. Twisted's 50 is soon full when all come back.
+_BACKLOG = 1024
+
+
+class GatewayService(Service):
+    """
+    One gateway. Put it under an Application, or start and stop it yourself.
+
+    Starting binds the ports and begins to connect to Redis, and waits for neither; until Redis is
+    there, handshakes are answered with 503. Stopping closes the ports, says goodbye to the clients
+    and then lets go of Redis.
+
+    Args:
+        config: The settings. With ``port=()`` nothing is bound: use `resource`.
+        reactor: None: the global one.
+        broker: None: the Redis of *config*, or the one at localhost:6379.
+        authenticator: None: everybody is anonymous.
+        policy: None: the rules for origins.
+        handler: None: what clients send is published.
+    Raises:
+        ConfigError: A setting cannot be used.
+
+    Attributes:
+        factory: Makes the protocol of each connection.
+        metrics: What has been counted.
+    """
+
+    name = "wsredis"
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        reactor: Any = None,
+        broker: Broker | None = None,
+        authenticator: Authenticator | None = None,
+        policy: Policy | None = None,
+        handler: Handler | None = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        self._reactor = reactor
+        self._config = config
+        self.metrics = Metrics()
+        self._redis_cli = ""
+        self._broker = broker or self._redis_broker()
+        dialect = PlainDialect(config.heartbeat)
+        limits = config.limits
+        self._hub = Hub(self._broker, dialect.frame, limits.max_publication, self.metrics)
+        shared = Shared(
+            self._hub, self._broker, dialect, limits, self.metrics, config.prefix, handler
+        )
+        self.factory = GatewayFactory(
+            reactor,
+            config,
+            shared,
+            authenticator or AnonymousAuthenticator(),
+            policy or OriginPolicy(config.allow_origin),
+            make_site(reactor, config.url_prefix, self.is_ready, self._page()),
+        )
+        self._endpoints = [(text, self._endpoint(text)) for text in config.port]
+        self._ports: list[IListeningPort] = []
+
+    def is_ready(self) -> bool:
+        """Whether clients are admitted: Redis is there, and the gateway does not stop."""
+        return self._broker.up and not self.factory.stopping
+
+    def resource(self) -> GatewayResource:
+        """A twisted.web resource that serves the WebSockets of this gateway."""
+        return GatewayResource(self.factory)
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind the ports.
+
+        Raises:
+            CannotListenError: A port cannot be bound. What was bound before stays so until
+                `stopService`.
+        """
+        for text, endpoint in self._endpoints:
+            outcome: list[Any] = []
+            endpoint.listen(self.factory).addBoth(outcome.append)
+            # An endpoint that has not answered yet would have to wait for something: none does.
+            if isinstance(outcome[0], Failure):
+                outcome[0].raiseException()
+            port: IListeningPort = outcome[0]
+            self._ports.append(port)
+            self._log.info("listening on {address}", address=_shown(port.getHost()), endpoint=text)
+
+    def startService(self) -> None:
+        """Connect to Redis and admit clients. Binds the ports if that was not done."""
+        super().startService()
+        if not self._ports:
+            self.privilegedStartService()
+        self._broker.start(self._hub)
+        self.factory.start()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop: ports, connections, Redis, in this order.
+
+        Returns: Fires when nothing is left, after the time to drain at the latest.
+        """
+        super().stopService()
+        ports, self._ports = self._ports, []
+        stopped = gatherResults([port.stopListening() or succeed(None) for port in ports])
+        return stopped.addCallback(self._drain).addCallback(self._let_go)
+
+    def _drain(self, _: object) -> Deferred[None]:
+        gone = self.factory.drain()
+        gone.addTimeout(self._config.drain, self._reactor)
+        return gone.addErrback(lambda failure: failure.trap(TimeoutError) and None)
+
+    def _let_go(self, _: object) -> Deferred[None]:
+        self.factory.stop()
+        return self._broker.stop()
+
+    def _redis_broker(self) -> Broker:
+        # Imported here, since txredisapi installs the reactor: whoever imports wsredis may still
+        # choose another one.
+        from wsredis.redis.broker import RedisBroker
+        from wsredis.redis.url import parse
+
+        target = parse(self._config.redis)
+        self._redis_cli = target.cli_arguments
+        return RedisBroker(
+            self._reactor, target, self._config.expire, self._config.limits, self.metrics
+        )
+
+    def _page(self) -> str | None:
+        if not self._config.demo:
+            return None
+        config = self._config
+        (channel,) = channel_names(
+            config.prefix, _DEMO, [Audience.BROADCAST], user=None, groups=(), session=None
+        )
+        return demo_page(config.url_prefix, channel.decode(), self._redis_cli, config.heartbeat)
+
+    def _endpoint(self, text: str) -> Any:
+        description = f"tcp:{text}:backlog={_BACKLOG}" if text.isdigit() else text
+        try:
+            return serverFromString(self._reactor, description)
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise ConfigError(f"port: {text!r} cannot be used: {reason}") from None
+
+
+def _shown(address: object) -> str:
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{host}:{address.port}"
+    if isinstance(address, UNIXAddress):
+        return f"unix:{address.name!r}"
+    return repr(address)

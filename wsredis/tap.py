@@ -1,0 +1,180 @@
+"""``twistd wsredis``: options, and the service that they describe."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python import usage
+
+from wsredis.config import GatewayConfig, Setting, load, settings
+from wsredis.errors import ConfigError
+from wsredis.service import GatewayService
+
+__all__ = ["Options", "makeService"]
+
+_log = Logger()
+
+
+def _explain(setting: Setting) -> str:
+    if setting.default is None or setting.default == () or isinstance(setting.default, bool):
+        return setting.help
+    shown = " ".join(setting.default) if isinstance(setting.default, tuple) else setting.default
+    return f"{setting.help} [default: {shown if shown != '' else 'none'}]"
+
+
+def _is_many(setting: Setting) -> bool:
+    return isinstance(setting.default, tuple)
+
+
+def _give_up(error: object) -> NoReturn:
+    sys.exit(f"wsredis: {error}")
+
+
+class Options(usage.Options):  # type: ignore[misc]
+    """
+    The command line. Values are checked together with those of the environment and the file.
+
+    What is wrong ends the program with one line and status 1: twistd itself would print the whole
+    help, and end with status 0.
+    """
+
+    synopsis = "twistd [twistd options] wsredis [options]"
+    longdesc = (
+        "A gateway between WebSockets and Redis pub/sub. Every option can also be given as a key "
+        "of the TOML file, or as an environment variable: --max-queue as WSREDIS_MAX_QUEUE. "
+        "The password for Redis is read from --redis-password-file or WSREDIS_REDIS_PASSWORD."
+    )
+    optParameters = [
+        ["config", None, None, "TOML file with settings"],
+        *(
+            [each.name, None, None, _explain(each)]
+            for each in settings()
+            if not (each.secret or _is_many(each) or isinstance(each.default, bool))
+        ),
+    ]
+    optFlags = [
+        [each.name, None, each.help] for each in settings() if isinstance(each.default, bool)
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._many: dict[str, list[str]] = {"port": [], "allow-origin": []}
+
+    def opt_port(self, value: str) -> None:
+        self._many["port"].append(value)
+
+    def opt_allow_origin(self, value: str) -> None:
+        self._many["allow-origin"].append(value)
+
+    for _setting in settings():
+        if _is_many(_setting):
+            locals()[f"opt_{_setting.attribute}"].__doc__ = _explain(_setting)
+    del _setting
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Parse, or end the program."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _give_up(f"{error} (twistd wsredis --help shows all options)")
+
+    def load(self) -> GatewayConfig:
+        """
+        All settings together.
+
+        Raises:
+            ConfigError: One of them is wrong.
+        """
+        given: dict[str, Any] = dict(self)
+        path = given.pop("config")
+        given = {name: value for name, value in given.items() if value not in (None, 0)}
+        return load({**given, **self._many}, os.environ, path)
+
+
+class _Gateway(MultiService):  # type: ignore[misc]
+    """The services of one process: they stop one after the other, the last first."""
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports."""
+        try:
+            super().privilegedStartService()
+        except (CannotListenError, OSError) as error:
+            _give_up(_bind_error(error))
+
+    def stopService(self) -> Deferred[None]:
+        """Stop all; MultiService would not wait for one before it stops the next."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_in_turn())
+
+    async def _stop_in_turn(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+
+
+def _bind_error(error: Exception) -> str:
+    if isinstance(error, CannotListenError):
+        where = f"{error.interface or '*'}:{error.port}" if error.port else str(error.interface)
+        reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+        return f"--port: {where}: {reason}"
+    return f"--port: {error}"
+
+
+def makeService(options: Options) -> IService:
+    """What ``twistd`` runs."""
+    from twisted.internet import reactor
+
+    # A step of the system's clock must not freeze or fire every timer of the process.
+    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+    _raise_descriptor_limit()
+    services = _Gateway()
+    try:
+        config = options.load()
+        config, embedded = _choose_redis(config, reactor)
+        gateway = GatewayService(config, reactor=reactor)
+    except ConfigError as error:
+        _give_up(error)
+    if embedded is not None:
+        embedded.setServiceParent(services)
+    gateway.setServiceParent(services)
+    _check_descriptors(config)
+    return services  # type: ignore[no-any-return]
+
+
+def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, Any]:
+    """The Redis that was named, or the one at localhost, or a private one."""
+    from wsredis.redis import embedded
+
+    url = config.redis.url
+    if url is not None and url != "embedded":
+        return config, None
+    port = embedded.DEFAULT_PORT if url is None else embedded.free_port()
+    server = None
+    if url == "embedded" or not embedded.answers(port):
+        server = embedded.EmbeddedRedis(reactor, embedded.find_server(), port)
+    redis = replace(config.redis, url=f"redis://localhost:{port}")
+    return replace(config, redis=redis), server
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _check_descriptors(config: GatewayConfig) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and limit < config.limits.max_connections:
+        _log.warn(
+            "only {limit} file descriptors are allowed, max-connections is {connections}",
+            limit=limit,
+            connections=config.limits.max_connections,
+        )

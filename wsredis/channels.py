@@ -17,7 +17,14 @@ from urllib.parse import unquote_plus, unquote_to_bytes
 
 from wsredis.errors import BadRequest
 
-__all__ = ["MAX_FACILITY_BYTES", "Audience", "Wish", "channel_names", "parse_facility", "parse_wish"]
+__all__ = [
+    "MAX_FACILITY_BYTES",
+    "Audience",
+    "Wish",
+    "channel_names",
+    "parse_facility",
+    "parse_wish",
+]
 
 #: The longest facility, in bytes of UTF-8 after percent-decoding.
 MAX_FACILITY_BYTES = 255

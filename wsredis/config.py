@@ -102,9 +102,7 @@ def _prefix(value: Any) -> str:
     return text
 
 
-def _setting(
-    default: Any, check: Check, help: str, *, name: str = "", secret: bool = False
-) -> Any:
+def _setting(default: Any, check: Check, help: str, *, name: str = "", secret: bool = False) -> Any:
     metadata = {"check": check, "help": help, "name": name, "secret": secret}
     return field(default=default, repr=not secret, metadata=metadata)
 
@@ -144,7 +142,9 @@ class Limits(_Checked):
         1048576, _integer(1), "bytes of one frame from a client; a larger one closes with 1009"
     )
     max_publication: int = _setting(
-        16777216, _integer(1), "bytes of one message from Redis; a larger one is left out and logged"
+        16777216,
+        _integer(1),
+        "bytes of one message from Redis; a larger one is left out and logged",
     )
     max_head: int = _setting(
         16384, _integer(256), "bytes of the head of a request; a larger one is answered with 431"
@@ -218,9 +218,12 @@ class GatewayConfig(_Checked):
     port: tuple[str, ...] = _setting(
         ("8080",),
         _many(_port),
-        "TCP port, or endpoint description (tcp:, unix:, ssl:, systemd:, haproxy:). May be repeated",
+        "TCP port, or endpoint description (tcp:, unix:, ssl:, systemd:, haproxy:). "
+        "May be repeated",
     )
-    url_prefix: str = _setting("/ws/", _url_prefix, "what the path of every WebSocket URL starts with")
+    url_prefix: str = _setting(
+        "/ws/", _url_prefix, "what the path of every WebSocket URL starts with"
+    )
     prefix: str = _setting("", _prefix, "put before every channel, with a colon")
     expire: int = _setting(
         3600, _integer(0), "seconds that the last message of a channel is kept. 0 keeps none"
@@ -236,7 +239,9 @@ class GatewayConfig(_Checked):
     )
     demo: bool = _setting(False, _flag, "serve a demo page at /")
     ping_interval: float = _setting(
-        25.0, _seconds(1), "seconds between two pings; a client that answered none by then is dropped"
+        25.0,
+        _seconds(1),
+        "seconds between two pings; a client that answered none by then is dropped",
     )
     drain: float = _setting(
         5.0, _seconds(0), "seconds that clients have to say goodbye when the gateway stops"

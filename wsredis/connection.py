@@ -263,7 +263,10 @@ class Connection:
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.hold(Hold.PUBLISH)
         self._shared.broker.publish(channels, payload).addCallbacks(
-            self._published, self._not_published, (len(payload),), None, (len(payload),), None
+            self._published,
+            self._not_published,
+            callbackArgs=(len(payload),),
+            errbackArgs=(len(payload),),
         )
 
     def deliver(self, items: Sequence[Item]) -> None:
@@ -337,7 +340,10 @@ class Connection:
 
     def _choose_path(self) -> None:
         self.direct = (
-            self._state is _State.OPEN and self._held is None and self._last is None and not self._own
+            self._state is _State.OPEN
+            and self._held is None
+            and self._last is None
+            and not self._own
         )
 
     def _published(self, _: None, size: int) -> None:
@@ -363,7 +369,7 @@ class Connection:
             self._log.failure("publishing failed", failure=failure)
             code, reason = 1011, "internal error"
         self._log.warn(
-            "a message of {size} bytes from {peer} was not published ({error}); closing with {code}",
+            "a message of {size} bytes from {peer} was not published: {error}; closing: {code}",
             size=size,
             peer=self.peer,
             error=str(error),

@@ -52,7 +52,17 @@ class Outbox:
         owner: Told when the queue grows, drains and overflows.
     """
 
-    __slots__ = ("_closing", "_limit", "_owner", "_paused", "_pulled", "_queue", "_take", "_transport", "_waiting")
+    __slots__ = (
+        "_closing",
+        "_limit",
+        "_owner",
+        "_paused",
+        "_pulled",
+        "_queue",
+        "_take",
+        "_transport",
+        "_waiting",
+    )
 
     def __init__(self, transport: Any, limit: int, owner: OutboxOwner) -> None:
         self._transport = transport

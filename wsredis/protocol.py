@@ -21,7 +21,8 @@ from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -124,7 +125,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     connection: Connection | None = None
     outbox: Outbox | None = None
     _phase = _Phase.HEAD
-    _admission: Deferred[None] | None = None
+    _admission: Deferred[Any] | None = None
     _persisted: dict[bytes, bytes] | None = None
     _holds = Hold(0)
 
@@ -241,8 +242,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             raise BrokerUnavailable("Redis is away")
         if len(factory.connections) >= factory.config.limits.max_connections:
             raise Refused("too many connections", 503, "--max-connections")
-        identity = await maybeDeferred(factory.authenticator.identify, handshake)
-        wish = await maybeDeferred(factory.policy.allow, identity, handshake)
+        identity = await _ask(factory.authenticator.identify, handshake)
+        wish = await _ask(factory.policy.allow, identity, handshake)
         self.connection = Connection(factory.shared, self, identity, wish)
         self._persisted = await self.connection.open()
         # As ws4redis does, but for lists, of which only one may be chosen (RFC 6455, 4.2.2).
@@ -296,7 +297,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         persisted, self._persisted = self._persisted or {}, None
         if self.factory.config.verbose:
             self._log.info(
-                "opened {peer} on {facility!r}", peer=self.peer, facility=self.connection.wish.facility
+                "opened {peer} on {facility!r}",
+                peer=self.peer,
+                facility=self.connection.wish.facility,
             )
         self.connection.opened(persisted)
 
@@ -372,7 +375,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """Autobahn's, without the signal that nobody listens to."""
         if not self.failedByMe:
             self.onMessage(b"".join(self.message_data), self.message_is_binary)
-        self.message_data = None
+        self.message_data: list[bytes] = []
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Everything that Autobahn sends takes the same way as publications."""
@@ -518,7 +521,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         shared: Shared,
         authenticator: Authenticator,
         policy: Policy,
-        site: Factory,
+        site: IProtocolFactory,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
@@ -638,6 +641,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         frame = self.shared.dialect.heartbeat_frame
         assert frame is not None
         protocol.write(frame)
+
+
+async def _ask(question: Callable[..., Any], *words: object) -> Any:
+    """The answer of a seam, which may be a value, a Deferred or a coroutine."""
+    return await maybeDeferred(question, *words)
 
 
 def _tune(transport: Any, send_buffer: int) -> None:

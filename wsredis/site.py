@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from twisted.internet.interfaces import ITCPTransport
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -31,7 +32,7 @@ class _Request(Request):
         """Take a part of the body."""
         assert self.content is not None
         if self.content.tell() + len(data) > _MAX_BODY:
-            self.transport.abortConnection()
+            cast(ITCPTransport, self.channel.transport).abortConnection()
         else:
             super().handleContentChunk(data)
 

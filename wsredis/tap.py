@@ -39,7 +39,7 @@ def _give_up(error: object) -> NoReturn:
     sys.exit(f"wsredis: {error}")
 
 
-class Options(usage.Options):  # type: ignore[misc]
+class Options(usage.Options):
     """
     The command line. Values are checked together with those of the environment and the file.
 
@@ -100,7 +100,7 @@ class Options(usage.Options):  # type: ignore[misc]
         return load({**given, **self._many}, os.environ, path)
 
 
-class _Gateway(MultiService):  # type: ignore[misc]
+class _Gateway(MultiService):
     """The services of one process: they stop one after the other, the last first."""
 
     def privilegedStartService(self) -> None:
@@ -133,7 +133,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     # A step of the system's clock must not freeze or fire every timer of the process.
-    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     _raise_descriptor_limit()
     services = _Gateway()
     try:
@@ -146,7 +146,7 @@ def makeService(options: Options) -> IService:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
     _check_descriptors(config)
-    return services  # type: ignore[no-any-return]
+    return services
 
 
 def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, Any]:

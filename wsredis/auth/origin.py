@@ -54,4 +54,3 @@ class OriginPolicy:
         if own and own[1] == name and (own[2] or default_port(scheme)) == port:
             return True
         return f"{scheme}://{name}:{port}" in self._origins or name.endswith(self._suffixes)
-

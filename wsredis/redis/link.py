@@ -18,9 +18,8 @@ import hiredis
 import txredisapi
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -161,7 +160,7 @@ def _shorten(reply: Reply) -> str:
 class _QuietClientService(ClientService):
     """What it would say at every attempt, `Link.failed` says once."""
 
-    _log = Logger(observer=lambda event: None)
+    _log = Logger(observer=LogPublisher())
 
 
 class _LinkFactory(txredisapi.SubscriberFactory):  # type: ignore[misc]
@@ -209,7 +208,7 @@ class _ReportingEndpoint:
         self._endpoint = endpoint
         self._failed = failed
 
-    def connect(self, factory: Factory) -> Deferred[Any]:
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         return self._endpoint.connect(factory).addErrback(self._report)
 
     def _report(self, failure: Failure) -> Failure:

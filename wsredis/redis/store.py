@@ -102,9 +102,13 @@ class Store:
                 if isinstance(reply, BrokerUnavailable):
                     lost = reply
                 elif isinstance(reply, Exception):
-                    self._log.warn("Redis does not hand out persisted messages: {error}", error=str(reply))
+                    self._log.warn(
+                        "Redis does not hand out persisted messages: {error}", error=str(reply)
+                    )
                 else:
-                    values.update((name, value) for name, value in zip(names, reply, strict=True) if value)
+                    values.update(
+                        (name, value) for name, value in zip(names, reply, strict=True) if value
+                    )
                 if not left and not done.called:
                     if lost is None:
                         done.callback(values)
@@ -127,7 +131,10 @@ class Store:
             kind = str(reply).split(" ", 1)[0]
             if kind != self._refusing:
                 self._refusing = kind
-                self._log.warn("Redis refuses to store messages, they are published only: {error}", error=str(reply))
+                self._log.warn(
+                    "Redis refuses to store messages, they are published only: {error}",
+                    error=str(reply),
+                )
         elif self._refusing is not None:
             self._refusing = None
             self._log.info("Redis stores messages again")

@@ -73,7 +73,9 @@ class Target:
             reactor, self.host, self.port, timeout=CONNECT_TIMEOUT
         )
         if self.tls:
-            root = None if self.ca is None else ssl.trustRootFromCertificates(_certificates(self.ca))
+            root = (
+                None if self.ca is None else ssl.trustRootFromCertificates(_certificates(self.ca))
+            )
             endpoint = wrapClientTLS(ssl.optionsForClientTLS(self.host, trustRoot=root), endpoint)
         return endpoint
 

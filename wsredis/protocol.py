@@ -20,6 +20,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
+from twisted.internet import tcp, unix
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import connectionDone
@@ -317,7 +318,6 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             self._refuse(503, "try again later", "the handshake took too long")
         elif self._phase is _Phase.HEAD:
             self._answer(408, "the request did not come", [])
-            self.transport.abortConnection()
 
     def _refuse(self, status: int, reason: str, hint: str = "") -> None:
         path = self.data[:200] if self._phase is _Phase.HEAD else self.http_request_uri.encode()
@@ -357,8 +357,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._admission is not None:
             self._admission.cancel()
         self._detach()
-        if unread and hasattr(self.transport, "loseWriteConnection"):
-            # Closing a socket with unread input resets it, and the answer may be lost.
+        if unread and type(self.transport) in (tcp.Server, unix.Server):
+            # Closing a socket with unread input resets it, and the answer may be lost. (Under TLS
+            # this method would be that of the TCP transport, and overtake what is not encrypted yet.)
             self.transport.loseWriteConnection()
             self.factory.closing.add(self)
         else:

@@ -44,6 +44,8 @@ class GatewayService(Service):
     there, handshakes are answered with 503. Stopping closes the ports, says goodbye to the clients
     and then lets go of Redis.
 
+    A service that has been stopped is not started again: make a new one.
+
     Args:
         config: The settings. With ``port=()`` nothing is bound: use `resource`.
         reactor: None: the global one.

@@ -39,6 +39,9 @@ SILENCE = 6.0
 #: The longest wait between two attempts to connect, in seconds.
 MAX_DELAY = 3.0
 
+#: Seconds that a connection has to send its last bytes when it is stopped.
+_STOP_PATIENCE = 1.0
+
 #: So many attempts in a row may fail before the reason is told.
 _UNTOLD_ATTEMPTS = 3
 
@@ -273,7 +276,14 @@ class Link:
         self._pings.stop()
         if not self._factory.slots:
             return succeed(None)
-        return self._factory.disconnect().addCallback(lambda _: None)  # type: ignore[no-any-return]
+        # What is written goes out first; a server that is frozen does not take it.
+        patience = self._clock.callLater(_STOP_PATIENCE, self._abort)
+
+        def stopped(_: object) -> None:
+            if patience.active():
+                patience.cancel()
+
+        return self._factory.disconnect().addCallback(stopped)  # type: ignore[no-any-return]
 
     def greet(self, protocol: LinkProtocol) -> None:
         """A connection stands: send AUTH, SELECT and PING in one go, and look at the answers."""
@@ -313,6 +323,8 @@ class Link:
 
     def disconnected(self, protocol: LinkProtocol) -> None:
         """A connection is gone, wanted or not."""
+        if self._current is protocol:
+            self._current = None
         if self.protocol is protocol:
             self.protocol = None
             self._lost()
@@ -336,9 +348,13 @@ class Link:
         if self._attempts > _UNTOLD_ATTEMPTS:
             self.failed(reason)
 
+    def _abort(self) -> None:
+        if self._current is not None:
+            self._current.transport.abortConnection()
+
     def _keep_alive(self) -> None:
         protocol = self._current
-        if protocol is None or not protocol.transport:
+        if protocol is None:
             return
         if protocol.heard:
             protocol.heard = False

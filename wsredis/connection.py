@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, Flag
@@ -55,10 +54,10 @@ class Client(Protocol):
         """Start the closing handshake."""
 
     def hold(self, why: Hold) -> None:
-        """Do not read from the client."""
+        """Take no further message from the client, also none that was read already."""
 
     def release(self, why: Hold) -> None:
-        """Read again, unless there is another reason not to."""
+        """Go on, unless there is another reason not to."""
 
 
 @dataclass(slots=True)
@@ -108,7 +107,6 @@ class Connection:
         "_client",
         "_held",
         "_held_bytes",
-        "_inbox",
         "_last",
         "_own",
         "_own_copies",
@@ -146,8 +144,6 @@ class Connection:
         self._own_copies = len(set(self.channels) & set(self._publish_channels))
         self._unanswered = 0
         self._unanswered_bytes = 0
-        #: Messages that wait for an asynchronous handler. None: none is running.
-        self._inbox: deque[tuple[bytes, bool]] | None = None
 
     @property
     def peer(self) -> str:
@@ -202,7 +198,6 @@ class Connection:
         self._state = _State.CLOSED
         self.direct = False
         self._held = None
-        self._inbox = None
         self._shared.hub.unsubscribe(self)
         if was_open and self._shared.handler is not None:
             self._handle(partial(self._shared.handler.on_disconnect, self))
@@ -221,8 +216,6 @@ class Connection:
             self._remember(None)
         elif shared.handler is None:
             self.publish(payload)
-        elif self._inbox is not None:
-            self._inbox.append((payload, is_binary))
         else:
             self._handle(partial(shared.handler.on_message, self, payload, is_binary))
 
@@ -386,9 +379,7 @@ class Connection:
             return
         if result is None:
             return
-        if self._state is _State.OPEN:
-            self._inbox = deque()
-            self._client.hold(Hold.HANDLER)
+        self._client.hold(Hold.HANDLER)
         if not isinstance(result, Deferred):
             result = Deferred.fromCoroutine(result) if inspect.iscoroutine(result) else None
         if result is None:
@@ -397,16 +388,6 @@ class Connection:
         result.addErrback(self._crashed).addCallback(self._handled)
 
     def _handled(self, _: object) -> None:
-        while self._inbox:
-            payload, is_binary = self._inbox.popleft()
-            waiting, self._inbox = self._inbox, None
-            self.received(payload, is_binary)
-            if self._inbox is not None:
-                # Another coroutine runs; it goes on with what waits.
-                self._inbox.extend(waiting)
-                return
-            self._inbox = waiting
-        self._inbox = None
         self._client.release(Hold.HANDLER)
 
     def _crashed(self, failure: Failure) -> None:

@@ -358,8 +358,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             self._admission.cancel()
         self._detach()
         if unread and type(self.transport) in (tcp.Server, unix.Server):
-            # Closing a socket with unread input resets it, and the answer may be lost. (Under TLS
-            # this method would be that of the TCP transport, and overtake what is not encrypted yet.)
+            # Closing a socket with unread input resets it, and the answer may be lost. Under TLS
+            # the method is that of the TCP transport, and overtakes what is not encrypted yet.
             self.transport.loseWriteConnection()
             self.factory.closing.add(self)
         else:
@@ -443,6 +443,11 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         elif self._phase is _Phase.OPEN:
             self.sendCloseFrame(code, reason.encode()[:123])
 
+    def consumeData(self) -> None:
+        """Autobahn's, but a client that is held has no further frame taken from it."""
+        while not self._holds and self.state != self.STATE_CLOSED and self.processData():
+            pass
+
     def hold(self, why: Hold) -> None:
         """See `wsredis.connection.Client.hold`."""
         if not self._holds:
@@ -453,6 +458,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """See `wsredis.connection.Client.release`."""
         if self._holds & why:
             self._holds &= ~why
+            if not self._holds and self._phase is _Phase.OPEN:
+                self.consumeData()
             if not self._holds and self._phase is _Phase.OPEN:
                 self.transport.resumeProducing()
 

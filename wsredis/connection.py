@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, Flag
 from functools import partial
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -372,20 +371,10 @@ class Connection:
 
     def _handle(self, hook: Callable[[], Any]) -> None:
         """Run one method of the handler; the client's next message waits until it is done."""
-        try:
-            result = hook()
-        except Exception:
-            self._crashed(Failure())
-            return
-        if result is None:
-            return
-        self._client.hold(Hold.HANDLER)
-        if not isinstance(result, Deferred):
-            result = Deferred.fromCoroutine(result) if inspect.iscoroutine(result) else None
-        if result is None:
-            self._crashed(Failure(TypeError("a handler returned neither None nor an awaitable")))
-            return
-        result.addErrback(self._crashed).addCallback(self._handled)
+        done = maybeDeferred(hook).addErrback(self._crashed)
+        if not done.called or done.paused:
+            self._client.hold(Hold.HANDLER)
+            done.addCallback(self._handled)
 
     def _handled(self, _: object) -> None:
         self._client.release(Hold.HANDLER)

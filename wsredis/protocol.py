@@ -47,12 +47,16 @@ RETRY_AFTER = 2
 #: Bytes that a client may send before its handshake is answered.
 _EARLY = 65536
 
+#: So much of what a client says goes into one line of the log.
+_LOGGED = 200
+
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) (HTTP/[0-9]\.[0-9])")
 # RFC 9112: no folded lines, no blank before the colon, no bare CR or LF. 0x85 is refused as well,
 # because Autobahn takes it for the end of a line.
 _HEADERS = re.compile(
     rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\x84\x86-\xff]*)*\r\n\r\n"
 )
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UPGRADE = re.compile(rb"\r\nupgrade:([^\r]*,)?[\t ]*websocket[\t ]*[,\r]", re.IGNORECASE)
 
 
@@ -163,18 +167,18 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The socket is gone."""
         self.state = self.STATE_CLOSED
+        phase, self._phase = self._phase, _Phase.OVER
         if self._admission is not None:
             self._admission.cancel()
         self._detach()
         self.factory.left(self)
-        if self._phase is _Phase.OPEN and self.factory.config.verbose:
+        if phase is _Phase.OPEN and self.factory.config.verbose:
             self._log.info(
                 "closed {peer}: received {received}, sent {sent}",
                 peer=self.peer,
                 received=self.remoteCloseCode,
                 sent=self.localCloseCode,
             )
-        self._phase = _Phase.OVER
 
     # -- The head of a request
 
@@ -243,12 +247,15 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             raise BrokerUnavailable("Redis is away")
         if len(factory.connections) >= factory.config.limits.max_connections:
             raise Refused("too many connections", 503, "--max-connections")
+        # RFC 6455, 4.2.2: the first of those offered, as ws4redis echoes the one that it is given.
+        subprotocol = request.protocols[0] if request.protocols else None
+        if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
+            raise BadRequest("the subprotocol is no token")
         identity = await _ask(factory.authenticator.identify, handshake)
         wish = await _ask(factory.policy.allow, identity, handshake)
         self.connection = Connection(factory.shared, self, identity, wish)
         self._persisted = await self.connection.open()
-        # As ws4redis does, but for lists, of which only one may be chosen (RFC 6455, 4.2.2).
-        return request.protocols[0] if request.protocols else None
+        return subprotocol
 
     def _not_admitted(self, failure: Failure) -> None:
         error = failure.value
@@ -320,15 +327,15 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             self._answer(408, "the request did not come", [])
 
     def _refuse(self, status: int, reason: str, hint: str = "") -> None:
-        path = self.data[:200] if self._phase is _Phase.HEAD else self.http_request_uri.encode()
+        target = self.data if self._phase is _Phase.HEAD else self.http_request_uri.encode()
         self.factory.shared.metrics.refused += 1
         self._log.info(
             "refused {peer} {path!r}: {status} {reason!r}{hint}",
             peer=self.peer,
-            path=_without_query(path),
+            path=_loggable(target),
             status=status,
-            reason=reason,
-            hint=f" ({hint})" if hint else "",
+            reason=reason[:_LOGGED],
+            hint=f" ({hint[:_LOGGED]})" if hint else "",
         )
         headers = []
         if status in (400, 426):
@@ -672,6 +679,6 @@ def _address(transport: Any) -> str:
     return f"{host}:{peer.port}" if host is not None else "unix"
 
 
-def _without_query(target: bytes) -> bytes:
-    """Queries carry tokens, and logs are read by many."""
-    return target.split(b"?", 1)[0].split(b"\r", 1)[0]
+def _loggable(target: bytes) -> bytes:
+    """No query and no header: they carry secrets, and logs are read by many."""
+    return re.split(rb"[?\r\n]", target, maxsplit=1)[0][:_LOGGED]

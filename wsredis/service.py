@@ -179,6 +179,8 @@ class GatewayService(Service):
             return serverFromString(self._reactor, description)
         except Exception as error:
             reason = str(error) or type(error).__name__
+            if isinstance(error, LookupError):
+                reason = "there is no such socket, or the description lacks an argument"
             raise ConfigError(f"port: {text!r} cannot be used: {reason}") from None
 
 

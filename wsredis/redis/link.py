@@ -132,23 +132,29 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         reader.feed(data)
         self._unparsed += len(data)
         batch: list[Publication] = []
+        # A reply to MGET can look like a pushed message.
+        pushes = self.owner.messages is not None
         while (reply := reader.gets()) is not False:
             self._unparsed = 0
-            if type(reply) is list and len(reply) == 3 and reply[0] == b"message":
+            if pushes and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
                 batch.append((reply[1], reply[2]))
                 continue
             if batch:
                 # What was published before the answer is delivered before it.
-                self.owner.messages(batch)
+                self._hand_over(batch)
                 batch = []
             if not self._expected:
                 raise _Rubbish(f"a reply that nobody asked for: {_shorten(reply)}")
             if self._expected[0](reply):
                 self._expected.popleft()
         if batch:
-            self.owner.messages(batch)
+            self._hand_over(batch)
         if self._unparsed > self._max_reply:
             raise _Rubbish(f"a reply of more than {self._max_reply} bytes")
+
+    def _hand_over(self, batch: list[Publication]) -> None:
+        assert self.owner.messages is not None
+        self.owner.messages(batch)
 
 
 class _Rubbish(Exception):
@@ -229,7 +235,7 @@ class Link:
         established: Called with the protocol whenever Redis let us in.
         lost: Called when an established connection is gone.
         failed: Called with the reason whenever a connection could not be made or kept.
-        messages: Called with pushed messages.
+        messages: Called with pushed messages. None: this connection does not subscribe.
 
     Attributes:
         protocol: The connection that Redis let in. None: there is none.
@@ -247,7 +253,7 @@ class Link:
         established: Callable[[LinkProtocol], None],
         lost: Callable[[], None],
         failed: Callable[[str], None],
-        messages: Callable[[Sequence[Publication]], None] = lambda batch: None,
+        messages: Callable[[Sequence[Publication]], None] | None = None,
     ) -> None:
         self._clock = clock
         self._target = target
@@ -306,9 +312,7 @@ class Link:
         def answered(reply: Reply) -> bool:
             if protocol is not self._current:
                 return True
-            if isinstance(reply, BrokerUnavailable):
-                self.failed("the connection was closed during the login")
-            elif isinstance(reply, Exception) and not _harmless(name, reply):
+            if isinstance(reply, Exception) and not _harmless(name, reply):
                 self.failed(f"{name} was refused: {reply}")
                 protocol.transport.loseConnection()
                 self._current = None
@@ -325,6 +329,8 @@ class Link:
         """A connection is gone, wanted or not."""
         if self._current is protocol:
             self._current = None
+            if self.protocol is not protocol:
+                self.failed("the connection was closed during the login")
         if self.protocol is protocol:
             self.protocol = None
             self._lost()

@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 if TYPE_CHECKING:
     from wsredis.protocol import GatewayFactory
 
-__all__ = ["GatewayResource", "Health", "demo_page", "make_site"]
+__all__ = ["GatewayResource", "demo_page", "make_site"]
 
 #: Nothing here takes a body; more than this is not even read.
 _MAX_BODY = 65536
@@ -116,51 +116,34 @@ class GatewayResource(Resource):
         protocol.dataReceived(b"\r\n".join(lines) + b"\r\n\r\n")
 
 
-class Health(Resource):
-    """
-    ``live`` is 200 while the process answers, ``ready`` while it can do its work.
-
-    Args:
-        ready: Whether the link to Redis is up and subscribed.
-    """
-
-    def __init__(self, ready: Callable[[], bool]) -> None:
-        super().__init__()
-        self.putChild(b"live", _Page(_TEXT, lambda: (200, "ok\n")))
-        self.putChild(
-            b"ready",
-            _Page(_TEXT, lambda: (200, "ok\n") if ready() else (503, "Redis is away\n")),
-        )
-
-
-class _NotFound(Resource):
-    """What is not here, without twisted.web's page."""
+class _Root(Resource):
+    """What a gateway's own port serves: exact paths, and facilities below the prefix."""
 
     isLeaf = True
-
-    def render(self, request: Request) -> bytes:
-        """Answer 404 to any method."""
-        request.setResponseCode(404)
-        request.setHeader("content-type", _TEXT)
-        return b"there is nothing here\n"
-
-
-class _Root(Resource):
-    """The tree of a gateway's own port."""
 
     def __init__(self, url_prefix: str, ready: Callable[[], bool], page: str | None) -> None:
         super().__init__()
         self._url_prefix = url_prefix.encode()
         self._gateway = GatewayResource()
-        self.putChild(b"health", Health(ready))
+        self._pages = {
+            b"/health/live": _Page(_TEXT, lambda: (200, "ok\n")),
+            b"/health/ready": _Page(
+                _TEXT, lambda: (200, "ok\n") if ready() else (503, "Redis is away\n")
+            ),
+        }
         if page is not None:
-            self.putChild(b"", _Page("text/html; charset=utf-8", lambda: (200, page)))
+            self._pages[b"/"] = _Page("text/html; charset=utf-8", lambda: (200, page))
 
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        """Paths below the prefix are facilities."""
-        if request.uri.startswith(self._url_prefix):
-            return self._gateway
-        return _NotFound()
+    def render(self, request: Request) -> Any:
+        """Answer 404, without twisted.web's page, for all that is not here."""
+        page = self._pages.get(request.path)
+        if page is not None:
+            return page.render(request)
+        if request.path.startswith(self._url_prefix):
+            return self._gateway.render(request)
+        request.setResponseCode(404)
+        request.setHeader("content-type", _TEXT)
+        return b"there is nothing here\n"
 
 
 def demo_page(url_prefix: str, channel: str, redis: str, heartbeat: str | None) -> str:
@@ -183,7 +166,7 @@ def make_site(reactor: Any, url_prefix: str, ready: Callable[[], bool], page: st
     The site behind a gateway's port.
 
     Args:
-        ready: See `Health`.
+        ready: Whether ``/health/ready`` says so.
         page: What is at ``/``. None: nothing.
     """
     site = Site(_Root(url_prefix, ready, page), requestFactory=_Request, reactor=reactor)

@@ -21,6 +21,9 @@ from wsredis.service import GatewayService
 
 __all__ = ["Options", "makeService"]
 
+#: File descriptors for everything but clients: ports, Redis, the log, and some to spare.
+_OWN_DESCRIPTORS = 32
+
 _log = Logger()
 
 
@@ -137,7 +140,7 @@ def makeService(options: Options) -> IService:
     _raise_descriptor_limit()
     services = _Gateway()
     try:
-        config = options.load()
+        config = _fit_descriptors(options.load())
         config, embedded = _choose_redis(config, reactor)
         gateway = GatewayService(config, reactor=reactor)
     except ConfigError as error:
@@ -145,7 +148,6 @@ def makeService(options: Options) -> IService:
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
-    _check_descriptors(config)
     return services
 
 
@@ -170,11 +172,26 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _check_descriptors(config: GatewayConfig) -> None:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit != resource.RLIM_INFINITY and limit < config.limits.max_connections:
-        _log.warn(
-            "only {limit} file descriptors are allowed, max-connections is {connections}",
-            limit=limit,
-            connections=config.limits.max_connections,
-        )
+def _fit_descriptors(config: GatewayConfig) -> GatewayConfig:
+    """
+    Admit no more clients than there are file descriptors for.
+
+    A client too many then gets 503, and not a connection that is closed without a word.
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limits = config.limits
+    if allowed == resource.RLIM_INFINITY or (
+        allowed >= limits.max_connections + limits.max_handshakes + _OWN_DESCRIPTORS
+    ):
+        return config
+    handshakes = max(1, min(limits.max_handshakes, allowed // 8))
+    connections = max(1, allowed - handshakes - _OWN_DESCRIPTORS)
+    _log.warn(
+        "only {allowed} file descriptors are allowed: max-connections is {connections} and "
+        "max-handshakes {handshakes}",
+        allowed=allowed,
+        connections=connections,
+        handshakes=handshakes,
+    )
+    fitting = replace(limits, max_connections=connections, max_handshakes=handshakes)
+    return replace(config, limits=fitting)

@@ -82,8 +82,8 @@ class RedisBroker:
         self._resumed = False
         self._was_up = False
         self._told_up = False
-        self._told_reason = ""
-        self._told_at = 0.0
+        #: What was said of failures, and when it may be said again.
+        self._told: dict[str, float] = {}
 
     @property
     def up(self) -> bool:
@@ -216,8 +216,8 @@ class RedisBroker:
     def _failed(self, reason: str) -> None:
         """Both links meet the same trouble at every attempt: say it once a minute."""
         now = self._reactor.seconds()
-        if reason != self._told_reason or now - self._told_at >= _REPEAT:
-            self._told_reason, self._told_at = reason, now
+        if now >= self._told.get(reason, now):
+            self._told[reason] = now + _REPEAT
             self._log.warn(
                 "no connection to {redis}: {reason}", redis=self._target.name, reason=reason
             )
@@ -227,7 +227,7 @@ class RedisBroker:
         if self.up == self._told_up or self._listener is None:
             return
         self._told_up = self.up
-        self._told_reason = ""
+        self._told = {}
         if self.up:
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",

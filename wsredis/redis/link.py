@@ -16,6 +16,8 @@ from typing import Any
 
 import hiredis
 import txredisapi
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
@@ -52,6 +54,7 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
 
     Attributes:
         heard: Set by every byte that arrives.
+        answered: Set by every whole reply and message.
         owner: Whom to tell; set by the factory.
     """
 
@@ -64,6 +67,7 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._unparsed = 0
         self._expected: deque[Callable[[Reply], bool]] = deque()
         self.heard = True
+        self.answered = True
 
     def connectionMade(self) -> None:
         """Log in; the link counts only when Redis answered."""
@@ -122,7 +126,7 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     def connectionLost(self, why: Failure) -> None:
         """Fail what is under way."""
         super().connectionLost(why)
-        self.owner.disconnected(self)
+        self.owner.disconnected(self, why)
         lost = BrokerUnavailable("the connection to Redis was lost")
         while self._expected:
             self._expected.popleft()(lost)
@@ -136,6 +140,7 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         pushes = self.owner.messages is not None
         while (reply := reader.gets()) is not False:
             self._unparsed = 0
+            self.answered = True
             if pushes and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
                 batch.append((reply[1], reply[2]))
                 continue
@@ -264,7 +269,7 @@ class Link:
         self._pings = Sweep(clock, ping_interval, self._keep_alive)
         self._patience = max(2, round(SILENCE / ping_interval))
         self._current: LinkProtocol | None = None
-        self._silent = 0
+        self._silent = 0.0
         self._stopping = False
         self._attempts = 0
         self._failed = failed
@@ -325,12 +330,12 @@ class Link:
 
         return answered
 
-    def disconnected(self, protocol: LinkProtocol) -> None:
+    def disconnected(self, protocol: LinkProtocol, why: Failure) -> None:
         """A connection is gone, wanted or not."""
         if self._current is protocol:
             self._current = None
             if self.protocol is not protocol:
-                self.failed("the connection was closed during the login")
+                self.failed(_reason(why))
         if self.protocol is protocol:
             self.protocol = None
             self._lost()
@@ -362,18 +367,30 @@ class Link:
         protocol = self._current
         if protocol is None:
             return
-        if protocol.heard:
-            protocol.heard = False
+        if protocol.answered:
             self._silent = 0
         elif protocol.waiting:
-            self._silent += 1
+            # Bytes without a whole reply are half a sign of life: a large message on a slow line,
+            # or a length that never comes to an end.
+            self._silent += 0.5 if protocol.heard else 1
             if self._silent >= self._patience:
                 self._current = None
                 self.failed(f"no answer for {SILENCE:g} seconds")
                 protocol.transport.abortConnection()
                 return
+        protocol.heard = protocol.answered = False
         if self.protocol is protocol and not protocol.waiting:
             protocol.send(lambda reply: True, "PING")
+
+
+def _reason(why: Failure) -> str:
+    """Why a login failed, in words; OpenSSL keeps its words in a list of triples."""
+    error = why.value
+    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
+        return "TLS: " + "; ".join(str(part[-1]) for part in error.args[0])
+    if isinstance(error, VerificationError):
+        return "TLS: the certificate is not for this host name"
+    return "the connection was closed during the login"
 
 
 def _harmless(name: str, error: Exception) -> bool:

@@ -93,13 +93,20 @@ def parse(config: RedisConfig) -> Target:
         port = parts.port
     except ValueError:
         raise ConfigError("redis: this is not a URL") from None
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ConfigError("redis: a URL starts with redis://, rediss:// or unix://")
+    # What is not understood may be a part of a password that was not percent-encoded.
+    if parts.fragment or (parts.query and parts.scheme != "unix"):
+        raise ConfigError("redis: the URL has a '?' or '#' where none belongs: write %3F or %23")
+    if config.ca is not None and parts.scheme != "rediss":
+        raise ConfigError("redis-ca: only a rediss:// URL has use for it")
     password = unquote(parts.password) if parts.password else _password(config)
     username = unquote(parts.username) if parts.username else None
     if username is not None and password is None:
         raise ConfigError("redis: the URL has a user, but there is no password")
     if parts.scheme == "unix":
-        if not parts.path:
-            raise ConfigError("redis: a unix:// URL needs the path of a socket")
+        if not parts.path or parts.hostname:
+            raise ConfigError("redis: a unix:// URL needs the path of a socket, as unix:///path")
         database = _database(parse_qs(parts.query).get("db", ["0"])[-1])
         return Target(
             name=f"unix://{parts.path}",
@@ -108,11 +115,7 @@ def parse(config: RedisConfig) -> Target:
             password=password,
             database=database,
         )
-    if parts.scheme not in ("redis", "rediss"):
-        raise ConfigError("redis: a URL starts with redis://, rediss:// or unix://")
     tls = parts.scheme == "rediss"
-    if config.ca is not None and not tls:
-        raise ConfigError("redis-ca: only a rediss:// URL has use for it")
     host = parts.hostname or "localhost"
     shown = f"[{host}]" if ":" in host else host
     return Target(

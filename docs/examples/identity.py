@@ -1,0 +1,35 @@
+"""Users from a header that a proxy sets, and a policy on top of the rules for origins."""
+
+from __future__ import annotations
+
+from twisted.application.service import Application
+
+from wsredis import GatewayService, Handshake, Identity, Refused, Wish
+from wsredis.auth.origin import OriginPolicy
+from wsredis.config import load
+
+
+class ProxyUser:
+    """The proxy must remove this header from what comes from outside."""
+
+    def identify(self, handshake: Handshake) -> Identity:
+        return Identity(user=handshake.headers.get("x-remote-user"))
+
+
+class MembersOnly:
+    def __init__(self, origins: OriginPolicy) -> None:
+        self._origins = origins
+
+    def allow(self, identity: Identity, handshake: Handshake) -> Wish:
+        if handshake.wish.publish and identity.user is None:
+            raise Refused("log in to publish", 403)
+        return self._origins.allow(identity, handshake)
+
+
+config = load({})
+application = Application("members")
+GatewayService(
+    config,
+    authenticator=ProxyUser(),
+    policy=MembersOnly(OriginPolicy(config.allow_origin)),
+).setServiceParent(application)

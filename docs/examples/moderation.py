@@ -1,0 +1,27 @@
+"""A handler that waits, then publishes something else than it was sent."""
+
+from __future__ import annotations
+
+from twisted.application.service import Application
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from wsredis import Connection, GatewayService, Handler
+from wsredis.config import load
+
+
+class Moderation(Handler):
+    def on_connect(self, connection: Connection) -> None:
+        connection.send("Welcome.")
+
+    async def on_message(self, connection: Connection, payload: bytes, is_binary: bool) -> None:
+        if is_binary:
+            connection.close(4000, "text only")
+            return
+        # Here you would ask a database. The next message of this client waits, other clients go on.
+        await deferLater(reactor, 0.01)
+        connection.publish(payload.replace(b"darn", b"****"))
+
+
+application = Application("moderation")
+GatewayService(load({}), handler=Moderation()).setServiceParent(application)

@@ -1,0 +1,288 @@
+"""Every example and every code block of the documentation, run for real; the tables, compared."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import wsredis
+from tests.support.children import (
+    PATIENCE,
+    Child,
+    Gateway,
+    RedisServer,
+    clean_environment,
+    free_port,
+    until,
+)
+from tests.support.raw import BINARY, RawClient, frame, handshake, response
+from tests.support.require import missing
+from wsredis.config import Setting, load, settings
+from wsredis.errors import CLOSE_CODES
+from wsredis.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+DOCS = ROOT / "docs"
+LOCAL = "tcp:0:interface=127.0.0.1"
+
+
+class RunCase(SynchronousTestCase):
+    """A Redis, and programs that use it."""
+
+    skip = missing("redis")
+
+    def setUp(self) -> None:
+        """Start Redis."""
+        self.redis = RedisServer(port=free_port())
+        self.addCleanup(self.redis.stop)
+        self.environ = clean_environment(
+            {
+                "WSREDIS_REDIS": self.redis.url,
+                "WSREDIS_PORT": LOCAL,
+                "LISTEN": LOCAL,
+                "REDIS_URL": self.redis.url,
+            }
+        )
+
+    def run_program(self, *words: str | Path) -> int:
+        """Start a gateway in a folder of its own. Returns: The port on which it listens."""
+        folder = tempfile.mkdtemp(prefix="wsredis-test-")
+        child = Child([sys.executable, *map(str, words)], env=self.environ, cwd=folder)
+        self.addCleanup(shutil.rmtree, folder)
+        self.addCleanup(child.stop)
+        child.wait_for("connected to ")
+        said = child.wait_for(r"listening on \S*:(\d+)|Site starting on (\d+)")
+        return int(said[1] or said[2])
+
+    def twistd(self, example: Path) -> int:
+        """Run *example* with ``twistd -n -y``. Returns: The port on which it listens."""
+        twistd = "from twisted.scripts.twistd import run; run()"
+        return self.run_program("-c", twistd, "-n", "--pidfile=", "-y", example)
+
+    def open(self, port: int, path: str, *headers: str) -> RawClient:
+        """Connect a client and shake hands; it is closed after the test."""
+        client = RawClient.opened(port, path, *headers)
+        self.addCleanup(client.socket.close)
+        return client
+
+
+class ExampleTests(RunCase):
+    """The programs under examples/ and docs/examples/ do what the text says."""
+
+    def test_running_total(self) -> None:
+        """Each client has a total of its own, and is told what is not a number."""
+        port = self.twistd(EXAMPLES / "running_total.py")
+        one, two = (self.open(port, "/ws/total") for _ in range(2))
+        for number in ("1", "2", "x", "-5"):
+            one.send_text(number)
+        self.assertEqual(
+            [b"1", b"3", b"this is not a number", b"-2"], [one.message() for _ in range(4)]
+        )
+        two.send_text("10")
+        self.assertEqual(b"10", two.message())
+
+    def test_running_total_is_about_fifteen_lines(self) -> None:
+        """Without blank lines, imports and docstring it is as short as a tutorial needs."""
+        lines = (EXAMPLES / "running_total.py").read_text("utf-8").splitlines()
+        code = [line for line in lines if line and not line.startswith(("from ", '"""'))]
+        self.assertLessEqual(len(code), 15)
+
+    def test_embedded_site(self) -> None:
+        """One port serves the page of the site and the WebSockets of the gateway."""
+        port = self.twistd(EXAMPLES / "embedded_site.py")
+        status, _, body = response(
+            port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        self.assertEqual((200, (EXAMPLES / "page.html").read_bytes()), (status, body))
+        path = re.search(r'"(/ws/[^"]+)"', body.decode())
+        assert path is not None
+        client = self.open(port, path[1])
+        self.redis.command("PUBLISH", "broadcast:news", "hello")
+        self.assertEqual(b"hello", client.message())
+
+    def test_publish(self) -> None:
+        """The publisher reaches a page that listens, and one that comes later."""
+        port = self.twistd(EXAMPLES / "running_total.py")
+        early = self.open(port, "/ws/news?subscribe-broadcast")
+        said = subprocess.run(
+            [sys.executable, EXAMPLES / "publish.py", "fresh"],
+            env=self.environ,
+            capture_output=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(b"1 gateway(s) received it\n", said.stdout)
+        late = self.open(port, "/ws/news?subscribe-broadcast")
+        self.assertEqual([b"fresh", b"fresh"], [early.message(), late.message()])
+
+    def test_own_reactor(self) -> None:
+        """A program that runs the reactor by itself serves WebSockets."""
+        port = self.run_program(DOCS / "examples" / "own_reactor.py")
+        client = self.open(port, "/ws/x?subscribe-broadcast")
+        self.redis.command("PUBLISH", "broadcast:x", "hello")
+        self.assertEqual(b"hello", client.message())
+
+    def test_application(self) -> None:
+        """The application of the how-to serves WebSockets, with the prefix that it names."""
+        text = (DOCS / "examples" / "application.py").read_text("utf-8")
+        # Its port and its Redis are those of the reader's machine.
+        for old, new in (
+            ("tcp:8080:interface=127.0.0.1", LOCAL),
+            ("redis://localhost:6379/1", f"redis://localhost:{self.redis.port}/1"),
+        ):
+            self.assertEqual(1, text.count(old))
+            text = text.replace(old, new)
+        example = Path(self.redis.directory, "application.py")
+        example.write_text(text, "utf-8")
+        client = self.open(self.twistd(example), "/ws/x?subscribe-broadcast")
+        self.redis.command("PUBLISH", "shop:broadcast:x", "hello")
+        self.assertEqual(b"hello", client.message())
+
+    def test_moderation(self) -> None:
+        """The coroutine is awaited, keeps the order, and may close with a code of its own."""
+        port = self.twistd(DOCS / "examples" / "moderation.py")
+        client = self.open(port, "/ws/talk?subscribe-broadcast&publish-broadcast&echo")
+        client.send_text("darn it")
+        client.send_text("sorry")
+        self.assertEqual([b"Welcome.", b"**** it", b"sorry"], [client.message() for _ in range(3)])
+        client.send(frame(BINARY, b"\x00"))
+        self.assertEqual(4000, client.closing())
+
+    def test_identity(self) -> None:
+        """The header of the proxy names the user; a stranger may listen and not publish."""
+        port = self.twistd(DOCS / "examples" / "identity.py")
+        john = self.open(port, "/ws/x?subscribe-user", "X-Remote-User: john")
+        self.redis.command("PUBLISH", "user:john:x", "hello")
+        self.assertEqual(b"hello", john.message())
+        with RawClient(port) as stranger:
+            stranger.send(handshake("/ws/x?publish-broadcast"))
+            self.assertIn(" 403 ", stranger.head().splitlines()[0])
+        self.open(port, "/ws/x?subscribe-broadcast")
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """Files that the reader copies."""
+
+    def test_toml(self) -> None:
+        """The gateway accepts the TOML file of the documentation."""
+        config = load({}, {}, str(DOCS / "examples" / "wsredis.toml"))
+        self.assertEqual("/etc/wsredis/redis-password", config.redis.password_file)
+        self.assertEqual(50000, config.limits.max_connections)
+
+    def test_unit(self) -> None:
+        """The systemd unit allows as many descriptors as the TOML file allows connections."""
+        config = load({}, {}, str(DOCS / "examples" / "wsredis.toml"))
+        unit = (DOCS / "examples" / "wsredis.service").read_text("utf-8")
+        found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
+        assert found is not None
+        self.assertGreater(int(found[1]), config.limits.max_connections)
+
+    def test_shown(self) -> None:
+        """Every example is shown on a page, and no page has Python of its own."""
+        pages = [page.read_text("utf-8") for page in DOCS.rglob("*.rst")]
+        shown_files = {
+            Path(name).name
+            for page in pages
+            for name in re.findall(r"^\.\. literalinclude:: (\S+)$", page, re.MULTILINE)
+        }
+        examples = {
+            path.name
+            for folder in (EXAMPLES, DOCS / "examples")
+            for path in folder.iterdir()
+            if path.is_file()
+        }
+        self.assertEqual(examples, shown_files)
+        self.assertEqual([], [page for page in pages if "code-block:: python" in page])
+
+
+class AclTests(SynchronousTestCase):
+    """The rights that the documentation asks for."""
+
+    skip = missing("redis")
+
+    def test_enough(self) -> None:
+        """A user with these rights, and no others, can do all that a gateway does."""
+        redis = RedisServer()
+        self.addCleanup(redis.stop)
+        for line in (DOCS / "examples" / "wsredis.acl").read_text("utf-8").splitlines():
+            redis.command(*shlex.split(line))
+        gateway = Gateway(
+            *("--redis", f"unix://wsredis@{redis.path}?db=1"),
+            environ={"WSREDIS_REDIS_PASSWORD": "secret"},
+        )
+        self.addCleanup(gateway.stop)
+        path = "/ws/x?subscribe-broadcast&publish-broadcast&echo"
+        for previous in (b"", b"hello"):
+            with RawClient.opened(gateway.port, path) as client:
+                if previous:
+                    self.assertEqual(previous, client.message())
+                client.send_text("hello")
+                self.assertEqual(b"hello", client.message())
+        # The last client is gone: its channel is given back.
+        until(lambda: redis.command("PUBSUB", "CHANNELS") == [])
+        self.assertEqual([], redis.command("ACL", "LOG"))
+
+
+class ReferenceTests(SynchronousTestCase):
+    """The tables of the reference say what the code says."""
+
+    def test_settings(self) -> None:
+        """The page of options names every setting with its default, and no other."""
+        page = (DOCS / "reference" / "options.rst").read_text("utf-8")
+        rows = re.findall(r"^   \* - ``([a-z-]+)``\n     - (.+)$", page, re.MULTILINE)
+        self.assertEqual({each.name: shown(each) for each in settings()}, dict(rows))
+        self.assertEqual(len(rows), len(settings()))
+
+    def test_close_codes(self) -> None:
+        """The page of codes names every close code, and no other."""
+        rows = re.findall(r"^   \* - (\d{4})\n     - (yes|no)$", page_of_codes(), re.MULTILINE)
+        told = {int(code): word == "yes" for code, word in rows}
+        self.assertEqual({code: entry.retry for code, entry in CLOSE_CODES.items()}, told)
+
+    def test_statuses(self) -> None:
+        """The page of codes names every HTTP status with which a handshake is answered."""
+        told = set(re.findall(r"^   \* - (\d{3})$", page_of_codes(), re.MULTILINE))
+        source = (ROOT / "wsredis" / "protocol.py").read_text("utf-8")
+        sent = set(re.findall(r"(?:_refuse|_answer)\((\d{3})", source))
+        sent |= set(re.findall(r"Refused\([^)]*, (\d{3})", source))
+        self.assertTrue(sent)
+        self.assertEqual(set(), sent - told)
+
+    def test_metrics(self) -> None:
+        """The page of metrics names every counter, and no other."""
+        page = (DOCS / "reference" / "metrics.rst").read_text("utf-8")
+        rows = re.findall(r"^   \* - ``(\w+)``$", page, re.MULTILINE)
+        self.assertEqual([each.name for each in fields(Metrics)], rows)
+
+    def test_names(self) -> None:
+        """The page of the Python interface names everything that the package exports."""
+        page = (DOCS / "reference" / "api.rst").read_text("utf-8")
+        named = re.findall(r"^\.\. auto\w+:: wsredis\.(\w+)(?:\(\))?$", page, re.MULTILINE)
+        self.assertEqual(sorted({*wsredis.__all__} - {"__version__"}), sorted(named))
+
+
+def shown(setting: Setting) -> str:
+    """A default as the reference writes it."""
+    if setting.default in (None, "", ()):
+        return "none"
+    if isinstance(setting.default, bool):
+        return "on" if setting.default else "off"
+    if isinstance(setting.default, tuple):
+        return " ".join(f"``{each}``" for each in setting.default)
+    if isinstance(setting.default, float):
+        return f"``{setting.default:g}``"
+    return f"``{setting.default}``"
+
+
+def page_of_codes() -> str:
+    """The page of close codes and statuses."""
+    return (DOCS / "reference" / "codes.rst").read_text("utf-8")

@@ -148,7 +148,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self.peer = _address(transport)
         _tune(transport, self.factory.config.limits.send_buffer)
         if not self.factory.arrived(self):
-            self._answer(503, "too many connections", [("Retry-After", str(RETRY_AFTER))])
+            self._refuse(503, "too many connections", "--max-connections, --max-handshakes")
 
     def dataReceived(self, data: bytes) -> None:
         """Frames, or parts of a head."""
@@ -324,7 +324,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._phase is _Phase.PENDING:
             self._refuse(503, "try again later", "the handshake took too long")
         elif self._phase is _Phase.HEAD:
-            self._answer(408, "the request did not come", [])
+            self._refuse(408, "the request did not come")
 
     def _refuse(self, status: int, reason: str, hint: str = "") -> None:
         target = self.data if self._phase is _Phase.HEAD else self.http_request_uri.encode()

@@ -296,6 +296,7 @@ class PersistedTests(WireCase):
         speaker = self.open("/ws/latest?publish-broadcast")
         for text in ("one", "two", "three"):
             speaker.send_text(text)
+        settle(speaker)
         witness = self.open("/ws/latest-witness?subscribe-broadcast")
         self.open("/ws/latest-witness?publish-broadcast").send_text("after them")
         witness.message()
@@ -326,8 +327,12 @@ class PersistedTests(WireCase):
         self.assertEqual(b"0", witness.message())
         clients = []
         for start in range(1, 601, 15):
-            speaker.send(b"".join(frame(TEXT, b"%d" % n) for n in range(start, start + 15)))
-            clients.append(self.open("/ws/flow?subscribe-broadcast"))
+            client = self.connect()
+            client.send(handshake("/ws/flow?subscribe-broadcast"))
+            for n in range(start, start + 15):
+                speaker.send_text(str(n))
+            self.assertIn(" 101 ", client.head())
+            clients.append(client)
         firsts = set()
         for client in clients:
             first = int(client.message())
@@ -580,7 +585,7 @@ class HeartbeatTests(WireCase):
         texts = ["--heartbeat-- x", "--Heartbeat--", " --heartbeat--"]
         for text in texts:
             speaker.send_text(text)
-        got = []
+        got: list[str] = []
         while len(got) < len(texts):
             message = listener.message()
             if message != b"--heartbeat--":

@@ -32,6 +32,9 @@ _MAX_HELD = 16777216
 #: Seconds between two log lines that say the same.
 _REPEAT = 60.0
 
+#: So many different reasons are remembered.
+_REASONS = 16
+
 #: Replies are at most this many times larger than the largest publication that is delivered.
 _REPLY_FACTOR = 4
 
@@ -216,6 +219,8 @@ class RedisBroker:
     def _failed(self, reason: str) -> None:
         """Both links meet the same trouble at every attempt: say it once a minute."""
         now = self._reactor.seconds()
+        if len(self._told) > _REASONS:
+            self._told.clear()
         if now >= self._told.get(reason, now):
             self._told[reason] = now + _REPEAT
             self._log.warn(

@@ -73,7 +73,7 @@ class Outbox:
         self._paused = False
         self._closing = False
         #: Pulled by the transport whenever its buffer is empty, or paused and resumed by it.
-        self._pulled = type(transport) in (tcp.Server, unix.Server)
+        self._pulled = _is_plain(transport)
         self._take: Callable[[bytes], int]
         if self._pulled:
             self._take = transport.socket.send
@@ -88,12 +88,9 @@ class Outbox:
             return
         try:
             taken = self._take(data)
-        except BlockingIOError:
-            taken = 0
         except OSError:
-            # The transport meets the same error and reports it as a lost connection.
-            self._transport.write(data)
-            return
+            # The kernel is full, or the transport will meet the same error and report the loss.
+            taken = 0
         if taken != len(data):
             self._block(memoryview(data)[taken:] if taken else data)
 
@@ -117,23 +114,27 @@ class Outbox:
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
+        # Registering a pull producer calls this at once, before the client took anything.
+        registering = self._pulled and self._paused
         self._paused = False
-        queue = self._queue
-        if queue is None:
-            return
-        self._owner.outbox_advanced()
-        while queue and not self._paused:
-            self._transport.write(self._next_chunk(queue))
-            if self._pulled:
-                return
-        if not queue and not self._paused:
-            self._drained()
+        if self._queue is not None:
+            if not registering:
+                self._owner.outbox_advanced()
+            self._pump(self._queue)
 
     def stopProducing(self) -> None:
         """The connection is lost."""
         self._queue = None
         self._waiting = 0
         self._take = len
+
+    def _pump(self, queue: deque[bytes | memoryview]) -> None:
+        while queue and not self._paused:
+            self._transport.write(self._next_chunk(queue))
+            if self._pulled:
+                return
+        if not queue and not self._paused:
+            self._drained()
 
     def _hand_over(self, data: bytes) -> int:
         """Like ``socket.send``, for transports that only have ``write``."""
@@ -147,10 +148,10 @@ class Outbox:
             self._queue = deque()
         self._queue.append(rest)
         if self._pulled:
-            # Registering a pull producer calls resumeProducing at once.
+            self._paused = True
             self._transport.registerProducer(self, False)
         elif not self._paused:
-            self.resumeProducing()
+            self._pump(self._queue)
 
     def _enqueue(self, data: bytes) -> None:
         queue = self._queue
@@ -196,10 +197,21 @@ class Outbox:
         if self._pulled:
             self._transport.unregisterProducer()
         self._owner.outbox_drained()
-        if self._closing:
+        # The owner may have written again.
+        if self._closing and self._queue is None:
             self._finish()
 
     def _finish(self) -> None:
         # A TLS transport does not shut down while a producer is registered.
         self._transport.unregisterProducer()
         self._transport.loseConnection()
+
+
+def _is_plain(transport: Any) -> bool:
+    """Whether bytes may go past the transport: no TLS, no subclass, nothing buffered already."""
+    return (
+        type(transport) in (tcp.Server, unix.Server)
+        and not transport.TLS
+        and not transport.dataBuffer
+        and not transport._tempDataBuffer
+    )

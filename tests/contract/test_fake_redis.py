@@ -1,0 +1,134 @@
+"""The Redis in memory answers as the real one does, byte for byte."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import hiredis
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.children import RedisServer
+from tests.support.fake_redis import FakeRedis
+from tests.support.require import missing
+
+_Words = tuple[str | bytes, ...]
+
+
+class _Listening(Protocol):
+    """Keeps what arrives."""
+
+    received = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+
+class _Case(SynchronousTestCase):
+    """One script of commands, over both."""
+
+    skip = missing("redis")
+
+    def setUp(self) -> None:
+        """Start both."""
+        self.real = RedisServer()
+        self.addCleanup(self.real.stop)
+        self.fake = FakeRedis(MemoryReactorClock())
+
+    def _really(self, commands: tuple[_Words, ...]) -> list[Any]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(self.real.path)
+            connection.sendall(b"".join(hiredis.pack_command(words) for words in commands))
+            connection.shutdown(socket.SHUT_WR)
+            data = b"".join(iter(lambda: connection.recv(65536), b""))
+        return self._replies(data)
+
+    def _in_memory(self, commands: tuple[_Words, ...]) -> list[Any]:
+        client = self.fake.accept(Factory.forProtocol(_Listening))
+        for words in commands:
+            client.transport.write(hiredis.pack_command(words))
+        self.fake.pump()
+        client.transport.loseConnection()
+        return self._replies(client.received)
+
+    @staticmethod
+    def _replies(data: bytes) -> list[Any]:
+        reader = hiredis.Reader(replyError=str)
+        reader.feed(data)
+        replies = []
+        # Compared by identity, since 0 is an answer.
+        while (reply := reader.gets()) is not False:
+            replies.append(reply)
+        return replies
+
+    def same(self, *commands: _Words) -> list[Any]:
+        """Both answer the same, and answer at all."""
+        real = self._really(commands)
+        self.assertEqual(real, self._in_memory(commands))
+        self.assertGreaterEqual(len(real), len(commands))
+        return real
+
+
+class AnswerTests(_Case):
+    """What a link sends is answered alike."""
+
+    def test_plain_commands(self) -> None:
+        """Store, publish, fetch, select, ping."""
+        self.same(
+            ("PING",),
+            ("SETEX", "a", "60", b"\xff\x00"),
+            ("PUBLISH", "a", "x"),
+            ("MGET", "a", "missing"),
+            ("SELECT", "3"),
+            ("MGET", "a"),
+            ("SELECT", "16"),
+            ("NOSUCH",),
+        )
+
+    def test_subscribe_mode(self) -> None:
+        """Names one by one, messages in between, and what is not allowed meanwhile."""
+        self.same(
+            ("SUBSCRIBE", "a", "b", "a"),
+            ("PING",),
+            ("PUBLISH", "a", "x"),
+            ("MGET", "a"),
+            ("UNSUBSCRIBE", "b", "zz"),
+            ("UNSUBSCRIBE", "a"),
+            ("PING",),
+        )
+
+    def test_login(self) -> None:
+        """Refused before, wrong, right, and with a user."""
+        self.real.command("ACL", "SETUSER", "default", ">pw")
+        self.fake.users = {"default": "pw"}
+        self.same(
+            ("PING",),
+            ("AUTH", "wrong"),
+            ("SUBSCRIBE", "a"),
+            ("AUTH", "nobody", "pw"),
+            ("AUTH", "pw"),
+            ("AUTH", "default", "pw"),
+            ("PING",),
+        )
+
+    def test_login_without_need(self) -> None:
+        """A password for a server that has none."""
+        self.same(("AUTH", "pw"), ("PING",))
+
+    def test_forbidden_channels(self) -> None:
+        """One forbidden name refuses the whole SUBSCRIBE; other commands go on."""
+        self.real.command("ACL", "SETUSER", "default", "resetchannels", "&ok*")
+        self.fake.forbidden = {b"no"}
+        replies = self.same(
+            ("SUBSCRIBE", "ok1", "no"), ("PUBLISH", "no", "x"), ("SUBSCRIBE", "ok1")
+        )
+        self.assertTrue(replies[0].startswith("NOPERM"), replies)
+
+    def test_key_of_another_type(self) -> None:
+        """MGET passes over what is no string."""
+        self.real.command("LPUSH", "list", "x")
+        self.fake.store(b"list", ["x"])
+        self.same(("MGET", "list", "a"))

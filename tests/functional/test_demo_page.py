@@ -1,0 +1,258 @@
+"""The demo page in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from tests.support.browser import Browser, DemoPage, missing_browser, shared_browser
+from tests.support.case import FreshGatewayCase, GatewayCase
+from tests.support.children import Gateway, RedisServer, clean_environment, free_port
+
+#: Seconds. The page waits longer after each try: the first three are over in less than 15.
+RECONNECT = 45.0
+
+HOSTILE = """<img src=x onerror="document.title='owned'"><b>bold</b>&amp;<script>1</script>"""
+
+
+class _Pages(GatewayCase):
+    """Windows with the demo page; after each test the console must be clean."""
+
+    options = ("--demo",)
+    browser: Browser
+
+    def setUp(self) -> None:
+        """Start what is not running yet, and forget what an earlier test said."""
+        super().setUp()
+        self.redis.command("DEL", "broadcast:demo")
+        self.browser = shared_browser()
+        self.addCleanup(self.browser.close_windows)
+
+    def page(self) -> DemoPage:
+        """Open the page in one more window."""
+        return DemoPage(self.browser, self.gateway.port)
+
+    def publish(self, message: str) -> None:
+        """What a back end does."""
+        self.redis.command("PUBLISH", "broadcast:demo", message)
+
+
+class ChatTests(_Pages):
+    """Messages come and go."""
+
+    skip = missing_browser()
+
+    def test_two_windows(self) -> None:
+        """Two windows of the page talk to each other, and each sees its own words once."""
+        one, two = self.page(), self.page()
+        one.say("hello")
+        two.wait_for("hello")
+        two.say("hello yourself")
+        one.wait_for("hello", "hello yourself")
+        two.wait_for("hello", "hello yourself")
+        self.assertEqual([], one.notes + two.notes)
+        self.assertEqual([], self.browser.errors())
+
+    def test_publication(self) -> None:
+        """What a program publishes through Redis appears in every window."""
+        one, two = self.page(), self.page()
+        self.publish("from a program")
+        one.wait_for("from a program")
+        two.wait_for("from a program")
+        self.assertEqual([], self.browser.errors())
+
+    def test_reload(self) -> None:
+        """After a reload the page shows the message that was kept."""
+        page = self.page()
+        page.say("stay")
+        page.wait_for("stay")
+        page.window.reload()
+        page.wait_for_state("connected")
+        page.wait_for("stay")
+        self.assertEqual([], self.browser.errors())
+
+    def test_markup_is_text(self) -> None:
+        """HTML in a message is shown letter by letter, and nothing in it runs."""
+        page = self.page()
+        self.publish(HOSTILE)
+        page.wait_for(HOSTILE)
+        page.say(HOSTILE)
+        page.wait_for(HOSTILE, HOSTILE)
+        self.assertEqual(0, page.window.run("return document.querySelectorAll('li *').length"))
+        self.assertEqual("wsredis demo", page.window.driver.title)
+        self.assertEqual([], self.browser.errors())
+
+    def test_bytes(self) -> None:
+        """A publication that is not UTF-8 is announced with its size."""
+        page = self.page()
+        self.redis.command("PUBLISH", "broadcast:demo", b"\xff\x00\xfe")
+        self.publish("text")
+        page.wait_for("text")
+        self.assertEqual(["3 bytes that are no text"], page.notes)
+
+    def test_long_list(self) -> None:
+        """The list keeps the newest 500 messages and stays scrolled to the last of them."""
+        page = self.page()
+        self.redis.pipeline(*[("PUBLISH", "broadcast:demo", number) for number in range(510)])
+        script = "return document.getElementById('messages').lastChild?.textContent === '509'"
+        page.window.wait_until(script)
+        self.assertEqual([str(number) for number in range(10, 510)], page.messages)
+        below = "const l = document.getElementById('messages');"
+        self.assertLessEqual(
+            page.window.run(f"{below} return l.scrollHeight - l.clientHeight - l.scrollTop"), 2
+        )
+
+
+class LooksTests(_Pages):
+    """The page fits its screen. WSREDIS_SCREENSHOTS names a folder for pictures of it."""
+
+    skip = missing_browser()
+
+    def _check(self, name: str, width: int, height: int, *, phone: bool) -> None:
+        for scheme in ("light", "dark"):
+            self.redis.command("DEL", "broadcast:demo")
+            page = self.page()
+            page.window.looks(width, height, phone=phone, scheme=scheme)
+            page.say("Is anybody there?")
+            page.wait_for("Is anybody there?")
+            self.publish("order 4711 was shipped")
+            self.publish("x" * 300)
+            page.wait_for("Is anybody there?", "order 4711 was shipped", "x" * 300)
+            page.window.screenshot(f"{name}-{scheme}")
+            wide = "return [document.documentElement.scrollWidth, innerWidth]"
+            self.assertEqual([width, width], page.window.run(wide))
+            for selector in ("#state", "#messages", "#text", "#send", "#outside"):
+                box = page.window.find(selector).rect
+                self.assertGreaterEqual(min(box["x"], box["y"]), 0, selector)
+                self.assertLessEqual(box["x"] + box["width"], width, selector)
+                self.assertLessEqual(box["y"] + box["height"], height, selector)
+        self.assertEqual([], self.browser.errors())
+
+    def test_phone(self) -> None:
+        """On a phone everything is in sight and nothing is wider than the screen."""
+        self._check("phone", 390, 844, phone=True)
+
+    def test_desktop(self) -> None:
+        """On a desktop the same."""
+        self._check("desktop", 1280, 800, phone=False)
+
+    def test_scheme(self) -> None:
+        """The page is light on a light system and dark on a dark one."""
+        page = self.page()
+        colours = []
+        for scheme in ("light", "dark"):
+            page.window.looks(800, 600, scheme=scheme)
+            colours.append(
+                page.window.run("return getComputedStyle(document.body).backgroundColor")
+            )
+        light, dark = (sum(map(int, each[4:-1].split(","))) for each in colours)
+        self.assertGreater(light, 600)
+        self.assertLess(dark, 150)
+
+    def test_one_file(self) -> None:
+        """The page loads nothing but itself."""
+        page = self.page()
+        script = "return performance.getEntriesByType('resource').map(each => each.name)"
+        self.assertEqual([], [each for each in page.window.run(script) if each[:5] != "data:"])
+
+
+class OutsideTests(_Pages):
+    """The line for a shell does what it says."""
+
+    skip = missing_browser() or (
+        None if shutil.which("redis-cli") else "there is no redis-cli on this machine"
+    )
+
+    def _run(self, redis: RedisServer, url: str, *options: str) -> None:
+        gateway = Gateway("--redis", url, "--demo", *options)
+        self.addCleanup(gateway.stop)
+        page = DemoPage(self.browser, gateway.port)
+        done = subprocess.run(
+            page.outside, shell=True, capture_output=True, text=True, timeout=20, check=True
+        )
+        self.assertEqual(("1\n", ""), (done.stdout, done.stderr), page.outside)
+        page.wait_for("Hello from outside")
+        self.assertEqual([], self.browser.errors())
+
+    def test_unix_socket(self) -> None:
+        """It reaches the page where Redis listens on a UNIX socket."""
+        self._run(self.redis, self.redis.url)
+
+    def test_port(self) -> None:
+        """It reaches the page where Redis listens on a port, and the page uses a database."""
+        redis = RedisServer(port=free_port())
+        self.addCleanup(redis.stop)
+        self._run(redis, f"redis://127.0.0.1:{redis.port}/3")
+
+    def test_hostile_prefix(self) -> None:
+        """A prefix with the characters of HTML and of a shell is quoted for both."""
+        self._run(self.redis, self.redis.url, "--prefix", "</script>$(id)'\"<b>;")
+
+
+class RecoveryTests(FreshGatewayCase):
+    """What breaks comes back, without a reload."""
+
+    skip = missing_browser()
+    options = ("--demo",)
+
+    def setUp(self) -> None:
+        """Start a gateway and a Redis of our own."""
+        super().setUp()
+        self.browser = shared_browser()
+        self.addCleanup(self.browser.close_windows)
+
+    def _unexpected_errors(self) -> list[str]:
+        """Errors without those with which the browser itself tells of a gateway that is away."""
+        return [each for each in self.browser.errors() if "WebSocket connection to" not in each]
+
+    def _restart_redis(self) -> None:
+        since = len(self.gateway.log)
+        self.redis.start()
+        self.gateway.child.wait_for("connected to ", since=since)
+
+    def test_redis_restarts(self) -> None:
+        """A Redis that dies and comes back costs the page nothing, not even its connection."""
+        one, two = (DemoPage(self.browser, self.gateway.port) for _ in range(2))
+        self.redis.kill()
+        self._restart_redis()
+        one.say("still there?")
+        one.wait_for("still there?")
+        two.wait_for("still there?")
+        self.assertEqual(["connected", "connected"], [one.state, two.state])
+        self.assertEqual([], self.browser.errors())
+
+    def test_say_while_redis_is_away(self) -> None:
+        """What could not be published is shown as such, with the reason, and the page recovers."""
+        page = DemoPage(self.browser, self.gateway.port)
+        since = len(self.gateway.log)
+        self.redis.kill()
+        self.gateway.child.wait_for("(?i)redis", since=since)
+        page.say("into the void")
+        page.wait_for_state("waiting")
+        self.assertIn("not connected", page.state_words)
+        self.assertEqual(["perhaps not sent: into the void"], page.notes)
+        self._restart_redis()
+        page.wait_for_state("connected", RECONNECT)
+        page.say("again")
+        page.wait_for("again")
+        self.assertEqual([], self._unexpected_errors())
+
+    def test_gateway_restarts(self) -> None:
+        """
+        While the gateway is away the page says so and takes no message; when it is back the page
+        connects by itself, and does not show a second time what it showed before.
+        """
+        page = DemoPage(self.browser, self.gateway.port)
+        page.say("before")
+        page.wait_for("before")
+        self.gateway.stop()
+        page.wait_for_state("waiting")
+        self.assertRegex(page.state_words, r"^not connected.* next try in \d+ s$")
+        self.assertFalse(page.window.find("#send").is_enabled())
+        again = f"tcp:{self.gateway.port}:interface=127.0.0.1"
+        gateway = Gateway("--redis", self.redis.url, "--demo", "--port", again)
+        self.addCleanup(gateway.stop)
+        page.wait_for_state("connected", RECONNECT)
+        page.say("after")
+        page.wait_for("before", "after")
+        self.assertEqual([], self._unexpected_errors())

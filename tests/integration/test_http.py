@@ -1,0 +1,404 @@
+"""Plain HTTP on the port of the WebSockets."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.case import FreshGatewayCase
+from tests.support.children import until
+from tests.support.raw import CLOSE, RawClient, frame, handshake, response
+from tests.support.require import missing
+from tests.support.wire import WireCase, memory_growth
+
+_MEBIBYTE = 1048576
+
+
+def _request(path: str, *headers: str, method: str = "GET", body: bytes = b"") -> bytes:
+    """A request of HTTP/1.1, with the length of its body if it has one."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+class _HttpCase(WireCase):
+    """Requests, and what must be true of each answer."""
+
+    def ask(
+        self, path: str, *headers: str, method: str = "GET", body: bytes = b""
+    ) -> tuple[int, str, bytes]:
+        """Send a request. Returns: Status, head in lower case, body."""
+        request = _request(path, *headers, method=method, body=body)
+        status, head, answer = response(self.gateway.port, request)
+        head = head.lower()
+        length = re.search(r"\r\ncontent-length: (\d+)", head)
+        if method != "HEAD" and length is not None:
+            self.assertEqual(int(length[1]), len(answer), head)
+        return status, head, answer
+
+
+class HealthTests(_HttpCase):
+    """For the supervisor, and the balancer in front."""
+
+    skip = missing("redis")
+
+    def test_live(self) -> None:
+        """The process says that it lives; nobody keeps that answer."""
+        status, head, body = self.ask("/health/live")
+        self.assertEqual((200, b"ok\n"), (status, body))
+        self.assertIn("\r\ncontent-type: text/plain", head)
+        self.assertIn("\r\ncache-control: no-store", head)
+
+    def test_ready(self) -> None:
+        """With Redis it is ready for work. A query changes nothing."""
+        self.assertEqual(200, self.ask("/health/ready")[0])
+        self.assertEqual(200, self.ask("/health/ready?verbose=1")[0])
+
+    def test_old_clients(self) -> None:
+        """A balancer may ask with HTTP/1.0, and without Host."""
+        _, head, body = response(self.gateway.port, b"GET /health/live HTTP/1.0\r\n\r\n")
+        self.assertRegex(head, r"^HTTP/1\.[01] 200 ")
+        self.assertEqual(b"ok\n", body)
+
+    def test_head(self) -> None:
+        """HEAD gets the same head, and no body."""
+        status, head, body = self.ask("/health/live", method="HEAD")
+        self.assertEqual((200, b""), (status, body))
+        self.assertIn("\r\ncontent-length: 3", head)
+
+    def test_other_methods(self) -> None:
+        """Other methods are refused, with or without a body, known or not."""
+        for method in ("POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW", "get"):
+            for body in (b"", b"x" * 1000):
+                status, _, answer = self.ask(
+                    "/health/live", "X-Mark: reflected", method=method, body=body
+                )
+                self.assertIn(status, (400, 404, 405, 501), method)
+                self.assertNotIn(b"reflected", answer)
+
+
+class ReadyTests(_HttpCase, FreshGatewayCase):
+    """Readiness while Redis comes and goes."""
+
+    skip = missing("redis")
+
+    def test_redis_away(self) -> None:
+        """Without Redis the gateway lives and is not ready; with it it is ready again."""
+        self.redis.kill()
+        self.gateway.child.wait_for("lost the connection")
+        self.assertEqual(503, self.ask("/health/ready")[0])
+        self.assertEqual(200, self.ask("/health/live")[0])
+        self.redis.start()
+        until(lambda: self.ask("/health/ready")[0] == 200)
+
+
+class PathTests(_HttpCase):
+    """What is where."""
+
+    skip = missing("redis")
+
+    def test_not_found(self) -> None:
+        """Everything else is 404 to any method, and the answer repeats nothing of the request."""
+        for path in (
+            "/",
+            "//",
+            "/ws",
+            "/wsx",
+            "/favicon.ico",
+            "/robots.txt",
+            "/health",
+            "/health/",
+            "/health/other",
+            "/health/live/more",
+            "/health/live/",
+            "/HEALTH/live",
+            "/health%2flive",
+            "/<script>alert(1)</script>",
+            "/../../etc/passwd",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "/.git/config",
+            "/demo.html",
+            "/metrics/secret",
+            "/%ff%00",
+            "/x" * 2000,
+        ):
+            for method in ("GET", "POST", "DELETE"):
+                status, head, body = self.ask(path, method=method)
+                self.assertEqual(404, status, (method, path[:100]))
+                self.assertIn("\r\ncontent-type: text/plain", head, path[:100])
+                self.assertLess(len(body), 200, path[:100])
+                self.assertNotIn(b"script", body)
+
+    def test_no_page(self) -> None:
+        """Without ``--demo`` there is no page."""
+        status, _, body = self.ask("/")
+        self.assertEqual(404, status)
+        self.assertNotIn(b"<", body)
+
+    def test_facility(self) -> None:
+        """A plain request for a facility is told what is missing."""
+        for path in ("/ws/x", "/ws/", "/ws/a/b?subscribe-broadcast", "/ws/%ff"):
+            status, head, body = self.ask(path)
+            self.assertEqual(400, status, path)
+            self.assertIn(b"upgrade to a websocket", body)
+            self.assertIn("\r\nsec-websocket-version: 13", head)
+
+    def test_facility_with_other_methods(self) -> None:
+        """So is a POST, whatever its body, and any other method."""
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            for body in (b"", b"a=1&b=2", b"x" * 60000):
+                status, _, answer = self.ask("/ws/x", method=method, body=body)
+                self.assertEqual(400, status)
+                self.assertIn(b"upgrade to a websocket", answer)
+
+    def test_head(self) -> None:
+        """HEAD gets no body, wherever it asks."""
+        for path, expected in (("/", 404), ("/ws/x", 400), ("/health/ready", 200), ("/x", 404)):
+            status, _, body = self.ask(path, method="HEAD")
+            self.assertEqual((expected, b""), (status, body), path)
+
+
+class BodyTests(_HttpCase):
+    """Bodies that nobody needs."""
+
+    skip = missing("redis")
+
+    def test_forms(self) -> None:
+        """Forms and documents of any kind do no harm."""
+        part = (
+            b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\nhello\r\n--b--'
+        )
+        for kind, body in (
+            ("application/x-www-form-urlencoded", b"a=1&b=2&%ff=%zz&&=="),
+            ("application/json", b'{"a": '),
+            ("multipart/form-data; boundary=b", part),
+            ("multipart/form-data; boundary=b", part[:40]),
+            ("multipart/form-data", part),
+            ("multipart/form-data; boundary=", part),
+            ("multipart/form-data; boundary=\xff", part),
+            ("\xff/\xfe; charset=x", b"\xff"),
+        ):
+            for path, expected in (("/ws/x", 400), ("/other", 404)):
+                status, _, _ = self.ask(path, f"Content-Type: {kind}", method="POST", body=body)
+                self.assertIn(status, (expected, 400), (path, kind))
+
+    def test_chunked(self) -> None:
+        """A body in chunks is read like any other."""
+        status, _, body = response(
+            self.gateway.port,
+            _request("/ws/x", "Transfer-Encoding: chunked", method="POST")
+            + b"5\r\nhello\r\n6; x=y\r\n world\r\n0\r\n\r\n",
+        )
+        self.assertEqual(400, status)
+        self.assertIn(b"upgrade to a websocket", body)
+
+    def test_expect(self) -> None:
+        """A client that waits for leave to send its body gets it, or an answer."""
+        with RawClient(self.gateway.port) as client:
+            client.send(
+                _request("/ws/x", "Expect: 100-continue", "Content-Length: 5", method="POST")
+            )
+            head = client.head()
+            if head.startswith("HTTP/1.1 100 "):
+                client.send(b"hello")
+                head = client.head()
+            self.assertTrue(head.startswith("HTTP/1.1 4"), head)
+
+    def test_bad_lengths(self) -> None:
+        """Lengths and encodings that servers read in different ways are refused."""
+        for headers in (
+            ("Content-Length: -1",),
+            ("Content-Length: +5",),
+            ("Content-Length: 5 5",),
+            ("Content-Length: 0x5",),
+            ("Content-Length: five",),
+            ("Content-Length: 5", "Content-Length: 6"),
+            ("Content-Length: 5, 6",),
+            ("Content-Length: 5", "Transfer-Encoding: chunked"),
+            ("Transfer-Encoding: gzip",),
+            ("Transfer-Encoding: chunked, identity",),
+        ):
+            request = _request("/health/live", *headers, method="POST")
+            status, head, _ = response(self.gateway.port, request + b"hello")
+            self.assertTrue(status == 0 or 400 <= status < 600, (headers, head))
+            self.assertEqual(1, (head + "HTTP/1.1").count("HTTP/1.1") - bool(status), headers)
+
+    def test_bad_chunks(self) -> None:
+        """Chunks that are none end the connection."""
+        request = _request("/health/live", "Transfer-Encoding: chunked", method="POST")
+        for chunks in (
+            b"hello",
+            b"-5\r\nhello\r\n",
+            b"g\r\nhello\r\n",
+            b"5\r\nhello world\r\n",
+            b"f" * 2000,
+            b"5;" + b"x" * 70000,
+            b"0\r\n" + b"x" * 70000,
+        ):
+            with RawClient(self.gateway.port) as client:
+                try:
+                    client.send(request + chunks + b"\r\n\r\n")
+                except ConnectionError:
+                    pass
+                answer = client.rest()
+            self.assertNotIn(b" 200 ", answer.partition(b"\r\n")[0], chunks[:20])
+
+    def test_large(self) -> None:
+        """Large bodies are not read, not kept, and stop nobody else."""
+        before = self.gateway.memory()
+        for path in ("/ws/x", "/health/live", "/other"):
+            for header, start in (
+                (f"Content-Length: {2**40}", b""),
+                ("Transfer-Encoding: chunked", b"%x\r\n" % 2**40),
+            ):
+                with RawClient(self.gateway.port) as client:
+                    client.send(_request(path, header, method="POST") + start)
+                    self._pour(client)
+                    client.rest()
+                self.assertEqual(200, self.ask("/health/live")[0])
+        self.assertLess(memory_growth(self.gateway, before), 16)
+
+    def _pour(self, client: RawClient) -> None:
+        """Send until the gateway ends the connection."""
+        piece = bytes(65536)
+        for _ in range(256):
+            try:
+                client.send(piece)
+            except ConnectionError:
+                return
+        self.fail("16 MiB of a body were taken")
+
+
+class ConnectionTests(_HttpCase):
+    """Requests that share a connection, or do not come to an end."""
+
+    skip = missing("redis")
+
+    def test_one_request_a_connection(self) -> None:
+        """The answer says that the connection ends, and it does, also if asked to stay."""
+        for path in ("/health/live", "/other", "/ws/x"):
+            _, head, _ = self.ask(path, "Connection: keep-alive")
+            self.assertIn("\r\nconnection: close", head)
+
+    def test_pipelined(self) -> None:
+        """Of several requests in one packet the first is answered."""
+        data = _request("/health/live") + _request("/other") + _request("/ws/x", method="POST")
+        with RawClient(self.gateway.port) as client:
+            client.send(data)
+            answer = client.rest()
+        self.assertEqual(1, answer.count(b"HTTP/1.1 "), answer)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
+
+    def test_handshake_behind_a_request(self) -> None:
+        """A handshake in the body of a request, or behind it, opens no WebSocket."""
+        shake = handshake("/ws/smuggled?subscribe-broadcast")
+        for data in (
+            _request("/health/live") + shake,
+            _request("/ws/x", method="POST", body=shake),
+            _request("/ws/x", method="POST", body=b"hello") + shake,
+            _request("/ws/x", "Upgrade: h2c") + shake,
+        ):
+            with RawClient(self.gateway.port) as client:
+                client.send(data)
+                answer = client.rest()
+            self.assertNotIn(b" 101 ", answer)
+        self.assertEqual(0, self.publish("broadcast:smuggled", "anybody?"))
+
+    def test_request_behind_a_handshake(self) -> None:
+        """A request behind a handshake gets no answer of HTTP."""
+        with RawClient(self.gateway.port) as client:
+            client.send(handshake("/ws/x") + _request("/health/live"))
+            self.assertIn(" 101 ", client.head())
+            self.assertEqual(1002, client.closing())
+            client.send(frame(CLOSE))
+            self.assertNotIn(b"HTTP", client.rest())
+
+    def test_in_pieces(self) -> None:
+        """A request may come in any pieces."""
+        client = self.connect()
+        for byte in _request("/health/live"):
+            client.send(bytes([byte]))
+        self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
+
+    def test_junk(self) -> None:
+        """What is no request is refused or cut off."""
+        for data in (
+            b"GET /health/live\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"GET /health/live HTTP/1.1\r\nno colon\r\n\r\n",
+            b"GET /health/live HTTP/1.1\r\n: no name\r\n\r\n",
+            b"GET /health/live HTTP/1.1\r\nHost : localhost\r\n\r\n",
+            b"GET /health/live HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
+            b"GET /health/live HTTP/1.1\r\nX: \x00\r\n\r\n",
+            b"GET /health/live HTTP/1.1\nHost: localhost\n\n\r\n\r\n",
+            b"GET /health/live HTTP/x\r\n\r\n",
+            b"GET /health live HTTP/1.1\r\n\r\n",
+            b"\x80\x81\x82\r\n\r\n",
+        ):
+            status, head, _ = response(self.gateway.port, data)
+            self.assertTrue(status == 0 or status >= 400, (data, head))
+
+    def test_nothing_left(self) -> None:
+        """Hundreds of requests, answered or broken off, leave no descriptor behind."""
+        before = self.gateway.descriptors()
+        for n in range(100):
+            self.assertEqual(404, self.ask(f"/{n}")[0])
+            with RawClient(self.gateway.port) as client:
+                client.send(_request("/ws/x", "Content-Length: 100", method="POST"))
+            with RawClient(self.gateway.port) as client:
+                client.send(b"GET /health")
+        until(lambda: self.gateway.descriptors() <= before)
+
+
+class DemoTests(_HttpCase):
+    """The page of ``--demo``, under settings that could break it."""
+
+    skip = missing("redis")
+    options = (
+        "--demo",
+        *("--heartbeat", "</script><script>alert(1)</script>"),
+        *("--prefix", "<!--\"'"),
+        *("--url-prefix", "/so%20ckets/"),
+    )
+
+    def test_page(self) -> None:
+        """It is a whole page in one file, that no cache keeps."""
+        status, head, body = self.ask("/")
+        self.assertEqual(200, status)
+        self.assertIn("\r\ncontent-type: text/html; charset=utf-8", head)
+        self.assertIn("\r\ncache-control: no-store", head)
+        self.assertIn("\r\nx-content-type-options: nosniff", head)
+        page = body.decode("utf-8")
+        self.assertTrue(page.startswith("<!doctype html>"))
+        self.assertTrue(page.rstrip().endswith("</html>"))
+        self.assertIn('name="viewport"', page)
+        self.assertIn("/so%20ckets/", page)
+
+    def test_no_external_assets(self) -> None:
+        """It loads nothing from anywhere."""
+        page = self.ask("/")[2].decode("utf-8")
+        self.assertNotRegex(page, r"(?i)<(?:iframe|img|object|embed)\b|@import|\burl\(")
+        links = re.findall(r"(?i)\b(?:src|href|action)\s*=\s*[\"']?([^\"'\s>]*)", page)
+        self.assertEqual(set(), set(links) - {"data:,"})
+
+    def test_settings_are_no_markup(self) -> None:
+        """Settings stand in the script as text, whatever they contain."""
+        page = self.ask("/")[2].decode("utf-8")
+        self.assertEqual(1, page.lower().count("<script"))
+        self.assertEqual(1, page.lower().count("</script"))
+        self.assertNotIn("<!--", page)
+
+    def test_head(self) -> None:
+        """HEAD gets its length, and no body."""
+        length = len(self.ask("/")[2])
+        status, head, body = self.ask("/", method="HEAD")
+        self.assertEqual((200, b""), (status, body))
+        self.assertIn(f"\r\ncontent-length: {length}", head)
+
+    def test_only_there(self) -> None:
+        """It is at the root, for GET, with any query; elsewhere there is nothing."""
+        self.assertEqual(200, self.ask("/?x=y")[0])
+        self.assertEqual(405, self.ask("/", method="POST", body=b"x")[0])
+        for path in ("/index.html", "/demo", "/demo.html", "//", "/ws/"):
+            self.assertEqual(404, self.ask(path)[0], path)
+        self.assertEqual(400, self.ask("/so%20ckets/demo")[0])

@@ -1,0 +1,706 @@
+"""Redis is away, frozen, slow, full, forbids, or talks rubbish: what clients notice of it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.case import FreshGatewayCase
+from tests.support.certificates import Authority
+from tests.support.children import Child, Gateway, RedisServer, free_port, until
+from tests.support.proxy import Proxy
+from tests.support.raw import BINARY, PING, PONG, TEXT, RawClient, frame, handshake, response
+from tests.support.require import find_redis_server, missing
+
+#: Seconds after the return of Redis within which everything works again.
+BACK = 5.0
+
+MEBIBYTE = 1024 * 1024
+
+BOTH = "subscribe-broadcast&publish-broadcast&echo"
+
+
+def answers_pings(clients: list[RawClient], seconds: float) -> None:
+    """Ping the gateway for some time: each ping is answered, and nothing else comes."""
+    end = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        for client in clients:
+            client.send(frame(PING, b"%d" % number))
+        for client in clients:
+            got = client.receive()
+            while got.opcode == PING:
+                got = client.receive()
+            assert (PONG, b"%d" % number) == (got.opcode, got.payload), got
+        # One a moment is enough to notice a reactor that is blocked.
+        threading.Event().wait(0.05)
+
+
+class FaultCase(FreshGatewayCase):
+    """A gateway and a Redis that gets into trouble."""
+
+    skip = missing("redis")
+
+    def publish(self, facility: str, *payloads: str | bytes) -> None:
+        """Publish from outside, all in one write."""
+        self.redis.pipeline(*(("PUBLISH", f"broadcast:{facility}", each) for each in payloads))
+
+    def position(self) -> int:
+        """Where the log ends now."""
+        return len(self.gateway.log)
+
+    def wait_lost(self, since: int) -> None:
+        """Wait until the gateway noticed that Redis is away."""
+        self.gateway.child.wait_for("lost the connection to ", since=since)
+
+    def wait_back(self, since: int, timeout: float = BACK) -> None:
+        """Wait until the gateway serves again."""
+        self.gateway.child.wait_for("connected to ", since=since, timeout=timeout)
+
+    def kill_redis(self) -> int:
+        """End Redis as a crash would; the gateway noticed. Returns: Where the log ended before."""
+        since = self.position()
+        self.redis.kill()
+        self.wait_lost(since)
+        return self.position()
+
+    def assert_hears(self, client: RawClient, facility: str, *payloads: bytes) -> None:
+        """What is published now arrives, once and in order, and nothing before it."""
+        self.publish(facility, *payloads)
+        self.assertEqual(list(payloads), [client.message() for _ in payloads])
+
+    def assert_refused_for_now(self, path: str = "/ws/new?subscribe-broadcast") -> None:
+        """A new WebSocket is asked to come back later."""
+        status, head, _ = response(self.gateway.port, handshake(path))
+        self.assertEqual(503, status)
+        self.assertRegex(head, r"(?i)\r\nretry-after: \d+")
+
+    def start_gateway(
+        self, *options: str, environ: dict[str, str] | None = None, ready: bool = True
+    ) -> Gateway:
+        """One gateway more."""
+        gateway = Gateway(*options, environ=environ, ready=ready)
+        self.addCleanup(gateway.stop)
+        return gateway
+
+    def instead(self, gateway: Gateway) -> None:
+        """Let `open` and the waits mean *gateway*."""
+        self.gateway = gateway
+
+
+class OutageTests(FaultCase):
+    """Redis dies and comes back."""
+
+    def test_down_at_start(self) -> None:
+        """The gateway starts without Redis, names it in the log, and works once it is there."""
+        port = free_port()
+        gateway = self.start_gateway("--redis", f"redis://127.0.0.1:{port}", ready=False)
+        self.instead(gateway)
+        gateway.child.wait_for(rf"no connection to redis://127\.0\.0\.1:{port}: ")
+        self.assert_refused_for_now()
+        redis = RedisServer(port=port)
+        self.addCleanup(redis.stop)
+        self.redis = redis
+        self.wait_back(0)
+        self.assert_hears(self.open("/ws/late?subscribe-broadcast"), "late", b"at last")
+
+    def test_killed_and_restarted(self) -> None:
+        """Sockets outlive Redis; meanwhile pings are answered and newcomers get 503."""
+        clients = [self.open(f"/ws/killed{n % 3}?subscribe-broadcast") for n in range(9)]
+        since = self.kill_redis()
+        answers_pings(clients, 1.0)
+        self.assert_refused_for_now()
+        self.redis.start()
+        self.wait_back(since)
+        for name in ("killed0", "killed1", "killed2"):
+            self.publish(name, b"007", b"1.50", b"\xff\x00", "grüße")
+            self.publish(name, "second")
+        for client in clients:
+            got = [client.receive() for _ in range(5)]
+            self.assertEqual(
+                [b"007", b"1.50", b"\xff\x00", "grüße".encode(), b"second"],
+                [each.payload for each in got],
+            )
+            self.assertEqual([TEXT, TEXT, BINARY, TEXT, TEXT], [each.opcode for each in got])
+        answers_pings(clients, 0.0)
+        self.assertNotIn("Traceback", self.gateway.log)
+
+    def test_resubscribed_once(self) -> None:
+        """After a loss every channel is subscribed once, however many there are."""
+        clients = [self.open(f"/ws/channel{n}?subscribe-broadcast") for n in range(601)]
+        since = self.kill_redis()
+        self.redis.start()
+        self.wait_back(since)
+        names = sorted(b"broadcast:channel%d" % n for n in range(601))
+        found = self.redis.command("PUBSUB", "CHANNELS")
+        assert isinstance(found, list)
+        self.assertEqual(names, sorted(found))
+        for n in (0, 499, 500, 600):
+            self.assertEqual(
+                [b"broadcast:channel%d" % n, 1],
+                self.redis.command("PUBSUB", "NUMSUB", f"broadcast:channel{n}"),
+            )
+        self.redis.pipeline(
+            *(
+                ("PUBLISH", f"broadcast:channel{n}", f"{n}-{m}")
+                for m in range(2)
+                for n in range(601)
+            )
+        )
+        for n, client in enumerate(clients):
+            self.assertEqual([b"%d-0" % n, b"%d-1" % n], [client.message(), client.message()])
+
+    def test_unsubscribed_during_the_outage(self) -> None:
+        """A channel whose last client left during the outage is not subscribed again for good."""
+        stays = self.open("/ws/stays?subscribe-broadcast")
+        goes = self.open("/ws/goes?subscribe-broadcast")
+        since = self.kill_redis()
+        goes.socket.close()
+        self.redis.start()
+        self.wait_back(since)
+        until(lambda: self.redis.command("PUBSUB", "CHANNELS") == [b"broadcast:stays"])
+        self.assert_hears(stays, "stays", b"still here")
+
+    def test_publishing_during_the_outage(self) -> None:
+        """A client that publishes while Redis is away is told so, and so is the log."""
+        speaker = self.open("/ws/loud?publish-broadcast")
+        listener = self.open("/ws/loud?subscribe-broadcast")
+        self.kill_redis()
+        since = self.position()
+        speaker.send_text("nobody hears this secret")
+        self.assertEqual(1013, speaker.closing())
+        line = self.gateway.child.wait_for(".*was not published.*", since=since)[0]
+        self.assertIn("1013", line)
+        self.assertNotIn("secret", self.gateway.log)
+        answers_pings([listener], 0.0)
+
+    def test_second_outage(self) -> None:
+        """What held for the first outage holds for the second."""
+        client = self.open("/ws/again?subscribe-broadcast")
+        for text in (b"once", b"twice"):
+            since = self.kill_redis()
+            self.redis.start()
+            self.wait_back(since)
+            self.assert_hears(client, "again", text)
+
+
+class ProxyCase(FaultCase):
+    """A gateway that reaches Redis through a proxy."""
+
+    # The tests answer no pings.
+    options = ("--ping-interval", "600")
+    delay = 0.0
+
+    def setUp(self) -> None:
+        """Start Redis, the proxy and the gateway."""
+        self.redis = RedisServer(*self.redis_options)
+        self.addCleanup(self.redis.stop)
+        self.proxy = Proxy(self.redis.path, delay=self.delay)
+        self.addCleanup(self.proxy.stop)
+        self.gateway = self.start_gateway("--redis", self.proxy.url, *self.options)
+
+
+class CutTests(ProxyCase):
+    """The way to Redis is cut, Redis itself goes on."""
+
+    def test_persisted_after_the_outage(self) -> None:
+        """What was stored meanwhile is handed over once, to those who have not seen it."""
+        missed = self.open("/ws/missed?subscribe-broadcast")
+        late = self.open("/ws/late?subscribe-broadcast")
+        same = self.open("/ws/same?subscribe-broadcast")
+        unstored = self.open("/ws/unstored?subscribe-broadcast")
+        for name, client in (("missed", missed), ("same", same)):
+            self.redis.command("SET", f"broadcast:{name}", "before")
+            self.assert_hears(client, name, b"before")
+        self.redis.command("SET", "broadcast:given", "before")
+        given = self.open("/ws/given?subscribe-broadcast")
+        self.assertEqual(b"before", given.message())
+        since = self.position()
+        self.proxy.refusing = True
+        self.proxy.cut()
+        self.wait_lost(since)
+        since = self.position()
+        for name in ("missed", "late"):
+            self.redis.command("SET", f"broadcast:{name}", "meanwhile")
+            self.publish(name, "meanwhile")
+        self.publish("unstored", "nobody knows")
+        self.proxy.refusing = False
+        self.wait_back(since)
+        for name in ("missed", "late", "same", "given", "unstored"):
+            self.publish(name, "after")
+        for client, expected in (
+            (missed, [b"meanwhile", b"after"]),
+            (late, [b"meanwhile", b"after"]),
+            (same, [b"after"]),
+            (given, [b"after"]),
+            (unstored, [b"after"]),
+        ):
+            self.assertEqual(expected, [client.message() for _ in expected])
+        answers_pings([missed, late, same, given, unstored], 0.0)
+
+    def test_pace(self) -> None:
+        """The gateway tries again for ever, soon at first and at least every three seconds."""
+        client = self.open("/ws/pace?subscribe-broadcast")
+        self.proxy.refusing = True
+        before = len(self.proxy.came)
+        self.proxy.cut()
+        # Two links; by their eighth attempt each has reached its longest wait.
+        came = self.proxy.wait_for(before + 16)[before:]
+        gaps = [after - earlier for earlier, after in pairwise(came)]
+        # The bound, and a second for a busy machine.
+        self.assertLess(max(gaps), 4.0)
+        answers_pings([client], 0.0)
+        since = self.position()
+        self.proxy.refusing = False
+        self.wait_back(since)
+        self.assert_hears(client, "pace", b"back")
+        self.assertLessEqual(self.gateway.log.count("no connection to "), 3)
+
+    def test_rubbish(self) -> None:
+        """Rubbish from Redis costs the connection to Redis, and no client its socket."""
+        client = self.open(f"/ws/rubbish?{BOTH}")
+        before = self.gateway.memory()
+        for rubbish in (
+            b"this is not Redis\r\n",
+            b"\x00\xff\x16\x03\x01",
+            b":12345678901234567890123\r\n",
+            b"*4294967296\r\n",
+            b"*-5\r\n",
+            b"$-77\r\n",
+            b"$99999999999999999999\r\n",
+            b"-ERR nobody asked\r\n" * 3,
+            b"+OK\r\n" * 3,
+            b"*3\r\n$9\r\nsubscribe\r\n$5\r\nother\r\n:1\r\n" * 3,
+        ):
+            for subscriber in (True, False):
+                since = self.position()
+                self.proxy.inject(rubbish, subscriber=subscriber)
+                self.wait_lost(since)
+                self.wait_back(since)
+                client.send(frame(BINARY, rubbish))
+                self.assertEqual(rubbish, client.message())
+        self.assertLess(self.gateway.memory() - before, 64 * MEBIBYTE)
+        self.assertNotIn("Traceback", self.gateway.log)
+
+    def test_stray_messages(self) -> None:
+        """Messages on channels that nobody asked for are passed over."""
+        client = self.open("/ws/stray?subscribe-broadcast")
+        stray = b"*3\r\n$7\r\nmessage\r\n$15\r\nbroadcast:other\r\n$2\r\nhi\r\n"
+        self.proxy.inject(stray, subscriber=True)
+        self.assert_hears(client, "stray", b"mine")
+        answers_pings([client], 0.0)
+        self.assertNotIn("lost the connection", self.gateway.log)
+
+    def test_absurd_length(self) -> None:
+        """A length of 90 GB is waited for by nobody, and an array of 2 billion neither."""
+        client = self.open("/ws/absurd?subscribe-broadcast")
+        before = self.gateway.memory()
+        since = self.position()
+        self.proxy.inject(b"$90000000000\r\n", subscriber=True)
+        self.proxy.inject(b"*2147483647\r\n", subscriber=False)
+        self.wait_lost(since)
+        # Silence is noticed on one link after the other; both are back when a ping of ours is.
+        until(lambda: self.hears_at_last(client), timeout=40)
+        self.assertLess(self.gateway.memory() - before, 64 * MEBIBYTE)
+
+    def hears_at_last(self, client: RawClient) -> bool:
+        """Whether a message reaches *client* within a moment: the traffic of a busy day."""
+        self.publish("absurd", "busy")
+        client.socket.settimeout(0.2)
+        try:
+            return client.message() == b"busy"
+        except TimeoutError:
+            return False
+
+
+class SlowTests(ProxyCase):
+    """Redis is far away."""
+
+    delay = 0.15
+
+    def test_slow_redis(self) -> None:
+        """With 150 ms for each segment everything works, and in order."""
+        listener = self.open("/ws/far?subscribe-broadcast")
+        speaker = self.open("/ws/far?publish-broadcast")
+        wanted = [b"%d" % n for n in range(50)]
+        for text in wanted:
+            speaker.send(frame(TEXT, text))
+        self.assertEqual(wanted, [listener.message() for _ in wanted])
+        until(lambda: self.redis.command("GET", "broadcast:far") == b"49")
+        self.assertEqual(b"49", self.open("/ws/far?subscribe-broadcast").message())
+
+
+class FrozenTests(FaultCase):
+    """Redis stays connected and does nothing."""
+
+    def test_two_seconds(self) -> None:
+        """A freeze of two seconds loses nothing, from either side."""
+        listener = self.open("/ws/cold?subscribe-broadcast")
+        speaker = self.open("/ws/cold?publish-broadcast")
+        since = self.position()
+        outside = socket.socket(socket.AF_UNIX)
+        self.addCleanup(outside.close)
+        outside.connect(self.redis.path)
+        self.redis.freeze()
+        self.addCleanup(self.redis.thaw)
+        outside.sendall(b"".join(b"PUBLISH broadcast:cold outside%d\r\n" % n for n in range(50)))
+        for n in range(50):
+            speaker.send_text(f"inside{n}")
+        answers_pings([listener, speaker], 2.0)
+        self.redis.thaw()
+        got = [listener.message() for _ in range(100)]
+        for side in (b"outside", b"inside"):
+            self.assertEqual(
+                [side + b"%d" % n for n in range(50)],
+                [each for each in got if each.startswith(side)],
+            )
+        self.assertNotIn("lost the connection", self.gateway.log[since:])
+
+    def test_twelve_seconds(self) -> None:
+        """A frozen Redis is left, clients do not notice, and after it all is as before."""
+        client = self.open("/ws/frozen?subscribe-broadcast")
+        newcomer = RawClient(self.gateway.port)
+        self.addCleanup(newcomer.socket.close)
+        speaker = self.open("/ws/ice?publish-broadcast")
+        since = self.position()
+        self.redis.freeze()
+        self.addCleanup(self.redis.thaw)
+        started = time.monotonic()
+        newcomer.send(handshake("/ws/new?subscribe-broadcast"))
+        speaker.send_text("into the cold")
+        # Two pings of three seconds each without an answer, and one for where it was between them.
+        self.gateway.child.wait_for("lost the connection to ", since=since, timeout=11)
+        self.assertTrue(newcomer.head().startswith("HTTP/1.1 503 "))
+        self.assertEqual(1013, speaker.closing())
+        self.assert_refused_for_now()
+        answers_pings([client], started + 12.0 - time.monotonic())
+        since = self.position()
+        self.redis.thaw()
+        self.wait_back(since)
+        self.assert_hears(client, "frozen", b"after")
+        self.assertNotIn("Traceback", self.gateway.log)
+
+    def test_flood_into_a_frozen_redis(self) -> None:
+        """A client that floods a frozen Redis is not read any more, and gets all through after."""
+        listener = self.open("/ws/flood?subscribe-broadcast")
+        speaker = self.open("/ws/flood?publish-broadcast")
+        before = self.gateway.memory()
+        self.redis.freeze()
+        self.addCleanup(self.redis.thaw)
+        speaker.socket.settimeout(0.5)
+        sent = bytearray()
+        while len(sent) < 64 * MEBIBYTE:
+            message = frame(BINARY, b"\xff" * 65536)
+            try:
+                speaker.send(message)
+            except TimeoutError:
+                break
+            sent += message
+        self.assertLess(len(sent), 64 * MEBIBYTE)
+        self.assertLess(self.gateway.memory() - before, 32 * MEBIBYTE)
+        self.redis.thaw()
+        for _ in range(len(sent) // len(message)):
+            self.assertEqual(65536, len(listener.message()))
+
+    def test_client_pause(self) -> None:
+        """A Redis that pauses its clients for a moment loses nothing, and keeps the order."""
+        listener = self.open("/ws/pause?subscribe-broadcast")
+        speaker = self.open("/ws/pause?publish-broadcast")
+        self.redis.command("CLIENT", "PAUSE", 1500)
+        for n in range(200):
+            speaker.send_text(str(n))
+        self.assertEqual([b"%d" % n for n in range(200)], [listener.message() for _ in range(200)])
+        self.assertNotIn("lost the connection", self.gateway.log)
+
+
+class LoginTests(FaultCase):
+    """Passwords, users and rights; the tests themselves come in as the default user."""
+
+    redis_options = ("--user", "gate on >geheim-42 ~* &* +@all")
+    environ = {"WSREDIS_REDIS_PASSWORD": "geheim-42"}
+
+    def setUp(self) -> None:
+        """Start both, the gateway with a user of its own."""
+        # The options of redis-server are words: the rule of a user is several.
+        self.redis = RedisServer("--user", *self.redis_options[1].split())
+        self.addCleanup(self.redis.stop)
+        self.url = self.redis.url.replace("unix://", "unix://gate@")
+        self.gateway = self.start_gateway("--redis", self.url, environ=self.environ)
+
+    def test_password_changed(self) -> None:
+        """A password that fits no more is told without it; when it fits again, all is back."""
+        client = self.open("/ws/key?subscribe-broadcast")
+        since = self.position()
+        self.redis.command("ACL", "SETUSER", "gate", "resetpass", ">anders-43")
+        self.redis.command("CLIENT", "KILL", "USER", "gate")
+        self.gateway.child.wait_for("AUTH was refused: WRONGPASS", since=since)
+        self.assert_refused_for_now()
+        answers_pings([client], 0.0)
+        since = self.position()
+        self.redis.command("ACL", "SETUSER", "gate", "resetpass", ">geheim-42")
+        self.wait_back(since)
+        self.assert_hears(client, "key", b"open again")
+        self.assertNotIn("geheim-42", self.gateway.log)
+
+    def test_wrong_password_at_start(self) -> None:
+        """A wrong password is one clear line, not one for each attempt, and never shows."""
+        gateway = self.start_gateway(
+            "--redis", self.url, environ={"WSREDIS_REDIS_PASSWORD": "falsch-44"}, ready=False
+        )
+        gateway.child.wait_for("AUTH was refused: WRONGPASS")
+
+        def refused() -> int:
+            stats = self.redis.command("INFO", "stats")
+            assert isinstance(stats, dict)
+            return int(stats["total_connections_received"])
+
+        first = refused()
+        until(lambda: refused() > first + 50 or gateway.log.count("WRONGPASS") > 1)
+        self.assertEqual(1, gateway.log.count("WRONGPASS"))
+        self.assertNotIn("falsch-44", gateway.log)
+
+    def test_password_missing(self) -> None:
+        """A Redis that wants a password which nobody has says so; when it wants none, all works."""
+        redis = RedisServer("--requirepass", "geheim-45")
+        self.addCleanup(redis.stop)
+        gateway = self.start_gateway("--redis", redis.url, ready=False)
+        gateway.child.wait_for("NOAUTH")
+        with RawClient(redis.path) as admin:
+            admin.send(b"AUTH geheim-45\r\nCONFIG SET requirepass ''\r\n")
+            gateway.child.wait_for("connected to ", timeout=BACK)
+        self.redis = redis
+        self.instead(gateway)
+        self.assert_hears(self.open("/ws/free?subscribe-broadcast"), "free", b"come in")
+
+    def test_forbidden_channel(self) -> None:
+        """A channel that Redis forbids is 403; the others go on, also after a reconnect."""
+        self.redis.command("ACL", "SETUSER", "gate", "resetchannels", "&broadcast:good*")
+        good = self.open("/ws/good?subscribe-broadcast")
+        path = "/ws/bad?subscribe-broadcast"
+        self.assertEqual(403, response(self.gateway.port, handshake(path))[0])
+        other = self.open("/ws/good-too?subscribe-broadcast")
+        since = self.position()
+        self.redis.command("CLIENT", "KILL", "USER", "gate")
+        self.wait_lost(since)
+        self.wait_back(since)
+        self.assert_hears(good, "good", b"one")
+        self.assert_hears(other, "good-too", b"two")
+
+    def test_forbidden_while_open(self) -> None:
+        """A channel that is forbidden later closes its clients with 1008, and nobody else."""
+        good = self.open("/ws/good?subscribe-broadcast")
+        bad = self.open("/ws/bad?subscribe-broadcast")
+        since = self.position()
+        self.redis.command("ACL", "SETUSER", "gate", "resetchannels", "&broadcast:good")
+        # Redis itself ends the connection of a subscriber that lost a right.
+        self.assertEqual(1008, bad.closing())
+        self.wait_back(since)
+        self.gateway.child.wait_for("Redis refuses to subscribe to b'broadcast:bad'", since=since)
+        self.assert_hears(good, "good", b"here")
+
+    def test_forbidden_to_publish(self) -> None:
+        """A client that publishes where Redis forbids it is closed with 1008, and nobody else."""
+        self.redis.command("ACL", "SETUSER", "gate", "resetchannels", "&broadcast:good")
+        bad = self.open("/ws/bad?publish-broadcast")
+        bad.send_text("no")
+        self.assertEqual(1008, bad.closing())
+        good = self.open(f"/ws/good?{BOTH}")
+        good.send_text("yes")
+        self.assertEqual(b"yes", good.message())
+
+
+class RefusalTests(FaultCase):
+    """Redis answers, but not what one would like."""
+
+    def kick(self, kind: str) -> int:
+        """End the gateway's connections of one kind. Returns: Where the log ended before."""
+        since = self.position()
+        self.redis.command("CLIENT", "KILL", "TYPE", kind)
+        self.wait_lost(since)
+        return since
+
+    def test_subscriber_killed(self) -> None:
+        """The subscriber's connection comes back, with all that was subscribed."""
+        client = self.open("/ws/pubsub?subscribe-broadcast")
+        self.wait_back(self.kick("pubsub"))
+        self.assert_hears(client, "pubsub", b"one", b"two")
+
+    def test_commands_killed(self) -> None:
+        """The connection for commands comes back, and clients may publish again."""
+        client = self.open(f"/ws/normal?{BOTH}")
+        self.wait_back(self.kick("normal"))
+        client.send_text("said")
+        self.assertEqual(b"said", client.message())
+
+    def test_too_many_clients(self) -> None:
+        """A Redis that is full is tried again until there is room."""
+        client = self.open("/ws/full?subscribe-broadcast")
+        with RawClient(self.redis.path) as admin:
+            since = self.position()
+            admin.send(b"CONFIG SET maxclients 1\r\nCLIENT KILL TYPE pubsub SKIPME yes\r\n")
+            admin.send(b"CLIENT KILL TYPE normal SKIPME yes\r\n")
+            self.gateway.child.wait_for("max number of clients", since=since)
+            answers_pings([client], 0.0)
+            since = self.position()
+            admin.send(b"CONFIG SET maxclients 100\r\n")
+            self.wait_back(since)
+        self.assert_hears(client, "full", b"room")
+
+    def test_read_only(self) -> None:
+        """A Redis that stores nothing still publishes, and the log says when it began and ended."""
+        client = self.open(f"/ws/replica?{BOTH}")
+        self.redis.command("REPLICAOF", "127.0.0.1", free_port())
+        for text in ("one", "two", "three"):
+            client.send_text(text)
+            self.assertEqual(text.encode(), client.message())
+        self.gateway.child.wait_for("Redis refuses to store messages.*READONLY")
+        self.assertEqual(1, self.gateway.log.count("refuses to store"))
+        self.redis.command("REPLICAOF", "NO", "ONE")
+        client.send_text("four")
+        self.assertEqual(b"four", client.message())
+        self.gateway.child.wait_for("stores messages again")
+        self.assertEqual(b"four", self.redis.command("GET", "broadcast:replica"))
+
+    def test_out_of_memory(self) -> None:
+        """A Redis without memory still publishes, and the log says so."""
+        client = self.open(f"/ws/oom?{BOTH}")
+        self.redis.command("CONFIG", "SET", "maxmemory", 1)
+        client.send_text("passes")
+        self.assertEqual(b"passes", client.message())
+        self.gateway.child.wait_for("Redis refuses to store messages.*OOM")
+        newcomer = self.open("/ws/oom?subscribe-broadcast")
+        client.send_text("to both")
+        self.assertEqual([b"to both"] * 2, [client.message(), newcomer.message()])
+
+    def test_output_buffer_limit(self) -> None:
+        """A Redis that cuts off its slow subscriber gets it back."""
+        client = self.open("/ws/cut?subscribe-broadcast")
+        self.redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 100kb 0 0")
+        since = self.position()
+        self.publish("cut", b"x" * MEBIBYTE)
+        self.wait_lost(since)
+        self.wait_back(since)
+        self.assert_hears(client, "cut", b"smaller")
+
+    def test_wrong_type(self) -> None:
+        """Something else than a string under the key of a channel keeps nobody out."""
+        self.redis.command("LPUSH", "broadcast:list", "x")
+        client = self.open("/ws/list?subscribe-broadcast")
+        self.assert_hears(client, "list", b"live")
+
+    def test_flushall(self) -> None:
+        """Emptying Redis takes the stored messages and nothing else."""
+        self.redis.command("SET", "broadcast:flushed", "old")
+        client = self.open("/ws/flushed?subscribe-broadcast")
+        self.assertEqual(b"old", client.message())
+        self.redis.command("FLUSHALL")
+        newcomer = self.open("/ws/flushed?subscribe-broadcast")
+        self.publish("flushed", "live")
+        self.assertEqual([b"live"] * 2, [client.message(), newcomer.message()])
+
+    def test_loading(self) -> None:
+        """While Redis loads its data, clients come and hear what is live."""
+        client = self.open("/ws/loading?subscribe-broadcast")
+        self.redis.pipeline(*(("SET", f"ballast:{n}", "x" * 4096) for n in range(300)))
+        self.redis.command("SAVE")
+        since = self.kill_redis()
+        executable = find_redis_server()
+        assert executable is not None
+        loading = Child(
+            [
+                *(executable, "--port", "0", "--unixsocket", self.redis.path),
+                *("--dir", self.redis.directory, "--save", "", "--rdbcompression", "no"),
+                *("--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"),
+            ]
+        )
+        self.addCleanup(loading.stop)
+        self.wait_back(since)
+        newcomer = self.open("/ws/loading?subscribe-broadcast")
+        self.publish("loading", "live")
+        self.assertEqual([b"live"] * 2, [client.message(), newcomer.message()])
+        self.assertNotIn("eady to accept", loading.output)
+        loading.wait_for("eady to accept")
+        self.assert_hears(client, "loading", b"loaded")
+
+
+class IdleTests(FaultCase):
+    """Redis ends the connections of clients that say nothing."""
+
+    redis_options = ("--timeout", "1")
+
+    def test_idle_timeout(self) -> None:
+        """A ``timeout`` of one second loses no connection and no message."""
+        client = self.open(f"/ws/idle?{BOTH}")
+        # Redis looks for idle clients once a second.
+        answers_pings([client], 4.0)
+        client.send_text("awake")
+        self.assertEqual(b"awake", client.message())
+        self.assertNotIn("lost the connection", self.gateway.log)
+
+
+class TLSTests(SynchronousTestCase):
+    """Redis behind TLS: only the server that was meant gets to hear anything."""
+
+    skip = missing("redis")
+
+    def setUp(self) -> None:
+        """Start Redis, and make a private CA."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir()
+        self.authority = Authority(self.directory, "ours")
+
+    def gateway(self, context: ssl.SSLContext, *options: str, ready: bool) -> Gateway:
+        """A gateway that reaches Redis through TLS."""
+        proxy = Proxy(self.redis.path, tls=context)
+        self.addCleanup(proxy.stop)
+        gateway = Gateway("--redis", proxy.url, *options, ready=ready)
+        self.addCleanup(gateway.stop)
+        return gateway
+
+    def assert_refused(self, context: ssl.SSLContext, authority: Path | None, reason: str) -> None:
+        """The gateway says in one line why it trusts this server not, and has no Redis."""
+        options = () if authority is None else ("--redis-ca", str(authority))
+        gateway = self.gateway(context, *options, ready=False)
+        line = gateway.child.wait_for("no connection to rediss://.*")[0]
+        self.assertRegex(line, reason)
+        path = "/ws/x?subscribe-broadcast"
+        self.assertEqual(503, response(gateway.port, handshake(path))[0])
+        self.assertNotIn("Traceback", gateway.log)
+
+    def test_private_ca(self) -> None:
+        """With ``--redis-ca`` a server of that CA is trusted, and messages pass both ways."""
+        options = ("--redis-ca", str(self.authority.path))
+        gateway = self.gateway(self.authority.server(), *options, ready=True)
+        with RawClient.opened(gateway.port, f"/ws/tls?{BOTH}") as client:
+            client.send_text("x" * MEBIBYTE)
+            self.assertEqual(MEBIBYTE, len(client.message()))
+            self.redis.command("PUBLISH", "broadcast:tls", "from outside")
+            self.assertEqual(b"from outside", client.message())
+
+    def test_wrong_ca(self) -> None:
+        """A server of another CA is refused."""
+        other = Authority(self.directory, "theirs")
+        self.assert_refused(self.authority.server(), other.path, "certificate verify failed")
+
+    def test_unknown_ca(self) -> None:
+        """Without ``--redis-ca`` only what the system trusts is trusted."""
+        self.assert_refused(self.authority.server(), None, "certificate verify failed")
+
+    def test_wrong_name(self) -> None:
+        """A certificate for another name is refused."""
+        context = self.authority.server("elsewhere.example")
+        self.assert_refused(context, self.authority.path, "(?i)TLS.*(host ?name|localhost)")
+
+    def test_expired(self) -> None:
+        """A certificate that has expired is refused."""
+        context = self.authority.server(days=-1)
+        self.assert_refused(context, self.authority.path, "certificate (has expired|verify failed)")

@@ -1,0 +1,93 @@
+"""Certificates made on the spot: a private authority and what it signs."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+__all__ = ["Authority"]
+
+
+class Authority:
+    """
+    A private certificate authority.
+
+    Args:
+        directory: Where the files go; it exists.
+        name: Of the authority, and of its file.
+
+    Attributes:
+        path: Its own certificate, for those who are to trust it.
+    """
+
+    def __init__(self, directory: Path, name: str = "ours") -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named(name)
+        self.path = directory / f"{name}.pem"
+        self.path.write_bytes(_pem(self._sign(self._name, self._key.public_key(), None, days=1)))
+
+    def issue(self, host: str = "localhost", *, days: int = 1) -> tuple[Path, Path]:
+        """
+        Make a key and a certificate for *host*.
+
+        Args:
+            days: Until it expires. Negative: it has expired.
+        Returns: The file with the key, and that with the certificate.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        start = self._directory / f"{host}{days}"
+        paths = start.with_suffix(".key"), start.with_suffix(".crt")
+        paths[0].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        paths[1].write_bytes(_pem(self._sign(_named(host), key.public_key(), host, days=days)))
+        return paths
+
+    def server(self, host: str = "localhost", *, days: int = 1) -> ssl.SSLContext:
+        """What a server with such a certificate speaks."""
+        key, certificate = self.issue(host, days=days)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """What a client that trusts this authority speaks."""
+        return ssl.create_default_context(cafile=self.path)
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, host: str | None, *, days: int
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=30))
+            .not_valid_after(now + datetime.timedelta(days=days))
+            .add_extension(x509.BasicConstraints(host is None, None), critical=True)
+        )
+        if host is not None:
+            names = x509.SubjectAlternativeName([x509.DNSName(host)])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

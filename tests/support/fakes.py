@@ -1,0 +1,432 @@
+"""Stand-ins for sockets, transports, clients and brokers. They refuse what the real ones refuse."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactor
+from twisted.python.failure import Failure
+
+from wsredis.connection import Hold
+from wsredis.hub import Item
+from wsredis.memory import MemoryBroker, MemoryServer
+
+__all__ = [
+    "FakeClient",
+    "FakeListener",
+    "FakeOwner",
+    "FakeSocket",
+    "FakeStreamTransport",
+    "HeldBroker",
+    "Message",
+    "ServerTransport",
+    "messages",
+]
+
+
+class Message(NamedTuple):
+    """One frame as a client sees it."""
+
+    opcode: int
+    payload: bytes
+
+
+def messages(data: bytes) -> list[Message]:
+    """
+    Read the unmasked frames of a server.
+
+    Raises:
+        ValueError: Not a row of whole, final frames in their shortest form (RFC 6455, 5.2).
+    """
+    found = []
+    while data:
+        if len(data) < 2 or data[0] & 0xF0 != 0x80 or data[1] & 0x80:
+            raise ValueError(f"no frame starts with {data[:2]!r}")
+        length, start = data[1], 2
+        for code, size, least in ((126, 2, 126), (127, 8, 65536)):
+            if data[1] == code:
+                start = 2 + size
+                length = int.from_bytes(data[2:start], "big")
+                if length < least:
+                    raise ValueError(f"{length} is not in its shortest form")
+        if len(data) < start + length:
+            raise ValueError("the last frame is not whole")
+        found.append(Message(data[0] & 0x0F, data[start : start + length]))
+        data = data[start + length :]
+    return found
+
+
+class FakeSocket:
+    """
+    A non-blocking socket with a kernel buffer.
+
+    Attributes:
+        room: Bytes that the kernel takes before it says EAGAIN.
+        sent: What it took.
+        error: What `send` raises. None: nothing.
+    """
+
+    def __init__(self, room: int = 1 << 40) -> None:
+        self.room = room
+        self.sent = bytearray()
+        self.error: OSError | None = None
+        self.closed = False
+
+    def send(self, data: bytes | memoryview) -> int:
+        """As ``socket.send``."""
+        view = memoryview(data)
+        if self.closed:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        if self.error is not None:
+            raise self.error
+        if view and not self.room:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        taken = min(len(view), self.room)
+        self.room -= taken
+        self.sent += view[:taken]
+        return taken
+
+    def fileno(self) -> int:
+        """As ``socket.fileno``."""
+        return -1 if self.closed else 3
+
+    def setblocking(self, flag: bool) -> None:
+        """As ``socket.setblocking``; it never blocks anyway."""
+        if flag:
+            raise ValueError("this socket is never blocking")
+
+    def shutdown(self, how: int) -> None:
+        """As ``socket.shutdown``."""
+
+    def setsockopt(self, *option: object) -> None:
+        """As ``socket.setsockopt``."""
+
+    def close(self) -> None:
+        """As ``socket.close``."""
+        self.closed = True
+
+
+class ServerTransport:
+    """
+    A *real* server transport of Twisted on a `FakeSocket` and on a reactor that only remembers.
+
+    Args:
+        kind: ``tcp.Server`` or ``unix.Server``.
+
+    Attributes:
+        transport: The transport.
+    """
+
+    def __init__(self, socket: FakeSocket, kind: Callable[..., Any] = tcp.Server) -> None:
+        self._reactor = MemoryReactor()
+        address: object = None if kind is unix.Server else ("127.0.0.1", 1)
+        self.transport: Any = kind(socket, Protocol(), address, None, 0, self._reactor)
+
+    @property
+    def writing(self) -> bool:
+        """Whether the transport waits for the kernel to take something."""
+        return self.transport in self._reactor.getWriters()
+
+    def turn(self) -> None:
+        """One turn of the reactor: the kernel can take bytes, if the transport has some."""
+        if self.writing:
+            result = self.transport.doWrite()
+            if result is not None:
+                self.lose(result)
+
+    def run(self) -> None:
+        """Turn until the transport has no more to say."""
+        while self.writing:
+            self.turn()
+
+    def lose(self, reason: BaseException) -> None:
+        """The connection is gone."""
+        self._reactor.removeReader(self.transport)
+        self._reactor.removeWriter(self.transport)
+        self.transport.connectionLost(Failure(reason))
+
+
+class _NoSocket:
+    """The socket below TLS: only the TLS layer may touch it."""
+
+    def send(self, data: bytes) -> int:
+        """Never to be called."""
+        raise AssertionError("plaintext was sent past the transport")
+
+
+class FakeStreamTransport:
+    """
+    A transport that is no plain socket, such as one with TLS.
+
+    It pauses its producer when more than *limit* bytes are buffered, resumes it when none are, and,
+    as TLS does, puts off `loseConnection` while a producer is registered.
+
+    Attributes:
+        written: All that was handed to `write`, buffered or not.
+        largest: The size of the largest write.
+        lost: Whether the connection was closed.
+    """
+
+    def __init__(self, limit: int = 65536) -> None:
+        self.socket = _NoSocket()
+        self.written = bytearray()
+        self.largest = 0
+        self.lost = False
+        self._limit = limit
+        self._buffered = 0
+        self._producer: Any = None
+        self._paused = False
+        self._losing = False
+
+    def write(self, data: bytes) -> None:
+        """As ``ITransport.write``."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"{type(data).__name__} is not bytes")
+        if self.lost:
+            return
+        self.written += data
+        self.largest = max(self.largest, len(data))
+        self._buffered += len(data)
+        if self._buffered > self._limit and self._producer is not None and not self._paused:
+            self._paused = True
+            self._producer.pauseProducing()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """As ``IConsumer.registerProducer``."""
+        if self._producer is not None:
+            raise RuntimeError("there is a producer already")
+        if not streaming:
+            raise RuntimeError("only push producers are known here")
+        self._producer = producer
+        if self.lost:
+            producer.stopProducing()
+
+    def unregisterProducer(self) -> None:
+        """As ``IConsumer.unregisterProducer``."""
+        self._producer = None
+        self._paused = False
+        self._finish()
+
+    def loseConnection(self) -> None:
+        """As ``ITransport.loseConnection``."""
+        self._losing = True
+        self._finish()
+
+    def drain(self) -> None:
+        """The other side took all that was buffered."""
+        self._buffered = 0
+        if self._paused:
+            self._paused = False
+            self._producer.resumeProducing()
+        self._finish()
+
+    def drop(self) -> None:
+        """The connection is lost."""
+        self.lost = True
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+
+    def _finish(self) -> None:
+        if self._losing and not self._buffered and self._producer is None:
+            self.lost = True
+
+
+class FakeOwner:
+    """
+    The owner of an outbox.
+
+    Attributes:
+        told: What it was told, in order.
+        on_overflow, on_drained: Called when told so.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.on_overflow: Callable[[], object] = bool
+        self.on_drained: Callable[[], object] = bool
+
+    def outbox_overflowed(self) -> None:
+        """See `wsredis.outbox.OutboxOwner`."""
+        self.told.append("overflowed")
+        self.on_overflow()
+
+    def outbox_congested(self) -> None:
+        """See `wsredis.outbox.OutboxOwner`."""
+        self.told.append("congested")
+
+    def outbox_advanced(self) -> None:
+        """See `wsredis.outbox.OutboxOwner`."""
+        self.told.append("advanced")
+
+    def outbox_drained(self) -> None:
+        """See `wsredis.outbox.OutboxOwner`."""
+        self.told.append("drained")
+        self.on_drained()
+
+
+class FakeListener:
+    """
+    A listener of the hub.
+
+    Attributes:
+        written: The arguments of `write`, in order.
+        items: The items that came by `deliver`.
+        restored: The items that came by `restore`.
+        forbidden: How often it was told that a channel is forbidden.
+        react: Called with it at the end of everything that it is told.
+    """
+
+    def __init__(self, *channels: bytes, direct: bool = True) -> None:
+        self.channels: Sequence[bytes] = channels
+        self.direct = direct
+        self.written: list[bytes] = []
+        self.items: list[Item] = []
+        self.restored: list[Item] = []
+        self.forbidden = 0
+        self.react: Callable[[], object] = bool
+        self.write: Callable[[bytes], None] = self._write
+
+    def _write(self, data: bytes) -> None:
+        self.written.append(data)
+        self.react()
+
+    def deliver(self, items: Sequence[Item]) -> None:
+        """See `wsredis.hub.Listener`."""
+        self.items += items
+        self.react()
+
+    def restore(self, item: Item) -> None:
+        """See `wsredis.hub.Listener`."""
+        self.restored.append(item)
+        self.react()
+
+    def forbid(self) -> None:
+        """See `wsredis.hub.Listener`."""
+        self.forbidden += 1
+        self.react()
+
+
+class FakeClient:
+    """
+    The socket of a `wsredis.connection.Connection`.
+
+    As the real one, it lets go of its connection when the closing handshake starts, and counts
+    each reason not to read once.
+
+    Attributes:
+        connection: To be told `closed`; set it.
+        events: What it was asked to do, in order: ``("close", code)``, ``("hold", why)``,
+            ``("release", why)``, ``("write", messages)``.
+        held: The reasons not to read.
+        reason: That of the close frame.
+    """
+
+    peer = "192.0.2.1:4711"
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.events: list[tuple[str, Any]] = []
+        self.held = Hold(0)
+        self.reason = ""
+        self._closed = False
+
+    @property
+    def got(self) -> list[bytes]:
+        """The payloads that the client received."""
+        found = [each for kind, each in self.events if kind == "write"]
+        return [message.payload for written in found for message in written]
+
+    @property
+    def closed(self) -> int | None:
+        """The code that it was closed with."""
+        return next((code for kind, code in self.events if kind == "close"), None)
+
+    def write(self, data: bytes) -> None:
+        """See `wsredis.connection.Client`. Nothing may follow a close frame (RFC 6455, 5.5.1)."""
+        if self._closed:
+            raise AssertionError("a frame was sent after the close frame")
+        self.events.append(("write", messages(data)))
+
+    def close(self, code: int, reason: str) -> None:
+        """See `wsredis.connection.Client`."""
+        if not 1000 <= code <= 4999 or code in (1004, 1005, 1006, 1015):
+            raise ValueError(f"{code} may not stand in a close frame")
+        if len(reason.encode()) > 123:
+            raise ValueError("the reason does not fit into a control frame")
+        if self._closed:
+            return
+        self._closed = True
+        self.reason = reason
+        self.events.append(("close", code))
+        self.connection.closed()
+
+    def hold(self, why: Hold) -> None:
+        """See `wsredis.connection.Client`."""
+        self.held |= why
+        self.events.append(("hold", why))
+
+    def release(self, why: Hold) -> None:
+        """See `wsredis.connection.Client`."""
+        if self.held & why:
+            self.held &= ~why
+            self.events.append(("release", why))
+
+
+class HeldBroker(MemoryBroker):
+    """
+    A broker that answers when the test says so.
+
+    Attributes:
+        slow: Names of the methods that wait for `answer` or `refuse`; nothing happens before.
+    """
+
+    def __init__(self, clock: IReactorTime, *slow: str) -> None:
+        self.server = MemoryServer(clock)
+        super().__init__(self.server)
+        self.slow = set(slow)
+        self._pending: list[tuple[Callable[[], Deferred[Any]], Deferred[Any]]] = []
+
+    @property
+    def pending(self) -> int:
+        """The number of calls that wait for an answer."""
+        return len(self._pending)
+
+    def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
+        """See `wsredis.broker.Broker.subscribe`."""
+        act = super().subscribe
+        return self._call("subscribe", lambda: act(channels))
+
+    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+        """See `wsredis.broker.Broker.publish`."""
+        act = super().publish
+        return self._call("publish", lambda: act(channels, payload))
+
+    def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
+        """See `wsredis.broker.Broker.fetch`."""
+        act = super().fetch
+        return self._call("fetch", lambda: act(channels))
+
+    def answer(self, count: int = 1) -> None:
+        """Let the oldest *count* calls happen."""
+        for _ in range(count):
+            act, waiting = self._pending.pop(0)
+            act().chainDeferred(waiting)
+
+    def refuse(self, error: Exception) -> None:
+        """Let the oldest call fail; nothing of it happens."""
+        _, waiting = self._pending.pop(0)
+        waiting.errback(error)
+
+    def _call(self, name: str, act: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+        if name not in self.slow:
+            return act()
+        waiting: Deferred[Any] = Deferred()
+        self._pending.append((act, waiting))
+        return waiting

@@ -159,7 +159,7 @@ class Limits(_Checked):
         1000, _integer(1), "handshakes under way; more are answered with 503"
     )
     max_connections: int = _setting(
-        20000, _integer(1), "open WebSockets; more are answered with 503"
+        16384, _integer(1), "open WebSockets; more are answered with 503"
     )
     max_channels: int = _setting(
         64, _integer(1), "channels of one WebSocket; more are answered with 403"

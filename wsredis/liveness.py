@@ -25,14 +25,18 @@ class Sweep:
 
     Args:
         interval: Seconds between two calls.
+        function: Called with the number of intervals that have passed: more than 1 where the
+            reactor was late.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, interval: float, function: Callable[[], None]) -> None:
+    def __init__(
+        self, clock: IReactorTime, interval: float, function: Callable[[int], None]
+    ) -> None:
         self._function = function
         self._interval = interval
-        self._loop = LoopingCall(self._call)
+        self._loop = LoopingCall.withCount(self._call)
         self._loop.clock = clock
 
     def start(self) -> None:
@@ -44,9 +48,9 @@ class Sweep:
         if self._loop.running:
             self._loop.stop()
 
-    def _call(self) -> None:
+    def _call(self, count: int) -> None:
         try:
-            self._function()
+            self._function(count)
         except Exception:
             self._log.failure("a periodic task failed, and goes on")
 
@@ -91,11 +95,12 @@ class Wheel(Generic[T]):
     def _slot(self, member: T) -> set[T]:
         return self._slots[(id(member) >> 4) % len(self._slots)]
 
-    def _turn(self) -> None:
-        slot = self._slots[self._next]
-        self._next = (self._next + 1) % len(self._slots)
-        for member in list(slot):
-            self._visit(member)
+    def _turn(self, count: int) -> None:
+        for _ in range(min(count, len(self._slots))):
+            slot = self._slots[self._next]
+            self._next = (self._next + 1) % len(self._slots)
+            for member in list(slot):
+                self._visit(member)
 
 
 class Deadlines(Generic[T]):
@@ -136,7 +141,7 @@ class Deadlines(Generic[T]):
         """Let *member* go. Harmless for a stranger."""
         self._due.pop(member, None)
 
-    def _check(self) -> None:
+    def _check(self, count: int) -> None:
         now = self._clock.seconds()
         late = []
         for member, due in self._due.items():

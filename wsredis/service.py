@@ -176,12 +176,17 @@ class GatewayService(Service):
     def _endpoint(self, text: str) -> Any:
         description = f"tcp:{text}:backlog={_BACKLOG}" if text.isdigit() else text
         try:
-            return serverFromString(self._reactor, description)
+            endpoint = serverFromString(self._reactor, description)
         except Exception as error:
             reason = str(error) or type(error).__name__
             if isinstance(error, LookupError):
                 reason = "there is no such socket, or the description lacks an argument"
             raise ConfigError(f"port: {text!r} cannot be used: {reason}") from None
+        # Of Twisted's own ssl: endpoint; others keep their certificates to themselves.
+        options = getattr(endpoint, "_sslContextFactory", None)
+        if options is not None and options.certificate.has_expired():
+            self._log.warn("the certificate of --port {endpoint} has expired", endpoint=text)
+        return endpoint
 
 
 def _shown(address: object) -> str:

@@ -90,6 +90,11 @@ class Options(usage.Options):
         except usage.UsageError as error:
             _give_up(f"{error} (twistd wsredis --help shows all options)")
 
+    def parseArgs(self, *words: str) -> None:
+        """There are only options."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} is not an option")
+
     def load(self) -> GatewayConfig:
         """
         All settings together.

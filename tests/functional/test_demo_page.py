@@ -7,7 +7,7 @@ import subprocess
 
 from tests.support.browser import Browser, DemoPage, missing_browser, shared_browser
 from tests.support.case import FreshGatewayCase, GatewayCase
-from tests.support.children import Gateway, RedisServer, clean_environment, free_port
+from tests.support.children import Gateway, RedisServer, free_port
 
 #: Seconds. The page waits longer after each try: the first three are over in less than 15.
 RECONNECT = 45.0

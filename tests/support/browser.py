@@ -125,6 +125,10 @@ class Window:
         """Run JavaScript in the page. Returns: What it returns."""
         return self.driver.execute_script(script, *arguments)
 
+    def wait_until(self, script: str) -> None:
+        """Wait until a script with a ``return`` gives something true."""
+        until(lambda: self.run(script))
+
     def find(self, selector: str) -> Any:
         """The first element that matches the CSS selector."""
         return self.driver.find_element("css selector", selector)

@@ -1,4 +1,4 @@
-"""A gateway without sockets, Redis and time: our factory on a fake clock, with sockets in memory."""
+"""A gateway without Redis and time: our factory on a fake clock, with sockets in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocolFactory, ITransport
+from twisted.internet.interfaces import IConsumer, IProtocolFactory, IPushProducer, ITransport
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,7 +34,7 @@ __all__ = ["MemoryGateway", "MemoryGatewayCase", "Socket"]
 _FULL = 65536
 
 
-@implementer(ITransport)
+@implementer(ITransport, IConsumer, IPushProducer)
 class Socket:
     """
     The client's end of a connection, and the transport that the gateway sees.
@@ -61,7 +61,8 @@ class Socket:
         self._unread: deque[bytes] = deque()
         self._producer: Any = None
         self._streaming = False
-        self.protocol: Any = factory.buildProtocol(self._address)
+        protocol: Any = factory.buildProtocol(self._address)
+        self.protocol = protocol
         self.protocol.makeConnection(self)
 
     # -- The client
@@ -153,6 +154,10 @@ class Socket:
     def resumeProducing(self) -> None:
         """The gateway reads again."""
         self.paused = False
+
+    def stopProducing(self) -> None:
+        """The gateway wants no more."""
+        self.loseConnection()
 
     def getPeer(self) -> Any:
         """The address of the client."""
@@ -254,6 +259,11 @@ class MemoryGatewayCase(SynchronousTestCase):
     def publish(self, payload: bytes, channel: bytes = b"broadcast:a") -> None:
         """Publish as a backend does."""
         self.gateway.redis.publish(channel, payload)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass as it does: in steps that are shorter than those of the sweeps."""
+        for _ in range(round(seconds / 0.04)):
+            self.clock.advance(0.04)
 
     def close(self, client: Socket, code: int = 1000) -> None:
         """Let a client say goodbye."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import tempfile
 from typing import Any
 
@@ -20,6 +21,15 @@ __all__ = ["DEFAULT_PORT", "EmbeddedRedis", "answers", "find_server", "free_port
 
 #: Where redis-cli looks when it is told nothing.
 DEFAULT_PORT = 6379
+
+#: Becomes the server, and on Linux asks the kernel to stop it when the gateway dies (prctl(2),
+#: PR_SET_PDEATHSIG): a killed gateway could not.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 #: Seconds to wait before a server that died is started again.
 _RESTART = 1.0
@@ -140,12 +150,12 @@ class EmbeddedRedis(Service, ProcessProtocol):
 
     def _spawn(self) -> None:
         words = [
-            self._executable,
+            *(sys.executable, "-c", _LAUNCHER, self._executable),
             *("--port", str(self._port), "--bind", "127.0.0.1"),
             *("--save", "", "--appendonly", "no", "--dir", self._directory, "--daemonize", "no"),
         ]
         self._process = self._reactor.spawnProcess(
-            self, self._executable, words, env=None, path=self._directory
+            self, sys.executable, words, env=None, path=self._directory
         )
 
     def _signal(self, name: str) -> None:

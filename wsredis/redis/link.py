@@ -363,7 +363,7 @@ class Link:
         if self._current is not None:
             self._current.transport.abortConnection()
 
-    def _keep_alive(self) -> None:
+    def _keep_alive(self, count: int) -> None:
         protocol = self._current
         if protocol is None:
             return

@@ -179,7 +179,9 @@ class Connection:
         out = []
         for name in self.channels:
             payload = persisted.get(name)
-            if payload and (name, payload) not in live:
+            if payload is None or (name, payload) in live:
+                continue
+            if shared.hub.is_deliverable(name, payload):
                 shared.hub.saw(self, name, payload)
                 out.append(shared.dialect.frame(payload))
         out += [item.frame for item in held]
@@ -266,6 +268,9 @@ class Connection:
         if self._held is not None:
             self._hold_back(items)
             return
+        if self._state is not _State.OPEN:
+            # It was closed while the hub was on its way to it.
+            return
         out = [item.frame for item in self._unless_own(items)]
         if out:
             self.write(b"".join(out))
@@ -331,12 +336,7 @@ class Connection:
         self._choose_path()
 
     def _choose_path(self) -> None:
-        self.direct = (
-            self._state is _State.OPEN
-            and self._held is None
-            and self._last is None
-            and not self._own
-        )
+        self.direct = self._state is _State.OPEN and self._last is None and not self._own
 
     def _published(self, _: None, size: int) -> None:
         self._unanswered -= 1
@@ -348,10 +348,13 @@ class Connection:
             self._client.release(Hold.PUBLISH)
 
     def _not_published(self, failure: Failure, size: int) -> None:
-        self._published(None, size)
         self._shared.metrics.unpublished += 1
-        if self._state is not _State.OPEN:
-            return
+        if self._state is _State.OPEN:
+            self._tell_loss(failure, size)
+        # Only now: what the client sent behind the lost message must not be published.
+        self._published(None, size)
+
+    def _tell_loss(self, failure: Failure, size: int) -> None:
         error = failure.value
         if isinstance(error, BrokerUnavailable):
             code, reason = 1013, "the message could not be published: try again later"
@@ -372,7 +375,7 @@ class Connection:
     def _handle(self, hook: Callable[[], Any]) -> None:
         """Run one method of the handler; the client's next message waits until it is done."""
         done = maybeDeferred(hook).addErrback(self._crashed)
-        if not done.called or done.paused:
+        if self._state is _State.OPEN and (not done.called or done.paused):
             self._client.hold(Hold.HANDLER)
             done.addCallback(self._handled)
 

@@ -9,7 +9,7 @@ knows no reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -139,17 +139,16 @@ class Hub:
         """
         runs: dict[bytes, list[tuple[int, Item]]] = {}
         for position, (name, payload) in enumerate(batch):
-            if name not in self._channels or not payload:
-                continue
-            if len(payload) > self._max_publication:
-                self._leave_out(name, payload)
-                continue
-            item = Item(name, payload, self._frame(payload))
-            runs.setdefault(name, []).append((position, item))
+            if name in self._channels and self.is_deliverable(name, payload):
+                item = Item(name, payload, self._frame(payload))
+                runs.setdefault(name, []).append((position, item))
         # Connections on several channels of this batch, with the names of those channels.
         mixed: dict[Listener, list[bytes]] = {}
         for name, run in runs.items():
-            channel = self._channels[name]
+            channel = self._channels.get(name)
+            if channel is None:
+                # Its last listener was found dead while another channel was served.
+                continue
             channel.version += len(run)
             channel.last = hash(run[-1][1].payload)
             self._metrics.publications += len(run)
@@ -176,7 +175,7 @@ class Hub:
         """
         for name, payload in persisted.items():
             channel = self._channels.get(name)
-            if channel is None or not payload:
+            if channel is None or not self.is_deliverable(name, payload):
                 continue
             digest = hash(payload)
             item = Item(name, payload, self._frame(payload))
@@ -184,7 +183,7 @@ class Hub:
                 version, first = seen if isinstance(seen, tuple) else (seen, None)
                 last = channel.last if channel.version > version else first
                 if last != digest:
-                    listener.restore(item)
+                    self._guarded(listener.restore, item)
             channel.version += 1
             channel.last = digest
 
@@ -209,16 +208,18 @@ class Hub:
     def _fan_out(self, items: list[Item], listeners: list[Listener]) -> None:
         joined = items[0].frame if len(items) == 1 else b"".join([item.frame for item in items])
         for listener in listeners:
-            try:
-                if listener.direct:
+            if listener.direct:
+                try:
                     listener.write(joined)
-                else:
-                    listener.deliver(items)
-            except Exception:
-                # One broken connection must not cost the others their message.
-                self._log.failure("delivery to one connection failed")
+                except Exception:
+                    self._log.failure("delivery to one connection failed")
+            else:
+                self._guarded(listener.deliver, items)
 
-    def _leave_out(self, name: bytes, payload: bytes) -> None:
+    def is_deliverable(self, name: bytes, payload: bytes) -> bool:
+        """Whether *payload* goes out: it is not empty, and not too large, which is logged."""
+        if len(payload) <= self._max_publication:
+            return bool(payload)
         self._metrics.oversized += 1
         self._log.warn(
             "left out a publication of {size} bytes on {channel!r}: max-publication is {limit}",
@@ -226,3 +227,11 @@ class Hub:
             channel=name,
             limit=self._max_publication,
         )
+        return False
+
+    def _guarded(self, method: Callable[[Any], None], argument: object) -> None:
+        try:
+            method(argument)
+        except Exception:
+            # One broken connection must not cost the others their message.
+            self._log.failure("delivery to one connection failed")

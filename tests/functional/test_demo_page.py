@@ -163,7 +163,7 @@ class OutsideTests(_Pages):
         None if shutil.which("redis-cli") else "there is no redis-cli on this machine"
     )
 
-    def _run(self, redis: RedisServer, url: str, *options: str) -> None:
+    def _try_line(self, url: str, *options: str) -> None:
         gateway = Gateway("--redis", url, "--demo", *options)
         self.addCleanup(gateway.stop)
         page = DemoPage(self.browser, gateway.port)
@@ -176,17 +176,17 @@ class OutsideTests(_Pages):
 
     def test_unix_socket(self) -> None:
         """It reaches the page where Redis listens on a UNIX socket."""
-        self._run(self.redis, self.redis.url)
+        self._try_line(self.redis.url)
 
     def test_port(self) -> None:
         """It reaches the page where Redis listens on a port, and the page uses a database."""
         redis = RedisServer(port=free_port())
         self.addCleanup(redis.stop)
-        self._run(redis, f"redis://127.0.0.1:{redis.port}/3")
+        self._try_line(f"redis://127.0.0.1:{redis.port}/3")
 
     def test_hostile_prefix(self) -> None:
         """A prefix with the characters of HTML and of a shell is quoted for both."""
-        self._run(self.redis, self.redis.url, "--prefix", "</script>$(id)'\"<b>;")
+        self._try_line(self.redis.url, "--prefix", "</script>$(id)'\"<b>;")
 
 
 class RecoveryTests(FreshGatewayCase):

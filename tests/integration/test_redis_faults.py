@@ -251,8 +251,8 @@ class CutTests(ProxyCase):
         self.proxy.refusing = True
         before = len(self.proxy.came)
         self.proxy.cut()
-        # Two links; by their eighth attempt each has reached its longest wait.
-        came = self.proxy.wait_for(before + 16)[before:]
+        # Two links; by their seventh attempt each has reached its longest wait.
+        came = self.proxy.wait_for(before + 14)[before:]
         gaps = [after - earlier for earlier, after in pairwise(came)]
         # The bound, and a second for a busy machine.
         self.assertLess(max(gaps), 4.0)
@@ -608,7 +608,7 @@ class RefusalTests(FaultCase):
     def test_loading(self) -> None:
         """While Redis loads its data, clients come and hear what is live."""
         client = self.open("/ws/loading?subscribe-broadcast")
-        self.redis.pipeline(*(("SET", f"ballast:{n}", "x" * 4096) for n in range(300)))
+        self.redis.pipeline(*(("SET", f"ballast:{n}", "x" * 4096) for n in range(1000)))
         self.redis.command("SAVE")
         since = self.kill_redis()
         executable = find_redis_server()
@@ -626,6 +626,7 @@ class RefusalTests(FaultCase):
         self.publish("loading", "live")
         self.assertEqual([b"live"] * 2, [client.message(), newcomer.message()])
         self.assertNotIn("eady to accept", loading.output)
+        self.redis.command("CONFIG", "SET", "key-load-delay", 0)
         loading.wait_for("eady to accept")
         self.assert_hears(client, "loading", b"loaded")
 
@@ -639,7 +640,7 @@ class IdleTests(FaultCase):
         """A ``timeout`` of one second loses no connection and no message."""
         client = self.open(f"/ws/idle?{BOTH}")
         # Redis looks for idle clients once a second.
-        answers_pings([client], 4.0)
+        answers_pings([client], 3.0)
         client.send_text("awake")
         self.assertEqual(b"awake", client.message())
         self.assertNotIn("lost the connection", self.gateway.log)

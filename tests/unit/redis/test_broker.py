@@ -199,6 +199,14 @@ class LogTests(_BrokerCase):
         self.wait(MAX_DELAY + 1)
         self.assertTrue(self.broker.up)
 
+    def test_many_reasons(self) -> None:
+        """What is remembered of reasons is bounded, should each be another."""
+        with capturedLogs() as events:
+            for number in range(100):
+                self.broker._failed(f"reason {number}")
+        self.assertEqual(100, len(events))
+        self.assertLess(len(self.broker._told), 50)
+
     def test_forbidden(self) -> None:
         """The listener learns of a channel that Redis refuses."""
         self.server.forbidden = {b"x"}
@@ -238,6 +246,17 @@ class FetchTests(_BrokerCase):
         fetched = self.broker.fetch([b"a"])
         self.session(subscriber=True).cut(ConnectionError())
         self.server.pump()
+        self.failureResultOf(fetched, BrokerUnavailable)
+
+    def test_subscriber_lost_while_it_waits(self) -> None:
+        """The same when it goes after the values came."""
+        self.subscribe(b"a")
+        self.server.store(b"a", b"1")
+        fetched = self.broker.fetch([b"a"])
+        subscriber = self.session(subscriber=True)
+        self.session(subscriber=False).move()
+        self.assertNoResult(fetched)
+        subscriber.cut(ConnectionError())
         self.failureResultOf(fetched, BrokerUnavailable)
 
 
@@ -357,6 +376,9 @@ class OutageTests(_BrokerCase):
             self.clock.advance(0.05)
             for session in list(self.server.sessions):
                 session.move()
+                if len(self.server.sent(b"MGET")) > before:
+                    # Before the subscriber's PING, which the values wait for, is answered.
+                    break
         self.server.kill()
         self.wait(MAX_DELAY)
         self.assertEqual([("restored", {b"a": b"missed"})], self.listener.events)

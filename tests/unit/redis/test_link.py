@@ -7,6 +7,8 @@ from typing import Any
 
 import hiredis
 import txredisapi
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.testing import MemoryReactorClock
@@ -158,6 +160,19 @@ class GreetingTests(_LinkCase):
         self.wait(1)
         self.assertEqual(["up"], self.owner.events)
         self.assertEqual(2, self.server.accepted)
+
+    def test_certificate_is_not_good(self) -> None:
+        """A TLS server that we do not trust is told in words."""
+        for error, words in (
+            (SSL.Error([("SSL routines", "", "certificate verify failed")]), "verify failed"),
+            (VerificationError([]), "not for this host name"),
+            (SSL.Error(), "closed during the login"),
+        ):
+            self.setUp()
+            self.server.frozen = True
+            self.start()
+            self.server.sessions[0].cut(error)
+            self.assertIn(words, self.owner.reasons[0])
 
     def test_too_many_clients(self) -> None:
         """A server that is full is tried again until it has room."""
@@ -439,6 +454,28 @@ class KeepAliveTests(_LinkCase):
             self.protocol().dataReceived(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n")
         self.assertEqual([], self.owner.reasons)
 
+    def test_reply_that_never_ends(self) -> None:
+        """Bytes alone are no sign of life: a length that never comes to an end is given up."""
+        self.start()
+        self.server.frozen = True
+        self.protocol().call("PING").addErrback(lambda failure: None)
+        self.protocol().dataReceived(b"$999\r\n")
+        for _ in range(10):
+            self.clock.advance(_PING)
+            if self.link.protocol is not None:
+                self.protocol().dataReceived(b"x")
+        self.assertEqual(["no answer for 6 seconds"], self.owner.reasons[:1])
+
+    def test_nothing_asked_and_nothing_said(self) -> None:
+        """A login that waits for nothing is not timed by mistake."""
+        self.start()
+        protocol = self.protocol()
+        self.link.protocol = None
+        for _ in range(5):
+            self.clock.advance(_PING)
+        self.assertFalse(self.server.sessions[0].aborted)
+        self.link.protocol = protocol
+
     def test_no_ping_while_there_is_no_connection(self) -> None:
         """The timer finds nothing to do while Redis is away."""
         self.server.down = True
@@ -529,6 +566,17 @@ class StopTests(_LinkCase):
         self.start()
         self.wait(2)
         self._stopped()
+
+    def test_last_connection_is_gone_by_itself(self) -> None:
+        """If the connection goes while it is being stopped, there is nothing to reset."""
+        self.start()
+        self.server.frozen = True
+        self.protocol().call("PING").addErrback(lambda failure: None)
+        self.link.stop()
+        self.server.kill()
+        self.wait(2)
+        self.link._abort()
+        self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_never_started(self) -> None:
         """There is nothing to wait for."""

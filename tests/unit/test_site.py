@@ -1,0 +1,306 @@
+"""Tests of plain HTTP: pages, health, words for lost browsers, and sockets in a foreign site."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from tests.support.memory_gateway import MemoryGatewayCase, Socket
+from tests.support.raw import CLOSE, TEXT, frame, handshake
+from wsredis.site import GatewayResource, demo_page, make_site
+
+_BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
+
+
+def _request(line: str, *headers: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([f"{line} HTTP/1.1", "Host: x", *headers, "", ""]).encode() + body
+
+
+class SiteTests(SynchronousTestCase):
+    """What is on the port of a gateway besides WebSockets."""
+
+    def setUp(self) -> None:
+        """A site that is ready."""
+        self.clock = MemoryReactorClock()
+        self.ready = True
+        self.site = make_site(self.clock, "/ws/", lambda: self.ready, "<p>the page</p>")
+
+    def ask(self, request: bytes) -> tuple[int, str, bytes]:
+        """Returns: Status, head and body of the answer."""
+        client = Socket(self.site)
+        client.send(request)
+        head, _, body = client.take().partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), head.decode().lower(), body
+
+    def test_page(self) -> None:
+        """The page is at the root, and nowhere else."""
+        status, head, body = self.ask(_request("GET /"))
+        self.assertEqual((200, b"<p>the page</p>"), (status, body))
+        self.assertIn("content-type: text/html; charset=utf-8", head)
+        self.assertIn("cache-control: no-store", head)
+        self.assertEqual(404, self.ask(_request("GET /x"))[0])
+
+    def test_query(self) -> None:
+        """A query does not matter."""
+        self.assertEqual(200, self.ask(_request("GET /?x=1"))[0])
+
+    def test_without_page(self) -> None:
+        """Without a page there is nothing."""
+        self.site = make_site(self.clock, "/ws/", lambda: True, None)
+        self.assertEqual(404, self.ask(_request("GET /"))[0])
+
+    def test_health(self) -> None:
+        """Alive always, ready while it is."""
+        self.assertEqual((200, b"ok\n"), self.ask(_request("GET /health/live"))[::2])
+        self.assertEqual((200, b"ok\n"), self.ask(_request("GET /health/ready"))[::2])
+        self.ready = False
+        self.assertEqual(200, self.ask(_request("GET /health/live"))[0])
+        self.assertEqual(503, self.ask(_request("GET /health/ready"))[0])
+
+    def test_head(self) -> None:
+        """HEAD is a GET without a body."""
+        status, head, body = self.ask(_request("HEAD /"))
+        self.assertEqual((200, b""), (status, body))
+        self.assertIn("content-length: 15", head)
+
+    def test_exact_paths(self) -> None:
+        """What looks like a path that there is, is not there."""
+        for path in ("/health", "/health/", "/health/live/", "/health/live/x", "//", "/ws", "/."):
+            status, _, body = self.ask(_request(f"GET {path}"))
+            self.assertEqual((404, b"there is nothing here\n"), (status, body), path)
+
+    def test_facility(self) -> None:
+        """A plain request on a facility says what is missing, whatever the method."""
+        for method in ("GET", "POST", "DELETE"):
+            status, head, body = self.ask(_request(f"{method} /ws/a?subscribe-broadcast"))
+            self.assertEqual(400, status)
+            self.assertIn(b"upgrade to a websocket", body)
+            self.assertIn("sec-websocket-version: 13", head)
+        self.assertIn(b"HTTP method must be a GET", body)
+
+    def test_handshake_is_not_for_this_site(self) -> None:
+        """The site behind a gateway's port upgrades nothing: the protocol in front does."""
+        self.assertEqual(400, self.ask(handshake("/ws/a"))[0])
+
+    def test_nothing_of_the_client_comes_back(self) -> None:
+        """No page has a word of the request in it."""
+        for path in ("/<script>", "/ws/<script>", "/health/<script>"):
+            status, head, body = self.ask(_request(f"GET {path}", "X: <script>"))
+            self.assertNotIn(b"<script>", body)
+            self.assertIn("text/plain", head)
+            self.assertNotEqual(200, status)
+
+    def test_one_request_per_connection(self) -> None:
+        """The next request might be a handshake, which this site cannot take."""
+        client = Socket(self.site)
+        client.reading = False
+        client.send(_request("GET /health/live") + _request("GET /health/live"))
+        client.read()
+        answer = client.take()
+        self.assertEqual(1, answer.count(b"HTTP/1.1 200"))
+        self.assertIn(b"connection: close", answer.lower())
+        self.assertTrue(client.closed)
+
+    def test_large_body(self) -> None:
+        """A body that nobody needs is read up to a bound, then the connection is reset."""
+        client = Socket(self.site)
+        client.send(_request("POST /ws/a", "Content-Length: 1000000", body=b"x" * 60000))
+        self.assertFalse(client.closed)
+        client.send(b"x" * 60000)
+        self.assertTrue(client.aborted)
+
+    def test_slow_request(self) -> None:
+        """A request that does not come is not waited for."""
+        client = Socket(self.site)
+        client.send(b"GET / HTTP/1.1\r\n")
+        for _ in range(60):
+            self.clock.advance(1)
+        self.assertTrue(client.closed)
+
+    def test_bug_shows_no_traceback(self) -> None:
+        """An error on our side is 500 without a word of it."""
+
+        def fail() -> bool:
+            raise ZeroDivisionError("secret")
+
+        self.site = make_site(self.clock, "/ws/", fail, None)
+        status, _, body = self.ask(_request("GET /health/ready"))
+        self.assertEqual(500, status)
+        self.assertNotIn(b"secret", body)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+
+class DemoPageTests(SynchronousTestCase):
+    """The demo page is told where it is, safely."""
+
+    def _settings(self, page: str) -> Any:
+        found = re.search(r"= (\{.*\});", page)
+        assert found is not None
+        return json.loads(found[1])
+
+    def test_settings(self) -> None:
+        """All of them arrive, and the place for them is gone."""
+        page = demo_page("/ws/", "p:broadcast:demo", "-p 7000", "--hb--")
+        self.assertNotIn("/*SETTINGS*/", page)
+        self.assertEqual(
+            {
+                "urlPrefix": "/ws/",
+                "channel": "p:broadcast:demo",
+                "redis": "-p 7000",
+                "heartbeat": "--hb--",
+            },
+            self._settings(page),
+        )
+
+    def test_hostile_settings(self) -> None:
+        """A setting cannot end the script."""
+        evil = "</script><script>alert(1)//"
+        page = demo_page("/ws/", evil, evil, evil)
+        self.assertNotIn(evil, page)
+        self.assertEqual(evil, self._settings(page)["channel"])
+
+    def test_no_assets_from_elsewhere(self) -> None:
+        """The page needs nothing but itself."""
+        page = demo_page("/ws/", "c", "", None)
+        for found in re.findall(r"(?:src|href)=[\"']([^\"']*)", page):
+            self.assertFalse(found.startswith(("http", "//")), found)
+
+
+class _Page(Resource):
+    """A page of somebody else."""
+
+    isLeaf = True
+
+    def render_GET(self, request: Any) -> bytes:
+        return b"another page"
+
+
+class _TlsSocket(Socket):
+    """A transport that calls its protocol `wrappedProtocol`, as that of TLS does."""
+
+    @property
+    def wrappedProtocol(self) -> Any:
+        return self.protocol
+
+    @wrappedProtocol.setter
+    def wrappedProtocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+
+class ResourceTests(MemoryGatewayCase):
+    """The gateway as a resource in a foreign site."""
+
+    def setUp(self) -> None:
+        """A site that has other pages, too."""
+        super().setUp()
+        root = Resource()
+        root.putChild(b"ws", GatewayResource(self.factory))
+        root.putChild(b"page", _Page())
+        self.site = Site(root, reactor=self.clock)
+
+    def _shake_hands(self, client: Socket, path: str = _BOTH) -> None:
+        client.send(handshake(path))
+        head, _, rest = client.take().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+        client.received = rest
+
+    def test_socket(self) -> None:
+        """A WebSocket works from the handshake to the end, and leaves nothing."""
+        client = Socket(self.site)
+        self._shake_hands(client)
+        client.send(frame(TEXT, b"hello"))
+        self.publish(b"world")
+        self.assertEqual([b"hello", b"world"], [each.payload for each in client.frames()])
+        self.close(client)
+        self.assertEqual([CLOSE], [each.opcode for each in client.frames()])
+        self.assertTrue(client.closed)
+        self._nothing_left()
+
+    def _nothing_left(self) -> None:
+        self.assertEqual(set(), self.factory.connections)
+        self.assertEqual(0, self.factory._sockets)
+        self.assertEqual(0, len(self.gateway.hub))
+
+    def test_tls(self) -> None:
+        """Under TLS the transport's protocol has another name."""
+        client = _TlsSocket(self.site)
+        self._shake_hands(client)
+        client.send(frame(TEXT, b"hello"))
+        self.assertEqual([b"hello"], [each.payload for each in client.frames()])
+
+    def test_client_leaves(self) -> None:
+        """A client that vanishes leaves nothing, and twisted.web is not disturbed."""
+        client = Socket(self.site)
+        self._shake_hands(client)
+        client.leave()
+        self._nothing_left()
+
+    def test_long_life(self) -> None:
+        """The site's time for a request does not end a WebSocket."""
+        client = Socket(self.site)
+        self._shake_hands(client)
+        for _ in range(30):
+            self.wait(10)
+            for _ in client.frames():
+                client.send(frame(10))
+        self.assertFalse(client.closed)
+
+    def test_slow_client(self) -> None:
+        """The outbox is told of a full buffer, and not the channel of twisted.web."""
+        client = Socket(self.site)
+        self._shake_hands(client)
+        client.reading = False
+        for _ in range(5):
+            self.publish(b"x" * 100_000)
+        client.read()
+        self.assertEqual(5, len(client.frames()))
+
+    def test_other_pages(self) -> None:
+        """The rest of the site goes on, on the same connection before a handshake, too."""
+        client = Socket(self.site)
+        client.send(_request("GET /page"))
+        self.assertIn(b"another page", client.take())
+        self._shake_hands(client)
+
+    def test_facility_with_slashes_and_escapes(self) -> None:
+        """The path is that of the request line, not what twisted.web made of it."""
+        client = Socket(self.site)
+        self._shake_hands(client, "/ws/a/b%2Fc%20d?subscribe-broadcast")
+        self.publish(b"x", b"broadcast:a/b/c d")
+        self.assertEqual([b"x"], [each.payload for each in client.frames()])
+
+    def test_headers(self) -> None:
+        """All headers of the request are seen, also those that come several times."""
+        client = Socket(self.site)
+        client.send(handshake(_BOTH, "Origin: https://evil.example"))
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 403 "))
+        client = Socket(self.site)
+        client.send(handshake(_BOTH, "Origin: http://localhost", "Origin: http://evil.example"))
+        self.assertFalse(client.take().startswith(b"HTTP/1.1 101 "))
+
+    def test_refusals(self) -> None:
+        """What the gateway refuses is refused here with the same statuses."""
+        good = handshake(_BOTH)
+        for request, status in (
+            (good.replace(b"Version: 13", b"Version: 8"), b"426"),
+            (good.replace(b"GET", b"POST", 1), b"400"),
+            (good.replace(b"/ws/a", b"/ws/%ff"), b"400"),
+            (_request("GET /ws/a"), b"400"),
+            (_request("POST /ws/a", "Content-Length: 0"), b"400"),
+        ):
+            client = Socket(self.site)
+            client.send(request)
+            self.assertEqual(status, client.take().split(b" ", 2)[1], request)
+        self.assertEqual(set(), self.factory.connections)
+
+    def test_smuggled_header(self) -> None:
+        """What twisted.web lets pass and Autobahn would split is still refused."""
+        client = Socket(self.site)
+        client.send(handshake(_BOTH, "User-Agent: a\x85X-Evil: 1"))
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))

@@ -245,7 +245,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         handshake = Handshake(parse_wish(facility, query), path, request.headers, self.peer)
         if factory.stopping or not factory.shared.broker.up:
             raise BrokerUnavailable("Redis is away")
-        if len(factory.connections) >= factory.config.limits.max_connections:
+        if factory.is_full():
             raise Refused("too many connections", 503, "--max-connections")
         # RFC 6455, 4.2.2: the first of those offered, as ws4redis echoes the one that it is given.
         subprotocol = request.protocols[0] if request.protocols else None
@@ -253,6 +253,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             raise BadRequest("the subprotocol is no token")
         identity = await _ask(factory.authenticator.identify, handshake)
         wish = await _ask(factory.policy.allow, identity, handshake)
+        if self._phase is not _Phase.PENDING:
+            # The client left, and a seam took no notice of being cancelled.
+            raise CancelledError
         self.connection = Connection(factory.shared, self, identity, wish)
         self._persisted = await self.connection.open()
         return subprotocol
@@ -279,6 +282,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             return
         if self.factory.stopping:
             self._refuse(503, "try again later", "the gateway stops")
+            return
+        if self.factory.is_full():
+            self._refuse(503, "too many connections", "--max-connections")
             return
         assert self.connection is not None
         self._admission = None
@@ -631,6 +637,10 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         )
         self.handshakes.add(protocol)
         return room
+
+    def is_full(self) -> bool:
+        """Whether there are as many WebSockets as are allowed."""
+        return len(self.connections) >= self.config.limits.max_connections
 
     def opened(self, protocol: GatewayProtocol) -> None:
         """A handshake succeeded."""

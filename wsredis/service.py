@@ -122,7 +122,10 @@ class GatewayService(Service):
                 outcome[0].raiseException()
             port: IListeningPort = outcome[0]
             self._ports.append(port)
-            self._log.info("listening on {address}", address=_shown(port.getHost()), endpoint=text)
+            address = port.getHost()
+            self._log.info("listening on {address}", address=_shown(address), endpoint=text)
+            if self._config.demo and isinstance(address, IPv4Address):
+                self._log.info("demo page: http://localhost:{port}/", port=address.port)
 
     def startService(self) -> None:
         """Connect to Redis and admit clients. Binds the ports if that was not done."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -24,12 +25,17 @@ class Refused(Exception):
 
     Args:
         reason: For the client, in the body of the answer.
-        status: The HTTP status.
+        status: The HTTP status, 400 to 599.
         hint: For the log only: what the operator could change. Empty says nothing.
+    Raises:
+        ValueError: *status* is none that HTTP knows for an error.
     """
 
     def __init__(self, reason: str, status: int = 403, hint: str = "") -> None:
         super().__init__(reason)
+        HTTPStatus(status)
+        if status < 400:
+            raise ValueError(f"{status} does not refuse")
         self.reason = reason
         self.status = status
         self.hint = hint

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -22,6 +24,11 @@ from wsredis.origins import check_allowed_origin
 __all__ = ["GatewayConfig", "Limits", "RedisConfig", "Setting", "load", "settings"]
 
 Check = Callable[[Any], Any]
+
+#: What Kubernetes puts into the environment of every pod for a service that is called wsredis.
+_KUBERNETES = re.compile(
+    r"WSREDIS_(?:SERVICE_[A-Z0-9_]+=.*|PORT=[a-z]+://.*|PORT_[0-9]+_[A-Z_]+=.*)", re.DOTALL
+)
 
 
 def _integer(minimum: int) -> Check:
@@ -44,7 +51,7 @@ def _seconds(minimum: float) -> Check:
         except (TypeError, ValueError):
             raise ValueError(f"{value!r} is not a number of seconds") from None
         if not math.isfinite(number) or number < minimum:
-            raise ValueError(f"{value} is not a number of seconds of at least {minimum:g}")
+            raise ValueError(f"{value!r} is not a number of seconds of at least {minimum:g}")
         return number
 
     return check
@@ -64,7 +71,22 @@ def _flag(value: Any) -> bool:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{value!r} is not UTF-8") from None
     return value
+
+
+def _secret(value: Any) -> str | None:
+    try:
+        return _optional_text(value)
+    except ValueError:
+        raise ValueError("this is not a text") from None
+
+
+def _origin(value: Any) -> str:
+    return check_allowed_origin(_text(value))
 
 
 def _optional_text(value: Any) -> str | None:
@@ -81,9 +103,10 @@ def _many(check: Check) -> Check:
 
 def _port(value: Any) -> str:
     text = str(value).strip()
-    if text.isascii() and text.isdigit() and not 0 <= int(text) <= 65535:
-        raise ValueError(f"{text} is not a port number (0 to 65535)")
-    if not text or (":" not in text and not text.isdigit()):
+    is_number = text.isascii() and text.isdigit()
+    if is_number and (len(text) > 5 or int(text) > 65535):
+        raise ValueError(f"{text[:20]} is not a port number (0 to 65535)")
+    if not is_number and ":" not in text:
         raise ValueError(f"{text!r} is neither a port number nor an endpoint description")
     return text
 
@@ -97,14 +120,22 @@ def _url_prefix(value: Any) -> str:
 
 def _prefix(value: Any) -> str:
     text = _text(value or "")
-    if any(ord(character) < 0x21 for character in text):
+    if any(each.isspace() or unicodedata.category(each) == "Cc" for each in text):
         raise ValueError(f"{text!r} has a blank or a control character")
     return text
 
 
-def _setting(default: Any, check: Check, help: str, *, name: str = "", secret: bool = False) -> Any:
+def _setting(
+    default: Any,
+    check: Check,
+    help: str,
+    *,
+    name: str = "",
+    secret: bool = False,
+    hidden: bool = False,
+) -> Any:
     metadata = {"check": check, "help": help, "name": name, "secret": secret}
-    return field(default=default, repr=not secret, metadata=metadata)
+    return field(default=default, repr=not (secret or hidden), metadata=metadata)
 
 
 def _name(each: Field[Any]) -> str:
@@ -188,6 +219,7 @@ class RedisConfig(_Checked):
         "redis://, rediss:// or unix:// URL, or 'embedded' for a private server on a free port. "
         "Not given: the Redis at localhost:6379 if one answers, else a private one there",
         name="redis",
+        hidden=True,  # it may contain a password
     )
     ca: str | None = _setting(
         None,
@@ -202,7 +234,7 @@ class RedisConfig(_Checked):
         name="redis-password-file",
     )
     password: str | None = _setting(
-        None, _optional_text, "the password for Redis", name="redis-password", secret=True
+        None, _secret, "the password for Redis", name="redis-password", secret=True
     )
 
 
@@ -233,7 +265,7 @@ class GatewayConfig(_Checked):
     )
     allow_origin: tuple[str, ...] = _setting(
         (),
-        _many(check_allowed_origin),
+        _many(_origin),
         "origin whose pages may publish, and use user, group and session channels: "
         "https://example.com, *.example.com or *. May be repeated",
     )
@@ -348,23 +380,23 @@ def _from_file(path: str, known: Mapping[str, Setting]) -> dict[str, Any]:
     for key, value in table.items():
         setting = known.get(key)
         if setting is None or setting.secret:
-            raise ConfigError(f"{path}: {key}: there is no such setting")
+            shown = key if key.isprintable() else repr(key)
+            raise ConfigError(f"{path}: {shown}: there is no such setting")
         values[key] = _checked(setting, value, f"{path}: {key}")
     return values
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
-    # WSREDIS_REQUIRE belongs to the tests. Kubernetes adds names with _SERVICE_ or _TCP for a
-    # service that is called wsredis.
+    # WSREDIS_REQUIRE belongs to the tests.
     ignored = {"WSREDIS_CONFIG", "WSREDIS_REQUIRE"}
     values = {}
     for variable, value in environ.items():
         if not variable.startswith("WSREDIS_") or variable in ignored:
             continue
+        if _KUBERNETES.fullmatch(f"{variable}={value}"):
+            continue
         name = variable.removeprefix("WSREDIS_").replace("_", "-").lower()
         if name not in known:
-            if "_SERVICE_" in variable or "_TCP" in variable:
-                continue
             raise ConfigError(f"{variable}: there is no such setting")
         values[name] = _checked(known[name], value, variable)
     return values

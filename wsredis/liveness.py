@@ -63,11 +63,14 @@ class Wheel(Generic[T]):
     Visits each member once a period, the members spread evenly over it.
 
     The slot of a member follows from its address in memory, so nothing is stored for it.
+    What a visit raises is logged.
 
     Args:
         period: Seconds between two visits of the same member; the first comes sooner.
         visit: Called with a member; may discard any member.
     """
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime, period: float, visit: Callable[[T], None]) -> None:
         # A prime number of slots, since addresses share their factors of two.
@@ -100,7 +103,15 @@ class Wheel(Generic[T]):
             slot = self._slots[self._next]
             self._next = (self._next + 1) % len(self._slots)
             for member in list(slot):
-                self._visit(member)
+                # An earlier visit may have sent it away.
+                if member in slot:
+                    self._guarded(member)
+
+    def _guarded(self, member: T) -> None:
+        try:
+            self._visit(member)
+        except Exception:
+            self._log.failure("a periodic visit failed, and the others go on")
 
 
 class Deadlines(Generic[T]):

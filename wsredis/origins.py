@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["HOST_HEADER", "ORIGIN", "check_allowed_origin", "default_port"]
+__all__ = ["HOST_HEADER", "ORIGIN", "check_allowed_origin", "default_port", "written_out"]
 
 _HOST = r"(?:\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?)"
 
@@ -25,9 +25,16 @@ def default_port(scheme: str) -> str:
     return _DEFAULT_PORTS.get(scheme, "")
 
 
+def written_out(origin: re.Match[str]) -> str:
+    """A match of `ORIGIN` with its port, where its scheme has one: the form that is compared."""
+    scheme, host, port = origin.groups()
+    port = port or default_port(scheme)
+    return f"{scheme}://{host}:{port}" if port else f"{scheme}://{host}"
+
+
 def check_allowed_origin(text: str) -> str:
     """
-    Check one entry of an allow-list, and bring it to the form ``scheme://host:port``.
+    Check one entry of an allow-list, and bring it to the form of `written_out`.
 
     Raises:
         ValueError: Not ``*``, ``*.example.com`` or ``https://example.com[:port]``.
@@ -38,4 +45,4 @@ def check_allowed_origin(text: str) -> str:
     match = ORIGIN.fullmatch(entry)
     if match is None or not match[2]:
         raise ValueError(f"{text!r} is not *, *.example.com or an origin like https://example.com")
-    return f"{match[1]}://{match[2]}:{match[3] or default_port(match[1])}"
+    return written_out(match)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succeed
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -143,8 +144,14 @@ class GatewayService(Service):
         """
         super().stopService()
         ports, self._ports = self._ports, []
-        stopped = gatherResults([port.stopListening() or succeed(None) for port in ports])
+        stopped = gatherResults([self._close(port) for port in ports])
         return stopped.addCallback(self._drain).addCallback(self._let_go)
+
+    def _close(self, port: IListeningPort) -> Deferred[object]:
+        # Whatever a port does, the clients and Redis are still to be let go.
+        return maybeDeferred(port.stopListening).addErrback(
+            lambda failure: self._log.failure("a port could not be closed", failure=failure)
+        )
 
     def _drain(self, _: object) -> Deferred[None]:
         gone = self.factory.drain()
@@ -197,5 +204,5 @@ def _shown(address: object) -> str:
         host = f"[{address.host}]" if ":" in address.host else address.host
         return f"{host}:{address.port}"
     if isinstance(address, UNIXAddress):
-        return f"unix:{address.name!r}"
+        return f"unix:{os.fsdecode(address.name or b'')}"
     return repr(address)

@@ -16,6 +16,7 @@ from tests.support.certificates import Authority
 from tests.support.children import Child, Gateway, RedisServer, free_port, until
 from tests.support.proxy import Proxy
 from tests.support.raw import BINARY, PING, PONG, TEXT, RawClient, frame, handshake, response
+from tests.support.reading import receive_answer
 from tests.support.require import find_redis_server, missing
 
 #: Seconds after the return of Redis within which everything works again.
@@ -35,9 +36,7 @@ def answers_pings(clients: list[RawClient], seconds: float) -> None:
         for client in clients:
             client.send(frame(PING, b"%d" % number))
         for client in clients:
-            got = client.receive()
-            while got.opcode == PING:
-                got = client.receive()
+            got = receive_answer(client)
             assert (PONG, b"%d" % number) == (got.opcode, got.payload), got
         # One a moment is enough to notice a reactor that is blocked.
         threading.Event().wait(0.05)
@@ -123,7 +122,7 @@ class OutageTests(FaultCase):
             self.publish(name, b"007", b"1.50", b"\xff\x00", "grüße")
             self.publish(name, "second")
         for client in clients:
-            got = [client.receive() for _ in range(5)]
+            got = [receive_answer(client) for _ in range(5)]
             self.assertEqual(
                 [b"007", b"1.50", b"\xff\x00", "grüße".encode(), b"second"],
                 [each.payload for each in got],

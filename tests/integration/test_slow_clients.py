@@ -22,6 +22,7 @@ from tests.support.raw import (
     handshake,
     response,
 )
+from tests.support.reading import receive_answer
 from tests.support.require import missing
 
 KIBIBYTE = 1024
@@ -102,7 +103,7 @@ class ReadersTests(SlowCase):
         self.gateway.child.wait_for("slow consumer")
         got: list[Frame] = []
         while not got or got[-1].opcode != CLOSE:
-            got.append(client.receive())
+            got.append(receive_answer(client))
         self.assertEqual(messages[: len(got) - 1], [each.payload for each in got[:-1]])
         self.assertEqual(1008, got[-1].close_code)
         client.send(frame(CLOSE, got[-1].payload))
@@ -152,7 +153,7 @@ class ReadersTests(SlowCase):
         sent = self.send_until_blocked(client, PING, 100)
         self.assertLess(self.gateway.memory() - before, 16 * MEBIBYTE)
         for n in range(sent):
-            got = client.receive()
+            got = receive_answer(client)
             self.assertEqual((PONG, b"%d" % n), (got.opcode, got.payload.rstrip(b".")))
         self.assert_serves()
 

@@ -197,7 +197,7 @@ class Gateway:
     ``twistd -n wsredis`` as a child.
 
     Args:
-        options: Words behind ``wsredis``. Without ``--port`` it listens on a free port of localhost.
+        options: Words behind ``wsredis``. Without ``--port`` it listens on a free local port.
         environ: Added to the environment.
         ready: Wait until it is connected to Redis.
 
@@ -257,7 +257,7 @@ class Gateway:
 
 
 def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment of a child: ours, without settings of wsredis, and with the checkout first."""
+    """The environment of a child: ours, without settings of wsredis, the checkout first."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("WSREDIS_")}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environ.get("PYTHONPATH")]))
     return {**environ, **(more or {})}

@@ -102,7 +102,7 @@ class ChannelTests(_ConnectionCase):
         self.assertEqual(client.peer, connection.peer)
 
     def test_too_many(self) -> None:
-        """More channels than allowed are refused, whether to hear or to publish; nothing changed."""
+        """More channels than allowed are refused, to hear and to publish; nothing changed."""
         groups = Identity(groups=tuple(f"g{number}" for number in range(9)))
         for wanted in (({GROUP}, ()), ((), {GROUP})):
             connection, _ = self.new(*wanted, identity=groups)

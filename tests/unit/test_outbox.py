@@ -474,6 +474,18 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(b"a" * (3 * CHUNK) + b"b", transport.written)
         self.assertEqual(CHUNK, transport.largest)
 
+    def test_paused_by_the_first_chunk(self) -> None:
+        """Where the transport is full after the first chunk, the rest waits for it."""
+        transport = FakeStreamTransport(1000)
+        outbox = Outbox(transport, 1000, self.owner)
+        outbox.write(b"a" * (2 * CHUNK))
+        outbox.write(b"b")
+        self.assertEqual(b"a" * CHUNK, transport.written)
+        for _ in range(3):
+            transport.drain()
+        self.assertEqual(b"a" * (2 * CHUNK) + b"b", transport.written)
+        self.assertEqual("drained", self.owner.told[-1])
+
     def test_bound(self) -> None:
         """What waits behind a transport that is full is bounded, too."""
         self.outbox.write(bytes(2 * CHUNK))

@@ -46,6 +46,16 @@ class _Slow:
         return self.asked[-1]
 
 
+class _Stubborn:
+    """An authenticator that takes no notice of being cancelled."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Identity] = Deferred(lambda answer: answer.callback(Identity()))
+
+    def identify(self, handshake: Handshake) -> Deferred[Identity]:
+        return self.answer
+
+
 class _Failing:
     """An authenticator that fails in the way that it is told."""
 
@@ -355,6 +365,7 @@ class TimeoutTests(MemoryGatewayCase):
         """An open WebSocket has no such limit any more."""
         client = self.open()
         self.clock.advance(6)
+        self.protocol(client).handshake_timed_out()
         self.assertFalse(client.closed)
 
     def test_slow_authentication(self) -> None:
@@ -413,6 +424,26 @@ class AdmissionTests(MemoryGatewayCase):
         protocol.failHandshake("too late")
         self.assertEqual(0, self.metrics.opened)
         self.nothing_left()
+
+    def test_client_leaves_and_the_question_is_not_cancelled(self) -> None:
+        """An authenticator that answers all the same opens nothing."""
+        self.use(MemoryGateway(self.config, authenticator=_Stubborn()))
+        client = self.connect()
+        client.send(handshake(_BOTH))
+        client.leave()
+        self.assertEqual([], self.flushLoggedErrors())
+        self.nothing_left()
+
+    def test_full_meanwhile(self) -> None:
+        """Many may ask at once; only so many are admitted."""
+        config = GatewayConfig(limits=Limits(max_connections=1))
+        self.use(MemoryGateway(config, authenticator=self.slow))
+        clients = [self._asking(), self._asking()]
+        for each in self.slow.asked:
+            each.callback(Identity())
+        statuses = [client.take().split(b" ", 2)[1] for client in clients]
+        self.assertEqual([b"101", b"503"], statuses)
+        self.assertEqual(1, len(self.factory.connections))
 
     def test_second_request_meanwhile(self) -> None:
         """A second request is not parsed as one; behind the answer it is a broken frame."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Wish
-from wsredis.origins import HOST_HEADER, ORIGIN, check_allowed_origin, default_port
+from wsredis.origins import HOST_HEADER, ORIGIN, check_allowed_origin, default_port, written_out
 
 __all__ = ["OriginPolicy"]
 
@@ -41,9 +41,11 @@ class OriginPolicy:
         match = ORIGIN.fullmatch(origin.strip().lower())
         if match is not None and match[2] and self._may(match, handshake.headers.get("host", "")):
             return handshake.wish
+        # Only what is an origin is repeated in the log.
+        shown = match[0] if match is not None and match[2] else "*"
         raise Refused(
             "this page may not open this WebSocket",
-            hint=f"--allow-origin {origin} would allow it" if match else "its Origin is no origin",
+            hint=f"--allow-origin {shown} would allow it",
         )
 
     def _may(self, origin: re.Match[str], host: str) -> bool:
@@ -53,4 +55,4 @@ class OriginPolicy:
         # A gateway behind a TLS proxy does not know its own scheme; host and port must do.
         if own and own[1] == name and (own[2] or default_port(scheme)) == port:
             return True
-        return f"{scheme}://{name}:{port}" in self._origins or name.endswith(self._suffixes)
+        return written_out(origin) in self._origins or name.endswith(self._suffixes)

@@ -127,6 +127,13 @@ class UpTests(_BrokerCase):
         self.wait(MAX_DELAY + 1)
         self.assertTrue(self.broker.up)
 
+    def test_unsubscribe(self) -> None:
+        """A channel that nobody wants any more is let go after a moment."""
+        self.subscribe(b"a", b"b")
+        self.broker.unsubscribe([b"a"])
+        self.wait(4)
+        self.assertEqual({b"b"}, self.session(subscriber=True).subscribed)
+
     def test_stop(self) -> None:
         """After a stop nothing is left, and nothing is logged."""
         self.subscribe(b"a")
@@ -279,12 +286,16 @@ class OutageTests(_BrokerCase):
             [("restored", {b"a": b"missed"}), ("live", [(b"a", b"live")])], self.listener.events
         )
 
+    def _move_subscriber(self) -> None:
+        current = self.broker._subscriber._current
+        if current is not None:
+            current.transport.move()
+
     def _until_subscribed(self) -> None:
-        """Let time pass until the channels are subscribed, but nothing is fetched yet."""
+        """Let time pass until the channels are subscribed; the command link is not up yet."""
         while not any(session.subscribed for session in self.server.sessions):
             self.clock.advance(0.05)
-            for session in list(self.server.sessions):
-                session.move()
+            self._move_subscriber()
 
     def test_arrives_between_subscription_and_fetch(self) -> None:
         """What comes live meanwhile is held, and comes once: as the live one."""
@@ -342,20 +353,14 @@ class OutageTests(_BrokerCase):
         with capturedLogs() as events:
             for _ in range(round((MAX_DELAY + SILENCE + 2) / 0.1)):
                 self.clock.advance(0.1)
-                for session in list(self.server.sessions):
-                    if session is self._subscriber_transport():
-                        session.move()
+                self._move_subscriber()
             self.server.publish(b"a", b"1")
-            self._subscriber_transport().move()
+            self._move_subscriber()
         self.assertEqual([("live", [(b"a", b"1")])], self.listener.events)
         self.assertTrue(any("could not be read" in each["log_format"] for each in events))
         self.assertFalse(self.broker.up)
         self.wait(MAX_DELAY + SILENCE)
         self.assertTrue(self.broker.up)
-
-    def _subscriber_transport(self) -> Any:
-        current = self.broker._subscriber._current
-        return None if current is None else current.transport
 
     def test_lost_again_while_catching_up(self) -> None:
         """A second loss in the middle of it: the next attempt makes it good, once."""

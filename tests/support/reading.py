@@ -1,0 +1,14 @@
+"""Reading frames from a gateway that pings whenever it likes."""
+
+from __future__ import annotations
+
+from tests.support.raw import PING, Frame, RawClient
+
+__all__ = ["receive_answer"]
+
+
+def receive_answer(client: RawClient) -> Frame:
+    """Read one frame, as `RawClient.receive` does; the gateway's own pings are passed over."""
+    while (got := client.receive()).opcode == PING:
+        pass
+    return got

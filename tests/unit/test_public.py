@@ -1,0 +1,71 @@
+"""Tests for what programs that embed the gateway, and twistd, may rely on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import wsredis
+
+_ROOT = Path(wsredis.__file__).parents[1]
+
+
+def loaded(statement: str, *modules: str) -> list[str]:
+    """Those of *modules* that a fresh Python has loaded after *statement*."""
+    code = f"import sys; {statement}; print(*[n for n in {modules!r} if n in sys.modules])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+class PublicTests(SynchronousTestCase):
+    """The names of the package."""
+
+    def test_names(self) -> None:
+        """The public names are these; removing one breaks other people's programs."""
+        expected = """
+            Audience Authenticator ConfigError Connection GatewayConfig GatewayService Handler
+            Handshake Identity Limits Policy RedisConfig Refused Wish WsredisError __version__
+        """
+        self.assertEqual(sorted(expected.split()), sorted(wsredis.__all__))
+
+    def test_exist(self) -> None:
+        """Each is there, and explained."""
+        for name in wsredis.__all__:
+            each = getattr(wsredis, name)
+            self.assertTrue(each.__doc__, name)
+
+    def test_version(self) -> None:
+        """The version is that of the calendar: year, month, count."""
+        self.assertRegex(wsredis.__version__, r"\A[0-9]{2}\.[0-9]{1,2}\.[0-9]+\Z")
+
+
+class ImportTests(SynchronousTestCase):
+    """What an import brings along."""
+
+    def test_package(self) -> None:
+        """Importing the package installs no reactor and loads no Redis library."""
+        found = loaded(
+            "import wsredis", "wsredis.service", "twisted.internet.reactor", "txredisapi", "hiredis"
+        )
+        self.assertEqual(["wsredis.service"], found)
+
+    def test_plugin(self) -> None:
+        """The plugin, which every twistd imports, loads nothing of ours."""
+        found = loaded(
+            "import twisted.plugins.wsredis_plugin",
+            "twisted.plugins.wsredis_plugin",
+            "wsredis",
+            "twisted.internet.reactor",
+            "txredisapi",
+            "autobahn",
+        )
+        self.assertEqual(["twisted.plugins.wsredis_plugin"], found)
+
+    def test_options(self) -> None:
+        """The options, which ``twistd --help`` needs, install no reactor either."""
+        found = loaded("import wsredis.tap", "wsredis.tap", "twisted.internet.reactor")
+        self.assertEqual(["wsredis.tap"], found)

@@ -25,6 +25,9 @@ __all__ = ["GatewayConfig", "Limits", "RedisConfig", "Setting", "load", "setting
 
 Check = Callable[[Any], Any]
 
+#: The characters of a path as it stands in a request (RFC 3986, 3.3).
+_PATH = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
+
 #: What Kubernetes puts into the environment of every pod for a service that is called wsredis.
 _KUBERNETES = re.compile(
     r"WSREDIS_(?:SERVICE_[A-Z0-9_]+=.*|PORT=[a-z]+://.*|PORT_[0-9]+_[A-Z_]+=.*)", re.DOTALL
@@ -115,6 +118,8 @@ def _url_prefix(value: Any) -> str:
     text = _text(value)
     if not (text.startswith("/") and text.endswith("/")):
         raise ValueError(f"{text!r} does not start and end with a slash")
+    if not _PATH.fullmatch(text):
+        raise ValueError(f"{text!r} has characters that clients percent-encode: write them so")
     return text
 
 
@@ -393,7 +398,8 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) 
     for variable, value in environ.items():
         if not variable.startswith("WSREDIS_") or variable in ignored:
             continue
-        if _KUBERNETES.fullmatch(f"{variable}={value}"):
+        # An empty one is as good as none, as in Compose files.
+        if not value or _KUBERNETES.fullmatch(f"{variable}={value}"):
             continue
         name = variable.removeprefix("WSREDIS_").replace("_", "-").lower()
         if name not in known:

@@ -244,13 +244,13 @@ class Connection:
 
     def publish(self, payload: bytes) -> None:
         """
-        Publish on all channels that were granted; with none of them, do nothing.
+        Publish on all channels that were granted; with none of them, or empty, do nothing.
 
         A failure closes the connection: with 1013 where Redis is away, with 1008 where it forbids.
         """
-        self._remember(payload)
+        self._remember(payload or None)
         channels = self._publish_channels
-        if not channels or self._state is not _State.OPEN:
+        if not payload or not channels or self._state is not _State.OPEN:
             return
         self._unanswered += 1
         self._unanswered_bytes += len(payload)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
+from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -191,6 +193,12 @@ class OutsideTests(SynchronousTestCase):
     def test_port(self) -> None:
         """It reaches the page where Redis listens on a port, and the page uses a database."""
         self._try_line(f"redis://127.0.0.1:{self.redis.port}/3")
+
+    def test_path_with_blank(self) -> None:
+        """A path with a blank and a semicolon is one word of the line."""
+        odd = Path(self.redis.directory, "a b;c")
+        odd.symlink_to(self.redis.path)
+        self._try_line(f"unix://{quote(str(odd))}")
 
     def test_hostile_prefix(self) -> None:
         """A prefix with the characters of HTML and of a shell is quoted for both."""

@@ -92,9 +92,9 @@ class CheckTests(_ConfigCase):
 
     def test_url_prefix(self) -> None:
         """The URL prefix stands between slashes; a single one will do."""
-        for value in ("/", "/ws/", "/a/b/"):
+        for value in ("/", "/ws/", "/a/b/", "/%C3%A9/"):
             self.assertEqual(value, GatewayConfig(url_prefix=value).url_prefix)
-        for value in ("", "ws", "/ws", "ws/", 5, None):
+        for value in ("", "ws", "/ws", "ws/", "/\u00e9/", "/a b/", "/a?/", "/%zz/", 5, None):
             self.assertTrue(self.refused(GatewayConfig, url_prefix=value).startswith("url-prefix:"))
 
     def test_prefix(self) -> None:
@@ -284,6 +284,10 @@ class LoadTests(_ConfigCase):
             self.assertEqual(f"{path}: {key}: there is no such setting", refusal)
         self.refused(load, {}, {}, self.file('"a\\nb" = 5'))
         self.refused(load, {}, {}, self.file("max_head = 5000"))
+
+    def test_empty_variable(self) -> None:
+        """An empty variable is as good as none."""
+        self.assertEqual(GatewayConfig(), load({}, {"WSREDIS_PORT": "", "WSREDIS_EXPIRE": ""}))
 
     def test_variables_of_others(self) -> None:
         """Other variables are left alone: those of the tests and those that Kubernetes adds."""

@@ -553,6 +553,13 @@ class PublishTests(_ConnectionCase):
         self.assertIsNone(self.server.value(CHANNEL))
         self.assertEqual([], client.events)
 
+    def test_empty(self) -> None:
+        """A handler that publishes nothing publishes nothing, and waits for no copy of it."""
+        connection, _ = self.opened({BROADCAST}, {BROADCAST})
+        connection.publish(b"")
+        self.assertIsNone(self.server.value(CHANNEL))
+        self.assertTrue(connection.direct)
+
     def test_before_open(self) -> None:
         """Before the handshake is answered nothing is taken."""
         connection, _ = self.new((), (BROADCAST,))

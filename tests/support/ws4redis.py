@@ -21,7 +21,7 @@ from urllib.parse import quote
 from tests.support.browser import Browser
 from tests.support.children import PATIENCE, clean_environment, until
 
-__all__ = ["ScriptPage", "SiteServer", "has_pipeline", "missing_package", "run_in_django"]
+__all__ = ["ScriptPage", "SiteServer", "missing_package", "run_in_django"]
 
 #: What a settings module and the imports at the top of a view would be.
 _PREAMBLE = """
@@ -100,13 +100,6 @@ def _file_of(package: str, path: str) -> bytes:
     spec = importlib.util.find_spec(package)
     assert spec is not None and spec.origin is not None
     return (Path(spec.origin).parent / path).read_bytes()
-
-
-def has_pipeline() -> bool:
-    """Whether the installed publisher has ``pipeline_publish_message``; release 0.6.0 has not."""
-    if missing_package() is not None:
-        return False
-    return b"def pipeline_publish_message(" in _file_of("ws4redis", "redis_store.py")
 
 
 def run_in_django(redis_path: str, code: str, **settings: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class Target:
         words += ["-n", str(self.database)] if self.database else []
         words += ["--user", self.username] if self.username else []
         words += ["--askpass"] if self.password is not None else []
-        return " ".join(words)
+        return shlex.join(words)
 
     def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
         """A new endpoint; the host name is resolved at each attempt."""

@@ -117,7 +117,7 @@ class WrongSettingsTests(LifeCase):
             (("nonsense",), "nonsense"),
             (("--expire", "soon"), "--expire: 'soon'"),
             (("--expire", "-1"), "--expire: -1"),
-            (("--drain", "nan"), "--drain: nan"),
+            (("--drain", "nan"), "--drain: 'nan'"),
             (("--max-queue", "0"), "--max-queue: 0"),
             (("--url-prefix", "ws"), "--url-prefix: 'ws'"),
             (("--allow-origin", "https://x/path"), "--allow-origin"),

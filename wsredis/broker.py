@@ -56,6 +56,16 @@ class Broker(Protocol):
             PermissionDenied: The broker forbids one of them.
         """
 
+    def hold(self) -> None:
+        """
+        Bring no publication, and complete no `fetch`, until `release`.
+
+        Nothing is lost by it, unless it lasts: Redis ends a connection that is not read.
+        """
+
+    def release(self) -> None:
+        """Go on. Harmless when nothing is held."""
+
     def unsubscribe(self, channels: Sequence[bytes]) -> None:
         """Stop wanting *channels*. Unknown ones are ignored."""
 

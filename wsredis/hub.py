@@ -3,12 +3,15 @@ The hub: which connections listen to which channel, and the fan-out of what arri
 
 This is the middle of the hot path: the broker calls `Hub.deliver` with all that one read from
 Redis brought, and the hub calls `Listener.write` once for each connection. It does no I/O and
-knows no reactor.
+knows no reactor; a channel with very many connections is served in slices, and the broker is held
+until the last one has its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -18,6 +21,9 @@ from wsredis.broker import Broker, Publication
 from wsredis.metrics import Metrics
 
 __all__ = ["Hub", "Item", "Listener"]
+
+#: So many connections are written to before the reactor gets its turn: about 10 ms of work.
+_SLICE = 1000
 
 
 class Item(NamedTuple):
@@ -76,6 +82,8 @@ class Hub:
         broker: Told of the first and the last listener of a channel.
         frame: Makes the wire bytes of a payload, once for all connections.
         max_publication: Bytes; a larger publication is left out, counted and logged.
+        later: Calls a function when the reactor has looked after everything else. None: there is
+            nothing else, and every fan-out is done at once.
     """
 
     _log = Logger()
@@ -86,12 +94,16 @@ class Hub:
         frame: Callable[[bytes], bytes],
         max_publication: int,
         metrics: Metrics,
+        later: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._broker = broker
         self._frame = frame
         self._max_publication = max_publication
         self._metrics = metrics
+        self._later = later
         self._channels: dict[bytes, _Channel] = {}
+        #: Fan-outs that wait for their turn, behind a large one. The broker is held meanwhile.
+        self._waiting: deque[tuple[list[Item], Iterator[Listener]]] = deque()
 
     def __len__(self) -> int:
         """The number of channels that have a listener."""
@@ -173,6 +185,8 @@ class Hub:
         A connection gets the one of a channel if it differs from the last publication that it saw
         there.
         """
+        while self._waiting:
+            self._go_on()
         for name, payload in persisted.items():
             channel = self._channels.get(name)
             if channel is None or not self.is_deliverable(name, payload):
@@ -206,6 +220,33 @@ class Hub:
             self._fan_out([item for _, item in merged], listeners)
 
     def _fan_out(self, items: list[Item], listeners: list[Listener]) -> None:
+        if self._later is None or (len(listeners) <= _SLICE and not self._waiting):
+            self._send(items, listeners)
+            return
+        if not self._waiting:
+            self._broker.hold()
+            self._later(self._take_turn)
+        self._waiting.append((items, iter(listeners)))
+
+    def _take_turn(self) -> None:
+        """Send one slice, and let the reactor look after everything else before the next."""
+        if self._waiting:
+            self._go_on()
+        if self._waiting:
+            assert self._later is not None
+            self._later(self._take_turn)
+
+    def _go_on(self) -> None:
+        items, listeners = self._waiting[0]
+        slice_ = list(islice(listeners, _SLICE))
+        if slice_:
+            self._send(items, slice_)
+        else:
+            self._waiting.popleft()
+            if not self._waiting:
+                self._broker.release()
+
+    def _send(self, items: list[Item], listeners: list[Listener]) -> None:
         joined = items[0].frame if len(items) == 1 else b"".join([item.frame for item in items])
         for listener in listeners:
             if listener.direct:

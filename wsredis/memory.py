@@ -6,7 +6,7 @@ Several gateways of one process may share a `MemoryServer` as they would share a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -68,6 +68,8 @@ class MemoryBroker:
         self._wanted: set[bytes] = set()
         self._was_up = False
         self._up = False
+        #: What waits for `release`, in order. None: nothing is held.
+        self._held: list[Callable[[], None]] | None = None
 
     @property
     def up(self) -> bool:
@@ -103,7 +105,9 @@ class MemoryBroker:
 
     def arrived(self, channel: bytes, payload: bytes) -> None:
         """The server published something."""
-        if channel in self._wanted and self._listener is not None:
+        if self._held is not None:
+            self._held.append(lambda: self.arrived(channel, payload))
+        elif channel in self._wanted and self._listener is not None:
             self._listener.deliver([(channel, payload)])
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
@@ -112,6 +116,21 @@ class MemoryBroker:
             return fail(PermissionDenied("this channel is forbidden"))
         self._wanted.update(channels)
         return succeed(None) if self._up else fail(BrokerUnavailable("there is no link"))
+
+    def hold(self) -> None:
+        """See `wsredis.broker.Broker.hold`."""
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> None:
+        """See `wsredis.broker.Broker.release`."""
+        held, self._held = self._held or [], None
+        for position, step in enumerate(held):
+            step()
+            if self._held is not None:
+                # Held again: the rest waits in front of what came meanwhile.
+                self._held[:0] = held[position + 1 :]
+                return
 
     def unsubscribe(self, channels: Sequence[bytes]) -> None:
         """See `wsredis.broker.Broker.unsubscribe`."""
@@ -133,7 +152,17 @@ class MemoryBroker:
         """See `wsredis.broker.Broker.fetch`."""
         if not self._up:
             return fail(BrokerUnavailable("there is no link"))
-        return succeed(self._read(channels))
+        values = self._read(channels)
+        if self._held is None:
+            return succeed(values)
+        done: Deferred[dict[bytes, bytes]] = Deferred()
+
+        def hand_over() -> None:
+            if not done.called:
+                done.callback(values)
+
+        self._held.append(hand_over)
+        return done
 
     def _read(self, channels: Sequence[bytes]) -> dict[bytes, bytes]:
         values = {channel: self._server.value(channel) for channel in channels}

@@ -84,7 +84,13 @@ class GatewayService(Service):
         self._broker = broker or self._redis_broker()
         dialect = PlainDialect(config.heartbeat)
         limits = config.limits
-        self._hub = Hub(self._broker, dialect.frame, limits.max_publication, self.metrics)
+        self._hub = Hub(
+            self._broker,
+            dialect.frame,
+            limits.max_publication,
+            self.metrics,
+            lambda step: reactor.callLater(0, step),
+        )
         shared = Shared(
             self._hub, self._broker, dialect, limits, self.metrics, config.prefix, handler
         )

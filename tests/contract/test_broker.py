@@ -237,6 +237,26 @@ class _Contract(_Outside):
         self.publish(b"ok-a", b"1")
         self.assertEqual([b"1"], await self.arrived(b"ok-a", 1))
 
+    async def test_hold(self) -> None:
+        """A broker that is held brings nothing, loses nothing, and answers behind what it held."""
+        broker = await self.start()
+        await broker.subscribe([b"ok-a"])
+        self.store(b"ok-a", b"stored")
+        broker.hold()
+        broker.hold()
+        for payload in (b"1", b"2", b"3"):
+            self.publish(b"ok-a", payload)
+        seen: list[list[bytes]] = []
+        fetched = broker.fetch([b"ok-a"])
+        fetched.addCallback(lambda values: seen.append(self.listener.on(b"ok-a")) or values)
+        # A round trip on the other connection: Redis has published all of it.
+        await broker.publish([b"ok-other"], b"x")
+        self.assertEqual(([], []), (self.listener.live, seen))
+        broker.release()
+        broker.release()
+        self.assertEqual({b"ok-a": b"stored"}, await fetched)
+        self.assertEqual([[b"1", b"2", b"3"]], seen)
+
     # -- Publish and fetch
 
     async def test_own_publications_come_back(self) -> None:

@@ -9,7 +9,7 @@ import struct
 import threading
 from pathlib import Path
 
-from tests.support.case import FreshGatewayCase
+from tests.support.case import FreshGatewayCase, GatewayCase
 from tests.support.children import until
 from tests.support.raw import (
     BINARY,
@@ -376,3 +376,20 @@ class PingTests(SlowCase):
         self.assertEqual(1, self.gateway.log.count("no pong from "))
         self.redis.command("PUBLISH", "broadcast:cable", "still here")
         self.assertEqual(b"still here", alive.message())
+
+
+class SliceTests(GatewayCase):
+    """A channel with more clients than are served in one turn."""
+
+    skip = missing("redis")
+
+    def test_large_channel(self) -> None:
+        """All get all in order, and another client's ping is answered meanwhile."""
+        clients = [self.open("/ws/large?subscribe-broadcast") for _ in range(1200)]
+        other = self.open("/ws/other")
+        messages = [b"%d" % number for number in range(200)]
+        self.redis.pipeline(*(("PUBLISH", "broadcast:large", each) for each in messages))
+        other.send(frame(PING, b"there?"))
+        self.assertEqual((PONG, b"there?"), other.receive()[:2])
+        for client in clients:
+            self.assertEqual(messages, [client.message() for _ in messages])

@@ -153,6 +153,7 @@ class Session:
         self._database = 0
         self._closing = False
         self._gone = False
+        self._paused = False
 
     def say(self, data: bytes) -> None:
         """Send bytes to the client, sense or nonsense; they arrive with the next pump."""
@@ -167,6 +168,8 @@ class Session:
             self._reader.feed(to_server)
             for words in iter(self._reader.gets, False):
                 self.say(self._execute(tuple(words)))
+        if self._paused:
+            return bool(to_server)
         to_client, self._to_client = self._to_client, b""
         if to_client and not self._closing:
             self._protocol.dataReceived(to_client)
@@ -182,6 +185,14 @@ class Session:
             self._protocol.connectionLost(Failure(reason))
 
     # -- ITransport and ITCPTransport, for the client
+
+    def pauseProducing(self) -> None:
+        """Hand nothing to the client."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Hand over what came meanwhile with the next pump."""
+        self._paused = False
 
     def write(self, data: bytes) -> None:
         """Send to the server."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
@@ -466,3 +466,95 @@ class ForbidTests(_HubCase):
         self.hub.forbid(b"a")
         self.assertEqual([1, 1, 1], [each.forbidden for each in listeners])
         self.assertEqual(0, len(self.hub))
+
+
+class SliceTests(_HubCase):
+    """A channel with very many listeners is served in slices."""
+
+    def setUp(self) -> None:
+        """A hub with a reactor that waits to be turned."""
+        super().setUp()
+        self.turns: list[Callable[[], None]] = []
+        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, self.turns.append)
+        self.broker.stop()
+        self.broker = _RecordingBroker()
+        self.hub._broker = self.broker
+        self.broker.start(self.hub)
+
+    def turn(self, count: int = 1) -> None:
+        """Let the reactor turn."""
+        for _ in range(count):
+            self.turns.pop(0)()
+
+    def crowd(self, size: int, *channels: bytes) -> list[FakeListener]:
+        """Many listeners."""
+        return [self.listener(*(channels or (b"many",))) for _ in range(size)]
+
+    def served(self, listeners: list[FakeListener]) -> int:
+        """How many of them have got something."""
+        return sum(bool(each.written) for each in listeners)
+
+    def test_small(self) -> None:
+        """A thousand are served at once."""
+        crowd = self.crowd(1000)
+        self.hub.deliver([(b"many", b"x")])
+        self.assertEqual(1000, self.served(crowd))
+        self.assertEqual([], self.turns)
+
+    def test_large(self) -> None:
+        """More than that are served a thousand at a turn, each once."""
+        crowd = self.crowd(2500)
+        self.hub.deliver([(b"many", b"x"), (b"many", b"y")])
+        counts = []
+        while self.turns:
+            self.turn()
+            counts.append(self.served(crowd))
+        self.assertEqual([1000, 2000, 2500], counts[:3])
+        self.assertEqual([[joined(b"x", b"y")]] * 2500, [each.written for each in crowd])
+
+    def test_order(self) -> None:
+        """What comes behind waits its turn, also on other channels and for other listeners."""
+        crowd = self.crowd(1500)
+        both = self.listener(b"many", b"few")
+        few = self.listener(b"few")
+        self.hub.deliver([(b"many", b"1")])
+        self.hub.deliver([(b"few", b"2")])
+        self.hub.deliver([(b"few", b"3"), (b"many", b"4")])
+        self.assertEqual([], few.written)
+        while self.turns:
+            self.turn()
+        self.assertEqual([joined(b"2"), joined(b"3")], few.written)
+        self.assertEqual([joined(b"1"), joined(b"2"), joined(b"3", b"4")], both.written)
+        self.assertEqual([joined(b"1"), joined(b"4")], crowd[-1].written)
+
+    def test_broker_is_held(self) -> None:
+        """The broker brings nothing more until the last one has its turn."""
+        few = self.listener(b"few")
+        self.crowd(1500)
+        self.hub.deliver([(b"many", b"1")])
+        self.broker.server.publish(b"few", b"2")
+        self.turn(2)
+        self.assertEqual([], few.written)
+        self.turn()
+        self.assertEqual([joined(b"2")], few.written)
+        self.assertEqual([], self.turns)
+
+    def test_left_meanwhile(self) -> None:
+        """Who came after the publication does not get it; who left meanwhile is called once."""
+        crowd = self.crowd(1500)
+        self.hub.deliver([(b"many", b"1")])
+        late = self.listener(b"many")
+        self.hub.unsubscribe(crowd[-1])
+        self.turn(3)
+        self.assertEqual([], late.written)
+        self.assertEqual(1500, self.served(crowd))
+
+    def test_restored_behind(self) -> None:
+        """Persisted messages of an outage do not overtake what waits."""
+        crowd = self.crowd(1500)
+        self.hub.deliver([(b"many", b"1")])
+        self.hub.restore({b"many": b"2"})
+        self.assertEqual([joined(b"1")], crowd[-1].written)
+        self.assertEqual([b"2"], [item.payload for item in crowd[-1].restored])
+        self.turn()
+        self.assertEqual([joined(b"1")], crowd[-1].written)

@@ -112,6 +112,16 @@ class RedisBroker:
         """See `wsredis.broker.Broker.subscribe`."""
         return self._subscriptions.want(channels)
 
+    def hold(self) -> None:
+        """See `wsredis.broker.Broker.hold`."""
+        if self._subscriber.protocol is not None:
+            self._subscriber.protocol.hold()
+
+    def release(self) -> None:
+        """See `wsredis.broker.Broker.release`."""
+        if self._subscriber.protocol is not None:
+            self._subscriber.protocol.release()
+
     def unsubscribe(self, channels: Sequence[bytes]) -> None:
         """See `wsredis.broker.Broker.unsubscribe`."""
         self._subscriptions.drop(channels)

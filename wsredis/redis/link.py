@@ -55,6 +55,7 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     Attributes:
         heard: Set by every byte that arrives.
         answered: Set by every whole reply and message.
+        held: Nothing is read; see `hold`.
         owner: Whom to tell; set by the factory.
     """
 
@@ -65,9 +66,12 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._reader = hiredis.Reader(protocolError=_Rubbish, replyError=txredisapi.ResponseError)
         self._max_reply = max_reply
         self._unparsed = 0
+        #: A reply that was read before it was its turn.
+        self._kept: list[Reply] = []
         self._expected: deque[Callable[[Reply], bool]] = deque()
         self.heard = True
         self.answered = True
+        self.held = False
 
     def connectionMade(self) -> None:
         """Log in; the link counts only when Redis answered."""
@@ -118,6 +122,18 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self.send(answered, *words)
         return result
 
+    def hold(self) -> None:
+        """Hand over nothing, also of what was read already, until `release`."""
+        self.held = True
+        self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """Go on. Harmless when nothing is held."""
+        if self.held:
+            self.held = False
+            self.transport.resumeProducing()
+            self.dataReceived(b"")
+
     @property
     def waiting(self) -> int:
         """Commands that have no reply yet."""
@@ -138,19 +154,22 @@ class LinkProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         batch: list[Publication] = []
         # A reply to MGET can look like a pushed message.
         pushes = self.owner.messages is not None
-        while (reply := reader.gets()) is not False:
+        while not self.held:
+            reply = self._kept.pop() if self._kept else reader.gets()
+            if reply is False:
+                break
             self._unparsed = 0
             self.answered = True
             if pushes and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
                 batch.append((reply[1], reply[2]))
-                continue
-            if batch:
-                # What was published before the answer is delivered before it.
+            elif batch:
+                # What was published before the answer is delivered before it, and may hold it up.
+                self._kept.append(reply)
                 self._hand_over(batch)
                 batch = []
-            if not self._expected:
+            elif not self._expected:
                 raise _Rubbish(f"a reply that nobody asked for: {_shorten(reply)}")
-            if self._expected[0](reply):
+            elif self._expected[0](reply):
                 self._expected.popleft()
         if batch:
             self._hand_over(batch)
@@ -367,7 +386,7 @@ class Link:
         protocol = self._current
         if protocol is None:
             return
-        if protocol.answered:
+        if protocol.answered or protocol.held:
             self._silent = 0
         elif protocol.waiting:
             # Bytes without a whole reply are half a sign of life: a large message on a slow line,

@@ -336,6 +336,34 @@ class ReplyTests(_LinkCase):
         self.assertEqual([b"pong", b""], self.successResultOf(calls[0]))
 
 
+class HoldTests(_LinkCase):
+    """A connection that is held hands over nothing."""
+
+    def test_reply_behind_a_batch_that_holds(self) -> None:
+        """An answer in the same read as messages waits, where these hold the connection."""
+        self.start()
+        protocol = self.protocol()
+        answers: list[object] = []
+        self.owner.on_messages = protocol.hold
+        protocol.call("PING").addCallback(answers.append)
+        message = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
+        protocol.dataReceived(message + b"+PONG\r\n" + message)
+        self.assertEqual(([[(b"a", b"x")]], []), (self.owner.batches, answers))
+        self.owner.on_messages = lambda: None
+        protocol.release()
+        self.assertEqual([b"PONG"], answers)
+        self.assertEqual([[(b"a", b"x")]] * 2, self.owner.batches)
+
+    def test_not_taken_for_silent(self) -> None:
+        """A connection that we do not read is not left for its silence."""
+        self.start()
+        protocol = self.protocol()
+        protocol.hold()
+        self.wait(60)
+        self.assertEqual([], self.owner.reasons)
+        self.assertIs(protocol, self.protocol())
+
+
 class RubbishTests(_LinkCase):
     """What is not Redis' protocol ends the connection, and a new one is made."""
 

@@ -768,6 +768,76 @@ class FrameTests(MemoryGatewayCase):
         self.assertEqual([], client.frames())
 
 
+class ShortMessageTests(MemoryGatewayCase):
+    """Short messages are read without Autobahn, and nobody can tell."""
+
+    _facilities = 0
+
+    def _heard(self, *pieces: bytes) -> list[tuple[int, bytes]]:
+        # A facility that has no persisted message yet.
+        self._facilities += 1
+        client = self.open(_BOTH.replace("/a?", f"/{self._facilities}?"))
+        for piece in pieces:
+            client.send(piece)
+        return [(each.opcode, each.payload) for each in client.frames()]
+
+    def test_lengths(self) -> None:
+        """Every length around a border of the format or of the short way arrives unchanged."""
+        for size in (1, 2, 125, 126, 127, 128, 255, 256, 1023, 1024, 1025, 70_000):
+            text = (b"0123456789" * 7001)[:size]
+            data = bytes(n % 256 for n in range(size))
+            expected = [(TEXT, text)] if size < 3 else [(TEXT, text), (BINARY, data + b"\xff")]
+            sent = frame(TEXT, text) + (b"" if size < 3 else frame(BINARY, data + b"\xff"))
+            self.assertEqual(expected, self._heard(sent), size)
+
+    def test_any_cut(self) -> None:
+        """It does not matter where a read ends."""
+        whole = frame(TEXT, b"short") + frame(TEXT, b"x" * 130) + frame(PING, b"p")
+        expected = [(TEXT, b"short"), (TEXT, b"x" * 130), (PONG, b"p")]
+        for cut in range(1, len(whole)):
+            self.assertEqual(expected, self._heard(whole[:cut], whole[cut:]), cut)
+
+    def test_lengths_in_the_wrong_form(self) -> None:
+        """A length in more bytes than it needs is refused as Autobahn refuses it."""
+        for head in (b"\x81\xfe\x00\x05", b"\x81\xff" + bytes(7) + b"\x05"):
+            client = self.open(_BOTH)
+            client.send(head + bytes(4) + b"hello")
+            self.assertEqual([1002], _codes(client.frames()))
+
+    def test_inside_a_message(self) -> None:
+        """A whole message between two fragments is refused, and no fragment is taken for whole."""
+        client = self.open(_BOTH)
+        client.send(frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"))
+        self.assertEqual([1002], _codes(client.frames()))
+
+    def test_not_utf8(self) -> None:
+        """Text that is not UTF-8 is refused with 1007, surrogates as well."""
+        for payload in (b"\xff", b"\xed\xa0\x80", b"x" * 200 + b"\xc3"):
+            client = self.open(_BOTH)
+            client.send(frame(TEXT, payload))
+            self.assertEqual([1007], _codes(client.frames()))
+
+    def test_after_the_close_frame(self) -> None:
+        """What a client sends behind its close frame is not published."""
+        client = self.open(_BOTH)
+        client.send(frame(CLOSE, b"\x03\xe8") + frame(TEXT, b"late"))
+        self.assertEqual(0, self.metrics.received)
+
+
+class SmallLimitTests(MemoryGatewayCase):
+    """Limits below the length of a short message hold."""
+
+    config = GatewayConfig(limits=Limits(max_message=100, max_frame=50))
+
+    def test_limits(self) -> None:
+        """A frame beyond its limit is refused."""
+        client = self.open(_BOTH)
+        client.send(frame(TEXT, b"x" * 50))
+        self.assertEqual([b"x" * 50], [each.payload for each in client.frames()])
+        client.send(frame(TEXT, b"x" * 51))
+        self.assertEqual([1009], _codes(client.frames()))
+
+
 class CloseTests(MemoryGatewayCase):
     """The closing handshake, from both sides, in bounded time."""
 

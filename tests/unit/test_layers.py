@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "origins", "_version"},
     {"config", "channels"},
     {"broker", "auth", "metrics", "frames", "liveness"},
-    {"dialects", "outbox"},
+    {"dialects", "outbox", "tls"},
     {"hub", "handler"},
     {"connection"},
     {"redis", "memory"},

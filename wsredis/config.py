@@ -114,6 +114,13 @@ def _port(value: Any) -> str:
     return text
 
 
+def _tls_port(value: Any) -> str:
+    text = _port(value)
+    if text.startswith(("ssl:", "tls:")):
+        raise ValueError(f"{text!r} has certificates of its own: it belongs to port")
+    return text
+
+
 def _url_prefix(value: Any) -> str:
     text = _text(value)
     if not (text.startswith("/") and text.endswith("/")):
@@ -258,6 +265,24 @@ class GatewayConfig(_Checked):
         "TCP port, or endpoint description (tcp:, unix:, ssl:, systemd:, haproxy:). "
         "May be repeated",
     )
+    tls_port: tuple[str, ...] = _setting(
+        (),
+        _many(_tls_port),
+        "likewise, but TLS is spoken there; without a port, none is opened besides. "
+        "May be repeated",
+    )
+    tls_cert: str | None = _setting(
+        None, _optional_text, "PEM file with the certificate for tls-port, and its chain"
+    )
+    tls_key: str | None = _setting(
+        None, _optional_text, "PEM file with the key of tls-cert. Not given: it is in the same file"
+    )
+    tls_folder: str | None = _setting(
+        None,
+        _optional_text,
+        "folder of PEM files, each with certificate, chain and key: they are chosen by the name "
+        "that a client asks for",
+    )
     url_prefix: str = _setting(
         "/ws/", _url_prefix, "what the path of every WebSocket URL starts with"
     )
@@ -355,6 +380,9 @@ def load(
     for name, value in options.items():
         if value is not None and value != []:
             values[name] = _checked(known[name], value, f"--{name}")
+    if values.get("tls-port"):
+        # Who wants TLS does not want a plain port that nobody asked for.
+        values.setdefault("port", ())
     config = GatewayConfig()
     parts: dict[str | None, dict[str, Any]] = {}
     for name, value in values.items():

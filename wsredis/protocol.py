@@ -378,11 +378,12 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._admission is not None:
             self._admission.cancel()
         self._detach()
+        # Who never ends the TLS handshake cannot be sent the answer, and would stay for ever.
+        self.factory.closing.add(self)
         if unread and type(self.transport) in (tcp.Server, unix.Server):
             # Closing a socket with unread input resets it, and the answer may be lost. Under TLS
             # the method is that of the TCP transport, and overtakes what is not encrypted yet.
             self.transport.loseWriteConnection()
-            self.factory.closing.add(self)
         else:
             self.transport.loseConnection()
 

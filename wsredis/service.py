@@ -8,7 +8,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import serverFromString, wrapServerTLS
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,6 +27,7 @@ from wsredis.hub import Hub
 from wsredis.metrics import Metrics
 from wsredis.protocol import GatewayFactory
 from wsredis.site import GatewayResource, demo_page, make_site
+from wsredis.tls import Certificates
 
 __all__ = ["GatewayService"]
 
@@ -102,7 +103,13 @@ class GatewayService(Service):
             policy or OriginPolicy(config.allow_origin),
             make_site(reactor, config.url_prefix, self.is_ready, self._page()),
         )
-        self._endpoints = [(text, self._endpoint(text)) for text in config.port]
+        self._certificates = Certificates.of(config, reactor)
+        self._endpoints = [(text, self._endpoint("port", text), False) for text in config.port]
+        for text in config.tls_port:
+            assert self._certificates is not None
+            endpoint = self._endpoint("tls-port", text)
+            secured = wrapServerTLS(self._certificates, endpoint, reactor)
+            self._endpoints.append((text, secured, True))
         self._ports: list[IListeningPort] = []
 
     def is_ready(self) -> bool:
@@ -113,6 +120,11 @@ class GatewayService(Service):
         """A twisted.web resource that serves the WebSockets of this gateway."""
         return GatewayResource(self.factory)
 
+    def reload_certificates(self) -> None:
+        """Read the certificates of ``tls-port`` again now, not only when their files change."""
+        if self._certificates is not None:
+            self._certificates.refresh(force=True)
+
     def privilegedStartService(self) -> None:
         """
         Bind the ports.
@@ -121,7 +133,7 @@ class GatewayService(Service):
             CannotListenError: A port cannot be bound. What was bound before stays so until
                 `stopService`.
         """
-        for text, endpoint in self._endpoints:
+        for text, endpoint, is_secure in self._endpoints:
             outcome: list[Any] = []
             endpoint.listen(self.factory).addBoth(outcome.append)
             # An endpoint that has not answered yet would have to wait for something: none does.
@@ -130,9 +142,17 @@ class GatewayService(Service):
             port: IListeningPort = outcome[0]
             self._ports.append(port)
             address = port.getHost()
-            self._log.info("listening on {address}", address=_shown(address), endpoint=text)
+            self._log.info(
+                "listening on {address}{tls}",
+                address=_shown(address),
+                endpoint=text,
+                tls=" with TLS" if is_secure else "",
+            )
             if self._config.demo and isinstance(address, IPv4Address):
-                self._log.info("demo page: http://localhost:{port}/", port=address.port)
+                scheme = "https" if is_secure else "http"
+                self._log.info(
+                    "demo page: {scheme}://localhost:{port}/", scheme=scheme, port=address.port
+                )
 
     def startService(self) -> None:
         """Connect to Redis and admit clients. Binds the ports if that was not done."""
@@ -141,6 +161,8 @@ class GatewayService(Service):
             self.privilegedStartService()
         self._broker.start(self._hub)
         self.factory.start()
+        if self._certificates is not None:
+            self._certificates.start()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -149,6 +171,8 @@ class GatewayService(Service):
         Returns: Fires when nothing is left, after the time to drain at the latest.
         """
         super().stopService()
+        if self._certificates is not None:
+            self._certificates.stop()
         ports, self._ports = self._ports, []
         stopped = gatherResults([self._close(port) for port in ports])
         return stopped.addCallback(self._drain).addCallback(self._let_go)
@@ -189,7 +213,7 @@ class GatewayService(Service):
         )
         return demo_page(config.url_prefix, channel.decode(), self._redis_cli, config.heartbeat)
 
-    def _endpoint(self, text: str) -> Any:
+    def _endpoint(self, option: str, text: str) -> Any:
         description = f"tcp:{text}:backlog={_BACKLOG}" if text.isdigit() else text
         try:
             endpoint = serverFromString(self._reactor, description)
@@ -197,7 +221,7 @@ class GatewayService(Service):
             reason = str(error) or type(error).__name__
             if isinstance(error, LookupError):
                 reason = "there is no such socket, or the description lacks an argument"
-            raise ConfigError(f"port: {text!r} cannot be used: {reason}") from None
+            raise ConfigError(f"{option}: {text!r} cannot be used: {reason}") from None
         # Of Twisted's own ssl: endpoint; others keep their certificates to themselves.
         options = getattr(endpoint, "_sslContextFactory", None)
         if options is not None and options.certificate.has_expired():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService, Service
@@ -70,10 +73,13 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
-        self._many: dict[str, list[str]] = {"port": [], "allow-origin": []}
+        self._many: dict[str, list[str]] = {"port": [], "tls-port": [], "allow-origin": []}
 
     def opt_port(self, value: str) -> None:
         self._many["port"].append(value)
+
+    def opt_tls_port(self, value: str) -> None:
+        self._many["tls-port"].append(value)
 
     def opt_allow_origin(self, value: str) -> None:
         self._many["allow-origin"].append(value)
@@ -153,7 +159,22 @@ def makeService(options: Options) -> IService:
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
+    if config.tls_port:
+        run_soon: Any = reactor.callFromThread  # type: ignore[attr-defined]
+        _on_hangup(lambda: run_soon(gateway.reload_certificates))
     return services
+
+
+def _on_hangup(function: Callable[[], object]) -> None:
+    """Call *function* at SIGHUP, and then whoever was called before."""
+    before = signal.getsignal(signal.SIGHUP)
+
+    def hangup(number: int, frame: FrameType | None) -> None:
+        function()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGHUP, hangup)
 
 
 def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, Any]:

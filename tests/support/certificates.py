@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "private_pem"]
 
 
 class Authority:
@@ -31,7 +32,7 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
         self.path = directory / f"{name}.pem"
-        self.path.write_bytes(_pem(self._sign(self._name, self._key.public_key(), None, days=1)))
+        self.path.write_bytes(_pem(self._sign(self._name, self._key.public_key(), (), days=1)))
 
     def issue(self, host: str = "localhost", *, days: int = 1) -> tuple[Path, Path]:
         """
@@ -41,18 +42,34 @@ class Authority:
             days: Until it expires. Negative: it has expired.
         Returns: The file with the key, and that with the certificate.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
         start = self._directory / f"{host}{days}"
         paths = start.with_suffix(".key"), start.with_suffix(".crt")
-        paths[0].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        paths[1].write_bytes(_pem(self._sign(_named(host), key.public_key(), host, days=days)))
+        for path, text in zip(paths, self.pair(host, days=days), strict=True):
+            path.write_bytes(text)
         return paths
+
+    def pair(self, *hosts: str, days: int = 1) -> tuple[bytes, bytes]:
+        """Make a key and a certificate for all of *hosts*. Returns: Both, as PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._sign(_named(hosts[0]), key.public_key(), hosts, days=days)
+        return private_pem(key), _pem(certificate)
+
+    def bundle(self, path: Path, *hosts: str, days: int = 1) -> Path:
+        """
+        Put a key and a certificate for all of *hosts* into one file.
+
+        An existing file is replaced at once, as those do who renew certificates.
+        """
+        new = path.with_suffix(".new")
+        new.write_bytes(b"".join(self.pair(*hosts, days=days)))
+        return new.replace(path)
+
+    def intermediate(self, name: str = "between") -> Authority:
+        """An authority that this one has signed; its `path` belongs into the chains."""
+        other = Authority(self._directory, name)
+        signed = self._sign(other._name, other._key.public_key(), (), days=1)
+        other.path.write_bytes(_pem(signed))
+        return other
 
     def server(self, host: str = "localhost", *, days: int = 1) -> ssl.SSLContext:
         """What a server with such a certificate speaks."""
@@ -66,7 +83,7 @@ class Authority:
         return ssl.create_default_context(cafile=self.path)
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, host: str | None, *, days: int
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, hosts: Sequence[str], *, days: int
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = (
@@ -77,16 +94,27 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=30))
             .not_valid_after(now + datetime.timedelta(days=days))
-            .add_extension(x509.BasicConstraints(host is None, None), critical=True)
+            .add_extension(x509.BasicConstraints(not hosts, None), critical=True)
         )
-        if host is not None:
-            names = x509.SubjectAlternativeName([x509.DNSName(host)])
+        if hosts:
+            names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
 
 def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> bytes:
+    """A private key as PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase)
+        if passphrase
+        else serialization.NoEncryption(),
+    )
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

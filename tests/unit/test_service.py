@@ -19,6 +19,7 @@ from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import Authority
 from tests.support.memory_gateway import Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from wsredis import Connection, GatewayConfig, GatewayService, Handler, RedisConfig
@@ -258,6 +259,45 @@ class PortTests(_ServiceCase):
             + certificate.public_bytes(Encoding.PEM)
         )
         return path
+
+    def test_tls(self) -> None:
+        """Ports for TLS are bound like others, told as such, and their certificates looked at."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        config = GatewayConfig(
+            port=(), tls_port=("443", "tcp:1:interface=127.0.0.1"), tls_cert=str(path), demo=True
+        )
+        service = self.make(config)
+        with capturedLogs() as events:
+            service.startService()
+        self.assertEqual([(443, 1024, ""), (1, 50, "127.0.0.1")], self.reactor.bound)
+        told = [event["log_format"].format(**event) for event in events]
+        self.assertIn("listening on 0.0.0.0:8080 with TLS", told)
+        self.assertIn("demo page: https://localhost:8080/", told)
+        path.write_text("junk")
+        with capturedLogs() as events:
+            self.reactor.pump([1] * 10)
+            service.reload_certificates()
+        kept = [event for event in events if "certificate" in event.get("kept", "")]
+        self.assertEqual(2, len(kept))
+        service.stopService()
+        for port in self.reactor.ports:
+            assert port.stopped is not None
+            port.stopped.callback(None)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_bad_tls_port(self) -> None:
+        """A description that is none names the setting."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        config = GatewayConfig(tls_port=("tcp:x",), tls_cert=str(path))
+        self.assertIn("tls-port: 'tcp:x'", str(self.assertRaises(ConfigError, self.make, config)))
+
+    def test_nothing_to_reload(self) -> None:
+        """Without certificates there is nothing to read again."""
+        self.make().reload_certificates()
 
     def test_shown(self) -> None:
         """Addresses are shown as one would type them."""

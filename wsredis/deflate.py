@@ -102,7 +102,7 @@ class Inflater:
             out: bytes = stream.decompress(data, max(0, max_output_len) + 1)
         except zlib.error:
             raise self._failure() from None
-        if len(out) > max_output_len or stream.unconsumed_tail:
+        if len(out) > max_output_len:
             self._fail()
             raise PayloadExceededError("the message is too large")
         # Behind a block that is marked as the last, only the start of an empty one may follow

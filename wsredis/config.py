@@ -299,6 +299,12 @@ class GatewayConfig(_Checked):
         "origin whose pages may publish, and use user, group and session channels: "
         "https://example.com, *.example.com or *. May be repeated",
     )
+    compress: bool = _setting(
+        False, _flag, "compress messages for clients that can inflate them (permessage-deflate)"
+    )
+    compress_threshold: int = _setting(
+        256, _integer(0), "bytes of a message to a client; a smaller one is not compressed"
+    )
     demo: bool = _setting(False, _flag, "serve a demo page at /")
     ping_interval: float = _setting(
         25.0,

@@ -67,6 +67,7 @@ class Shared:
     Attributes:
         prefix: Put before every channel; empty puts nothing.
         handler: The hook of the embedding program. None publishes what clients send.
+        compress_threshold: Bytes; smaller payloads are not compressed for anybody.
     """
 
     hub: Hub
@@ -76,6 +77,7 @@ class Shared:
     metrics: Metrics
     prefix: str = ""
     handler: Handler | None = None
+    compress_threshold: int = 0
 
 
 class _State(Enum):
@@ -96,6 +98,7 @@ class Connection:
         wish: The same as the argument.
         channels: The channels that it subscribes to.
         direct: See `wsredis.hub.Listener`.
+        window: See `wsredis.hub.Listener`.
         write: See `wsredis.hub.Listener`.
         data: For a `Handler` to keep what it likes.
     """
@@ -118,6 +121,7 @@ class Connection:
         "data",
         "direct",
         "identity",
+        "window",
         "wish",
         "write",
     )
@@ -130,6 +134,7 @@ class Connection:
         self.data: Any = None
         self.write: Callable[[bytes], None] = client.write
         self.direct = False
+        self.window = 0
         self.channels: Sequence[bytes] = self._names(wish.subscribe)
         self._publish_channels = self._names(wish.publish)
         self._state = _State.OPENING
@@ -183,8 +188,8 @@ class Connection:
                 continue
             if shared.hub.is_deliverable(name, payload):
                 shared.hub.saw(self, name, payload)
-                out.append(shared.dialect.frame(payload))
-        out += [item.frame for item in held]
+                out.append(self._variant(shared.dialect.frame(payload)))
+        out += [item.variant(self.window).frame for item in held]
         if shared.dialect.heartbeat_frame is not None:
             out.append(shared.dialect.heartbeat_frame)
         self._choose_path()
@@ -228,9 +233,10 @@ class Connection:
         """
         if self._state is _State.OPEN:
             if isinstance(message, str):
-                self.write(frames.text(message.encode()))
+                frame = frames.text(message.encode())
             else:
-                self.write(frames.binary(message))
+                frame = frames.binary(message)
+            self.write(self._variant(frame))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """
@@ -295,6 +301,10 @@ class Connection:
             groups=identity.groups,
             session=identity.session,
         )
+
+    def _variant(self, frame: bytes) -> bytes:
+        """A message that goes to this client alone."""
+        return frames.deflated(frame, self.window, self._shared.compress_threshold)
 
     def _hold_back(self, items: Sequence[Item]) -> None:
         assert self._held is not None

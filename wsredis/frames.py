@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from struct import pack
 
-__all__ = ["PING", "binary", "message", "text"]
+__all__ = ["PING", "Variants", "binary", "deflated", "message", "text"]
 
 _TEXT = 0x81
 _BINARY = 0x82
+
+#: RSV1: the message is compressed (RFC 7692, 6).
+_COMPRESSED = 0x40
+
+#: Deflate looks back so much less far than its window is wide.
+_LOOKAHEAD = 262
+
+#: From this many bytes on speed counts more than size: 1 MiB takes 5 ms and not 27, and the
+#: process does nothing else meanwhile.
+_LARGE = 16385
 
 
 def _frame(first: int, payload: bytes) -> bytes:
@@ -44,3 +55,51 @@ def message(payload: bytes) -> bytes:
 
 #: A ping without payload; a pong to it needs no bookkeeping.
 PING = _frame(0x89, b"")
+
+
+def deflated(frame: bytes, window: int, threshold: int) -> bytes:
+    """
+    The same message, compressed by itself: whoever negotiated the window can read it.
+
+    No context is used and none is left behind, so that one frame serves all connections
+    (RFC 7692, 7.2.1).
+
+    Args:
+        frame: One whole data frame that is not compressed.
+        window: What the client can look back, as a power of two, from 9 to 15. 0: it knows no
+            compression.
+        threshold: Bytes; a smaller payload is not worth it.
+    Returns: *frame* itself where compressing it is not allowed or not worth it.
+    """
+    start = {126: 4, 127: 10}.get(frame[1], 2)
+    size = len(frame) - start
+    if not window or not size or size < threshold:
+        return frame
+    # A window no wider than the payload says the same, and costs a tenth for a small one.
+    window = min(window, max(9, (size + _LOOKAHEAD - 1).bit_length()))
+    level = 1 if size >= _LARGE else 6
+    deflater = zlib.compressobj(level, zlib.DEFLATED, -window, min(8, window - 6))
+    parts = deflater.compress(memoryview(frame)[start:]), deflater.flush(zlib.Z_SYNC_FLUSH)
+    made = _frame(frame[0] | _COMPRESSED, b"".join(parts)[:-4])
+    return made if len(made) < len(frame) else frame
+
+
+class Variants(dict[int, bytes]):
+    """
+    One message as connections with different windows get it: by window, each made when first asked
+    for.
+
+    Args:
+        frame: What connections without compression get: that of window 0.
+        threshold: As for `deflated`.
+    """
+
+    __slots__ = ("_threshold",)
+
+    def __init__(self, frame: bytes, threshold: int) -> None:
+        super().__init__({0: frame})
+        self._threshold = threshold
+
+    def __missing__(self, window: int) -> bytes:
+        made = self[window] = deflated(self[0], window, self._threshold)
+        return made

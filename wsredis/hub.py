@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from wsredis.broker import Broker, Publication
+from wsredis.frames import Variants
 from wsredis.metrics import Metrics
 
 __all__ = ["Hub", "Item", "Listener"]
@@ -25,13 +26,29 @@ __all__ = ["Hub", "Item", "Listener"]
 #: So many connections are written to before the reactor gets its turn: about 10 ms of work.
 _SLICE = 1000
 
+#: No variants: nothing is compressed.
+_PLAIN: Mapping[int, bytes] = {}
+
 
 class Item(NamedTuple):
-    """One publication on its way to connections: where it arrived, what it says, its frame."""
+    """
+    One publication on its way to connections.
+
+    Attributes:
+        channel: Where it arrived.
+        payload: What it says.
+        frame: Its wire bytes.
+        variants: The same by the window of compressing connections. Empty: there are none.
+    """
 
     channel: bytes
     payload: bytes
     frame: bytes
+    variants: Mapping[int, bytes] = _PLAIN
+
+    def variant(self, window: int) -> Item:
+        """The same as connections with this window get it."""
+        return self._replace(frame=self.variants[window]) if window else self
 
 
 class Listener(Protocol):
@@ -41,9 +58,11 @@ class Listener(Protocol):
     Attributes:
         direct: Ready-made bytes may go straight to `write`. Otherwise `deliver` decides.
         channels: What it subscribes to; fixed while it is in the hub.
+        window: Of its compression, as a power of two. 0: it negotiated none.
     """
 
     direct: bool
+    window: int
     channels: Sequence[bytes]
     write: Callable[[bytes], None]
 
@@ -82,6 +101,8 @@ class Hub:
         broker: Told of the first and the last listener of a channel.
         frame: Makes the wire bytes of a payload, once for all connections.
         max_publication: Bytes; a larger publication is left out, counted and logged.
+        compress: Bytes; smaller payloads are not compressed. None: nothing is, and no listener has
+            a window.
         later: Calls a function when the reactor has looked after everything else. None: there is
             nothing else, and every fan-out is done at once.
     """
@@ -94,6 +115,7 @@ class Hub:
         frame: Callable[[bytes], bytes],
         max_publication: int,
         metrics: Metrics,
+        compress: int | None = None,
         later: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._broker = broker
@@ -101,6 +123,8 @@ class Hub:
         self._max_publication = max_publication
         self._metrics = metrics
         self._later = later
+        self._compress = compress
+        self._spread = self._fan_out if compress is None else self._fan_out_by_window
         self._channels: dict[bytes, _Channel] = {}
         #: Fan-outs that wait for their turn, behind a large one. The broker is held meanwhile.
         self._waiting: deque[tuple[list[Item], Iterator[Listener]]] = deque()
@@ -154,6 +178,9 @@ class Hub:
             if name in self._channels and self.is_deliverable(name, payload):
                 item = Item(name, payload, self._frame(payload))
                 runs.setdefault(name, []).append((position, item))
+        if self._compress is not None:
+            for run in runs.values():
+                run[:] = [(position, self._compressible(item)) for position, item in run]
         # Connections on several channels of this batch, with the names of those channels.
         mixed: dict[Listener, list[bytes]] = {}
         for name, run in runs.items():
@@ -174,7 +201,7 @@ class Hub:
                         alone.append(listener)
                 listeners = alone
             if listeners:
-                self._fan_out([item for _, item in run], listeners)
+                self._spread([item for _, item in run], listeners)
         if mixed:
             self._fan_out_mixed(runs, mixed)
 
@@ -192,12 +219,12 @@ class Hub:
             if channel is None or not self.is_deliverable(name, payload):
                 continue
             digest = hash(payload)
-            item = Item(name, payload, self._frame(payload))
+            item = self._compressible(Item(name, payload, self._frame(payload)))
             for listener, seen in list(channel.listeners.items()):
                 version, first = seen if isinstance(seen, tuple) else (seen, None)
                 last = channel.last if channel.version > version else first
                 if last != digest:
-                    self._guarded(listener.restore, item)
+                    self._guarded(listener.restore, item.variant(listener.window))
             channel.version += 1
             channel.last = digest
 
@@ -217,7 +244,19 @@ class Hub:
             together.setdefault(tuple(names), []).append(listener)
         for key, listeners in together.items():
             merged = sorted(entry for name in key for entry in runs[name])
-            self._fan_out([item for _, item in merged], listeners)
+            self._spread([item for _, item in merged], listeners)
+
+    def _compressible(self, item: Item) -> Item:
+        if self._compress is None:
+            return item
+        return item._replace(variants=Variants(item.frame, self._compress))
+
+    def _fan_out_by_window(self, items: list[Item], listeners: list[Listener]) -> None:
+        alike: dict[int, list[Listener]] = {}
+        for listener in listeners:
+            alike.setdefault(listener.window, []).append(listener)
+        for window, some in alike.items():
+            self._fan_out([item.variant(window) for item in items], some)
 
     def _fan_out(self, items: list[Item], listeners: list[Listener]) -> None:
         if self._later is None or (len(listeners) <= _SLICE and not self._waiting):

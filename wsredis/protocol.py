@@ -32,6 +32,7 @@ from wsredis.auth import Authenticator, Handshake, Policy, Refused
 from wsredis.channels import parse_facility, parse_wish
 from wsredis.config import GatewayConfig
 from wsredis.connection import Connection, Hold, Shared
+from wsredis.deflate import Inflater, negotiate
 from wsredis.errors import BadRequest, BrokerUnavailable, LimitExceeded, PermissionDenied
 from wsredis.liveness import Deadlines, Wheel
 from wsredis.outbox import Outbox
@@ -129,7 +130,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     autoPingPendingCall = None
     autoPingPendingSeq = 0
     autoPingPendingSent = None
-    _perMessageCompress = None
+    _perMessageCompress: Inflater | None = None
     _transport_details = None
 
     peer = ""
@@ -298,8 +299,16 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         self._admission = None
         self.outbox = Outbox(self.transport, self.factory.config.limits.max_queue, self)
         self.connection.write = self.outbox.write
+        # Autobahn would refuse the whole handshake for an offer that it does not understand.
+        offers: list[Any] = self.websocket_extensions
+        self.websocket_extensions: list[Any] = []
+        headers = {}
+        agreed = negotiate(offers) if self.factory.config.compress else None
+        if agreed is not None:
+            self.connection.window, headers["Sec-WebSocket-Extensions"] = agreed
+            self._perMessageCompress = Inflater()
         try:
-            super().succeedHandshake(res)
+            super().succeedHandshake((res, headers))
         except Exception:
             self._log.failure("the handshake of {peer} failed", peer=self.peer)
             self.transport.abortConnection()

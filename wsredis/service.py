@@ -90,10 +90,18 @@ class GatewayService(Service):
             dialect.frame,
             limits.max_publication,
             self.metrics,
+            config.compress_threshold if config.compress else None,
             lambda step: reactor.callLater(0, step),
         )
         shared = Shared(
-            self._hub, self._broker, dialect, limits, self.metrics, config.prefix, handler
+            self._hub,
+            self._broker,
+            dialect,
+            limits,
+            self.metrics,
+            config.prefix,
+            handler,
+            config.compress_threshold,
         )
         self.factory = GatewayFactory(
             reactor,

@@ -286,6 +286,7 @@ class FakeListener:
     def __init__(self, *channels: bytes, direct: bool = True) -> None:
         self.channels: Sequence[bytes] = channels
         self.direct = direct
+        self.window = 0
         self.written: list[bytes] = []
         self.items: list[Item] = []
         self.restored: list[Item] = []

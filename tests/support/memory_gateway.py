@@ -198,11 +198,22 @@ class MemoryGateway:
         self.metrics = Metrics()
         dialect = PlainDialect(config.heartbeat)
         limits = config.limits
-        self.hub = Hub(self.broker, dialect.frame, limits.max_publication, self.metrics)
+        threshold = config.compress_threshold
+        self.hub = Hub(
+            self.broker,
+            dialect.frame,
+            limits.max_publication,
+            self.metrics,
+            threshold if config.compress else None,
+        )
+        shared = Shared(
+            *(self.hub, self.broker, dialect, limits, self.metrics, config.prefix, handler),
+            compress_threshold=threshold,
+        )
         self.factory = GatewayFactory(
             self.clock,
             config,
-            Shared(self.hub, self.broker, dialect, limits, self.metrics, config.prefix, handler),
+            shared,
             authenticator or AnonymousAuthenticator(),
             policy or OriginPolicy(config.allow_origin),
             make_site(self.clock, config.url_prefix, lambda: self.broker.up, "the page"),

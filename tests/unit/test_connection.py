@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fakes import FakeClient, HeldBroker
+from wsredis import frames
 from wsredis.auth import Identity
 from wsredis.channels import Audience, Wish
 from wsredis.config import Limits
@@ -35,6 +36,7 @@ class _ConnectionCase(SynchronousTestCase):
     heartbeat: str | None = None
     prefix = ""
     handler: Handler | None = None
+    compress: int | None = None
 
     def setUp(self) -> None:
         """Start the gateway's parts."""
@@ -42,9 +44,11 @@ class _ConnectionCase(SynchronousTestCase):
         self.broker = HeldBroker(Clock())
         self.server = self.broker.server
         dialect = PlainDialect(self.heartbeat)
-        self.hub = Hub(self.broker, dialect.frame, self.limits.max_publication, self.metrics)
+        limit = self.limits.max_publication
+        self.hub = Hub(self.broker, dialect.frame, limit, self.metrics, self.compress)
         self.shared = Shared(
-            self.hub, self.broker, dialect, self.limits, self.metrics, self.prefix, self.handler
+            *(self.hub, self.broker, dialect, self.limits, self.metrics),
+            *(self.prefix, self.handler, self.compress or 0),
         )
         self.broker.start(self.hub)
 
@@ -862,3 +866,66 @@ class HandlerTests(_ConnectionCase):
         self.assertIsNone(connection.data)
         connection.data = 42
         self.assertEqual(42, connection.data)
+
+
+class CompressTests(_ConnectionCase):
+    """A connection that negotiated compression gets all that is worth it compressed."""
+
+    compress = 100
+    heartbeat = HEARTBEAT
+    old, held, live, small = b"o" * 200, b"h" * 300, b"l" * 400, b"small"
+
+    def setUp(self) -> None:
+        """Note what is written, byte for byte."""
+        super().setUp()
+        self.written: list[bytes] = []
+
+    def compressing(self, *args: Any, **kwargs: Any) -> Connection:
+        """A connection of which the handshake is answered now; something is held."""
+        connection, _ = self.new(*args, **kwargs)
+        persisted = self.successResultOf(self.opening(connection))
+        self.stranger_says(self.held)
+        self.stranger_says(self.small)
+        connection.window = 12
+        connection.write = self.written.append
+        connection.opened(persisted)
+        return connection
+
+    def wire(self, *payloads: bytes) -> bytes:
+        """What goes out for these."""
+        return b"".join(frames.deflated(frames.message(each), 12, 100) for each in payloads)
+
+    def test_opened(self) -> None:
+        """Persisted and held messages, but not the heartbeat."""
+        self.server.store(CHANNEL, 60, self.old)
+        self.compressing()
+        heartbeat = frames.text(HEARTBEAT.encode())
+        self.assertEqual([self.wire(self.old, self.held, self.small) + heartbeat], self.written)
+
+    def test_live(self) -> None:
+        """Live ones, also behind the echo rule, and those of an outage."""
+        connection = self.compressing(publish=(BROADCAST,))
+        del self.written[:]
+        self.stranger_says(self.live)
+        connection.received(self.old, False)
+        self.assertFalse(connection.direct)
+        self.stranger_says(self.old)
+        self.stranger_says(self.held)
+        self.hub.restore({CHANNEL: self.live})
+        self.assertEqual(
+            [self.wire(each) for each in (self.live, self.held, self.live)], self.written
+        )
+
+    def test_send(self) -> None:
+        """What a handler sends, as text and as bytes."""
+        connection = self.compressing()
+        del self.written[:]
+        connection.send("t" * 200)
+        connection.send(b"b" * 200)
+        connection.send("small")
+        expected = [
+            frames.deflated(frames.text(b"t" * 200), 12, 100),
+            frames.deflated(frames.binary(b"b" * 200), 12, 100),
+            frames.text(b"small"),
+        ]
+        self.assertEqual(expected, self.written)

@@ -48,12 +48,14 @@ class _RecordingBroker(MemoryBroker):
 class _HubCase(SynchronousTestCase):
     """A hub on a broker in memory."""
 
+    compress: int | None = None
+
     def setUp(self) -> None:
         """Start the broker."""
         self.metrics = Metrics()
         self.framed: list[bytes] = []
         self.broker = _RecordingBroker()
-        self.hub = Hub(self.broker, self.frame, 1000, self.metrics)
+        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, self.compress)
         self.broker.start(self.hub)
 
     def frame(self, payload: bytes) -> bytes:
@@ -61,9 +63,10 @@ class _HubCase(SynchronousTestCase):
         self.framed.append(payload)
         return frames.message(payload)
 
-    def listener(self, *channels: bytes, direct: bool = True) -> FakeListener:
+    def listener(self, *channels: bytes, direct: bool = True, window: int = 0) -> FakeListener:
         """A listener that is subscribed."""
         listener = FakeListener(*channels, direct=direct)
+        listener.window = window
         self.successResultOf(self.hub.subscribe(listener))
         return listener
 
@@ -241,6 +244,63 @@ class DeliverTests(_HubCase):
         payload = bytes(range(256))
         self.hub.deliver([(b"a", payload)])
         self.assertEqual([frames.binary(payload)], listener.written)
+
+
+class CompressTests(_HubCase):
+    """Listeners that can inflate get frames that are deflated, others do not."""
+
+    compress = 100
+    one, two, small = b"1" * 200, b"2" * 300, b"small"
+
+    def deflated(self, *payloads: bytes, window: int) -> bytes:
+        """What a listener with a window gets of these."""
+        return b"".join(
+            frames.deflated(frames.message(payload), window, 100) for payload in payloads
+        )
+
+    def test_each_gets_its_own(self) -> None:
+        """One write each, in what each can read; what is small stays plain."""
+        windows = (0, 15, 10, 15, 0)
+        listeners = [self.listener(b"a", window=window) for window in windows]
+        self.hub.deliver([(b"a", self.one), (b"a", self.small), (b"a", self.two)])
+        for window, listener in zip(windows, listeners, strict=True):
+            expected = self.deflated(self.one, self.small, self.two, window=window)
+            self.assertEqual([expected], listener.written)
+        self.assertEqual([self.one, self.small, self.two], self.framed)
+
+    def test_made_once(self) -> None:
+        """Those with the same window share the bytes, and nobody else's window costs anything."""
+        first, second = (self.listener(b"a", window=15) for _ in range(2))
+        self.listener(b"b", window=9)
+        held = self.listener(b"a", direct=False)
+        self.hub.deliver([(b"a", self.one)])
+        self.assertIs(first.written[0], second.written[0])
+        self.assertEqual({0, 15}, set(held.items[0].variants))
+
+    def test_made_once_for_all_sets_of_channels(self) -> None:
+        """Also where its listeners are on different sets of channels."""
+        alone = self.listener(b"a", window=15)
+        both = self.listener(b"a", b"b", window=15, direct=False)
+        self.hub.deliver([(b"b", self.two), (b"a", self.one)])
+        self.assertEqual([self.deflated(self.one, window=15)], alone.written)
+        self.assertEqual([self.two, self.one], [item.payload for item in both.items])
+        self.assertIs(alone.written[0], both.items[1].frame)
+
+    def test_not_direct(self) -> None:
+        """Items carry the frame that their listener can read."""
+        listener = self.listener(b"a", direct=False, window=10)
+        self.hub.deliver([(b"a", self.one), (b"a", self.small)])
+        self.assertEqual(
+            [self.deflated(self.one, window=10), frames.message(self.small)],
+            [item.frame for item in listener.items],
+        )
+
+    def test_restored(self) -> None:
+        """So do persisted messages of an outage."""
+        plain, deflating = self.listener(b"a"), self.listener(b"a", window=15)
+        self.hub.restore({b"a": self.one})
+        self.assertEqual(frames.message(self.one), plain.restored[0].frame)
+        self.assertEqual(self.deflated(self.one, window=15), deflating.restored[0].frame)
 
 
 class HostileListenerTests(_HubCase):
@@ -475,7 +535,7 @@ class SliceTests(_HubCase):
         """A hub with a reactor that waits to be turned."""
         super().setUp()
         self.turns: list[Callable[[], None]] = []
-        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, self.turns.append)
+        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, later=self.turns.append)
         self.broker.stop()
         self.broker = _RecordingBroker()
         self.hub._broker = self.broker

@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "origins", "_version"},
     {"config", "channels"},
     {"broker", "auth", "metrics", "frames", "liveness"},
-    {"dialects", "outbox", "tls"},
+    {"deflate", "dialects", "outbox", "tls"},
     {"hub", "handler"},
     {"connection"},
     {"redis", "memory"},
@@ -33,7 +33,7 @@ LAYERS = [
 #: Libraries, and the modules that may import them.
 BORDERS = {
     "OpenSSL": {"redis", "tls"},
-    "autobahn": {"protocol", "frames"},
+    "autobahn": {"deflate", "protocol", "frames"},
     "cryptography": {"tls"},
     "django": set(),
     "hiredis": {"redis"},

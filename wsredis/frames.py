@@ -75,7 +75,7 @@ def deflated(frame: bytes, window: int, threshold: int) -> bytes:
     size = len(frame) - start
     if not window or not size or size < threshold:
         return frame
-    # A window no wider than the payload says the same, and costs a tenth for a small one.
+    # A window no wider than the payload says the same, and costs a quarter for 1 KiB.
     window = min(window, max(9, (size + _LOOKAHEAD - 1).bit_length()))
     level = 1 if size >= _LARGE else 6
     deflater = zlib.compressobj(level, zlib.DEFLATED, -window, min(8, window - 6))

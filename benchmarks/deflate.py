@@ -1,4 +1,4 @@
-"""Bytes and CPU for 1 KiB of JSON to 300 clients: ``python -m tests.measure_deflate``."""
+"""Bytes and CPU for 1 KiB of JSON to 300 clients: ``PYTHONPATH=. python benchmarks/deflate.py``."""
 
 import json
 import os

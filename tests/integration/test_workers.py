@@ -43,7 +43,7 @@ class WorkersCase(LifeCase):
         """Start the gateway, and wait until the workers are ready."""
         self.gateway_ = self.gateway("--workers", "2", "--verbose", *options, environ=environ)
         self.address = self.gateway_.port
-        self.gateway_.child.wait_for("all 2 workers are ready")
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready")
 
     def process(self, number: int) -> int:
         """The newest process of a worker."""
@@ -115,9 +115,11 @@ class ServingTests(WorkersCase):
         for number in (1, 2):
             self.gateway_.child.wait_for(f"worker {number}: lost the connection")
         self.assertFalse(self.is_ready())
+        # What is over sooner than the parent hears of it is nothing that it could tell.
+        self.gateway_.child.wait_for("not all 2 workers are ready")
         since = len(self.gateway_.log)
         self.redis.start()
-        self.gateway_.child.wait_for("all 2 workers are ready", since=since)
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
         until(self.is_ready)
 
     def test_unix_socket(self) -> None:
@@ -135,7 +137,7 @@ class ServingTests(WorkersCase):
             since = len(self.gateway_.log)
             os.kill(self.process(1), number)
             self.gateway_.child.wait_for("worker 1 is process", since=since)
-            self.gateway_.child.wait_for("all 2 workers are ready", since=since)
+            self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
             self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode))
         self.assert_reached(found[2], "unix", b"x")
         self.clients("unix", least=1)
@@ -178,7 +180,7 @@ class ServingTests(WorkersCase):
             environ={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"},
         )
         port = int(child.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
-        child.wait_for("all 2 workers are ready")
+        child.wait_for(r"\] all 2 workers are ready")
         self.assert_serves(self.open(port, f"/ws/systemd?{BOTH}"))
 
     def test_private_redis(self) -> None:
@@ -226,7 +228,7 @@ class ReplacingTests(WorkersCase):
         )
         until(lambda: not self.is_ready())
         self.assert_reached(found[2], "killed", b"meanwhile")
-        self.gateway_.child.wait_for("all 2 workers are ready", since=since)
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
         until(self.is_ready)
         self.assertNotEqual(killed, self.process(1))
         fresh = self.clients("killed")
@@ -242,7 +244,7 @@ class ReplacingTests(WorkersCase):
         for client in found[2]:
             self.assert_told(client)
         self.gateway_.child.wait_for("worker 2 .* ended with status 0", since=since)
-        self.gateway_.child.wait_for("all 2 workers are ready", since=since)
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
         self.assert_reached(found[1], "told", b"still here")
 
     def test_cannot_start(self) -> None:

@@ -6,8 +6,8 @@ own links to Redis, that inherits the listening sockets; the kernel gives a conn
 takes it first. The parent and a worker are joined by two pipes:
 
 * Standard input of the worker brings its settings, then one byte whenever the workers are all
-  ready (``+``) or not any more (``-``). Its end is the order to stop, and it ends with the parent
-  however that dies.
+  ready (``+``) or not any more (``-``), or are to read their certificates again (``r``). Its end
+  is the order to stop, and it ends with the parent however that dies.
 * Descriptor 3 of the worker takes its log and its own readiness back, one JSON object a line.
 
 Passwords travel through the pipe: the command line of a process is for everybody to read.
@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.endpoints import wrapServerTLS
 from twisted.internet.error import ProcessExitedAlready, ReactorNotRunning
 from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.internet.protocol import ProcessProtocol
@@ -53,10 +54,11 @@ from wsredis.service import GatewayService
 
 __all__ = ["Workers", "main"]
 
-#: Becomes a worker. SIGINT at a terminal reaches all processes; the parent tells the workers.
+#: Becomes a worker. What a terminal sends reaches all processes; the parent tells the workers.
 _LAUNCHER = """
 import pickle, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from wsredis.workers import main
 main()
@@ -85,11 +87,18 @@ _SHAREABLE = ("tcp", "tcp6", "unix", "systemd")
 
 
 class _Shared(NamedTuple):
-    """One listening socket: its descriptor, its family, and whether a proxy speaks first."""
+    """
+    One listening socket.
+
+    Attributes:
+        proxied: A proxy speaks first, and says who the client is.
+        secure: TLS is spoken.
+    """
 
     descriptor: int
     family: int
     proxied: bool
+    secure: bool
 
 
 class _Task(NamedTuple):
@@ -142,10 +151,14 @@ class _Worker(ProcessProtocol):
         self._pid = self._process.pid
         self._log.info("worker {number} is process {pid}", number=self._number, pid=self._pid)
 
-    def tell(self, all_ready: bool) -> None:
-        """Tell it whether all are ready. Only for one that said that itself is."""
-        if self._process is not None:
-            self._process.writeToChild(_ORDERS, b"+" if all_ready else b"-")
+    def tell(self, order: bytes) -> None:
+        """
+        Send an order, if there is a process.
+
+        One that still starts may miss it: it is not ready, and reads what there is to read later.
+        """
+        if self._process is not None and self._ended is None:
+            self._process.writeToChild(_ORDERS, order)
 
     def stop(self) -> Deferred[None]:
         """Let it say goodbye to its clients. Fires when it has ended."""
@@ -228,6 +241,15 @@ def _how(reason: Failure) -> str:
     return f"with status {getattr(reason.value, 'exitCode', None)}"
 
 
+def _check_shareable(option: str, text: str) -> None:
+    kind = text.removeprefix("haproxy:").partition(":")[0]
+    if not (text.isdigit() or kind in _SHAREABLE):
+        raise ConfigError(
+            f"{option}: {text!r} cannot be used with --workers: "
+            f"only numbers and {', '.join(_SHAREABLE)} and haproxy endpoints can"
+        )
+
+
 class Workers(GatewayService):
     """
     A gateway whose work is done by ``config.workers`` processes.
@@ -242,20 +264,18 @@ class Workers(GatewayService):
     _log = Logger()
 
     def __init__(self, config: GatewayConfig, *, reactor: Any) -> None:
-        for text in config.port:
-            kind = text.removeprefix("haproxy:").partition(":")[0]
-            if not (text.isdigit() or kind in _SHAREABLE):
-                raise ConfigError(
-                    f"port: {text!r} cannot be used with --workers: "
-                    f"only numbers and {', '.join(_SHAREABLE)} and haproxy endpoints can"
-                )
+        for option, texts in (("port", config.port), ("tls-port", config.tls_port)):
+            for text in texts:
+                _check_shareable(option, text)
         super().__init__(config, reactor=reactor)
         from wsredis.redis.url import parse
 
         # Read here: twistd may give up the right to read the file before the workers start.
         password = parse(config.redis).password
         redis = replace(config.redis, password=password, password_file=None)
-        self._task_config = replace(config, port=(), redis=redis)
+        # The ports come as sockets. A tls-port is only to say that certificates are wanted.
+        secure = ("0",) if config.tls_port else ()
+        self._task_config = replace(config, port=(), tls_port=secure, redis=redis)
         self._workers = [
             _Worker(number, reactor, self._spawn, self._look)
             for number in range(1, config.workers + 1)
@@ -265,6 +285,11 @@ class Workers(GatewayService):
     def is_ready(self) -> bool:
         """Whether all workers are."""
         return self._all_ready
+
+    def reload_certificates(self) -> None:
+        """Let every worker read its certificates again."""
+        for worker in self._workers:
+            worker.tell(b"r")
 
     def privilegedStartService(self) -> None:
         """
@@ -314,11 +339,12 @@ class Workers(GatewayService):
         descriptors: dict[int, int | str] = {_ORDERS: "w", 1: "r", 2: "r", _REPORTS: "r"}
         sockets = []
         port: Any
-        for number, ((text, _), port) in enumerate(
+        for number, ((text, _, secure), port) in enumerate(
             zip(self._endpoints, self._ports, strict=True), _SOCKETS
         ):
             descriptors[number] = port.fileno()
-            sockets.append(_Shared(number, port.socket.family, text.startswith("haproxy:")))
+            proxied = text.startswith("haproxy:")
+            sockets.append(_Shared(number, port.socket.family, proxied, secure))
         task = _Task(type(self._reactor).__module__, self._task_config, sockets)
         process = self._reactor.spawnProcess(
             worker,
@@ -337,7 +363,7 @@ class Workers(GatewayService):
             return
         self._all_ready = all_ready
         for worker in self._workers:
-            worker.tell(all_ready)
+            worker.tell(b"+" if all_ready else b"-")
         if all_ready:
             self._log.info("all {count} workers are ready", count=len(self._workers))
         else:
@@ -367,8 +393,12 @@ class _Gateway(GatewayService):
     def privilegedStartService(self) -> None:
         """Adopt the ports."""
         for shared in self._sockets:
-            adopted = _Adopted(self._reactor, shared)
-            endpoint = proxyEndpoint(adopted) if shared.proxied else adopted  # type: ignore[arg-type]
+            endpoint: Any = _Adopted(self._reactor, shared)
+            if shared.proxied:
+                endpoint = proxyEndpoint(endpoint)
+            if shared.secure:
+                assert self._certificates is not None
+                endpoint = wrapServerTLS(self._certificates, endpoint, self._reactor)
             endpoint.listen(self.factory).addCallback(self._ports.append)
 
     def startService(self) -> None:
@@ -380,6 +410,14 @@ class _Gateway(GatewayService):
         """Stop."""
         self._sweep.stop()
         return super().stopService()
+
+    def told(self, orders: bytes) -> None:
+        """The parent wants something."""
+        for order in orders.decode("ascii"):
+            if order == "r":
+                self.reload_certificates()
+            else:
+                self.all_ready = order == "+"
 
     def _look(self, _: int) -> None:
         ready = super().is_ready()
@@ -397,7 +435,7 @@ class _Adopted:
 
     def listen(self, factory: Any) -> Deferred[Any]:
         """Take connections from it."""
-        descriptor, family, _ = self._shared
+        descriptor, family, *_ = self._shared
         if family == socket.AF_UNIX:
             port = _SharedUNIXPort(self._reactor, descriptor, factory)
             port.startListening()
@@ -441,12 +479,12 @@ class _Orders(FileDescriptor):
     What the parent says.
 
     Args:
-        told: Called with whether all workers are ready.
+        told: Called with one or more orders.
         ended: Called when the parent wants an end, or has ended itself.
     """
 
     def __init__(
-        self, reactor: Any, told: Callable[[bool], None], ended: Callable[[], None]
+        self, reactor: Any, told: Callable[[bytes], None], ended: Callable[[], None]
     ) -> None:
         super().__init__(reactor)
         self._told = told
@@ -458,8 +496,8 @@ class _Orders(FileDescriptor):
         return _ORDERS
 
     def doRead(self) -> Any:
-        """The last byte counts."""
-        return readFromFD(_ORDERS, lambda data: self._told(data.endswith(b"+")))
+        """Take what came."""
+        return readFromFD(_ORDERS, self._told)
 
     def connectionLost(self, reason: Failure) -> None:
         """The pipe is closed."""
@@ -499,10 +537,11 @@ def main() -> None:
     reactor.seconds = time.monotonic
     reporter = _Reporter(_REPORTS)
     globalLogBeginner.beginLoggingTo([reporter], redirectStandardIO=False)
-    gateway = _Gateway(task, reactor, reporter.report)
-
-    def told(all_ready: bool) -> None:
-        gateway.all_ready = all_ready
+    try:
+        gateway = _Gateway(task, reactor, reporter.report)
+    except ConfigError as error:
+        # The parent could: files have changed, or may not be read any more.
+        sys.exit(f"wsredis: {error}")
 
     def end() -> None:
         try:
@@ -511,7 +550,7 @@ def main() -> None:
             # A signal came first.
             pass
 
-    orders = _Orders(reactor, told, end)
+    orders = _Orders(reactor, gateway.told, end)
     reactor.callWhenRunning(reactor.addReader, orders)
     reactor.callWhenRunning(gateway.startService)
     reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from tests.integration.test_life import BOTH, CLEAN, NO_REDIS, TWISTD, LifeCase
+from tests.support.certificates import Authority
 from tests.support.children import PATIENCE, Gateway, RedisServer, until
 from tests.support.raw import CLOSE, RawClient, frame, handshake, response
 from tests.support.require import missing
@@ -207,6 +208,61 @@ class ServingTests(WorkersCase):
             self.assertIn(b"wsredis\0worker", line)
             self.assertNotIn(b"geheim", line)
         self.assertNotIn("geheim", self.gateway_.log)
+
+
+class TlsTests(WorkersCase):
+    """TLS in the workers."""
+
+    def test_renewed(self) -> None:
+        """All of them serve the certificate, and the new one after SIGHUP to the parent."""
+        authority = Authority(self.directory)
+        bundle = authority.bundle(self.directory / "a.pem", "a.example")
+        local = "tcp:0:interface=127.0.0.1"
+        self.start("--port", local, "--tls-port", local, "--tls-cert", str(bundle))
+        said = self.gateway_.child.wait_for(r"listening on 127\.0\.0\.1:(\d+) with TLS")
+        self.secure = int(said[1])
+        plain = self.clients("tls")
+        old = {number: self.secured(authority, number)[1] for number in (1, 2)}
+        self.assertEqual(old[1], old[2])
+        since = len(self.gateway_.log)
+        authority.bundle(bundle, "a.example")
+        self.gateway_.child.signal(signal.SIGHUP)
+        for number in (1, 2):
+            self.gateway_.child.wait_for(f"worker {number}: TLS: 1 new", since=since)
+        for number in (1, 2):
+            client, serial = self.secured(authority, number)
+            self.assertNotEqual(old[number], serial)
+            self.assert_reached([*plain[1], *plain[2], client], "tls", b"%d" % number)
+
+    def secured(self, authority: Authority, number: int) -> tuple[RawClient, object]:
+        """A client of one worker through TLS, and the certificate that it was shown."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            since = len(self.gateway_.log)
+            client = RawClient(self.secure)
+            wrapped = authority.client().wrap_socket(client.socket, server_hostname="a.example")
+            client.socket = wrapped
+            self.addCleanup(wrapped.close)
+            client.send(handshake("/ws/tls?subscribe-broadcast"))
+            self.assertTrue(client.head().startswith("HTTP/1.1 101 "))
+            said = self.gateway_.child.wait_for(r"worker (\d): opened ", since=since)
+            shown = wrapped.getpeercert()
+            assert shown is not None
+            if int(said[1]) == number:
+                return client, shown["serialNumber"]
+        self.fail(f"worker {number} gets no client")
+
+    def test_unreadable(self) -> None:
+        """A worker that cannot read the certificate any more says so in words."""
+        bundle = Authority(self.directory).bundle(self.directory / "a.pem", "a.example")
+        local = "tcp:0:interface=127.0.0.1"
+        self.start("--port", local, "--tls-port", local, "--tls-cert", str(bundle))
+        bundle.unlink()
+        since = len(self.gateway_.log)
+        os.kill(self.process(1), signal.SIGKILL)
+        self.gateway_.child.wait_for("worker 1: wsredis: tls-cert: .*a.pem", since=since)
+        self.gateway_.child.wait_for(r"worker 1 .* ended with status 1;", since=since)
+        self.assertNotIn("Traceback", self.gateway_.log)
 
 
 class ReplacingTests(WorkersCase):

@@ -185,7 +185,9 @@ class TaskTests(_WorkersCase):
         self.assertEqual(("geheim", None), (task.config.redis.password, self.file_of(task)))
         self.assertEqual(5, task.config.drain)
         family = int(socket.AF_INET)
-        self.assertEqual([_Shared(4, family, True), _Shared(5, family, False)], task.sockets)
+        self.assertEqual(
+            [_Shared(4, family, True, False), _Shared(5, family, False, False)], task.sockets
+        )
         self.assertNotIn("geheim", " ".join(self.one.words))
         self.assertEqual(["wsredis", "worker"], self.one.words[-2:])
 
@@ -204,6 +206,12 @@ class RefusedTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, Workers, config, reactor=_Reactor())
             self.assertIn(f"port: {text!r} cannot be used with --workers", str(error))
             self.assertNotIn("\n", str(error))
+
+    def test_endpoints_with_tls(self) -> None:
+        """The same for those of the other setting."""
+        config = GatewayConfig(port=(), tls_port=("nosuch:1",), tls_cert="/x", workers=2)
+        error = self.assertRaises(ConfigError, Workers, config, reactor=_Reactor())
+        self.assertIn("tls-port: 'nosuch:1' cannot be used with --workers", str(error))
 
 
 class ReadyTests(_WorkersCase):
@@ -237,6 +245,19 @@ class ReadyTests(_WorkersCase):
         self.assertEqual((b"", b"+-"), (self.told(third), self.told(self.two)))
         third.say(ready=True)
         self.assertEqual((b"+", b"+-+"), (self.told(third), self.told(self.two)))
+
+
+class CertificateTests(_WorkersCase):
+    """Workers have the certificates, and read them again when the parent is told to."""
+
+    def test_reload(self) -> None:
+        """Each is told, unless it is away or stops."""
+        self.service.reload_certificates()
+        self.assertEqual((b"r", b"r"), (self.told(self.one), self.told(self.two)))
+        self.one.end()
+        self.service.stopService()
+        self.service.reload_certificates()
+        self.assertEqual((b"r", b"r"), (self.told(self.one), self.told(self.two)))
 
 
 class LogTests(_WorkersCase):
@@ -399,7 +420,7 @@ class GatewayTests(SynchronousTestCase):
         descriptor, other = os.pipe()
         os.close(other)
         config = GatewayConfig(port=(), redis=RedisConfig(url="unix:///x"))
-        task = _Task("", config, [_Shared(descriptor, socket.AF_INET, True)])
+        task = _Task("", config, [_Shared(descriptor, socket.AF_INET, True, False)])
         self.descriptor = descriptor
         self.service = _Gateway(task, self.reactor, self.reports.append)
         self.service._broker = self.broker
@@ -419,6 +440,12 @@ class GatewayTests(SynchronousTestCase):
             (self.broker.connect if up else self.broker.disconnect)()
             self.reactor.advance(0.1)
         self.assertEqual([{"ready": True}, {"ready": False}, {"ready": True}], self.reports)
+
+    def test_told(self) -> None:
+        """Orders may come together; certificates that nobody has are no trouble."""
+        for orders, all_ready in ((b"+", True), (b"-r", False), (b"r-+r", True)):
+            self.service.told(orders)
+            self.assertEqual(all_ready, self.service.all_ready)
 
     def test_ready(self) -> None:
         """It is ready when it is itself, and all are."""

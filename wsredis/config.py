@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -119,6 +120,15 @@ def _tls_port(value: Any) -> str:
     if text.startswith(("ssl:", "tls:")):
         raise ValueError(f"{text!r} has certificates of its own: it belongs to port")
     return text
+
+
+def _workers(value: Any) -> int:
+    if value == "auto":
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        return int(_integer(1)(value))
+    except ValueError as error:
+        raise ValueError(f"{error}; 'auto' is one per core") from None
 
 
 def _url_prefix(value: Any) -> str:
@@ -306,6 +316,9 @@ class GatewayConfig(_Checked):
         256, _integer(0), "bytes of a message to a client; a smaller one is not compressed"
     )
     demo: bool = _setting(False, _flag, "serve a demo page at /")
+    workers: int = _setting(
+        1, _workers, "processes that share the ports, or 'auto' for one per core"
+    )
     ping_interval: float = _setting(
         25.0,
         _seconds(1),

@@ -128,7 +128,7 @@ class _Root(Resource):
         self._pages = {
             b"/health/live": _Page(_TEXT, lambda: (200, "ok\n")),
             b"/health/ready": _Page(
-                _TEXT, lambda: (200, "ok\n") if ready() else (503, "Redis is away\n")
+                _TEXT, lambda: (200, "ok\n") if ready() else (503, "not ready\n")
             ),
         }
         if page is not None:

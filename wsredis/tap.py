@@ -21,6 +21,7 @@ from twisted.python import usage
 from wsredis.config import GatewayConfig, Setting, load, settings
 from wsredis.errors import ConfigError
 from wsredis.service import GatewayService
+from wsredis.workers import Workers
 
 __all__ = ["Options", "makeService"]
 
@@ -153,7 +154,8 @@ def makeService(options: Options) -> IService:
     try:
         config = _fit_descriptors(options.load())
         config, embedded = _choose_redis(config, reactor)
-        gateway = GatewayService(config, reactor=reactor)
+        make = Workers if config.workers > 1 else GatewayService
+        gateway = make(config, reactor=reactor)
     except ConfigError as error:
         _give_up(error)
     if embedded is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,19 @@ class CheckTests(_ConfigCase):
         self.assertEqual(0, GatewayConfig(expire=0).expire)
         for value in ("ten", "1.5", 1.5, True, None, "", "-1", -1, "1e3", "0x10", [5], "9" * 5000):
             self.assertTrue(self.refused(GatewayConfig, expire=value).startswith("expire: "))
+
+    def test_workers(self) -> None:
+        """A number of at least one, or one for each core that may be used."""
+        self.assertEqual(3, GatewayConfig(workers="3").workers)  # type: ignore[arg-type]
+        self.patch(os, "sched_getaffinity", lambda pid: {1, 4, 5})
+        self.patch(sys, "platform", "linux")
+        self.assertEqual(3, GatewayConfig(workers="auto").workers)  # type: ignore[arg-type]
+        self.patch(sys, "platform", "other")
+        self.patch(os, "cpu_count", lambda: None)
+        self.assertEqual(1, GatewayConfig(workers="auto").workers)  # type: ignore[arg-type]
+        for value in (0, "many", 1.5, True, ""):
+            error = self.assertRaises(ConfigError, GatewayConfig, workers=value)
+            self.assertIn("workers: ", str(error))
 
     def test_seconds(self) -> None:
         """Durations are finite numbers, from the smallest that makes sense."""

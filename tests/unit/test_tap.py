@@ -24,6 +24,7 @@ from wsredis import GatewayService, tap
 from wsredis.config import GatewayConfig, Limits, settings
 from wsredis.redis.embedded import EmbeddedRedis
 from wsredis.tap import Options, makeService
+from wsredis.workers import Workers
 
 
 class _TapCase(SynchronousTestCase):
@@ -140,6 +141,8 @@ class RefusedTests(_TapCase):
             ("--expire=-1",),
             ("--drain", "nan"),
             ("--max-queue", "0"),
+            ("--workers", "0"),
+            ("--workers", "many"),
             ("--url-prefix", "ws"),
             ("--allow-origin", "https://a/b"),
             ("--ping-interval", "0"),
@@ -191,6 +194,12 @@ class MakeServiceTests(_TapCase):
         """With a URL nothing but the gateway is built."""
         (gateway,) = self._made("--redis", "unix:///nosuch")
         self.assertIsInstance(gateway, GatewayService)
+
+    def test_workers(self) -> None:
+        """With more than one worker the gateway is a parent of them."""
+        (gateway,) = self._made("--redis", "unix:///nosuch", "--workers", "2")
+        self.assertIsInstance(gateway, Workers)
+        self.assertEqual(2, len(gateway._workers))
 
     def test_clock(self) -> None:
         """The reactor's clock is one that nobody can set back."""

@@ -1,0 +1,422 @@
+"""``--workers``: several processes behind the same ports, and what each may do to the others."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import sys
+import time
+from pathlib import Path
+
+from tests.integration.test_life import BOTH, CLEAN, NO_REDIS, TWISTD, LifeCase
+from tests.support.certificates import Authority
+from tests.support.children import PATIENCE, Gateway, RedisServer, until
+from tests.support.raw import CLOSE, RawClient, frame, handshake, response
+from tests.support.require import missing
+
+
+def is_running(process: int) -> bool:
+    """Whether there is such a process, and it is not only waiting to be collected."""
+    try:
+        return " Z " not in Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class WorkersCase(LifeCase):
+    """A gateway with two workers, and a Redis."""
+
+    skip = missing("redis")
+
+    gateway_: Gateway
+    redis: RedisServer
+    address: int | str
+
+    def start(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        """Start both, and wait until the workers are ready."""
+        self.redis = self.redis_server()
+        self.run_gateway("--redis", self.redis.url, *options, environ=environ)
+
+    def run_gateway(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        """Start the gateway, and wait until the workers are ready."""
+        self.gateway_ = self.gateway("--workers", "2", "--verbose", *options, environ=environ)
+        self.address = self.gateway_.port
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready")
+
+    def process(self, number: int) -> int:
+        """The newest process of a worker."""
+        found = re.findall(rf"worker {number} is process (\d+)", self.gateway_.log)
+        return int(found[-1])
+
+    def clients(self, facility: str, least: int = 2) -> dict[int, list[RawClient]]:
+        """Connect until each worker has so many clients. Returns: The clients of each worker."""
+        found: dict[int, list[RawClient]] = {1: [], 2: []}
+        deadline = time.monotonic() + PATIENCE
+        while min(map(len, found.values())) < least:
+            self.assertLess(time.monotonic(), deadline, "one of the workers gets no client")
+            since = len(self.gateway_.log)
+            client = self.open(self.address, f"/ws/{facility}?{BOTH}")
+            said = self.gateway_.child.wait_for(r"worker (\d): opened ", since=since)
+            found[int(said[1])].append(client)
+        return found
+
+    def assert_told(self, client: RawClient) -> None:
+        """Read the goodbye, and answer it."""
+        self.assertEqual(1001, client.closing())
+        client.send(frame(CLOSE, b"\x03\xe9"))
+        self.assertEqual(b"", client.rest())
+
+    def assert_reached(self, clients: list[RawClient], facility: str, payload: bytes) -> None:
+        """What is published reaches each of *clients*, once and next."""
+        self.redis.command("PUBLISH", f"broadcast:{facility}", payload)
+        self.assertEqual([payload] * len(clients), [client.message() for client in clients])
+
+    def assert_free(self) -> None:
+        """Another gateway can bind the port."""
+        port = f"tcp:{self.gateway_.port}:interface=127.0.0.1"
+        again = self.gateway(*NO_REDIS, "--port", port)
+        self.assertEqual(self.gateway_.port, again.port)
+
+    def is_ready(self) -> bool:
+        """What the health check says."""
+        assert isinstance(self.address, int)
+        return response(self.address, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
+
+
+class ServingTests(WorkersCase):
+    """All workers serve, and are one gateway to their clients."""
+
+    def test_both(self) -> None:
+        """Both get clients; what one client says, or Redis, reaches those of both."""
+        self.start()
+        found = self.clients("both")
+        one, other = found[1][0], found[2][0]
+        everybody = [client for clients in found.values() for client in clients]
+        for speaker, text in ((one, "from one"), (other, "from the other")):
+            speaker.send_text(text)
+            self.assertEqual(
+                [text.encode()] * len(everybody), [client.message() for client in everybody]
+            )
+        burst = [RawClient(self.gateway_.port) for _ in range(200)]
+        for client in burst:
+            self.addCleanup(client.socket.close)
+            client.send(handshake("/ws/burst?subscribe-broadcast"))
+        for client in burst:
+            self.assertTrue(client.head().startswith("HTTP/1.1 101 "))
+        self.assert_reached(burst, "burst", b"to all")
+
+    def test_health(self) -> None:
+        """When all are ready all say so; when Redis is away none does."""
+        self.start()
+        until(self.is_ready)
+        self.redis.kill()
+        for number in (1, 2):
+            self.gateway_.child.wait_for(f"worker {number}: lost the connection")
+        self.assertFalse(self.is_ready())
+        # What is over sooner than the parent hears of it is nothing that it could tell.
+        self.gateway_.child.wait_for("not all 2 workers are ready")
+        since = len(self.gateway_.log)
+        self.redis.start()
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
+        until(self.is_ready)
+
+    def test_unix_socket(self) -> None:
+        """
+        A UNIX socket is shared: its mode is what was asked for, whoever dies or is stopped.
+
+        Its file is gone after the stop.
+        """
+        path = self.directory / "gateway.sock"
+        self.start("--port", f"unix:{path}:mode=600")
+        self.address = str(path)
+        found = self.clients("unix", least=1)
+        self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode))
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            since = len(self.gateway_.log)
+            os.kill(self.process(1), number)
+            self.gateway_.child.wait_for("worker 1 is process", since=since)
+            self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
+            self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode))
+        self.assert_reached(found[2], "unix", b"x")
+        self.clients("unix", least=1)
+        self.assertIn(self.gateway_.stop(), CLEAN)
+        self.assertEqual([], list(self.directory.iterdir()))
+
+    def test_behind_haproxy(self) -> None:
+        """A proxy that tells the address of the client is understood by the workers."""
+        self.start("--port", "haproxy:tcp:0:interface=127.0.0.1")
+        with RawClient(self.gateway_.port) as client:
+            told = b"PROXY TCP4 203.0.113.7 127.0.0.1 5555 8080\r\n"
+            client.send(told + handshake(f"/ws/proxied?{BOTH}"))
+            self.assertTrue(client.head().startswith("HTTP/1.1 101 "))
+            self.gateway_.child.wait_for(r"worker \d: opened 203\.0\.113\.7(:5555)? on 'proxied'")
+            self.assert_serves(client)
+
+    def test_ipv6(self) -> None:
+        """A socket of the other family is shared as well."""
+        if not socket.has_dualstack_ipv6():
+            raise self.skipTest("this machine has no IPv6")
+        self.start("--port", r"tcp:0:interface=\:\:1")
+        with socket.create_connection(("::1", self.gateway_.port), PATIENCE) as client:
+            client.sendall(handshake(f"/ws/six?{BOTH}"))
+            self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 101 "))
+
+    def test_systemd(self) -> None:
+        """A socket that systemd passes is handed on."""
+        redis = self.redis_server()
+        launcher = (
+            "import os, socket, sys\n"
+            "listening = socket.create_server(('127.0.0.1', 0))\n"
+            "if listening.fileno() == 3: os.set_inheritable(3, True)\n"
+            "else: os.dup2(listening.fileno(), 3)\n"
+            "os.environ.update(LISTEN_PID=str(os.getpid()))\n"
+            "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
+        )
+        child = self.child(
+            *(sys.executable, "-c", launcher, *TWISTD[1:], "--pidfile=", "wsredis"),
+            *("--port", "systemd:domain=INET:index=0", "--redis", redis.url, "--workers", "2"),
+            environ={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"},
+        )
+        port = int(child.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
+        child.wait_for(r"\] all 2 workers are ready")
+        self.assert_serves(self.open(port, f"/ws/systemd?{BOTH}"))
+
+    def test_private_redis(self) -> None:
+        """There is one private Redis for all, and it is the parent's."""
+        self.run_gateway("--redis", "embedded")
+        self.assertEqual(1, self.gateway_.log.count("started a private Redis"))
+        found = self.clients("private", least=1)
+        found[1][0].send_text("hello")
+        for client in [*found[1], *found[2]]:
+            self.assertEqual(b"hello", client.message())
+        self.assertIn(self.gateway_.stop(), CLEAN)
+        self.assertNotIn("lost the connection", self.gateway_.log)
+
+    def test_password(self) -> None:
+        """Workers have the password, and no command line shows it."""
+        self.redis = RedisServer("--requirepass", "geheim-7")
+        self.addCleanup(self.redis.stop)
+        path = self.directory / "password"
+        path.write_text("geheim-7\n")
+        self.run_gateway("--redis", self.redis.url, "--redis-password-file", str(path))
+        self.clients("password", least=1)
+        for number in (1, 2):
+            line = Path(f"/proc/{self.process(number)}/cmdline").read_bytes()
+            self.assertIn(b"wsredis\0worker", line)
+            self.assertNotIn(b"geheim", line)
+        self.assertNotIn("geheim", self.gateway_.log)
+
+
+class TlsTests(WorkersCase):
+    """TLS in the workers."""
+
+    def test_renewed(self) -> None:
+        """All of them serve the certificate, and the new one after SIGHUP to the parent."""
+        authority = Authority(self.directory)
+        bundle = authority.bundle(self.directory / "a.pem", "a.example")
+        local = "tcp:0:interface=127.0.0.1"
+        self.start("--port", local, "--tls-port", local, "--tls-cert", str(bundle))
+        said = self.gateway_.child.wait_for(r"listening on 127\.0\.0\.1:(\d+) with TLS")
+        self.secure = int(said[1])
+        plain = self.clients("tls")
+        old = {number: self.secured(authority, number)[1] for number in (1, 2)}
+        self.assertEqual(old[1], old[2])
+        since = len(self.gateway_.log)
+        authority.bundle(bundle, "a.example")
+        self.gateway_.child.signal(signal.SIGHUP)
+        for number in (1, 2):
+            self.gateway_.child.wait_for(f"worker {number}: TLS: 1 new", since=since)
+        for number in (1, 2):
+            client, serial = self.secured(authority, number)
+            self.assertNotEqual(old[number], serial)
+            self.assert_reached([*plain[1], *plain[2], client], "tls", b"%d" % number)
+
+    def secured(self, authority: Authority, number: int) -> tuple[RawClient, object]:
+        """A client of one worker through TLS, and the certificate that it was shown."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            since = len(self.gateway_.log)
+            client = RawClient(self.secure)
+            wrapped = authority.client().wrap_socket(client.socket, server_hostname="a.example")
+            client.socket = wrapped
+            self.addCleanup(wrapped.close)
+            client.send(handshake("/ws/tls?subscribe-broadcast"))
+            self.assertTrue(client.head().startswith("HTTP/1.1 101 "))
+            said = self.gateway_.child.wait_for(r"worker (\d): opened ", since=since)
+            shown = wrapped.getpeercert()
+            assert shown is not None
+            if int(said[1]) == number:
+                return client, shown["serialNumber"]
+        self.fail(f"worker {number} gets no client")
+
+    def test_unreadable(self) -> None:
+        """A worker that cannot read the certificate any more says so in words."""
+        bundle = Authority(self.directory).bundle(self.directory / "a.pem", "a.example")
+        local = "tcp:0:interface=127.0.0.1"
+        self.start("--port", local, "--tls-port", local, "--tls-cert", str(bundle))
+        bundle.unlink()
+        since = len(self.gateway_.log)
+        os.kill(self.process(1), signal.SIGKILL)
+        self.gateway_.child.wait_for("worker 1: wsredis: tls-cert: .*a.pem", since=since)
+        self.gateway_.child.wait_for(r"worker 1 .* ended with status 1;", since=since)
+        self.assertNotIn("Traceback", self.gateway_.log)
+
+
+class ReplacingTests(WorkersCase):
+    """A worker that ends is replaced, and nobody else notices."""
+
+    def test_killed(self) -> None:
+        """Clients of the other are unhurt; the health check says no until all are back."""
+        self.start()
+        until(self.is_ready)
+        found = self.clients("killed")
+        since = len(self.gateway_.log)
+        killed = self.process(1)
+        os.kill(killed, signal.SIGKILL)
+        for client in found[1]:
+            self.assertEqual(b"", client.rest())
+        self.gateway_.child.wait_for(
+            rf"worker 1 \(process {killed}\) ended by signal 9; another one starts in 0.5 s",
+            since=since,
+        )
+        until(lambda: not self.is_ready())
+        self.assert_reached(found[2], "killed", b"meanwhile")
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
+        until(self.is_ready)
+        self.assertNotEqual(killed, self.process(1))
+        fresh = self.clients("killed")
+        self.assert_reached([*found[2], *fresh[1], *fresh[2]], "killed", b"all again")
+        self.assertEqual(1, len(re.findall(r"worker \d \(process", self.gateway_.log[since:])))
+
+    def test_told_to_stop(self) -> None:
+        """A worker that gets SIGTERM says goodbye to its own clients, and is replaced."""
+        self.start()
+        found = self.clients("told")
+        since = len(self.gateway_.log)
+        os.kill(self.process(2), signal.SIGTERM)
+        for client in found[2]:
+            self.assert_told(client)
+        self.gateway_.child.wait_for("worker 2 .* ended with status 0", since=since)
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
+        self.assert_reached(found[1], "told", b"still here")
+
+    def test_cannot_start(self) -> None:
+        """Workers that cannot start are tried again, each time later, and a stop is still one."""
+        (self.directory / "sitecustomize.py").write_text(
+            "import sys\nif 'worker' in sys.orig_argv:\n    raise SystemExit('no today')\n"
+        )
+        gateway = self.gateway(
+            *(*NO_REDIS, "--workers", "2"), environ={"PYTHONPATH": self.python_path()}
+        )
+        for delay in ("0.5", "1.0"):
+            for number in (1, 2):
+                gateway.child.wait_for(rf"worker {number} .* another one starts in {delay} s")
+        self.assertIn("worker 1: SystemExit: no today", gateway.log)
+        self.assertIn(gateway.stop(), CLEAN)
+
+    def python_path(self) -> str:
+        """The directory of this test, then the checkout."""
+        return os.pathsep.join([str(self.directory), str(Path(__file__).parents[2])])
+
+
+class StoppingTests(WorkersCase):
+    """All stop together."""
+
+    def processes(self) -> list[int]:
+        """All of them."""
+        return [self.gateway_.child.pid, self.process(1), self.process(2)]
+
+    def assert_all_ended(self, processes: list[int]) -> None:
+        """None is left."""
+        until(lambda: not any(is_running(process) for process in processes))
+
+    def test_terminated(self) -> None:
+        """SIGTERM: every client of every worker gets 1001, and the port is free."""
+        self.start()
+        processes = self.processes()
+        found = self.clients("stop", least=20)
+        since = len(self.gateway_.log)
+        self.gateway_.child.signal(signal.SIGTERM)
+        for client in [*found[1], *found[2]]:
+            self.assert_told(client)
+        self.assertIn(self.gateway_.child.wait(), CLEAN)
+        self.assert_all_ended(processes)
+        self.assertNotRegex(
+            self.gateway_.log[since:], "(?i)lost the connection|error|warn|another one"
+        )
+        self.assert_free()
+
+    def test_interrupted(self) -> None:
+        """SIGINT, which a terminal sends to all of them."""
+        self.start()
+        processes = self.processes()
+        found = self.clients("interrupted", least=1)
+        for process in reversed(processes):
+            os.kill(process, signal.SIGINT)
+        for client in [*found[1], *found[2]]:
+            self.assert_told(client)
+        self.assertIn(self.gateway_.child.wait(), CLEAN)
+        self.assert_all_ended(processes)
+        self.assertNotIn("another one", self.gateway_.log)
+
+    def test_deaf_clients_and_a_worker_that_hangs(self) -> None:
+        """Neither clients that do not answer nor a worker that does nothing hold it for long."""
+        self.start("--drain", "0.5")
+        processes = self.processes()
+        self.clients("deaf", least=1)
+        os.kill(self.process(1), signal.SIGSTOP)
+        self.gateway_.child.signal(signal.SIGTERM)
+        self.assertIn(self.gateway_.child.wait(), CLEAN)
+        self.assert_all_ended(processes)
+        self.assertIn("worker 1 does not stop, and is killed", self.gateway_.log)
+        self.assertNotIn("worker 2 does not stop", self.gateway_.log)
+        self.assert_free()
+
+    def test_stopped_while_one_is_away(self) -> None:
+        """A stop between the death of a worker and its replacement."""
+        self.start()
+        since = len(self.gateway_.log)
+        os.kill(self.process(1), signal.SIGKILL)
+        self.gateway_.child.wait_for("another one starts", since=since)
+        self.gateway_.child.signal(signal.SIGTERM)
+        self.assertIn(self.gateway_.child.wait(), CLEAN)
+        self.assertNotIn("worker 1 is process", self.gateway_.log[since:])
+
+    def test_parent_killed(self) -> None:
+        """Workers do not outlive a parent that was killed; their clients are told, too."""
+        self.start()
+        processes = self.processes()
+        found = self.clients("orphans", least=1)
+        self.gateway_.child.signal(signal.SIGKILL)
+        for client in [*found[1], *found[2]]:
+            self.assert_told(client)
+        self.assert_all_ended(processes)
+        self.assert_free()
+
+
+class WrongSettingsTests(LifeCase):
+    """What cannot be used is one line."""
+
+    def test_numbers(self) -> None:
+        """Not a number of processes."""
+        for value in ("0", "-1", "many", "1.5", ""):
+            self.assert_one_line(self.wrong("--workers", value), "--workers: ")
+
+    def test_endpoints(self) -> None:
+        """Endpoints that are more than a listening socket."""
+        self.assert_one_line(
+            self.wrong(*NO_REDIS, "--workers", "2", "--port", "ssl:0:privateKey=/x"),
+            "--workers",
+            "'ssl:0:privateKey=/x'",
+        )
+
+    def test_settings_of_the_gateway(self) -> None:
+        """What a gateway refuses is refused before any worker starts."""
+        self.assert_one_line(self.wrong("--workers", "2", "--redis", "http://x"), "redis: ")
+        self.assert_one_line(
+            self.wrong(*NO_REDIS, "--workers", "2", "--port", "unix:/nonexistent/x.sock"),
+            "--port: ",
+        )

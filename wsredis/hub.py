@@ -174,10 +174,17 @@ class Hub:
         gets one write, in the order of arrival across all its channels.
         """
         runs: dict[bytes, list[tuple[int, Item]]] = {}
+        channels, frame, limit = self._channels, self._frame, self._max_publication
         for position, (name, payload) in enumerate(batch):
-            if name in self._channels and self.is_deliverable(name, payload):
-                item = Item(name, payload, self._frame(payload))
-                runs.setdefault(name, []).append((position, item))
+            if name not in channels:
+                continue
+            if not 0 < len(payload) <= limit and not self.is_deliverable(name, payload):
+                continue
+            entry = (position, Item(name, payload, frame(payload)))
+            if name in runs:
+                runs[name].append(entry)
+            else:
+                runs[name] = [entry]
         if self._compress is not None:
             for run in runs.values():
                 run[:] = [(position, self._compressible(item)) for position, item in run]

@@ -129,6 +129,7 @@ def wsredis(ground: Ground, port: int, scenario: str) -> list[str]:
         *("--port", f"tcp:{port}:interface=127.0.0.1"),
         # The floor and the peers publish only; by default wsredis also keeps the last message.
         *(("--expire", "0") if scenario == "F" else ()),
+        *os.environ.get("BENCH_OPTIONS", "").split(),
     ]
 
 

@@ -138,15 +138,19 @@ class GatewayService(Service):
         Bind the ports.
 
         Raises:
-            CannotListenError: A port cannot be bound. What was bound before stays so until
-                `stopService`.
+            CannotListenError: A port cannot be bound; its note names the setting. What was bound
+                before stays so until `stopService`.
         """
         for text, endpoint, is_secure in self._endpoints:
             outcome: list[Any] = []
             endpoint.listen(self.factory).addBoth(outcome.append)
             # An endpoint that has not answered yet would have to wait for something: none does.
             if isinstance(outcome[0], Failure):
-                outcome[0].raiseException()
+                error = outcome[0].value
+                assert error is not None
+                # For whoever tells it: the setting that it came from.
+                error.add_note("tls-port" if is_secure else "port")
+                raise error
             port: IListeningPort = outcome[0]
             self._ports.append(port)
             address = port.getHost()

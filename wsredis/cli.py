@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
-from wsredis.config import GatewayConfig, load, settings
+from wsredis.config import GatewayConfig, RedisConfig, load, settings
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher, connect
 
 if TYPE_CHECKING:
     import redis
 
-__all__ = ["COMMANDS", "Command", "Streams", "main"]
+__all__ = ["COMMANDS", "Command", "Outside", "main"]
 
 #: Seconds without a message after which Redis is asked whether it is there, and then given up.
 _SILENCE = 10.0
@@ -27,12 +27,20 @@ _PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Streams:
-    """Where a command reads and writes."""
+class Outside:
+    """
+    What a command touches.
+
+    Attributes:
+        connect: Makes the client of redis-py.
+        pause: Waits for so many seconds.
+    """
 
     stdin: BinaryIO
     stdout: BinaryIO
     stderr: TextIO
+    connect: Callable[[RedisConfig], redis.Redis] = connect
+    pause: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +57,28 @@ class Command:
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, Streams], int]
+    run: Callable[[argparse.Namespace, Outside], int]
 
 
-def main(words: Sequence[str], streams: Streams | None = None) -> int:
+def main(words: Sequence[str], outside: Outside | None = None) -> int:
     """
     Run one command.
 
     Args:
         words: What stands behind ``python -m wsredis``.
-        streams: None: those of the process.
+        outside: None: the streams of the process, and a real Redis.
     Returns: The status: 0, 1 where Redis fails, 2 where the words or a setting are wrong, 130 where
         it was interrupted.
     """
-    streams = streams or Streams(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
+    outside = outside or Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
     arguments = _parser().parse_args(words)
     try:
-        return COMMANDS[arguments.command].run(arguments, streams)
+        return COMMANDS[arguments.command].run(arguments, outside)
     except ConfigError as error:
-        return _fail(streams, arguments, error, 2)
+        return _fail(outside, arguments, error, 2)
     except BrokenPipeError:
         # Who read the output has seen enough; Python would complain when it flushes it at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), streams.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), outside.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
@@ -94,9 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(streams: Streams, arguments: argparse.Namespace, error: object, status: int) -> int:
+def _fail(outside: Outside, arguments: argparse.Namespace, error: object, status: int) -> int:
     line = " ".join(str(error).split())
-    print(f"python -m wsredis {arguments.command}: {line}", file=streams.stderr)
+    print(f"python -m wsredis {arguments.command}: {line}", file=outside.stderr)
     return status
 
 
@@ -165,28 +173,28 @@ def _add_publish_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _publish(arguments: argparse.Namespace, streams: Streams) -> int:
+def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
     config = _settings_of(arguments)
-    with connect(config.redis) as client:
+    with outside.connect(config.redis) as client:
         from redis import RedisError
 
         publisher = _publisher_for(arguments, config, client)
         text = arguments.message
-        message = streams.stdin.read() if text == "-" else os.fsencode(text)
+        message = outside.stdin.read() if text == "-" else os.fsencode(text)
         try:
             heard = publisher.publish_message(message, arguments.expire)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         except RedisError as error:
-            return _fail(streams, arguments, error, 1)
-    streams.stdout.write(b"%d subscriber(s) received it\n" % heard)
-    streams.stdout.flush()
+            return _fail(outside, arguments, error, 1)
+    outside.stdout.write(b"%d subscriber(s) received it\n" % heard)
+    outside.stdout.flush()
     return 0
 
 
-def _subscribe(arguments: argparse.Namespace, streams: Streams) -> int:
+def _subscribe(arguments: argparse.Namespace, outside: Outside) -> int:
     config = _settings_of(arguments)
-    with connect(config.redis) as client:
+    with outside.connect(config.redis) as client:
         from redis import ConnectionError, RedisError, TimeoutError
 
         channels = _publisher_for(arguments, config, client).channels
@@ -198,19 +206,19 @@ def _subscribe(arguments: argparse.Namespace, streams: Streams) -> int:
                 for payload in _heard(client, channels):
                     if payload is None:
                         connected = True
-                        print(f"listening to {shown}", file=streams.stderr, flush=True)
+                        print(f"listening to {shown}", file=outside.stderr, flush=True)
                     else:
-                        streams.stdout.write(_line(payload, streams.stdout.isatty()))
-                        streams.stdout.flush()
+                        outside.stdout.write(_line(payload, outside.stdout.isatty()))
+                        outside.stdout.flush()
             except (ConnectionError, TimeoutError) as error:
                 if connected is None:
-                    return _fail(streams, arguments, error, 1)
+                    return _fail(outside, arguments, error, 1)
                 if connected:
-                    _fail(streams, arguments, f"lost Redis, and tries again: {error}", 1)
+                    _fail(outside, arguments, f"lost Redis, and tries again: {error}", 1)
                 connected = False
             except RedisError as error:
-                return _fail(streams, arguments, error, 1)
-            time.sleep(_PAUSE)
+                return _fail(outside, arguments, error, 1)
+            outside.pause(_PAUSE)
 
 
 def _heard(client: redis.Redis, channels: Sequence[bytes]) -> Iterator[bytes | None]:

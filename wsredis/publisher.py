@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from wsredis.channels import Audience, channel_name
 from wsredis.config import RedisConfig, settings
@@ -561,6 +562,10 @@ def _client(arguments: dict[str, Any], *, asynchronous: bool) -> Any:
     elif "ssl_ca_certs" in arguments:
         raise ConfigError("redis-ca: only a rediss:// URL has use for it")
     try:
+        parts = urlsplit(url)
+        database = "" if parts.scheme == "unix" else parts.path.strip("/")
+        # redis-py would take 0 for what is no number.
+        int(database or 0)
         client = library.Redis.from_url(**{**defaults, **arguments})
         # Else a wrong parameter would be found when the first message is sent.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)

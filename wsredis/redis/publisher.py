@@ -31,9 +31,9 @@ class TwistedRedisPublisher(BasePublisher):
 
     Args:
         connection: What `txredisapi.Connection` and its like return or fire with. Those with
-            ``convertNumbers`` can publish, but not fetch every message. It is not closed. Or a URL,
-            or a `wsredis.config.RedisConfig`. None: Redis is where ``WSREDIS_REDIS`` of the
-            environment says, else at ``redis://localhost:6379``.
+            ``convertNumbers`` can publish, but not fetch every message. It is not closed. Or where
+            Redis is: a URL, or a `wsredis.RedisConfig`, or what was made of one. None: where
+            ``WSREDIS_REDIS`` of the environment says, else at ``redis://localhost:6379``.
         reactor: For a connection of its own. None: the global one.
         names: The arguments of `wsredis.publisher.BasePublisher`.
     Raises:
@@ -43,7 +43,7 @@ class TwistedRedisPublisher(BasePublisher):
     def __init__(
         self,
         *,
-        connection: txredisapi.ConnectionHandler | RedisConfig | str | None = None,
+        connection: txredisapi.ConnectionHandler | Target | RedisConfig | str | None = None,
         reactor: Any = None,
         **names: Any,
     ) -> None:
@@ -52,9 +52,12 @@ class TwistedRedisPublisher(BasePublisher):
             connection = redis_of_environment()
         elif isinstance(connection, str):
             connection = RedisConfig(url=connection)
-        self._redis: _Given | _Own
         if isinstance(connection, RedisConfig):
-            self._redis = _Own(reactor or _global_reactor(), _target(connection))
+            connection = _target(connection)
+        self._redis: _Given | _Own
+        if isinstance(connection, Target):
+            # txredisapi has installed the global one when it was imported.
+            self._redis = _Own(reactor or txredisapi.reactor, connection)
         else:
             self._redis = _Given(connection)
 
@@ -96,11 +99,6 @@ class TwistedRedisPublisher(BasePublisher):
     def close(self) -> Deferred[None]:
         """Close the connection, unless it was given. Fires when it is closed."""
         return self._redis.close()
-
-
-def _global_reactor() -> Any:
-    # What txredisapi did already when it was imported.
-    return txredisapi.reactor
 
 
 def _target(config: RedisConfig) -> Target:

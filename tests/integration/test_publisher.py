@@ -116,6 +116,7 @@ class DjangoTests(SynchronousTestCase):
 import os, sys
 from django.conf import settings
 settings.configure(
+    SECRET_KEY="secret",
     WS4REDIS_CONNECTION={"unix_socket_path": os.environ["TEST_REDIS"]},
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
     INSTALLED_APPS=[

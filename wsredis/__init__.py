@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from wsredis.errors import ConfigError, WsredisError
     from wsredis.handler import Handler
     from wsredis.service import GatewayService
+else:  # to a type checker, a name that is not above does not exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
 
 __all__ = [
     "Audience",
@@ -54,15 +62,6 @@ _HOMES = {
     }.items()
     for name in names
 }
-
-
-if not TYPE_CHECKING:  # to a type checker, a name that is not above does not exist
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-        return value
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
@@ -201,15 +201,19 @@ def _subscribe(arguments: argparse.Namespace, outside: Outside) -> int:
         shown = " ".join(channel.decode() for channel in channels)
         # None: Redis was not there yet, and to wait for it would hide a wrong address.
         connected: bool | None = None
+
+        def listening() -> None:
+            nonlocal connected
+            connected = True
+            print(f"listening to {shown}", file=outside.stderr, flush=True)
+
+        def heard(payload: bytes) -> None:
+            outside.stdout.write(_line(payload, outside.stdout.isatty()))
+            outside.stdout.flush()
+
         while True:
             try:
-                for payload in _heard(client, channels):
-                    if payload is None:
-                        connected = True
-                        print(f"listening to {shown}", file=outside.stderr, flush=True)
-                    else:
-                        outside.stdout.write(_line(payload, outside.stdout.isatty()))
-                        outside.stdout.flush()
+                _listen(client, channels, listening, heard)
             except (ConnectionError, TimeoutError) as error:
                 if connected is None:
                     return _fail(outside, arguments, error, 1)
@@ -221,10 +225,17 @@ def _subscribe(arguments: argparse.Namespace, outside: Outside) -> int:
             outside.pause(_PAUSE)
 
 
-def _heard(client: redis.Redis, channels: Sequence[bytes]) -> Iterator[bytes | None]:
+def _listen(
+    client: redis.Redis,
+    channels: Sequence[bytes],
+    listening: Callable[[], None],
+    heard: Callable[[bytes], None],
+) -> NoReturn:
     """
-    What is published, after a None that says that Redis confirmed all channels.
+    Hand over what is published.
 
+    Args:
+        listening: Called when Redis has confirmed all channels.
     Raises:
         redis.RedisError: The connection was lost, or Redis refused.
     """
@@ -239,11 +250,11 @@ def _heard(client: redis.Redis, channels: Sequence[bytes]) -> Iterator[bytes | N
             if got is not None:
                 asked = False
                 if got["type"] == "message":
-                    yield got["data"]
+                    heard(got["data"])
                 elif got["type"] == "subscribe":
                     missing -= 1
                     if not missing:
-                        yield None
+                        listening()
             elif asked:
                 raise ConnectionError(f"no answer for {_SILENCE:g} seconds")
             else:

@@ -15,7 +15,7 @@ from wsredis._version import __version__
 if TYPE_CHECKING:
     from wsredis.auth import Authenticator, Handshake, Identity, Policy, Refused
     from wsredis.channels import Audience, Wish
-    from wsredis.config import GatewayConfig, Limits, RedisConfig
+    from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, Limits, RedisConfig
     from wsredis.connection import Connection
     from wsredis.errors import ConfigError, WsredisError
     from wsredis.handler import Handler
@@ -31,6 +31,7 @@ else:  # to a type checker, a name that is not above does not exist
 
 __all__ = [
     "Audience",
+    "AuthUrlConfig",
     "Authenticator",
     "ConfigError",
     "Connection",
@@ -39,6 +40,7 @@ __all__ = [
     "Handler",
     "Handshake",
     "Identity",
+    "JwtConfig",
     "Limits",
     "Policy",
     "RedisConfig",
@@ -54,7 +56,7 @@ _HOMES = {
     for module, names in {
         "auth": ("Authenticator", "Handshake", "Identity", "Policy", "Refused"),
         "channels": ("Audience", "Wish"),
-        "config": ("GatewayConfig", "Limits", "RedisConfig"),
+        "config": ("AuthUrlConfig", "GatewayConfig", "JwtConfig", "Limits", "RedisConfig"),
         "connection": ("Connection",),
         "errors": ("ConfigError", "WsredisError"),
         "handler": ("Handler",),

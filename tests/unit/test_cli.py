@@ -108,7 +108,7 @@ class PublishTests(_Case):
         self.assertIn(b"option:broadcast:f", self.client.values)
 
     def test_no_django(self) -> None:
-        """A Django project that the environment names is not loaded: options and variables count."""
+        """A Django project that the environment names is not loaded."""
         os.environ["DJANGO_SETTINGS_MODULE"] = "nothing.of.this.name"
         self.assertEqual(0, self.run_command("publish", "f", "--broadcast", "x"))
         self.assertEqual(b"x", self.client.values[b"broadcast:f"])

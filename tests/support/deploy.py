@@ -337,7 +337,7 @@ class Site:
         self.server = Child([executable, *words], cwd=self._directory, user=_NOBODY)
 
     def _catches_reload(self) -> bool:
-        """HAProxy takes clients a moment before it takes signals."""
+        """HAProxy takes clients while it still ignores the signal."""
         status = Path(f"/proc/{self.server.pid}/status").read_text()
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
         return bool(caught >> (self._recipe.reload - 1) & 1)

@@ -21,8 +21,11 @@ __all__ = [
     "MAX_FACILITY_BYTES",
     "Audience",
     "Wish",
+    "channel_name",
     "channel_names",
+    "matches",
     "parse_facility",
+    "parse_flags",
     "parse_wish",
 ]
 
@@ -124,6 +127,67 @@ def parse_wish(facility: str, query: str) -> Wish:
 _AUDIENCES = {audience.value: audience for audience in Audience}
 
 
+def parse_flags(words: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Audience]]:
+    """
+    Read rights that are written as the flags of a URL.
+
+    Args:
+        words: As ``subscribe-broadcast``; ``subscribe`` or ``publish`` alone stands for all
+            audiences.
+    Returns: The audiences to subscribe to, and those to publish to.
+    Raises:
+        ValueError: A word is no such flag.
+    """
+    found: dict[str, set[Audience]] = {"subscribe": set(), "publish": set()}
+    for word in words:
+        verb, dash, audience = word.partition("-")
+        if verb in found and not dash:
+            found[verb] |= set(Audience)
+        elif verb in found and audience in _AUDIENCES:
+            found[verb].add(_AUDIENCES[audience])
+        else:
+            raise ValueError(f"{word!r} is neither subscribe-AUDIENCE nor publish-AUDIENCE")
+    return frozenset(found["subscribe"]), frozenset(found["publish"])
+
+
+def matches(pattern: str, facility: str) -> bool:
+    """Whether all of *facility* fits *pattern*, in which ``*`` is any run of characters."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return facility == first
+    last = rest.pop()
+    if len(facility) < len(first) + len(last):
+        return False
+    if not (facility.startswith(first) and facility.endswith(last)):
+        return False
+    # The leftmost place for each part leaves most room for the next: no way back is needed.
+    position, end = len(first), len(facility) - len(last)
+    for part in rest:
+        position = facility.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return True
+
+
+def channel_name(prefix: str, facility: str, audience: Audience, owner: str = "") -> bytes | None:
+    """
+    Name one channel.
+
+    Args:
+        prefix: Put before the name, with a colon. Empty puts nothing.
+        owner: The group, user or session; nothing for a broadcast.
+    Returns: The name, or None where *owner* is empty or has a colon: ``user:a:b`` of facility
+        ``c`` would be the channel of user ``a`` and facility ``b:c``.
+    """
+    start = f"{prefix}:" if prefix else ""
+    if audience is Audience.BROADCAST:
+        return f"{start}broadcast:{facility}".encode()
+    if not owner or ":" in owner:
+        return None
+    return f"{start}{audience.value}:{owner}:{facility}".encode()
+
+
 def channel_names(
     prefix: str,
     facility: str,
@@ -137,28 +201,24 @@ def channel_names(
     Name the channels that *audiences* of *facility* stand for, for one identity.
 
     An audience for which the identity has no name gives no channel. Neither does a user, group
-    or session with a colon in its name: ``user:a:b`` of facility ``c`` would be the channel of
-    user ``a`` and facility ``b:c``.
+    or session with a colon in its name; see `channel_name`.
 
     Args:
         prefix: Put before every name, with a colon. Empty puts nothing.
     Returns: The names as bytes, each once, in the order broadcast, group, user, session.
     """
     chosen = frozenset(audiences)
-    start = f"{prefix}:" if prefix else ""
     owners: dict[Audience, Iterable[str | None]] = {
+        Audience.BROADCAST: ("",),
         Audience.GROUP: groups,
         Audience.USER: (user,),
         Audience.SESSION: (session,),
     }
     names: dict[bytes, None] = {}
     for audience in Audience:
-        if audience not in chosen:
-            continue
-        if audience is Audience.BROADCAST:
-            names[f"{start}broadcast:{facility}".encode()] = None
-            continue
-        for owner in owners[audience]:
-            if owner and ":" not in owner:
-                names[f"{start}{audience.value}:{owner}:{facility}".encode()] = None
+        if audience in chosen:
+            for owner in owners[audience]:
+                name = channel_name(prefix, facility, audience, owner or "")
+                if name is not None:
+                    names[name] = None
     return list(names)

@@ -22,7 +22,16 @@ from typing import Any
 from wsredis.errors import ConfigError
 from wsredis.origins import check_allowed_origin
 
-__all__ = ["GatewayConfig", "Limits", "RedisConfig", "Setting", "load", "settings"]
+__all__ = [
+    "AuthUrlConfig",
+    "GatewayConfig",
+    "JwtConfig",
+    "Limits",
+    "RedisConfig",
+    "Setting",
+    "load",
+    "settings",
+]
 
 Check = Callable[[Any], Any]
 
@@ -129,6 +138,37 @@ def _workers(value: Any) -> int:
         return int(_integer(1)(value))
     except ValueError as error:
         raise ValueError(f"{error}; 'auto' is one per core") from None
+
+
+def _url(value: Any) -> str | None:
+    text = _optional_text(value)
+    if text is not None and not re.fullmatch(r"https?://[^\s/?#@]+(?:[/?][^\s#]*)?", text):
+        raise ValueError("this is not a URL that starts with http:// or https://")
+    return text
+
+
+def _choice(*words: str) -> Check:
+    def check(value: Any) -> str | None:
+        text = _optional_text(value)
+        if text is not None and text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text
+
+    return check
+
+
+def _python_name(pattern: str, example: str) -> Check:
+    def check(value: Any) -> str | None:
+        text = _optional_text(value)
+        if text is not None and not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not written as {example}")
+        return text
+
+    return check
+
+
+_module = _python_name(r"\w+(?:\.\w+)*", "package.module")
+_callable = _python_name(r"\w+(?:\.\w+)*:\w+(?:\.\w+)*", "package.module:name")
 
 
 def _url_prefix(value: Any) -> str:
@@ -259,6 +299,104 @@ class RedisConfig(_Checked):
         None, _secret, "the password for Redis", name="redis-password", secret=True
     )
 
+    def read_password(self) -> str | None:
+        """
+        The first line of the file, else the password of the variable; one in the URL goes before.
+
+        Raises:
+            ConfigError: The file cannot be read. No password shows.
+        """
+        if self.password_file is None:
+            return self.password
+        try:
+            lines = Path(self.password_file).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise ConfigError(f"redis-password-file: {self.password_file}: {reason}") from None
+        if not lines or not lines[0]:
+            raise ConfigError(f"redis-password-file: {self.password_file}: the first line is empty")
+        return lines[0]
+
+
+@dataclass(frozen=True, slots=True)
+class JwtConfig(_Checked):
+    """Identities by token. The attributes are explained in the reference of options."""
+
+    key: str | None = _setting(
+        None,
+        _optional_text,
+        "file with the key that tokens are verified with: a PEM public key, or a shared secret",
+        name="jwt-key",
+    )
+    jwks_url: str | None = _setting(
+        None, _url, "URL of a JWK Set (RFC 7517) with the keys", name="jwt-jwks-url"
+    )
+    jwks_file: str | None = _setting(
+        None, _optional_text, "file with a JWK Set, instead of the URL", name="jwt-jwks-file"
+    )
+    jwks_interval: float = _setting(
+        60.0,
+        _seconds(1),
+        "seconds between two fetches of the JWK Set, at least",
+        name="jwt-jwks-interval",
+    )
+    algorithm: str | None = _setting(
+        None,
+        _choice("HS256", "RS256", "ES256", "EdDSA"),
+        "the only algorithm that is accepted: HS256, RS256, ES256 or EdDSA. Not given: the one "
+        "that fits the key of jwt-key; a JWK Set needs it",
+        name="jwt-algorithm",
+    )
+    audience: str | None = _setting(
+        None, _optional_text, "what a token must have as its aud", name="jwt-audience"
+    )
+    issuer: str | None = _setting(
+        None, _optional_text, "what a token must have as its iss", name="jwt-issuer"
+    )
+    leeway: float = _setting(
+        2.0, _seconds(0), "seconds by which clocks may differ", name="jwt-leeway"
+    )
+    user_claim: str = _setting(
+        "sub", _text, "claim with the name of the user", name="jwt-user-claim"
+    )
+    groups_claim: str = _setting(
+        "groups", _text, "claim with the list of groups", name="jwt-groups-claim"
+    )
+    session_claim: str = _setting(
+        "sid", _text, "claim with the key of the session", name="jwt-session-claim"
+    )
+    channels_claim: str = _setting(
+        "channels",
+        _text,
+        "claim that limits channels: flags by patterns of facilities",
+        name="jwt-channels-claim",
+    )
+    cookie: str | None = _setting(
+        None, _optional_text, "cookie that may hold the token", name="jwt-cookie"
+    )
+    query: str | None = _setting(
+        None,
+        _optional_text,
+        "parameter of the URL that may hold the token; it lands in the logs of every proxy",
+        name="jwt-query",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AuthUrlConfig(_Checked):
+    """Identities by asking the application. Explained in the reference of options."""
+
+    url: str | None = _setting(
+        None, _url, "URL that is asked who a client is, once for each handshake", name="auth-url"
+    )
+    cache: float = _setting(
+        0.0,
+        _seconds(0),
+        "seconds that an answer of auth-url holds for the same credentials and wish. 0 asks "
+        "each time",
+        name="auth-cache",
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig(_Checked):
@@ -327,8 +465,33 @@ class GatewayConfig(_Checked):
     drain: float = _setting(
         5.0, _seconds(0), "seconds that clients have to say goodbye when the gateway stops"
     )
+    django: str | None = _setting(
+        None,
+        _module,
+        "settings module of a Django project: its sessions say who a client is, and its settings "
+        "for WebSockets hold here too",
+    )
+    auth_timeout: float = _setting(
+        3.0, _seconds(0.1), "seconds to find out who a client is; later it is answered with 503"
+    )
+    auth_concurrency: int = _setting(
+        16,
+        _integer(1),
+        "clients that are identified at a time: threads with django, requests with auth-url",
+    )
+    recheck: float = _setting(
+        120.0,
+        _seconds(0),
+        "seconds between two checks whether the identity of a connection still holds. 0: only "
+        "when the application says so",
+    )
+    policy: str | None = _setting(
+        None, _callable, "package.module:name of a function that decides what an identity may do"
+    )
     verbose: bool = _setting(False, _flag, "log every connection that opens and closes")
     redis: RedisConfig = field(default_factory=RedisConfig)
+    jwt: JwtConfig = field(default_factory=JwtConfig)
+    auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -374,19 +537,31 @@ def _own(cls: Any, part: str | None) -> Iterator[Setting]:
 def settings() -> list[Setting]:
     """All settings, in the order in which help shows them."""
     own = list(_own(GatewayConfig, None))
-    return own[:1] + list(_own(RedisConfig, "redis")) + own[1:] + list(_own(Limits, "limits"))
+    return [
+        *own[:1],
+        *_own(RedisConfig, "redis"),
+        *own[1:],
+        *_own(JwtConfig, "jwt"),
+        *_own(AuthUrlConfig, "auth_url"),
+        *_own(Limits, "limits"),
+    ]
 
 
 def load(
-    options: Mapping[str, Any], environ: Mapping[str, str] = os.environ, path: str | None = None
+    options: Mapping[str, Any],
+    environ: Mapping[str, str] = os.environ,
+    path: str | None = None,
+    project: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> GatewayConfig:
     """
-    Make a configuration: option over environment over file over default.
+    Make a configuration: option over environment over file over project over default.
 
     Args:
         options: Values by the name of their setting; None stands for "not given".
         environ: Read for names that start with ``WSREDIS_``.
         path: The TOML file. None: that of ``WSREDIS_CONFIG``, else none.
+        project: Gives the values that a Django project has for settings, by their names. None:
+            the project is not asked.
     Raises:
         ConfigError: The text names the option, variable or key, and what is wrong.
     """
@@ -399,6 +574,9 @@ def load(
     for name, value in options.items():
         if value is not None and value != []:
             values[name] = _checked(known[name], value, f"--{name}")
+    if project is not None and values.get("django"):
+        for name, value in project(values["django"]).items():
+            values.setdefault(name, _checked(known[name], value, f"--django: {name}"))
     if values.get("tls-port"):
         # Who wants TLS does not want a plain port that nobody asked for.
         values.setdefault("port", ())

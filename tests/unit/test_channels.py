@@ -9,7 +9,9 @@ from wsredis.channels import (
     Audience,
     Wish,
     channel_names,
+    matches,
     parse_facility,
+    parse_flags,
     parse_wish,
 )
 from wsredis.errors import BadRequest
@@ -251,3 +253,66 @@ class NameTests(SynchronousTestCase):
     def test_once(self) -> None:
         """Nothing is named twice."""
         self.assertEqual([b"group:a:chat"], self.names(GROUP, GROUP, groups=("a", "a")))
+
+
+class FlagTests(SynchronousTestCase):
+    """`parse_flags`."""
+
+    def test_flags(self) -> None:
+        """Words are the flags of URLs."""
+        self.assertEqual(
+            (frozenset({BROADCAST, USER}), frozenset({GROUP})),
+            parse_flags(["subscribe-broadcast", "publish-group", "subscribe-user"]),
+        )
+        self.assertEqual((frozenset(), frozenset()), parse_flags([]))
+
+    def test_all_audiences(self) -> None:
+        """A verb alone stands for all audiences."""
+        self.assertEqual((frozenset(Audience), frozenset()), parse_flags(["subscribe"]))
+        self.assertEqual((frozenset(), frozenset(Audience)), parse_flags(["publish"]))
+
+    def test_no_flags(self) -> None:
+        """Other words are refused, and named."""
+        for word in ("echo", "subscribe-", "subscribe-all", "Subscribe", "", "publish_user"):
+            error = self.assertRaises(ValueError, parse_flags, [word])
+            self.assertIn(repr(word), str(error))
+
+
+class PatternTests(SynchronousTestCase):
+    """`matches`."""
+
+    def test_fits(self) -> None:
+        """A star is any run of characters, and the whole facility has to fit."""
+        for pattern, facility in (
+            ("chat", "chat"),
+            ("", ""),
+            ("*", ""),
+            ("*", "a/b:c"),
+            ("chat.*", "chat."),
+            ("chat.*", "chat.room"),
+            ("*.room", "chat.room"),
+            ("a*c", "abc"),
+            ("a*b*c", "a-b-b-c"),
+            ("a*ab*b", "aabb"),
+            ("**", "x"),
+            ("[a]?", "[a]?"),
+        ):
+            self.assertTrue(matches(pattern, facility), (pattern, facility))
+
+    def test_does_not_fit(self) -> None:
+        """All else is literal."""
+        for pattern, facility in (
+            ("chat", "chats"),
+            ("", "a"),
+            ("chat.*", "chat"),
+            ("chat.*", "Chat.room"),
+            ("aba*aba", "aba"),
+            ("ab*ba", "aba"),
+            ("a*b*c", "acb"),
+            ("a*x*c", "abc"),
+            ("a*b*b", "ab"),
+            ("[a]", "a"),
+            ("?", "a"),
+            ("*.room", "chat.room2"),
+        ):
+            self.assertFalse(matches(pattern, facility), (pattern, facility))

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.config import GatewayConfig, Limits, RedisConfig, load, settings
+from wsredis.config import (
+    AuthUrlConfig,
+    GatewayConfig,
+    JwtConfig,
+    Limits,
+    RedisConfig,
+    load,
+    settings,
+)
 from wsredis.errors import ConfigError
 
 SECRET = "s3cr3t-w0rd"
@@ -217,12 +226,10 @@ class SettingTests(SynchronousTestCase):
     def test_complete(self) -> None:
         """Every field of the configuration is a setting."""
         found = {(setting.part, setting.attribute) for setting in settings()}
-        expected = {(None, name) for name in GatewayConfig.__slots__} - {
-            (None, "redis"),
-            (None, "limits"),
-        }
-        expected |= {("redis", name) for name in RedisConfig.__slots__}
-        expected |= {("limits", name) for name in Limits.__slots__}
+        parts = {"redis": RedisConfig, "jwt": JwtConfig, "auth_url": AuthUrlConfig}
+        parts["limits"] = Limits
+        expected = {(None, name) for name in GatewayConfig.__slots__ if name not in parts}
+        expected |= {(part, name) for part, cls in parts.items() for name in cls.__slots__}
         self.assertEqual(expected, found)
 
     def test_units(self) -> None:
@@ -232,6 +239,67 @@ class SettingTests(SynchronousTestCase):
                 self.assertRegex(
                     setting.help, "bytes|seconds|handshakes|WebSockets|channels|commands"
                 )
+
+
+class IdentityTests(_ConfigCase):
+    """The settings of identities."""
+
+    def test_urls(self) -> None:
+        """A URL that is fetched starts with http:// or https:// and holds no user name."""
+        for value in ("http://a/", "https://a.b:8000/x?y=1", "http://[::1]:80/x", None, ""):
+            self.assertEqual(value or None, AuthUrlConfig(url=value).url)
+            self.assertEqual(value or None, JwtConfig(jwks_url=value).jwks_url)
+        for value in ("a.b", "ftp://a/", "http://", "http://u:p@a/", "http://a/ b", "http://a/#x"):
+            text = self.refused(AuthUrlConfig, url=value)
+            self.assertEqual(
+                "auth-url: this is not a URL that starts with http:// or https://", text
+            )
+
+    def test_algorithm(self) -> None:
+        """One of four, or none."""
+        for value in ("HS256", "RS256", "ES256", "EdDSA", None):
+            self.assertEqual(value, JwtConfig(algorithm=value).algorithm)
+        for value in ("none", "hs256", "HS512"):
+            self.assertIn("jwt-algorithm: ", self.refused(JwtConfig, algorithm=value))
+
+    def test_python_names(self) -> None:
+        """A module, and a function in a module."""
+        config = GatewayConfig(django="my_site.settings", policy="my_site.rights:may")
+        self.assertEqual("my_site.settings", config.django)
+        self.assertEqual("my_site.rights:may", config.policy)
+        for value in ("my-site", "a.", "a/b.py", "a:b"):
+            self.assertIn("django: ", self.refused(GatewayConfig, django=value))
+        for value in ("a.b", "a:", ":b", "a b:c"):
+            self.assertIn("policy: ", self.refused(GatewayConfig, policy=value))
+
+
+class ProjectTests(_ConfigCase):
+    """What a Django project has for settings."""
+
+    def project(self, module: str) -> Mapping[str, Any]:
+        """Settings of a project."""
+        self.assertEqual("my_site.settings", module)
+        return {"prefix": "mine", "expire": 60, "port": ["80"]}
+
+    def test_behind_all_others(self) -> None:
+        """The project is asked for what neither option, nor variable, nor file says."""
+        config = load(
+            {"django": "my_site.settings", "expire": "5"},
+            {"WSREDIS_PORT": "81"},
+            project=self.project,
+        )
+        self.assertEqual(("mine", 5, ("81",)), (config.prefix, config.expire, config.port))
+
+    def test_not_asked(self) -> None:
+        """Without a project, or without somebody to ask, nothing is asked."""
+        self.assertEqual("", load({}, {}, project=self.project).prefix)
+        self.assertEqual("", load({"django": "my_site.settings"}, {}).prefix)
+
+    def test_bad_value(self) -> None:
+        """A value of the project that is not allowed is refused like any other."""
+        with self.assertRaises(ConfigError) as caught:
+            load({"django": "a"}, {}, project=lambda module: {"expire": "soon"})
+        self.assertEqual("--django: expire: 'soon' is not a whole number", str(caught.exception))
 
 
 class LoadTests(_ConfigCase):

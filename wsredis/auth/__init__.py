@@ -7,16 +7,22 @@ identity. Both fail closed: whatever else than the listed exceptions they raise 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from wsredis.channels import Audience, Wish, matches, parse_flags
 
-from wsredis.channels import Wish
-
-__all__ = ["Authenticator", "Handshake", "Identity", "Policy", "Refused"]
+__all__ = [
+    "Authenticator",
+    "Handshake",
+    "Identity",
+    "Policy",
+    "Refused",
+    "Source",
+    "granted",
+]
 
 
 class Refused(Exception):
@@ -50,11 +56,16 @@ class Identity:
         user: Name of the user. None: not logged in.
         groups: Names of the user's groups.
         session: Key of the session. None: there is none.
+        expires: Unix time at which the connection is closed with 4401. None: never.
+        wish: What is granted in place of what the handshake asks for. None: the policy decides on
+            what was asked for.
     """
 
     user: str | None = None
     groups: tuple[str, ...] = ()
     session: str | None = None
+    expires: float | None = None
+    wish: Wish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +78,88 @@ class Handshake:
         path: The path of the request, percent-encoded, without the query.
         headers: Names in lower case; a header that came several times is joined with ", ".
         peer: The address it came from, for the log.
+        query: The query of the request, percent-encoded. It may hold secrets: never log it.
     """
 
     wish: Wish
     path: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     peer: str
+    query: str = field(default="", repr=False)
+
+    def cookies(self) -> dict[str, str]:
+        """The cookies, as they stand in the header; the first of a name counts (RFC 6265, 5.4)."""
+        found: dict[str, str] = {}
+        for pair in self.headers.get("cookie", "").split(";"):
+            name, sign, value = pair.partition("=")
+            if sign:
+                found.setdefault(name.strip(), value.strip())
+        return found
 
 
 class Authenticator(Protocol):
-    """Tells who a client is."""
+    """
+    Tells who a client is.
 
-    def identify(self, handshake: Handshake) -> Deferred[Identity] | Identity:
+    It is asked once more for the same handshake whenever the identity of an open connection is
+    checked again.
+    """
+
+    def identify(self, handshake: Handshake) -> Awaitable[Identity | None] | Identity | None:
         """
+        Returns: The identity, or None for a client that this authenticator knows nothing about.
+
         Raises:
-            Refused: This client is not let in.
+            Refused: This client is not let in: 401 for credentials that are not valid, 403 for
+                valid ones that do not suffice, 503 where it cannot be told now.
         """
+
+
+class Source(Authenticator, Protocol):
+    """An authenticator that has something to start and to stop, as threads or connections."""
+
+    def start(self) -> None:
+        """Begin. Called once, when the reactor runs."""
+
+    def stop(self) -> None:
+        """End, and wait for nothing. Called once."""
 
 
 class Policy(Protocol):
     """Tells what an identity may do."""
 
-    def allow(self, identity: Identity, handshake: Handshake) -> Deferred[Wish] | Wish:
+    def allow(self, identity: Identity, handshake: Handshake) -> Awaitable[Wish] | Wish:
         """
         Returns: What is granted: the wish of the handshake, or another in its place.
         Raises:
             Refused: The wish is not granted.
         """
+
+
+def granted(wish: Wish, channels: Mapping[str, Iterable[str]]) -> Wish:
+    """
+    Hold a wish against a list of channels that came with an identity.
+
+    Args:
+        channels: Flags, as `wsredis.channels.parse_flags` reads them, by patterns of facilities.
+            A facility has the rights of all patterns that fit it.
+    Returns: The same wish.
+    Raises:
+        Refused: The wish goes beyond the list.
+        ValueError: The list has a word that is no flag.
+    """
+    subscribe: set[Audience] = set()
+    publish: set[Audience] = set()
+    for pattern, words in channels.items():
+        more = parse_flags(words)
+        if matches(pattern, wish.facility):
+            subscribe |= more[0]
+            publish |= more[1]
+    for verb, wanted, allowed in (
+        ("subscribe", wish.subscribe, subscribe),
+        ("publish", wish.publish, publish),
+    ):
+        for audience in Audience:
+            if audience in wanted - allowed:
+                raise Refused(f"you may not {verb}-{audience.value} here")
+    return wish

@@ -1,0 +1,69 @@
+"""Tests for `wsredis.auth`: what every source of identities shares."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.auth import Handshake, Refused, granted
+from wsredis.channels import Audience, Wish
+
+BROADCAST, GROUP, USER, SESSION = Audience
+
+
+class HandshakeTests(SynchronousTestCase):
+    """`Handshake`."""
+
+    def make(self, cookie: str | None) -> Handshake:
+        """A handshake with a header of cookies."""
+        headers = {} if cookie is None else {"cookie": cookie}
+        return Handshake(Wish("x"), "/ws/x", headers, "peer", "token=secret")
+
+    def test_cookies(self) -> None:
+        """Cookies are taken as they stand; the first of a name counts."""
+        for header, expected in (
+            (None, {}),
+            ("", {}),
+            ("a=1", {"a": "1"}),
+            ("a=1; b=2;c = 3 ", {"a": "1", "b": "2", "c": "3"}),
+            ("a=1; a=2", {"a": "1"}),
+            ("a; =x; b=c=d", {"": "x", "b": "c=d"}),
+            ('a="quoted"', {"a": '"quoted"'}),
+        ):
+            self.assertEqual(expected, self.make(header).cookies(), header)
+
+    def test_secrets(self) -> None:
+        """Neither query nor headers show when a handshake is printed."""
+        text = repr(self.make("sessionid=secret"))
+        self.assertNotIn("secret", text)
+        self.assertIn("/ws/x", text)
+
+
+class GrantedTests(SynchronousTestCase):
+    """`granted`."""
+
+    wish = Wish("chat.room", frozenset({BROADCAST, USER}), frozenset({USER}))
+
+    def test_covered(self) -> None:
+        """Rights of all patterns that fit are added up."""
+        channels = {
+            "chat.*": ["subscribe-broadcast"],
+            "*.room": ["subscribe-user", "publish"],
+            "other": [],
+        }
+        self.assertIs(self.wish, granted(self.wish, channels))
+        self.assertEqual(Wish("x"), granted(Wish("x"), {}))
+
+    def test_not_covered(self) -> None:
+        """What goes beyond is refused, and named."""
+        for channels, words in (
+            ({}, "subscribe-broadcast"),
+            ({"chat": ["subscribe", "publish"]}, "subscribe-broadcast"),
+            ({"chat.*": ["subscribe-broadcast", "publish"]}, "subscribe-user"),
+            ({"chat.*": ["subscribe"]}, "publish-user"),
+        ):
+            error = self.assertRaises(Refused, granted, self.wish, channels)
+            self.assertEqual((403, f"you may not {words} here"), (error.status, error.reason))
+
+    def test_no_flag(self) -> None:
+        """A word that is no flag is an error, also under a pattern that does not fit."""
+        self.assertRaises(ValueError, granted, self.wish, {"other": ["read"]})

@@ -1,0 +1,1 @@
+"""The Django app: put ``wsredis.django`` into INSTALLED_APPS."""

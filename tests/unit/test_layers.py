@@ -36,7 +36,7 @@ LAYERS = [
 BORDERS = {
     "OpenSSL": {"redis", "tls"},
     "autobahn": {"deflate", "protocol", "frames"},
-    "cryptography": {"tls"},
+    "cryptography": {"auth", "tls"},
     "django": {"auth", "django"},
     "hiredis": {"redis"},
     "jwt": {"auth"},

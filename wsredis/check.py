@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
 
 from wsredis.auth import Handshake, Identity, Policy, Refused
 from wsredis.auth.call import CallPolicy
-from wsredis.auth.chain import policies
+from wsredis.auth.policies import policies
 from wsredis.auth.origin import OriginPolicy
 from wsredis.channels import Audience, Wish, channel_names, parse_facility
 from wsredis.config import GatewayConfig, Setting, settings

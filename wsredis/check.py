@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
+from zope.interface import implementer
 
 from wsredis.auth import Handshake, Identity, Policy, Refused
 from wsredis.auth.call import CallPolicy
-from wsredis.auth.policies import policies
 from wsredis.auth.origin import OriginPolicy
+from wsredis.auth.policies import policies
 from wsredis.channels import Audience, Wish, channel_names, parse_facility
 from wsredis.config import GatewayConfig, Setting, settings
 from wsredis.errors import BadRequest, ConfigError
@@ -112,6 +113,7 @@ def _own(ports: Sequence[str]) -> tuple[str, ...]:
     return tuple("0" if "systemd:" in each else each for each in ports)
 
 
+@implementer(ILogObserver)
 def _warn(event: LogEvent) -> None:
     if event["log_level"] >= LogLevel.warn:
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
@@ -226,7 +228,8 @@ class _Client:
         return _Answer("yes" if names else "no channel", tuple(name.decode() for name in names))
 
     def _ask(self, policy: Policy, handshake: Handshake) -> Deferred[Wish]:
-        answer: Deferred[Wish] = maybeDeferred(policy.allow, self._identity, handshake)
+        question: Any = policy.allow
+        answer: Deferred[Wish] = maybeDeferred(question, self._identity, handshake)
         return answer.addTimeout(self._config.limits.handshake_timeout, self._reactor)
 
 
@@ -255,9 +258,9 @@ def _table(facility: str, answers: _Answers) -> Iterator[str]:
     for right in RIGHTS:
         cells = (answers[right, audience].word.ljust(width) for audience in Audience)
         yield f"  {right:11}{''.join(cells).rstrip()}"
-    for (right, audience), answer in answers.items():
-        if answer.mistake:
-            yield f"  {right}-{audience.value}: {answer.mistake}"
+    # Each once, and in their order.
+    for mistake in dict.fromkeys(answer.mistake for answer in answers.values() if answer.mistake):
+        yield f"  mistake: {mistake}"
     for (right, _), answer in answers.items():
         for name in answer.channels:
             yield f"  {verbs[right]} to {name}"

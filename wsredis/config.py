@@ -587,9 +587,7 @@ def _checked(setting: Setting, value: Any, label: str) -> Any:
         raise ConfigError(f"{label}: {error}") from None
 
 
-def _from_file(
-    path: str, known: Mapping[str, Setting]
-) -> tuple[dict[str, Any], tuple[Rule, ...]]:
+def _from_file(path: str, known: Mapping[str, Setting]) -> tuple[dict[str, Any], tuple[Rule, ...]]:
     """The settings of a file, and its rules."""
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))

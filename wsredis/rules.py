@@ -12,7 +12,7 @@ from typing import Any
 
 from wsredis.channels import Audience, matches
 
-__all__ = ["RIGHTS", "Rule", "first_match", "read_rules"]
+__all__ = ["RIGHTS", "Rule", "read_rules"]
 
 #: What can be done on a channel.
 RIGHTS = ("subscribe", "publish")
@@ -70,20 +70,6 @@ class Rule:
             and any(matches(pattern, facility) for pattern in self.facility)
             and any(_is(each, user, groups) for each in self.who)
         )
-
-
-def first_match(rules: Iterable[Rule], *args: Any, **kwargs: Any) -> tuple[int, Rule] | None:
-    """
-    The rule that decides.
-
-    Args:
-        args, kwargs: See `Rule.fits`.
-    Returns: Its number, counted from 1, and the rule. None: no rule fits.
-    """
-    for number, rule in enumerate(rules, 1):
-        if rule.fits(*args, **kwargs):
-            return number, rule
-    return None
 
 
 def read_rules(value: Any) -> tuple[Rule, ...]:

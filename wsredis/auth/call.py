@@ -45,7 +45,9 @@ class CallPolicy:
             return answer
         if answer is False or answer is None:
             raise Refused("you may not do this here", hint=f"policy {self._name}")
-        raise TypeError(f"policy {self._name} returned {type(answer).__name__}, no bool and no Wish")
+        raise TypeError(
+            f"policy {self._name} returned {type(answer).__name__}, no bool and no Wish"
+        )
 
 
 def _load(name: str) -> Callable[..., Any]:
@@ -68,7 +70,7 @@ def _load(name: str) -> Callable[..., Any]:
     except ValueError:
         # Something written in C does not say what it takes.
         pass
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _line(error: BaseException) -> str:

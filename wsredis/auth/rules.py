@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Audience, Wish
-from wsredis.rules import Rule, first_match
+from wsredis.rules import Rule
 
 __all__ = ["RulePolicy"]
 
@@ -32,8 +32,9 @@ class RulePolicy:
         return wish
 
     def _check(self, right: str, audience: Audience, facility: str, identity: Identity) -> None:
-        found = first_match(
-            self._rules, right, audience, facility, user=identity.user, groups=identity.groups
-        )
-        if found is not None and not found[1].allow:
-            raise Refused(f"you may not {right}-{audience.value} here", hint=f"rule {found[0]}")
+        for number, rule in enumerate(self._rules, 1):
+            if rule.fits(right, audience, facility, user=identity.user, groups=identity.groups):
+                if rule.allow:
+                    return
+                flag = f"{right}-{audience.value}"
+                raise Refused(f"you may not {flag} here", hint=f"rule {number}")

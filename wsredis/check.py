@@ -12,7 +12,15 @@ from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    globalLogPublisher,
+)
 from zope.interface import implementer
 
 from wsredis.auth import Handshake, Identity, Policy, Refused
@@ -99,12 +107,13 @@ def run(words: Sequence[str], reactor: Any = None) -> int:
 
 def _checked(options: Options, reactor: Any) -> GatewayConfig:
     """All that a start would do before it binds a port; its warnings go to standard error."""
-    globalLogPublisher.addObserver(_warn)
+    warnings = FilteringLogObserver(_say, [LogLevelFilterPredicate(LogLevel.warn)])
+    globalLogPublisher.addObserver(warnings)
     try:
         config = options.load()
         build(replace(config, port=_own(config.port), tls_port=_own(config.tls_port)), reactor)
     finally:
-        globalLogPublisher.removeObserver(_warn)
+        globalLogPublisher.removeObserver(warnings)
     return config
 
 
@@ -114,10 +123,9 @@ def _own(ports: Sequence[str]) -> tuple[str, ...]:
 
 
 @implementer(ILogObserver)
-def _warn(event: LogEvent) -> None:
-    if event["log_level"] >= LogLevel.warn:
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        print(f"warning: {text}", file=sys.stderr)
+def _say(event: LogEvent) -> None:
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _settings_of(config: GatewayConfig) -> Iterator[str]:

@@ -32,6 +32,10 @@ def fails(identity, handshake):
         return {}["secret"]
     return True
 
+def while_open(identity, handshake):
+    from pathlib import Path
+    return not Path("closed").exists()
+
 def alters(identity, handshake):
     from wsredis import Audience, Wish
     return Wish("elsewhere", frozenset({Audience.BROADCAST}))
@@ -156,6 +160,14 @@ class FunctionTests(RightsCase):
         self.start('policy = "bad:slow"')
         self.assertTrue(self.admitted("/ws/x", *JOHN))
         self.assertFalse(self.admitted("/ws/x", *EVE))
+
+    def test_asked_again(self) -> None:
+        """When the identity is checked again, so is the function: who may no longer is closed."""
+        self.start('policy = "bad:while_open"')
+        client = self.open(self.port, "/ws/x?subscribe-broadcast", *JOHN)
+        Path(self.directory, "closed").touch()
+        self.redis.command("PUBLISH", "site:wsredis-control", '{"recheck": {"user": "john"}}')
+        self.assertEqual(4403, client.closing())
 
     def test_mistake(self) -> None:
         """A function that fails lets nobody in, says so in the log, and hurts nobody else."""

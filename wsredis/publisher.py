@@ -249,10 +249,11 @@ class RedisPublisher(BasePublisher):
         """
         Publish, and keep the message for those who come later. One round trip.
 
+        A gateway is one subscriber of a channel, however many clients it has there.
+
         Args:
             expire: Seconds that it is kept. 0 or less: it is not. None: as the publisher was told.
-        Returns: How many subscribers heard it, summed over the channels. A gateway is one
-            subscriber of a channel, however many clients it has there.
+        Returns: How many subscribers heard it, summed over the channels.
         Raises:
             ValueError: *message* is none, or the heartbeat; *expire* is no whole number.
             redis.RedisError: Redis could not be reached, did not answer, or refused to publish.

@@ -294,6 +294,50 @@ class CommandTests(SynchronousTestCase):
         self.assertNotIn("wrong", output)
 
 
+class AclTests(SynchronousTestCase):
+    """The rights that the documentation asks for."""
+
+    skip = missing("redis")
+
+    def setUp(self) -> None:
+        """A user with the channels of facility f and no rights yet."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.url = f"unix://john:secret@{self.redis.path}"
+        self.redis.command("ACL", "SETUSER", "john", "on", ">secret", "~*:f", "&*:f")
+
+    def test_enough(self) -> None:
+        """With these rights, and no others, the user can do what they are for."""
+        publisher = RedisPublisher(connection=self.url, facility="f", broadcast=True)
+        allow = ("ACL", "SETUSER", "john")
+        self.redis.command(*allow, "+setex", "+publish")
+        publisher.publish_message("x")
+        self.redis.command(*allow, "+multi", "+exec")
+        publisher.pipeline_publish_message("x")
+        self.redis.command(*allow, "+mget")
+        self.assertEqual(b"x", publisher.fetch_message(None, "f"))
+
+    def test_missing(self) -> None:
+        """Without the right to publish, Redis' own words are raised."""
+        publisher = RedisPublisher(connection=self.url, facility="f", broadcast=True)
+        self.redis.command("ACL", "SETUSER", "john", "+setex")
+        with self.assertRaisesRegex(redis.RedisError, "permissions"):
+            publisher.publish_message("x")
+
+    def test_subscribe(self) -> None:
+        """``subscribe`` is refused, with status 1, until it has these rights."""
+        words = [sys.executable, "-m", "wsredis", "subscribe", "f", "--broadcast"]
+        words += ["--redis", self.url]
+        child = Child(words, env=clean_environment())
+        self.addCleanup(child.stop)
+        self.assertEqual(1, child.wait())
+        self.assertRegex(child.output, r"\Apython -m wsredis subscribe: .*permissions.*\n\Z")
+        self.redis.command("ACL", "SETUSER", "john", "+subscribe", "+ping")
+        child = Child(words, env=clean_environment())
+        self.addCleanup(child.stop)
+        child.wait_for("listening to broadcast:f\n")
+
+
 class FaultTests(SynchronousTestCase):
     """A Redis that refuses, and one that went away in between."""
 

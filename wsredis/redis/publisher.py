@@ -32,8 +32,8 @@ class TwistedRedisPublisher(BasePublisher):
     Args:
         connection: What `txredisapi.Connection` and its like return or fire with. Those with
             ``convertNumbers`` can publish, but not fetch every message. It is not closed. Or where
-            Redis is: a URL, or a `wsredis.RedisConfig`, or what was made of one. None: where
-            ``WSREDIS_REDIS`` of the environment says, else at ``redis://localhost:6379``.
+            Redis is: a URL, or a `wsredis.RedisConfig`. None: where ``WSREDIS_REDIS`` of the
+            environment says, else at ``redis://localhost:6379``.
         reactor: For a connection of its own. None: the global one.
         names: The arguments of `wsredis.publisher.BasePublisher`.
     Raises:
@@ -43,7 +43,7 @@ class TwistedRedisPublisher(BasePublisher):
     def __init__(
         self,
         *,
-        connection: txredisapi.ConnectionHandler | Target | RedisConfig | str | None = None,
+        connection: txredisapi.ConnectionHandler | RedisConfig | str | None = None,
         reactor: Any = None,
         **names: Any,
     ) -> None:
@@ -65,11 +65,13 @@ class TwistedRedisPublisher(BasePublisher):
         """
         Publish, and keep the message for those who come later. One write.
 
+        The Deferred fails with `wsredis.errors.BrokerUnavailable` where Redis cannot be reached
+        within 5 seconds or the connection is lost, and with txredisapi's errors where Redis
+        refuses, or where a connection that was given is lost.
+
         Args:
             expire: Seconds that it is kept. 0 or less: it is not. None: as the publisher was told.
-        Returns: Fires with the number of subscribers that heard it, summed over the channels. Fails
-            with `wsredis.errors.BrokerUnavailable` where Redis cannot be reached within 5 seconds
-            or the connection is lost, and with txredisapi's errors where Redis refuses.
+        Returns: Fires with the number of subscribers that heard it, summed over the channels.
         Raises:
             ValueError: *message* is none, or the heartbeat; *expire* is no whole number.
         """
@@ -82,14 +84,13 @@ class TwistedRedisPublisher(BasePublisher):
         self, request: Any, facility: str, audience: str = "any"
     ) -> Deferred[bytes | None]:
         """
-        Read the message that is kept for a visitor.
+        Read the message that is kept for a visitor. The Deferred fails as that of publishing.
 
         Args:
             request: The visitor's. None: nobody's.
             audience: ``session``, ``user``, ``group`` or ``broadcast``; ``any`` looks at all, in
                 this order. Another word finds nothing.
-        Returns: Fires with the first that is there and not empty, else with None. Fails as
-            `publish_message` does.
+        Returns: Fires with the first that is there and not empty, else with None.
         """
         names = self._candidates(request, facility, audience)
         if not names:

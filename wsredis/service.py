@@ -17,7 +17,7 @@ from wsredis.auth import Authenticator, Policy, Source
 from wsredis.auth.policies import policies
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
-from wsredis.config import GatewayConfig
+from wsredis.config import GatewayConfig, JwtConfig
 from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
 from wsredis.door import Door
@@ -232,6 +232,10 @@ class GatewayService(Service):
         """Sources of identities, in the order in which they are asked."""
         # Each is imported where it is wanted: it needs libraries that others need not have.
         found: list[Source] = []
+        if self._config.jwt != JwtConfig():
+            from wsredis.auth.jwt import JwtAuthenticator
+
+            found.append(JwtAuthenticator(self._config.jwt, self._reactor))
         return found
 
     def _page(self) -> str | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
+
+import jwt
 
 import tests.support
 from tests.integration.test_life import NO_REDIS, TWISTD, LifeCase
@@ -207,6 +210,31 @@ class WorkerTests(LifeCase):
                 return said == {"1", "2"}
 
             until(both)
+
+
+class TokenTests(LifeCase):
+    """Rules about those whom tokens name."""
+
+    skip = missing("redis")
+
+    def test_group(self) -> None:
+        """The groups of a token are those that a rule means."""
+        key = Path(self.directory, "key")
+        key.write_text("k" * 32)
+        redis = self.redis_server()
+        gateway = self.gateway(
+            *("--redis", redis.url, "--jwt-key", str(key)),
+            *("--config", str(EXAMPLES / "rules-staff.toml")),
+            ready=True,
+        )
+        for groups, expected in ((["staff"], 101), (["players"], 403), ([], 403)):
+            token = jwt.encode(
+                {"sub": "mary", "groups": groups, "exp": time.time() + 600}, "k" * 32, "HS256"
+            )
+            with RawClient(gateway.port) as client:
+                header = f"Authorization: Bearer {token}"
+                client.send(handshake("/ws/chat.x?publish-broadcast", header))
+                self.assertEqual(str(expected), client.head().split()[1], groups)
 
 
 class WrongTests(LifeCase):

@@ -110,6 +110,7 @@ class GatewayService(Service):
             self._sources if authenticator is None else [authenticator],
             policies(config) if policy is None else [policy],
             prefix=config.prefix,
+            timeout=config.auth_timeout,
             recheck=config.recheck,
         )
         self.factory = GatewayFactory(

@@ -232,6 +232,15 @@ class GatewayService(Service):
         """Sources of identities, in the order in which they are asked."""
         # Each is imported where it is wanted: it needs libraries that others need not have.
         found: list[Source] = []
+        config = self._config
+        if config.auth_url.url is not None:
+            from wsredis.auth.subrequest import SubrequestAuthenticator
+
+            found.append(
+                SubrequestAuthenticator(
+                    config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
+                )
+            )
         return found
 
     def _policies(self, given: Policy | None) -> list[Policy]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
@@ -35,6 +35,9 @@ __all__ = ["SubrequestAuthenticator"]
 
 #: Headers of the client that the application gets as they are.
 _FORWARDED = ("authorization", "cookie", "origin", "sec-websocket-protocol", "user-agent")
+
+#: Seconds that a connection is kept for the next request.
+_IDLE = 60
 
 #: Bytes of an answer's body.
 _MAX_BODY = 65536
@@ -96,7 +99,6 @@ class SubrequestAuthenticator:
         config: Where to ask, and how long an answer may be remembered.
         timeout: Seconds from the question to the end of the answer.
         concurrency: Requests at a time.
-        agent: Sends the requests. None: one that keeps connections.
         now: The Unix time.
     Raises:
         ConfigError: treq is not there, or nothing can be asked at the URL.
@@ -109,7 +111,6 @@ class SubrequestAuthenticator:
         timeout: float,
         concurrency: int,
         *,
-        agent: IAgent | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         try:
@@ -125,7 +126,8 @@ class SubrequestAuthenticator:
         self._now = now
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = concurrency
-        self._agent = _Unencoded(agent or Agent(reactor, connectTimeout=timeout, pool=self._pool))
+        self._pool.cachedConnectionTimeout = _IDLE
+        self._agent = _Unencoded(Agent(reactor, connectTimeout=timeout, pool=self._pool))
         self._slots = DeferredSemaphore(concurrency)
         self._max_waiting = concurrency * _QUEUE
         self._memory = _Memory(config.cache, now) if config.cache else None
@@ -139,9 +141,13 @@ class SubrequestAuthenticator:
             answer = await self._memory.recall(_digest(question), lambda: self._ask(question))
         return answer.about(handshake.wish)
 
-    def stop(self) -> Deferred[None]:
-        """Close the connections that wait for a next request. Returns: Fires when they are."""
-        return self._pool.closeCachedConnections()
+    def start(self) -> None:
+        """See `wsredis.auth.Source.start`. Connections are made when they are needed."""
+
+    def stop(self) -> None:
+        """Close the connections that wait for a next request; others close when they would."""
+        self._pool.cachedConnectionTimeout = 0
+        self._pool.closeCachedConnections()
 
     def _ask(self, question: Headers) -> Deferred[_Answer]:
         """
@@ -170,8 +176,6 @@ class SubrequestAuthenticator:
             response = await self._client(self._agent).get(
                 self._url, headers=question.copy(), allow_redirects=False, unbuffered=True
             )
-        except CancelledError:
-            raise
         except Exception as error:
             # Whatever it is, its text may quote what was sent or received.
             raise _Odd(f"it cannot be asked: {_class_names(error)}") from None
@@ -311,8 +315,8 @@ class _Body(Protocol):
 
     def _hang_up(self) -> None:
         self._parts.clear()
-        if self.transport is not None:
-            self.transport.loseConnection()
+        assert self.transport is not None
+        self.transport.loseConnection()
 
 
 def _read(response: IResponse) -> Deferred[bytes]:
@@ -439,7 +443,7 @@ class _Pending:
         """Tell everybody."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.callback(outcome)  # type: ignore[arg-type]
+            waiter.callback(outcome)
 
     def _leave(self, waiter: Deferred[_Answer]) -> None:
         self._waiting.remove(waiter)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.application import Application
-from tests.support.children import PATIENCE, Child, Gateway, RedisServer, clean_environment
+from tests.support.children import PATIENCE, Child, Gateway, RedisServer, clean_environment, until
 from tests.support.raw import RawClient, handshake, response
 from tests.support.require import missing
 
@@ -138,6 +140,27 @@ class FlaskTests(ExampleCase):
         """Who is not logged in may do what the application says."""
         self.check_strangers()
 
+    def test_transcript(self) -> None:
+        """The answers that the how-to shows are those of the example."""
+        page = (EXAMPLES.parent / "howto" / "ask-the-application.rst").read_text("utf-8")
+        shown = re.findall(
+            r"^   \$ curl -i http://127\.0\.0\.1:5000(\S+) (.+)\n   HTTP/1\.1 (\d+) .+\n"
+            r"   Content-Type: (.+)\n\n   (.+)$",
+            page,
+            re.MULTILINE,
+        )
+        self.assertEqual(2, len(shown))
+        for path, words, status, kind, body in shown:
+            link = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+            headers = shlex.split(words.replace("-H ", ""))
+            link.request("GET", path, headers=dict(each.split(": ") for each in headers))
+            answer = link.getresponse()
+            self.assertEqual(
+                (int(status), kind, json.loads(body)),
+                (answer.status, answer.getheader("Content-Type"), json.loads(answer.read())),
+            )
+            link.close()
+
     def test_stopped(self) -> None:
         """While the application is away, nobody comes in and nobody is thrown out."""
         john = f"Cookie: {self.post('/login', {'user': 'john'})}"
@@ -212,8 +235,17 @@ class SocketTests(ApplicationCase):
 
     def test_expires(self) -> None:
         """A socket is closed with 4401 when its identity expires."""
-        self.told = (200, {"user": "john", "expires": time.time() + 1})
+        self.application.answer = lambda headers: (
+            200,
+            {"user": "john", "expires": time.time() + 2},
+        )
         self.assertEqual(4401, self.open("/ws/chat?subscribe-user").closing())
+
+    def test_large_cookies(self) -> None:
+        """8 KiB of cookies arrive whole."""
+        cookies = "; ".join(f"cookie{n}={'x' * 100}" for n in range(75))
+        self.open("/ws/chat?subscribe-user", f"Cookie: {cookies}")
+        self.assertEqual(cookies, self.application.questions[-1]["cookie"])
 
     def test_recheck(self) -> None:
         """Asked again, the application may change groups, say nothing, and end it."""
@@ -221,9 +253,7 @@ class SocketTests(ApplicationCase):
         order = json.dumps({"recheck": {"user": "john"}})
         self.told = (200, {"user": "john", "groups": ["new"]})
         self.publish("wsredis-control", order)
-        while not self.redis.command("PUBSUB", "CHANNELS", "group:new:chat"):
-            # Redis must hear of the new group before anything can be published to it.
-            self.assertIsNone(self.gateway.child.process.poll())
+        until(lambda: self.redis.command("PUBSUB", "CHANNELS", "group:new:chat"))
         self.publish("group:new:chat", "welcome")
         self.assertEqual(b"welcome", client.message())
         self.told = (500, {})
@@ -292,8 +322,7 @@ class SlowTests(ApplicationCase):
         client = RawClient(self.gateway.port)
         self.addCleanup(client.socket.close)
         client.send(handshake("/ws/chat?subscribe-user", "User-Agent: slow"))
-        while len(self.application.questions) < count:
-            self.assertIsNone(self.gateway.child.process.poll())
+        until(lambda: len(self.application.questions) == count)
         return client
 
     def test_others(self) -> None:

@@ -17,7 +17,7 @@ from wsredis.auth import Authenticator, Policy, Source
 from wsredis.auth.origin import OriginPolicy
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
-from wsredis.config import GatewayConfig
+from wsredis.config import GatewayConfig, JwtConfig
 from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
 from wsredis.door import Door
@@ -233,6 +233,10 @@ class GatewayService(Service):
         # Each is imported where it is wanted: it needs libraries that others need not have.
         found: list[Source] = []
         config = self._config
+        if config.jwt != JwtConfig():
+            from wsredis.auth.jwt import JwtAuthenticator
+
+            found.append(JwtAuthenticator(config.jwt, self._reactor))
         if config.auth_url.url is not None:
             from wsredis.auth.subrequest import SubrequestAuthenticator
 

@@ -298,6 +298,7 @@ class LogTests(ApplicationCase):
         self.gateway.child.wait_for("closed ")
         self.assertNotIn("secret", self.gateway.log)
         self.assertNotIn("Traceback", self.gateway.log)
+        self.assertNotIn("HTTP11ClientFactory", self.gateway.log)
 
 
 class SlowTests(ApplicationCase):

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -57,7 +57,14 @@ _REFUSALS = {401: "you are not logged in", 403: "you may not do this here"}
 #: The year 10000. A time in milliseconds, which is a common mistake, lies behind it.
 _END_OF_TIME = 253402300800
 
+#: What a 200 may say.
 _KEYS = {"user", "groups", "session", "channels", "expires"}
+
+
+class _Quiet(_HTTP11ClientFactory):
+    """Makes connections without two lines in the log for each."""
+
+    noisy = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,7 @@ class SubrequestAuthenticator:
         self._timeout = timeout
         self._now = now
         self._pool = HTTPConnectionPool(reactor)
+        self._pool._factory = _Quiet
         self._pool.maxPersistentPerHost = concurrency
         self._pool.cachedConnectionTimeout = _IDLE
         self._agent = _Unencoded(Agent(reactor, connectTimeout=timeout, pool=self._pool))
@@ -212,7 +220,9 @@ def _checked_url(url: str) -> str:
 
 def _class_names(error: Exception) -> str:
     reasons = (reason.value for reason in getattr(error, "reasons", ()))
-    return ", ".join(type(each).__name__ for each in (error, *reasons))
+    classes = (type(each) for each in (error, *reasons))
+    # With the module, for that of OpenSSL, which means a bad certificate, is just an Error.
+    return ", ".join(f"{each.__module__.rpartition('.')[2]}.{each.__name__}" for each in classes)
 
 
 def _question(handshake: Handshake) -> Headers:

@@ -534,7 +534,7 @@ class GarbageTests(SubrequestCase):
         self.reactor.advance(1)
         error = self.refused(asked)
         self.assertEqual(503, error.status)
-        self.assertIn("it cannot be asked: ConnectionRefusedError", error.hint)
+        self.assertIn("it cannot be asked: error.ConnectionRefusedError", error.hint)
 
 
 class TimeTests(SubrequestCase):

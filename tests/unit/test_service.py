@@ -23,7 +23,15 @@ from tests.support.certificates import Authority
 from tests.support.memory_gateway import Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from tests.support.tokens import signed, verifier
-from wsredis import Connection, GatewayConfig, GatewayService, Handler, JwtConfig, RedisConfig
+from wsredis import (
+    AuthUrlConfig,
+    Connection,
+    GatewayConfig,
+    GatewayService,
+    Handler,
+    JwtConfig,
+    RedisConfig,
+)
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Wish
 from wsredis.errors import ConfigError
@@ -189,6 +197,23 @@ class BuildTests(_ServiceCase):
         client = Socket(self.make().factory)
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertTrue(client.take().startswith(b"HTTP/1.1 404 "))
+
+
+class SourceTests(_ServiceCase):
+    """Where identities come from."""
+
+    def test_auth_url(self) -> None:
+        """With auth-url, the application is asked about each handshake."""
+        url = AuthUrlConfig("http://127.0.0.1:8000/who")
+        service = self.make(GatewayConfig(auth_url=url))
+        service.startService()
+        client = Socket(service.factory)
+        client.send(handshake(_LISTEN))
+        self.assertEqual(b"", client.take())
+        ((host, port, *_),) = self.reactor.tcpClients
+        self.assertEqual(("127.0.0.1", 8000), (host, port))
+        client.leave()
+        service.stopService()
 
 
 class PortTests(_ServiceCase):

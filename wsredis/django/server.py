@@ -33,7 +33,7 @@ from wsredis.pages import Application
 from wsredis.redis import embedded
 from wsredis.service import GatewayService
 
-__all__ = ["GatewayServer", "needs_redis", "private_redis"]
+__all__ = ["GatewayServer", "logged", "needs_redis", "private_redis", "project_settings"]
 
 #: Clients that may wait to be accepted by the kernel.
 _BACKLOG = 128
@@ -47,8 +47,8 @@ _PATIENCE = 3.0
 _log = logging.getLogger("django.server")
 
 
-def _project_settings(module: str) -> Mapping[str, Any]:
-    """What the project says, by the names of our settings."""
+def project_settings(settings: Any) -> Mapping[str, Any]:
+    """What the settings of a project say, by the names of ours."""
     said = {
         "url-prefix": getattr(settings, "WEBSOCKET_URL", None),
         "prefix": getattr(settings, "WS4REDIS_PREFIX", None),
@@ -73,13 +73,17 @@ def _redis_url(connection: Mapping[str, Any]) -> str:
     return f"{scheme}://{login}{host}:{connection.get('port', 6379)}/{database}"
 
 
-def _configuration() -> GatewayConfig:
-    config = load({"django": settings.SETTINGS_MODULE}, os.environ, project=_project_settings)
+def _configuration(settings: Any) -> GatewayConfig:
+    config = load(
+        {"django": settings.SETTINGS_MODULE},
+        os.environ,
+        project=lambda _: project_settings(settings),
+    )
     # The port is that of the command.
     return replace(config, port=(), tls_port=(), workers=1, demo=False, wsgi=None, drain=_DRAIN)
 
 
-def needs_redis(port: int = embedded.DEFAULT_PORT) -> bool:
+def needs_redis(settings: Any, port: int = embedded.DEFAULT_PORT) -> bool:
     """Whether the project names no Redis, and none answers at *port* of localhost."""
     named = getattr(settings, "WS4REDIS_CONNECTION", None) or os.environ.get("WSREDIS_REDIS")
     return not named and not embedded.answers(port)
@@ -149,9 +153,9 @@ class GatewayServer:
         threads = 10 if isinstance(self, ThreadingMixIn) else 1
         try:
             self._service = GatewayService(
-                replace(_configuration(), wsgi_threads=threads),
+                replace(_configuration(settings), wsgi_threads=threads),
                 reactor=reactor,
-                application=_logged(self._application),
+                application=logged(self._application),
             )
         except ConfigError as error:
             raise OSError(str(error)) from None
@@ -185,10 +189,10 @@ class GatewayServer:
         self._ended.wait(_PATIENCE)
 
 
-def _logged(application: Application) -> Application:
+def logged(application: Application) -> Application:
     """Log requests as Django's server does, but without what is behind the question mark."""
 
-    def logged(environ: dict[str, Any], start_response: Any) -> Any:
+    def call(environ: dict[str, Any], start_response: Any) -> Any:
         def start(status: str, *more: Any) -> Any:
             _log.info(
                 '"%s %s" %s',
@@ -201,4 +205,4 @@ def _logged(application: Application) -> Application:
 
         return application(environ, start)
 
-    return logged
+    return call

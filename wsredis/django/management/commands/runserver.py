@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
@@ -29,7 +30,7 @@ class Command(_Runserver):
     def run(self, **options: Any) -> None:
         """Run the server, and a private Redis if there is none."""
         # With the reloader it belongs to the outer process, so that it outlives a reload.
-        if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true" or not needs_redis():
+        if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true" or not needs_redis(settings):
             super().run(**options)
             return
         try:

@@ -1,5 +1,5 @@
 """
-Plain HTTP on the port of the WebSockets: pages, health, and a word for lost browsers.
+Plain HTTP on the port of the WebSockets: pages, scripts, health, and a word for lost browsers.
 
 Without pages a connection serves one request. With pages it is kept; a WebSocket handshake that
 comes as a later request, as from a proxy that keeps connections, is given back to the protocol in
@@ -8,6 +8,7 @@ front.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import CACHED, HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -43,6 +44,9 @@ _IDLE = 75
 _LINGER = 75
 
 _TEXT = "text/plain; charset=utf-8"
+
+#: The browser script, and the file for those who import it.
+_SCRIPTS = ("wsredis.js", "wsredis.mjs")
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
 
@@ -219,6 +223,26 @@ class _Page(Resource):
         return body.encode()
 
 
+class _Script(Resource):
+    """A file for browsers, which may keep it as long as it is the same."""
+
+    isLeaf = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._body = files("wsredis").joinpath("django", "static", "wsredis", name).read_bytes()
+        self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:16]}"'.encode()
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer with the file, or that it is still the same."""
+        request.setHeader("content-type", "text/javascript; charset=utf-8")
+        request.setHeader("cache-control", "no-cache")
+        request.setHeader("x-content-type-options", "nosniff")
+        # Without this, pages of another origin could load it, but not import it.
+        request.setHeader("access-control-allow-origin", "*")
+        return b"" if request.setETag(self._tag) is CACHED else self._body
+
+
 class GatewayResource(Resource):
     """
     The gateway as a part of a twisted.web site.
@@ -304,7 +328,8 @@ class _Root(Resource):
         self._others = pages
         self._url_prefix = url_prefix.encode()
         self._gateway = GatewayResource()
-        self._pages = {
+        self._pages: dict[bytes, Resource] = {
+            **{f"/{name}".encode(): _Script(name) for name in _SCRIPTS},
             b"/health/live": _Page(_TEXT, lambda: (200, "ok\n")),
             b"/health/ready": _Page(
                 _TEXT, lambda: (200, "ok\n") if ready() else (503, "not ready\n")

@@ -459,7 +459,9 @@ class PagesTests(_ServiceCase):
         service.startService()
         client = Socket(service.factory)
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        reactor.run_until(lambda: client.received)
+        assert service._pages is not None
+        pages = service._pages
+        reactor.run_until(lambda: not pages.busy)
         self.assertTrue(client.take().endswith(b"hello"))
         self.assertLess(sys.getswitchinterval(), before)
         self.successResultOf(service.stopService())

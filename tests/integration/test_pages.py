@@ -401,6 +401,21 @@ class EndpointTests(SynchronousTestCase):
         self.assertIn(" 101 ", client.head())
         self.assertEqual(b"x", client.message())
 
+    def test_tls_client_that_does_not_read(self) -> None:
+        """Over TLS a page waits for its client as well."""
+        path = Authority(self.directory).bundle(self.directory / "a.pem", "localhost")
+        gateway = self.start("--tls-port", "tcp:0:interface=127.0.0.1", "--tls-cert", str(path))
+        client = RawClient(gateway.port)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        client.socket = context.wrap_socket(client.socket, server_hostname="localhost")
+        client.send(_request("/large?size=500000000"))
+        self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
+        client.socket.close()
+        ended = gateway.child.wait_for(r"large ended at (\d+)")
+        self.assertLess(int(ended[1]), 20_000_000)
+
     def test_unix(self) -> None:
         """On a UNIX socket clients have no address."""
         path = str(self.directory / "s")

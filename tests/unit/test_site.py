@@ -525,6 +525,16 @@ class KeptTests(MemoryGatewayCase):
         client.send(_request("GET /x"))
         self.left()
 
+    def test_slow_end(self) -> None:
+        """Whoever is already on the way out is not given more time when it is to leave."""
+        client = self.connect()
+        client.reading = False
+        client.send(_request("GET /x", "Connection: close"))
+        self.wait(50)
+        self.site.drain()
+        self.wait(26)
+        self.assertTrue(client.aborted)
+
     def test_nothing_is_taken_while_it_closes(self) -> None:
         """A request behind the last one has no answer."""
         client = self.connect()

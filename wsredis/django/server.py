@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from django.conf import settings
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import (
     FilteringLogObserver,
+    ILogObserver,
     LogLevel,
     LogLevelFilterPredicate,
     globalLogBeginner,
@@ -120,7 +122,16 @@ class GatewayServer:
 
     Attributes:
         server_port: The port that was bound.
+        reactor: None: the global one.
+        settings: Those of the project.
+        begin_logging: Called with a list of observers.
     """
+
+    reactor: Any = None
+    settings: Any = settings
+    begin_logging: Callable[[list[ILogObserver]], None] = partial(
+        globalLogBeginner.beginLoggingTo, redirectStandardIO=False
+    )
 
     def __init__(
         self, address: tuple[str, int], handler_class: object = None, *, ipv6: bool = False
@@ -144,17 +155,17 @@ class GatewayServer:
         Raises:
             OSError: The settings cannot be used; that is what runserver shows as one line.
         """
-        from twisted.internet import reactor as installed
+        if self.reactor is None:
+            from twisted.internet import reactor
 
-        reactor: Any = installed
-        self._reactor = reactor
+            self.reactor = reactor
         assert self._application is not None
         # With --nothreading one request is worked on at a time.
         threads = 10 if isinstance(self, ThreadingMixIn) else 1
         try:
             self._service = GatewayService(
-                replace(_configuration(settings), wsgi_threads=threads),
-                reactor=reactor,
+                replace(_configuration(self.settings), wsgi_threads=threads),
+                reactor=self.reactor,
                 application=logged(self._application),
             )
         except ConfigError as error:
@@ -162,19 +173,19 @@ class GatewayServer:
         observer = FilteringLogObserver(
             textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.info)]
         )
-        globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+        type(self).begin_logging([observer])
         is_main = threading.current_thread() is threading.main_thread()
         if not is_main:
             # The reloader is in the main thread, and ends the process for a reload, too.
             atexit.register(self._end)
-        self._reactor.callWhenRunning(self._start)
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
-        self._reactor.run(installSignalHandlers=is_main)
+        self.reactor.callWhenRunning(self._start)
+        self.reactor.addSystemEventTrigger("before", "shutdown", self._stop)
+        self.reactor.run(installSignalHandlers=is_main)
         self._ended.set()
 
     def _start(self) -> None:
         self._service.startService()
-        self._port = self._reactor.adoptStreamPort(
+        self._port = self.reactor.adoptStreamPort(
             self._socket.fileno(), self._socket.family, self._service.factory
         )
         self._socket.close()
@@ -185,7 +196,7 @@ class GatewayServer:
 
     def _end(self) -> None:
         """Say goodbye to clients, from the main thread."""
-        self._reactor.callFromThread(self._reactor.stop)
+        self.reactor.callFromThread(self.reactor.stop)
         self._ended.wait(_PATIENCE)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
+from collections.abc import Callable
+from socketserver import ThreadingMixIn
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.children import free_port, until
@@ -102,3 +107,74 @@ class ServerTests(SynchronousTestCase):
         (record,) = logs.records
         self.assertEqual('"GET /a\\n\\xe9" 204 No Content', record.getMessage())
         self.assertEqual(204, record.status_code)  # type: ignore[attr-defined]
+
+
+class _Reactor(MemoryReactorClock):
+    """Runs until it is told to stop, which is when a thread calls; keeps what is to come first."""
+
+    running = False
+
+    def run(self, installSignalHandlers: bool = True) -> None:  # type: ignore[override]
+        """Start, and stop."""
+        self.has_handlers = installSignalHandlers
+        super().run()
+        self.port = self.adoptedPorts[0]
+        self.protocol = self.port[2].buildProtocol(None)
+        for function, words, more in self.triggers["before"]["shutdown"]:
+            self.stopped = function(*words, **more)
+
+    def callFromThread(self, function: Any, *words: Any, **more: Any) -> None:
+        """Call at once."""
+        function(*words, **more)
+
+
+class ServeTests(SynchronousTestCase):
+    """It serves, with the settings of the project."""
+
+    def serve(self, *bases: type, **settings: object) -> Any:
+        """Serve, and stop. Returns: The server."""
+        reactor = _Reactor()
+        observers: list[Any] = []
+        project = SimpleNamespace(
+            SETTINGS_MODULE="mysite.settings", WS4REDIS_CONNECTION={"port": 1}, **settings
+        )
+        members = {"reactor": reactor, "settings": project, "begin_logging": observers.extend}
+        made = type("Server", (*bases, GatewayServer), members)(("127.0.0.1", 0))
+        self.addCleanup(made._socket.close)
+        made.set_app(lambda environ, start_response: [])
+        made.serve_forever()
+        self.assertEqual(1, len(observers))
+        self.successResultOf(reactor.stopped)
+        return made
+
+    def test_serves(self) -> None:
+        """The port is the one that was bound, and the prefix that of the project."""
+        made = self.serve(WEBSOCKET_URL="/sockets/")
+        self.assertTrue(made.reactor.has_handlers)
+        config = made._service.factory.config
+        self.assertEqual(
+            ("/sockets/", (), 1), (config.url_prefix, config.port, config.wsgi_threads)
+        )
+
+    def test_threads(self) -> None:
+        """Unless Django says otherwise several requests are worked on at a time."""
+        self.assertEqual(10, self.serve(ThreadingMixIn)._service.factory.config.wsgi_threads)
+
+    def test_in_a_thread(self) -> None:
+        """Beside the reloader it has no signals, and is stopped when the process ends."""
+        ends: list[Callable[[], None]] = []
+        self.patch(atexit, "register", ends.append)
+        made: list[Any] = []
+        thread = Thread(target=lambda: made.append(self.serve()))
+        thread.start()
+        thread.join()
+        self.assertFalse(made[0].reactor.has_handlers)
+        stopped: list[bool] = []
+        made[0].reactor.stop = lambda: stopped.append(True)
+        ends[0]()
+        self.assertEqual([True], stopped)
+
+    def test_wrong_settings(self) -> None:
+        """They are what runserver shows as one line."""
+        error = self.assertRaises(OSError, self.serve, WEBSOCKET_URL="sockets")
+        self.assertIn("url-prefix: 'sockets' does not start and end with a slash", str(error))

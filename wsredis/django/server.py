@@ -94,10 +94,10 @@ def needs_redis(settings: Any, port: int = embedded.DEFAULT_PORT) -> bool:
 @contextmanager
 def private_redis(port: int = embedded.DEFAULT_PORT) -> Iterator[None]:
     """A Redis at *port* of localhost that keeps nothing, for as long as the block runs."""
-    words = [embedded.find_server(), "--port", str(port), "--bind", "127.0.0.1"]
+    executable = embedded.find_server()
     with tempfile.TemporaryDirectory(prefix="wsredis-") as directory:
         server = subprocess.Popen(
-            [*words, "--save", "", "--appendonly", "no", "--dir", directory],
+            embedded.command(executable, port, directory),
             stdout=subprocess.DEVNULL,
             # What a terminal sends would end it before those who use it.
             start_new_session=True,

@@ -18,7 +18,7 @@ from wsredis.broker import Broker
 from wsredis.channels import Audience, Wish, channel_names
 from wsredis.config import Limits
 from wsredis.dialects.plain import PlainDialect
-from wsredis.errors import BrokerUnavailable, ClientError, LimitExceeded
+from wsredis.errors import BrokerUnavailable, ClientError, LimitExceeded, PermissionDenied
 from wsredis.handler import Handler
 from wsredis.hub import Hub, Item
 from wsredis.metrics import Metrics
@@ -135,8 +135,8 @@ class Connection:
         self.write: Callable[[bytes], None] = client.write
         self.direct = False
         self.window = 0
-        self.channels: Sequence[bytes] = self._names(wish.subscribe)
-        self._publish_channels = self._names(wish.publish)
+        self.channels: Sequence[bytes] = self._names(identity, wish, wish.subscribe)
+        self._publish_channels = self._names(identity, wish, wish.publish)
         self._state = _State.OPENING
         #: What arrives between the subscription and the first byte after the handshake.
         self._held: list[Item] | None = []
@@ -145,7 +145,7 @@ class Connection:
         #: way to Redis and back, with the number of copies to expect.
         self._last: int | None = None
         self._own: dict[int, int] | None = None
-        self._own_copies = len(set(self.channels) & set(self._publish_channels))
+        self._own_copies = self._count_own_copies()
         self._unanswered = 0
         self._unanswered_bytes = 0
 
@@ -163,9 +163,7 @@ class Connection:
             LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
             BrokerUnavailable, PermissionDenied: As the broker says; `closed` undoes the rest.
         """
-        limit = self._shared.limits.max_channels
-        if max(len(self.channels), len(self._publish_channels)) > limit:
-            raise LimitExceeded(f"more than {limit} channels")
+        self._check_limit(self.channels, self._publish_channels)
         if not self.channels:
             return {}
         await self._shared.hub.subscribe(self)
@@ -197,6 +195,42 @@ class Connection:
             self.write(b"".join(out))
         if shared.handler is not None:
             self._handle(partial(shared.handler.on_connect, self))
+
+    async def change(self, identity: Identity, wish: Wish) -> None:
+        """
+        Go on with other groups, or other rights: the subscriptions follow.
+
+        The persisted messages of channels that are new to it are sent, unless Redis is away.
+
+        Raises:
+            LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
+        """
+        channels = self._names(identity, wish, wish.subscribe)
+        publish_channels = self._names(identity, wish, wish.publish)
+        self._check_limit(channels, publish_channels)
+        before = self.channels
+        self.identity, self.wish = identity, wish
+        self.channels, self._publish_channels = channels, publish_channels
+        self._own_copies = self._count_own_copies()
+        hub = self._shared.hub
+        hub.retract(self, [name for name in before if name not in channels])
+        new = [name for name in channels if name not in before]
+        if not new:
+            return
+        try:
+            await hub.extend(self, new)
+            persisted = await self._shared.broker.fetch(new)
+        except (BrokerUnavailable, PermissionDenied):
+            # The first brings them when Redis is back, the second closes this connection.
+            return
+        for name, payload in persisted.items():
+            if (
+                self._state is _State.OPEN
+                and hub.is_deliverable(name, payload)
+                and hub.is_fresh(self, name)
+            ):
+                hub.saw(self, name, payload)
+                self.write(self._variant(self._shared.dialect.frame(payload)))
 
     def closed(self) -> None:
         """The socket is gone, or was never opened. Repeating it is harmless."""
@@ -291,11 +325,18 @@ class Connection:
         if self._state is _State.OPEN:
             self._client.close(1008, "Redis forbids a channel")
 
-    def _names(self, audiences: frozenset[Audience]) -> list[bytes]:
-        identity = self.identity
+    def _check_limit(self, *lists: Sequence[bytes]) -> None:
+        limit = self._shared.limits.max_channels
+        if max(map(len, lists)) > limit:
+            raise LimitExceeded(f"more than {limit} channels")
+
+    def _count_own_copies(self) -> int:
+        return len(set(self.channels) & set(self._publish_channels))
+
+    def _names(self, identity: Identity, wish: Wish, audiences: frozenset[Audience]) -> list[bytes]:
         return channel_names(
             self._shared.prefix,
-            self.wish.facility,
+            wish.facility,
             audiences,
             user=identity.user,
             groups=identity.groups,

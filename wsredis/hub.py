@@ -57,7 +57,7 @@ class Listener(Protocol):
 
     Attributes:
         direct: Ready-made bytes may go straight to `write`. Otherwise `deliver` decides.
-        channels: What it subscribes to; fixed while it is in the hub.
+        channels: What it subscribes to; changed by whoever calls `Hub.extend` or `Hub.retract`.
         window: Of its compression, as a power of two. 0: it negotiated none.
     """
 
@@ -141,17 +141,25 @@ class Hub:
             and stays there whatever happens, until `unsubscribe`.
         Raises: As `wsredis.broker.Broker.subscribe`.
         """
-        for name in listener.channels:
+        return self.extend(listener, listener.channels)
+
+    def extend(self, listener: Listener, names: Sequence[bytes]) -> Deferred[None]:
+        """Let *listener*, whose channels they are now, hear *names* too. See `subscribe`."""
+        for name in names:
             channel = self._channels.get(name)
             if channel is None:
                 channel = self._channels[name] = _Channel()
             channel.listeners[listener] = channel.version
-        return self._broker.subscribe(listener.channels)
+        return self._broker.subscribe(names)
 
     def unsubscribe(self, listener: Listener) -> None:
         """Forget *listener*. Repeating it is harmless."""
+        self.retract(listener, listener.channels)
+
+    def retract(self, listener: Listener, names: Sequence[bytes]) -> None:
+        """Let *listener* hear *names* no more. Repeating it is harmless."""
         left = []
-        for name in listener.channels:
+        for name in names:
             channel = self._channels.get(name)
             if channel is None or channel.listeners.pop(listener, None) is None:
                 continue
@@ -165,6 +173,11 @@ class Hub:
         """Remember that *listener* was given the persisted *payload* of a channel."""
         channel = self._channels[name]
         channel.listeners[listener] = (channel.version, hash(payload))
+
+    def is_fresh(self, listener: Listener, name: bytes) -> bool:
+        """Whether *listener* has not been given anything on a channel that it hears."""
+        channel = self._channels[name]
+        return channel.listeners[listener] == channel.version
 
     def deliver(self, batch: Sequence[Publication]) -> None:
         """

@@ -21,18 +21,19 @@ from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet import tcp, unix
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis import frames
-from wsredis.auth import Authenticator, Handshake, Policy, Refused
+from wsredis.auth import Handshake, Refused
 from wsredis.channels import parse_facility, parse_wish
 from wsredis.config import GatewayConfig
 from wsredis.connection import Connection, Hold, Shared
 from wsredis.deflate import Inflater, negotiate
+from wsredis.door import Admitted, Door
 from wsredis.errors import BadRequest, BrokerUnavailable, LimitExceeded, PermissionDenied
 from wsredis.liveness import Deadlines, Wheel
 from wsredis.outbox import Outbox
@@ -140,6 +141,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     outbox: Outbox | None = None
     _phase = _Phase.HEAD
     _admission: Deferred[Any] | None = None
+    _admitted: Admitted | None = None
     _persisted: dict[bytes, bytes] | None = None
     _holds = Hold(0)
 
@@ -251,7 +253,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         facility = parse_facility(path, factory.config.url_prefix)
         if facility is None:
             raise Refused("there is nothing here", 404)
-        handshake = Handshake(parse_wish(facility, query), path, request.headers, self.peer)
+        wish = parse_wish(facility, query)
+        handshake = Handshake(wish, path, request.headers, self.peer, query)
         if factory.stopping or not factory.shared.broker.up:
             raise BrokerUnavailable("Redis is away")
         if factory.is_full():
@@ -260,12 +263,12 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         subprotocol = request.protocols[0] if request.protocols else None
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is no token")
-        identity = await _ask(factory.authenticator.identify, handshake)
-        wish = await _ask(factory.policy.allow, identity, handshake)
+        admitted = await factory.door.admit(handshake)
         if self._phase is not _Phase.PENDING:
             # The client left, and a seam took no notice of being cancelled.
             raise CancelledError
-        self.connection = Connection(factory.shared, self, identity, wish)
+        self._admitted = admitted
+        self.connection = Connection(factory.shared, self, admitted.identity, admitted.wish)
         self._persisted = await self.connection.open()
         return subprotocol
 
@@ -319,8 +322,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         """The answer is on its way."""
-        assert self.connection is not None
+        assert self.connection is not None and self._admitted is not None
         self._phase = _Phase.OPEN
+        admitted = self._admitted
         for leftover in _LEFTOVERS:
             self.__dict__.pop(leftover, None)
         self.utf8validator = Utf8Validator()
@@ -333,6 +337,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 facility=self.connection.wish.facility,
             )
         self.connection.opened(persisted)
+        if self.state == self.STATE_OPEN:
+            self.factory.door.opened(self.connection, admitted)
 
     def failHandshake(
         self, reason: str, code: int = 400, responseHeaders: list[tuple[str, str]] | None = None
@@ -361,6 +367,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             hint=f" ({hint[:_LOGGED]})" if hint else "",
         )
         headers = []
+        if status == 401:
+            # RFC 9110, 15.5.2 asks for a challenge; no browser opens a window for this one.
+            headers.append(("WWW-Authenticate", "Bearer"))
         if status in (400, 426):
             headers.append(("Sec-WebSocket-Version", "13"))
         if status == 503:
@@ -457,6 +466,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """Nothing is delivered to this socket any more."""
         if self.connection is not None:
             self.connection.closed()
+            self.factory.door.left(self.connection)
         self.factory.pings.discard(self)
         self.factory.heartbeats.discard(self)
 
@@ -566,6 +576,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 #: What Autobahn keeps of a handshake, and nobody reads again.
 _LEFTOVERS = (
     "_admission",
+    "_admitted",
     "_wskey",
     "http_headers",
     "http_request_data",
@@ -587,6 +598,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     Makes a protocol for each TCP connection, and keeps what belongs to all of them.
 
     Args:
+        door: Decides who is let in.
         site: A twisted.web site for requests that are no WebSocket handshakes.
 
     Attributes:
@@ -603,15 +615,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         reactor: Any,
         config: GatewayConfig,
         shared: Shared,
-        authenticator: Authenticator,
-        policy: Policy,
+        door: Door,
         site: IProtocolFactory,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
         self.shared = shared
-        self.authenticator = authenticator
-        self.policy = policy
+        self.door = door
         self.site = site
         limits = config.limits
         self.setProtocolOptions(
@@ -661,14 +671,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def start(self) -> None:
         """Start the sweeps."""
-        for each in (self.handshakes, self.closing, self.pings):
+        for each in (self.handshakes, self.closing, self.pings, self.door):
             each.start()
         if self.shared.dialect.heartbeat_frame is not None:
             self.heartbeats.start()
 
     def stop(self) -> None:
         """End the sweeps, and what is left of connections."""
-        for each in (self.handshakes, self.closing, self.pings, self.heartbeats):
+        for each in (self.handshakes, self.closing, self.pings, self.heartbeats, self.door):
             each.stop()
         for protocol in [*self.connections, *self.handshakes, *self.closing]:
             protocol.transport.abortConnection()
@@ -731,11 +741,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         frame = self.shared.dialect.heartbeat_frame
         assert frame is not None
         protocol.write(frame)
-
-
-async def _ask(question: Callable[..., Any], *words: object) -> Any:
-    """The answer of a seam, which may be a value, a Deferred or a coroutine."""
-    return await maybeDeferred(question, *words)
 
 
 def _tune(transport: Any, send_buffer: int) -> None:

@@ -13,14 +13,14 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.auth import Authenticator, Policy
-from wsredis.auth.anonymous import AnonymousAuthenticator
+from wsredis.auth import Authenticator, Policy, Source
 from wsredis.auth.origin import OriginPolicy
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig
 from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
+from wsredis.door import Door
 from wsredis.errors import ConfigError
 from wsredis.handler import Handler
 from wsredis.hub import Hub
@@ -52,8 +52,8 @@ class GatewayService(Service):
         config: The settings. With ``port=()`` nothing is bound: use `resource`.
         reactor: None: the global one.
         broker: None: the Redis of *config*, or the one at localhost:6379.
-        authenticator: None: everybody is anonymous.
-        policy: None: the rules for origins.
+        authenticator: None: those of *config*; without any, everybody is anonymous.
+        policy: None: that of *config*, behind the one for origins.
         handler: None: what clients send is published.
     Raises:
         ConfigError: A setting cannot be used.
@@ -103,12 +103,20 @@ class GatewayService(Service):
             handler,
             config.compress_threshold,
         )
+        self._sources = self._configured_sources() if authenticator is None else []
+        door = Door(
+            reactor,
+            self._hub,
+            self._sources if authenticator is None else [authenticator],
+            self._policies(policy),
+            prefix=config.prefix,
+            recheck=config.recheck,
+        )
         self.factory = GatewayFactory(
             reactor,
             config,
             shared,
-            authenticator or AnonymousAuthenticator(),
-            policy or OriginPolicy(config.allow_origin),
+            door,
             make_site(reactor, config.url_prefix, self.is_ready, self._page()),
         )
         self._certificates = Certificates.of(config, reactor)
@@ -172,6 +180,8 @@ class GatewayService(Service):
         if not self._ports:
             self.privilegedStartService()
         self._broker.start(self._hub)
+        for source in self._sources:
+            source.start()
         self.factory.start()
         if self._certificates is not None:
             self._certificates.start()
@@ -202,6 +212,8 @@ class GatewayService(Service):
 
     def _let_go(self, _: object) -> Deferred[None]:
         self.factory.stop()
+        for source in self._sources:
+            source.stop()
         return self._broker.stop()
 
     def _redis_broker(self) -> Broker:
@@ -215,6 +227,18 @@ class GatewayService(Service):
         return RedisBroker(
             self._reactor, target, self._config.expire, self._config.limits, self.metrics
         )
+
+    def _configured_sources(self) -> list[Source]:
+        """Sources of identities, in the order in which they are asked."""
+        # Each is imported where it is wanted: it needs libraries that others need not have.
+        found: list[Source] = []
+        return found
+
+    def _policies(self, given: Policy | None) -> list[Policy]:
+        if given is not None:
+            return [given]
+        found: list[Policy] = [OriginPolicy(self._config.allow_origin)]
+        return found
 
     def _page(self) -> str | None:
         if not self._config.demo:

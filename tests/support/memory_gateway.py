@@ -16,11 +16,11 @@ from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
 from wsredis.auth import Authenticator, Policy
-from wsredis.auth.anonymous import AnonymousAuthenticator
 from wsredis.auth.origin import OriginPolicy
 from wsredis.config import GatewayConfig
 from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
+from wsredis.door import Door
 from wsredis.handler import Handler
 from wsredis.hub import Hub
 from wsredis.memory import MemoryBroker, MemoryServer
@@ -29,6 +29,9 @@ from wsredis.protocol import GatewayFactory, GatewayProtocol
 from wsredis.site import make_site
 
 __all__ = ["MemoryGateway", "MemoryGatewayCase", "Socket"]
+
+#: The Unix time when the clock of a gateway in memory says 0.
+EPOCH = 1_700_000_000.0
 
 #: A transport asks its producer to pause when this much waits.
 _FULL = 65536
@@ -210,12 +213,20 @@ class MemoryGateway:
             *(self.hub, self.broker, dialect, limits, self.metrics, config.prefix, handler),
             compress_threshold=threshold,
         )
+        self.door = Door(
+            self.clock,
+            self.hub,
+            [] if authenticator is None else [authenticator],
+            [policy or OriginPolicy(config.allow_origin)],
+            prefix=config.prefix,
+            recheck=config.recheck,
+            wall_clock=lambda: EPOCH + self.clock.seconds(),
+        )
         self.factory = GatewayFactory(
             self.clock,
             config,
             shared,
-            authenticator or AnonymousAuthenticator(),
-            policy or OriginPolicy(config.allow_origin),
+            self.door,
             make_site(self.clock, config.url_prefix, lambda: self.broker.up, "the page"),
         )
         self.broker.start(self.hub)
@@ -285,8 +296,10 @@ class MemoryGatewayCase(SynchronousTestCase):
         factory = self.factory
         self.assertEqual(set(), factory.connections)
         self.assertEqual([], [*factory.handshakes, *factory.closing])
-        self.assertEqual(0, len(self.gateway.hub))
         self.assertEqual(0, self.metrics.connections)
         self.assertEqual(0, factory._sockets)
+        self.assertEqual({}, self.gateway.door._members)
+        self.assertEqual({}, self.gateway.door._by_name)
         factory.stop()
+        self.assertEqual(0, len(self.gateway.hub))
         self.assertEqual([], self.clock.getDelayedCalls())

@@ -24,7 +24,7 @@ LAYERS = [
     {"deflate", "dialects", "outbox", "tls"},
     {"hub", "handler"},
     {"connection"},
-    {"redis", "memory"},
+    {"redis", "memory", "door"},
     {"protocol", "site"},
     {"service"},
     {"workers"},

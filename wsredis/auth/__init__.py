@@ -14,7 +14,15 @@ from typing import Protocol
 
 from wsredis.channels import Audience, Wish, matches, parse_flags
 
-__all__ = ["Authenticator", "Handshake", "Identity", "Policy", "Refused", "granted"]
+__all__ = [
+    "Authenticator",
+    "Handshake",
+    "Identity",
+    "Policy",
+    "Refused",
+    "Source",
+    "granted",
+]
 
 
 class Refused(Exception):
@@ -105,6 +113,16 @@ class Authenticator(Protocol):
             Refused: This client is not let in: 401 for credentials that are not valid, 403 for
                 valid ones that do not suffice, 503 where it cannot be told now.
         """
+
+
+class Source(Authenticator, Protocol):
+    """An authenticator that has something to start and to stop, as threads or connections."""
+
+    def start(self) -> None:
+        """Begin. Called once, when the reactor runs."""
+
+    def stop(self) -> None:
+        """End, and wait for nothing. Called once."""
 
 
 class Policy(Protocol):

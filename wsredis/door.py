@@ -1,0 +1,383 @@
+"""
+The door: who is let in, with which rights, and who may stay.
+
+The identity of an open connection is checked again from time to time, and whenever the application
+says so: it publishes JSON on the channel ``[PREFIX:]wsredis-control``, to which no client can
+publish, since every channel of a client has the name of an audience there.
+
+* ``{"end": {"session": KEY}}`` closes the connections of a session.
+* ``{"recheck": {"user": NAME}}`` identifies the connections of a user again.
+
+The second word may be user, group or session in both.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsredis.auth import Authenticator, Handshake, Identity, Policy, Refused
+from wsredis.channels import Wish
+from wsredis.connection import Connection
+from wsredis.errors import LimitExceeded
+from wsredis.hub import Hub, Item
+from wsredis.liveness import Sweep, Wheel
+
+__all__ = ["CONTROL", "Admitted", "Door"]
+
+#: The channel on which the application speaks to the gateway, behind the prefix.
+CONTROL = "wsredis-control"
+
+#: Seconds between two looks for identities that have expired.
+_EXPIRY = 1.0
+
+#: Checks under way at a time. New clients wait for the same threads and requests.
+_CHECKS = 4
+
+#: Seconds that an order is remembered: a client that comes with a session that is just being ended
+#: may find it in the database still.
+_REMEMBERED = 30.0
+
+#: So many orders are remembered; the oldest is forgotten first.
+_ORDERS = 10000
+
+#: Seconds between two log lines that say the same.
+_REPEAT = 60.0
+
+_SELECTORS = ("user", "group", "session")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """
+    What was decided on a handshake.
+
+    Attributes:
+        wish: What is granted.
+        since: When the decision began, in seconds of the reactor.
+    """
+
+    handshake: Handshake
+    identity: Identity
+    wish: Wish
+    since: float
+
+
+class _Member:
+    """
+    An open connection that belongs to somebody.
+
+    Attributes:
+        handshake: What it is identified by, each time.
+        due: When its identity expires, in seconds of the reactor. None: never.
+    """
+
+    __slots__ = ("due", "handshake")
+
+    def __init__(self, handshake: Handshake) -> None:
+        self.handshake = handshake
+        self.due: float | None = None
+
+
+class Door:
+    """
+    Asks authenticators and policies, and watches over the identities of open connections.
+
+    Args:
+        authenticators: Asked in this order; the first that knows the client decides. None of them:
+            everybody is anonymous, and nothing is watched.
+        policies: Asked in this order; each decides on what the one before has granted.
+        prefix: Put before the control channel, as before all channels.
+        recheck: Seconds between two checks of a connection. 0: only at an order.
+        wall_clock: The Unix time.
+
+    Attributes:
+        direct, window, channels, write: See `wsredis.hub.Listener`; the door hears the control
+            channel.
+    """
+
+    _log = Logger()
+
+    direct = False
+    window = 0
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        hub: Hub,
+        authenticators: Sequence[Authenticator],
+        policies: Sequence[Policy],
+        *,
+        prefix: str = "",
+        recheck: float = 0.0,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._hub = hub
+        self._authenticators = authenticators
+        self._policies = policies
+        self._wall_clock = wall_clock
+        self.channels: Sequence[bytes] = [f"{prefix}:{CONTROL}".lstrip(":").encode()]
+        self.write: Callable[[bytes], None] = lambda data: None
+        self._members: dict[Connection, _Member] = {}
+        self._by_name: dict[tuple[str, str], set[Connection]] = {}
+        self._expiry = Sweep(clock, _EXPIRY, self._look_for_expired)
+        self._rounds = Wheel(clock, recheck, self._recheck) if recheck else None
+        #: Connections that wait for a check, the first one first, and those that are checked now.
+        self._pending: dict[Connection, None] = {}
+        self._checking: set[Connection] = set()
+        self._is_starting_checks = False
+        #: When an order came, by its verb, selector and name; the oldest first.
+        self._orders: dict[tuple[str, str, str], float] = {}
+        self._silent_until = 0.0
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if not self._authenticators:
+            return
+        # The hub keeps the subscription, and the broker tries again, whatever this brings.
+        self._hub.subscribe(self).addErrback(lambda failure: None)
+        self._expiry.start()
+        if self._rounds is not None:
+            self._rounds.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._hub.unsubscribe(self)
+        self._expiry.stop()
+        self._pending.clear()
+        if self._rounds is not None:
+            self._rounds.stop()
+
+    async def admit(self, handshake: Handshake) -> Admitted:
+        """
+        Decide on a handshake.
+
+        Raises:
+            Refused: It is not let in.
+        """
+        since = self._clock.seconds()
+        identity, wish = await self._decide(handshake)
+        self._tell_colons(identity)
+        if self._was_ended(identity):
+            raise Refused("the session has ended", 401)
+        return Admitted(handshake, identity, wish, since)
+
+    def opened(self, connection: Connection, admitted: Admitted) -> None:
+        """Watch over an admitted connection that is open now, if it belongs to anybody."""
+        identity = admitted.identity
+        if not self._authenticators or replace(identity, wish=None) == Identity():
+            return
+        member = self._members[connection] = _Member(admitted.handshake)
+        member.due = self._due(identity)
+        for key in _indexed(identity):
+            self._by_name.setdefault(key, set()).add(connection)
+        if self._rounds is not None:
+            self._rounds.add(connection)
+        if self._was_ended(identity):
+            self._end(connection, 4401, "the session has ended")
+        elif any(
+            self._orders.get(("recheck", *key), -1.0) >= admitted.since for key in _names(identity)
+        ):
+            self._recheck(connection)
+
+    def left(self, connection: Connection) -> None:
+        """Forget a connection. Harmless for a stranger."""
+        if self._members.pop(connection, None) is None:
+            return
+        self._pending.pop(connection, None)
+        if self._rounds is not None:
+            self._rounds.discard(connection)
+        for key in _indexed(connection.identity):
+            some = self._by_name[key]
+            some.discard(connection)
+            if not some:
+                del self._by_name[key]
+
+    # -- wsredis.hub.Listener
+
+    def deliver(self, items: Sequence[Item]) -> None:
+        """Take orders of the application."""
+        for item in items:
+            order = _parse(item.payload)
+            if order is None:
+                self._log.warn(
+                    "an order on {channel!r} is not understood", channel=item.channel.decode()
+                )
+            else:
+                self._obey(*order)
+
+    def restore(self, item: Item) -> None:
+        """Orders are for those who are there."""
+
+    def forbid(self) -> None:
+        """Go on without orders."""
+        self._log.warn(
+            "Redis forbids {channel!r}: that a session ended is noticed late, by --recheck only",
+            channel=self.channels[0].decode(),
+        )
+
+    # -- Decisions
+
+    async def _decide(self, handshake: Handshake) -> tuple[Identity, Wish]:
+        identity = Identity()
+        for authenticator in self._authenticators:
+            known = await _ask(authenticator.identify, handshake)
+            if known is not None:
+                identity = known
+                break
+        if identity.expires is not None and identity.expires <= self._wall_clock():
+            raise Refused("the credentials have expired", 401)
+        wish = identity.wish or handshake.wish
+        for policy in self._policies:
+            wish = await _ask(policy.allow, identity, replace(handshake, wish=wish))
+        return identity, wish
+
+    def _tell_colons(self, identity: Identity) -> None:
+        for kind, name in _names(identity):
+            if ":" in name:
+                self._log.warn(
+                    "the {kind} {name!r} gets no channel: there is a colon in the name",
+                    kind=kind,
+                    name=name if kind != "session" else "...",
+                )
+
+    def _due(self, identity: Identity) -> float | None:
+        if identity.expires is None:
+            return None
+        # Once only: a step of the system's clock must not end or prolong anything later.
+        return self._clock.seconds() + identity.expires - self._wall_clock()
+
+    def _look_for_expired(self, count: int) -> None:
+        now = self._clock.seconds()
+        for connection, member in list(self._members.items()):
+            if member.due is not None and member.due <= now:
+                self._end(connection, 4401, "the credentials have expired")
+
+    # -- Orders
+
+    def _obey(self, verb: str, selector: str, name: str) -> None:
+        now = self._clock.seconds()
+        self._orders.pop((verb, selector, name), None)
+        self._orders[verb, selector, name] = now
+        for key, when in list(self._orders.items())[:2]:
+            if when < now - _REMEMBERED or len(self._orders) > _ORDERS:
+                del self._orders[key]
+        for connection in self._select(selector, name):
+            if verb == "end":
+                self._end(connection, 4401, f"its {selector} was ended")
+            else:
+                self._recheck(connection)
+
+    def _select(self, selector: str, name: str) -> list[Connection]:
+        if selector == "group":
+            return [each for each in self._members if name in each.identity.groups]
+        return list(self._by_name.get((selector, name), ()))
+
+    def _was_ended(self, identity: Identity) -> bool:
+        # Keys of sessions are never used again; users and groups may come back at once.
+        when = self._orders.get(("end", "session", identity.session or ""))
+        return when is not None and when >= self._clock.seconds() - _REMEMBERED
+
+    def _end(self, connection: Connection, code: int, reason: str) -> None:
+        self._log.info("closing {peer}: {reason}", peer=connection.peer, reason=reason)
+        connection.close(code, reason)
+
+    # -- Checks of open connections
+
+    def _recheck(self, connection: Connection) -> None:
+        self._pending[connection] = None
+        self._start_checks()
+
+    def _start_checks(self) -> None:
+        if self._is_starting_checks:
+            # A check that needs no time ended within the loop below.
+            return
+        self._is_starting_checks = True
+        while len(self._checking) < _CHECKS:
+            ready = (each for each in self._pending if each not in self._checking)
+            connection = next(ready, None)
+            if connection is None:
+                break
+            del self._pending[connection]
+            self._checking.add(connection)
+            checked = Deferred.fromCoroutine(self._check(connection))
+            checked.addErrback(self._not_checked).addBoth(self._checked, connection)
+        self._is_starting_checks = False
+
+    def _checked(self, _: object, connection: Connection) -> None:
+        self._checking.discard(connection)
+        self._start_checks()
+
+    async def _check(self, connection: Connection) -> None:
+        member = self._members[connection]
+        try:
+            identity, wish = await self._decide(member.handshake)
+        except Refused as refused:
+            if refused.status not in (401, 403):
+                raise
+            code = 4401 if refused.status == 401 else 4403
+            if connection in self._members:
+                self._end(connection, code, refused.reason)
+            return
+        if connection not in self._members:
+            return
+        old = connection.identity
+        if (identity.user, identity.session) != (old.user, old.session):
+            self._end(connection, 4401, "the session has ended")
+            return
+        member.due = self._due(identity)
+        if (identity.groups, wish) != (old.groups, connection.wish):
+            try:
+                await connection.change(identity, wish)
+            except LimitExceeded as error:
+                self._end(connection, error.code, error.reason)
+
+    def _not_checked(self, failure: Failure) -> None:
+        now = self._clock.seconds()
+        if now < self._silent_until:
+            return
+        self._silent_until = now + _REPEAT
+        error = failure.value
+        if isinstance(error, Refused):
+            self._log.warn(
+                "identities cannot be checked again now, and stay: {reason}",
+                reason=error.hint or error.reason,
+            )
+        else:
+            self._log.failure("checking an identity failed, it stays", failure=failure)
+
+
+def _names(identity: Identity) -> list[tuple[str, str]]:
+    """What orders can mean a connection of this identity by."""
+    return [*_indexed(identity), *(("group", name) for name in identity.groups)]
+
+
+def _indexed(identity: Identity) -> list[tuple[str, str]]:
+    found = (("user", identity.user), ("session", identity.session))
+    return [(kind, name) for kind, name in found if name is not None]
+
+
+def _parse(payload: bytes) -> tuple[str, str, str] | None:
+    """Verb, selector and name of an order. None: it is none."""
+    try:
+        ((verb, target),) = json.loads(payload).items()
+        ((selector, name),) = target.items()
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    if verb in ("end", "recheck") and selector in _SELECTORS and isinstance(name, str):
+        return verb, selector, name
+    return None
+
+
+async def _ask(question: Callable[..., Awaitable[Any] | Any], *words: object) -> Any:
+    """The answer of a seam, which may be a value, a Deferred or a coroutine."""
+    return await maybeDeferred(question, *words)

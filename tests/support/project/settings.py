@@ -62,6 +62,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 USE_TZ = True
+TIME_ZONE = "UTC"
 WEBSOCKET_URL = "/ws/"
 
 globals().update(_told)

@@ -51,6 +51,9 @@ _SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
 #: Every flag that is a right.
 _FLAGS = frozenset(f"{verb}-{each.value}" for verb in ("subscribe", "publish") for each in Audience)
 
+#: Keys of sessions in a database or a cache; Django's own are shorter.
+_KEY = re.compile(r"[!-~]{8,128}")
+
 #: Characters of what a hook says to a client.
 _MAX_REASON = 200
 
@@ -249,6 +252,21 @@ def _read_only(engine: Any) -> Any:
     return SessionStore
 
 
+def _open_session(key: str | None) -> Any:
+    """The session of a cookie. What is not there, or belongs to another project, has no key."""
+    from django.contrib.sessions.backends import cache, db
+
+    store = _store_class()
+    if issubclass(store, (cache.SessionStore, db.SessionStore)) and not _KEY.fullmatch(key or ""):
+        # A cache would warn of such a key, and show it.
+        key = None
+    session = store(key)
+    session.get(_MEMBER_OF)
+    if key and session.session_key is None:
+        _check_cache(session)
+    return session
+
+
 def _check_cache(session: Any) -> None:
     """This engine takes a cache that is away for a session that is not there: ask it."""
     from django.conf import settings as project
@@ -372,7 +390,7 @@ class DjangoAuthenticator:
             if getattr(request, "user", None) is None:
                 request.user = AnonymousUser()
             if getattr(request, "session", None) is None:
-                request.session = _store_class()()
+                request.session = _open_session(None)
         flags = self._flags(handshake)
         if self._allowed is not None:
             with _failing_closed("WS4REDIS_ALLOWED_CHANNELS"):
@@ -390,11 +408,7 @@ class DjangoAuthenticator:
         from django.contrib.auth import get_user
 
         key = request.COOKIES.get(self._project.SESSION_COOKIE_NAME)
-        request.session = _store_class()(key)
-        # One that does not exist, or is that of another project, has no key once it was looked at.
-        request.session.get(_MEMBER_OF)
-        if key and request.session.session_key is None:
-            _check_cache(request.session)
+        request.session = _open_session(key)
         request.user = get_user(request)
 
     def _call(self, hook: Callable[..., Any], *words: Any) -> Any:

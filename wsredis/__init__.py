@@ -9,7 +9,7 @@ from __future__ import annotations
 from wsredis._version import __version__
 from wsredis.auth import Authenticator, Handshake, Identity, Policy, Refused
 from wsredis.channels import Audience, Wish
-from wsredis.config import GatewayConfig, Limits, RedisConfig
+from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, Limits, RedisConfig
 from wsredis.connection import Connection
 from wsredis.errors import ConfigError, WsredisError
 from wsredis.handler import Handler
@@ -17,6 +17,7 @@ from wsredis.service import GatewayService
 
 __all__ = [
     "Audience",
+    "AuthUrlConfig",
     "Authenticator",
     "ConfigError",
     "Connection",
@@ -25,6 +26,7 @@ __all__ = [
     "Handler",
     "Handshake",
     "Identity",
+    "JwtConfig",
     "Limits",
     "Policy",
     "RedisConfig",

@@ -330,6 +330,79 @@ class OpenTests(_ConnectionCase):
         self.assertFalse(connection.direct)
 
 
+class ChangeTests(_ConnectionCase):
+    """The identity or the rights of an open connection change."""
+
+    def change(
+        self, connection: Connection, groups: tuple[str, ...], *publish: Audience
+    ) -> Deferred[None]:
+        """John has other groups, and may publish elsewhere."""
+        wish = Wish("chat", frozenset({GROUP}), frozenset(publish))
+        identity = Identity("john", groups, "s3ss10n")
+        return Deferred.fromCoroutine(connection.change(identity, wish))
+
+    def test_follows(self) -> None:
+        """New channels are heard, old ones are not, and those that stay are not disturbed."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.successResultOf(self.change(connection, ("users", "new")))
+        for name in (b"admins", b"users", b"new"):
+            self.stranger_says(name, b"group:" + name + b":chat")
+        self.assertEqual([b"users", b"new"], client.got)
+        self.assertEqual(("users", "new"), connection.identity.groups)
+
+    def test_publishes(self) -> None:
+        """It publishes where it may now, and does not hear itself there."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.successResultOf(self.change(connection, ("users",), GROUP, BROADCAST))
+        connection.received(b"x", False)
+        self.assertEqual(b"x", self.server.value(b"group:users:chat"))
+        self.assertEqual(b"x", self.server.value(CHANNEL))
+        self.assertEqual([], client.got)
+
+    def test_persisted(self) -> None:
+        """The persisted message of a new channel is sent, unless a newer one came meanwhile."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.server.store(b"group:a:chat", 60, b"old a")
+        self.server.store(b"group:b:chat", 60, b"old b")
+        self.server.store(b"group:c:chat", 60, b"c" * 5001)
+        self.broker.slow.add("fetch")
+        changed = self.change(connection, ("a", "b", "c"))
+        self.stranger_says(b"new b", b"group:b:chat")
+        self.broker.answer()
+        self.successResultOf(changed)
+        self.assertEqual([b"new b", b"old a"], client.got)
+
+    def test_too_many(self) -> None:
+        """More channels than allowed change nothing."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        changed = self.change(connection, tuple(f"g{number}" for number in range(9)))
+        self.failureResultOf(changed, LimitExceeded)
+        self.stranger_says(b"x", b"group:admins:chat")
+        self.assertEqual([b"x"], client.got)
+        self.assertEqual(JOHN, connection.identity)
+
+    def test_redis_away(self) -> None:
+        """Without Redis it is changed all the same, and hears its channels when Redis is back."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.broker.disconnect()
+        self.successResultOf(self.change(connection, ("new",)))
+        self.broker.connect()
+        self.stranger_says(b"x", b"group:new:chat")
+        self.assertEqual([b"x"], client.got)
+
+    def test_closed_meanwhile(self) -> None:
+        """What is found for a client that left is thrown away, and nothing of it stays."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.server.store(b"group:new:chat", 60, b"x")
+        self.broker.slow.add("fetch")
+        changed = self.change(connection, ("new",))
+        connection.closed()
+        self.broker.answer()
+        self.successResultOf(changed)
+        self.assertEqual([], client.got)
+        self.assertEqual(0, len(self.hub))
+
+
 class SendTests(_ConnectionCase):
     """What a handler may say to one client."""
 

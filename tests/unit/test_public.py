@@ -27,8 +27,9 @@ class PublicTests(SynchronousTestCase):
     def test_names(self) -> None:
         """The public names are these; removing one breaks other people's programs."""
         expected = """
-            Audience Authenticator ConfigError Connection GatewayConfig GatewayService Handler
-            Handshake Identity Limits Policy RedisConfig Refused Wish WsredisError __version__
+            Audience AuthUrlConfig Authenticator ConfigError Connection GatewayConfig
+            GatewayService Handler Handshake Identity JwtConfig Limits Policy RedisConfig Refused
+            Wish WsredisError __version__
         """
         self.assertEqual(sorted(expected.split()), sorted(wsredis.__all__))
 

@@ -107,8 +107,8 @@ class Authenticator(Protocol):
 
     def identify(self, handshake: Handshake) -> Awaitable[Identity | None] | Identity | None:
         """
-        Returns: The identity. None: the client brought nothing by which this authenticator knows
-            anybody.
+        Returns: The identity, or None for a client that this authenticator knows nothing about.
+
         Raises:
             Refused: This client is not let in: 401 for credentials that are not valid, 403 for
                 valid ones that do not suffice, 503 where it cannot be told now.

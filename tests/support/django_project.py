@@ -8,6 +8,7 @@ that Django in this process has, for it can have only one.
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from tests.support.children import PATIENCE, Gateway, clean_environment
 
-__all__ = ["PASSWORD", "SETTINGS", "Project", "configured"]
+__all__ = ["PASSWORD", "SETTINGS", "Project", "configured", "missing_django"]
 
 #: The settings module.
 SETTINGS = "tests.support.project.settings"
@@ -42,6 +43,20 @@ for name, groups in (("john", ["chatters"]), ("mary", ["chatters", "staff"]), ("
     user = User.objects.create_user(name, password={PASSWORD!r})
     user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
 """
+
+
+def missing_django() -> str | None:
+    """
+    Why a test that needs Django must be skipped.
+
+    Raises:
+        RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
+    """
+    if importlib.util.find_spec("django") is not None:
+        return None
+    if "django" in os.environ.get("WSREDIS_REQUIRE", "").split(","):
+        raise RuntimeError("WSREDIS_REQUIRE names django, and it is not installed")
+    return "Django is not installed"
 
 
 @cache

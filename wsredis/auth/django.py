@@ -182,7 +182,9 @@ def _set_up(module: str) -> None:
         sys.path.insert(0, here)
     try:
         import django
+        from django.apps import apps
         from django.conf import settings as project
+        from django.core.exceptions import ImproperlyConfigured
     except ImportError:
         raise ConfigError(
             "--django: Django is not installed: pip install 'wsredis[django]'"
@@ -192,7 +194,8 @@ def _set_up(module: str) -> None:
     os.environ[_VARIABLE] = module
     try:
         django.setup()
-        import_module("django.contrib.auth.models")
+        if not apps.is_installed("django.contrib.auth"):
+            raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
         _store_class()()
     except (Exception, SystemExit) as error:
         raise ConfigError(f"--django: {module}: {_reason(error)}") from None

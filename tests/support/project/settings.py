@@ -1,8 +1,8 @@
 """
 The settings of the project: those in the JSON object of ``TEST_PROJECT`` replace the ones here.
 
-Two names of that object are none of Django's: ``FOLDER`` is where everything is kept, and
-``MORE_APPS`` is added to the installed apps.
+Some names of that object are none of Django's: ``FOLDER`` is where everything is kept,
+``MORE_APPS`` is added to the installed apps, and ``CONN_MAX_AGE`` is that of the database.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": f"{FOLDER}/db.sqlite3",
-        "CONN_MAX_AGE": 60,
+        "CONN_MAX_AGE": _told.pop("CONN_MAX_AGE", 60),
         "OPTIONS": {"timeout": 20},
     }
 }

@@ -15,9 +15,8 @@ from typing import Any
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.django_project import PASSWORD, SETTINGS, configured
+from tests.support.django_project import PASSWORD, SETTINGS, configured, missing_django
 from tests.support.fakes import ThreadedClock
-from tests.support.ws4redis import missing_package
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.auth.django import DjangoAuthenticator, project_settings
 from wsredis.channels import Wish, parse_wish
@@ -48,7 +47,7 @@ def engine(name: str) -> str:
 class DjangoCase(SynchronousTestCase):
     """The project of this process, which tests vary by `vary`."""
 
-    skip = missing_package()
+    skip = missing_django()
 
     def setUp(self) -> None:
         """Set Django up."""
@@ -883,6 +882,7 @@ class ProjectSettingsTests(DjangoCase):
             ({"LOGGING_CONFIG": "no.such.module"}, "ModuleNotFoundError: No module named 'no'"),
             ({"LOGGING": {"version": "secret"}}, "ValueError at config.py:"),
             ({"SESSION_ENGINE": "no.such.engine"}, "ModuleNotFoundError: No module named 'no'"),
+            ({"INSTALLED_APPS": []}, "ImproperlyConfigured: django.contrib.auth is not in"),
             ({"SESSION_SERIALIZER": "no.Such"}, "ModuleNotFoundError: No module named 'no'"),
         ):
             from django.test import override_settings

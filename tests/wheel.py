@@ -17,7 +17,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = "twisted/plugins/wsredis_plugin.py"
-NEEDED = (PLUGIN, "wsredis/py.typed", "wsredis/demo.html")
+SCRIPTS = "wsredis/django/static/wsredis/"
+NEEDED = (
+    *(PLUGIN, "wsredis/py.typed", "wsredis/demo.html"),
+    *(f"{SCRIPTS}wsredis.{ending}" for ending in ("js", "mjs", "d.ts", "d.mts")),
+)
 FORBIDDEN = ("twisted/__init__.py", "twisted/plugins/__init__.py", "tests/")
 
 

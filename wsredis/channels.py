@@ -21,6 +21,7 @@ __all__ = [
     "MAX_FACILITY_BYTES",
     "Audience",
     "Wish",
+    "channel_name",
     "channel_names",
     "matches",
     "parse_facility",
@@ -169,6 +170,24 @@ def matches(pattern: str, facility: str) -> bool:
     return True
 
 
+def channel_name(prefix: str, facility: str, audience: Audience, owner: str = "") -> bytes | None:
+    """
+    Name one channel.
+
+    Args:
+        prefix: Put before the name, with a colon. Empty puts nothing.
+        owner: The group, user or session; nothing for a broadcast.
+    Returns: The name, or None where *owner* is empty or has a colon: ``user:a:b`` of facility
+        ``c`` would be the channel of user ``a`` and facility ``b:c``.
+    """
+    start = f"{prefix}:" if prefix else ""
+    if audience is Audience.BROADCAST:
+        return f"{start}broadcast:{facility}".encode()
+    if not owner or ":" in owner:
+        return None
+    return f"{start}{audience.value}:{owner}:{facility}".encode()
+
+
 def channel_names(
     prefix: str,
     facility: str,
@@ -182,28 +201,24 @@ def channel_names(
     Name the channels that *audiences* of *facility* stand for, for one identity.
 
     An audience for which the identity has no name gives no channel. Neither does a user, group
-    or session with a colon in its name: ``user:a:b`` of facility ``c`` would be the channel of
-    user ``a`` and facility ``b:c``.
+    or session with a colon in its name; see `channel_name`.
 
     Args:
         prefix: Put before every name, with a colon. Empty puts nothing.
     Returns: The names as bytes, each once, in the order broadcast, group, user, session.
     """
     chosen = frozenset(audiences)
-    start = f"{prefix}:" if prefix else ""
     owners: dict[Audience, Iterable[str | None]] = {
+        Audience.BROADCAST: ("",),
         Audience.GROUP: groups,
         Audience.USER: (user,),
         Audience.SESSION: (session,),
     }
     names: dict[bytes, None] = {}
     for audience in Audience:
-        if audience not in chosen:
-            continue
-        if audience is Audience.BROADCAST:
-            names[f"{start}broadcast:{facility}".encode()] = None
-            continue
-        for owner in owners[audience]:
-            if owner and ":" not in owner:
-                names[f"{start}{audience.value}:{owner}:{facility}".encode()] = None
+        if audience in chosen:
+            for owner in owners[audience]:
+                name = channel_name(prefix, facility, audience, owner or "")
+                if name is not None:
+                    names[name] = None
     return list(names)

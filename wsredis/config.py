@@ -299,6 +299,24 @@ class RedisConfig(_Checked):
         None, _secret, "the password for Redis", name="redis-password", secret=True
     )
 
+    def read_password(self) -> str | None:
+        """
+        The first line of the file, else the password of the variable; one in the URL goes before.
+
+        Raises:
+            ConfigError: The file cannot be read. No password shows.
+        """
+        if self.password_file is None:
+            return self.password
+        try:
+            lines = Path(self.password_file).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise ConfigError(f"redis-password-file: {self.password_file}: {reason}") from None
+        if not lines or not lines[0]:
+            raise ConfigError(f"redis-password-file: {self.password_file}: the first line is empty")
+        return lines[0]
+
 
 @dataclass(frozen=True, slots=True)
 class JwtConfig(_Checked):

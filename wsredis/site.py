@@ -1,13 +1,15 @@
-"""Plain HTTP on the port of the WebSockets: the demo page, health, and a word for lost browsers."""
+"""Plain HTTP on the port of the WebSockets: pages, scripts, health, a word for lost browsers."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import ITCPTransport
+from twisted.web.http import CACHED
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -23,6 +25,9 @@ _MAX_BODY = 65536
 _TIMEOUT = 15
 
 _TEXT = "text/plain; charset=utf-8"
+
+#: The browser script, and the file for those who import it.
+_SCRIPTS = ("wsredis.js", "wsredis.mjs")
 
 
 class _Request(Request):
@@ -61,6 +66,26 @@ class _Page(Resource):
         request.setHeader("cache-control", "no-store")
         request.setHeader("x-content-type-options", "nosniff")
         return body.encode()
+
+
+class _Script(Resource):
+    """A file for browsers, which may keep it as long as it is the same."""
+
+    isLeaf = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._body = files("wsredis").joinpath("django", "static", "wsredis", name).read_bytes()
+        self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:16]}"'.encode()
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer with the file, or that it is still the same."""
+        request.setHeader("content-type", "text/javascript; charset=utf-8")
+        request.setHeader("cache-control", "no-cache")
+        request.setHeader("x-content-type-options", "nosniff")
+        # Without this, pages of another origin could load it, but not import it.
+        request.setHeader("access-control-allow-origin", "*")
+        return b"" if request.setETag(self._tag) is CACHED else self._body
 
 
 class GatewayResource(Resource):
@@ -125,7 +150,8 @@ class _Root(Resource):
         super().__init__()
         self._url_prefix = url_prefix.encode()
         self._gateway = GatewayResource()
-        self._pages = {
+        self._pages: dict[bytes, Resource] = {
+            **{f"/{name}".encode(): _Script(name) for name in _SCRIPTS},
             b"/health/live": _Page(_TEXT, lambda: (200, "ok\n")),
             b"/health/ready": _Page(
                 _TEXT, lambda: (200, "ok\n") if ready() else (503, "not ready\n")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import fields
 from pathlib import Path
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,6 +26,7 @@ from tests.support.children import (
 )
 from tests.support.raw import BINARY, RawClient, frame, handshake, response
 from tests.support.require import missing
+from tests.support.ws4redis import missing_package, run_in_django
 from wsredis.config import Setting, load, settings
 from wsredis.errors import CLOSE_CODES
 from wsredis.metrics import Metrics
@@ -123,6 +125,61 @@ class ExampleTests(RunCase):
         self.assertEqual(b"1 gateway(s) received it\n", said.stdout)
         late = self.open(port, "/ws/news?subscribe-broadcast")
         self.assertEqual([b"fresh", b"fresh"], [early.message(), late.message()])
+
+    def run_to_end(self, *words: str | Path) -> str:
+        """Run a program. Returns: What it printed."""
+        done = subprocess.run(
+            words, env=self.environ, capture_output=True, text=True, timeout=PATIENCE
+        )
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+        return done.stdout
+
+    def test_publishers(self) -> None:
+        """Each publisher reaches a page that listens, and reads what is kept."""
+        port = self.twistd(EXAMPLES / "running_total.py")
+        page = self.open(port, "/ws/news?subscribe-broadcast")
+        for example in ("publish_plain.py", "publish_async.py", "publish_twisted.py"):
+            said = self.run_to_end(sys.executable, "-W", "error", DOCS / "examples" / example)
+            self.assertEqual("1 subscriber(s) received it\nb'Hello'\n", said)
+            self.assertEqual(b"Hello", page.message())
+        self.assertEqual(b"Hello", self.redis.command("GET", "user:mary:news"))
+
+    def test_view(self) -> None:
+        """The views publish to staff and to the user who asks, who can read it again."""
+        if missing_package():
+            raise SkipTest(str(missing_package()))
+        sys_path = str(DOCS / "examples")
+        said = run_in_django(
+            self.redis.path,
+            f"""
+import sys
+sys.path.insert(0, {sys_path!r})
+from publish_view import last, order
+for name in ("john", None):
+    request = request_of(name)
+    print(last(request).content, order(request).status_code, last(request).content)
+""",
+        )
+        expected = "b'nothing yet' 204 b'thank you'\nb'nothing yet' 204 b'nothing yet'"
+        self.assertEqual(expected, said)
+        self.assertEqual(b"a new order", self.redis.command("GET", "group:staff:orders"))
+        keys = self.redis.command("KEYS", "*")
+        self.assertEqual({b"group:staff:orders", b"user:john:orders"}, {*_listed(keys)})
+
+    def test_shell(self) -> None:
+        """The lines for the shell do what their comments say."""
+        if shutil.which("redis-cli") is None:
+            raise SkipTest("there is no redis-cli on this machine")
+        text = (DOCS / "examples" / "publish.sh").read_text("utf-8")
+        text = text.replace("python ", f"{shlex.quote(sys.executable)} ")
+        # Here Redis is not where redis-cli looks.
+        text = text.replace("redis-cli ", f"redis-cli -s {self.redis.path} ")
+        said = self.run_to_end("sh", "-e", "-c", text)
+        self.assertEqual(["0 subscriber(s) received it"] * 3 + ["OK", "0"], said.splitlines())
+        for channel in ("user:john:news", "user:mary:news", "group:staff:news", "broadcast:news"):
+            self.assertEqual(b"Hello", self.redis.command("GET", channel))
+        ttl = self.redis.command("TTL", "user:john:news")
+        self.assertIn(ttl, range(1, 61))
 
     def test_own_reactor(self) -> None:
         """A program that runs the reactor by itself serves WebSockets."""
@@ -281,6 +338,12 @@ def shown(setting: Setting) -> str:
     if isinstance(setting.default, float):
         return f"``{setting.default:g}``"
     return f"``{setting.default}``"
+
+
+def _listed(reply: object) -> list[bytes]:
+    """A reply of Redis that is a list."""
+    assert isinstance(reply, list)
+    return reply
 
 
 def page_of_codes() -> str:

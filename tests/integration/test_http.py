@@ -135,6 +135,20 @@ class PathTests(_HttpCase):
         self.assertEqual(404, status)
         self.assertNotIn(b"<", body)
 
+    def test_script(self) -> None:
+        """The browser script is there, and not sent again to those who have it."""
+        for path in ("/wsredis.js", "/wsredis.mjs"):
+            status, head, body = self.ask(path)
+            self.assertEqual(200, status)
+            self.assertIn(b"WS4Redis", body)
+            self.assertIn("\r\ncontent-type: text/javascript; charset=utf-8", head)
+            tag = re.search(r"\r\netag: (\S+)", head)
+            assert tag is not None
+            status, _, body = self.ask(path, f"If-None-Match: {tag[1]}")
+            self.assertEqual((304, b""), (status, body))
+        for path in ("/wsredis.js/", "/wsredis.d.ts", "/wsredis.js/../wsredis.mjs", "/WSREDIS.JS"):
+            self.assertEqual(404, self.ask(path)[0], path)
+
     def test_facility(self) -> None:
         """A plain request for a facility is told what is missing."""
         for path in ("/ws/x", "/ws/", "/ws/a/b?subscribe-broadcast", "/ws/%ff"):

@@ -11,15 +11,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from tests.support.browser import Browser
 from tests.support.children import PATIENCE, clean_environment, until
+from tests.support.web import WebSite
 
 __all__ = ["ScriptPage", "SiteServer", "missing_package", "run_in_django"]
 
@@ -126,47 +124,21 @@ def run_in_django(redis_path: str, code: str, **settings: object) -> str:
     return done.stdout.rstrip("\n")
 
 
-class SiteServer:
-    """
-    The web site of a project that uses the original: its page, and the scripts that it loads.
-
-    Attributes:
-        origin: What a browser calls it.
-    """
+class SiteServer(WebSite):
+    """The web site of a project that uses the original: its page, and the scripts of that."""
 
     def __init__(self) -> None:
-        files: Mapping[str, tuple[str, bytes]] = {
-            "/": ("text/html; charset=utf-8", _PAGE.encode()),
-            "/ws4redis.js": ("text/javascript", _file_of("ws4redis", "static/js/ws4redis.js")),
-            # Django brings the jQuery of its admin pages.
-            "/jquery.js": (
-                "text/javascript",
-                _file_of("django", "contrib/admin/static/admin/js/vendor/jquery/jquery.js"),
-            ),
-        }
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                content_type, body = files.get(self.path, ("text/plain", b""))
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.origin = f"http://localhost:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End it."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(
+            {
+                "/": ("text/html; charset=utf-8", _PAGE.encode()),
+                "/ws4redis.js": ("text/javascript", _file_of("ws4redis", "static/js/ws4redis.js")),
+                # Django brings the jQuery of its admin pages.
+                "/jquery.js": (
+                    "text/javascript",
+                    _file_of("django", "contrib/admin/static/admin/js/vendor/jquery/jquery.js"),
+                ),
+            }
+        )
 
 
 class ScriptPage:

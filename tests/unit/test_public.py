@@ -39,6 +39,12 @@ class PublicTests(SynchronousTestCase):
             each = getattr(wsredis, name)
             self.assertTrue(each.__doc__, name)
 
+    def test_listed(self) -> None:
+        """They are listed before they are loaded; another name is an AttributeError."""
+        self.assertEqual(set(), set(wsredis.__all__) - set(dir(wsredis)))
+        with self.assertRaises(AttributeError):
+            wsredis.nothing  # type: ignore[attr-defined]  # noqa: B018
+
     def test_version(self) -> None:
         """The version is that of the calendar: year, month, count."""
         self.assertRegex(wsredis.__version__, r"\A[0-9]{2}\.[0-9]{1,2}\.[0-9]+\Z")
@@ -48,11 +54,30 @@ class ImportTests(SynchronousTestCase):
     """What an import brings along."""
 
     def test_package(self) -> None:
-        """Importing the package installs no reactor and loads no Redis library."""
+        """Importing the names of the package installs no reactor and loads no Redis library."""
         found = loaded(
-            "import wsredis", "wsredis.service", "twisted.internet.reactor", "txredisapi", "hiredis"
+            "from wsredis import *",
+            *("wsredis.service", "twisted.internet.reactor", "txredisapi", "hiredis"),
         )
         self.assertEqual(["wsredis.service"], found)
+
+    def test_lazy(self) -> None:
+        """Importing the package loads nothing; a name brings its own module only."""
+        heavy = ("twisted", "autobahn", "wsredis.config", "wsredis.channels")
+        self.assertEqual([], loaded("import wsredis", *heavy))
+        self.assertEqual(["wsredis.channels"], loaded("from wsredis import Wish", *heavy))
+
+    def test_publisher(self) -> None:
+        """Programs that publish load redis-py and Django when they do, and Twisted never."""
+        heavy = ("twisted", "autobahn", "django", "redis", "txredisapi")
+        self.assertEqual([], loaded("import wsredis.publisher", *heavy))
+        use = "from wsredis.publisher import RedisPublisher; RedisPublisher()"
+        self.assertEqual(["redis"], loaded(use, *heavy))
+
+    def test_commands(self) -> None:
+        """The commands of the shell do without Twisted as well."""
+        heavy = ("twisted", "autobahn", "django", "redis")
+        self.assertEqual([], loaded("import wsredis.__main__", *heavy))
 
     def test_plugin(self) -> None:
         """The plugin, which every twistd imports, loads nothing of ours."""

@@ -69,6 +69,30 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual((200, b""), (status, body))
         self.assertIn("content-length: 15", head)
 
+    def test_scripts(self) -> None:
+        """The browser script and its module are there, as scripts, for pages of any origin."""
+        for path, word in (("/wsredis.js", b"globalThis.WS4Redis"), ("/wsredis.mjs", b"export")):
+            status, head, body = self.ask(_request(f"GET {path}"))
+            self.assertEqual(200, status)
+            self.assertIn(word, body)
+            for header in (
+                "content-type: text/javascript; charset=utf-8",
+                "cache-control: no-cache",
+                "x-content-type-options: nosniff",
+                "access-control-allow-origin: *",
+            ):
+                self.assertIn(f"\r\n{header}\r\n", head)
+
+    def test_known_script(self) -> None:
+        """A browser that has the script is told so; one that has another one gets it."""
+        _, head, _ = self.ask(_request("GET /wsredis.js"))
+        found = re.search(r'etag: ("[^"]+")', head)
+        assert found is not None
+        same = self.ask(_request("GET /wsredis.js", f"If-None-Match: {found[1]}"))
+        self.assertEqual((304, b""), same[::2])
+        other = self.ask(_request("GET /wsredis.js", 'If-None-Match: "0123456789abcdef"'))
+        self.assertEqual(200, other[0])
+
     def test_exact_paths(self) -> None:
         """What looks like a path that there is, is not there."""
         for path in ("/health", "/health/", "/health/live/", "/health/live/x", "//", "/ws", "/."):

@@ -101,7 +101,7 @@ def parse(config: RedisConfig) -> Target:
         raise ConfigError("redis: the URL has a '?' or '#' where none belongs: write %3F or %23")
     if config.ca is not None and parts.scheme != "rediss":
         raise ConfigError("redis-ca: only a rediss:// URL has use for it")
-    password = unquote(parts.password) if parts.password else _password(config)
+    password = unquote(parts.password) if parts.password else config.read_password()
     username = unquote(parts.username) if parts.username else None
     if username is not None and password is None:
         raise ConfigError("redis: the URL has a user, but there is no password")
@@ -135,19 +135,6 @@ def _database(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ConfigError(f"redis: {text!r} is not the number of a database")
     return int(text)
-
-
-def _password(config: RedisConfig) -> str | None:
-    if config.password_file is None:
-        return config.password
-    try:
-        lines = Path(config.password_file).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(f"redis-password-file: {config.password_file}: {reason}") from None
-    if not lines or not lines[0]:
-        raise ConfigError(f"redis-password-file: {config.password_file}: the first line is empty")
-    return lines[0]
 
 
 def _ca(path: str | None) -> bytes | None:

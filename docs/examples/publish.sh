@@ -1,0 +1,12 @@
+# Everybody who listens to "news":
+python -m wsredis publish news --broadcast "Hello"
+
+# Two users and a group; the message is kept for a minute:
+python -m wsredis publish news --user john --user mary --group staff --expire 60 "Hello"
+
+# What another program prints, byte for byte; it is not kept:
+date | tr -d '\n' | python -m wsredis publish news --broadcast --expire 0 -
+
+# Any client of Redis does the same:
+redis-cli SETEX broadcast:news 3600 "Hello"
+redis-cli PUBLISH broadcast:news "Hello"

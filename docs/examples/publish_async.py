@@ -1,0 +1,17 @@
+"""The same in a program on asyncio: python publish_async.py"""
+
+from __future__ import annotations
+
+import asyncio
+
+from wsredis.publisher import AsyncRedisPublisher
+
+
+async def main() -> None:
+    async with AsyncRedisPublisher(facility="news", broadcast=True) as publisher:
+        heard = await publisher.publish_message("Hello")
+        print(f"{heard} subscriber(s) received it")
+        print(await publisher.fetch_message(None, "news"))
+
+
+asyncio.run(main())

@@ -1,0 +1,22 @@
+"""The same in a program on Twisted: python publish_twisted.py"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import react
+
+from wsredis.redis.publisher import TwistedRedisPublisher
+
+
+async def main(reactor: Any) -> None:
+    publisher = TwistedRedisPublisher(facility="news", broadcast=True, reactor=reactor)
+    try:
+        heard = await publisher.publish_message("Hello")
+        print(f"{heard} subscriber(s) received it")
+        print(await publisher.fetch_message(None, "news"))
+    finally:
+        await publisher.close()
+
+
+react(main)

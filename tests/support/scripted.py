@@ -1,0 +1,138 @@
+"""A WebSocket server every move of which is the test's."""
+
+from __future__ import annotations
+
+import http
+import logging
+import socket
+import threading
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import serve
+
+from tests.support.children import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from websockets.http11 import Request, Response
+    from websockets.sync.server import ServerConnection
+    from websockets.typing import Subprotocol
+
+__all__ = ["Accepted", "ScriptedServer"]
+
+#: Handshakes that fail on purpose are no news.
+_log = logging.getLogger("tests.support.scripted")
+_log.addHandler(logging.NullHandler())
+_log.propagate = False
+
+
+class Accepted:
+    """One connection of a client."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+        self._messages: SimpleQueue[str | bytes | None] = SimpleQueue()
+
+    def run(self) -> None:
+        """Take messages until the end. Called by the server."""
+        with suppress(ConnectionClosed):
+            for message in self._connection:
+                self._messages.put(message)
+        self._messages.put(None)
+
+    def message(self) -> str | bytes | None:
+        """
+        Wait for the next message. None: the connection is over.
+
+        Raises:
+            queue.Empty: Nothing came in time.
+        """
+        return self._messages.get(timeout=PATIENCE)
+
+    def send(self, message: str | bytes) -> None:
+        """Send a message."""
+        self._connection.send(message)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close with a code, and wait for the client's answer."""
+        self._connection.close(code, reason)
+
+    def cut(self) -> None:
+        """End the connection without a word."""
+        with suppress(OSError):
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+class ScriptedServer:
+    """
+    The server.
+
+    Attributes:
+        port: Where it listens.
+        offers: The subprotocols of each handshake, as the client wrote them. None: none.
+        refuse: Refuse handshakes with this status. None: admit.
+        gate: While it is cleared, handshakes wait.
+    """
+
+    def __init__(self) -> None:
+        self.offers: list[str | None] = []
+        self.refuse: http.HTTPStatus | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self._accepted: SimpleQueue[Accepted] = SimpleQueue()
+        self._all: list[Accepted] = []
+        self._server = serve(
+            self._handle,
+            "127.0.0.1",
+            0,
+            process_request=self._admit,
+            select_subprotocol=_first,
+            compression=None,
+            logger=_log,
+        )
+        self.port: int = self._server.socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return f"ws://127.0.0.1:{self.port}/"
+
+    def accept(self) -> Accepted:
+        """
+        Wait for the next connection.
+
+        Raises:
+            queue.Empty: Nobody came in time.
+        """
+        return self._accepted.get(timeout=PATIENCE)
+
+    def stop(self) -> None:
+        """End it, and all connections."""
+        self.gate.set()
+        for each in self._all:
+            each.cut()
+        self._server.shutdown()
+        self._thread.join()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.offers.append(request.headers.get("Sec-WebSocket-Protocol"))
+        self.gate.wait(PATIENCE)
+        if self.refuse is None:
+            return None
+        return connection.respond(self.refuse, "not now\n")
+
+    def _handle(self, connection: ServerConnection) -> None:
+        accepted = Accepted(connection)
+        self._all.append(accepted)
+        self._accepted.put(accepted)
+        accepted.run()
+
+
+def _first(connection: ServerConnection, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+    return subprotocols[0] if subprotocols else None

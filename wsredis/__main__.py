@@ -1,0 +1,10 @@
+"""``python -m wsredis``."""
+
+from __future__ import annotations
+
+import sys
+
+from wsredis.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

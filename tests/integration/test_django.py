@@ -16,6 +16,8 @@ from tests.support.require import missing
 
 _HOOKS = "tests.support.project.hooks"
 
+_EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+
 _NOBODY = "a" * 32
 
 
@@ -238,6 +240,43 @@ class HookTests(DjangoCase):
         client = self.open("/ws/f?subscribe-user&subscribe-group", "", "X-User: mary")
         self.check_heard(client, "user:mary:f", "group:staff:f")
         self.assertEqual(500, self.refused("/ws/f")[0])
+
+
+class ExampleTests(DjangoCase):
+    """The hooks of the guide."""
+
+    def hooked(self, name: str) -> list[str]:
+        """Start a gateway with a hook of the example. Returns: Cookies of john and mary."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.project = Project(WS4REDIS_ALLOWED_CHANNELS=f"chat_hooks.{name}")
+        self.addCleanup(self.project.remove)
+        environ = clean_environment(self.project.environ)
+        environ["PYTHONPATH"] += f"{os.pathsep}{_EXAMPLES}"
+        words = ("--django", SETTINGS, "--redis", self.redis.url, "--drain", "0")
+        self.gateway = Gateway(*words, environ=environ)
+        self.addCleanup(self.gateway.stop)
+        return self.project.log_in("john", "mary")
+
+    def test_allowed_channels(self) -> None:
+        """Strangers listen, users do as they like, and some rooms are for the staff."""
+        john, _ = self.hooked("allowed_channels")
+        path = "/ws/f?subscribe-broadcast&publish-broadcast"
+        stranger, user = self.open(path, _NOBODY), self.open(path, john)
+        stranger.send_text("may not be heard")
+        user.send_text("hello")
+        self.assertEqual(b"hello", stranger.message())
+        refused = self.refused("/ws/staff/f?subscribe-broadcast", john)
+        self.assertEqual((403, b"This is for the staff."), refused)
+
+    def test_coroutine(self) -> None:
+        """The database says who is of the staff."""
+        john, mary = self.hooked("staff_of_the_moment")
+        path = "/ws/f?subscribe-broadcast&publish-broadcast"
+        self.open(path, john).send_text("may not be heard")
+        listener = self.open(path, mary)
+        self.open(path, mary).send_text("hello")
+        self.assertEqual(b"hello", listener.message())
 
 
 class OutageTests(DjangoCase):

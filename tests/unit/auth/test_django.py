@@ -879,8 +879,7 @@ class ProjectSettingsTests(DjangoCase):
     def test_broken_project(self) -> None:
         """A project that fails is told in one line; texts that may hold values do not show."""
         for settings, words in (
-            ({"LOGGING_CONFIG": "no.such.module"}, "ModuleNotFoundError: No module named 'no'"),
-            ({"LOGGING": {"version": "secret"}}, "ValueError at config.py:"),
+            ({"SESSION_ENGINE": "json"}, "AttributeError at django.py:"),
             ({"SESSION_ENGINE": "no.such.engine"}, "ModuleNotFoundError: No module named 'no'"),
             ({"INSTALLED_APPS": []}, "ImproperlyConfigured: django.contrib.auth is not in"),
             ({"SESSION_SERIALIZER": "no.Such"}, "ModuleNotFoundError: No module named 'no'"),

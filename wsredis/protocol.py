@@ -259,8 +259,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             raise BrokerUnavailable("Redis is away")
         if factory.is_full():
             raise Refused("too many connections", 503, "--max-connections")
-        # RFC 6455, 4.2.2: the first of those offered, as ws4redis echoes the one that it is given.
-        subprotocol = request.protocols[0] if request.protocols else None
+        subprotocol = _choose(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is no token")
         admitted = await factory.door.admit(handshake)
@@ -345,6 +344,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     ) -> None:
         """Autobahn found something wrong with the handshake."""
         if self._phase is _Phase.PENDING:
+            if reason.startswith("duplicate protocol"):
+                # Autobahn repeats it, and it may carry a token.
+                reason = "a subprotocol is offered twice"
             # The versions that are spoken are named with 426 (RFC 6455, 4.2.2).
             self._refuse(426 if responseHeaders else code, reason)
 
@@ -741,6 +743,17 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         frame = self.shared.dialect.heartbeat_frame
         assert frame is not None
         protocol.write(frame)
+
+
+def _choose(offered: list[str]) -> str | None:
+    """
+    One of the subprotocols (RFC 6455, 4.2.2): the first, as ws4redis echoes the one it is given.
+
+    An offer that carries a token is chosen only where there is no other: browsers close a
+    WebSocket for which none of those that the page offered is chosen.
+    """
+    plain = [name for name in offered if not name.startswith("bearer.")]
+    return next(iter(plain or offered), None)
 
 
 def _tune(transport: Any, send_buffer: int) -> None:

@@ -17,7 +17,7 @@ from wsredis.auth import Authenticator, Policy, Source
 from wsredis.auth.origin import OriginPolicy
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
-from wsredis.config import GatewayConfig
+from wsredis.config import GatewayConfig, JwtConfig
 from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
 from wsredis.door import Door
@@ -110,6 +110,7 @@ class GatewayService(Service):
             self._sources if authenticator is None else [authenticator],
             self._policies(policy),
             prefix=config.prefix,
+            timeout=config.auth_timeout,
             recheck=config.recheck,
         )
         self.factory = GatewayFactory(
@@ -232,6 +233,10 @@ class GatewayService(Service):
         """Sources of identities, in the order in which they are asked."""
         # Each is imported where it is wanted: it needs libraries that others need not have.
         found: list[Source] = []
+        if self._config.jwt != JwtConfig():
+            from wsredis.auth.jwt import JwtAuthenticator
+
+            found.append(JwtAuthenticator(self._config.jwt, self._reactor))
         if self._config.django is not None:
             from wsredis.auth.django import DjangoAuthenticator
 

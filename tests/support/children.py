@@ -37,12 +37,20 @@ class Child:
     """
     A process whose output is read as it comes.
 
+    Args:
+        user: Number of the user and the group as whom it runs. None: as we do.
+
     Attributes:
         output: All that it wrote so far, standard output and error together.
     """
 
     def __init__(
-        self, words: list[str], *, env: dict[str, str] | None = None, cwd: str | None = None
+        self,
+        words: list[str],
+        *,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
+        user: int | None = None,
     ) -> None:
         self.output = ""
         self._changed = threading.Condition()
@@ -54,6 +62,9 @@ class Child:
             stderr=subprocess.STDOUT,
             env=env,
             cwd=cwd,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -107,6 +107,12 @@ class PublishTests(_Case):
         self.assertEqual(0, self.run_command(*words))
         self.assertIn(b"option:broadcast:f", self.client.values)
 
+    def test_no_django(self) -> None:
+        """A Django project that the environment names is not loaded."""
+        os.environ["DJANGO_SETTINGS_MODULE"] = "nothing.of.this.name"
+        self.assertEqual(0, self.run_command("publish", "f", "--broadcast", "x"))
+        self.assertEqual(b"x", self.client.values[b"broadcast:f"])
+
     def test_usage(self) -> None:
         """What is wrong with the words is said in one line, with status 2."""
         hint = "(--help shows all options)"

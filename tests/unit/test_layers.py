@@ -37,7 +37,7 @@ LAYERS = [
 BORDERS = {
     "OpenSSL": {"redis", "tls"},
     "autobahn": {"deflate", "protocol", "frames"},
-    "cryptography": {"tls"},
+    "cryptography": {"auth", "tls"},
     # In the publisher only inside functions, and where a project is running; see test_public.
     "django": {"auth", "django", "publisher"},
     "hiredis": {"redis"},

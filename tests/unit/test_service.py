@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import Authority
 from tests.support.memory_gateway import Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
-from wsredis import Connection, GatewayConfig, GatewayService, Handler, RedisConfig
+from tests.support.tokens import signed, verifier
+from wsredis import Connection, GatewayConfig, GatewayService, Handler, JwtConfig, RedisConfig
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Wish
 from wsredis.errors import ConfigError
@@ -100,6 +101,22 @@ class BuildTests(_ServiceCase):
         service.setServiceParent(Application("x"))
         self.assertTrue(IService.providedBy(service))
         self.assertEqual("wsredis", service.name)
+
+    def test_tokens(self) -> None:
+        """With a key for tokens, they say who a client is; keys at a URL are fetched meanwhile."""
+        key = Path(self.mktemp())
+        key.write_bytes(verifier("HS256"))
+        service = self.make(GatewayConfig(jwt=JwtConfig(key=str(key), query="t")))
+        service.startService()
+        client = self.open(service, f"/ws/a?subscribe-user&t={signed()}")
+        self.redis.publish(b"user:john:a", b"x")
+        self.assertEqual([b"x"], [each.payload for each in client.frames()])
+        jwt = JwtConfig(jwks_url="http://127.0.0.1:81/", algorithm="RS256")
+        other = self.make(GatewayConfig(port=(), jwt=jwt))
+        self.assertEqual([], self.reactor.tcpClients)
+        other.startService()
+        self.assertEqual(81, self.reactor.tcpClients[0][1])
+        other.stopService()
 
     def test_defaults(self) -> None:
         """Everybody may listen; a page from elsewhere may not publish."""

@@ -19,7 +19,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -340,9 +340,7 @@ class DjangoAuthenticator:
         self._process = _hook(project, "WS4REDIS_PROCESS_REQUEST")
         self._allowed = _hook(project, "WS4REDIS_ALLOWED_CHANNELS")
         self._possible = _possible_flags(project)
-        self._threads = Threads(
-            reactor, config.auth_concurrency, config.auth_timeout, _close_connections
-        )
+        self._threads = Threads(reactor, config.auth_concurrency, _close_connections)
 
     def start(self) -> None:
         """Threads start when they are needed."""
@@ -356,8 +354,8 @@ class DjangoAuthenticator:
         See `wsredis.auth.Authenticator.identify`.
 
         Raises:
-            Refused: 403: a hook denies it. 500: a hook failed. 503: the project does not answer,
-                or cannot reach its database.
+            Refused: 403: a hook denies it. 500: a hook failed. 503: the project cannot reach its
+                database, or has too much to do.
         """
         if (
             self._process is None
@@ -473,7 +471,9 @@ def _groups(user: Any, session: Any) -> tuple[str, ...]:
 def _close_connections() -> None:
     from django.db import connections
 
-    connections.close_all()
+    # One that is broken has nobody to tell it to any more.
+    with suppress(Exception):
+        connections.close_all()
 
 
 # -- Hooks

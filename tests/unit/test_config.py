@@ -292,6 +292,20 @@ class ProjectTests(_ConfigCase):
         )
         self.assertEqual(("mine", 5, ("81",)), (config.prefix, config.expire, config.port))
 
+    def test_redis(self) -> None:
+        """Nothing about the Redis of the project is told to another one."""
+
+        def project(module: str) -> Mapping[str, Any]:
+            return {"redis": "rediss://a", "redis-password": "secret", "redis-ca": "b", "expire": 5}
+
+        config = load({"django": "a"}, {"WSREDIS_REDIS_PASSWORD": "own"}, project=project)
+        redis = config.redis
+        self.assertEqual(("rediss://a", "own", "b"), (redis.url, redis.password, redis.ca))
+        config = load({"django": "a", "redis": "redis://c"}, {}, project=project)
+        redis = config.redis
+        self.assertEqual(("redis://c", None, None), (redis.url, redis.password, redis.ca))
+        self.assertEqual(5, config.expire)
+
     def test_not_asked(self) -> None:
         """Without a project, or without somebody to ask, nothing is asked."""
         self.assertEqual("", load({}, {}, project=self.project).prefix)

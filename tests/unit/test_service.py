@@ -18,9 +18,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.certificates import Authority
+from tests.support.django_project import SETTINGS, configured, missing_django
 from tests.support.memory_gateway import Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from tests.support.threads import ThreadReactor
@@ -42,6 +43,13 @@ from wsredis.redis.broker import RedisBroker
 from wsredis.service import _shown
 
 _LISTEN = "/ws/a?subscribe-broadcast"
+
+
+class _OnlyPublishes:
+    """What a Django project says about channels."""
+
+    subscription_channels: list[str] = []
+    publish_channels = ["publish-broadcast"]
 
 
 class _Port:
@@ -127,6 +135,21 @@ class BuildTests(_ServiceCase):
         other.startService()
         self.assertEqual(81, self.reactor.tcpClients[0][1])
         other.stopService()
+
+    def test_django(self) -> None:
+        """With a Django project, it says who a client is, and which flags count."""
+        reason = missing_django()
+        if reason is not None:
+            raise SkipTest(reason)
+        configured()
+        from django.test import override_settings
+
+        with override_settings(WS4REDIS_SUBSCRIBER=f"{__name__}._OnlyPublishes"):
+            service = self.make(GatewayConfig(django=SETTINGS))
+        service.startService()
+        client = self.open(service, "/ws/a?subscribe-broadcast&publish-broadcast")
+        self.redis.publish(b"broadcast:a", b"x")
+        self.assertEqual([], client.frames())
 
     def test_defaults(self) -> None:
         """Everybody may listen; a page from elsewhere may not publish."""

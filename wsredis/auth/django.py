@@ -182,9 +182,7 @@ def _set_up(module: str) -> None:
         sys.path.insert(0, here)
     try:
         import django
-        from django.apps import apps
         from django.conf import settings as project
-        from django.core.exceptions import ImproperlyConfigured
     except ImportError:
         raise ConfigError(
             "--django: Django is not installed: pip install 'wsredis[django]'"
@@ -194,6 +192,21 @@ def _set_up(module: str) -> None:
     os.environ[_VARIABLE] = module
     try:
         django.setup()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"--django: {module}: {_reason(error)}") from None
+
+
+def _check_users(module: str) -> None:
+    """
+    Find out whether the project has users and sessions.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    from django.apps import apps
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
         if not apps.is_installed("django.contrib.auth"):
             raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
         _store_class()()
@@ -333,6 +346,7 @@ class DjangoAuthenticator:
     def __init__(self, reactor: Any, config: GatewayConfig) -> None:
         assert config.django is not None
         _set_up(config.django)
+        _check_users(config.django)
         from django.conf import settings as project
 
         self._project = project

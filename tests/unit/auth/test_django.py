@@ -887,7 +887,8 @@ class ProjectSettingsTests(DjangoCase):
             from django.test import override_settings
 
             with override_settings(**settings):
-                error = self.assertRaises(ConfigError, project_settings, SETTINGS)
+                config = GatewayConfig(django=SETTINGS)
+                error = self.assertRaises(ConfigError, DjangoAuthenticator, None, config)
                 self.assertIn(f"--django: {SETTINGS}: {words}", str(error))
                 self.assertNotIn("secret", str(error))
 

@@ -278,6 +278,8 @@ class GatewayService(Service):
             from wsredis.auth.jwt import JwtAuthenticator
 
             found.append(JwtAuthenticator(config.jwt, self._reactor))
+        if config.django is not None and config.auth_url.url is not None:
+            raise ConfigError("auth-url: with django, the project says who a client is")
         if config.django is not None:
             from wsredis.auth.django import DjangoAuthenticator
 

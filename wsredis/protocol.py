@@ -22,6 +22,7 @@ from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet import tcp, unix
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -272,7 +273,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if facility is None:
             raise Refused("there is nothing here", 404)
         wish = parse_wish(facility, query)
-        handshake = Handshake(wish, path, request.headers, self.peer, query)
+        secure = ISSLTransport.providedBy(self.transport)
+        handshake = Handshake(wish, path, request.headers, self.peer, query, secure)
         if factory.stopping or not factory.shared.broker.up:
             raise BrokerUnavailable("Redis is away")
         if factory.is_full():

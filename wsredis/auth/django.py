@@ -33,7 +33,7 @@ from wsredis.auth.threads import Threads
 from wsredis.channels import Audience, Wish, parse_flags, parse_wish
 from wsredis.config import GatewayConfig, settings
 from wsredis.errors import ConfigError
-from wsredis.origins import HOST_HEADER
+from wsredis.origins import HOST_HEADER, default_port
 
 __all__ = ["DjangoAuthenticator", "project_settings"]
 
@@ -302,6 +302,7 @@ def _request(handshake: Handshake) -> Any:
 
     host, _, port = handshake.peer.rpartition(":")
     own = HOST_HEADER.fullmatch(handshake.headers.get("host", "").lower())
+    scheme = "https" if handshake.secure else "http"
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -309,11 +310,11 @@ def _request(handshake: Handshake) -> Any:
         "QUERY_STRING": handshake.query,
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": own[1] if own else "localhost",
-        "SERVER_PORT": (own and own[2]) or "80",
+        "SERVER_PORT": (own and own[2]) or default_port(scheme),
         "REMOTE_ADDR": host,
         "REMOTE_PORT": port if host else "",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": scheme,
         "wsgi.input": io.BytesIO(),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,

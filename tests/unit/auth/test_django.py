@@ -477,6 +477,17 @@ class ProcessRequestTests(DjangoCase):
             self.successResultOf(answer)
         self.assertEqual([True, False], seen)
 
+    def test_tls(self) -> None:
+        """A request that came by TLS is secure."""
+        seen: list[Any] = []
+        self.vary(WS4REDIS_PROCESS_REQUEST=seen.append)
+        handshake = Handshake(Wish("x"), "/ws/x", {"host": "a"}, "unix", secure=True)
+        answer: Any = self.make().identify(handshake)
+        self.reactor.take()
+        self.successResultOf(answer)
+        self.assertTrue(seen[0].is_secure())
+        self.assertEqual("443", seen[0].META["SERVER_PORT"])
+
     def test_addresses(self) -> None:
         """Addresses of any kind, and hosts that are none, are understood."""
         seen: list[Any] = []

@@ -189,9 +189,9 @@ class Door:
             self._rounds.add(connection)
         if self._was_ended(identity):
             self._end(connection, 4401, "the session has ended")
-        elif any(
-            self._orders.get(("recheck", *key), -1.0) >= admitted.since for key in _names(identity)
-        ):
+        elif self._was_ordered("end", admitted):
+            self._end(connection, 4401, "the user or a group was ended")
+        elif self._was_ordered("recheck", admitted):
             self._recheck(connection)
 
     def left(self, connection: Connection) -> None:
@@ -297,9 +297,18 @@ class Door:
             return [each for each in self._members if name in each.identity.groups]
         return list(self._by_name.get((selector, name), ()))
 
+    def _was_ordered(self, verb: str, admitted: Admitted) -> bool:
+        """Whether there was an order about an identity while its client was being admitted."""
+        return any(
+            self._orders.get((verb, *key), -1.0) >= admitted.since
+            for key in _names(admitted.identity)
+        )
+
     def _was_ended(self, identity: Identity) -> bool:
+        if identity.session is None:
+            return False
         # Keys of sessions are never used again; users and groups may come back at once.
-        when = self._orders.get(("end", "session", identity.session or ""))
+        when = self._orders.get(("end", "session", identity.session))
         return when is not None and when >= self._clock.seconds() - _REMEMBERED
 
     def _end(self, connection: Connection, code: int, reason: str) -> None:

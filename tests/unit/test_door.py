@@ -226,6 +226,7 @@ class EndTests(_DoorCase):
             self.order({"end": target})
             self.assertEqual([4401], self.codes(client))
             client.leave()
+            self.wait(0.1)
             client = self.come()
             self.assertEqual([], self.codes(client))
             client.leave()
@@ -250,6 +251,28 @@ class EndTests(_DoorCase):
         client.received = client.take().partition(b"\r\n\r\n")[2]
         self.assertEqual([4401], self.codes(client))
         self.sorted_away(client)
+
+    def test_user_ended_meanwhile(self) -> None:
+        """A user or a group that is ended while a client is being admitted is closed likewise."""
+        for target in ({"user": "john"}, {"group": "chatters"}):
+            self.gateway.broker.hold()
+            client = self.connect()
+            client.send(handshake(_ALL, "Authorization: john"))
+            self.order_at_once({"end": target})
+            self.gateway.broker.release()
+            client.received = client.take().partition(b"\r\n\r\n")[2]
+            self.assertEqual([4401], self.codes(client), target)
+            client.leave()
+            self.wait(0.1)
+        self.nothing_left()
+
+    def test_session_without_a_key(self) -> None:
+        """An order about a session without a key does not mean those who have no session."""
+        self.register.known["ann"] = Identity("ann")
+        self.order({"end": {"session": ""}})
+        clients = [self.come("ann"), self.come("nobody")]
+        self.assertEqual([[], []], [self.codes(each) for each in clients])
+        self.sorted_away(*clients)
 
     def test_few_orders_are_remembered(self) -> None:
         """Orders are forgotten after a while, and the oldest when there are too many."""

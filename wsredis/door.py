@@ -98,6 +98,8 @@ class Door:
         prefix: Put before the control channel, as before all channels.
         timeout: Seconds for authenticators and policies together; later it is a 503.
         recheck: Seconds between two checks of a connection. 0: only at an order.
+        ordered: Called at each order, before it is obeyed: what authenticators remember may be
+            wrong from now on.
         wall_clock: The Unix time.
 
     Attributes:
@@ -120,6 +122,7 @@ class Door:
         prefix: str = "",
         timeout: float = 3.0,
         recheck: float = 0.0,
+        ordered: Callable[[], None] = lambda: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -127,6 +130,7 @@ class Door:
         self._authenticators = authenticators
         self._policies = policies
         self._timeout = timeout
+        self._ordered = ordered
         self._wall_clock = wall_clock
         self.channels: Sequence[bytes] = [f"{prefix}:{CONTROL}".lstrip(":").encode()]
         self.write: Callable[[bytes], None] = lambda data: None
@@ -280,6 +284,7 @@ class Door:
     # -- Orders
 
     def _obey(self, verb: str, selector: str, name: str) -> None:
+        self._ordered()
         now = self._clock.seconds()
         self._orders.pop((verb, selector, name), None)
         self._orders[verb, selector, name] = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -117,6 +118,8 @@ class GatewayService(Service):
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )
+        #: Called when what a source remembers may be wrong.
+        self._forget: Callable[[], None] = lambda: None
         self._sources = self._configured_sources() if authenticator is None else []
         door = Door(
             reactor,
@@ -126,6 +129,7 @@ class GatewayService(Service):
             prefix=config.prefix,
             timeout=config.auth_timeout,
             recheck=config.recheck,
+            ordered=self._forget,
         )
         self.factory = GatewayFactory(
             reactor,
@@ -287,11 +291,11 @@ class GatewayService(Service):
         if config.auth_url.url is not None:
             from wsredis.auth.subrequest import SubrequestAuthenticator
 
-            found.append(
-                SubrequestAuthenticator(
-                    config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
-                )
+            asking = SubrequestAuthenticator(
+                config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
             )
+            self._forget = asking.forget
+            found.append(asking)
         return found
 
     def _page(self) -> str | None:

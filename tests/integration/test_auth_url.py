@@ -382,6 +382,13 @@ class CacheTests(ApplicationCase):
         self.open("/ws/chat", "Cookie: a=2")
         self.assertEqual(3, len(self.application.questions))
 
+    def test_orders(self) -> None:
+        """An order is about the present: what is remembered does not count any more."""
+        client = self.open("/ws/chat?subscribe-user")
+        self.told = (401, {})
+        self.publish("wsredis-control", json.dumps({"recheck": {"user": "john"}}))
+        self.assertEqual(4401, client.closing())
+
 
 class StartTests(SynchronousTestCase):
     """Settings that cannot be used."""

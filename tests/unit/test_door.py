@@ -14,7 +14,8 @@ from tests.support.raw import CLOSE, handshake
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Audience, Wish
 from wsredis.config import GatewayConfig, Limits
-from wsredis.door import Door
+from wsredis.door import Admitted, Door
+from wsredis.hub import Item
 
 _ALL = "/ws/a?subscribe-broadcast&subscribe-user&subscribe-group&subscribe-session"
 
@@ -309,6 +310,23 @@ class EndTests(_DoorCase):
             self.assertEqual([LogLevel.warn], [each["log_level"] for each in logs], text)
             self.assertNotIn("secret", repr(logs))
         self.assertEqual([], self.codes(client))
+        self.sorted_away(client)
+
+    def test_told(self) -> None:
+        """Whoever remembers identities is told of an order before anybody is asked for them."""
+        told: list[int] = []
+        door = Door(
+            *(self.clock, self.gateway.hub, [self.register], []),
+            ordered=lambda: told.append(len(self.register.asked)),
+        )
+        client = self.come()
+        admitted = Admitted(Handshake(Wish("a"), "/ws/a", {}, "peer"), JOHN, Wish("a"), 0.0)
+        connection = client.protocol.connection
+        assert connection is not None
+        door.opened(connection, admitted)
+        door.deliver([Item(b"wsredis-control", b'{"recheck": {"user": "john"}}', b"")])
+        self.assertEqual([1], told)
+        self.assertEqual(2, len(self.register.asked))
         self.sorted_away(client)
 
     def test_prefix(self) -> None:

@@ -149,6 +149,11 @@ class SubrequestAuthenticator:
             answer = await self._memory.recall(_digest(question), lambda: self._ask(question))
         return answer.about(handshake.wish)
 
+    def forget(self) -> None:
+        """Something has changed: ask the application anew about everybody."""
+        if self._memory is not None:
+            self._memory.forget()
+
     def start(self) -> None:
         """See `wsredis.auth.Source.start`. Connections are made when they are needed."""
 
@@ -487,14 +492,23 @@ class _Memory:
         waiter = pending.join()
 
         def settle(outcome: _Answer | Failure) -> None:
-            del self._pending[key]
+            # Else it was asked before something changed.
+            if self._pending.get(key) is pending:
+                del self._pending[key]
+                if isinstance(outcome, _Answer):
+                    self._remember(outcome, key)
             pending.settle(outcome)
 
-        asked = ask().addCallback(self._remember, key)
+        asked = ask()
         asked.addBoth(settle)
         return waiter
 
-    def _remember(self, answer: _Answer, key: bytes) -> _Answer:
+    def forget(self) -> None:
+        """Remember nothing of what was asked so far, and let nobody else wait for it."""
+        self._answers.clear()
+        self._pending.clear()
+
+    def _remember(self, answer: _Answer, key: bytes) -> None:
         # What was known before goes, so that the oldest are always the first.
         self._answers.pop(key, None)
         if len(self._answers) >= _MAX_REMEMBERED:
@@ -503,4 +517,3 @@ class _Memory:
         if answer.identity.expires is not None:
             until = min(until, answer.identity.expires)
         self._answers[key] = (until, answer)
-        return answer

@@ -807,6 +807,28 @@ class CacheTests(SubrequestCase):
         self.assertFalse(link.connected)
         self.assertTrue(self.is_asked())
 
+    def test_forget(self) -> None:
+        """What was known, or asked, before something changed is of no use afterwards."""
+        self.assertTrue(self.is_asked())
+        assert self.connection is not None
+        handshake = self.handshake(cookie="other")
+        asked = [self.ask(handshake)]
+        self.authenticator.forget()
+        asked.append(self.ask(handshake))
+        for link, user in ((self.connection, "early"), (self.link(), "late")):
+            link.request()
+            link.send(told({"user": user}))
+        asked.append(self.ask(handshake))
+        users = [self.successResultOf(each).user for each in asked]
+        self.assertEqual(["early", "late", "late"], users)
+        self.assertTrue(self.is_asked())
+
+    def test_nothing_to_forget(self) -> None:
+        """Without a time for it there is nothing to forget."""
+        self.use(cache=0.0)
+        self.authenticator.forget()
+        self.assertTrue(self.is_asked())
+
     def test_bound(self) -> None:
         """Only so many answers are remembered; the oldest goes first."""
 

@@ -144,7 +144,7 @@ def _workers(value: Any) -> int:
 
 
 def _url(value: Any) -> str | None:
-    text = _optional_text(value)
+    text = _secret(value)
     if text is not None and not re.fullmatch(r"https?://[^\s/?#@]+(?:[/?][^\s#]*)?", text):
         raise ValueError("this is not a URL that starts with http:// or https://")
     return text
@@ -286,7 +286,7 @@ class RedisConfig(_Checked):
 
     url: str | None = _setting(
         None,
-        _optional_text,
+        _secret,
         "redis://, rediss:// or unix:// URL, or 'embedded' for a private server on a free port. "
         "Not given: the Redis at localhost:6379 if one answers, else a private one there",
         name="redis",
@@ -338,7 +338,7 @@ class JwtConfig(_Checked):
         name="jwt-key",
     )
     jwks_url: str | None = _setting(
-        None, _url, "URL of a JWK Set (RFC 7517) with the keys", name="jwt-jwks-url"
+        None, _url, "URL of a JWK Set (RFC 7517) with the keys", name="jwt-jwks-url", hidden=True
     )
     jwks_file: str | None = _setting(
         None, _optional_text, "file with a JWK Set, instead of the URL", name="jwt-jwks-file"
@@ -396,7 +396,11 @@ class AuthUrlConfig(_Checked):
     """Identities by asking the application. Explained in the reference of options."""
 
     url: str | None = _setting(
-        None, _url, "URL that is asked who a client is, once for each handshake", name="auth-url"
+        None,
+        _url,
+        "URL that is asked who a client is, once for each handshake",
+        name="auth-url",
+        hidden=True,  # its query may be a key
     )
     cache: float = _setting(
         0.0,

@@ -196,6 +196,17 @@ class SecretTests(_ConfigCase):
             self.assertTrue(text.startswith("redis-password: "), text)
             self.assertNotIn(SECRET, text)
 
+    def test_urls(self) -> None:
+        """URLs, which may have a key in the query, show neither in a repr nor in an error."""
+        url = f"https://example.com/?key={SECRET}"
+        self.assertNotIn(SECRET, repr(AuthUrlConfig(url)) + repr(JwtConfig(jwks_url=url)))
+        for cls, name, value in (
+            (RedisConfig, "url", [f"redis://:{SECRET}@localhost"]),
+            (AuthUrlConfig, "url", [url]),
+            (JwtConfig, "jwks_url", [url]),
+        ):
+            self.assertNotIn(SECRET, self.refused(cls, **{name: value}))
+
     def test_not_in_files(self) -> None:
         """A file is no place for the password; the refusal does not repeat it."""
         path = self.file(f'redis-password = "{SECRET}"')

@@ -55,7 +55,7 @@ class Identity:
     Attributes:
         user: Name of the user. None: not logged in.
         groups: Names of the user's groups.
-        session: Key of the session. None: there is none.
+        session: Key of the session. None: there is none. Whoever has it is the user: never log it.
         expires: Unix time at which the connection is closed with 4401. None: never.
         wish: What is granted in place of what the handshake asks for. None: the policy decides on
             what was asked for.
@@ -63,7 +63,7 @@ class Identity:
 
     user: str | None = None
     groups: tuple[str, ...] = ()
-    session: str | None = None
+    session: str | None = field(default=None, repr=False)
     expires: float | None = None
     wish: Wish | None = None
 

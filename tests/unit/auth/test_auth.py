@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth import Handshake, Refused, granted
+from wsredis.auth import Handshake, Identity, Refused, granted
 from wsredis.channels import Audience, Wish
 
 BROADCAST, GROUP, USER, SESSION = Audience
@@ -36,6 +36,10 @@ class HandshakeTests(SynchronousTestCase):
         text = repr(self.make("sessionid=secret"))
         self.assertNotIn("secret", text)
         self.assertIn("/ws/x", text)
+
+    def test_session(self) -> None:
+        """Nor does the key of a session, which is as good as a password, with an identity."""
+        self.assertNotIn("secret", repr(Identity("john", session="secret")))
 
 
 class GrantedTests(SynchronousTestCase):

@@ -51,16 +51,16 @@ class Threads:
         Returns: Fires with what it returns or raises. Cancelling drops the answer, and a question
             that still waits is never asked.
         Raises:
-            Refused: With 503: too many wait, or the threads are stopped.
+            Refused: With 503: too many wait, the threads are stopped, or the system has no more.
         """
         if self._stopped or len(self._waiting) >= _WAITING * self._count:
             raise Refused("try again later", 503, "too many wait: --auth-concurrency")
         answer: Deferred[_T] = Deferred(self._forget)
-        self._asked.add(answer)
         if self._busy < self._count:
             self._begin(answer, question)
         else:
             self._waiting[answer] = question
+        self._asked.add(answer)
         return answer
 
     def stop(self) -> None:
@@ -73,10 +73,15 @@ class Threads:
             self._work.put(None)
 
     def _begin(self, answer: Deferred[Any], question: Callable[[], Any]) -> None:
-        self._busy += 1
-        if self._busy > self._started:
+        if self._busy == self._started:
+            name = f"wsredis-auth-{self._started + 1}"
+            try:
+                Thread(target=self._run, name=name, daemon=True).start()
+            except RuntimeError:
+                # Nothing is counted: there may be one the next time.
+                raise Refused("try again later", 503, "no thread can be started") from None
             self._started += 1
-            Thread(target=self._run, name=f"wsredis-auth-{self._started}", daemon=True).start()
+        self._busy += 1
         self._work.put((answer, question))
 
     def _run(self) -> None:

@@ -121,6 +121,22 @@ class ThreadsTests(SynchronousTestCase):
         self.assertTrue(self.ended.wait(PATIENCE))
         self.reactor.take()
 
+    def test_no_more_threads(self) -> None:
+        """Where the system has no thread to give, that question is refused, and no other."""
+        refusing = self.patch(Thread, "start", self.no_thread)
+        for _ in range(3):
+            error = self.assertRaises(Refused, self.threads.ask, current_thread)
+            self.assertEqual((503, "no thread can be started"), (error.status, error.hint))
+        refusing.restore()
+        answer = self.threads.ask(current_thread)
+        self.reactor.take()
+        self.assertTrue(self.successResultOf(answer).daemon)
+
+    @staticmethod
+    def no_thread(thread: Thread) -> None:
+        """What Python says when the system has none."""
+        raise RuntimeError("can't start new thread")
+
     def test_lazy(self) -> None:
         """There is no thread before there is a question."""
         self.threads.stop()

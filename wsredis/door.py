@@ -52,6 +52,9 @@ _ORDERS = 10000
 #: Seconds between two log lines that say the same.
 _REPEAT = 60.0
 
+#: Headers that a browser sends whichever page asks. A token among the subprotocols is the page's.
+_AMBIENT = ("authorization", "cookie")
+
 _SELECTORS = ("user", "group", "session")
 
 
@@ -98,6 +101,8 @@ class Door:
         prefix: Put before the control channel, as before all channels.
         timeout: Seconds for authenticators and policies together; later it is a 503.
         recheck: Seconds between two checks of a connection. 0: only at an order.
+        is_foreign: Whether a page of another site asks. What a browser sends along by itself,
+            cookies above all, is then not looked at. None: none does.
         ordered: Called at each order, before it is obeyed: what authenticators remember may be
             wrong from now on.
         wall_clock: The Unix time.
@@ -122,6 +127,7 @@ class Door:
         prefix: str = "",
         timeout: float = 3.0,
         recheck: float = 0.0,
+        is_foreign: Callable[[Handshake], bool] | None = None,
         ordered: Callable[[], None] = lambda: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -130,6 +136,7 @@ class Door:
         self._authenticators = authenticators
         self._policies = policies
         self._timeout = timeout
+        self._is_foreign = is_foreign
         self._ordered = ordered
         self._wall_clock = wall_clock
         self.channels: Sequence[bytes] = [f"{prefix}:{CONTROL}".lstrip(":").encode()]
@@ -246,6 +253,8 @@ class Door:
             raise Refused("try again later", 503, "--auth-timeout is over") from None
 
     async def _decide(self, handshake: Handshake) -> tuple[Identity, Wish]:
+        if self._is_foreign is not None and self._is_foreign(handshake):
+            handshake = _without_credentials(handshake)
         identity = Identity()
         for authenticator in self._authenticators:
             known = await _ask(authenticator.identify, handshake)
@@ -385,6 +394,12 @@ class Door:
             )
         else:
             self._log.failure("checking an identity failed, it stays", failure=failure)
+
+
+def _without_credentials(handshake: Handshake) -> Handshake:
+    """A handshake without what the page that asks does not know, and the browser sends."""
+    headers = {name: value for name, value in handshake.headers.items() if name not in _AMBIENT}
+    return replace(handshake, headers=headers)
 
 
 def _names(identity: Identity) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth import Authenticator, Policy, Source
+from wsredis.auth.origin import OriginPolicy
 from wsredis.auth.policies import policies
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
@@ -129,6 +130,7 @@ class GatewayService(Service):
             prefix=config.prefix,
             timeout=config.auth_timeout,
             recheck=config.recheck,
+            is_foreign=OriginPolicy(config.allow_origin).is_foreign if policy is None else None,
             ordered=self._forget,
         )
         self.factory = GatewayFactory(

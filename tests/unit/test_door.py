@@ -126,6 +126,26 @@ class AdmitTests(_DoorCase):
         self.assertEqual([own, first], asked)
         self.assertIs(second, admitted.wish)
 
+    def test_foreign_pages(self) -> None:
+        """What a browser sends along by itself says nothing about a page of another site."""
+        headers = {"authorization": "john", "cookie": "a=b", "origin": "o", "host": "h"}
+        question = Handshake(Wish("a"), "/ws/a", headers, "peer")
+        asked: list[Handshake] = []
+
+        class Policy:
+            def allow(self, identity: Identity, handshake: Handshake) -> Wish:
+                asked.append(handshake)
+                return handshake.wish
+
+        for is_foreign, expected in ((True, Identity()), (False, JOHN)):
+            door = Door(
+                *(self.clock, self.gateway.hub, [self.register], [Policy()]),
+                is_foreign=lambda handshake, answer=is_foreign: answer,  # type: ignore[misc]
+            )
+            admitted = self.successResultOf(Deferred.fromCoroutine(door.admit(question)))
+            self.assertEqual(expected, admitted.identity)
+        self.assertEqual([["origin", "host"], [*headers]], [[*each.headers] for each in asked])
+
     def test_expired(self) -> None:
         """Who has expired already is not let in."""
         self.register.known["joe"] = Identity("joe", expires=EPOCH)

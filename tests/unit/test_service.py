@@ -40,6 +40,7 @@ from wsredis.channels import Wish
 from wsredis.errors import ConfigError
 from wsredis.memory import MemoryBroker, MemoryServer
 from wsredis.redis.broker import RedisBroker
+from wsredis.rules import Rule
 from wsredis.service import _shown
 
 _LISTEN = "/ws/a?subscribe-broadcast"
@@ -238,6 +239,28 @@ class SourceTests(_ServiceCase):
         ((host, port, *_),) = self.reactor.tcpClients
         self.assertEqual(("127.0.0.1", 8000), (host, port))
         client.leave()
+        service.stopService()
+
+    def test_pages_of_others(self) -> None:
+        """What only users may hear, no page of another site hears by the cookie of a user."""
+        key = Path(self.mktemp())
+        key.write_bytes(verifier("HS256"))
+        config = GatewayConfig(
+            jwt=JwtConfig(key=str(key), cookie="t"),
+            rules=(Rule(allow=True, who=("users",)), Rule(allow=False)),
+        )
+        service = self.make(config)
+        service.startService()
+        for headers, status in (
+            ([f"Cookie: t={signed()}"], b"101"),
+            ([f"Cookie: t={signed()}", "Origin: http://evil.example"], b"403"),
+            ([f"Sec-WebSocket-Protocol: bearer.{signed()}", "Origin: http://a.example"], b"101"),
+            ([], b"403"),
+        ):
+            client = Socket(service.factory)
+            client.send(handshake("/ws/a?subscribe-broadcast", *headers))
+            self.assertEqual(status, client.take().split()[1], headers)
+            client.leave()
         service.stopService()
 
 

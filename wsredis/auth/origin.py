@@ -34,16 +34,20 @@ class OriginPolicy:
         self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
         self._below = [entry.split("*") for entry in entries if "://*." in entry]
 
+    def is_foreign(self, handshake: Handshake) -> bool:
+        """Whether a page asks that may hear only what everybody may hear."""
+        if self._everything or "origin" not in handshake.headers:
+            return False
+        match = _match(handshake)
+        return match is None or not self._may(match, handshake.headers.get("host", ""))
+
     def allow(self, identity: Identity, handshake: Handshake) -> Wish:
         """See `wsredis.auth.Policy.allow`."""
-        origin = handshake.headers.get("origin")
-        if origin is None or self._everything or handshake.wish.only_listens_to_broadcast:
-            return handshake.wish
-        match = ORIGIN.fullmatch(origin.strip().lower())
-        if match is not None and match[2] and self._may(match, handshake.headers.get("host", "")):
+        if handshake.wish.only_listens_to_broadcast or not self.is_foreign(handshake):
             return handshake.wish
         # Only what is an origin is repeated in the log.
-        shown = match[0] if match is not None and match[2] else "*"
+        match = _match(handshake)
+        shown = match[0] if match is not None else "*"
         raise Refused(
             "this page may not open this WebSocket",
             hint=f"--allow-origin {shown} would allow it",
@@ -62,3 +66,9 @@ class OriginPolicy:
             or name.endswith(self._suffixes)
             or any(shown.startswith(start) and shown.endswith(end) for start, end in self._below)
         )
+
+
+def _match(handshake: Handshake) -> re.Match[str] | None:
+    """The origin, if it is one with a host."""
+    match = ORIGIN.fullmatch(handshake.headers["origin"].strip().lower())
+    return match if match is not None and match[2] else None

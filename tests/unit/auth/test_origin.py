@@ -43,6 +43,20 @@ class OriginPolicyTests(SynchronousTestCase):
         self.assertGranted(None)
         self.assertGranted(None, None)
 
+    def test_is_foreign(self) -> None:
+        """A page is foreign unless it is of the same host, or allowed, whatever it wants."""
+        for origin, allowed, expected in (
+            (None, (), False),
+            ("https://example.com", (), False),
+            ("https://evil.example", (), True),
+            ("null", (), True),
+            ("null", ("*",), False),
+            ("https://shop.example", ("https://shop.example",), False),
+        ):
+            for query in (PRIVATE, "subscribe-broadcast"):
+                handshake = self.handshake(origin, query=query)
+                self.assertIs(expected, OriginPolicy(allowed).is_foreign(handshake), origin)
+
     def test_same_origin(self) -> None:
         """The gateway's own pages may do everything; case and default ports do not matter."""
         for origin, host in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,11 @@ def loaded(statement: str, *modules: str) -> list[str]:
     """Those of *modules* that a fresh Python has loaded after *statement*."""
     code = f"import sys; {statement}; print(*[n for n in {modules!r} if n in sys.modules])"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    # Other tests set up Django.
+    environ = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
+    done = subprocess.run(
+        command, cwd=_ROOT, env=environ, capture_output=True, text=True, check=True
+    )
     return done.stdout.split()
 
 

@@ -183,8 +183,10 @@ def _wrong_sessions() -> Iterator[CheckMessage]:
     engine = str(settings.SESSION_ENGINE)
     try:
         store = import_module(engine).SessionStore
-        # An engine with a database finds out only now that its app is not installed.
-        getattr(store, "get_model_class", bool)()
+        model = getattr(store, "get_model_class", lambda: None)()
+        if model is not None:
+            # It may have been imported for another reason than that its app is installed.
+            apps.get_model(model._meta.label)
     except Exception as error:
         yield _error(
             10,

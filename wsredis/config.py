@@ -4,6 +4,8 @@ Every setting: its name, default, unit and check, in one place.
 A setting is a field of `GatewayConfig` or of one of its parts. Its name, with dashes, is the option
 of ``twistd wsredis`` and the key in the TOML file; in capitals behind ``WSREDIS_`` it is the
 environment variable.
+
+Only rules are no setting: they are tables of the file, and `GatewayConfig.rules`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 from wsredis.errors import ConfigError
 from wsredis.origins import check_allowed_origin
+from wsredis.rules import Rule, read_rules
 
 __all__ = [
     "AuthUrlConfig",
@@ -263,6 +266,12 @@ class Limits(_Checked):
     send_buffer: int = _setting(
         131072, _integer(4096), "bytes that the kernel holds for one client (SO_SNDBUF)"
     )
+    max_body: int = _setting(
+        10485760, _integer(1), "bytes of the body of a request to wsgi; more are answered with 413"
+    )
+    wsgi_queue: int = _setting(
+        100, _integer(1), "requests that wait for a thread of wsgi; more are answered with 503"
+    )
     max_commands: int = _setting(
         10000, _integer(1), "commands under way to Redis; beyond it publishing clients get 1013"
     )
@@ -454,6 +463,14 @@ class GatewayConfig(_Checked):
         256, _integer(0), "bytes of a message to a client; a smaller one is not compressed"
     )
     demo: bool = _setting(False, _flag, "serve a demo page at /")
+    wsgi: str | None = _setting(
+        None,
+        _callable,
+        "package.module:name of a WSGI application whose pages are served beside the sockets",
+    )
+    wsgi_threads: int = _setting(
+        10, _integer(1), "threads for wsgi: so many requests are worked on at a time"
+    )
     workers: int = _setting(
         1, _workers, "processes that share the ports, or 'auto' for one per core"
     )
@@ -493,6 +510,7 @@ class GatewayConfig(_Checked):
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
     limits: Limits = field(default_factory=Limits)
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -568,8 +586,10 @@ def load(
     known = {setting.name: setting for setting in settings()}
     values: dict[str, Any] = {}
     path = path or environ.get("WSREDIS_CONFIG")
+    rules: tuple[Rule, ...] = ()
     if path:
-        values.update(_from_file(path, known))
+        found, rules = _from_file(path, known)
+        values.update(found)
     values.update(_from_environment(environ, known))
     for name, value in options.items():
         if value is not None and value != []:
@@ -593,7 +613,7 @@ def load(
         assert part is not None
         own[part] = replace(getattr(config, part), **changed)
         assert is_dataclass(own[part])
-    return replace(config, **own)
+    return replace(config, rules=rules, **own)
 
 
 def _checked(setting: Setting, value: Any, label: str) -> Any:
@@ -603,13 +623,18 @@ def _checked(setting: Setting, value: Any, label: str) -> Any:
         raise ConfigError(f"{label}: {error}") from None
 
 
-def _from_file(path: str, known: Mapping[str, Setting]) -> dict[str, Any]:
+def _from_file(path: str, known: Mapping[str, Setting]) -> tuple[dict[str, Any], tuple[Rule, ...]]:
+    """The settings of a file, and its rules."""
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"--config: {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config: {path}: {error}") from None
+    try:
+        rules = read_rules(table.pop("rule", []))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     values = {}
     for key, value in table.items():
         setting = known.get(key)
@@ -617,7 +642,7 @@ def _from_file(path: str, known: Mapping[str, Setting]) -> dict[str, Any]:
             shown = key if key.isprintable() else repr(key)
             raise ConfigError(f"{path}: {shown}: there is no such setting")
         values[key] = _checked(setting, value, f"{path}: {key}")
-    return values
+    return values, rules
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet import tcp, unix
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -222,10 +222,15 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def _serve_http(self) -> None:
         """Hand the connection over, with what was read of it."""
+        site = self.factory.site
+        if site.is_full():
+            self._refuse(503, "too many connections", "--max-handshakes, for pages")
+            return
         self._phase = _Phase.HTTP
         self.factory.handshakes.discard(self)
         self.state = self.STATE_CLOSED
-        channel: Any = self.factory.site.buildProtocol(self.transport.getPeer())
+        channel: Any = site.buildProtocol(self.transport.getPeer())
+        channel.returned = self._take_back
 
         def lost(reason: Failure = connectionDone) -> None:
             self.factory.left(self)
@@ -236,6 +241,20 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         data, self.data = self.data, b""
         channel.makeConnection(self.transport)
         channel.dataReceived(data)
+
+    def _take_back(self, head: bytes, rest: bytes, status: int, reason: str) -> None:
+        """twisted.web gives the connection back: for a handshake, or to refuse a request."""
+        del self.dataReceived, self.connectionLost
+        self._phase = _Phase.HEAD
+        self.state = self.STATE_CONNECTING
+        if status:
+            self.data = head
+            self._refuse(status, reason)
+        elif self.factory.returned(self):
+            self.dataReceived(head + rest)
+        else:
+            self.data = head
+            self._refuse(503, "too many connections", "--max-handshakes")
 
     # -- The handshake
 
@@ -254,13 +273,13 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if facility is None:
             raise Refused("there is nothing here", 404)
         wish = parse_wish(facility, query)
-        handshake = Handshake(wish, path, request.headers, self.peer, query)
+        secure = ISSLTransport.providedBy(self.transport)
+        handshake = Handshake(wish, path, request.headers, self.peer, query, secure)
         if factory.stopping or not factory.shared.broker.up:
             raise BrokerUnavailable("Redis is away")
         if factory.is_full():
             raise Refused("too many connections", 503, "--max-connections")
-        # RFC 6455, 4.2.2: the first of those offered, as ws4redis echoes the one that it is given.
-        subprotocol = request.protocols[0] if request.protocols else None
+        subprotocol = _choose(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is no token")
         admitted = await factory.door.admit(handshake)
@@ -345,6 +364,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     ) -> None:
         """Autobahn found something wrong with the handshake."""
         if self._phase is _Phase.PENDING:
+            if reason.startswith("duplicate protocol"):
+                # Autobahn repeats it, and it may carry a token.
+                reason = "a subprotocol is offered twice"
             # The versions that are spoken are named with 426 (RFC 6455, 4.2.2).
             self._refuse(426 if responseHeaders else code, reason)
 
@@ -599,7 +621,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     Args:
         door: Decides who is let in.
-        site: A twisted.web site for requests that are no WebSocket handshakes.
+        site: The `wsredis.site.GatewaySite` for requests that are no WebSocket handshakes.
 
     Attributes:
         connections: The open WebSockets.
@@ -616,7 +638,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         config: GatewayConfig,
         shared: Shared,
         door: Door,
-        site: IProtocolFactory,
+        site: Any,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
@@ -641,6 +663,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.stopping = False
         self.connections: set[GatewayProtocol] = set()
         self._sockets = 0
+        self._max_sockets = limits.max_connections + limits.max_handshakes + site.max_channels
         self.handshakes: Deadlines[GatewayProtocol] = Deadlines(
             reactor, limits.handshake_timeout, GatewayProtocol.handshake_timed_out
         )
@@ -706,10 +729,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Count a new TCP connection. Returns: Whether there is room for it."""
         limits = self.config.limits
         self._sockets += 1
-        room = (
-            len(self.handshakes) < limits.max_handshakes
-            and self._sockets <= limits.max_connections + limits.max_handshakes
-        )
+        room = len(self.handshakes) < limits.max_handshakes and self._sockets <= self._max_sockets
+        self.handshakes.add(protocol)
+        return room
+
+    def returned(self, protocol: GatewayProtocol) -> bool:
+        """A connection comes back with a handshake. Returns: Whether there is room for it."""
+        room = len(self.handshakes) < self.config.limits.max_handshakes
         self.handshakes.add(protocol)
         return room
 
@@ -741,6 +767,17 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         frame = self.shared.dialect.heartbeat_frame
         assert frame is not None
         protocol.write(frame)
+
+
+def _choose(offered: list[str]) -> str | None:
+    """
+    One of the subprotocols (RFC 6455, 4.2.2): the first, as ws4redis echoes the one it is given.
+
+    An offer that carries a token is chosen only where there is no other: browsers close a
+    WebSocket for which none of those that the page offered is chosen.
+    """
+    plain = [name for name in offered if not name.startswith("bearer.")]
+    return next(iter(plain or offered), None)
 
 
 def _tune(transport: Any, send_buffer: int) -> None:

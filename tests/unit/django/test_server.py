@@ -1,0 +1,151 @@
+"""Tests of what runserver is made of; the server itself is tested with the real command."""
+
+from __future__ import annotations
+
+import atexit
+import socket
+from collections.abc import Callable
+from socketserver import ThreadingMixIn
+from threading import Thread
+from typing import Any
+
+from django.test import override_settings
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.children import free_port, until
+from tests.support.django_project import configured, missing_django
+from tests.support.require import missing
+from wsredis.django.server import (
+    GatewayServer,
+    logged,
+    needs_redis,
+    private_redis,
+)
+from wsredis.redis import embedded
+
+
+class RedisTests(SynchronousTestCase):
+    """A private Redis for those who have none."""
+
+    skip = missing("redis") or missing_django()
+
+    def setUp(self) -> None:
+        """Set Django up."""
+        configured()
+
+    def test_private(self) -> None:
+        """It is needed until it answers, or the project names one; it ends with the block."""
+        port = free_port()
+        self.assertTrue(needs_redis(port))
+        with override_settings(WS4REDIS_CONNECTION={"host": "x"}):
+            self.assertFalse(needs_redis(port))
+        with private_redis(port):
+            until(lambda: embedded.answers(port))
+            self.assertFalse(needs_redis(port))
+        self.assertFalse(embedded.answers(port))
+
+
+class ServerTests(SynchronousTestCase):
+    """What Django sees of it before it serves."""
+
+    def test_port(self) -> None:
+        """The port is bound at once; one in use is an OSError, as Django expects."""
+        first = GatewayServer(("127.0.0.1", 0))
+        self.addCleanup(first._socket.close)
+        self.assertNotEqual(0, first.server_port)
+        self.assertRaises(OSError, GatewayServer, ("127.0.0.1", first.server_port))
+        sixth = GatewayServer(("::1", 0), ipv6=True)
+        self.addCleanup(sixth._socket.close)
+        self.assertEqual(socket.AF_INET6, sixth._socket.family)
+
+    def test_logged(self) -> None:
+        """A request is a line of Django's log, without its query and without control characters."""
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            start_response("204 No Content", [])
+            return []
+
+        started: list[Any] = []
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/a\n\xe9", "QUERY_STRING": "secret"}
+        with self.assertLogs("django.server") as logs:
+            logged(application)(environ, lambda *words: started.append(words))
+        self.assertEqual([("204 No Content", [])], started)
+        (record,) = logs.records
+        self.assertEqual('"GET /a\\n\\xe9" 204 No Content', record.getMessage())
+        self.assertEqual(204, record.status_code)  # type: ignore[attr-defined]
+
+
+class _Reactor(MemoryReactorClock):
+    """Runs until it is told to stop, which is when a thread calls; keeps what is to come first."""
+
+    running = False
+
+    def run(self, installSignalHandlers: bool = True) -> None:  # type: ignore[override]
+        """Start, and stop."""
+        self.has_handlers = installSignalHandlers
+        super().run()
+        self.port = self.adoptedPorts[0]
+        self.protocol = self.port[2].buildProtocol(None)
+        for function, words, more in self.triggers["before"]["shutdown"]:
+            self.stopped = function(*words, **more)
+
+    def callFromThread(self, function: Any, *words: Any, **more: Any) -> None:
+        """Call at once."""
+        function(*words, **more)
+
+
+class ServeTests(SynchronousTestCase):
+    """It serves, with the settings of the project."""
+
+    skip = missing_django()
+
+    def setUp(self) -> None:
+        """Set Django up."""
+        configured()
+
+    def serve(self, *bases: type, **settings: object) -> Any:
+        """Serve, and stop. Returns: The server."""
+        reactor = _Reactor()
+        observers: list[Any] = []
+        members = {"reactor": reactor, "begin_logging": observers.extend}
+        made = type("Server", (*bases, GatewayServer), members)(("127.0.0.1", 0))
+        self.addCleanup(made._socket.close)
+        made.set_app(lambda environ, start_response: [])
+        with override_settings(WS4REDIS_CONNECTION={"port": 1}, **settings):
+            made.serve_forever()
+        self.assertEqual(1, len(observers))
+        self.successResultOf(reactor.stopped)
+        return made
+
+    def test_serves(self) -> None:
+        """The port is the one that was bound, and the prefix that of the project."""
+        made = self.serve(WEBSOCKET_URL="/sockets/")
+        self.assertTrue(made.reactor.has_handlers)
+        config = made._service.factory.config
+        self.assertEqual(
+            ("/sockets/", (), 1), (config.url_prefix, config.port, config.wsgi_threads)
+        )
+
+    def test_threads(self) -> None:
+        """Unless Django says otherwise several requests are worked on at a time."""
+        self.assertEqual(10, self.serve(ThreadingMixIn)._service.factory.config.wsgi_threads)
+
+    def test_in_a_thread(self) -> None:
+        """Beside the reloader it has no signals, and is stopped when the process ends."""
+        ends: list[Callable[[], None]] = []
+        self.patch(atexit, "register", ends.append)
+        made: list[Any] = []
+        thread = Thread(target=lambda: made.append(self.serve()))
+        thread.start()
+        thread.join()
+        self.assertFalse(made[0].reactor.has_handlers)
+        stopped: list[bool] = []
+        made[0].reactor.stop = lambda: stopped.append(True)
+        ends[0]()
+        self.assertEqual([True], stopped)
+
+    def test_wrong_settings(self) -> None:
+        """They are what runserver shows as one line."""
+        error = self.assertRaises(OSError, self.serve, WEBSOCKET_URL="sockets")
+        self.assertIn("WEBSOCKET_URL: 'sockets' does not start and end with a slash", str(error))

@@ -81,7 +81,6 @@ class ValueTests(CheckCase):
             ("E007", "WS4REDIS_PROCESS_REQUEST", f"{_HOOKS}.nothing", "(ImportError)"),
             ("E008", "WS4REDIS_SUBSCRIBER", "no.such", "cannot be imported (ModuleNotFoundError)"),
             ("E008", "WS4REDIS_SUBSCRIBER", f"{_HOOKS}.fail", "the class has no lists of channels"),
-            ("E010", "SESSION_ENGINE", "no.such", "'no.such' cannot be used (ModuleNotFoundError)"),
         ):
             found = self.found(**{name: value})
             self.assertEqual([number], list(found), name)
@@ -146,14 +145,16 @@ class AppTests(CheckCase):
     """Apps, middlewares and sessions."""
 
     def test_auth(self) -> None:
-        """Without users there are no identities; nobody asks for their middleware then."""
-        found = self.found(INSTALLED_APPS=["django.contrib.sessions"])
-        self.assertEqual(["E009"], list(found))
+        """Without users there are no identities; nobody asks for sessions then."""
+        found = self.found(INSTALLED_APPS=["django.contrib.contenttypes"], MIDDLEWARE=[])
+        self.assertEqual(["W003"], list(found))
 
     def test_sessions(self) -> None:
         """An engine needs its app; others need none."""
         apps = _APPS[:2]
-        self.assertEqual(["E010"], list(self.found(INSTALLED_APPS=apps)))
+        self.assertEqual(["W004"], list(self.found(INSTALLED_APPS=apps)))
+        found = self.found(SESSION_ENGINE="no.such")
+        self.assertIn("'no.such' cannot be used (ModuleNotFoundError)", found["W004"])
         engine = "django.contrib.sessions.backends.cache"
         self.assertEqual({}, self.found(INSTALLED_APPS=apps, SESSION_ENGINE=engine))
 
@@ -178,16 +179,16 @@ class AppTests(CheckCase):
     def test_middleware(self) -> None:
         """Pages need the middlewares that begin sessions, or heirs of them."""
         found = self.found(MIDDLEWARE=[f"{__name__}.OwnSessions", "no.such"])
-        self.assertEqual(["W003"], list(found))
-        self.assertNotIn("SessionMiddleware", found["W003"])
-        self.assertIn("AuthenticationMiddleware", found["W003"])
+        self.assertEqual(["W005"], list(found))
+        self.assertNotIn("SessionMiddleware", found["W005"])
+        self.assertIn("AuthenticationMiddleware", found["W005"])
         found = self.found(MIDDLEWARE=[f"{_HOOKS}.fail"])
-        self.assertIn("SessionMiddleware and django.contrib.auth.", found["W003"])
+        self.assertIn("SessionMiddleware and django.contrib.auth.", found["W005"])
 
     def test_signed_cookies(self) -> None:
         """A signed cookie cannot be called back."""
         found = self.found(SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies")
-        self.assertEqual(["W004"], list(found))
+        self.assertEqual(["W006"], list(found))
 
     def test_ready(self) -> None:
         """The app registers its checks under its name, and watches as long as it is there."""

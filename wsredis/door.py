@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth import Authenticator, Handshake, Identity, Policy, Refused
-from wsredis.channels import Wish, control_channel
+from wsredis.channels import Audience, Wish, control_channel
 from wsredis.connection import Connection
 from wsredis.errors import LimitExceeded
 from wsredis.hub import Hub, Item
@@ -168,7 +168,7 @@ class Door:
         """
         since = self._clock.seconds()
         identity, wish = await self._decide_in_time(handshake)
-        self._tell_colons(identity)
+        self._tell_colons(identity, wish)
         if self._was_ended(identity):
             raise Refused("the session has ended", 401)
         return Admitted(handshake, identity, wish, since)
@@ -252,9 +252,10 @@ class Door:
             wish = await _ask(policy.allow, identity, replace(handshake, wish=wish))
         return identity, wish
 
-    def _tell_colons(self, identity: Identity) -> None:
+    def _tell_colons(self, identity: Identity, wish: Wish) -> None:
+        wanted = wish.subscribe | wish.publish
         for kind, name in _names(identity):
-            if ":" in name:
+            if ":" in name and Audience(kind) in wanted:
                 self._log.warn(
                     "the {kind} {name!r} gets no channel: there is a colon in the name",
                     kind=kind,

@@ -275,7 +275,7 @@ class Gateway:
 
 def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
     """The environment of a child: ours without settings of our libraries, the checkout first."""
-    ours = ("WSREDIS_", "DJANGO_", "TEST_PROJECT")
+    ours = ("WSREDIS_", "DJANGO_", "TEST_PROJECT", "PYTHON")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environ.get("PYTHONPATH")]))
     return {**environ, **(more or {})}

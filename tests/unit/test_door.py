@@ -147,7 +147,10 @@ class AdmitTests(_DoorCase):
         connection = self.protocol(client).connection
         assert connection is not None
         self.assertEqual([b"broadcast:a", b"group:good:a"], list(connection.channels))
-        self.sorted_away(client)
+        with capturedLogs() as logs:
+            other = self.come("joe", "/ws/a?subscribe-broadcast&publish-group")
+        self.assertEqual(["g:1"], [each["name"] for each in logs if "kind" in each])
+        self.sorted_away(client, other)
 
     def test_strangers_are_not_watched(self) -> None:
         """Nothing is kept of clients that belong to nobody."""
@@ -435,6 +438,8 @@ class RecheckTests(_DoorCase):
 
 class SlowTests(_DoorCase):
     """Checks that take their time."""
+
+    config = replace(_DoorCase.config, recheck=0.0)
 
     def setUp(self) -> None:
         """Let every question but the first of a client wait."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
+from unittest import SkipTest
 
 from tests.unit.django.case import AppCase
 
@@ -81,6 +83,22 @@ class SessionTests(SignalCase):
         client.get("/logout/")
         self.assertEqual([("end", "session", key)], self.orders())
 
+    def test_coroutine(self) -> None:
+        """The logout of a coroutine is told as well."""
+        from asgiref.sync import async_to_sync
+        from django.contrib import auth
+        from django.contrib.sessions.backends.cache import SessionStore
+        from django.http import HttpRequest
+
+        if not hasattr(auth, "alogout"):
+            raise SkipTest("this Django has no alogout()")
+        request = HttpRequest()
+        request.session = SessionStore()
+        request.session.create()
+        key = request.session.session_key
+        async_to_sync(auth.alogout)(request)
+        self.assertEqual([("end", "session", key)], self.orders())
+
     def test_login(self) -> None:
         """A login gives the session another key, and ends the old one."""
         self.vary(SESSION_ENGINE="django.contrib.sessions.backends.cache")
@@ -102,9 +120,35 @@ class SessionTests(SignalCase):
 
         user = self.user()
         for signal in (user_logged_in, user_logged_out):
-            for request in (None, object()):
+            for request in (None, object(), SimpleNamespace(COOKIES={"sessionid": "key"})):
                 signal.send(sender=None, request=request, user=user)
         self.assertEqual([], self.orders())
+
+    def test_database(self) -> None:
+        """The transaction that is waited for is that of the database where something changes."""
+        from django.contrib.auth.models import Group, User
+        from django.contrib.sessions.models import Session
+        from django.db import transaction
+        from django.db.models.signals import m2m_changed, post_delete, post_save
+        from django.utils import timezone
+
+        user = User(username="anna")
+        ends = timezone.now() + timedelta(hours=1)
+        change = {"action": "post_clear", "reverse": False, "model": Group, "pk_set": None}
+        for signal, sender, details in (
+            (post_save, User, {"instance": user, "created": False, "update_fields": None}),
+            (post_delete, User, {"instance": user}),
+            (post_delete, Group, {"instance": Group(name="singers")}),
+            (post_delete, Session, {"instance": Session(session_key="key", expire_date=ends)}),
+            (m2m_changed, User.groups.through, {"instance": user, **change}),
+        ):
+            with transaction.atomic():
+                signal.send(sender=sender, using="default", **details)
+                self.assertEqual([], self.orders(), sender)
+                # There is none of that name, and so no transaction.
+                signal.send(sender=sender, using="other", **details)
+                self.assertEqual(1, len(self.orders()), sender)
+            self.assertEqual(1, len(self.orders()), sender)
 
     def test_removed(self) -> None:
         """A session that is removed ends; one that expired is none any more."""

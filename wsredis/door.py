@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
@@ -294,7 +295,7 @@ class Door:
         now = self._clock.seconds()
         self._orders.pop((verb, selector, name), None)
         self._orders[verb, selector, name] = now
-        for key, when in list(self._orders.items())[:2]:
+        for key, when in list(islice(self._orders.items(), 2)):
             if when < now - _REMEMBERED or len(self._orders) > _ORDERS:
                 del self._orders[key]
         for connection in self._select(selector, name):

@@ -349,6 +349,9 @@ class _Root(Resource):
             status, reason = 404, b"there is nothing here\n"
         elif not request.path.startswith(b"/"):
             status, reason = 400, b"the request target is malformed\n"
+        elif len(request.requestHeaders.getRawHeaders(b"host", [])) > 1:
+            # RFC 9112, 3.2. An application would see them as one.
+            status, reason = 400, b"there is more than one Host\n"
         else:
             return self._others.render(request)
         request.setResponseCode(status)

@@ -391,6 +391,11 @@ class KeptTests(MemoryGatewayCase):
         ):
             self.assertEqual((status, body), self.ask(client, _request(f"GET {target}")), target)
 
+    def test_two_hosts(self) -> None:
+        """No application has to guess which host is meant."""
+        request = b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
+        self.assertEqual((400, b"there is more than one Host\n"), self.ask(self.connect(), request))
+
     def test_handshake(self) -> None:
         """A handshake may follow pages, and what is behind it is not lost."""
         client = self.connect()

@@ -445,7 +445,7 @@ class GatewayConfig(_Checked):
         (),
         _many(_origin),
         "origin whose pages may publish, and use user, group and session channels: "
-        "https://example.com, *.example.com or *. May be repeated",
+        "https://example.com, https://*.example.com, *.example.com or *. May be repeated",
     )
     compress: bool = _setting(
         False, _flag, "compress messages for clients that can inflate them (permessage-deflate)"
@@ -575,7 +575,11 @@ def load(
         if value is not None and value != []:
             values[name] = _checked(known[name], value, f"--{name}")
     if project is not None and values.get("django"):
+        own_redis = "redis" in values
         for name, value in project(values["django"]).items():
+            # A password or a certificate of the project's Redis is not for another one.
+            if own_redis and known[name].part == "redis":
+                continue
             values.setdefault(name, _checked(known[name], value, f"--django: {name}"))
     if values.get("tls-port"):
         # Who wants TLS does not want a plain port that nobody asked for.

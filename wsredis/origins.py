@@ -37,12 +37,15 @@ def check_allowed_origin(text: str) -> str:
     Check one entry of an allow-list, and bring it to the form of `written_out`.
 
     Raises:
-        ValueError: Not ``*``, ``*.example.com`` or ``https://example.com[:port]``.
+        ValueError: Not ``*``, ``*.example.com``, ``https://example.com[:port]`` or
+            ``https://*.example.com[:port]``.
     """
     entry = text.strip().lower().rstrip("/")
     if entry == "*" or _WILDCARD.fullmatch(entry):
         return entry
-    match = ORIGIN.fullmatch(entry)
+    match = ORIGIN.fullmatch(entry.replace("://*.", "://", 1))
+    if match is not None and match[2] and "://*." in entry:
+        return written_out(match).replace("://", "://*.", 1)
     if match is None or not match[2]:
         raise ValueError(f"{text!r} is not *, *.example.com or an origin like https://example.com")
     return written_out(match)

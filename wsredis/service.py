@@ -232,6 +232,10 @@ class GatewayService(Service):
         """Sources of identities, in the order in which they are asked."""
         # Each is imported where it is wanted: it needs libraries that others need not have.
         found: list[Source] = []
+        if self._config.django is not None:
+            from wsredis.auth.django import DjangoAuthenticator
+
+            found.append(DjangoAuthenticator(self._reactor, self._config))
         return found
 
     def _policies(self, given: Policy | None) -> list[Policy]:

@@ -18,6 +18,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python import usage
 
+from wsredis.auth.django import project_settings
 from wsredis.config import GatewayConfig, Setting, load, settings
 from wsredis.errors import ConfigError
 from wsredis.service import GatewayService
@@ -112,7 +113,7 @@ class Options(usage.Options):
         given: dict[str, Any] = dict(self)
         path = given.pop("config")
         given = {name: value for name, value in given.items() if value not in (None, 0)}
-        return load({**given, **self._many}, os.environ, path)
+        return load({**given, **self._many}, os.environ, path, project_settings)
 
 
 class _Gateway(MultiService):

@@ -11,7 +11,8 @@ import tests.support
 from tests.support.browser import missing_browser, shared_browser
 from tests.support.case import FreshGatewayCase, GatewayCase
 from tests.support.children import Child, Gateway, RedisServer, clean_environment, until
-from tests.support.raw import RawClient
+from tests.support.django_project import Project
+from tests.support.raw import RawClient, handshake, response
 from tests.support.require import missing
 from tests.support.ws4redis import (
     ScriptPage,
@@ -182,6 +183,106 @@ pipeline.execute()
 """
         )
         self.assertEqual([b"at once"] * 2, [client.message() for _ in range(2)])
+
+
+class ProjectTests(SynchronousTestCase):
+    """A project with users, groups and sessions of Django, turned over by ``--django``."""
+
+    skip = missing("redis") or missing_package()
+
+    #: What a view of the project has.
+    _views = """
+from importlib import import_module
+from django.contrib.auth import get_user
+from django.test import RequestFactory
+from ws4redis.publisher import RedisPublisher
+from ws4redis.redis_store import SELF, RedisMessage
+
+def request_of(key):
+    request = RequestFactory().get("/")
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    request.user = get_user(request)
+    return request
+"""
+
+    def _start(self, **settings: object) -> None:
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.project = Project(
+            MORE_APPS=["ws4redis"],
+            WS4REDIS_CONNECTION={"unix_socket_path": self.redis.path, "db": 0},
+            WS4REDIS_PREFIX="site",
+            **settings,
+        )
+        self.addCleanup(self.project.remove)
+        self.gateway = self.project.gateway(None, "--drain", "0")
+        self.addCleanup(self.gateway.stop)
+        self.john, self.mary = self.project.log_in("john", "mary")
+
+    def _open(self, query: str, key: str) -> RawClient:
+        client = RawClient.opened(self.gateway.port, f"/ws/f?{query}", f"Cookie: sessionid={key}")
+        self.addCleanup(client.socket.close)
+        return client
+
+    def _in_view(self, code: str) -> str:
+        names = f"john, mary = request_of({self.john!r}), request_of({self.mary!r})\n"
+        return self.project.run(self._views + names + code)
+
+    def test_subscribe(self) -> None:
+        """What a view published for a user, a group and a session waits for who it is for."""
+        self._start()
+        self._in_view("""
+for to, words in (
+    ({"users": ["john", "mary"]}, "users"),
+    ({"groups": ["staff"]}, "group"),
+    ({"request": mary, "groups": [SELF]}, "groups of mary"),
+    ({"request": john, "sessions": [SELF]}, "session"),
+):
+    RedisPublisher(facility="f", **to).publish_message(RedisMessage(words))
+""")
+        for query, key, expected in (
+            ("subscribe-user", self.john, [b"users"]),
+            ("subscribe-user", self.mary, [b"users"]),
+            ("subscribe-group", self.john, [b"groups of mary"]),
+            ("subscribe-group", self.mary, [b"groups of mary"] * 2),
+            ("subscribe-session", self.john, [b"session"]),
+            ("subscribe-session", self.mary, []),
+        ):
+            client = self._open(f"{query}&subscribe-broadcast", key)
+            self.redis.command("PUBLISH", "site:broadcast:f", "end")
+            got = [client.message() for _ in range(len(expected) + 1)]
+            self.assertEqual([*expected, b"end"], got, (query, key))
+
+    def test_publish(self) -> None:
+        """A view fetches what a client published to its user, its groups and its session."""
+        self._start()
+        for audience in ("user", "group", "session"):
+            client = self._open(f"publish-{audience}&subscribe-{audience}&echo", self.john)
+            client.send_text(f"to my {audience}")
+            self.assertEqual(f"to my {audience}".encode(), client.message())
+        printed = self._in_view("""
+nobody = request_of(None)
+for audience in ("user", "group", "session"):
+    for request in (john, mary, nobody):
+        print(RedisPublisher().fetch_message(request, "f", audience))
+""")
+        self.assertEqual(
+            "b'to my user'\nNone\nNone\n"
+            "b'to my group'\nb'to my group'\nNone\n"
+            "b'to my session'\nNone\nNone",
+            printed,
+        )
+
+    def test_forbidden_channel(self) -> None:
+        """``WS4REDIS_ALLOWED_CHANNELS`` of the project refuses with 403 and its words."""
+        self._start(
+            WS4REDIS_ALLOWED_CHANNELS="tests.support.project.hooks.deny_by_header",
+            WS4REDIS_SUBSCRIBER="ws4redis.subscriber.RedisSubscriber",
+        )
+        request = handshake("/ws/f?subscribe-broadcast", "Deny-Channels: YES")
+        status, _, body = response(self.gateway.port, request)
+        self.assertEqual((403, b"No channels for you"), (status, body.strip()))
+        self._open("subscribe-broadcast", self.john)
 
 
 class ScriptTests(FreshGatewayCase):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
@@ -26,8 +28,26 @@ __all__ = [
     "HeldBroker",
     "Message",
     "ServerTransport",
+    "ThreadedClock",
     "messages",
 ]
+
+
+class ThreadedClock(Clock):
+    """A clock that takes calls from threads, and makes them when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *words: object) -> None:
+        """Keep a call for the test."""
+        self._calls.put((function, words))
+
+    def take(self) -> None:
+        """Wait for a call of a thread, and make it."""
+        function, words = self._calls.get(timeout=20)
+        function(*words)
 
 
 class Message(NamedTuple):

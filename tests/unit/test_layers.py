@@ -50,7 +50,8 @@ BORDERS = {
     "txaio": {"protocol"},
     "txredisapi": {"redis"},
     "uvloop": set(),
-    "asyncio": set(),
+    "asgiref": {"auth"},
+    "asyncio": {"auth"},
 }
 
 

@@ -25,12 +25,14 @@ class AllowedOriginTests(SynchronousTestCase):
             "http://[::1]:8080": "http://[::1]:8080",
             "https://a_b.example.com": "https://a_b.example.com:443",
             "chrome-extension://abcdef": "chrome-extension://abcdef",
+            "https://*.Example.com": "https://*.example.com:443",
+            "http://*.example.com:81/": "http://*.example.com:81",
         }.items():
             self.assertEqual(expected, check_allowed_origin(text), text)
 
     def test_same_twice(self) -> None:
         """What has been brought into form stays as it is."""
-        for text in ("*", "*.a.example", "https://a.example", "http://[::1]", "app://abc"):
+        for text in ("*", "*.a.example", "https://*.a.example", "http://[::1]", "app://abc"):
             once = check_allowed_origin(text)
             self.assertEqual(once, check_allowed_origin(once))
 
@@ -42,7 +44,10 @@ class AllowedOriginTests(SynchronousTestCase):
             "null",
             "file://",
             "https://",
-            "https://*.example.com",
+            "https://*",
+            "https://*.",
+            "https://*.*.com",
+            "https://a.*.com",
             "*example.com",
             "*.",
             "**",

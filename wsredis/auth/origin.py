@@ -23,8 +23,8 @@ class OriginPolicy:
     Grants what was asked for, if the page that asks may.
 
     Args:
-        allowed: ``https://example.com`` allows this origin, ``*.example.com`` every host below
-            example.com under any scheme and port, ``*`` everything.
+        allowed: ``https://example.com`` allows this origin, ``https://*.example.com`` every host
+            below it, ``*.example.com`` so under any scheme and port, ``*`` everything.
     """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
@@ -32,6 +32,7 @@ class OriginPolicy:
         self._everything = "*" in entries
         self._origins = entries
         self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
+        self._below = [entry.split("*") for entry in entries if "://*." in entry]
 
     def allow(self, identity: Identity, handshake: Handshake) -> Wish:
         """See `wsredis.auth.Policy.allow`."""
@@ -55,4 +56,9 @@ class OriginPolicy:
         # A gateway behind a TLS proxy does not know its own scheme; host and port must do.
         if own and own[1] == name and (own[2] or default_port(scheme)) == port:
             return True
-        return written_out(origin) in self._origins or name.endswith(self._suffixes)
+        shown = written_out(origin)
+        return (
+            shown in self._origins
+            or name.endswith(self._suffixes)
+            or any(shown.startswith(start) and shown.endswith(end) for start, end in self._below)
+        )

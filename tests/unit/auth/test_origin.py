@@ -137,6 +137,25 @@ class OriginPolicyTests(SynchronousTestCase):
         ):
             self.refused(origin, allowed=allowed)
 
+    def test_wildcard_origin(self) -> None:
+        """With a scheme, a wildcard allows the hosts below under this scheme and port only."""
+        allowed = ("https://*.app.example", "http://*.app.example:81")
+        for origin in (
+            "https://a.app.example",
+            "https://A.b.app.example:443",
+            "http://a.app.example:81",
+        ):
+            self.assertGranted(origin, allowed=allowed)
+        for origin in (
+            "http://a.app.example",
+            "https://a.app.example:444",
+            "https://app.example",
+            "https://evilapp.example",
+            "https://.app.example",
+            "https://a.app.example.evil.example",
+        ):
+            self.refused(origin, allowed=allowed)
+
     def test_everything(self) -> None:
         """An asterisk allows every page, even one without an origin of its own."""
         for origin in ("https://evil.example", "null", "file://", "rubbish"):

@@ -1,0 +1,1 @@
+"""A small Django project with users, groups and sessions, for tests."""

@@ -1,0 +1,39 @@
+"""What ``WS4REDIS_PROCESS_REQUEST`` and ``WS4REDIS_ALLOWED_CHANNELS`` of a test may name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+
+
+def deny_by_header(request: HttpRequest, channels: list[str]) -> list[str]:
+    """Refuse clients with the header ``Deny-Channels: YES``."""
+    if request.META.get("HTTP_DENY_CHANNELS") == "YES":
+        raise PermissionDenied("No channels for you")
+    return channels
+
+
+async def only_users(request: HttpRequest, channels: list[str]) -> list[str]:
+    """Give users what they ask for, and nobody else anything."""
+    known = await User.objects.filter(username=request.user.get_username()).aexists()
+    return channels if known else []
+
+
+def fail(request: HttpRequest, channels: list[str]) -> list[str]:
+    """Make a mistake."""
+    return list(request.no_such_thing)
+
+
+def hang(request: HttpRequest, channels: list[str]) -> None:
+    """Read the file that the header ``X-Hang`` names, as a database that does not answer."""
+    path = request.headers.get("X-Hang")
+    if path is not None:
+        Path(path).read_bytes()
+
+
+def user_from_header(request: HttpRequest) -> None:
+    """Believe the header ``X-User``."""
+    request.user = User.objects.get(username=request.headers["X-User"])

@@ -1,0 +1,14 @@
+"""Where the views are."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from tests.support.project import views
+
+urlpatterns = [
+    path("", views.whoami),
+    path("login/", views.log_in),
+    path("logout/", views.log_out),
+    path("password/", views.change_password),
+]

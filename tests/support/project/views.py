@@ -1,0 +1,36 @@
+"""Pages to log in and out with; without protection against forged requests, for tests."""
+
+from __future__ import annotations
+
+from django.contrib import auth
+from django.http import HttpRequest, HttpResponse
+
+
+def whoami(request: HttpRequest) -> HttpResponse:
+    """The name of the user, or ``nobody``."""
+    return HttpResponse(request.user.get_username() or "nobody")
+
+
+def log_in(request: HttpRequest) -> HttpResponse:
+    """Log in as ``?user=NAME&password=PASSWORD`` says."""
+    user = auth.authenticate(
+        request, username=request.GET.get("user"), password=request.GET.get("password")
+    )
+    if user is None:
+        return HttpResponse("no such user", status=403)
+    auth.login(request, user)
+    return HttpResponse(user.get_username())
+
+
+def log_out(request: HttpRequest) -> HttpResponse:
+    """Log out."""
+    auth.logout(request)
+    return HttpResponse("nobody")
+
+
+def change_password(request: HttpRequest) -> HttpResponse:
+    """Change the password to ``?password=PASSWORD``; only this session goes on."""
+    request.user.set_password(request.GET["password"])
+    request.user.save()
+    auth.update_session_auth_hash(request, request.user)
+    return HttpResponse("changed")

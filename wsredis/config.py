@@ -263,6 +263,12 @@ class Limits(_Checked):
     send_buffer: int = _setting(
         131072, _integer(4096), "bytes that the kernel holds for one client (SO_SNDBUF)"
     )
+    max_body: int = _setting(
+        10485760, _integer(1), "bytes of the body of a request to wsgi; more are answered with 413"
+    )
+    wsgi_queue: int = _setting(
+        100, _integer(1), "requests that wait for a thread of wsgi; more are answered with 503"
+    )
     max_commands: int = _setting(
         10000, _integer(1), "commands under way to Redis; beyond it publishing clients get 1013"
     )
@@ -454,6 +460,14 @@ class GatewayConfig(_Checked):
         256, _integer(0), "bytes of a message to a client; a smaller one is not compressed"
     )
     demo: bool = _setting(False, _flag, "serve a demo page at /")
+    wsgi: str | None = _setting(
+        None,
+        _callable,
+        "package.module:name of a WSGI application whose pages are served beside the sockets",
+    )
+    wsgi_threads: int = _setting(
+        10, _integer(1), "threads for wsgi: so many requests are worked on at a time"
+    )
     workers: int = _setting(
         1, _workers, "processes that share the ports, or 'auto' for one per core"
     )

@@ -22,7 +22,6 @@ from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet import tcp, unix
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -222,10 +221,15 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def _serve_http(self) -> None:
         """Hand the connection over, with what was read of it."""
+        site = self.factory.site
+        if site.is_full():
+            self._refuse(503, "too many connections", "--max-handshakes, for pages")
+            return
         self._phase = _Phase.HTTP
         self.factory.handshakes.discard(self)
         self.state = self.STATE_CLOSED
-        channel: Any = self.factory.site.buildProtocol(self.transport.getPeer())
+        channel: Any = site.buildProtocol(self.transport.getPeer())
+        channel.returned = self._take_back
 
         def lost(reason: Failure = connectionDone) -> None:
             self.factory.left(self)
@@ -236,6 +240,20 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         data, self.data = self.data, b""
         channel.makeConnection(self.transport)
         channel.dataReceived(data)
+
+    def _take_back(self, head: bytes, rest: bytes, status: int, reason: str) -> None:
+        """twisted.web gives the connection back: for a handshake, or to refuse a request."""
+        del self.dataReceived, self.connectionLost
+        self._phase = _Phase.HEAD
+        self.state = self.STATE_CONNECTING
+        if status:
+            self.data = head
+            self._refuse(status, reason)
+        elif self.factory.returned(self):
+            self.dataReceived(head + rest)
+        else:
+            self.data = head
+            self._refuse(503, "too many connections", "--max-handshakes")
 
     # -- The handshake
 
@@ -599,7 +617,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     Args:
         door: Decides who is let in.
-        site: A twisted.web site for requests that are no WebSocket handshakes.
+        site: The `wsredis.site.GatewaySite` for requests that are no WebSocket handshakes.
 
     Attributes:
         connections: The open WebSockets.
@@ -616,7 +634,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         config: GatewayConfig,
         shared: Shared,
         door: Door,
-        site: IProtocolFactory,
+        site: Any,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
@@ -641,6 +659,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.stopping = False
         self.connections: set[GatewayProtocol] = set()
         self._sockets = 0
+        self._max_sockets = limits.max_connections + limits.max_handshakes + site.max_channels
         self.handshakes: Deadlines[GatewayProtocol] = Deadlines(
             reactor, limits.handshake_timeout, GatewayProtocol.handshake_timed_out
         )
@@ -706,10 +725,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Count a new TCP connection. Returns: Whether there is room for it."""
         limits = self.config.limits
         self._sockets += 1
-        room = (
-            len(self.handshakes) < limits.max_handshakes
-            and self._sockets <= limits.max_connections + limits.max_handshakes
-        )
+        room = len(self.handshakes) < limits.max_handshakes and self._sockets <= self._max_sockets
+        self.handshakes.add(protocol)
+        return room
+
+    def returned(self, protocol: GatewayProtocol) -> bool:
+        """A connection comes back with a handshake. Returns: Whether there is room for it."""
+        room = len(self.handshakes) < self.config.limits.max_handshakes
         self.handshakes.add(protocol)
         return room
 

@@ -25,6 +25,7 @@ from wsredis.errors import ConfigError
 from wsredis.handler import Handler
 from wsredis.hub import Hub
 from wsredis.metrics import Metrics
+from wsredis.pages import Application, Pages, load_application
 from wsredis.protocol import GatewayFactory
 from wsredis.site import GatewayResource, demo_page, make_site
 from wsredis.tls import Certificates
@@ -55,6 +56,8 @@ class GatewayService(Service):
         authenticator: None: those of *config*; without any, everybody is anonymous.
         policy: None: that of *config*, behind the one for origins.
         handler: None: what clients send is published.
+        application: A WSGI application whose pages are served beside the sockets. None: the one
+            that *config* names.
     Raises:
         ConfigError: A setting cannot be used.
 
@@ -75,6 +78,7 @@ class GatewayService(Service):
         authenticator: Authenticator | None = None,
         policy: Policy | None = None,
         handler: Handler | None = None,
+        application: Application | None = None,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -103,6 +107,16 @@ class GatewayService(Service):
             handler,
             config.compress_threshold,
         )
+        self._pages = self._make_pages(application)
+        self._site = make_site(
+            reactor,
+            config.url_prefix,
+            self.is_ready,
+            self._page(),
+            self._pages,
+            max_body=limits.max_body,
+            max_channels=limits.max_handshakes,
+        )
         self._sources = self._configured_sources() if authenticator is None else []
         door = Door(
             reactor,
@@ -117,7 +131,7 @@ class GatewayService(Service):
             config,
             shared,
             door,
-            make_site(reactor, config.url_prefix, self.is_ready, self._page()),
+            self._site,
         )
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = [(text, self._endpoint("port", text), False) for text in config.port]
@@ -183,12 +197,14 @@ class GatewayService(Service):
         for source in self._sources:
             source.start()
         self.factory.start()
+        if self._pages is not None:
+            self._pages.start()
         if self._certificates is not None:
             self._certificates.start()
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop: ports, connections, Redis, in this order.
+        Stop: ports, connections, threads of pages, Redis, in this order.
 
         Returns: Fires when nothing is left, after the time to drain at the latest.
         """
@@ -205,13 +221,20 @@ class GatewayService(Service):
             lambda failure: self._log.failure("a port could not be closed", failure=failure)
         )
 
-    def _drain(self, _: object) -> Deferred[None]:
-        gone = self.factory.drain()
+    def _drain(self, _: object) -> Deferred[Any]:
+        return gatherResults(
+            [self._in_time(self.factory.drain()), self._in_time(self._site.drain())]
+        )
+
+    def _in_time(self, gone: Deferred[None]) -> Deferred[None]:
         gone.addTimeout(self._config.drain, self._reactor)
         return gone.addErrback(lambda failure: failure.trap(TimeoutError) and None)
 
     def _let_go(self, _: object) -> Deferred[None]:
         self.factory.stop()
+        self._site.stop()
+        if self._pages is not None:
+            self._pages.stop()
         for source in self._sources:
             source.stop()
         return self._broker.stop()
@@ -226,6 +249,23 @@ class GatewayService(Service):
         self._redis_cli = target.cli_arguments
         return RedisBroker(
             self._reactor, target, self._config.expire, self._config.limits, self.metrics
+        )
+
+    def _make_pages(self, application: Application | None) -> Pages | None:
+        config = self._config
+        if application is None and config.wsgi is not None:
+            application = load_application(config.wsgi)
+        if application is None:
+            return None
+        if config.demo:
+            raise ConfigError("--demo: its page and those of --wsgi would both be at /")
+        limits = config.limits
+        return Pages(
+            self._reactor,
+            application,
+            config.wsgi_threads,
+            limits.wsgi_queue,
+            multiprocess=config.workers > 1,
         )
 
     def _configured_sources(self) -> list[Source]:

@@ -210,12 +210,14 @@ def _fit_descriptors(config: GatewayConfig) -> GatewayConfig:
     """
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limits = config.limits
+    # As many connections as there may be handshakes are for pages.
+    shares = 1 if config.wsgi is None else 2
     if allowed == resource.RLIM_INFINITY or (
-        allowed >= limits.max_connections + limits.max_handshakes + _OWN_DESCRIPTORS
+        allowed >= limits.max_connections + shares * limits.max_handshakes + _OWN_DESCRIPTORS
     ):
         return config
     handshakes = max(1, min(limits.max_handshakes, allowed // 8))
-    connections = max(1, allowed - handshakes - _OWN_DESCRIPTORS)
+    connections = max(1, allowed - shares * handshakes - _OWN_DESCRIPTORS)
     _log.warn(
         "only {allowed} file descriptors are allowed: max-connections is {connections} and "
         "max-handshakes {handshakes}",

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IConsumer, IProtocolFactory, IPushProduc
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
@@ -185,6 +186,7 @@ class MemoryGateway:
     Attributes:
         redis: What a backend sees.
         broker: The link to it.
+        site: What answers requests that are no handshakes.
     """
 
     def __init__(
@@ -194,6 +196,7 @@ class MemoryGateway:
         authenticator: Authenticator | None = None,
         policy: Policy | None = None,
         handler: Handler | None = None,
+        pages: Resource | None = None,
     ) -> None:
         self.clock = MemoryReactorClock()
         self.redis = MemoryServer(self.clock)
@@ -222,12 +225,22 @@ class MemoryGateway:
             recheck=config.recheck,
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )
+        limits = config.limits
+        self.site = make_site(
+            self.clock,
+            config.url_prefix,
+            lambda: self.broker.up,
+            "the page" if pages is None else None,
+            pages,
+            max_body=limits.max_body,
+            max_channels=limits.max_handshakes,
+        )
         self.factory = GatewayFactory(
             self.clock,
             config,
             shared,
             self.door,
-            make_site(self.clock, config.url_prefix, lambda: self.broker.up, "the page"),
+            self.site,
         )
         self.broker.start(self.hub)
         self.factory.start()

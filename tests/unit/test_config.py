@@ -237,7 +237,7 @@ class SettingTests(SynchronousTestCase):
         for setting in settings():
             if setting.part == "limits" or isinstance(setting.default, float):
                 self.assertRegex(
-                    setting.help, "bytes|seconds|handshakes|WebSockets|channels|commands"
+                    setting.help, "bytes|seconds|handshakes|WebSockets|channels|commands|requests"
                 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import Authority
 from tests.support.memory_gateway import Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
+from tests.support.threads import ThreadReactor
 from wsredis import Connection, GatewayConfig, GatewayService, Handler, RedisConfig
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Wish
@@ -440,3 +442,60 @@ class ResourceStopTests(_ServiceCase):
         service.startService()
         self.successResultOf(service.stopService())
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+
+class PagesTests(_ServiceCase):
+    """A WSGI application beside the sockets."""
+
+    def _hello(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"hello"]
+
+    def test_application(self) -> None:
+        """It answers while the service runs, and Python's switch interval is as before after it."""
+        reactor = ThreadReactor()
+        before = sys.getswitchinterval()
+        service = self.make(GatewayConfig(port=()), reactor=reactor, application=self._hello)
+        service.startService()
+        client = Socket(service.factory)
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert service._pages is not None
+        pages = service._pages
+        reactor.run_until(lambda: not pages.busy)
+        self.assertTrue(client.take().endswith(b"hello"))
+        self.assertLess(sys.getswitchinterval(), before)
+        self.successResultOf(service.stopService())
+        self.assertTrue(client.closed)
+        self.assertEqual(before, sys.getswitchinterval())
+        self.assertEqual([], reactor.getDelayedCalls())
+
+    def test_request_under_way(self) -> None:
+        """A request that does not come to an end has the time to drain, and no more."""
+        service = self.make(GatewayConfig(port=()), application=self._hello)
+        client = Socket(service.factory)
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        service.startService()
+        done = service.stopService()
+        self.reactor.advance(4)
+        self.assertNoResult(done)
+        self.reactor.advance(1)
+        self.successResultOf(done)
+        self.assertTrue(client.aborted)
+
+    def test_named(self) -> None:
+        """The application may be named; one that cannot be used is a ConfigError."""
+        config = GatewayConfig(port=(), wsgi="tests.unit.test_service:named_application")
+        self.assertIsNotNone(self.make(config)._pages)
+        config = GatewayConfig(port=(), wsgi="tests.unit.test_service:nosuch")
+        self.assertRaises(ConfigError, self.make, config)
+
+    def test_demo(self) -> None:
+        """The demo page and the pages would be at the same place."""
+        config = GatewayConfig(port=(), demo=True)
+        error = self.assertRaises(ConfigError, self.make, config, application=self._hello)
+        self.assertIn("--demo", str(error))
+
+
+def named_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """An application that is never called."""
+    raise AssertionError

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 
-from tests.support.memory_gateway import MemoryGatewayCase, Socket
+from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
+from wsredis.auth import Handshake
+from wsredis.config import GatewayConfig, Limits
 from wsredis.site import GatewayResource, demo_page, make_site
 
 _BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
@@ -328,3 +333,287 @@ class ResourceTests(MemoryGatewayCase):
         client = Socket(self.site)
         client.send(handshake(_BOTH, "User-Agent: a\x85X-Evil: 1"))
         self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))
+
+
+class _Echo(Resource):
+    """Pages of somebody else, on connections that are kept."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> Any:
+        """Answer with the path and the body; ``/later`` is answered by the test."""
+        if request.path == b"/later":
+            self.later = request
+            return NOT_DONE_YET
+        return request.path + b" " + request.content.read()
+
+
+class KeptTests(MemoryGatewayCase):
+    """With pages connections are kept, bounded, and may become WebSockets."""
+
+    config = GatewayConfig(limits=Limits(max_handshakes=4, max_connections=10))
+
+    def setUp(self) -> None:
+        """A gateway with pages."""
+        self.pages = _Echo()
+        self.use(MemoryGateway(self.config, pages=self.pages))
+        self.site = self.gateway.site
+
+    def ask(self, client: Socket, request: bytes) -> tuple[int, bytes]:
+        """Returns: Status and body of the answer on a connection that there is."""
+        client.send(request)
+        head, _, body = client.take().partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), body
+
+    def left(self) -> None:
+        """Nothing is left of any connection."""
+        self.assertEqual(set(), self.site.channels)
+        self.nothing_left()
+
+    def test_kept(self) -> None:
+        """Several requests share a connection, whoever answers."""
+        client = self.connect()
+        self.assertEqual((200, b"/x "), self.ask(client, _request("GET /x")))
+        self.assertEqual((200, b"ok\n"), self.ask(client, _request("GET /health/live")))
+        self.assertEqual(400, self.ask(client, _request("GET /ws/a"))[0])
+        self.assertFalse(client.closed)
+        client.leave()
+        self.left()
+
+    def test_targets(self) -> None:
+        """A target may have scheme and host; anything else starts with a slash."""
+        client = self.connect()
+        for target, status, body in (
+            ("http://a:1/x?q", 200, b"/x "),
+            ("HTTPS://a", 200, b"/ "),
+            ("http://a?q", 200, b"/ "),
+            ("x", 400, b"the request target is malformed\n"),
+        ):
+            self.assertEqual((status, body), self.ask(client, _request(f"GET {target}")), target)
+
+    def test_handshake(self) -> None:
+        """A handshake may follow pages, and what is behind it is not lost."""
+        client = self.connect()
+        self.ask(client, _request("GET /x"))
+        client.send(handshake(_BOTH) + frame(TEXT, b"hello"))
+        head, _, client.received = client.take().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "))
+        self.assertEqual([b"hello"], [each.payload for each in client.frames()])
+        self.assertEqual(set(), self.site.channels)
+        self.assertEqual(1, self.metrics.connections)
+        self.wait(100)
+        self.assertTrue(client.closed, "the pings are those of any WebSocket")
+        self.left()
+
+    def test_handshake_behind_an_answer_that_is_late(self) -> None:
+        """It waits for its turn."""
+        client = self.connect()
+        client.send(_request("GET /later") + handshake(_BOTH) + frame(TEXT, b"hello"))
+        self.assertEqual(b"", client.take())
+        self.pages.later.finish()
+        self.assertEqual([b"200", b"101"], re.findall(rb"HTTP/1.1 (\d+)", client.take()))
+        self.close(client)
+        self.left()
+
+    def test_slow_handshake(self) -> None:
+        """A handshake that is not decided is still answered in time."""
+        self.use(MemoryGateway(self.config, pages=self.pages, authenticator=_Never()))
+        self.site = self.gateway.site
+        client = self.connect()
+        self.ask(client, _request("GET /x"))
+        client.send(handshake(_BOTH))
+        self.wait(6)
+        self.assertIn(b" 503 ", client.take())
+        self.assertTrue(client.closed)
+        self.left()
+
+    def test_too_many_handshakes(self) -> None:
+        """They are bounded here as everywhere."""
+        client = self.connect()
+        self.ask(client, _request("GET /x"))
+        others = [self.connect() for _ in range(4)]
+        self.assertEqual(503, self.ask(client, handshake(_BOTH))[0])
+        for other in others:
+            other.leave()
+        self.wait(5)
+        self.left()
+
+    def test_no_handshake(self) -> None:
+        """With a body, or elsewhere than below the prefix, a handshake is a request."""
+        client = self.connect()
+        self.ask(client, _request("GET /x"))
+        self.assertEqual(200, self.ask(client, handshake("/x"))[0])
+        body = handshake(_BOTH, "Content-Length: 1") + b"x"
+        self.assertEqual(400, self.ask(client, body)[0])
+        chunked = handshake(_BOTH, "Transfer-Encoding: chunked") + b"0\r\n\r\n"
+        self.assertEqual(400, self.ask(client, chunked)[0])
+        self.assertEqual((200, b"/x "), self.ask(client, _request("GET /x")))
+
+    def test_large_body(self) -> None:
+        """A body over the bound is 413 and ends the connection; up to it, it is read."""
+        size = self.config.limits.max_body
+        for request in (
+            _request("POST /x", f"Content-Length: {size + 1}"),
+            _request("POST /x", f"Content-Length: {size + 1}", "Expect: 100-continue"),
+            _request("POST /x", "Transfer-Encoding: chunked")
+            + b"%x\r\n" % (size + 1)
+            + bytes(size + 1)
+            + b"rubbish\r\n",
+        ):
+            client = self.connect()
+            self.assertEqual(413, self.ask(client, request)[0])
+            self.wait(4)
+            self.assertTrue(client.closed)
+        client = self.connect()
+        request = _request("POST /x", f"Content-Length: {size}", body=bytes(size))
+        self.assertEqual(3 + size, len(self.ask(client, request)[1]))
+        client.leave()
+        self.left()
+
+    def test_large_body_with_an_end(self) -> None:
+        """What comes behind the part that is too large changes nothing."""
+        size = self.config.limits.max_body
+        client = self.connect()
+        chunk = b"%x\r\n%s\r\n" % (size + 1, bytes(size + 1))
+        request = _request("POST /x", "Transfer-Encoding: chunked")
+        self.assertEqual(413, self.ask(client, request + chunk + b"1\r\nx\r\n0\r\n\r\n")[0])
+
+    def test_bad_chunks(self) -> None:
+        """Chunks that are none are 400."""
+        client = self.connect()
+        request = _request("POST /x", "Transfer-Encoding: chunked")
+        self.assertEqual(400, self.ask(client, request + b"rubbish\r\n")[0])
+        self.assertTrue(client.closed)
+
+    def test_idle(self) -> None:
+        """A connection without a request is kept for a while, one with half a request is not."""
+        client = self.connect()
+        self.ask(client, _request("GET /x"))
+        self.wait(70)
+        self.assertFalse(client.closed)
+        self.ask(client, _request("GET /x"))
+        self.wait(76)
+        self.assertTrue(client.closed)
+        client = self.connect()
+        self.ask(client, _request("GET /x"))
+        client.send(b"GET /x")
+        self.wait(16)
+        self.assertTrue(client.closed)
+        self.left()
+
+    def test_slow_body(self) -> None:
+        """A body may take its time as long as much of it comes, and not byte by byte."""
+        client = self.connect()
+        client.send(_request("POST /x", "Content-Length: 100000"))
+        for _ in range(4):
+            self.wait(10)
+            client.send(bytes(20000))
+        self.assertFalse(client.closed)
+        for _ in range(15):
+            self.wait(1.1)
+            client.send(b"x")
+        self.assertTrue(client.closed)
+        self.left()
+
+    def test_client_that_does_not_read(self) -> None:
+        """The end of an answer on a connection that is closed is not waited for without end."""
+        client = self.connect()
+        client.reading = False
+        client.send(_request("GET /x", "Connection: close"))
+        self.wait(76)
+        self.assertTrue(client.aborted)
+        client.send(_request("GET /x"))
+        self.left()
+
+    def test_slow_end(self) -> None:
+        """Whoever is already on the way out is not given more time when it is to leave."""
+        client = self.connect()
+        client.reading = False
+        client.send(_request("GET /x", "Connection: close"))
+        self.wait(50)
+        self.site.drain()
+        self.wait(26)
+        self.assertTrue(client.aborted)
+
+    def test_nothing_is_taken_while_it_closes(self) -> None:
+        """A request behind the last one has no answer."""
+        client = self.connect()
+        client.reading = False
+        client.send(_request("GET /x", "Connection: close"))
+        client.send(_request("GET /y"))
+        client.read()
+        self.assertEqual(1, client.take().count(b"HTTP/1.1 "))
+
+    def test_bounds(self) -> None:
+        """Half of the connections are kept; beyond all of them there is 503."""
+        clients = [self.connect() for _ in range(3)]
+        answers = []
+        for client in clients:
+            client.send(_request("GET /x"))
+            answers.append(b"Connection: close" in client.take())
+        self.assertEqual([False, False, True], answers)
+        for _ in range(2):
+            self.connect().send(_request("POST /x", "Content-Length: 5"))
+        self.assertEqual(503, self.answer(_request("GET /x"))[0])
+        self.open()
+
+    def test_drain(self) -> None:
+        """Idle connections are closed at once, others behind their answer."""
+        idle, late, begun, half = (self.connect() for _ in range(4))
+        self.ask(idle, _request("GET /x"))
+        begun.send(_request("GET /later"))
+        self.pages.later.write(b"x")
+        first = self.pages.later
+        late.send(_request("GET /later"))
+        second = self.pages.later
+        half.send(_request("POST /x", "Content-Length: 3") + b"ab")
+        done = self.site.drain()
+        self.assertTrue(idle.closed)
+        self.assertIn(b"Connection: close", self._end(half, lambda: half.send(b"c")))
+        self.assertIn(b"Connection: close", self._end(late, second.finish))
+        self.assertNoResult(done)
+        self._end(begun, first.finish)
+        self.successResultOf(done)
+        self.left()
+
+    def _end(self, client: Socket, action: Callable[[], object]) -> bytes:
+        action()
+        self.assertTrue(client.closed)
+        return client.take()
+
+    def test_drain_and_stop(self) -> None:
+        """Without connections there is nothing to wait for; with one it is cut."""
+        self.successResultOf(MemoryGateway(self.config, pages=_Echo()).site.drain())
+        client = self.connect()
+        client.send(_request("GET /later"))
+        done = self.site.drain()
+        self.site.stop()
+        self.assertTrue(client.aborted)
+        self.successResultOf(done)
+
+    def test_drain_of_idle_ones(self) -> None:
+        """When the last one leaves at once, it is over at once."""
+        client = self.connect()
+        self.ask(client, _request("GET /x"))
+        self.successResultOf(self.site.drain())
+        self.assertTrue(client.closed)
+
+    def test_addresses(self) -> None:
+        """A UNIX socket has an address that applications can show."""
+        client = self.connect()
+        client.send(_request("GET /later"))
+        self.assertEqual("192.0.2.1", self.pages.later.getClientAddress().host)
+        self.assertEqual(80, self.pages.later.getHost().port)
+        client._address = UNIXAddress(b"")  # type: ignore[assignment]
+        client.getHost = lambda: client._address  # type: ignore[method-assign]
+        self.pages.later.finish()
+        client.send(_request("GET /later"))
+        self.assertEqual("", self.pages.later.getClientAddress().host)
+        self.assertEqual(80, self.pages.later.getHost().port)
+
+
+class _Never:
+    """An authenticator that does not come to an end."""
+
+    def identify(self, handshake: Handshake) -> Deferred[None]:
+        return Deferred()

@@ -311,6 +311,13 @@ class DescriptorTests(_TapCase):
         self.assertGreater(connections, 500)
         self.assertEqual(["warn"], [event["log_level"].name for event in self.events])
 
+    def test_pages(self) -> None:
+        """Connections for pages need theirs, too: as many as there may be handshakes."""
+        self.limits = (18_000, 18_000)
+        self.assertEqual(17_416, sum(self._limits()) + 32)
+        connections, handshakes = self._limits("--wsgi", "tests.unit.test_service:Any")
+        self.assertEqual(18_000, connections + 2 * handshakes + 32)
+
     def test_absurdly_few(self) -> None:
         """It never comes to nothing."""
         self.limits = (3, 3)

@@ -1,0 +1,477 @@
+"""Pages of a Django project beside the sockets: ``--wsgi``."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import ssl
+from pathlib import Path
+from tempfile import mkdtemp
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.certificates import Authority
+from tests.support.children import Gateway, RedisServer, until
+from tests.support.pages import site_environment
+from tests.support.raw import CLOSE, TEXT, RawClient, frame, handshake
+from tests.support.require import missing
+from tests.support.wire import memory_growth
+
+_WSGI = ("--wsgi", "mysite.wsgi:application")
+_BOTH = "/ws/pages?subscribe-broadcast&publish-broadcast&echo"
+
+
+def _request(path: str, *headers: str, method: str = "GET", body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def _chunk(client: RawClient) -> bytes:
+    line = b""
+    while not line.endswith(b"\r\n"):
+        line += client._take(1)
+    return client._take(int(line, 16) + 2)[:-2]
+
+
+def _answer(client: RawClient, *, has_body: bool = True) -> tuple[int, str, bytes]:
+    """Read one answer from a connection that stays. Returns: Status, head in lower case, body."""
+    head = client.head().lower()
+    status = int(head.split(" ", 2)[1])
+    body = b""
+    length = re.search(r"\r\ncontent-length: (\d+)", head)
+    if has_body and length is not None:
+        body = client._take(int(length[1]))
+    elif has_body and "transfer-encoding: chunked" in head:
+        while piece := _chunk(client):
+            body += piece
+    return status, head, body
+
+
+class _PagesCase(SynchronousTestCase):
+    """A gateway with pages."""
+
+    skip = missing("redis")
+    options: tuple[str, ...] = ()
+    environ: dict[str, str] = {}
+
+    def setUp(self) -> None:
+        """Start it, and a Redis."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.gateway = Gateway(
+            *("--redis", self.redis.url, *_WSGI, *self.options),
+            environ={**site_environment(), **self.environ},
+        )
+        self.addCleanup(self.gateway.stop)
+
+    def connect(self) -> RawClient:
+        """A new connection; it is closed after the test."""
+        client = RawClient(self.gateway.port)
+        self.addCleanup(client.socket.close)
+        return client
+
+    def ask(
+        self, path: str, *headers: str, method: str = "GET", body: bytes = b""
+    ) -> tuple[int, str, bytes]:
+        """Send a request on a connection of its own."""
+        with RawClient(self.gateway.port) as client:
+            client.send(_request(path, *headers, method=method, body=body))
+            return _answer(client, has_body=method != "HEAD")
+
+
+class PageTests(_PagesCase):
+    """What the application sees, and what comes of it."""
+
+    def test_page(self) -> None:
+        """Pages are everywhere but below the prefix and at /health."""
+        self.assertEqual((200, b"hello"), self.ask("/hello")[::2])
+        self.assertEqual(404, self.ask("/nothing")[0])
+        self.assertEqual((200, b"ok\n"), self.ask("/health/live")[::2])
+        self.assertEqual(400, self.ask("/ws/x")[0])
+
+    def test_many_requests_on_one_connection(self) -> None:
+        """The connection stays, also for requests that come together."""
+        client = self.connect()
+        for _ in range(3):
+            client.send(_request("/hello") + _request("/health/live"))
+            self.assertEqual((200, b"hello"), _answer(client)[::2])
+            self.assertEqual((200, b"ok\n"), _answer(client)[::2])
+        client.send(_request("/hello", "Connection: close"))
+        _, head, _ = _answer(client)
+        self.assertIn("\r\nconnection: close", head)
+        self.assertEqual(b"", client.rest())
+
+    def test_environment(self) -> None:
+        """Path, query, address and headers arrive as with any WSGI server."""
+        client = self.connect()
+        client.send(
+            _request(
+                *("/environ/%C3%A9/a%2Fb//c?x=%41&y", "X-Real: 1", "X_Real: 2"),
+                *("Cookie: a=1", "Cookie: b=2", "Content-Type: text/x"),
+                *("Proxy-Thing: z",),
+            )
+        )
+        told = json.loads(_answer(client)[2])
+        host, port = client.socket.getsockname()
+        for name, value in {
+            "PATH_INFO": "/environ/\xe9/a/b//c",
+            "SCRIPT_NAME": "",
+            "QUERY_STRING": "x=%41&y",
+            "REMOTE_ADDR": host,
+            "REMOTE_PORT": str(port),
+            "SERVER_PORT": str(self.gateway.port),
+            "HTTP_X_REAL": "1",
+            "HTTP_COOKIE": "a=1; b=2",
+            "CONTENT_TYPE": "text/x",
+            "wsgi.url_scheme": "http",
+            "wsgi.multiprocess": False,
+        }.items():
+            self.assertEqual(value, told[name], name)
+        self.assertNotIn("HTTP_CONTENT_TYPE", told)
+
+    def test_absolute_target(self) -> None:
+        """A target with scheme and host is one, and its host counts."""
+        told = json.loads(self.ask("http://other:81/environ?x")[2])
+        self.assertEqual(
+            ("/environ", "x", "other:81"),
+            (
+                told["PATH_INFO"],
+                told["QUERY_STRING"],
+                told["HTTP_HOST"],
+            ),
+        )
+        self.assertEqual(400, self.ask("environ")[0])
+
+    def test_bodies(self) -> None:
+        """A body arrives whole, with a length or in chunks, as a form or not."""
+        data = bytes(range(256)) * 1000
+        for kind in (
+            "application/octet-stream",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=b",
+        ):
+            header = f"Content-Type: {kind}"
+            self.assertEqual(data, self.ask("/echo", header, method="POST", body=data)[2], kind)
+        client = self.connect()
+        client.send(
+            _request("/echo", "Transfer-Encoding: chunked", method="POST")
+            + b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+        )
+        self.assertEqual((200, b"hello world"), _answer(client)[::2])
+
+    def test_head_and_not_modified(self) -> None:
+        """Answers without a body have none, and the connection stays usable."""
+        client = self.connect()
+        for path, method, status in (
+            ("/hello", "HEAD", 200),
+            ("/large?size=99", "HEAD", 200),
+            ("/not_modified", "GET", 304),
+        ):
+            client.send(_request(path, method=method))
+            self.assertEqual(status, _answer(client, has_body=False)[0])
+        client.send(_request("/hello"))
+        self.assertEqual((200, b"hello"), _answer(client)[::2])
+
+    def test_file(self) -> None:
+        """A file is sent as it is."""
+        expected = (Path(__file__).parents[1] / "support" / "site" / "urls.py").read_bytes()
+        self.assertEqual((200, expected), self.ask("/file")[::2])
+
+    def test_no_static_files(self) -> None:
+        """Outside of development nobody serves static files."""
+        self.assertEqual(404, self.ask("/static/site/site.css")[0])
+
+
+class StaticTests(_PagesCase):
+    """Django in development."""
+
+    environ = {"SITE_DEBUG": "1"}
+
+    def test_static_files(self) -> None:
+        """With DEBUG static files are served."""
+        self.assertEqual(b"body { color: navy }\n", self.ask("/static/site/site.css")[2])
+        self.assertEqual(200, self.ask("/hello")[0])
+
+
+class SocketTests(_PagesCase):
+    """Sockets on connections that had pages."""
+
+    def _count(self) -> int:
+        return self.gateway.descriptors()
+
+    def test_handshake_behind_pages(self) -> None:
+        """A handshake may be a later request, with frames right behind it, and leaves nothing."""
+        before = self._count()
+        for together in (False, True):
+            client = self.connect()
+            shake = handshake(_BOTH) + frame(TEXT, b"hello")
+            if together:
+                client.send(_request("/sleeps") + shake)
+                self.assertEqual((200, b"slept"), _answer(client)[::2])
+            else:
+                client.send(_request("/hello"))
+                self.assertEqual((200, b"hello"), _answer(client)[::2])
+                client.send(shake)
+            self.assertIn(" 101 ", client.head())
+            self.assertEqual(b"hello", client.message())
+            client.send(frame(CLOSE, b"\x03\xe8"))
+            self.assertEqual(1000, client.closing())
+            self.assertEqual(b"", client.rest())
+            client.socket.close()
+        until(lambda: self._count() <= before)
+
+    def test_refused_handshake_behind_pages(self) -> None:
+        """It is refused as any other; with a body it is none."""
+        for shake, status in (
+            (handshake("/ws/%ff"), 400),
+            (handshake(_BOTH).replace(b"Version: 13", b"Version: 8"), 426),
+            (handshake(_BOTH).replace(b"GET", b"POST", 1), 400),
+            (handshake(_BOTH, "Content-Length: 3") + b"abc", 400),
+            (handshake(_BOTH, "Origin: https://evil.example"), 403),
+        ):
+            client = self.connect()
+            client.send(_request("/hello"))
+            _answer(client)
+            client.send(shake)
+            self.assertEqual(status, _answer(client)[0], shake)
+
+    def test_under_load(self) -> None:
+        """A hung page and busy threads do not keep a socket from its messages."""
+        client = RawClient.opened(self.gateway.port, _BOTH)
+        self.addCleanup(client.socket.close)
+        busy = [self.connect() for _ in range(30)]
+        for each in busy:
+            each.send(_request("/burns"))
+        client.send_text("x")
+        self.assertEqual(b"x", client.message())
+        for each in busy:
+            self.assertEqual((200, b"burnt"), _answer(each)[::2])
+
+
+class FaultTests(_PagesCase):
+    """Applications and clients that do wrong."""
+
+    options = ("--wsgi-threads", "2", "--wsgi-queue", "2", "--max-body", "1000", "--drain", "1")
+
+    def test_raises(self) -> None:
+        """A page with a mistake is 500 and in the log; the next request is served."""
+        client = self.connect()
+        client.send(_request("/fails"))
+        status, _, body = _answer(client)
+        self.assertEqual(500, status)
+        self.assertNotIn(b"secret", body)
+        self.assertEqual(200, self.ask("/hello")[0])
+
+    def test_breaks_half_way(self) -> None:
+        """Half an answer does not look like a whole one."""
+        for path in ("/breaks", "/short"):
+            client = self.connect()
+            client.send(_request(path))
+            data = client.rest()
+            self.assertNotIn(b"\r\n0\r\n", data)
+            self.assertNotIn(b"secret", data)
+        self.gateway.child.wait_for("ZeroDivisionError")
+        self.gateway.child.wait_for("5 bytes shorter than it said")
+
+    def test_large_body(self) -> None:
+        """A body over the bound is 413, told or not, and the rest of it is not read."""
+        for request in (
+            _request("/echo", "Content-Length: 1001", method="POST"),
+            _request("/echo", "Content-Length: 1001", "Expect: 100-continue", method="POST"),
+            _request("/echo", "Transfer-Encoding: chunked", method="POST")
+            + b"3e9\r\n"
+            + bytes(1001)
+            + b"\r\nrubbish",
+        ):
+            client = self.connect()
+            client.send(request)
+            self.assertEqual(413, _answer(client)[0])
+            client.rest()
+        self.assertEqual(1000, len(self.ask("/echo", method="POST", body=bytes(1000))[2]))
+
+    def test_hangs(self) -> None:
+        """
+        A page that never comes costs its thread.
+
+        Others are served, too many are told so, and the process ends in time all the same.
+        """
+        hung = []
+        for number in range(4):
+            hung.append(self.connect())
+            hung[-1].send(_request("/hangs"))
+            if number == 0:
+                self.gateway.child.wait_for("hanging")
+                self.assertEqual(200, self.ask("/hello")[0])
+        self.gateway.child.wait_for("hanging\n(.|\n)*hanging")
+        status, head, _ = self.ask("/hello")
+        self.assertEqual(503, status)
+        self.assertIn("\r\nretry-after: ", head)
+        self.assertEqual(200, self.ask("/health/live")[0])
+        with RawClient.opened(self.gateway.port, _BOTH) as client:
+            client.send_text("x")
+            self.assertEqual(b"x", client.message())
+        self.assertEqual(-signal.SIGTERM, self.gateway.stop())
+        self.assertIn("requests for pages did not come to an end", self.gateway.log)
+
+    def test_client_that_does_not_read(self) -> None:
+        """A page of 500 MB waits for its client, in little memory, and ends when that leaves."""
+        before = self.gateway.memory()
+        client = self.connect()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.send(_request("/large?size=500000000"))
+        self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
+        self.assertEqual(200, self.ask("/hello")[0])
+        self.assertLess(memory_growth(self.gateway, before), 16)
+        client.socket.close()
+        ended = self.gateway.child.wait_for(r"large ended at (\d+)")
+        self.assertLess(int(ended[1]), 20_000_000)
+
+    def test_large_download(self) -> None:
+        """A page of 100 MB arrives whole, in little memory."""
+        before = self.gateway.memory()
+        client = self.connect()
+        client.send(_request("/large?size=100000000", "Connection: close"))
+        client.head()
+        size = 0
+        while piece := _chunk(client):
+            size += len(piece)
+        self.assertGreaterEqual(size, 100_000_000)
+        self.assertLess(memory_growth(self.gateway, before), 16)
+
+
+class ConnectionTests(_PagesCase):
+    """Connections for pages are bounded."""
+
+    options = ("--max-handshakes", "4", "--handshake-timeout", "5")
+
+    def test_too_many(self) -> None:
+        """Half of them are kept; beyond all of them a page is 503, and a socket is not."""
+        clients = [self.connect() for _ in range(4)]
+        kept = []
+        for client in clients:
+            client.send(_request("/hello"))
+            _, head, _ = _answer(client)
+            kept.append("\r\nconnection: close" not in head)
+        self.assertEqual([True, True, False, False], kept)
+        slow = []
+        for _ in range(2):
+            client = self.connect()
+            client.send(_request("/echo", "Content-Length: 5", method="POST"))
+            slow.append(client)
+        until(lambda: self.ask("/hello")[0] == 503)
+        with RawClient.opened(self.gateway.port, _BOTH) as client:
+            client.send_text("x")
+            self.assertEqual(b"x", client.message())
+
+
+class EndpointTests(SynchronousTestCase):
+    """Other ports than TCP."""
+
+    skip = missing("redis")
+
+    def setUp(self) -> None:
+        """A Redis, and a directory."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.directory = Path(mkdtemp(prefix="wsredis-test-"))
+
+    def start(self, *options: str) -> Gateway:
+        """Start a gateway."""
+        gateway = Gateway("--redis", self.redis.url, *_WSGI, *options, environ=site_environment())
+        self.addCleanup(gateway.stop)
+        return gateway
+
+    def test_tls(self) -> None:
+        """Over TLS the scheme is https, and a handshake behind a page works, too."""
+        path = Authority(self.directory).bundle(self.directory / "a.pem", "localhost")
+        gateway = self.start("--tls-port", "tcp:0:interface=127.0.0.1", "--tls-cert", str(path))
+        client = RawClient(gateway.port)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        client.socket = context.wrap_socket(client.socket, server_hostname="localhost")
+        self.addCleanup(client.socket.close)
+        client.send(_request("/environ"))
+        self.assertEqual("https", json.loads(_answer(client)[2])["wsgi.url_scheme"])
+        client.send(handshake(_BOTH) + frame(TEXT, b"x"))
+        self.assertIn(" 101 ", client.head())
+        self.assertEqual(b"x", client.message())
+
+    def test_tls_client_that_does_not_read(self) -> None:
+        """Over TLS a page waits for its client as well."""
+        path = Authority(self.directory).bundle(self.directory / "a.pem", "localhost")
+        gateway = self.start("--tls-port", "tcp:0:interface=127.0.0.1", "--tls-cert", str(path))
+        client = RawClient(gateway.port)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        client.socket = context.wrap_socket(client.socket, server_hostname="localhost")
+        client.send(_request("/large?size=500000000"))
+        self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
+        client.socket.close()
+        ended = gateway.child.wait_for(r"large ended at (\d+)")
+        self.assertLess(int(ended[1]), 20_000_000)
+
+    def test_unix(self) -> None:
+        """On a UNIX socket clients have no address."""
+        path = str(self.directory / "s")
+        self.start("--port", f"unix:{path}")
+        with RawClient(path) as client:
+            client.send(_request("/environ"))
+            told = json.loads(_answer(client)[2])
+        self.assertEqual(("", "80"), (told["REMOTE_ADDR"], told["SERVER_PORT"]))
+
+    def test_proxy(self) -> None:
+        """Behind a PROXY header the address is that of the client."""
+        gateway = self.start("--port", "haproxy:tcp:0:interface=127.0.0.1")
+        with RawClient(gateway.port) as client:
+            client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 80\r\n" + _request("/environ"))
+            told = json.loads(_answer(client)[2])
+            self.assertEqual(("192.0.2.7", "4711"), (told["REMOTE_ADDR"], told["REMOTE_PORT"]))
+            client.send(handshake(_BOTH) + frame(TEXT, b"x"))
+            self.assertIn(" 101 ", client.head())
+            self.assertEqual(b"x", client.message())
+
+    def test_workers(self) -> None:
+        """Every worker has the pages."""
+        gateway = self.start("--workers", "2")
+        gateway.child.wait_for("all 2 workers are ready")
+        for _ in range(5):
+            with RawClient(gateway.port) as client:
+                client.send(_request("/environ"))
+                self.assertTrue(json.loads(_answer(client)[2])["wsgi.multiprocess"])
+
+
+class WrongTests(SynchronousTestCase):
+    """Applications that cannot be used."""
+
+    def test_one_line(self) -> None:
+        """Each ends the program with one line that names the option, and status 1."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        (directory / "bad.py").write_text("1 / 0")
+        (directory / "ends.py").write_text("import sys; sys.exit('two\\nlines')")
+        (directory / "good.py").write_text("text = ''")
+        for value, reason in (
+            ("nosuch:application", "No module named 'nosuch'"),
+            ("good:nosuch", "module 'good' has no attribute 'nosuch'"),
+            ("good:text", "it is not callable"),
+            ("bad:application", "ZeroDivisionError: division by zero"),
+            ("ends:application", "SystemExit: two lines"),
+            ("good", "'good' is not written as package.module:name"),
+            ("../good:x", "is not written as package.module:name"),
+        ):
+            with self.assertRaises(AssertionError) as ended:
+                Gateway(
+                    *("--redis", "unix:///nosuch", "--wsgi", value),
+                    environ={"PYTHONPATH": f"{Path(__file__).parents[2]}:{directory}"},
+                ).stop()
+            output = str(ended.exception).partition("the child ended\n")[2]
+            self.assertIn("--wsgi", output)
+            self.assertIn(reason, output)
+            self.assertNotIn("Traceback", output)
+            self.assertEqual(1, output.strip().count("\n") + 1, output)

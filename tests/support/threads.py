@@ -1,0 +1,35 @@
+"""A reactor on a fake clock that other threads can call: the test runs what they asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+
+from tests.support.children import PATIENCE
+
+__all__ = ["ThreadReactor"]
+
+
+class ThreadReactor(MemoryReactorClock):
+    """`callFromThread` waits until the test calls `run_until`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *words: Any, **more: Any) -> None:
+        """Take a call from any thread."""
+        self._calls.put(lambda: function(*words, **more))
+
+    def run_until(self, condition: Callable[[], object]) -> None:
+        """
+        Run calls as they come until *condition* is true.
+
+        Raises:
+            queue.Empty: No call came in time.
+        """
+        while not condition():
+            self._calls.get(timeout=PATIENCE)()

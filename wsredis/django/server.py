@@ -1,0 +1,219 @@
+"""The server behind ``manage.py runserver``: pages, static files and sockets on one port."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from socketserver import ThreadingMixIn
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+
+from wsredis.config import GatewayConfig, load
+from wsredis.errors import ConfigError
+from wsredis.pages import Application
+from wsredis.redis import embedded
+from wsredis.service import GatewayService
+
+__all__ = ["GatewayServer", "logged", "needs_redis", "private_redis", "project_settings"]
+
+#: Clients that may wait to be accepted by the kernel.
+_BACKLOG = 128
+
+#: Seconds that clients have to say goodbye before a reload.
+_DRAIN = 1.0
+
+#: Seconds to wait for the end of the server when the process ends.
+_PATIENCE = 3.0
+
+_log = logging.getLogger("django.server")
+
+
+def project_settings(settings: Any) -> Mapping[str, Any]:
+    """What the settings of a project say, by the names of ours."""
+    said = {
+        "url-prefix": getattr(settings, "WEBSOCKET_URL", None),
+        "prefix": getattr(settings, "WS4REDIS_PREFIX", None),
+        "expire": getattr(settings, "WS4REDIS_EXPIRE", 3600) or 0,
+        "heartbeat": getattr(settings, "WS4REDIS_HEARTBEAT", None),
+    }
+    connection = getattr(settings, "WS4REDIS_CONNECTION", None)
+    if connection:
+        said["redis"] = _redis_url(connection)
+        said["redis-password"] = connection.get("password")
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _redis_url(connection: Mapping[str, Any]) -> str:
+    user = connection.get("username")
+    login = f"{quote(user, safe='')}@" if user else ""
+    database = connection.get("db", 0)
+    if connection.get("unix_socket_path"):
+        return f"unix://{login}{connection['unix_socket_path']}?db={database}"
+    scheme = "rediss" if connection.get("ssl") else "redis"
+    host = connection.get("host", "localhost")
+    return f"{scheme}://{login}{host}:{connection.get('port', 6379)}/{database}"
+
+
+def _configuration(settings: Any) -> GatewayConfig:
+    config = load(
+        {"django": settings.SETTINGS_MODULE},
+        os.environ,
+        project=lambda _: project_settings(settings),
+    )
+    # The port is that of the command.
+    return replace(config, port=(), tls_port=(), workers=1, demo=False, wsgi=None, drain=_DRAIN)
+
+
+def needs_redis(settings: Any, port: int = embedded.DEFAULT_PORT) -> bool:
+    """Whether the project names no Redis, and none answers at *port* of localhost."""
+    named = getattr(settings, "WS4REDIS_CONNECTION", None) or os.environ.get("WSREDIS_REDIS")
+    return not named and not embedded.answers(port)
+
+
+@contextmanager
+def private_redis(port: int = embedded.DEFAULT_PORT) -> Iterator[None]:
+    """A Redis at *port* of localhost that keeps nothing, for as long as the block runs."""
+    words = [embedded.find_server(), "--port", str(port), "--bind", "127.0.0.1"]
+    with tempfile.TemporaryDirectory(prefix="wsredis-") as directory:
+        server = subprocess.Popen(
+            [*words, "--save", "", "--appendonly", "no", "--dir", directory],
+            stdout=subprocess.DEVNULL,
+            # What a terminal sends would end it before those who use it.
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            server.terminate()
+            server.wait()
+
+
+class GatewayServer:
+    """
+    What Django's runserver takes in place of its own server class.
+
+    Args:
+        address: Host and port.
+        handler_class: Not used.
+        ipv6: Whether the host is one of IPv6.
+    Raises:
+        OSError: The port cannot be bound.
+
+    Attributes:
+        server_port: The port that was bound.
+        reactor: None: the global one.
+        settings: Those of the project.
+        begin_logging: Called with a list of observers.
+    """
+
+    reactor: Any = None
+    settings: Any = settings
+    begin_logging: Callable[[list[ILogObserver]], None] = partial(
+        globalLogBeginner.beginLoggingTo, redirectStandardIO=False
+    )
+
+    def __init__(
+        self, address: tuple[str, int], handler_class: object = None, *, ipv6: bool = False
+    ) -> None:
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        self._socket = socket.create_server(address, family=family, backlog=_BACKLOG)
+        self._socket.setblocking(False)
+        self.server_port = self._socket.getsockname()[1]
+        self._application: Application | None = None
+        self._port: Any = None
+        self._ended = threading.Event()
+
+    def set_app(self, application: Application) -> None:
+        """Serve the pages of this application."""
+        self._application = application
+
+    def serve_forever(self) -> None:
+        """
+        Serve until the reactor stops, or the process ends.
+
+        Raises:
+            OSError: The settings cannot be used; that is what runserver shows as one line.
+        """
+        if self.reactor is None:
+            from twisted.internet import reactor
+
+            self.reactor = reactor
+        assert self._application is not None
+        # With --nothreading one request is worked on at a time.
+        threads = 10 if isinstance(self, ThreadingMixIn) else 1
+        try:
+            self._service = GatewayService(
+                replace(_configuration(self.settings), wsgi_threads=threads),
+                reactor=self.reactor,
+                application=logged(self._application),
+            )
+        except ConfigError as error:
+            raise OSError(str(error)) from None
+        observer = FilteringLogObserver(
+            textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.info)]
+        )
+        type(self).begin_logging([observer])
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main:
+            # The reloader is in the main thread, and ends the process for a reload, too.
+            atexit.register(self._end)
+        self.reactor.callWhenRunning(self._start)
+        self.reactor.addSystemEventTrigger("before", "shutdown", self._stop)
+        self.reactor.run(installSignalHandlers=is_main)
+        self._ended.set()
+
+    def _start(self) -> None:
+        self._service.startService()
+        self._port = self.reactor.adoptStreamPort(
+            self._socket.fileno(), self._socket.family, self._service.factory
+        )
+        self._socket.close()
+
+    def _stop(self) -> Deferred[None]:
+        closed = maybeDeferred(self._port.stopListening)
+        return closed.addCallback(lambda _: self._service.stopService())
+
+    def _end(self) -> None:
+        """Say goodbye to clients, from the main thread."""
+        self.reactor.callFromThread(self.reactor.stop)
+        self._ended.wait(_PATIENCE)
+
+
+def logged(application: Application) -> Application:
+    """Log requests as Django's server does, but without what is behind the question mark."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> Any:
+        def start(status: str, *more: Any) -> Any:
+            _log.info(
+                '"%s %s" %s',
+                environ["REQUEST_METHOD"],
+                ascii(environ["PATH_INFO"])[1:-1],
+                status,
+                extra={"status_code": int(status.split()[0])},
+            )
+            return start_response(status, *more)
+
+        return application(environ, start)
+
+    return call

@@ -1,0 +1,238 @@
+"""The example of a chat in Django, in two real browsers."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.browser import missing_browser, shared_browser
+from tests.support.children import PATIENCE, RedisServer, free_port, until
+from tests.support.django_chat import ChatPage, ChatSite, log_in
+from tests.support.django_project import missing_django
+
+#: A page may wait for 30 seconds before it tries again.
+RECONNECT = 30 + PATIENCE
+
+_HOSTILE = "<img src=x onerror=\"document.title='x'\"> & </script>"
+
+
+class _Chat(SynchronousTestCase):
+    """A copy of the example, a Redis, and two browsers that share nothing."""
+
+    def setUp(self) -> None:
+        """Start Redis."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.site = ChatSite(self.redis.url)
+        self.addCleanup(self.site.remove)
+        self.one, self.two = shared_browser(), shared_browser("second")
+        for browser in (self.one, self.two):
+            self.addCleanup(browser.close_windows)
+
+    def start(self, *options: str) -> None:
+        """Start pages and sockets."""
+        self.gateway = self.site.gateway(*options)
+        self.addCleanup(self.gateway.stop)
+        self.port = self.gateway.port
+
+    def check_consoles(self, *noise: str) -> None:
+        """
+        Nothing went wrong in a page; what the policy forbids is wrong.
+
+        Args:
+            noise: Parts of what the browser says by itself about a server that is away.
+        """
+        found = [*self.one.errors(), *self.two.errors()]
+        self.assertEqual([], [each for each in found if not any(word in each for word in noise)])
+
+
+class BroadcastTests(_Chat):
+    """The chat of everybody, without a login."""
+
+    skip = missing_browser() or missing_django()
+
+    def setUp(self) -> None:
+        """Start pages and sockets, and open a page in each browser."""
+        super().setUp()
+        self.start("--recheck", "0")
+        self.pages = [
+            ChatPage.opened(browser, self.port, "/chat/") for browser in (self.one, self.two)
+        ]
+
+    def test_conversation(self) -> None:
+        """What one says, both see once and letter by letter."""
+        one, two = self.pages
+        one.say("Is anybody there?")
+        two.wait_for("Is anybody there?")
+        two.say(_HOSTILE)
+        for page in self.pages:
+            page.wait_for("Is anybody there?", _HOSTILE)
+            self.assertEqual(0, page.window.run("return document.images.length - 1"))
+        self.check_consoles()
+
+    def test_reload(self) -> None:
+        """A reload shows the last message, which Redis keeps under the name of the original."""
+        one, _ = self.pages
+        one.say("first")
+        one.wait_for("first")
+        one.say("last")
+        one.wait_for("first", "last")
+        one.window.reload()
+        one.wait_for("last")
+        self.assertEqual(b"last", self.redis.command("GET", "chat:broadcast:chat"))
+        self.check_consoles()
+
+    def test_bytes(self) -> None:
+        """What is no text is told by its size."""
+        one, _ = self.pages
+        self.redis.command("PUBLISH", "chat:broadcast:chat", b"\xff\xfe")
+        one.wait_for("2 bytes that are no text")
+
+    def test_policy(self) -> None:
+        """The pages forbid all that is inline, and nothing of theirs is: an intruder's script is."""
+        one, _ = self.pages
+        one.window.run(
+            """
+            window.violated = [];
+            addEventListener("securitypolicyviolation", (event) => {
+              violated.push(event.effectiveDirective);
+            });
+            const script = document.createElement("script");
+            script.textContent = "window.intruded = true";
+            document.body.append(script);
+            """
+        )
+        one.window.wait_until("return violated.includes('script-src-elem')")
+        self.assertIsNone(one.window.run("return window.intruded ?? null"))
+
+
+class UserTests(_Chat):
+    """The chat with users and groups, after a login."""
+
+    skip = missing_browser() or missing_django()
+
+    def setUp(self) -> None:
+        """Start pages and sockets; identities are looked at again every second."""
+        super().setUp()
+        self.start("--recheck", "1")
+
+    def _log_in(self, *names: str) -> list[ChatPage]:
+        browsers = (self.one, self.two)
+        return [log_in(each, self.port, name) for each, name in zip(browsers, names, strict=True)]
+
+    def test_to_one(self) -> None:
+        """A message to a user arrives there and nowhere else; the sender sees what was sent."""
+        john, mary = self._log_in("john", "mary")
+        again = ChatPage.opened(self.one, self.port, "/userchat/")
+        john.say("for you", "mary")
+        mary.wait_for("for you")
+        john.wait_for("for you")
+        self.assertEqual(["john to you"], mary.labels)
+        self.assertEqual(["you to mary"], john.labels)
+        mary.say("thanks", "john")
+        # Both windows of john, and the sender.
+        again.wait_for("thanks")
+        john.wait_for("for you", "thanks")
+        mary.wait_for("for you", "thanks")
+        self.check_consoles()
+
+    def test_to_group(self) -> None:
+        """A message to a group arrives at its members, and not at another."""
+        john, paul = self._log_in("john", "paul")
+        again = ChatPage.opened(self.one, self.port, "/userchat/")
+        paul.say("hello chatters", "chatters")
+        for page in (john, again):
+            page.wait_for("hello chatters")
+        self.assertEqual(["paul to chatters"], john.labels)
+        john.say("members only", "chatters")
+        again.wait_for("hello chatters", "members only")
+        john.wait_for("hello chatters", "members only")
+        john.say("for all", "everybody")
+        paul.wait_for("hello chatters", "for all")
+        self.check_consoles()
+
+    def test_to_all(self) -> None:
+        """A message to everybody arrives at all, once at each."""
+        pages = self._log_in("john", "paul")
+        for number, page in enumerate(pages):
+            page.say(str(number), "everybody")
+            for each in pages:
+                each.wait_for(*map(str, range(number + 1)))
+        self.check_consoles()
+
+    def test_reload(self) -> None:
+        """A reload shows what was kept for everybody, the group and the user, in order of time."""
+        john, mary = self._log_in("john", "mary")
+        texts = {"everybody": "to all", "chatters": "to us", "mary": "to you"}
+        for count, (to, text) in enumerate(texts.items(), 1):
+            john.say(text, to)
+            mary.wait_for(*list(texts.values())[:count])
+        mary.window.reload()
+        mary.wait_for(*texts.values())
+        self.assertEqual(["john to everybody", "john to chatters", "john to you"], mary.labels)
+        self.check_consoles()
+
+    def test_logout(self) -> None:
+        """
+        A logout ends the sockets of the session with 4401, and the pages say so; other sessions
+        of the same user stay.
+        """
+        john, elsewhere = self._log_in("john", "john")
+        other = ChatPage.opened(self.one, self.port, "/userchat/")
+        anonymous = ChatPage.opened(self.one, self.port, "/chat/")
+        john.window.find(".who button").click()
+        other.wait_for_state("stopped")
+        anonymous.wait_for_state("stopped")
+        self.assertEqual("you are logged out", other.state_words)
+        self.assertFalse(other.window.find("#send").is_enabled())
+        elsewhere.say("still here", "everybody")
+        elsewhere.wait_for("still here")
+        other.window.find("#again a").click()
+        other.window.wait_until("return location.pathname === '/login/'")
+        self.check_consoles()
+
+    def test_group_changes(self) -> None:
+        """Whom another process puts into a group hears it; whom it takes out, no more."""
+        john, paul = self._log_in("john", "paul")
+        self._change("Group.objects.create(name='staff').user_set.add(paul)", members=1)
+        john.window.reload()
+        john.wait_for_state("connected")
+        john.say("welcome", "staff")
+        paul.wait_for("welcome")
+        self._change("Group.objects.get(name='staff').user_set.remove(paul)", members=0)
+        john.say("is he gone?", "staff")
+        john.say("he is", "everybody")
+        paul.wait_for("welcome", "he is")
+        self.assertEqual("connected", paul.state)
+        self.check_consoles()
+
+    def _change(self, code: str, members: int) -> None:
+        """Run code of an administrator, until Redis is told that the gateway listens or not."""
+        self.site.manage(
+            *("shell", "-c"),
+            "from django.contrib.auth.models import Group, User\n"
+            f"paul = User.objects.get(username='paul')\n{code}",
+        )
+        channel = "chat:group:staff:userchat"
+        told = [channel.encode(), members]
+        until(lambda: self.redis.command("PUBSUB", "NUMSUB", channel) == told)
+
+    def test_restart(self) -> None:
+        """Pages and sockets go and come back on the same port; the pages recover by themselves."""
+        john, mary = self._log_in("john", "mary")
+        everybody = ChatPage.opened(self.two, self.port, "/chat/")
+        everybody.say("before")
+        everybody.wait_for("before")
+        john.say("first", "mary")
+        mary.wait_for("first")
+        self.gateway.stop()
+        for page in (john, mary, everybody):
+            page.wait_for_state("waiting")
+            self.assertRegex(page.state_words, r"^not connected, next try in \d+ s$")
+        self.start("--port", f"tcp:{self.port}:interface=127.0.0.1")
+        for page in (john, mary, everybody):
+            page.wait_for_state("connected", RECONNECT)
+        john.say("second", "mary")
+        mary.wait_for("first", "second")
+        everybody.say("after")
+        everybody.wait_for("before", "after")
+        self.check_consoles("WebSocket connection to")

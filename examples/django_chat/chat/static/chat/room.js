@@ -1,7 +1,8 @@
 // What the pages of both chats have: a list of messages, and the state of the connection.
 
 const LONGEST = 500;
-const LOGGED_OUT = 4401;
+// A close code of the gateway.
+export const LOGGED_OUT = 4401;
 
 const list = document.getElementById("messages");
 const send = document.getElementById("send");

@@ -23,6 +23,7 @@ __all__ = [
     "Wish",
     "channel_name",
     "channel_names",
+    "control_channel",
     "matches",
     "parse_facility",
     "parse_flags",
@@ -148,6 +149,11 @@ def parse_flags(words: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Au
         else:
             raise ValueError(f"{word!r} is neither subscribe-AUDIENCE nor publish-AUDIENCE")
     return frozenset(found["subscribe"]), frozenset(found["publish"])
+
+
+def control_channel(prefix: str) -> bytes:
+    """The channel on which the application speaks to the gateway; that of no client."""
+    return f"{prefix}:wsredis-control".lstrip(":").encode()
 
 
 def matches(pattern: str, facility: str) -> bool:

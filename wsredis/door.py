@@ -25,16 +25,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth import Authenticator, Handshake, Identity, Policy, Refused
-from wsredis.channels import Wish
+from wsredis.channels import Wish, control_channel
 from wsredis.connection import Connection
 from wsredis.errors import LimitExceeded
 from wsredis.hub import Hub, Item
 from wsredis.liveness import Sweep, Wheel
 
-__all__ = ["CONTROL", "Admitted", "Door"]
-
-#: The channel on which the application speaks to the gateway, behind the prefix.
-CONTROL = "wsredis-control"
+__all__ = ["Admitted", "Door"]
 
 #: Seconds between two looks for identities that have expired.
 _EXPIRY = 1.0
@@ -125,7 +122,7 @@ class Door:
         self._authenticators = authenticators
         self._policies = policies
         self._wall_clock = wall_clock
-        self.channels: Sequence[bytes] = [f"{prefix}:{CONTROL}".lstrip(":").encode()]
+        self.channels: Sequence[bytes] = [control_channel(prefix)]
         self.write: Callable[[bytes], None] = lambda data: None
         self._members: dict[Connection, _Member] = {}
         self._by_name: dict[tuple[str, str], set[Connection]] = {}

@@ -360,6 +360,20 @@ def connect(config: RedisConfig) -> redis.Redis:
     return client
 
 
+def connect_as_project(timeout: float) -> redis.Redis:
+    """
+    This process's client of redis-py for the Redis to which a `RedisPublisher` publishes.
+
+    Args:
+        timeout: Seconds for one attempt to connect, and for one answer.
+    Raises:
+        ConfigError: A setting is of no use, or redis-py is missing. No password shows.
+    """
+    patience = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    client: redis.Redis = _shared({**_target(None), **patience})
+    return client
+
+
 def redis_of_environment() -> RedisConfig:
     """
     Where the variables ``WSREDIS_REDIS...`` say that Redis is.

@@ -1,0 +1,56 @@
+"""What tests of the Django app have in common."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.django_project import configured, missing_django
+from tests.support.fake_client import FakeClient
+
+__all__ = ["AppCase"]
+
+
+class AppCase(SynchronousTestCase):
+    """The project of this process, which tests vary, and a Redis in memory."""
+
+    skip = missing_django()
+
+    def setUp(self) -> None:
+        """Set Django up."""
+        configured()
+        self.redis = FakeClient()
+        self.clock = Clock()
+
+    def vary(self, **settings: object) -> None:
+        """Change settings of the project until the end of the test."""
+        from django.test import override_settings
+
+        changed = override_settings(**settings)
+        changed.enable()
+        self.addCleanup(changed.disable)
+
+    def install(self, *names: str) -> None:
+        """Have other apps, in this order."""
+        self.vary(INSTALLED_APPS=names)
+
+    def control(self) -> Any:
+        """One that speaks to the Redis in memory."""
+        from wsredis.django.control import Control
+
+        return Control(lambda: self.redis, self.clock.seconds)
+
+    def orders(self, channel: bytes = b"wsredis-control") -> list[object]:
+        """What was published since the last time: triples of verb, selector and name."""
+        found = []
+        for trip in self.redis.trips:
+            for name, where, text in trip:
+                self.assertEqual(("PUBLISH", channel), (name, where))
+                ((verb, target),) = json.loads(text).items()
+                ((selector, who),) = target.items()
+                found.append((verb, selector, who))
+        self.redis.trips.clear()
+        return found

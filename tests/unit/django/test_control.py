@@ -1,0 +1,107 @@
+"""Tests for `wsredis.django.control`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import ConnectionError as Unreachable
+
+from tests.unit.django.case import AppCase
+
+
+class ControlTests(AppCase):
+    """Orders for the gateway."""
+
+    def test_orders(self) -> None:
+        """Each function sends its orders in one round trip, each name once, and no empty ones."""
+        control = self.control()
+        control.end_sessions("one", None, "two", "", "one")
+        self.assertEqual(1, len(self.redis.trips))
+        expected: list[object] = [("end", "session", "one"), ("end", "session", "two")]
+        self.assertEqual(expected, self.orders())
+        control.recheck_users("jörg", 'a"b')
+        self.assertEqual([("recheck", "user", "jörg"), ("recheck", "user", 'a"b')], self.orders())
+        control.recheck_groups("staff", using="default")
+        self.assertEqual([("recheck", "group", "staff")], self.orders())
+
+    def test_nobody(self) -> None:
+        """Without a name nothing is sent."""
+        control = self.control()
+        control.end_sessions(None)
+        control.recheck_users()
+        self.assertEqual([], self.redis.trips)
+
+    def test_prefix(self) -> None:
+        """The channel has the prefix of the project."""
+        self.vary(WS4REDIS_PREFIX="site")
+        self.control().end_sessions("key")
+        self.assertEqual([("end", "session", "key")], self.orders(b"site:wsredis-control"))
+
+    def test_transaction(self) -> None:
+        """In a transaction nothing is sent before it is committed."""
+        from django.db import transaction
+
+        control = self.control()
+        with transaction.atomic():
+            control.end_sessions("key")
+            self.assertEqual([], self.redis.trips)
+        self.assertEqual([("end", "session", "key")], self.orders())
+
+    def test_rolled_back(self) -> None:
+        """What is rolled back is never sent."""
+        from django.db import transaction
+
+        control = self.control()
+        with self.assertRaises(ZeroDivisionError), transaction.atomic():
+            control.end_sessions("key")
+            raise ZeroDivisionError
+        self.assertEqual([], self.redis.trips)
+
+    def test_manual_transaction(self) -> None:
+        """Where nobody knows when a transaction ends, it is sent at once; likewise without one."""
+        from django.db import transaction
+
+        control = self.control()
+        transaction.set_autocommit(False)
+        self.addCleanup(transaction.set_autocommit, True)
+        self.addCleanup(transaction.rollback)
+        control.end_sessions("key")
+        self.assertEqual([("end", "session", "key")], self.orders())
+        control.end_sessions("key", using="no such database")
+        self.assertEqual([("end", "session", "key")], self.orders())
+
+
+class OutageTests(AppCase):
+    """A Redis that is away."""
+
+    def warned(self, control: Any, key: str) -> list[str]:
+        """What ending a session logs."""
+        with self.assertLogs("wsredis.django.control") as logged:
+            control.end_sessions(key)
+        return [record.getMessage() for record in logged.records]
+
+    def test_away(self) -> None:
+        """A warning is logged, and nothing raised; for two seconds nobody tries again."""
+        control = self.control()
+        self.redis.refuse["PUBLISH"] = Unreachable("Connection refused.")
+        said = self.warned(control, "secret")
+        self.assertEqual(
+            ["the gateway is not told who has changed: ConnectionError: Connection refused."], said
+        )
+        self.redis.refuse.clear()
+        self.redis.trips.clear()
+        self.clock.advance(1.9)
+        control.end_sessions("lost")
+        self.assertEqual([], self.redis.trips)
+        self.clock.advance(0.2)
+        control.end_sessions("key")
+        self.assertEqual([("end", "session", "key")], self.orders())
+
+    def test_settings(self) -> None:
+        """Settings that are of no use are as harmless, and show no password."""
+        self.vary(WS4REDIS_CONNECTION={"hots": "h", "password": "secret"})
+        from wsredis.django.control import control
+
+        (said,) = self.warned(control, "key")
+        self.assertIn("hots", said)
+        self.assertNotIn("secret", said)

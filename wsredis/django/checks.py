@@ -1,0 +1,233 @@
+"""What ``manage.py check`` and ``runserver`` say about the settings of the project."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.utils.module_loading import import_string
+
+from wsredis.config import settings as gateway_settings
+from wsredis.django.control import TIMEOUT
+from wsredis.errors import ConfigError
+from wsredis.publisher import connect_as_project
+
+__all__ = ["check_settings"]
+
+_CHECKS = {setting.name: setting.check for setting in gateway_settings()}
+
+#: The class of which ws4redis makes its subscribers. It is not imported: all channels are its own.
+_SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
+
+_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
+
+_MIDDLEWARE = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Look at all settings that concern WebSockets; no server is asked."""
+    return [*_wrong_values(), *_wrong_hooks(), *_wrong_apps(), *_wrong_sessions()]
+
+
+# -- Values
+
+
+def _websocket_url(value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    parts = urlsplit(value)
+    if (parts.scheme or parts.netloc) and (parts.scheme not in ("ws", "wss") or not parts.netloc):
+        raise ValueError(f"{value!r} is neither a path nor a whole ws:// or wss:// URL")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{value!r} has more than a path")
+    if not (parts.path.startswith("/") and parts.path.endswith("/")):
+        raise ValueError(f"{value!r} does not start and end with a slash")
+
+
+def _connection(value: Any) -> None:
+    # No value shows: one is a password.
+    if not isinstance(value, Mapping):
+        raise ValueError("this is not a dictionary of arguments of redis-py")
+    for name, most in (("port", 65535), ("db", 65535)):
+        given = value.get(name)
+        try:
+            wrong = given is not None and not 0 <= int(given) <= most
+        except (TypeError, ValueError):
+            wrong = True
+        if wrong:
+            raise ValueError(f"{name!r} is not a number from 0 to {most}")
+    for name in ("host", "unix_socket_path", "username", "password"):
+        given = value.get(name)
+        if not isinstance(given, (str, bytes) if name == "password" else str) and given is not None:
+            raise ValueError(f"{name!r} is not a text")
+    if not value.get("unix_socket_path") and not _HOST.fullmatch(value.get("host") or "localhost"):
+        raise ValueError("'host' is not the name of a host")
+    try:
+        connect_as_project(TIMEOUT)
+    except ConfigError as error:
+        raise ValueError(str(error).removeprefix("WS4REDIS_CONNECTION: ")) from None
+
+
+def _expire(value: Any) -> None:
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{value!r} is not a whole number of seconds")
+
+
+#: Settings, what looks at them, the number of the message, and how they are written.
+_VALUES: tuple[tuple[str, Callable[[Any], object], int, str], ...] = (
+    ("WEBSOCKET_URL", _websocket_url, 1, "Write it as '/ws/', or 'wss://live.example.org/ws/'."),
+    (
+        "WS4REDIS_CONNECTION",
+        _connection,
+        2,
+        "Write it as {'host': 'localhost', 'port': 6379, 'db': 0, 'password': ...}.",
+    ),
+    ("WS4REDIS_PREFIX", _CHECKS["prefix"], 3, "Write it as 'site', or leave it out."),
+    ("WS4REDIS_EXPIRE", _expire, 4, "Write it as 3600; with 0 no message is kept."),
+    (
+        "WS4REDIS_HEARTBEAT",
+        _CHECKS["heartbeat"],
+        5,
+        "Write it as '--heartbeat--', or leave it out.",
+    ),
+)
+
+
+def _wrong_values() -> Iterator[CheckMessage]:
+    for name, look, number, hint in _VALUES:
+        if hasattr(settings, name):
+            try:
+                look(getattr(settings, name))
+            except ValueError as error:
+                yield _error(number, f"{name}: {error}", hint)
+
+
+# -- Functions and classes of the project
+
+
+def _named(value: Any) -> Any:
+    """What a setting holds or names."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return import_string(value)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{value!r} cannot be imported ({type(error).__name__})") from None
+
+
+def _hook(value: Any) -> None:
+    hook = _named(value)
+    if hook is not None and not callable(hook):
+        raise ValueError("this is neither a function nor the name of one")
+
+
+def _subscriber(value: Any) -> None:
+    if value == _SUBSCRIBER:
+        return
+    try:
+        subscriber = _named(str(value))
+        _ = [*subscriber.subscription_channels, *subscriber.publish_channels]
+    except (AttributeError, TypeError):
+        raise ValueError("the class has no lists of channels") from None
+
+
+def _wrong_hooks() -> Iterator[CheckMessage]:
+    for name, look, number in (
+        ("WS4REDIS_ALLOWED_CHANNELS", _hook, 6),
+        ("WS4REDIS_PROCESS_REQUEST", _hook, 7),
+        ("WS4REDIS_SUBSCRIBER", _subscriber, 8),
+    ):
+        try:
+            look(getattr(settings, name, _SUBSCRIBER if look is _subscriber else None))
+        except ValueError as error:
+            yield _error(number, f"{name}: {error}", "Write it as 'package.module.name'.")
+
+
+# -- Apps and sessions
+
+
+def _wrong_apps() -> Iterator[CheckMessage]:
+    if not apps.is_installed("django.contrib.auth"):
+        yield _error(
+            9,
+            "django.contrib.auth is not in INSTALLED_APPS: the gateway would know no users",
+            "Add it.",
+        )
+    if apps.is_installed("ws4redis"):
+        yield _warning(
+            1,
+            "ws4redis is in INSTALLED_APPS: it keeps the groups of users in their sessions at "
+            "login, and then changed memberships are not noticed",
+            "Remove it; wsredis.django and wsredis.publisher take its place.",
+        )
+    names = [each.name for each in apps.get_app_configs()]
+    pages = "django.contrib.staticfiles"
+    if pages in names and names.index(pages) < names.index("wsredis.django"):
+        yield _warning(
+            2,
+            f"wsredis.django comes after {pages}: runserver serves no WebSockets",
+            "Put it before.",
+        )
+
+
+def _wrong_sessions() -> Iterator[CheckMessage]:
+    engine = str(settings.SESSION_ENGINE)
+    try:
+        store = import_module(engine).SessionStore
+        # An engine with a database finds out only now that its app is not installed.
+        getattr(store, "get_model_class", bool)()
+    except Exception as error:
+        yield _error(
+            10,
+            f"SESSION_ENGINE: {engine!r} cannot be used ({type(error).__name__})",
+            "Does INSTALLED_APPS have django.contrib.sessions, or the app of the engine?",
+        )
+    given = [_class(name) for name in settings.MIDDLEWARE]
+    missing = [name for name in _MIDDLEWARE if not _is_among(given, name)]
+    if missing:
+        yield _warning(
+            3,
+            f"MIDDLEWARE lacks {' and '.join(missing)}: pages begin no sessions, by which the "
+            "gateway would know users",
+            "Add what is missing.",
+        )
+    if engine.endswith(".signed_cookies"):
+        yield _warning(
+            4,
+            "SESSION_ENGINE: a copy of a signed cookie is good for WebSockets, as for pages, after "
+            "its user has logged out",
+            "Use django.contrib.sessions.backends.db, cached_db or cache.",
+        )
+
+
+def _class(name: str) -> Any:
+    try:
+        return import_string(name)
+    except Exception:
+        # Django tells, or it is the app of users that is missing.
+        return None
+
+
+def _is_among(given: list[Any], name: str) -> bool:
+    """Whether the class of that name, or an heir of it, is in use."""
+    wanted = _class(name)
+    return wanted is None or any(
+        isinstance(each, type) and issubclass(each, wanted) for each in given
+    )
+
+
+def _error(number: int, text: str, hint: str) -> CheckMessage:
+    return Error(text, hint=hint, id=f"wsredis.E{number:03}")
+
+
+def _warning(number: int, text: str, hint: str) -> CheckMessage:
+    return Warning(text, hint=hint, id=f"wsredis.W{number:03}")

@@ -1,0 +1,18 @@
+"""Variables for templates, under the names of django-websocket-redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsredis.django.browser import heartbeat, literal, uri
+
+__all__ = ["default"]
+
+
+def default(request: Any) -> dict[str, Any]:
+    """
+    What a page that is given to ``ws4redis.js`` or ``wsredis.js`` needs.
+
+    Returns: ``WEBSOCKET_URI``, and ``WS4REDIS_HEARTBEAT`` as a JavaScript literal.
+    """
+    return {"WEBSOCKET_URI": uri(request), "WS4REDIS_HEARTBEAT": literal(heartbeat())}

@@ -53,7 +53,7 @@ class BroadcastTests(_Chat):
     def setUp(self) -> None:
         """Start pages and sockets, and open a page in each browser."""
         super().setUp()
-        self.start("--recheck", "0")
+        self.start()
         self.pages = [
             ChatPage.opened(browser, self.port, "/chat/") for browser in (self.one, self.two)
         ]
@@ -111,9 +111,9 @@ class UserTests(_Chat):
     skip = missing_browser() or missing_django()
 
     def setUp(self) -> None:
-        """Start pages and sockets; identities are looked at again every second."""
+        """Start pages and sockets; without a signal of Django nothing would be noticed."""
         super().setUp()
-        self.start("--recheck", "1")
+        self.start("--recheck", "0")
 
     def _log_in(self, *names: str) -> list[ChatPage]:
         browsers = (self.one, self.two)
@@ -179,11 +179,22 @@ class UserTests(_Chat):
         john, elsewhere = self._log_in("john", "john")
         other = ChatPage.opened(self.one, self.port, "/userchat/")
         stranger = ChatPage.opened(self.one, self.port, "/chat/")
-        stranger.window.run("window.ended = 0; ")
+        stranger.window.run(
+            """
+            window.states = [];
+            const state = document.getElementById("state");
+            new MutationObserver(() => states.push(state.dataset.state))
+              .observe(state, { attributes: true });
+            """
+        )
         john.window.find(".who button").click()
         other.wait_for_state("stopped")
         self.assertEqual("you are logged out", other.state_words)
         self.assertFalse(other.window.find("#send").is_enabled())
+        stranger.window.wait_until("return states.includes('connecting')")
+        stranger.wait_for_state("connected")
+        stranger.say("as a stranger")
+        stranger.wait_for("as a stranger")
         elsewhere.say("still here", "everybody")
         elsewhere.wait_for("still here")
         other.window.find("#again a").click()
@@ -236,3 +247,87 @@ class UserTests(_Chat):
         everybody.say("after")
         everybody.wait_for("before", "after")
         self.check_consoles("WebSocket connection to")
+
+
+class RunserverTests(_Chat):
+    """The same in development."""
+
+    skip = missing_browser() or missing_django()
+
+    def test_runserver(self) -> None:
+        """``manage.py runserver`` has pages, static files and sockets; logout and all."""
+        self.port = free_port()
+        self.addCleanup(self.site.runserver(self.port).stop)
+        john, mary = (
+            log_in(browser, self.port, name)
+            for browser, name in ((self.one, "john"), (self.two, "mary"))
+        )
+        everybody = ChatPage.opened(self.two, self.port, "/chat/")
+        everybody.say("hello")
+        everybody.wait_for("hello")
+        john.say("for you", "mary")
+        mary.wait_for("for you")
+        everybody.window.find(".who button").click()
+        mary.wait_for_state("stopped")
+        self.assertEqual("you are logged out", mary.state_words)
+        self.check_consoles()
+
+
+class LooksTests(_Chat):
+    """The pages fit their screens. WSREDIS_SCREENSHOTS names a folder for pictures of them."""
+
+    skip = missing_browser() or missing_django()
+
+    def setUp(self) -> None:
+        """Start pages and sockets."""
+        super().setUp()
+        self.start()
+
+    def _check(self, page: ChatPage, name: str, width: int, height: int) -> None:
+        """Nothing is outside of the screen, and nothing is wider than it."""
+        page.window.screenshot(f"django-chat-{name}")
+        for each in ("scrollWidth", "scrollHeight"):
+            size = page.window.run(f"return document.documentElement.{each}")
+            self.assertEqual(width if each == "scrollWidth" else height, size, name)
+        for selector in (".who", "#state", "#messages", "#form input:last-of-type", "#send"):
+            box = page.window.find(selector).rect
+            self.assertGreaterEqual(min(box["x"], box["y"]), 0, selector)
+            self.assertLessEqual(box["x"] + box["width"], width, selector)
+            self.assertLessEqual(box["y"] + box["height"], height, selector)
+
+    def test_screens(self) -> None:
+        """Both chats fit a desktop and a phone, light and dark."""
+        john, mary = log_in(self.one, self.port, "john"), log_in(self.two, self.port, "mary")
+        everybody = ChatPage.opened(self.two, self.port, "/chat/")
+        for text in ("Good morning!", "The coffee is ready.", "x" * 100):
+            everybody.say(text)
+        everybody.wait_for("Good morning!", "The coffee is ready.", "x" * 100)
+        said = ["Lunch at noon?", "Gladly. Shall we ask the others?", "Who comes along?"]
+        john.say(said[0], "mary")
+        mary.wait_for(said[0])
+        mary.say(said[1], "john")
+        john.wait_for(*said[:2])
+        john.say(said[2], "chatters")
+        mary.wait_for(*said)
+        for kind, width, height in (("desktop", 720, 560), ("phone", 390, 700)):
+            for scheme in ("light", "dark"):
+                for name, page in (("everybody", everybody), ("john", john), ("mary", mary)):
+                    page.window.looks(width, height, phone=kind == "phone", scheme=scheme)
+                    self._check(page, f"{name}-{kind}-{scheme}", width, height)
+        self.check_consoles()
+
+    def test_other_pages(self) -> None:
+        """Overview and login fit as well, and a wrong password is told."""
+        window = self.one.open(f"http://localhost:{self.port}/")
+        for scheme in ("light", "dark"):
+            window.looks(390, 700, phone=True, scheme=scheme)
+            window.screenshot(f"django-chat-overview-{scheme}")
+            self.assertEqual(390, window.run("return document.documentElement.scrollWidth"))
+        window.find(".who").click()
+        window.find("[name=username]").send_keys("john")
+        window.find("[name=password]").send_keys("wrong")
+        window.find(".login button").click()
+        window.wait_until("return document.querySelector('.errorlist') !== null")
+        window.screenshot("django-chat-login")
+        self.assertEqual(390, window.run("return document.documentElement.scrollWidth"))
+        self.check_consoles()

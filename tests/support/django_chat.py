@@ -132,6 +132,11 @@ class ChatPage:
         return str(self.window.find("#state").text)
 
     @property
+    def has_choice(self) -> bool:
+        """Whether one chooses to whom one writes."""
+        return bool(self._read("document.querySelector('#form select') !== null"))
+
+    @property
     def messages(self) -> list[str]:
         """The messages in the list."""
         return list(self._read("[...document.querySelectorAll('#messages p')].map(_text)"))

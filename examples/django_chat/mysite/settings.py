@@ -40,9 +40,7 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "mysite.urls"
 WSGI_APPLICATION = "mysite.wsgi.application"
-DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}
-}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 STATIC_URL = "/static/"
@@ -56,7 +54,7 @@ LOGOUT_REDIRECT_URL = "overview"
 # Where the WebSockets are.
 WEBSOCKET_URL = "/ws/"
 # What all names in Redis begin with.
-WS4REDIS_PREFIX = "chat"
+WS4REDIS_PREFIX = "mysite"
 # For so many seconds the last message of a channel is kept for those who come later.
 WS4REDIS_EXPIRE = 3600
 # What pages and gateway say to each other to know that they are still there.

@@ -275,6 +275,19 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    # The options are those of the gateway, and Twisted reads them: here they are but words.
+    parser.prefix_chars = "\0"
+    parser.add_argument("words", nargs="*")
+
+
+def _check_config(arguments: argparse.Namespace, outside: Outside) -> int:
+    # Imported here, since it loads the whole gateway.
+    from wsredis.check import run
+
+    return run(arguments.words)
+
+
 #: All commands by their names. A new one needs an entry here and nothing else.
 COMMANDS = {
     "publish": Command("publish one message", _add_publish_arguments, _publish),
@@ -282,5 +295,10 @@ COMMANDS = {
         "print what is published, one message a line, until Ctrl-C",
         _add_channel_arguments,
         _subscribe,
+    ),
+    "check-config": Command(
+        "say whether the gateway would start, and what a user could do",
+        _add_check_arguments,
+        _check_config,
     ),
 }

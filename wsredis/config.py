@@ -4,6 +4,8 @@ Every setting: its name, default, unit and check, in one place.
 A setting is a field of `GatewayConfig` or of one of its parts. Its name, with dashes, is the option
 of ``twistd wsredis`` and the key in the TOML file; in capitals behind ``WSREDIS_`` it is the
 environment variable.
+
+Only rules are no setting: they are tables of the file, and `GatewayConfig.rules`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 from wsredis.errors import ConfigError
 from wsredis.origins import check_allowed_origin
+from wsredis.rules import Rule, read_rules
 
 __all__ = [
     "AuthUrlConfig",
@@ -507,6 +510,7 @@ class GatewayConfig(_Checked):
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
     limits: Limits = field(default_factory=Limits)
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -582,8 +586,10 @@ def load(
     known = {setting.name: setting for setting in settings()}
     values: dict[str, Any] = {}
     path = path or environ.get("WSREDIS_CONFIG")
+    rules: tuple[Rule, ...] = ()
     if path:
-        values.update(_from_file(path, known))
+        found, rules = _from_file(path, known)
+        values.update(found)
     values.update(_from_environment(environ, known))
     for name, value in options.items():
         if value is not None and value != []:
@@ -607,7 +613,7 @@ def load(
         assert part is not None
         own[part] = replace(getattr(config, part), **changed)
         assert is_dataclass(own[part])
-    return replace(config, **own)
+    return replace(config, rules=rules, **own)
 
 
 def _checked(setting: Setting, value: Any, label: str) -> Any:
@@ -617,13 +623,18 @@ def _checked(setting: Setting, value: Any, label: str) -> Any:
         raise ConfigError(f"{label}: {error}") from None
 
 
-def _from_file(path: str, known: Mapping[str, Setting]) -> dict[str, Any]:
+def _from_file(path: str, known: Mapping[str, Setting]) -> tuple[dict[str, Any], tuple[Rule, ...]]:
+    """The settings of a file, and its rules."""
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"--config: {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config: {path}: {error}") from None
+    try:
+        rules = read_rules(table.pop("rule", []))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     values = {}
     for key, value in table.items():
         setting = known.get(key)
@@ -631,7 +642,7 @@ def _from_file(path: str, known: Mapping[str, Setting]) -> dict[str, Any]:
             shown = key if key.isprintable() else repr(key)
             raise ConfigError(f"{path}: {shown}: there is no such setting")
         values[key] = _checked(setting, value, f"{path}: {key}")
-    return values
+    return values, rules
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth import Authenticator, Handshake, Identity, Policy, Refused
-from wsredis.channels import Wish, control_channel
+from wsredis.channels import Audience, Wish, control_channel
 from wsredis.connection import Connection
 from wsredis.errors import LimitExceeded
 from wsredis.hub import Hub, Item
@@ -93,6 +93,7 @@ class Door:
             everybody is anonymous, and nothing is watched.
         policies: Asked in this order; each decides on what the one before has granted.
         prefix: Put before the control channel, as before all channels.
+        timeout: Seconds for authenticators and policies together; later it is a 503.
         recheck: Seconds between two checks of a connection. 0: only at an order.
         wall_clock: The Unix time.
 
@@ -114,6 +115,7 @@ class Door:
         policies: Sequence[Policy],
         *,
         prefix: str = "",
+        timeout: float = 3.0,
         recheck: float = 0.0,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -121,6 +123,7 @@ class Door:
         self._hub = hub
         self._authenticators = authenticators
         self._policies = policies
+        self._timeout = timeout
         self._wall_clock = wall_clock
         self.channels: Sequence[bytes] = [control_channel(prefix)]
         self.write: Callable[[bytes], None] = lambda data: None
@@ -130,7 +133,7 @@ class Door:
         self._rounds = Wheel(clock, recheck, self._recheck) if recheck else None
         #: Connections that wait for a check, the first one first, and those that are checked now.
         self._pending: dict[Connection, None] = {}
-        self._checking: set[Connection] = set()
+        self._checking: dict[Connection, Deferred[None]] = {}
         self._is_starting_checks = False
         #: When an order came, by its verb, selector and name; the oldest first.
         self._orders: dict[tuple[str, str, str], float] = {}
@@ -151,6 +154,8 @@ class Door:
         self._hub.unsubscribe(self)
         self._expiry.stop()
         self._pending.clear()
+        for check in list(self._checking.values()):
+            check.cancel()
         if self._rounds is not None:
             self._rounds.stop()
 
@@ -162,8 +167,8 @@ class Door:
             Refused: It is not let in.
         """
         since = self._clock.seconds()
-        identity, wish = await self._decide(handshake)
-        self._tell_colons(identity)
+        identity, wish = await self._decide_in_time(handshake)
+        self._tell_colons(identity, wish)
         if self._was_ended(identity):
             raise Refused("the session has ended", 401)
         return Admitted(handshake, identity, wish, since)
@@ -224,6 +229,15 @@ class Door:
 
     # -- Decisions
 
+    async def _decide_in_time(self, handshake: Handshake) -> tuple[Identity, Wish]:
+        decision = Deferred.fromCoroutine(self._decide(handshake))
+        if not decision.called:
+            decision.addTimeout(self._timeout, self._clock)
+        try:
+            return await decision
+        except TimeoutError:
+            raise Refused("try again later", 503, "--auth-timeout is over") from None
+
     async def _decide(self, handshake: Handshake) -> tuple[Identity, Wish]:
         identity = Identity()
         for authenticator in self._authenticators:
@@ -238,9 +252,10 @@ class Door:
             wish = await _ask(policy.allow, identity, replace(handshake, wish=wish))
         return identity, wish
 
-    def _tell_colons(self, identity: Identity) -> None:
+    def _tell_colons(self, identity: Identity, wish: Wish) -> None:
+        wanted = wish.subscribe | wish.publish
         for kind, name in _names(identity):
-            if ":" in name:
+            if ":" in name and Audience(kind) in wanted:
                 self._log.warn(
                     "the {kind} {name!r} gets no channel: there is a colon in the name",
                     kind=kind,
@@ -305,19 +320,19 @@ class Door:
             if connection is None:
                 break
             del self._pending[connection]
-            self._checking.add(connection)
-            checked = Deferred.fromCoroutine(self._check(connection))
-            checked.addErrback(self._not_checked).addBoth(self._checked, connection)
+            check = Deferred.fromCoroutine(self._check(connection))
+            self._checking[connection] = check
+            check.addErrback(self._not_checked).addBoth(self._checked, connection)
         self._is_starting_checks = False
 
     def _checked(self, _: object, connection: Connection) -> None:
-        self._checking.discard(connection)
+        del self._checking[connection]
         self._start_checks()
 
     async def _check(self, connection: Connection) -> None:
         member = self._members[connection]
         try:
-            identity, wish = await self._decide(member.handshake)
+            identity, wish = await self._decide_in_time(member.handshake)
         except Refused as refused:
             if refused.status not in (401, 403):
                 raise
@@ -339,6 +354,8 @@ class Door:
                 self._end(connection, error.code, error.reason)
 
     def _not_checked(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
         now = self._clock.seconds()
         if now < self._silent_until:
             return

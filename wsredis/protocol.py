@@ -22,6 +22,7 @@ from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet import tcp, unix
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -272,13 +273,13 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if facility is None:
             raise Refused("there is nothing here", 404)
         wish = parse_wish(facility, query)
-        handshake = Handshake(wish, path, request.headers, self.peer, query)
+        secure = ISSLTransport.providedBy(self.transport)
+        handshake = Handshake(wish, path, request.headers, self.peer, query, secure)
         if factory.stopping or not factory.shared.broker.up:
             raise BrokerUnavailable("Redis is away")
         if factory.is_full():
             raise Refused("too many connections", 503, "--max-connections")
-        # RFC 6455, 4.2.2: the first of those offered, as ws4redis echoes the one that it is given.
-        subprotocol = request.protocols[0] if request.protocols else None
+        subprotocol = _choose(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is no token")
         admitted = await factory.door.admit(handshake)
@@ -363,6 +364,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     ) -> None:
         """Autobahn found something wrong with the handshake."""
         if self._phase is _Phase.PENDING:
+            if reason.startswith("duplicate protocol"):
+                # Autobahn repeats it, and it may carry a token.
+                reason = "a subprotocol is offered twice"
             # The versions that are spoken are named with 426 (RFC 6455, 4.2.2).
             self._refuse(426 if responseHeaders else code, reason)
 
@@ -763,6 +767,17 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         frame = self.shared.dialect.heartbeat_frame
         assert frame is not None
         protocol.write(frame)
+
+
+def _choose(offered: list[str]) -> str | None:
+    """
+    One of the subprotocols (RFC 6455, 4.2.2): the first, as ws4redis echoes the one it is given.
+
+    An offer that carries a token is chosen only where there is no other: browsers close a
+    WebSocket for which none of those that the page offered is chosen.
+    """
+    plain = [name for name in offered if not name.startswith("bearer.")]
+    return next(iter(plain or offered), None)
 
 
 def _tune(transport: Any, send_buffer: int) -> None:

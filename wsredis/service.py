@@ -14,10 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth import Authenticator, Policy, Source
-from wsredis.auth.origin import OriginPolicy
+from wsredis.auth.policies import policies
 from wsredis.broker import Broker
 from wsredis.channels import Audience, channel_names
-from wsredis.config import GatewayConfig
+from wsredis.config import GatewayConfig, JwtConfig
 from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
 from wsredis.door import Door
@@ -54,7 +54,7 @@ class GatewayService(Service):
         reactor: None: the global one.
         broker: None: the Redis of *config*, or the one at localhost:6379.
         authenticator: None: those of *config*; without any, everybody is anonymous.
-        policy: None: that of *config*, behind the one for origins.
+        policy: Asked in place of those of *config*. None: those: origins, rules, and the function.
         handler: None: what clients send is published.
         application: A WSGI application whose pages are served beside the sockets. None: the one
             that *config* names.
@@ -122,8 +122,9 @@ class GatewayService(Service):
             reactor,
             self._hub,
             self._sources if authenticator is None else [authenticator],
-            self._policies(policy),
+            policies(config) if policy is None else [policy],
             prefix=config.prefix,
+            timeout=config.auth_timeout,
             recheck=config.recheck,
         )
         self.factory = GatewayFactory(
@@ -272,16 +273,25 @@ class GatewayService(Service):
         """Sources of identities, in the order in which they are asked."""
         # Each is imported where it is wanted: it needs libraries that others need not have.
         found: list[Source] = []
-        if self._config.django is not None:
+        config = self._config
+        if config.jwt != JwtConfig():
+            from wsredis.auth.jwt import JwtAuthenticator
+
+            found.append(JwtAuthenticator(config.jwt, self._reactor))
+        if config.django is not None and config.auth_url.url is not None:
+            raise ConfigError("auth-url: with django, the project says who a client is")
+        if config.django is not None:
             from wsredis.auth.django import DjangoAuthenticator
 
-            found.append(DjangoAuthenticator(self._reactor, self._config))
-        return found
+            found.append(DjangoAuthenticator(self._reactor, config))
+        if config.auth_url.url is not None:
+            from wsredis.auth.subrequest import SubrequestAuthenticator
 
-    def _policies(self, given: Policy | None) -> list[Policy]:
-        if given is not None:
-            return [given]
-        found: list[Policy] = [OriginPolicy(self._config.allow_origin)]
+            found.append(
+                SubrequestAuthenticator(
+                    config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
+                )
+            )
         return found
 
     def _page(self) -> str | None:

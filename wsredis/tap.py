@@ -24,7 +24,7 @@ from wsredis.errors import ConfigError
 from wsredis.service import GatewayService
 from wsredis.workers import Workers
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "build", "give_up", "makeService"]
 
 #: File descriptors for everything but clients: ports, Redis, the log, and some to spare.
 _OWN_DESCRIPTORS = 32
@@ -43,7 +43,8 @@ def _is_many(setting: Setting) -> bool:
     return isinstance(setting.default, tuple)
 
 
-def _give_up(error: object) -> NoReturn:
+def give_up(error: object) -> NoReturn:
+    """End the program with one line and status 1."""
     sys.exit(f"wsredis: {error}")
 
 
@@ -56,6 +57,8 @@ class Options(usage.Options):
     """
 
     synopsis = "twistd [twistd options] wsredis [options]"
+    #: What shows the help.
+    help_command = "twistd wsredis --help"
     longdesc = (
         "A gateway between WebSockets and Redis pub/sub. Every option can also be given as a key "
         "of the TOML file, or as an environment variable: --max-queue as WSREDIS_MAX_QUEUE. "
@@ -96,7 +99,7 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            _give_up(f"{error} (twistd wsredis --help shows all options)")
+            give_up(f"{error} ({self.help_command} shows all options)")
 
     def parseArgs(self, *words: str) -> None:
         """There are only options."""
@@ -110,10 +113,9 @@ class Options(usage.Options):
         Raises:
             ConfigError: One of them is wrong.
         """
-        given: dict[str, Any] = dict(self)
-        path = given.pop("config")
-        given = {name: value for name, value in given.items() if value not in (None, 0)}
-        return load({**given, **self._many}, os.environ, path, project_settings)
+        known = {setting.name for setting in settings()} & set(self)
+        given = {name: self[name] for name in known if self[name] not in (None, 0)}
+        return load({**given, **self._many}, os.environ, self["config"], project_settings)
 
 
 class _Gateway(MultiService):
@@ -124,7 +126,7 @@ class _Gateway(MultiService):
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
-            _give_up(_bind_error(error))
+            give_up(_bind_error(error))
 
     def stopService(self) -> Deferred[None]:
         """Stop all; MultiService would not wait for one before it stops the next."""
@@ -155,11 +157,9 @@ def makeService(options: Options) -> IService:
     services = _Gateway()
     try:
         config = _fit_descriptors(options.load())
-        config, embedded = _choose_redis(config, reactor)
-        make = Workers if config.workers > 1 else GatewayService
-        gateway = make(config, reactor=reactor)
+        gateway, embedded = build(config, reactor)
     except ConfigError as error:
-        _give_up(error)
+        give_up(error)
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
@@ -167,6 +167,19 @@ def makeService(options: Options) -> IService:
         run_soon: Any = reactor.callFromThread  # type: ignore[attr-defined]
         _on_hangup(lambda: run_soon(gateway.reload_certificates))
     return services
+
+
+def build(config: GatewayConfig, reactor: Any) -> tuple[GatewayService, Service | None]:
+    """
+    What these settings describe. Nothing is bound or connected before it is started.
+
+    Returns: The gateway, and the private Redis that it needs; None: it needs none.
+    Raises:
+        ConfigError: A setting cannot be used.
+    """
+    config, embedded = _choose_redis(config, reactor)
+    make = Workers if config.workers > 1 else GatewayService
+    return make(config, reactor=reactor), embedded
 
 
 def _on_hangup(function: Callable[[], object]) -> None:

@@ -43,6 +43,8 @@ class RunserverTests(SynchronousTestCase):
                     **site_environment(self.directory),
                     "SITE_DEBUG": "1",
                     "SITE_REDIS": self.redis.path,
+                    # Django leaves its banner in the buffer of a pipe.
+                    "PYTHONUNBUFFERED": "1",
                     **(environ or {}),
                 }
             ),

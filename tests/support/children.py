@@ -37,12 +37,20 @@ class Child:
     """
     A process whose output is read as it comes.
 
+    Args:
+        user: Number of the user and the group as whom it runs. None: as we do.
+
     Attributes:
         output: All that it wrote so far, standard output and error together.
     """
 
     def __init__(
-        self, words: list[str], *, env: dict[str, str] | None = None, cwd: str | None = None
+        self,
+        words: list[str],
+        *,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
+        user: int | None = None,
     ) -> None:
         self.output = ""
         self._changed = threading.Condition()
@@ -54,6 +62,9 @@ class Child:
             stderr=subprocess.STDOUT,
             env=env,
             cwd=cwd,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -263,8 +274,9 @@ class Gateway:
 
 
 def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment of a child: ours, without settings of wsredis, the checkout first."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("WSREDIS_")}
+    """The environment of a child: ours without settings of our libraries, the checkout first."""
+    ours = ("WSREDIS_", "DJANGO_", "TEST_PROJECT", "PYTHON")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environ.get("PYTHONPATH")]))
     return {**environ, **(more or {})}
 

@@ -11,7 +11,6 @@ from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
@@ -28,16 +27,15 @@ __all__ = [
     "HeldBroker",
     "Message",
     "ServerTransport",
-    "ThreadedClock",
+    "ThreadedReactor",
     "messages",
 ]
 
 
-class ThreadedClock(Clock):
-    """A clock that takes calls from threads, and makes them when the test says so."""
+class ThreadedReactor:
+    """A reactor that takes calls from threads, and makes them when the test says so."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
 
     def callFromThread(self, function: Callable[..., object], *words: object) -> None:

@@ -3,7 +3,8 @@
 import os
 
 from twisted.application.service import Application
-from wsredis import GatewayConfig, GatewayService, Identity, RedisConfig
+from wsredis import GatewayService, Identity
+from wsredis.config import load
 
 
 class FromHeaders:
@@ -20,9 +21,13 @@ class FromHeaders:
 
 
 application = Application("wsredis")
-config = GatewayConfig(
-    port=("tcp:0:interface=127.0.0.1",),
-    prefix="site",
-    redis=RedisConfig(url=os.environ["TEST_REDIS_URL"]),
+config = load(
+    {
+        "port": ["tcp:0:interface=127.0.0.1"],
+        "prefix": "site",
+        "redis": os.environ["TEST_REDIS_URL"],
+    },
+    {},
+    os.environ.get("TEST_CONFIG"),
 )
 GatewayService(config, authenticator=FromHeaders()).setServiceParent(application)

@@ -222,6 +222,7 @@ class MemoryGateway:
             [] if authenticator is None else [authenticator],
             [policy or OriginPolicy(config.allow_origin)],
             prefix=config.prefix,
+            timeout=config.auth_timeout,
             recheck=config.recheck,
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )

@@ -84,11 +84,12 @@ class RawClient:
 
     Args:
         address: A port on localhost, or the path of a UNIX socket.
+        source: The address to come from, if that is a port. Empty: any.
     """
 
-    def __init__(self, address: int | str, timeout: float = PATIENCE) -> None:
+    def __init__(self, address: int | str, timeout: float = PATIENCE, *, source: str = "") -> None:
         if isinstance(address, int):
-            self.socket = socket.create_connection(("127.0.0.1", address), timeout)
+            self.socket = socket.create_connection(("127.0.0.1", address), timeout, (source, 0))
         else:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout)

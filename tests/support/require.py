@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-__all__ = ["find_browser", "find_redis_server", "missing"]
+__all__ = ["find_browser", "find_redis_server", "find_server", "missing"]
 
 
 def find_redis_server() -> str | None:
@@ -33,7 +35,18 @@ def find_browser() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
 
-_FINDERS = {"redis": find_redis_server, "browser": find_browser}
+def find_server(name: str) -> str | None:
+    """The path of a server; Debian puts them where only root looks."""
+    return shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
+
+
+_FINDERS: dict[str, Callable[[], str | None]] = {
+    "redis": find_redis_server,
+    "browser": find_browser,
+    "nginx": partial(find_server, "nginx"),
+    "apache": partial(find_server, "apache2"),
+    "haproxy": partial(find_server, "haproxy"),
+}
 
 
 def missing(*needs: str) -> str | None:
@@ -41,7 +54,7 @@ def missing(*needs: str) -> str | None:
     Why a test must be skipped, for the ``skip`` attribute of a test case.
 
     Args:
-        needs: ``redis`` or ``browser``.
+        needs: ``redis``, ``browser``, ``nginx``, ``apache`` or ``haproxy``.
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
     """

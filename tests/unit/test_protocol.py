@@ -164,6 +164,30 @@ class OpenTests(MemoryGatewayCase):
             line = f"\r\nSec-WebSocket-Protocol: {chosen}\r\n".encode()
             self.assertEqual(chosen is not None, line in client.take(), offered)
 
+    def test_subprotocol_with_a_token(self) -> None:
+        """A token is not echoed, unless a page offers nothing else and would fail without."""
+        for offered, chosen in (
+            ("bearer.a.b.c, wsredis", "wsredis"),
+            ("wsredis, bearer.a.b.c", "wsredis"),
+            ("bearer.a.b.c", "bearer.a.b.c"),
+            ("bearer.a, bearer.b", "bearer.a"),
+            ("bearer, bearer.a", "bearer"),
+        ):
+            client = self.connect()
+            client.send(handshake(_LISTEN, f"Sec-WebSocket-Protocol: {offered}"))
+            line = f"\r\nSec-WebSocket-Protocol: {chosen}\r\n".encode()
+            self.assertIn(line, client.take(), offered)
+
+    def test_token_twice(self) -> None:
+        """A token that is offered twice is repeated neither in the answer nor in the log."""
+        with capturedLogs() as events:
+            status, answer = self.answer(
+                handshake(_LISTEN, "Sec-WebSocket-Protocol: bearer.s3cret, bearer.s3cret")
+            )
+        self.assertEqual(400, status)
+        self.assertIn(b"a subprotocol is offered twice", answer)
+        self.assertNotIn("s3cret", f"{answer!r} {events}")
+
     def test_rubbish_as_subprotocol(self) -> None:
         """What is no token is not echoed into our answer."""
         status, answer = self.answer(handshake(_LISTEN, "Sec-WebSocket-Protocol: a;b=<c>"))

@@ -18,13 +18,23 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.certificates import Authority
+from tests.support.django_project import SETTINGS, configured, missing_django
 from tests.support.memory_gateway import Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from tests.support.threads import ThreadReactor
-from wsredis import Connection, GatewayConfig, GatewayService, Handler, RedisConfig
+from tests.support.tokens import signed, verifier
+from wsredis import (
+    AuthUrlConfig,
+    Connection,
+    GatewayConfig,
+    GatewayService,
+    Handler,
+    JwtConfig,
+    RedisConfig,
+)
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Wish
 from wsredis.errors import ConfigError
@@ -33,6 +43,13 @@ from wsredis.redis.broker import RedisBroker
 from wsredis.service import _shown
 
 _LISTEN = "/ws/a?subscribe-broadcast"
+
+
+class _OnlyPublishes:
+    """What a Django project says about channels."""
+
+    subscription_channels: list[str] = []
+    publish_channels = ["publish-broadcast"]
 
 
 class _Port:
@@ -102,6 +119,37 @@ class BuildTests(_ServiceCase):
         service.setServiceParent(Application("x"))
         self.assertTrue(IService.providedBy(service))
         self.assertEqual("wsredis", service.name)
+
+    def test_tokens(self) -> None:
+        """With a key for tokens, they say who a client is; keys at a URL are fetched meanwhile."""
+        key = Path(self.mktemp())
+        key.write_bytes(verifier("HS256"))
+        service = self.make(GatewayConfig(jwt=JwtConfig(key=str(key), query="t")))
+        service.startService()
+        client = self.open(service, f"/ws/a?subscribe-user&t={signed()}")
+        self.redis.publish(b"user:john:a", b"x")
+        self.assertEqual([b"x"], [each.payload for each in client.frames()])
+        jwt = JwtConfig(jwks_url="http://127.0.0.1:81/", algorithm="RS256")
+        other = self.make(GatewayConfig(port=(), jwt=jwt))
+        self.assertEqual([], self.reactor.tcpClients)
+        other.startService()
+        self.assertEqual(81, self.reactor.tcpClients[0][1])
+        other.stopService()
+
+    def test_django(self) -> None:
+        """With a Django project, it says who a client is, and which flags count."""
+        reason = missing_django()
+        if reason is not None:
+            raise SkipTest(reason)
+        configured()
+        from django.test import override_settings
+
+        with override_settings(WS4REDIS_SUBSCRIBER=f"{__name__}._OnlyPublishes"):
+            service = self.make(GatewayConfig(django=SETTINGS))
+        service.startService()
+        client = self.open(service, "/ws/a?subscribe-broadcast&publish-broadcast")
+        self.redis.publish(b"broadcast:a", b"x")
+        self.assertEqual([], client.frames())
 
     def test_defaults(self) -> None:
         """Everybody may listen; a page from elsewhere may not publish."""
@@ -174,6 +222,23 @@ class BuildTests(_ServiceCase):
         client = Socket(self.make().factory)
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertTrue(client.take().startswith(b"HTTP/1.1 404 "))
+
+
+class SourceTests(_ServiceCase):
+    """Where identities come from."""
+
+    def test_auth_url(self) -> None:
+        """With auth-url, the application is asked about each handshake."""
+        url = AuthUrlConfig("http://127.0.0.1:8000/who")
+        service = self.make(GatewayConfig(auth_url=url))
+        service.startService()
+        client = Socket(service.factory)
+        client.send(handshake(_LISTEN))
+        self.assertEqual(b"", client.take())
+        ((host, port, *_),) = self.reactor.tcpClients
+        self.assertEqual(("127.0.0.1", 8000), (host, port))
+        client.leave()
+        service.stopService()
 
 
 class PortTests(_ServiceCase):

@@ -20,6 +20,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
+from tests.support.django_project import SETTINGS, configured, missing_django
 from wsredis import GatewayService, tap
 from wsredis.config import GatewayConfig, Limits, settings
 from wsredis.redis.embedded import EmbeddedRedis
@@ -72,6 +73,32 @@ class _TapCase(SynchronousTestCase):
         for name in names:
             (directory / name).touch(mode=0o755)
         os.environ["PATH"] = str(directory)
+
+
+class ProjectTests(_TapCase):
+    """Settings of a Django project."""
+
+    skip = missing_django()
+
+    def setUp(self) -> None:
+        """Django stays set up in the environment that comes back after the test."""
+        configured()
+        super().setUp()
+
+    def test_values(self) -> None:
+        """What the project says holds where no option says otherwise."""
+        from django.test import override_settings
+
+        with override_settings(WS4REDIS_PREFIX="site", WS4REDIS_EXPIRE=60):
+            config = self.load("--django", SETTINGS, "--expire", "5")
+        self.assertEqual(("site", 5, SETTINGS), (config.prefix, config.expire, config.django))
+
+    def test_wrong(self) -> None:
+        """What cannot be used ends the program with one line."""
+        from django.test import override_settings
+
+        with override_settings(WS4REDIS_EXPIRE="soon"):
+            self.assertIn("--django: WS4REDIS_EXPIRE: ", self.fails("--django", SETTINGS))
 
 
 class OptionTests(_TapCase):

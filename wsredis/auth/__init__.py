@@ -79,6 +79,7 @@ class Handshake:
         headers: Names in lower case; a header that came several times is joined with ", ".
         peer: The address it came from, for the log.
         query: The query of the request, percent-encoded. It may hold secrets: never log it.
+        secure: Whether it came by TLS to the gateway itself; a proxy may have had it by TLS, too.
     """
 
     wish: Wish
@@ -86,6 +87,7 @@ class Handshake:
     headers: Mapping[str, str] = field(repr=False)
     peer: str
     query: str = field(default="", repr=False)
+    secure: bool = False
 
     def cookies(self) -> dict[str, str]:
         """The cookies, as they stand in the header; the first of a name counts (RFC 6265, 5.4)."""

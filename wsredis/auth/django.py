@@ -19,7 +19,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -33,7 +33,7 @@ from wsredis.auth.threads import Threads
 from wsredis.channels import Audience, Wish, parse_flags, parse_wish
 from wsredis.config import GatewayConfig, settings
 from wsredis.errors import ConfigError
-from wsredis.origins import HOST_HEADER
+from wsredis.origins import HOST_HEADER, default_port
 
 __all__ = ["DjangoAuthenticator", "project_settings"]
 
@@ -182,9 +182,7 @@ def _set_up(module: str) -> None:
         sys.path.insert(0, here)
     try:
         import django
-        from django.apps import apps
         from django.conf import settings as project
-        from django.core.exceptions import ImproperlyConfigured
     except ImportError:
         raise ConfigError(
             "--django: Django is not installed: pip install 'wsredis[django]'"
@@ -194,6 +192,21 @@ def _set_up(module: str) -> None:
     os.environ[_VARIABLE] = module
     try:
         django.setup()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"--django: {module}: {_reason(error)}") from None
+
+
+def _check_users(module: str) -> None:
+    """
+    Find out whether the project has users and sessions.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    from django.apps import apps
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
         if not apps.is_installed("django.contrib.auth"):
             raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
         _store_class()()
@@ -289,6 +302,7 @@ def _request(handshake: Handshake) -> Any:
 
     host, _, port = handshake.peer.rpartition(":")
     own = HOST_HEADER.fullmatch(handshake.headers.get("host", "").lower())
+    scheme = "https" if handshake.secure else "http"
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -296,11 +310,11 @@ def _request(handshake: Handshake) -> Any:
         "QUERY_STRING": handshake.query,
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": own[1] if own else "localhost",
-        "SERVER_PORT": (own and own[2]) or "80",
+        "SERVER_PORT": (own and own[2]) or default_port(scheme),
         "REMOTE_ADDR": host,
         "REMOTE_PORT": port if host else "",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": scheme,
         "wsgi.input": io.BytesIO(),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
@@ -333,6 +347,7 @@ class DjangoAuthenticator:
     def __init__(self, reactor: Any, config: GatewayConfig) -> None:
         assert config.django is not None
         _set_up(config.django)
+        _check_users(config.django)
         from django.conf import settings as project
 
         self._project = project
@@ -340,9 +355,7 @@ class DjangoAuthenticator:
         self._process = _hook(project, "WS4REDIS_PROCESS_REQUEST")
         self._allowed = _hook(project, "WS4REDIS_ALLOWED_CHANNELS")
         self._possible = _possible_flags(project)
-        self._threads = Threads(
-            reactor, config.auth_concurrency, config.auth_timeout, _close_connections
-        )
+        self._threads = Threads(reactor, config.auth_concurrency, _close_connections)
 
     def start(self) -> None:
         """Threads start when they are needed."""
@@ -356,8 +369,8 @@ class DjangoAuthenticator:
         See `wsredis.auth.Authenticator.identify`.
 
         Raises:
-            Refused: 403: a hook denies it. 500: a hook failed. 503: the project does not answer,
-                or cannot reach its database.
+            Refused: 403: a hook denies it. 500: a hook failed. 503: the project cannot reach its
+                database, or has too much to do.
         """
         if (
             self._process is None
@@ -473,7 +486,9 @@ def _groups(user: Any, session: Any) -> tuple[str, ...]:
 def _close_connections() -> None:
     from django.db import connections
 
-    connections.close_all()
+    # One that is broken has nobody to tell it to any more.
+    with suppress(Exception):
+        connections.close_all()
 
 
 # -- Hooks

@@ -28,18 +28,14 @@ class Threads:
     database would keep it from ending.
 
     Args:
-        reactor: Has a clock, and takes calls from threads.
+        reactor: Takes calls from threads.
         count: Threads at most. They start when they are needed.
-        timeout: Seconds that an answer may take, waiting included.
         at_end: Called in each thread that ends.
     """
 
-    def __init__(
-        self, reactor: Any, count: int, timeout: float, at_end: Callable[[], object]
-    ) -> None:
+    def __init__(self, reactor: Any, count: int, at_end: Callable[[], object]) -> None:
         self._reactor = reactor
         self._count = count
-        self._timeout = timeout
         self._at_end = at_end
         self._work: SimpleQueue[tuple[Deferred[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._started = 0
@@ -55,8 +51,7 @@ class Threads:
         Returns: Fires with what it returns or raises. Cancelling drops the answer, and a question
             that still waits is never asked.
         Raises:
-            Refused: With 503: too many wait, or the threads are stopped. Later, by the Deferred:
-                there was no answer in time.
+            Refused: With 503: too many wait, or the threads are stopped.
         """
         if self._stopped or len(self._waiting) >= _WAITING * self._count:
             raise Refused("try again later", 503, "too many wait: --auth-concurrency")
@@ -66,7 +61,7 @@ class Threads:
             self._begin(answer, question)
         else:
             self._waiting[answer] = question
-        return answer.addTimeout(self._timeout, self._reactor, self._too_late)
+        return answer
 
     def stop(self) -> None:
         """Ask no more. Threads end with what they do now; nobody waits for one that hangs."""
@@ -112,6 +107,3 @@ class Threads:
     def _forget(self, answer: Deferred[Any]) -> None:
         self._asked.discard(answer)
         self._waiting.pop(answer, None)
-
-    def _too_late(self, value: object, timeout: float) -> Any:
-        raise Refused("try again later", 503, f"no answer in {timeout:g} s: --auth-timeout")

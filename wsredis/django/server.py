@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from socketserver import ThreadingMixIn
 from typing import Any
-from urllib.parse import quote
 
+from django.apps import apps
 from django.conf import settings
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import (
@@ -29,13 +29,14 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
+from wsredis.auth.django import project_settings
 from wsredis.config import GatewayConfig, load
 from wsredis.errors import ConfigError
 from wsredis.pages import Application
 from wsredis.redis import embedded
 from wsredis.service import GatewayService
 
-__all__ = ["GatewayServer", "logged", "needs_redis", "private_redis", "project_settings"]
+__all__ = ["GatewayServer", "logged", "needs_redis", "private_redis"]
 
 #: Clients that may wait to be accepted by the kernel.
 _BACKLOG = 128
@@ -49,43 +50,23 @@ _PATIENCE = 3.0
 _log = logging.getLogger("django.server")
 
 
-def project_settings(settings: Any) -> Mapping[str, Any]:
-    """What the settings of a project say, by the names of ours."""
-    said = {
-        "url-prefix": getattr(settings, "WEBSOCKET_URL", None),
-        "prefix": getattr(settings, "WS4REDIS_PREFIX", None),
-        "expire": getattr(settings, "WS4REDIS_EXPIRE", 3600) or 0,
-        "heartbeat": getattr(settings, "WS4REDIS_HEARTBEAT", None),
-    }
-    connection = getattr(settings, "WS4REDIS_CONNECTION", None)
-    if connection:
-        said["redis"] = _redis_url(connection)
-        said["redis-password"] = connection.get("password")
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _redis_url(connection: Mapping[str, Any]) -> str:
-    user = connection.get("username")
-    login = f"{quote(user, safe='')}@" if user else ""
-    database = connection.get("db", 0)
-    if connection.get("unix_socket_path"):
-        return f"unix://{login}{connection['unix_socket_path']}?db={database}"
-    scheme = "rediss" if connection.get("ssl") else "redis"
-    host = connection.get("host", "localhost")
-    return f"{scheme}://{login}{host}:{connection.get('port', 6379)}/{database}"
-
-
-def _configuration(settings: Any) -> GatewayConfig:
-    config = load(
-        {"django": settings.SETTINGS_MODULE},
-        os.environ,
-        project=lambda _: project_settings(settings),
+def _configuration() -> GatewayConfig:
+    module = os.environ.get("DJANGO_SETTINGS_MODULE")
+    config = load({"django": module}, project=project_settings)
+    # The port is that of the command. A project without users has only anonymous clients.
+    return replace(
+        config,
+        port=(),
+        tls_port=(),
+        workers=1,
+        demo=False,
+        wsgi=None,
+        drain=_DRAIN,
+        django=module if apps.is_installed("django.contrib.auth") else None,
     )
-    # The port is that of the command.
-    return replace(config, port=(), tls_port=(), workers=1, demo=False, wsgi=None, drain=_DRAIN)
 
 
-def needs_redis(settings: Any, port: int = embedded.DEFAULT_PORT) -> bool:
+def needs_redis(port: int = embedded.DEFAULT_PORT) -> bool:
     """Whether the project names no Redis, and none answers at *port* of localhost."""
     named = getattr(settings, "WS4REDIS_CONNECTION", None) or os.environ.get("WSREDIS_REDIS")
     return not named and not embedded.answers(port)
@@ -94,10 +75,10 @@ def needs_redis(settings: Any, port: int = embedded.DEFAULT_PORT) -> bool:
 @contextmanager
 def private_redis(port: int = embedded.DEFAULT_PORT) -> Iterator[None]:
     """A Redis at *port* of localhost that keeps nothing, for as long as the block runs."""
-    words = [embedded.find_server(), "--port", str(port), "--bind", "127.0.0.1"]
+    executable = embedded.find_server()
     with tempfile.TemporaryDirectory(prefix="wsredis-") as directory:
         server = subprocess.Popen(
-            [*words, "--save", "", "--appendonly", "no", "--dir", directory],
+            embedded.command(executable, port, directory),
             stdout=subprocess.DEVNULL,
             # What a terminal sends would end it before those who use it.
             start_new_session=True,
@@ -123,12 +104,10 @@ class GatewayServer:
     Attributes:
         server_port: The port that was bound.
         reactor: None: the global one.
-        settings: Those of the project.
         begin_logging: Called with a list of observers.
     """
 
     reactor: Any = None
-    settings: Any = settings
     begin_logging: Callable[[list[ILogObserver]], None] = partial(
         globalLogBeginner.beginLoggingTo, redirectStandardIO=False
     )
@@ -164,7 +143,7 @@ class GatewayServer:
         threads = 10 if isinstance(self, ThreadingMixIn) else 1
         try:
             self._service = GatewayService(
-                replace(_configuration(self.settings), wsgi_threads=threads),
+                replace(_configuration(), wsgi_threads=threads),
                 reactor=self.reactor,
                 application=logged(self._application),
             )

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from wsredis.errors import ConfigError
 
-__all__ = ["DEFAULT_PORT", "EmbeddedRedis", "answers", "find_server", "free_port"]
+__all__ = ["DEFAULT_PORT", "EmbeddedRedis", "answers", "command", "find_server", "free_port"]
 
 #: Where redis-cli looks when it is told nothing.
 DEFAULT_PORT = 6379
@@ -79,6 +79,15 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def command(executable: str, port: int, directory: str) -> list[str]:
+    """The words that start a server at *port* of localhost, which ends with who started it."""
+    return [
+        *(sys.executable, "-c", _LAUNCHER, executable),
+        *("--port", str(port), "--bind", "127.0.0.1"),
+        *("--save", "", "--appendonly", "no", "--dir", directory, "--daemonize", "no"),
+    ]
 
 
 class EmbeddedRedis(Service, ProcessProtocol):
@@ -149,11 +158,7 @@ class EmbeddedRedis(Service, ProcessProtocol):
         self._again = self._reactor.callLater(_RESTART, self._spawn)
 
     def _spawn(self) -> None:
-        words = [
-            *(sys.executable, "-c", _LAUNCHER, self._executable),
-            *("--port", str(self._port), "--bind", "127.0.0.1"),
-            *("--save", "", "--appendonly", "no", "--dir", self._directory, "--daemonize", "no"),
-        ]
+        words = command(self._executable, self._port, self._directory)
         self._process = self._reactor.spawnProcess(
             self, sys.executable, words, env=None, path=self._directory
         )

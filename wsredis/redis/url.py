@@ -133,7 +133,8 @@ def parse(config: RedisConfig) -> Target:
 
 def _database(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"redis: {text!r} is not the number of a database")
+        # The text may be a part of a password with a slash.
+        raise ConfigError("redis: the URL ends in what is not the number of a database")
     return int(text)
 
 

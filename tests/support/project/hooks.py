@@ -22,6 +22,13 @@ async def only_users(request: HttpRequest, channels: list[str]) -> list[str]:
     return channels if known else []
 
 
+def only_by_tls(request: HttpRequest, channels: list[str]) -> list[str]:
+    """Refuse clients that did not come by TLS."""
+    if not request.is_secure():
+        raise PermissionDenied("TLS only")
+    return channels
+
+
 def fail(request: HttpRequest, channels: list[str]) -> list[str]:
     """Make a mistake."""
     return list(request.no_such_thing)

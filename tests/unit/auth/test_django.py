@@ -1,4 +1,4 @@
-"""Tests for `wsredis.auth.django`, with Django, its database and real threads on a fake clock."""
+"""Tests for `wsredis.auth.django`, with Django, its database and real threads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.django_project import PASSWORD, SETTINGS, configured, missing_django
-from tests.support.fakes import ThreadedClock
+from tests.support.fakes import ThreadedReactor
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.auth.django import DjangoAuthenticator, project_settings
 from wsredis.channels import Wish, parse_wish
@@ -52,7 +53,7 @@ class DjangoCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Set Django up."""
         self.project = configured()
-        self.reactor = ThreadedClock()
+        self.reactor = ThreadedReactor()
 
     def vary(self, **settings: object) -> None:
         """Change settings of the project until the end of the test."""
@@ -351,8 +352,8 @@ class FailureTests(DjangoCase):
         self.vary(SESSION_ENGINE=engine("cache"), CACHES={"default": {"BACKEND": away}})
         self.assertEqual(503, self.refused("a" * 32).status)
 
-    def test_deadline(self) -> None:
-        """Who is not known in time is refused for now, and the reactor never waits."""
+    def test_late(self) -> None:
+        """An answer that nobody waits for any more is dropped, and the thread is free again."""
         event = Event()
         self.addCleanup(event.set)
 
@@ -360,14 +361,13 @@ class FailureTests(DjangoCase):
             assert event.wait(20)
 
         self.vary(WS4REDIS_PROCESS_REQUEST=process)
-        authenticator = self.make(auth_timeout=2.5)
+        authenticator = self.make(auth_concurrency=1)
         answer: Any = authenticator.identify(self.handshake())
-        self.reactor.advance(2.6)
-        error = self.failureResultOf(answer, Refused).value
-        self.assertEqual(503, error.status)
-        self.assertIn("2.5 s", error.hint)
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
         event.set()
         self.reactor.take()
+        self.assertEqual(Identity(), self.identify(authenticator=authenticator))
 
     def test_concurrency(self) -> None:
         """No more threads than told ask at a time."""
@@ -476,6 +476,17 @@ class ProcessRequestTests(DjangoCase):
             self.reactor.take()
             self.successResultOf(answer)
         self.assertEqual([True, False], seen)
+
+    def test_tls(self) -> None:
+        """A request that came by TLS is secure."""
+        seen: list[Any] = []
+        self.vary(WS4REDIS_PROCESS_REQUEST=seen.append)
+        handshake = Handshake(Wish("x"), "/ws/x", {"host": "a"}, "unix", secure=True)
+        answer: Any = self.make().identify(handshake)
+        self.reactor.take()
+        self.successResultOf(answer)
+        self.assertTrue(seen[0].is_secure())
+        self.assertEqual("443", seen[0].META["SERVER_PORT"])
 
     def test_addresses(self) -> None:
         """Addresses of any kind, and hosts that are none, are understood."""
@@ -887,7 +898,8 @@ class ProjectSettingsTests(DjangoCase):
             from django.test import override_settings
 
             with override_settings(**settings):
-                error = self.assertRaises(ConfigError, project_settings, SETTINGS)
+                config = GatewayConfig(django=SETTINGS)
+                error = self.assertRaises(ConfigError, DjangoAuthenticator, None, config)
                 self.assertIn(f"--django: {SETTINGS}: {words}", str(error))
                 self.assertNotIn("secret", str(error))
 

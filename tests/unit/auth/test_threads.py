@@ -1,4 +1,4 @@
-"""Tests for `wsredis.auth.threads`, with real threads on a fake clock."""
+"""Tests for `wsredis.auth.threads`, with real threads and a reactor that waits for the test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fakes import ThreadedClock
+from tests.support.fakes import ThreadedReactor
 from wsredis.auth import Refused
 from wsredis.auth.threads import Threads
 
@@ -20,10 +20,10 @@ class ThreadsTests(SynchronousTestCase):
     """`Threads`."""
 
     def setUp(self) -> None:
-        """Two threads that have five seconds."""
-        self.reactor = ThreadedClock()
+        """Two threads."""
+        self.reactor = ThreadedReactor()
         self.ended = Event()
-        self.threads = Threads(self.reactor, 2, 5.0, self.ended.set)
+        self.threads = Threads(self.reactor, 2, self.ended.set)
         self.addCleanup(self.threads.stop)
 
     def held(self) -> tuple[Event, Callable[[], Thread]]:
@@ -37,12 +37,6 @@ class ThreadsTests(SynchronousTestCase):
 
         return event, question
 
-    def refused(self, deferred: Any, hint: str) -> None:
-        """There was a 503 whose hint says so."""
-        error = self.failureResultOf(deferred, Refused).value
-        self.assertEqual(503, error.status)
-        self.assertIn(hint, error.hint)
-
     def test_answer(self) -> None:
         """An answer comes from another thread, and only when the reactor takes it."""
         answer = self.threads.ask(current_thread)
@@ -51,7 +45,6 @@ class ThreadsTests(SynchronousTestCase):
         thread = self.successResultOf(answer)
         self.assertIsNot(current_thread(), thread)
         self.assertTrue(thread.daemon)
-        self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_error(self) -> None:
         """What is raised arrives, whatever it is, and the thread goes on."""
@@ -84,29 +77,15 @@ class ThreadsTests(SynchronousTestCase):
         self.reactor.take()
         self.assertEqual(2, len({*used, self.successResultOf(answers[1])}))
 
-    def test_too_late(self) -> None:
-        """Nobody waits longer than told; an answer that comes later is dropped."""
-        event, question = self.held()
-        answer = self.threads.ask(question)
-        self.reactor.advance(4.9)
-        self.assertNoResult(answer)
-        self.reactor.advance(0.2)
-        self.refused(answer, "--auth-timeout")
-        event.set()
-        self.reactor.take()
-        again = self.threads.ask(lambda: "the thread is free")
-        self.reactor.take()
-        self.assertEqual("the thread is free", self.successResultOf(again))
-
-    def test_too_late_in_the_queue(self) -> None:
-        """A question that waited too long is never asked."""
+    def test_cancel(self) -> None:
+        """Whoever is not waited for is forgotten: asked in vain, or never asked."""
         held = [self.held() for _ in range(2)]
-        busy = [self.threads.ask(question) for _, question in held]
         asked: list[int] = []
-        late = self.threads.ask(lambda: asked.append(1))
-        self.reactor.advance(5.1)
-        for answer in (*busy, late):
-            self.refused(answer, "--auth-timeout")
+        answers: list[Any] = [self.threads.ask(question) for _, question in held]
+        answers.append(self.threads.ask(lambda: asked.append(1)))
+        for answer in answers:
+            answer.cancel()
+            self.failureResultOf(answer, CancelledError)
         for event, _ in held:
             event.set()
             self.reactor.take()
@@ -114,21 +93,6 @@ class ThreadsTests(SynchronousTestCase):
         self.reactor.take()
         self.assertEqual(1, self.successResultOf(after))
         self.assertEqual([], asked)
-
-    def test_cancel(self) -> None:
-        """A client that leaves is forgotten, waiting or not."""
-        held = [self.held() for _ in range(3)]
-        answers = [self.threads.ask(question) for _, question in held]
-        for answer in answers:
-            answer.cancel()
-            self.failureResultOf(answer, CancelledError)
-        self.assertEqual([], self.reactor.getDelayedCalls())
-        for event, _ in held[:2]:
-            event.set()
-            self.reactor.take()
-        after = self.threads.ask(lambda: 1)
-        self.reactor.take()
-        self.assertEqual(1, self.successResultOf(after))
 
     def test_too_many(self) -> None:
         """Where too many wait already, the next is refused at once."""
@@ -145,12 +109,12 @@ class ThreadsTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """Stopping waits for nobody: who waits is refused, and idle threads end."""
         held = [self.held() for _ in range(2)]
-        answers = [self.threads.ask(question) for _, question in held]
+        answers: list[Any] = [self.threads.ask(question) for _, question in held]
         answers.append(self.threads.ask(lambda: None))
         self.threads.stop()
         for answer in answers:
-            self.refused(answer, "stops")
-        self.assertEqual([], self.reactor.getDelayedCalls())
+            error = self.failureResultOf(answer, Refused).value
+            self.assertEqual((503, "the gateway stops"), (error.status, error.hint))
         self.assertRaises(Refused, self.threads.ask, lambda: None)
         self.assertFalse(self.ended.is_set())
         held[0][0].set()

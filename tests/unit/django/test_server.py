@@ -7,75 +7,42 @@ import socket
 from collections.abc import Callable
 from socketserver import ThreadingMixIn
 from threading import Thread
-from types import SimpleNamespace
 from typing import Any
 
+from django.test import override_settings
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.children import free_port, until
+from tests.support.django_project import configured, missing_django
 from tests.support.require import missing
-from wsredis.config import load
 from wsredis.django.server import (
     GatewayServer,
     logged,
     needs_redis,
     private_redis,
-    project_settings,
 )
 from wsredis.redis import embedded
-
-
-class SettingsTests(SynchronousTestCase):
-    """The settings of the project become ours."""
-
-    def test_nothing(self) -> None:
-        """A project that says nothing has the defaults."""
-        self.assertEqual({"expire": 3600}, project_settings(SimpleNamespace()))
-
-    def test_all(self) -> None:
-        """Everything that it says is taken over."""
-        settings = SimpleNamespace(
-            WEBSOCKET_URL="/sockets/",
-            WS4REDIS_PREFIX="p",
-            WS4REDIS_EXPIRE=None,
-            WS4REDIS_HEARTBEAT="--h--",
-            WS4REDIS_CONNECTION={"host": "redis", "port": 7000, "db": 3, "password": "a@b"},
-        )
-        config = load({"django": "x"}, {}, project=lambda _: project_settings(settings))
-        self.assertEqual(
-            ("/sockets/", "p", 0, "--h--", "redis://redis:7000/3", "a@b"),
-            (
-                *(config.url_prefix, config.prefix, config.expire, config.heartbeat),
-                *(config.redis.url, config.redis.password),
-            ),
-        )
-
-    def test_connections(self) -> None:
-        """Sockets, users and TLS are part of the URL."""
-        for connection, url in (
-            ({"db": 1}, "redis://localhost:6379/1"),
-            ({"unix_socket_path": "/s", "db": 2}, "unix:///s?db=2"),
-            ({"username": "a b", "ssl": True}, "rediss://a%20b@localhost:6379/0"),
-        ):
-            settings = SimpleNamespace(WS4REDIS_CONNECTION=connection)
-            self.assertEqual(url, project_settings(settings)["redis"])
 
 
 class RedisTests(SynchronousTestCase):
     """A private Redis for those who have none."""
 
-    skip = missing("redis")
+    skip = missing("redis") or missing_django()
+
+    def setUp(self) -> None:
+        """Set Django up."""
+        configured()
 
     def test_private(self) -> None:
         """It is needed until it answers, or the project names one; it ends with the block."""
         port = free_port()
-        self.assertTrue(needs_redis(SimpleNamespace(), port))
-        named = SimpleNamespace(WS4REDIS_CONNECTION={"host": "x"})
-        self.assertFalse(needs_redis(named, port))
+        self.assertTrue(needs_redis(port))
+        with override_settings(WS4REDIS_CONNECTION={"host": "x"}):
+            self.assertFalse(needs_redis(port))
         with private_redis(port):
             until(lambda: embedded.answers(port))
-            self.assertFalse(needs_redis(SimpleNamespace(), port))
+            self.assertFalse(needs_redis(port))
         self.assertFalse(embedded.answers(port))
 
 
@@ -131,18 +98,22 @@ class _Reactor(MemoryReactorClock):
 class ServeTests(SynchronousTestCase):
     """It serves, with the settings of the project."""
 
+    skip = missing_django()
+
+    def setUp(self) -> None:
+        """Set Django up."""
+        configured()
+
     def serve(self, *bases: type, **settings: object) -> Any:
         """Serve, and stop. Returns: The server."""
         reactor = _Reactor()
         observers: list[Any] = []
-        project = SimpleNamespace(
-            SETTINGS_MODULE="mysite.settings", WS4REDIS_CONNECTION={"port": 1}, **settings
-        )
-        members = {"reactor": reactor, "settings": project, "begin_logging": observers.extend}
+        members = {"reactor": reactor, "begin_logging": observers.extend}
         made = type("Server", (*bases, GatewayServer), members)(("127.0.0.1", 0))
         self.addCleanup(made._socket.close)
         made.set_app(lambda environ, start_response: [])
-        made.serve_forever()
+        with override_settings(WS4REDIS_CONNECTION={"port": 1}, **settings):
+            made.serve_forever()
         self.assertEqual(1, len(observers))
         self.successResultOf(reactor.stopped)
         return made
@@ -177,4 +148,4 @@ class ServeTests(SynchronousTestCase):
     def test_wrong_settings(self) -> None:
         """They are what runserver shows as one line."""
         error = self.assertRaises(OSError, self.serve, WEBSOCKET_URL="sockets")
-        self.assertIn("url-prefix: 'sockets' does not start and end with a slash", str(error))
+        self.assertIn("WEBSOCKET_URL: 'sockets' does not start and end with a slash", str(error))

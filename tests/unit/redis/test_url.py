@@ -108,6 +108,7 @@ class RefusedTests(SynchronousTestCase):
             "redis://:secret@h/-1",
             "redis://:secret@h/\u0661",
             "redis://:secret@h/1/2",
+            "redis://:1/secret@h",
             "unix://:secret@",
             "unix://:secret@/s?db=x",
         ):

@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
@@ -30,7 +29,7 @@ class Command(_Runserver):
     def run(self, **options: Any) -> None:
         """Run the server, and a private Redis if there is none."""
         # With the reloader it belongs to the outer process, so that it outlives a reload.
-        if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true" or not needs_redis(settings):
+        if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true" or not needs_redis():
             super().run(**options)
             return
         try:

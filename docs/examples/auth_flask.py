@@ -1,0 +1,40 @@
+"""An application with a login of its own, that tells wsredis who is there."""
+
+import os
+import secrets
+import time
+
+from flask import Flask, jsonify, request, session
+
+app = Flask(__name__)
+app.secret_key = os.environ["SECRET_KEY"]
+
+GROUPS = {"john": ["staff"]}
+
+
+@app.post("/login")
+def login():
+    # A real one would look at a password.
+    session["user"] = request.json["user"]
+    session["key"] = secrets.token_urlsafe()
+    session["until"] = time.time() + 8 * 3600
+    return "welcome"
+
+
+@app.post("/logout")
+def logout():
+    session.clear()
+    return "goodbye"
+
+
+@app.get("/wsredis-auth")
+def wsredis_auth():
+    """Flask's cookie was forwarded, so that its session is that of the client."""
+    facility = request.headers["X-Wsredis-Facility"]
+    user = session.get("user")
+    if user is None:
+        if facility.startswith("private/"):
+            return jsonify(reason="log in first"), 401
+        return jsonify(channels={"*": ["subscribe-broadcast"]})
+    groups = GROUPS.get(user, [])
+    return jsonify(user=user, groups=groups, session=session["key"], expires=session["until"])

@@ -1,0 +1,15 @@
+"""Rights in code: twistd wsredis --policy rights:may, started in the folder of this file."""
+
+from __future__ import annotations
+
+from wsredis import Handshake, Identity, Refused
+
+
+def may(identity: Identity, handshake: Handshake) -> bool:
+    kind, _, room = handshake.wish.facility.partition(".")
+    if kind != "room":
+        return True
+    if identity.user is None:
+        raise Refused("log in to enter a room", 403)
+    # The room of the tigers is for the group of the tigers.
+    return room in identity.groups

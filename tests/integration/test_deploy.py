@@ -1,0 +1,256 @@
+"""The web servers of the how-to on deployment, started with the very files that it shows."""
+
+from __future__ import annotations
+
+import atexit
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.children import until
+from tests.support.deploy import (
+    APACHE,
+    HAPROXY,
+    HAPROXY_PROXY_PROTOCOL,
+    HOST,
+    NGINX,
+    NGINX_TCP,
+    Recipe,
+    Site,
+)
+from tests.support.raw import PING, PONG, RawClient, frame
+from tests.support.require import missing
+
+if TYPE_CHECKING:
+    _Case = SynchronousTestCase
+else:
+    _Case = object
+
+_LISTEN = "/ws/news?subscribe-broadcast"
+
+#: Where a client comes from whose address is looked for.
+_CLIENT = "127.0.0.2"
+
+_MEBIBYTE = 1048576
+
+
+@cache
+def _shared(case: type[_Contract]) -> Site:
+    """The site for those tests of *case* that break nothing."""
+    site = Site(case.recipe, "--verbose")
+    atexit.register(site.stop)
+    return site
+
+
+class _Contract(_Case):
+    """
+    What every web server must do.
+
+    Attributes:
+        recipe: How it is started.
+        silence: What the example says about silence on a socket, with {} for the seconds.
+        away: The status while there is no gateway.
+        peer: What the log of the gateway says about a client.
+        reloaded: What the log of the server says twice when it was reloaded.
+    """
+
+    recipe: ClassVar[Recipe]
+    silence: ClassVar[str]
+    away: ClassVar[int]
+    peer: ClassVar[str]
+    reloaded: ClassVar[str]
+
+    def own_site(self, *options: str, changes: Mapping[str, str] | None = None) -> Site:
+        """A site that is stopped after the test."""
+        site = Site(self.recipe, *options, changes=changes)
+        self.addCleanup(site.stop)
+        return site
+
+    def open(self, site: Site, path: str = _LISTEN, *headers: str, source: str = "") -> RawClient:
+        """Open a WebSocket; it is closed after the test."""
+        client = site.open(path, *headers, source=source)
+        self.addCleanup(client.socket.close)
+        return client
+
+    def assert_hears(self, site: Site, client: RawClient, facility: str = "news") -> None:
+        """What is published reaches the client."""
+        site.redis.command("PUBLISH", f"broadcast:{facility}", "hello")
+        self.assertEqual(b"hello", client.message())
+
+    def assert_cut(self, client: RawClient) -> None:
+        """The connection ends without a close frame; pings may come before."""
+        with self.assertRaises(EOFError):
+            while True:
+                self.assertEqual(PING, client.receive().opcode)
+
+    def test_pages(self) -> None:
+        """Pages come from their server, which is told the truth about host, client and scheme."""
+        site = _shared(type(self))
+        got = site.page("/", "X-Forwarded-For: 192.0.2.1", source=_CLIENT)
+        told = [got.get(name) for name in ("host", "x-forwarded-for", "x-forwarded-proto")]
+        self.assertEqual([HOST, _CLIENT, "https"], told)
+
+    def test_only_sockets(self) -> None:
+        """The health of the gateway is not shown to the world: that path is one of the pages."""
+        self.assertEqual(HOST, _shared(type(self)).page("/health/ready")["host"])
+
+    def test_messages(self) -> None:
+        """Messages pass both ways, many and large, and the flags do what they say."""
+        site = _shared(type(self))
+        listener = self.open(site)
+        speaker = self.open(site, f"{_LISTEN}&publish-broadcast")
+        texts = [str(number) for number in range(200)] + ["x" * _MEBIBYTE]
+        for text in texts:
+            speaker.send_text(text)
+        for text in texts:
+            self.assertTrue(listener.message() == text.encode())
+        self.assert_hears(site, speaker)
+
+    def test_facilities(self) -> None:
+        """A facility arrives as the browser wrote it."""
+        site = _shared(type(self))
+        for path, facility in (
+            ("a%2Fb", "a/b"),
+            ("a//b/", "a//b/"),
+            ("caf%C3%A9", "café"),
+            ("a%20b+c", "a b+c"),
+            ("100%25", "100%"),
+            ("a%3Fb%23c", "a?b#c"),
+            ("%7Ba%7Cb%7D", "{a|b}"),
+            ("", ""),
+        ):
+            client = self.open(site, f"/ws/{path}?subscribe-broadcast")
+            self.assert_hears(site, client, facility)
+
+    def test_origins(self) -> None:
+        """A page of the site may publish, and a page from elsewhere may not."""
+        site = _shared(type(self))
+        path = f"{_LISTEN}&publish-broadcast"
+        for origin, status in (
+            (f"https://{HOST}", 101),
+            (f"https://{HOST}:444", 403),
+            ("https://elsewhere.example", 403),
+        ):
+            self.assertEqual(status, site.status(path, f"Origin: {origin}"), origin)
+
+    def test_address(self) -> None:
+        """The log of the gateway says who connected, as the how-to says."""
+        site = _shared(type(self))
+        self.open(site, "/ws/who", source=_CLIENT)
+        site.gateway.child.wait_for(rf"opened {self.peer} on 'who'")
+
+    def test_pings(self) -> None:
+        """A socket on which nothing is said outlives the limit of the server, for its pings."""
+        site = self.own_site(
+            "--ping-interval", "1", changes={self.silence.format(60): self.silence.format(3)}
+        )
+        client = self.open(site)
+        for _ in range(5):
+            client.send(frame(PONG, client.receive().payload))
+        self.assert_hears(site, client)
+
+    def test_silence(self) -> None:
+        """Without pings the server ends it, and says nothing."""
+        site = self.own_site(
+            "--ping-interval", "600", changes={self.silence.format(60): self.silence.format(1)}
+        )
+        self.assert_cut(self.open(site))
+
+    def test_restart(self) -> None:
+        """Clients are told that the gateway stops, and come back to the next one."""
+        site = self.own_site()
+        client = self.open(site)
+        site.gateway.stop()
+        self.assertEqual(1001, client.closing())
+        self.assertEqual(self.away, site.status(_LISTEN))
+        site.page("/")
+        site.start_gateway()
+        until(lambda: site.status(_LISTEN) == 101)
+        self.assert_hears(site, self.open(site))
+
+    def test_reload(self) -> None:
+        """A reload of the server takes no socket away at once."""
+        site = self.own_site()
+        client = self.open(site)
+        site.reload()
+        until(lambda: len(re.findall(self.reloaded, site.log)) == 2)
+        self.open(site)
+        self.assert_hears(site, client)
+
+
+class _Bounded(_Contract):
+    """A server that bounds the time after a reload: goodbye is what the example says."""
+
+    goodbye: ClassVar[str]
+
+    def test_end_of_reload(self) -> None:
+        """In the end the old sockets are cut without a close frame; clients may come back."""
+        site = self.own_site(changes={self.goodbye.format(60): self.goodbye.format(1)})
+        client = self.open(site)
+        site.reload()
+        self.assert_cut(client)
+        self.assert_hears(site, self.open(site))
+
+
+class NginxTests(_Bounded, SynchronousTestCase):
+    """NGINX, with the gateway on a UNIX socket."""
+
+    skip = missing("redis", "nginx")
+    recipe = NGINX
+    silence = "proxy_read_timeout {}s;"
+    goodbye = "worker_shutdown_timeout {}s;"
+    away = 502
+    peer = "unix"
+    reloaded = "start worker processes"
+
+
+class NginxTcpTests(NginxTests):
+    """NGINX, with the gateway on a port."""
+
+    recipe = NGINX_TCP
+    peer = r"127\.0\.0\.1:\d+"
+
+
+class ApacheTests(_Contract, SynchronousTestCase):
+    """Apache."""
+
+    skip = missing("redis", "apache")
+    recipe = APACHE
+    silence = "Timeout {}\n"
+    away = 503
+    peer = r"127\.0\.0\.1:\d+"
+    reloaded = "resuming normal operations"
+
+
+class HaproxyTests(_Bounded, SynchronousTestCase):
+    """HAProxy."""
+
+    skip = missing("redis", "haproxy")
+    recipe = HAPROXY
+    silence = "timeout tunnel {}s\n"
+    goodbye = "hard-stop-after {}s\n"
+    away = 503
+    peer = r"127\.0\.0\.1:\d+"
+    reloaded = "Loading success"
+
+    def test_not_ready(self) -> None:
+        """A gateway without Redis gets no new clients, keeps those it has, and recovers."""
+        site = self.own_site()
+        client = self.open(site)
+        site.redis.kill()
+        site.server.wait_for("sockets/gateway is DOWN.*503")
+        self.assertEqual(503, site.status(_LISTEN))
+        site.redis.start()
+        site.server.wait_for("sockets/gateway is UP")
+        self.assertEqual(101, site.status(_LISTEN))
+        self.assert_hears(site, client)
+
+
+class HaproxyProxyProtocolTests(HaproxyTests):
+    """HAProxy that tells the gateway the address of each client."""
+
+    recipe = HAPROXY_PROXY_PROTOCOL
+    peer = r"127\.0\.0\.2:\d+"

@@ -20,6 +20,7 @@ PLUGIN = "twisted/plugins/wsredis_plugin.py"
 SCRIPTS = "wsredis/django/static/wsredis/"
 NEEDED = (
     *(PLUGIN, "wsredis/py.typed", "wsredis/demo.html"),
+    "wsredis/django/templatetags/wsredis.py",
     *(f"{SCRIPTS}wsredis.{ending}" for ending in ("js", "mjs", "d.ts", "d.mts")),
 )
 FORBIDDEN = ("twisted/__init__.py", "twisted/plugins/__init__.py", "tests/")

@@ -9,6 +9,7 @@ from wsredis.channels import (
     Audience,
     Wish,
     channel_names,
+    control_channel,
     matches,
     parse_facility,
     parse_flags,
@@ -316,3 +317,12 @@ class PatternTests(SynchronousTestCase):
             ("*.room", "chat.room2"),
         ):
             self.assertFalse(matches(pattern, facility), (pattern, facility))
+
+
+class ControlTests(SynchronousTestCase):
+    """`control_channel`."""
+
+    def test_prefix(self) -> None:
+        """It has the prefix of all channels, and the name of no audience behind it."""
+        self.assertEqual(b"wsredis-control", control_channel(""))
+        self.assertEqual(b"a:b:wsredis-control", control_channel("a:b"))

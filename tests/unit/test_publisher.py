@@ -23,6 +23,7 @@ from wsredis.publisher import (
     RedisMessage,
     RedisPublisher,
     connect,
+    connect_as_project,
 )
 
 
@@ -504,6 +505,18 @@ class ConnectionTests(_Case):
         self.use_django(WS4REDIS_CONNECTION={"hots": "h"})
         with self.assertRaisesRegex(ConfigError, "^WS4REDIS_CONNECTION: .*hots"):
             RedisPublisher()
+
+    def test_patience(self) -> None:
+        """Who asks for the project's client says how long to wait; it is another one then."""
+        self.use_django(WS4REDIS_CONNECTION={"host": "h", "socket_timeout": 9})
+        client = connect_as_project(0.5)
+        found = client.connection_pool.connection_kwargs
+        self.assertEqual(
+            ("h", 0.5, 0.5),
+            (found["host"], found["socket_timeout"], found["socket_connect_timeout"]),
+        )
+        self.assertIs(client, connect_as_project(0.5))
+        self.check(RedisPublisher(), host="h", socket_timeout=9)
 
     def test_shared(self) -> None:
         """One target has one pool in a process; another has another."""

@@ -35,7 +35,7 @@ _MIDDLEWARE = (
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Look at all settings that concern WebSockets; no server is asked."""
-    return [*_wrong_values(), *_wrong_hooks(), *_wrong_apps(), *_wrong_sessions()]
+    return [*_wrong_values(), *_wrong_hooks(), *_wrong_apps()]
 
 
 # -- Values
@@ -156,12 +156,6 @@ def _wrong_hooks() -> Iterator[CheckMessage]:
 
 
 def _wrong_apps() -> Iterator[CheckMessage]:
-    if not apps.is_installed("django.contrib.auth"):
-        yield _error(
-            9,
-            "django.contrib.auth is not in INSTALLED_APPS: the gateway would know no users",
-            "Add it.",
-        )
     if apps.is_installed("ws4redis"):
         yield _warning(
             1,
@@ -177,32 +171,44 @@ def _wrong_apps() -> Iterator[CheckMessage]:
             f"wsredis.django comes after {pages}: runserver serves no WebSockets",
             "Put it before.",
         )
+    if apps.is_installed("django.contrib.auth"):
+        yield from _wrong_sessions()
+    else:
+        yield _warning(
+            3,
+            "django.contrib.auth is not in INSTALLED_APPS: all WebSockets are anonymous, and a "
+            "gateway with --django does not start",
+            "Add it.",
+        )
 
 
 def _wrong_sessions() -> Iterator[CheckMessage]:
     engine = str(settings.SESSION_ENGINE)
     try:
         store = import_module(engine).SessionStore
-        # An engine with a database finds out only now that its app is not installed.
-        getattr(store, "get_model_class", bool)()
+        model = getattr(store, "get_model_class", lambda: None)()
+        if model is not None:
+            # It may have been imported for another reason than that its app is installed.
+            apps.get_model(model._meta.label)
     except Exception as error:
-        yield _error(
-            10,
-            f"SESSION_ENGINE: {engine!r} cannot be used ({type(error).__name__})",
-            "Does INSTALLED_APPS have django.contrib.sessions, or the app of the engine?",
+        yield _warning(
+            4,
+            f"SESSION_ENGINE: {engine!r} cannot be used ({type(error).__name__}): a gateway with "
+            "--django does not start, or knows nobody",
+            "Add django.contrib.sessions, or the app of the engine, to INSTALLED_APPS.",
         )
     given = [_class(name) for name in settings.MIDDLEWARE]
     missing = [name for name in _MIDDLEWARE if not _is_among(given, name)]
     if missing:
         yield _warning(
-            3,
+            5,
             f"MIDDLEWARE lacks {' and '.join(missing)}: pages begin no sessions, by which the "
             "gateway would know users",
             "Add what is missing.",
         )
     if engine.endswith(".signed_cookies"):
         yield _warning(
-            4,
+            6,
             "SESSION_ENGINE: a copy of a signed cookie is good for WebSockets, as for pages, after "
             "its user has logged out",
             "Use django.contrib.sessions.backends.db, cached_db or cache.",
@@ -213,16 +219,14 @@ def _class(name: str) -> Any:
     try:
         return import_string(name)
     except Exception:
-        # Django tells, or it is the app of users that is missing.
+        # Django tells, in its own words.
         return None
 
 
 def _is_among(given: list[Any], name: str) -> bool:
     """Whether the class of that name, or an heir of it, is in use."""
-    wanted = _class(name)
-    return wanted is None or any(
-        isinstance(each, type) and issubclass(each, wanted) for each in given
-    )
+    wanted = import_string(name)
+    return any(isinstance(each, type) and issubclass(each, wanted) for each in given)
 
 
 def _error(number: int, text: str, hint: str) -> CheckMessage:

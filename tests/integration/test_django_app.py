@@ -1,0 +1,278 @@
+"""``wsredis.django`` in a real project: what it tells the gateway, and what that does there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from http.client import HTTPConnection
+
+from tests.integration.test_django import DjangoCase
+from tests.support.children import PATIENCE, Child, RedisServer, clean_environment
+from tests.support.django_project import PASSWORD, Project
+from tests.support.raw import RawClient
+
+_APPS = ["wsredis.django", "django.contrib.staticfiles"]
+
+#: The pages in a process of their own, as behind a proxy.
+_PAGES = """
+from wsgiref.simple_server import make_server
+from tests.support.project.wsgi import application
+with make_server("127.0.0.1", 0, application) as server:
+    print("pages on port", server.server_port, flush=True)
+    server.serve_forever()
+"""
+
+_ALL = "subscribe-user&subscribe-session&subscribe-broadcast&subscribe-group"
+
+
+class AppCase(DjangoCase):
+    """A project with the app, its pages, and a gateway that hears only what it is told."""
+
+    def begin(self, *options: str, **settings: object) -> None:
+        """Start Redis and the gateway; it checks no identity by itself."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        told = {
+            "MORE_APPS": _APPS,
+            "WS4REDIS_CONNECTION": {"unix_socket_path": self.redis.path, "db": 3},
+            "WS4REDIS_PREFIX": "site",
+        }
+        self.project = Project(**{**told, **settings})
+        self.addCleanup(self.project.remove)
+        self.gateway = self.project.gateway(None, "--drain", "0", "--recheck", "0", *options)
+        self.addCleanup(self.gateway.stop)
+        self.gateway.child.wait_for("connected to ")
+
+    def serve(self) -> None:
+        """Start the pages."""
+        self.pages = Child(
+            [sys.executable, "-c", _PAGES], env=clean_environment(self.project.environ)
+        )
+        self.addCleanup(self.pages.stop)
+        self.port = int(self.pages.wait_for(r"pages on port (\d+)")[1])
+
+    def get(self, path: str, key: str = "") -> tuple[int, str]:
+        """Ask for a page. Returns: The status, and the session key that the browser has then."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        self.addCleanup(connection.close)
+        connection.request("GET", path, headers={"Cookie": f"sessionid={key}"} if key else {})
+        answer = connection.getresponse()
+        answer.read()
+        given = answer.headers.get("Set-Cookie", "")
+        return answer.status, given.partition("sessionid=")[2].partition(";")[0] or key
+
+    def log_in(self, name: str, key: str = "") -> str:
+        """Log in over HTTP. Returns: The session key."""
+        status, key = self.get(f"/login/?user={name}&password={PASSWORD}", key)
+        self.assertEqual(200, status)
+        return key
+
+    def publish(self, channel: str, payload: str) -> None:
+        """Publish as a backend does."""
+        super().publish(f"site:{channel}", payload)
+
+
+class SessionTests(AppCase):
+    """Sessions that end while a socket is open."""
+
+    def check_logout(self, **settings: object) -> None:
+        """A logout closes the sockets of its session with 4401, and no others."""
+        self.begin(**settings)
+        self.serve()
+        key, other = self.log_in("john"), self.log_in("john")
+        mine, too, still = (self.open(f"/ws/f?{_ALL}", each) for each in (key, key, other))
+        self.assertEqual(200, self.get("/logout/", key)[0])
+        self.assertEqual(4401, mine.closing())
+        self.assertEqual(4401, too.closing())
+        self.check_heard(still, "user:john:f")
+
+    def test_logout(self) -> None:
+        """A logout closes the sockets, where sessions are in the database."""
+        self.check_logout()
+
+    def test_logout_from_cache(self) -> None:
+        """And where they are in a cache."""
+        self.check_logout(SESSION_ENGINE="django.contrib.sessions.backends.cache")
+
+    def test_logout_one_process(self) -> None:
+        """And where the gateway serves the pages itself."""
+        self.begin("--wsgi", "tests.support.project.wsgi:application")
+        self.port = self.gateway.port
+        key = self.log_in("john")
+        client = self.open(f"/ws/f?{_ALL}", key)
+        self.assertEqual(200, self.get("/logout/", key)[0])
+        self.assertEqual(4401, client.closing())
+
+    def test_login(self) -> None:
+        """A login as somebody else closes the sockets of before."""
+        self.begin()
+        self.serve()
+        key = self.log_in("john")
+        client = self.open(f"/ws/f?{_ALL}", key)
+        new = self.log_in("mary", key)
+        self.assertNotEqual(key, new)
+        self.assertEqual(4401, client.closing())
+        self.check_heard(self.open(f"/ws/f?{_ALL}", new), "user:mary:f")
+
+    def test_removed(self) -> None:
+        """So does the removal of a session from the database."""
+        self.begin()
+        key, other = self.project.log_in("john", "mary")
+        client, still = (self.open(f"/ws/f?{_ALL}", each) for each in (key, other))
+        self.project.run(f"""
+from django.contrib.sessions.models import Session
+Session.objects.filter(pk={key!r}).delete()
+""")
+        self.assertEqual(4401, client.closing())
+        self.check_heard(still, "user:mary:f")
+
+    def test_password(self) -> None:
+        """A changed password closes all sockets of the user; its new session has new ones."""
+        self.begin()
+        self.serve()
+        key, other = self.log_in("john"), self.log_in("john")
+        clients = [self.open(f"/ws/f?{_ALL}", each) for each in (key, other)]
+        status, new = self.get("/password/?password=another", key)
+        self.assertEqual(200, status)
+        self.assertEqual([4401, 4401], [client.closing() for client in clients])
+        self.check_heard(self.open(f"/ws/f?{_ALL}", new), "user:john:f")
+
+    def test_inactive(self) -> None:
+        """A user who is made inactive, and one who is deleted, lose their sockets."""
+        self.begin()
+        john, mary = self.project.log_in("john", "mary")
+        clients = [self.open(f"/ws/f?{_ALL}", each) for each in (john, mary)]
+        self.project.run("""
+user = User.objects.get(username="john")
+user.is_active = False
+user.save(update_fields=["is_active"])
+User.objects.get(username="mary").delete()
+""")
+        self.assertEqual([4401, 4401], [client.closing() for client in clients])
+
+    def test_redis_away(self) -> None:
+        """A logout succeeds without Redis, with a warning."""
+        self.begin()
+        self.serve()
+        key = self.log_in("john")
+        self.redis.kill()
+        self.assertEqual(200, self.get("/logout/", key)[0])
+        self.pages.wait_for("the gateway is not told who has changed: ConnectionError")
+        self.assertNotIn(key, self.pages.output)
+
+
+class GroupTests(AppCase):
+    """Groups that change while a socket is open."""
+
+    def listener(self, name: str) -> RawClient:
+        """A client of a user that listens to its groups."""
+        (key,) = self.project.log_in(name)
+        return self.open("/ws/f?subscribe-group", key)
+
+    def follow(self, code: str, client: RawClient, *channels: str) -> None:
+        """
+        Run code in another process; the client then hears the channels.
+
+        A stored message tells when a group has been joined.
+        """
+        self.project.run(code)
+        for channel in channels:
+            self.assertEqual(b"stored", client.message())
+            self.check_heard(client, channel)
+
+    def test_by_user(self) -> None:
+        """``user.groups`` is followed, in a transaction as well."""
+        self.begin()
+        client = self.listener("mary")
+        self.store("group:chess:f", "group:go:f")
+        code = """
+from django.db import transaction
+with transaction.atomic():
+    User.objects.get(username="mary").groups.SET
+"""
+        created = "set([Group.objects.create(name='chess')])"
+        self.follow(code.replace("SET", created), client, "group:chess:f")
+        created = "add(Group.objects.create(name='go'))"
+        self.follow(code.replace("SET", created), client, "group:go:f")
+        self.publish("group:staff:f", "not any more")
+        self.check_heard(client, "group:chess:f", "group:go:f")
+
+    def test_by_group(self) -> None:
+        """``group.user_set`` is followed."""
+        self.begin()
+        client = self.listener("mary")
+        self.store("group:chess:f", "group:go:f")
+        code = """
+chess = Group.objects.create(name="chess")
+chess.user_set.add(*User.objects.all())
+"""
+        self.follow(code, client, "group:chess:f")
+        code = """
+Group.objects.get(name="chess").user_set.clear()
+Group.objects.get(name="staff").user_set.set([])
+Group.objects.create(name="go").user_set.set(User.objects.all())
+"""
+        self.follow(code, client, "group:go:f")
+        self.publish("group:chess:f", "not any more")
+        self.publish("group:staff:f", "not any more")
+        self.check_heard(client, "group:go:f", "group:chatters:f")
+
+    def test_renamed(self) -> None:
+        """The members of a renamed group are in it by its new name."""
+        self.begin()
+        client = self.listener("mary")
+        self.store("group:chess:f")
+        code = """
+group = Group.objects.get(name="staff")
+group.name = "chess"
+group.save()
+"""
+        self.follow(code, client, "group:chess:f")
+        self.publish("group:staff:f", "not any more")
+        self.check_heard(client, "group:chess:f")
+
+    def store(self, *channels: str) -> None:
+        """Keep a message for those who come."""
+        import redis
+
+        with redis.Redis(unix_socket_path=self.redis.path, db=3) as client:
+            for channel in channels:
+                client.set(f"site:{channel}", "stored")
+
+
+class ManageTests(AppCase):
+    """The project in whole."""
+
+    def test_check(self) -> None:
+        """``manage.py check`` names what is wrong, and starts nothing then."""
+        self.project = Project(MORE_APPS=_APPS, WEBSOCKET_URL="ws", WS4REDIS_EXPIRE="soon")
+        self.addCleanup(self.project.remove)
+        done = subprocess.run(
+            [sys.executable, "-m", "django", "check"],
+            env=clean_environment(self.project.environ),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(1, done.returncode)
+        self.assertIn("(wsredis.E001) WEBSOCKET_URL: 'ws' does not start", done.stderr)
+        self.assertIn("(wsredis.E004) WS4REDIS_EXPIRE: 'soon' is not", done.stderr)
+
+    def test_tag(self) -> None:
+        """The tag is found by its name, although that is the name of the package, too."""
+        self.project = Project(MORE_APPS=_APPS)
+        self.addCleanup(self.project.remove)
+        said = self.project.run("""
+from django.template import engines
+from django.test import RequestFactory
+page = engines["django"].from_string("{% load wsredis %}{% wsredis_script %}")
+print(page.render({}, RequestFactory().get("/")))
+from django.contrib.staticfiles.finders import find
+print(find("wsredis/wsredis.js") is not None)
+""")
+        self.assertEqual(
+            '<script id="wsredis-config" type="application/json">'
+            '{"uri": "ws://testserver/ws/", "heartbeat": null}</script>'
+            '<script src="/static/wsredis/wsredis.js"></script>\nTrue',
+            said,
+        )

@@ -1,0 +1,215 @@
+"""Tests for `wsredis.django.checks` and `wsredis.django.apps`."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from tests.support.django_project import SETTINGS
+from tests.unit.django.case import AppCase
+from wsredis.errors import ConfigError
+
+_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]
+
+_HOOKS = "tests.support.project.hooks"
+
+
+class CheckCase(AppCase):
+    """The checks of the app."""
+
+    def found(self, **settings: object) -> dict[str, str]:
+        """The messages of a project with these settings, by their numbers."""
+        from django.test import override_settings
+
+        from wsredis.django.checks import check_settings
+
+        with override_settings(**settings):
+            messages = check_settings(app_configs=None)
+        for each in messages:
+            self.assertTrue(each.hint)
+            prefix, _, number = each.id.partition(".")
+            self.assertEqual(("wsredis", "E" if each.is_serious() else "W"), (prefix, number[0]))
+        return {each.id.partition(".")[2]: each.msg for each in messages}
+
+
+class ValueTests(CheckCase):
+    """Settings that hold values."""
+
+    def test_none(self) -> None:
+        """A project that is right has nothing to hear."""
+        self.assertEqual({}, self.found())
+
+    def test_right(self) -> None:
+        """Nor has one that uses all settings; the gateway takes them as well."""
+        for settings in (
+            {"WEBSOCKET_URL": "/"},
+            {"WEBSOCKET_URL": "wss://live.example.org/ws/"},
+            {"WS4REDIS_PREFIX": None},
+            {"WS4REDIS_PREFIX": "site:a"},
+            {"WS4REDIS_EXPIRE": None},
+            {"WS4REDIS_EXPIRE": -1},
+            {"WS4REDIS_HEARTBEAT": None},
+            {"WS4REDIS_HEARTBEAT": ""},
+            {"WS4REDIS_HEARTBEAT": "--heartbeat--"},
+            {"WS4REDIS_CONNECTION": {}},
+            {"WS4REDIS_CONNECTION": {"host": "h", "port": "7", "db": 2, "password": None}},
+            {"WS4REDIS_CONNECTION": {"unix_socket_path": "/run/redis.sock", "password": b"x"}},
+            {"WS4REDIS_CONNECTION": {"host": "::1", "ssl": True, "max_connections": 7}},
+        ):
+            self.assertEqual({}, self.found(**settings), settings)
+            self.assertEqual("", self.gateway(**settings), settings)
+
+    def test_wrong(self) -> None:
+        """What is wrong is told, with the name of the setting and without a password."""
+        for number, name, value, words in (
+            ("E001", "WEBSOCKET_URL", "ws/", "'ws/' does not start and end with a slash"),
+            ("E001", "WEBSOCKET_URL", "/ws", "does not start and end with a slash"),
+            ("E001", "WEBSOCKET_URL", None, "None is not a text"),
+            ("E002", "WS4REDIS_CONNECTION", "redis://:secret@h", "this is not a dictionary"),
+            ("E002", "WS4REDIS_CONNECTION", None, "this is not a dictionary"),
+            ("E002", "WS4REDIS_CONNECTION", {"port": "secret"}, "'port' is not a number from 0"),
+            ("E002", "WS4REDIS_CONNECTION", {"port": 70000}, "'port' is not a number from 0"),
+            ("E002", "WS4REDIS_CONNECTION", {"db": []}, "'db' is not a number from 0"),
+            ("E002", "WS4REDIS_CONNECTION", {"host": "a secret"}, "'host' is not the name of"),
+            ("E002", "WS4REDIS_CONNECTION", {"password": ["secret"]}, "'password' is not a text"),
+            ("E003", "WS4REDIS_PREFIX", "a b", "'a b' has a blank or a control character"),
+            ("E004", "WS4REDIS_EXPIRE", "soon", "'soon' is not a whole number of seconds"),
+            ("E005", "WS4REDIS_HEARTBEAT", 5, "5 is not a text"),
+            ("E006", "WS4REDIS_ALLOWED_CHANNELS", "no.such", "'no.such' cannot be imported (Modul"),
+            ("E006", "WS4REDIS_ALLOWED_CHANNELS", 5, "neither a function nor the name of one"),
+            ("E006", "WS4REDIS_ALLOWED_CHANNELS", f"{_HOOKS}.__doc__", "neither a function nor"),
+            ("E007", "WS4REDIS_PROCESS_REQUEST", f"{_HOOKS}.nothing", "(ImportError)"),
+            ("E008", "WS4REDIS_SUBSCRIBER", "no.such", "cannot be imported (ModuleNotFoundError)"),
+            ("E008", "WS4REDIS_SUBSCRIBER", f"{_HOOKS}.fail", "the class has no lists of channels"),
+        ):
+            found = self.found(**{name: value})
+            self.assertEqual([number], list(found), name)
+            self.assertTrue(found[number].startswith(f"{name}: "), found)
+            self.assertIn(words, found[number])
+            self.assertNotIn("secret", found[number])
+            # The gateway would not start either.
+            self.assertNotEqual("", self.gateway(**{name: value}), name)
+
+    def test_wrong_for_publishers(self) -> None:
+        """What the gateway would understand, and pages or publishers do not, is told as well."""
+        for number, name, value, words in (
+            ("E001", "WEBSOCKET_URL", "http://h/ws/", "neither a path nor a whole ws://"),
+            ("E001", "WEBSOCKET_URL", "//h/ws/", "neither a path nor a whole ws://"),
+            ("E001", "WEBSOCKET_URL", "ws:/ws/", "neither a path nor a whole ws://"),
+            ("E001", "WEBSOCKET_URL", "/ws/?a", "has more than a path"),
+            ("E002", "WS4REDIS_CONNECTION", {"hots": "h"}, "hots"),
+            ("E002", "WS4REDIS_CONNECTION", {"username": 5}, "'username' is not a text"),
+            ("E004", "WS4REDIS_EXPIRE", 1.5, "1.5 is not a whole number of seconds"),
+            ("E004", "WS4REDIS_EXPIRE", True, "True is not a whole number of seconds"),
+        ):
+            found = self.found(**{name: value})
+            self.assertEqual([number], list(found), name)
+            self.assertIn(words, found[number])
+
+    def test_hooks(self) -> None:
+        """Functions and their names are right, and so are classes with lists of channels."""
+
+        class Subscriber:
+            subscription_channels = ("subscribe-user",)
+            publish_channels = ("publish-user",)
+
+        globals()["Subscriber"] = Subscriber
+        self.addCleanup(globals().pop, "Subscriber")
+        settings = {
+            "WS4REDIS_ALLOWED_CHANNELS": len,
+            "WS4REDIS_PROCESS_REQUEST": f"{_HOOKS}.fail",
+            "WS4REDIS_SUBSCRIBER": f"{__name__}.Subscriber",
+        }
+        self.assertEqual({}, self.found(**settings))
+        self.assertEqual("", self.gateway(**settings))
+        self.assertEqual({}, self.found(WS4REDIS_SUBSCRIBER="ws4redis.subscriber.RedisSubscriber"))
+
+    def gateway(self, **settings: object) -> str:
+        """What the gateway says to a project with these settings; nothing if it takes them."""
+        from django.test import override_settings
+
+        from tests.support.fakes import ThreadedReactor
+        from wsredis.auth.django import DjangoAuthenticator, project_settings
+        from wsredis.config import GatewayConfig
+
+        with override_settings(**settings):
+            try:
+                project_settings(SETTINGS)
+                DjangoAuthenticator(ThreadedReactor(), GatewayConfig(django=SETTINGS)).stop()
+            except ConfigError as error:
+                return str(error)
+        return ""
+
+
+class AppTests(CheckCase):
+    """Apps, middlewares and sessions."""
+
+    def test_auth(self) -> None:
+        """Without users there are no identities; nobody asks for sessions then."""
+        found = self.found(INSTALLED_APPS=["django.contrib.contenttypes"], MIDDLEWARE=[])
+        self.assertEqual(["W003"], list(found))
+
+    def test_sessions(self) -> None:
+        """An engine needs its app; others need none."""
+        apps = _APPS[:2]
+        self.assertEqual(["W004"], list(self.found(INSTALLED_APPS=apps)))
+        found = self.found(SESSION_ENGINE="no.such")
+        self.assertIn("'no.such' cannot be used (ModuleNotFoundError)", found["W004"])
+        engine = "django.contrib.sessions.backends.cache"
+        self.assertEqual({}, self.found(INSTALLED_APPS=apps, SESSION_ENGINE=engine))
+
+    def test_original(self) -> None:
+        """The app of the original freezes groups."""
+        from django.apps import AppConfig
+
+        from tests.support import project
+
+        # Not the real one: its signals would stay for other tests.
+        original = AppConfig("ws4redis", project)
+        self.assertEqual(["W001"], list(self.found(INSTALLED_APPS=[*_APPS, original])))
+
+    def test_order(self) -> None:
+        """The app comes before that of static files, or has no runserver."""
+        own, other = "wsredis.django", "django.contrib.staticfiles"
+        self.addCleanup(gc.collect)
+        self.assertEqual(["W002"], list(self.found(INSTALLED_APPS=[*_APPS, other, own])))
+        self.assertEqual({}, self.found(INSTALLED_APPS=[*_APPS, own, other]))
+        self.assertEqual({}, self.found(INSTALLED_APPS=[*_APPS, own]))
+
+    def test_middleware(self) -> None:
+        """Pages need the middlewares that begin sessions, or heirs of them."""
+        found = self.found(MIDDLEWARE=[f"{__name__}.OwnSessions", "no.such"])
+        self.assertEqual(["W005"], list(found))
+        self.assertNotIn("SessionMiddleware", found["W005"])
+        self.assertIn("AuthenticationMiddleware", found["W005"])
+        found = self.found(MIDDLEWARE=[f"{_HOOKS}.fail"])
+        self.assertIn("SessionMiddleware and django.contrib.auth.", found["W005"])
+
+    def test_signed_cookies(self) -> None:
+        """A signed cookie cannot be called back."""
+        found = self.found(SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies")
+        self.assertEqual(["W006"], list(found))
+
+    def test_ready(self) -> None:
+        """The app registers its checks under its name, and watches as long as it is there."""
+        from django.contrib.auth.signals import user_logged_out
+        from django.core import checks
+
+        from wsredis.django.signals import Watch
+
+        self.addCleanup(gc.collect)
+        self.vary(INSTALLED_APPS=[*_APPS, "wsredis.django"], WEBSOCKET_URL="ws")
+        sent = user_logged_out.send(sender=None, request=None, user=None)
+        owners = [getattr(receiver, "__self__", None) for receiver, _ in sent]
+        self.assertEqual([Watch], [type(each) for each in owners if each is not None])
+        found = [each.id for each in checks.run_checks(tags=["wsredis"])]
+        self.assertEqual(["wsredis.E001"], found)
+
+
+def __getattr__(name: str) -> Any:
+    """``OwnSessions``: a middleware of a project, made when Django is there."""
+    if name != "OwnSessions":
+        raise AttributeError(name)
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    return type(name, (SessionMiddleware,), {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.browser import Browser, Window
-from tests.support.children import PATIENCE, Child, Gateway, clean_environment, until
+from tests.support.children import PATIENCE, Child, Gateway, RedisServer, clean_environment, until
 
-__all__ = ["ChatPage", "ChatSite", "log_in"]
+__all__ = ["ChatPage", "ChatSite", "log_in", "shared_gateway", "shared_site"]
 
 _ROOT = Path(__file__).parents[2]
 _EXAMPLE = _ROOT / "examples" / "django_chat"
@@ -23,52 +24,42 @@ _EXAMPLE = _ROOT / "examples" / "django_chat"
 #: Of all users.
 _PASSWORD = "chat"
 
-
-@cache
-def _prepared() -> str:
-    """The example with its database, made as its README says."""
-    folder = tempfile.mkdtemp(prefix="wsredis-test-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    leave = shutil.ignore_patterns("db.sqlite3*", "__pycache__")
-    shutil.copytree(_EXAMPLE, folder, dirs_exist_ok=True, ignore=leave)
-    for command in ("migrate", "demo"):
-        _manage(folder, command)
-    return folder
-
-
-def _manage(folder: str, *words: str, environ: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *words],
-        cwd=folder,
-        env=clean_environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+#: Passwords that are hashed with care would take half of the time of the tests.
+_FAST = 'PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]\n'
 
 
 class ChatSite:
     """
-    A copy of the example with the users john, mary (both in the group chatters) and paul.
+    A copy of the example, prepared as its README says, and a Redis.
 
-    Args:
-        redis_url: Where Redis is.
+    It has the users john, mary (both in the group chatters) and paul.
     """
 
-    def __init__(self, redis_url: str) -> None:
-        self._redis_url = redis_url
+    def __init__(self) -> None:
+        self.redis = RedisServer()
         self._folder = tempfile.mkdtemp(prefix="wsredis-test-")
-        shutil.copytree(_prepared(), self._folder, dirs_exist_ok=True)
+        leave = shutil.ignore_patterns("db.sqlite3*", "__pycache__")
+        shutil.copytree(_EXAMPLE, self._folder, dirs_exist_ok=True, ignore=leave)
+        with Path(self._folder, "mysite", "settings.py").open("a") as settings:
+            settings.write(_FAST)
+        for command in ("migrate", "demo"):
+            self.manage(command)
 
     @property
     def _environ(self) -> dict[str, str]:
-        return {"WSREDIS_REDIS": self._redis_url}
+        return {"WSREDIS_REDIS": self.redis.url}
 
-    def manage(self, *words: str) -> str:
-        """Run a command of ``manage.py``. Returns: What it printed."""
-        return _manage(self._folder, *words, environ=self._environ)
+    def manage(self, *words: str) -> None:
+        """Run a command of ``manage.py``."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=self._folder,
+            env=clean_environment(self._environ),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stderr
 
     def gateway(self, *options: str) -> Gateway:
         """Start ``twistd wsredis`` with pages and sockets, as the README says."""
@@ -93,8 +84,25 @@ class ChatSite:
         return child
 
     def remove(self) -> None:
-        """Remove the copy."""
+        """Remove the copy, and end Redis."""
+        self.redis.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@cache
+def shared_site() -> ChatSite:
+    """The site of this process of tests."""
+    site = ChatSite()
+    atexit.register(site.remove)
+    return site
+
+
+@cache
+def shared_gateway() -> Gateway:
+    """Pages and sockets of it. Without a signal of Django no change of an identity is noticed."""
+    gateway = shared_site().gateway("--recheck", "0")
+    atexit.register(gateway.stop)
+    return gateway
 
 
 def log_in(browser: Browser, port: int, name: str) -> ChatPage:
@@ -125,11 +133,6 @@ class ChatPage:
     def state(self) -> str:
         """``connecting``, ``connected``, ``waiting`` or ``stopped``."""
         return str(self._read("document.getElementById('state')?.dataset.state"))
-
-    @property
-    def state_words(self) -> str:
-        """What the reader sees of the state."""
-        return str(self.window.find("#state").text)
 
     @property
     def has_choice(self) -> bool:
@@ -164,6 +167,10 @@ class ChatPage:
     def wait_for_state(self, state: str, timeout: float = PATIENCE) -> None:
         """Wait for the state."""
         until(lambda: self.state == state, timeout)
+
+    def wait_for_words(self, pattern: str) -> None:
+        """Wait until the reader sees a state that matches the whole regular expression."""
+        until(lambda: re.fullmatch(pattern, self.window.find("#state").text))
 
     def wait_for(self, *messages: str) -> None:
         """

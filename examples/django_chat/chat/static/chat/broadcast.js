@@ -16,7 +16,8 @@ function connect() {
     receive_message: receive,
     state: (name, detail) => {
       showState(name, detail);
-      // Here nobody needs to be logged in: go on as a stranger.
+      // Here nobody needs to be logged in: go on as a stranger. Where the cookie of the session is
+      // still there, the gateway refuses, and WS4Redis tries again.
       if (name === "stopped" && detail.code === LOGGED_OUT) connect();
     },
   });

@@ -20,6 +20,8 @@ PLUGIN = "twisted/plugins/wsredis_plugin.py"
 SCRIPTS = "wsredis/django/static/wsredis/"
 NEEDED = (
     *(PLUGIN, "wsredis/py.typed", "wsredis/demo.html"),
+    "wsredis/django/apps.py",
+    "wsredis/django/management/commands/runserver.py",
     "wsredis/django/templatetags/wsredis.py",
     *(f"{SCRIPTS}wsredis.{ending}" for ending in ("js", "mjs", "d.ts", "d.mts")),
 )

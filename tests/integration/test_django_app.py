@@ -160,6 +160,26 @@ User.objects.get(username="mary").delete()
         self.pages.wait_for("the gateway is not told who has changed: ConnectionError")
         self.assertNotIn(key, self.pages.output)
 
+    def test_redis_frozen(self) -> None:
+        """So does one with a Redis that does not answer."""
+        self.begin()
+        self.serve()
+        key = self.log_in("john")
+        self.redis.freeze()
+        self.addCleanup(self.redis.thaw)
+        self.assertEqual(200, self.get("/logout/", key)[0])
+        self.pages.wait_for("the gateway is not told who has changed: TimeoutError")
+
+    def test_redis_refuses(self) -> None:
+        """And one with a Redis that forbids to publish; the log has no key of a session."""
+        self.begin()
+        self.serve()
+        key = self.log_in("john")
+        self.redis.command("ACL", "SETUSER", "default", "-publish")
+        self.assertEqual(200, self.get("/logout/", key)[0])
+        self.pages.wait_for("the gateway is not told who has changed: NoPermissionError")
+        self.assertNotIn(key, self.pages.output)
+
 
 class GroupTests(AppCase):
     """Groups that change while a socket is open."""

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import transaction
 
 from wsredis.channels import control_channel
-from wsredis.publisher import BasePublisher, connect_as_project
+from wsredis.publisher import BasePublisher, connect_as_project, receivers
 
 __all__ = ["TIMEOUT", "Control", "control"]
 
@@ -84,7 +84,8 @@ class Control:
         try:
             transaction.on_commit(publish, using=using, robust=True)
         except Exception:
-            # There is no database, or it is away, or nobody knows when this transaction ends.
+            # There is no database, or it is away, or nobody knows when this transaction ends, or
+            # this is a coroutine, where Django allows none.
             publish()
 
     def _publish(self, orders: Sequence[str]) -> None:
@@ -92,15 +93,19 @@ class Control:
             return
         try:
             channel = control_channel(BasePublisher().get_prefix()[:-1])
+            commands = [("PUBLISH", channel, order) for order in orders]
             with self._connect().pipeline(transaction=False) as together:
-                for order in orders:
-                    together.execute_command("PUBLISH", channel, order)
-                together.execute()
+                for words in commands:
+                    together.execute_command(*words)
+                # redis-py would raise refusals with the order, which holds the key of a session.
+                receivers(commands, together.execute(raise_on_error=False))
         except Exception as error:
             # Nobody's logout may fail because of this.
             self._silent_until = self._clock() + _PAUSE
             kind = type(error).__name__
-            _log.warning("the gateway is not told who has changed: %s: %s", kind, error)
+            # Redis itself quotes the order where it does not know PUBLISH; orders begin with "{".
+            text = str(error).partition("{")[0]
+            _log.warning("the gateway is not told who has changed: %s: %s", kind, text)
 
 
 #: That of this process, for the Redis of the project.

@@ -66,16 +66,15 @@ def _configuration() -> GatewayConfig:
     )
 
 
-def needs_redis(port: int = embedded.DEFAULT_PORT) -> bool:
+def needs_redis(port: int) -> bool:
     """Whether the project names no Redis, and none answers at *port* of localhost."""
     named = getattr(settings, "WS4REDIS_CONNECTION", None) or os.environ.get("WSREDIS_REDIS")
     return not named and not embedded.answers(port)
 
 
 @contextmanager
-def private_redis(port: int = embedded.DEFAULT_PORT) -> Iterator[None]:
+def private_redis(executable: str, port: int) -> Iterator[None]:
     """A Redis at *port* of localhost that keeps nothing, for as long as the block runs."""
-    executable = embedded.find_server()
     with tempfile.TemporaryDirectory(prefix="wsredis-") as directory:
         server = subprocess.Popen(
             embedded.command(executable, port, directory),

@@ -61,9 +61,8 @@ class Watch:
 
     def _logged_in(self, request: Any, **_: Any) -> None:
         """The session has another key now, and the old one is worth nothing."""
-        session = getattr(request, "session", None)
         old = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME)
-        if session is not None and old != session.session_key:
+        if old != getattr(getattr(request, "session", None), "session_key", old):
             self._control.end_sessions(old)
 
     def _logged_out(self, request: Any, **_: Any) -> None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from django.contrib import auth
 from django.http import HttpRequest, HttpResponse
+from django.template import engines
 
 
 def whoami(request: HttpRequest) -> HttpResponse:
     """The name of the user, or ``nobody``."""
     return HttpResponse(request.user.get_username() or "nobody")
+
+
+def listen(request: HttpRequest) -> HttpResponse:
+    """A page with the browser script, and the policy that the documentation says is enough."""
+    text = '<!doctype html><link rel="icon" href="data:,">{% load wsredis %}{% wsredis_script %}'
+    policy = "default-src 'none'; img-src data:; script-src 'self'; connect-src 'self'"
+    page = engines["django"].from_string(text).render({}, request)
+    return HttpResponse(page, headers={"Content-Security-Policy": policy})
 
 
 def log_in(request: HttpRequest) -> HttpResponse:

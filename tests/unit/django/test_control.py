@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from redis import ConnectionError as Unreachable
+from redis import ResponseError
 
 from tests.unit.django.case import AppCase
 
@@ -57,6 +58,16 @@ class ControlTests(AppCase):
             raise ZeroDivisionError
         self.assertEqual([], self.redis.trips)
 
+    def test_coroutine(self) -> None:
+        """In a coroutine, where Django allows no database, it is sent at once."""
+        from asgiref.sync import async_to_sync
+
+        async def end() -> None:
+            self.control().end_sessions("key")
+
+        async_to_sync(end)()
+        self.assertEqual([("end", "session", "key")], self.orders())
+
     def test_manual_transaction(self) -> None:
         """Where nobody knows when a transaction ends, it is sent at once; likewise without one."""
         from django.db import transaction
@@ -96,6 +107,14 @@ class OutageTests(AppCase):
         self.clock.advance(0.2)
         control.end_sessions("key")
         self.assertEqual([("end", "session", "key")], self.orders())
+
+    def test_refused(self) -> None:
+        """What Redis refuses is logged without the order, which it may quote."""
+        order = '{"end": {"session": "secret"}}'
+        self.redis.refuse["PUBLISH"] = ResponseError(f"unknown command 'PUBLISH', with: '{order}'")
+        (said,) = self.warned(self.control(), "secret")
+        self.assertIn("ResponseError: unknown command 'PUBLISH'", said)
+        self.assertNotIn("secret", said)
 
     def test_settings(self) -> None:
         """Settings that are of no use are as harmless, and show no password."""

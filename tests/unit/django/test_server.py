@@ -40,7 +40,7 @@ class RedisTests(SynchronousTestCase):
         self.assertTrue(needs_redis(port))
         with override_settings(WS4REDIS_CONNECTION={"host": "x"}):
             self.assertFalse(needs_redis(port))
-        with private_redis(port):
+        with private_redis(embedded.find_server(), port):
             until(lambda: embedded.answers(port))
             self.assertFalse(needs_redis(port))
         self.assertFalse(embedded.answers(port))
@@ -144,6 +144,18 @@ class ServeTests(SynchronousTestCase):
         made[0].reactor.stop = lambda: stopped.append(True)
         ends[0]()
         self.assertEqual([True], stopped)
+
+    def test_reactor(self) -> None:
+        """Where nobody gives it a reactor it takes that of the process."""
+        from twisted.internet import reactor
+
+        made = GatewayServer(("127.0.0.1", 0))
+        self.addCleanup(made._socket.close)
+        made.set_app(lambda environ, start_response: [])
+        # It is not started, since these settings are wrong.
+        with override_settings(WEBSOCKET_URL="sockets"):
+            self.assertRaises(OSError, made.serve_forever)
+        self.assertIs(reactor, made.reactor)
 
     def test_wrong_settings(self) -> None:
         """They are what runserver shows as one line."""

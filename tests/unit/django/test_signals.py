@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
+from unittest import SkipTest
 
 from tests.unit.django.case import AppCase
 
@@ -52,12 +54,12 @@ class SignalCase(AppCase):
 class SessionTests(SignalCase):
     """Logins, logouts and sessions that are removed."""
 
-    def client(self) -> Any:
+    def client(self, name: str = "anna") -> Any:
         """A browser with the session of a new user."""
         from django.test import Client
 
         client = Client()
-        client.force_login(self.user())
+        client.force_login(self.user(name))
         self.orders()
         return client
 
@@ -67,18 +69,34 @@ class SessionTests(SignalCase):
         return value
 
     def test_logout(self) -> None:
-        """A logout ends the session, and so does its removal from the database."""
-        client = self.client()
-        key = self.key(client)
-        client.get("/logout/")
-        self.assertEqual([("end", "session", key)] * 2, self.orders())
+        """A logout is told, and so is the removal of the session, where it is in the database."""
+        for engine, times in (
+            ("db", 2),
+            ("cached_db", 2),
+            ("cache", 1),
+            ("file", 1),
+            ("signed_cookies", 1),
+        ):
+            self.vary(SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}")
+            client = self.client(engine)
+            key = self.key(client)
+            client.get("/logout/")
+            self.assertEqual([("end", "session", key)] * times, self.orders(), engine)
 
-    def test_logout_without_database(self) -> None:
-        """Where sessions are elsewhere, the logout is told."""
-        self.vary(SESSION_ENGINE="django.contrib.sessions.backends.cache")
-        client = self.client()
-        key = self.key(client)
-        client.get("/logout/")
+    def test_coroutine(self) -> None:
+        """The logout of a coroutine is told as well."""
+        from asgiref.sync import async_to_sync
+        from django.contrib import auth
+        from django.contrib.sessions.backends.cache import SessionStore
+        from django.http import HttpRequest
+
+        if not hasattr(auth, "alogout"):
+            raise SkipTest("this Django has no alogout()")
+        request = HttpRequest()
+        request.session = SessionStore()
+        request.session.create()
+        key = request.session.session_key
+        async_to_sync(auth.alogout)(request)
         self.assertEqual([("end", "session", key)], self.orders())
 
     def test_login(self) -> None:
@@ -102,9 +120,35 @@ class SessionTests(SignalCase):
 
         user = self.user()
         for signal in (user_logged_in, user_logged_out):
-            for request in (None, object()):
+            for request in (None, object(), SimpleNamespace(COOKIES={"sessionid": "key"})):
                 signal.send(sender=None, request=request, user=user)
         self.assertEqual([], self.orders())
+
+    def test_database(self) -> None:
+        """The transaction that is waited for is that of the database where something changes."""
+        from django.contrib.auth.models import Group, User
+        from django.contrib.sessions.models import Session
+        from django.db import transaction
+        from django.db.models.signals import m2m_changed, post_delete, post_save
+        from django.utils import timezone
+
+        user = User(username="anna")
+        ends = timezone.now() + timedelta(hours=1)
+        change = {"action": "post_clear", "reverse": False, "model": Group, "pk_set": None}
+        for signal, sender, details in (
+            (post_save, User, {"instance": user, "created": False, "update_fields": None}),
+            (post_delete, User, {"instance": user}),
+            (post_delete, Group, {"instance": Group(name="singers")}),
+            (post_delete, Session, {"instance": Session(session_key="key", expire_date=ends)}),
+            (m2m_changed, User.groups.through, {"instance": user, **change}),
+        ):
+            with transaction.atomic():
+                signal.send(sender=sender, using="default", **details)
+                self.assertEqual([], self.orders(), sender)
+                # There is none of that name, and so no transaction.
+                signal.send(sender=sender, using="other", **details)
+                self.assertEqual(1, len(self.orders()), sender)
+            self.assertEqual(1, len(self.orders()), sender)
 
     def test_removed(self) -> None:
         """A session that is removed ends; one that expired is none any more."""

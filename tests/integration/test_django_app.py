@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from http.client import HTTPConnection
+from pathlib import Path
 
 from tests.integration.test_django import DjangoCase
 from tests.support.children import PATIENCE, Child, RedisServer, clean_environment
 from tests.support.django_project import PASSWORD, Project
 from tests.support.raw import RawClient
+
+_EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 
 _APPS = ["wsredis.django", "django.contrib.staticfiles"]
 
@@ -149,6 +152,20 @@ user.save(update_fields=["is_active"])
 User.objects.get(username="mary").delete()
 """)
         self.assertEqual([4401, 4401], [client.closing() for client in clients])
+
+    def test_lock_out(self) -> None:
+        """The example of the how-to ends the sockets of those whom it names, and no others."""
+        self.begin()
+        john, mary = self.project.log_in("john", "mary")
+        his, hers = (self.open(f"/ws/f?{_ALL}", each) for each in (john, mary))
+        self.project.run(f"""
+import sys
+sys.path.insert(0, {str(_EXAMPLES)!r})
+from lock_out import lock_out
+lock_out("john")
+""")
+        self.assertEqual(4401, his.closing())
+        self.check_heard(hers, "user:mary:f")
 
     def test_redis_away(self) -> None:
         """A logout succeeds without Redis, with a warning."""

@@ -76,12 +76,13 @@ class Browser:
         return window
 
     def close_windows(self) -> None:
-        """Close what `open` opened, and forget the console."""
+        """Close what `open` opened, and forget cookies and the console."""
         for handle in self.driver.window_handles:
             if handle != self._first:
                 self.driver.switch_to.window(handle)
                 self.driver.close()
         self.driver.switch_to.window(self._first)
+        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
         self.console()
 
     def console(self) -> list[dict[str, Any]]:
@@ -100,8 +101,13 @@ class Browser:
 
 
 @cache
-def shared_browser() -> Browser:
-    """The browser of this process of tests; each test has windows of its own."""
+def shared_browser(profile: str = "first") -> Browser:
+    """
+    A browser of this process of tests; each test has windows of its own.
+
+    Args:
+        profile: Another one is another browser, with cookies of its own.
+    """
     browser = Browser()
     atexit.register(browser.quit)
     return browser

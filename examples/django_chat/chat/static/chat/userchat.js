@@ -1,0 +1,36 @@
+import { add, showProblem, showState } from "./room.js";
+
+const form = document.getElementById("form");
+const me = form.dataset.user;
+const seen = new Set();
+
+function show(message) {
+  // What I send comes as the answer of the view, and again if it is meant for me, too. What is
+  // kept comes again with each connection.
+  if (seen.has(message.id)) return;
+  seen.add(message.id);
+  const own = message.from === me;
+  const to = message.audience === "user" && message.to === me ? "you" : message.to;
+  add({ text: message.text, at: message.at, label: `${own ? "you" : message.from} to ${to}`, own });
+}
+
+new WS4Redis({
+  facility: "userchat",
+  subscribe: ["user", "group", "broadcast"],
+  receive_message: (data) => show(JSON.parse(data)),
+  state: showState,
+});
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  showProblem();
+  try {
+    const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
+    if (!response.ok) return showProblem(await response.text());
+    show(await response.json());
+    form.elements.text.value = "";
+  } catch {
+    showProblem("The message could not be sent.");
+  }
+  form.elements.text.focus();
+});

@@ -1,0 +1,59 @@
+"""The pages of both chats."""
+
+import json
+import time
+from uuid import uuid4
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_POST
+from redis import RedisError
+
+from chat.forms import MessageForm
+from wsredis.publisher import RedisPublisher
+
+
+def overview(request):
+    """What there is."""
+    return render(request, "chat/overview.html")
+
+
+def broadcast(request):
+    """A chat of everybody with everybody; the messages never pass through Django."""
+    return render(request, "chat/broadcast.html")
+
+
+@login_required
+def userchat(request):
+    """A chat with users and groups."""
+    return render(request, "chat/userchat.html", {"form": MessageForm()})
+
+
+@require_POST
+def send(request):
+    """Publish a message from the form of the page above."""
+    if not request.user.is_authenticated:
+        return HttpResponse("You are logged out.", status=401)
+    form = MessageForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse("Choose a receiver, and write 1 to 500 characters.", status=400)
+    audience, _, name = form.cleaned_data["to"].partition(":")
+    message = {
+        "id": uuid4().hex,
+        "at": int(time.time() * 1000),
+        "from": request.user.username,
+        "to": name or "everybody",
+        "audience": audience,
+        "text": form.cleaned_data["text"],
+    }
+    receivers = {
+        "all": {"broadcast": True},
+        "user": {"users": [name]},
+        "group": {"groups": [name]},
+    }[audience]
+    try:
+        RedisPublisher(facility="userchat", **receivers).publish_message(json.dumps(message))
+    except RedisError:
+        return HttpResponse("The message could not be sent. Try again later.", status=503)
+    return JsonResponse(message)

@@ -796,6 +796,6 @@ def _address(transport: Any) -> str:
     return f"{host}:{peer.port}" if host is not None else "unix"
 
 
-def _loggable(target: bytes) -> bytes:
+def _loggable(target: bytes) -> str:
     """No query and no header: they carry secrets, and logs are read by many."""
-    return re.split(rb"[?\r\n]", target, maxsplit=1)[0][:_LOGGED]
+    return re.split(rb"[?\r\n]", target, maxsplit=1)[0][:_LOGGED].decode("latin-1")

@@ -14,7 +14,7 @@ message = sys.argv[1] if len(sys.argv) > 1 else "Hello"
 with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
     # In one transaction, so that a page that connects right now gets the message exactly once.
     with client.pipeline(transaction=True) as together:
-        together.setex(CHANNEL, EXPIRE, message)
+        together.set(CHANNEL, message, ex=EXPIRE)
         together.publish(CHANNEL, message)
         _, receivers = together.execute()
 print(f"{receivers} gateway(s) received it")

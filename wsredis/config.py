@@ -146,7 +146,9 @@ def _workers(value: Any) -> int:
 def _url(value: Any) -> str | None:
     text = _secret(value)
     if text is not None and not re.fullmatch(r"https?://[^\s/?#@]+(?:[/?][^\s#]*)?", text):
-        raise ValueError("this is not a URL that starts with http:// or https://")
+        raise ValueError(
+            "this is not a URL that starts with http:// or https:// and has no user in it"
+        )
     return text
 
 
@@ -276,7 +278,9 @@ class Limits(_Checked):
         10000, _integer(1), "commands under way to Redis; beyond it publishing clients get 1013"
     )
     max_command_bytes: int = _setting(
-        67108864, _integer(1), "bytes of commands under way to Redis; likewise"
+        67108864,
+        _integer(1),
+        "bytes of commands under way to Redis; beyond it publishing clients get 1013",
     )
 
 
@@ -429,8 +433,7 @@ class GatewayConfig(_Checked):
     tls_port: tuple[str, ...] = _setting(
         (),
         _many(_tls_port),
-        "likewise, but TLS is spoken there; without a port, none is opened besides. "
-        "May be repeated",
+        "as port, but TLS is spoken there; without a port, none is opened besides. May be repeated",
     )
     tls_cert: str | None = _setting(
         None, _optional_text, "PEM file with the certificate for tls-port, and its chain"

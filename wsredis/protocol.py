@@ -22,10 +22,11 @@ from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet import tcp, unix
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import IProtocolNegotiationFactory, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from wsredis import frames
 from wsredis.auth import Handshake, Refused
@@ -615,6 +616,7 @@ _LEFTOVERS = (
 )
 
 
+@implementer(IProtocolNegotiationFactory)
 class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     """
     Makes a protocol for each TCP connection, and keeps what belongs to all of them.
@@ -691,6 +693,15 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             options[name] = staticmethod(value) if callable(value) else value
         options.update(CONFIG_ATTRS=(), tcpNoDelay=True)
         return type("GatewayProtocol", (GatewayProtocol,), options)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        What is spoken on TLS, for ALPN: browsers and curl always offer a list.
+
+        Without an answer from it Twisted selects an empty name, which OpenSSL takes for a mistake
+        of ours: the TLS handshake would fail.
+        """
+        return [b"http/1.1"]
 
     def start(self) -> None:
         """Start the sweeps."""

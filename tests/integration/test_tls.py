@@ -119,6 +119,16 @@ class ServeTests(_TlsCase):
         client.send(b"GET /health/ready HTTP/1.1\r\nHost: a.example\r\n\r\n")
         self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
 
+    def test_alpn(self) -> None:
+        """A client that offers protocols, as browsers do, gets HTTP/1.1, whatever its name."""
+        self.start()
+        for offered in (["http/1.1"], ["h2", "http/1.1"]):
+            for name in ("a.example", "b.example"):
+                context = self.authority.client()
+                context.set_alpn_protocols(offered)
+                _, wrapped = self.connect(name, context)
+                self.assertEqual("http/1.1", wrapped.selected_alpn_protocol(), offered)
+
     def test_ports(self) -> None:
         """A plain port is opened when it is asked for, and only then."""
         self.start()

@@ -265,7 +265,9 @@ class IdentityTests(_ConfigCase):
         for value in ("a.b", "ftp://a/", "http://", "http://u:p@a/", "http://a/ b", "http://a/#x"):
             text = self.refused(AuthUrlConfig, url=value)
             self.assertEqual(
-                "auth-url: this is not a URL that starts with http:// or https://", text
+                "auth-url: this is not a URL that starts with http:// or https:// "
+                "and has no user in it",
+                text,
             )
 
     def test_algorithm(self) -> None:

@@ -17,6 +17,7 @@ from autobahn.websocket.types import ConnectionRequest
 from twisted.internet import tcp
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
 from twisted.test import iosim
@@ -199,6 +200,12 @@ class OpenTests(MemoryGatewayCase):
         client = self.connect()
         client.send(handshake(_LISTEN, "Sec-WebSocket-Extensions: permessage-deflate"))
         self.assertNotIn(b"Extensions", client.take())
+
+    def test_alpn(self) -> None:
+        """On TLS, HTTP/1.1 is selected of what a client offers."""
+        self.assertEqual(
+            [b"http/1.1"], IProtocolNegotiationFactory(self.factory).acceptableProtocols()
+        )
 
     def test_counted_and_forgotten(self) -> None:
         """An open connection is counted; after its end nothing is left."""

@@ -99,7 +99,10 @@ def _url_prefix(value: Any) -> str:
 
 
 def _expire(value: Any) -> int:
-    return 0 if value is None else max(0, int(value))
+    try:
+        return 0 if value is None else max(0, int(value))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{value!r} is not a whole number of seconds") from None
 
 
 def _origins(value: Any) -> list[str]:

@@ -800,6 +800,16 @@ class ProjectSettingsTests(DjangoCase):
             self.vary(**{name: value})
             self.assertEqual(expected, project_settings(SETTINGS)[setting], (name, value))
 
+    def test_expire_refused(self) -> None:
+        """What is no number of seconds is told in our words."""
+        for value in ("soon", [60]):
+            self.vary(WS4REDIS_EXPIRE=value)
+            error = self.assertRaises(ConfigError, project_settings, SETTINGS)
+            self.assertEqual(
+                f"--django: WS4REDIS_EXPIRE: {value!r} is not a whole number of seconds",
+                str(error),
+            )
+
     def test_connection(self) -> None:
         """Arguments of redis-py become a URL, without the password."""
         for given, url, rest in (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
+from wsredis._version import __version__
 from wsredis.config import GatewayConfig, RedisConfig, load, settings
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher, connect
@@ -93,8 +94,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m wsredis", description="Publish to the clients of a gateway, and listen."
+        prog="python -m wsredis",
+        description="Publish to the clients of a gateway, listen with them, and check settings. "
+        "The gateway itself is 'twistd wsredis'.",
     )
+    parser.add_argument("--version", action="version", version=f"wsredis {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         about = f"{command.help[0].upper()}{command.help[1:]}."

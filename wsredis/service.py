@@ -290,6 +290,8 @@ class GatewayService(Service):
             from wsredis.auth.django import DjangoAuthenticator
 
             found.append(DjangoAuthenticator(self._reactor, config))
+        if config.auth_url.url is None and config.auth_url.cache:
+            raise ConfigError("auth-cache: without auth-url there is no answer to remember")
         if config.auth_url.url is not None:
             from wsredis.auth.subrequest import SubrequestAuthenticator
 

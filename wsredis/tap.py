@@ -18,6 +18,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python import usage
 
+from wsredis._version import __version__
 from wsredis.auth.django import project_settings
 from wsredis.config import GatewayConfig, Setting, load, settings
 from wsredis.errors import ConfigError
@@ -79,6 +80,10 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self._many: dict[str, list[str]] = {"port": [], "tls-port": [], "allow-origin": []}
+
+    def opt_version(self) -> NoReturn:
+        """Show the version of wsredis, and end."""
+        sys.exit(print(f"wsredis {__version__}"))
 
     def opt_port(self, value: str) -> None:
         self._many["port"].append(value)

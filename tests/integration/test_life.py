@@ -599,6 +599,11 @@ class PrivateRedisTests(LifeCase):
         self.assertIn(b"127.0.0.1", self.ask("CONFIG", "GET", "bind"))
         self.assertNotIn(b"0.0.0.0", self.ask("CONFIG", "GET", "bind"))
 
+    def test_signals(self) -> None:
+        """What a terminal sends to its processes does not reach it: the gateway stops it last."""
+        self.start()
+        self.assertEqual(self.redis_pid, os.getsid(self.redis_pid))
+
     def test_restarted(self) -> None:
         """When it dies it is started again, and clients hardly notice."""
         gateway = self.start()

@@ -22,7 +22,8 @@ def _shared_redis() -> RedisServer:
 
 @cache
 def _shared_gateway(options: tuple[str, ...]) -> Gateway:
-    gateway = Gateway("--redis", _shared_redis().url, *options)
+    # A ping of its own would come between what a test waits for.
+    gateway = Gateway("--redis", _shared_redis().url, "--ping-interval", "600", *options)
     atexit.register(gateway.stop)
     return gateway
 
@@ -34,7 +35,7 @@ class GatewayCase(SynchronousTestCase):
     Each test uses a facility of its own.
 
     Attributes:
-        options: Words behind ``twistd wsredis --redis URL``.
+        options: Words behind ``twistd wsredis --redis URL --ping-interval 600``.
     """
 
     options: tuple[str, ...] = ()

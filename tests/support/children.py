@@ -20,7 +20,7 @@ from tests.support.require import find_redis_server
 __all__ = ["Child", "Gateway", "RedisServer", "clean_environment", "free_port", "until"]
 
 #: Seconds that anything may take before the test fails. A failing test waits so long, no other.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 _ROOT = Path(__file__).parents[2]
 

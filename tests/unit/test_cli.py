@@ -13,6 +13,7 @@ import redis
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fake_client import FakeClient
+from wsredis._version import __version__
 from wsredis.cli import COMMANDS, Outside, main
 from wsredis.config import RedisConfig
 
@@ -239,6 +240,14 @@ class ProgramTests(_Case):
             self.assertEqual(0, end.exception.code)
             for name in words or COMMANDS:
                 self.assertIn(name, printed.getvalue())
+
+    def test_version(self) -> None:
+        """``--version`` is that of wsredis."""
+        outside = Outside(self.stdin, self.stdout, self.stderr)
+        with mock.patch.object(sys, "stdout", io.StringIO()) as printed:
+            end = self.assertRaises(SystemExit, main, ["--version"], outside)
+        self.assertEqual(0, end.code)
+        self.assertEqual(f"wsredis {__version__}\n", printed.getvalue())
 
     def test_import(self) -> None:
         """Importing it runs nothing."""

@@ -241,6 +241,12 @@ class SourceTests(_ServiceCase):
         client.leave()
         service.stopService()
 
+    def test_cache_without_auth_url(self) -> None:
+        """Without an application that is asked there is nothing to remember."""
+        config = GatewayConfig(auth_url=AuthUrlConfig(cache=5))
+        error = self.assertRaises(ConfigError, self.make, config)
+        self.assertTrue(str(error).startswith("auth-cache: "))
+
     def test_pages_of_others(self) -> None:
         """What only users may hear, no page of another site hears by the cookie of a user."""
         key = Path(self.mktemp())

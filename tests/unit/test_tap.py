@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import Authority
 from tests.support.django_project import SETTINGS, configured, missing_django
 from wsredis import GatewayService, tap
+from wsredis._version import __version__
 from wsredis.config import GatewayConfig, Limits, settings
 from wsredis.redis.embedded import EmbeddedRedis
 from wsredis.tap import Options, makeService
@@ -156,6 +157,12 @@ class OptionTests(_TapCase):
         self.patch(sys, "stdout", StringIO())
         self.assertRaises(SystemExit, self.parse, "--help")
         self.assertIn("--max-queue", sys.stdout.getvalue())  # type: ignore[attr-defined]
+
+    def test_version(self) -> None:
+        """``--version`` is that of wsredis, not that of Twisted."""
+        self.patch(sys, "stdout", StringIO())
+        self.assertIn(self.assertRaises(SystemExit, self.parse, "--version").code, (0, None))
+        self.assertEqual(f"wsredis {__version__}\n", sys.stdout.getvalue())  # type: ignore[attr-defined]
 
 
 class RefusedTests(_TapCase):

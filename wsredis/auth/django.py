@@ -207,11 +207,14 @@ def _check_users(module: str) -> None:
         ConfigError: It has not.
     """
     from django.apps import apps
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
     try:
         if not apps.is_installed("django.contrib.auth"):
             raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
+        # It is read late, and an empty one is refused only then.
+        _ = settings.SECRET_KEY
         _store_class()()
     except (Exception, SystemExit) as error:
         raise ConfigError(f"--django: {module}: {_reason(error)}") from None

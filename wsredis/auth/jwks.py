@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from twisted.internet import protocol
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import ITransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth import Refused
+from wsredis.auth.http import QuietPool, UnencodedAgent, read_body
 from wsredis.errors import ConfigError
 
 __all__ = ["FetchedKeys", "FileKeys", "Keys", "OneKey", "library", "read_key"]
@@ -69,6 +68,7 @@ def library(option: str) -> Any:
     """
     try:
         import jwt
+        import jwt.exceptions  # not in just any folder of that name
     except ImportError:
         raise ConfigError(f"{option}: needs PyJWT: pip install 'wsredis[jwt]'") from None
     return jwt
@@ -395,51 +395,18 @@ class FetchedKeys:
             waiter.callback(None)
 
 
-class _Body(protocol.Protocol):
-    """
-    The body of an answer.
-
-    Attributes:
-        done: Fires with it. Cancelling it ends the connection.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-        self.done: Deferred[bytes] = Deferred(lambda _: self._leave())
-
-    def _leave(self) -> None:
-        cast(ITransport, self.transport).loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        """A part of it."""
-        self._size += len(data)
-        if self._size <= MAX_SIZE:
-            self._parts.append(data)
-        elif not self.done.called:
-            self.done.errback(ValueError(f"it is larger than {MAX_SIZE} bytes"))
-            self._leave()
-
-    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """The end; what was cut off is no JSON."""
-        if not self.done.called:
-            self.done.callback(b"".join(self._parts))
-
-
 def _http(reactor: Any) -> Fetch:
     try:
         import treq
     except ImportError:
         raise ConfigError("jwt-jwks-url: needs treq: pip install 'wsredis[jwt]'") from None
 
+    agent = UnencodedAgent(reactor, QuietPool(reactor, persistent=False), FETCH_TIMEOUT)
+
     async def fetch(url: str) -> bytes:
         # A redirect could lead anywhere.
-        response = await treq.get(
-            url, allow_redirects=False, persistent=False, unbuffered=True, reactor=reactor
-        )
-        body = _Body()
-        response.deliverBody(body)
-        text = await body.done
+        response = await treq.get(url, allow_redirects=False, unbuffered=True, agent=agent)
+        text = await read_body(response, MAX_SIZE)
         if response.code != 200:
             raise ValueError(f"the answer has the status {response.code}")
         return text

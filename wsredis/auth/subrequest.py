@@ -18,15 +18,12 @@ from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
-from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IResponse
 
 from wsredis.auth import Handshake, Identity, Refused, granted
+from wsredis.auth.http import QuietPool, UnencodedAgent, read_body
 from wsredis.channels import Audience, Wish, parse_flags
 from wsredis.config import AuthUrlConfig
 from wsredis.errors import ConfigError
@@ -59,12 +56,6 @@ _END_OF_TIME = 253402300800
 
 #: What a 200 may say.
 _KEYS = {"user", "groups", "session", "channels", "expires"}
-
-
-class _Quiet(_HTTP11ClientFactory):
-    """Makes connections without two lines in the log for each."""
-
-    noisy = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +122,10 @@ class SubrequestAuthenticator:
         self._reactor = reactor
         self._timeout = timeout
         self._now = now
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool._factory = _Quiet
+        self._pool = QuietPool(reactor)
         self._pool.maxPersistentPerHost = concurrency
         self._pool.cachedConnectionTimeout = _IDLE
-        self._agent = _Unencoded(Agent(reactor, connectTimeout=timeout, pool=self._pool))
+        self._agent = UnencodedAgent(reactor, self._pool, timeout)
         self._slots = DeferredSemaphore(concurrency)
         self._max_waiting = concurrency * _QUEUE
         self._memory = _Memory(config.cache, now) if config.cache else None
@@ -193,11 +183,11 @@ class SubrequestAuthenticator:
             # Whatever it is, its text may quote what was sent or received.
             raise _Odd(f"it cannot be asked: {_class_names(error)}") from None
         try:
-            body = await _read(response)
-        except _Odd:
+            body = await read_body(response, _MAX_BODY)
+        except ValueError as error:
             # For the others the status says all that is needed.
             if response.code == 200:
-                raise
+                raise _Odd(str(error)) from None
             body = b""
         return _understood(response, body, self._now())
 
@@ -212,6 +202,8 @@ def _checked_url(url: str) -> str:
     """The URL as it goes over the wire, in ASCII."""
     from hyperlink import EncodedURL
 
+    if "://[" in url:
+        raise ConfigError("--auth-url: this URL has an IPv6 address: give it a name")
     try:
         parsed = EncodedURL.from_text(url).to_uri()
     except ValueError as error:
@@ -269,75 +261,6 @@ def _digest(question: Headers) -> bytes:
 
 class _Odd(Exception):
     """The application answered something else than was agreed upon; in words for the log."""
-
-
-@implementer(IAgent)
-class _Unencoded:
-    """
-    An agent that takes no compressed answers, though treq offers to.
-
-    A bound on what is unpacked would come too late: a small packet becomes many megabytes at once.
-    """
-
-    def __init__(self, agent: IAgent) -> None:
-        self._agent = agent
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[IResponse]:
-        """See `twisted.web.iweb.IAgent.request`."""
-        assert headers is not None
-        headers.setRawHeaders("accept-encoding", [b"identity"])
-        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
-        # treq unpacks what this header names; without it everything stays as it came.
-        return asked.addCallback(_as_it_came)
-
-
-def _as_it_came(response: IResponse) -> IResponse:
-    response.headers.removeHeader("content-encoding")
-    return response
-
-
-class _Body(Protocol):
-    """Takes the body of an answer, up to a bound, and hangs up on what goes beyond."""
-
-    def __init__(self) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._hang_up())
-        self._parts: list[bytes] = []
-        self._room = _MAX_BODY
-
-    def dataReceived(self, data: bytes) -> None:
-        """A part of it."""
-        self._room -= len(data)
-        self._parts.append(data)
-        if self._room < 0 and not self.done.called:
-            self.done.errback(_Odd(f"its answer is larger than {_MAX_BODY} bytes"))
-            self._hang_up()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end of it, or of the connection."""
-        if self.done.called:
-            return
-        # Without a length, which HTTP/1.0 does not demand, the end of the connection must do.
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback(b"".join(self._parts))
-        else:
-            self.done.errback(_Odd("its answer broke off"))
-
-    def _hang_up(self) -> None:
-        self._parts.clear()
-        assert self.transport is not None
-        self.transport.loseConnection()
-
-
-def _read(response: IResponse) -> Deferred[bytes]:
-    body = _Body()
-    response.deliverBody(body)
-    return body.done
 
 
 def _understood(response: IResponse, body: bytes, now: float) -> _Answer:

@@ -79,8 +79,6 @@ def private_redis(executable: str, port: int) -> Iterator[None]:
         server = subprocess.Popen(
             embedded.command(executable, port, directory),
             stdout=subprocess.DEVNULL,
-            # What a terminal sends would end it before those who use it.
-            start_new_session=True,
         )
         try:
             yield

@@ -22,10 +22,12 @@ __all__ = ["DEFAULT_PORT", "EmbeddedRedis", "answers", "command", "find_server",
 #: Where redis-cli looks when it is told nothing.
 DEFAULT_PORT = 6379
 
-#: Becomes the server, and on Linux asks the kernel to stop it when the gateway dies (prctl(2),
-#: PR_SET_PDEATHSIG): a killed gateway could not.
+#: Becomes the server, in a session of its own: what a terminal or a supervisor sends to all would
+#: end it before those who use it. On Linux it asks the kernel to stop it when the gateway dies
+#: (prctl(2), PR_SET_PDEATHSIG): a killed gateway could not.
 _LAUNCHER = """
 import ctypes, os, signal, sys
+os.setsid()
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 os.execv(sys.argv[1], sys.argv[1:])

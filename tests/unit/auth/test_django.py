@@ -903,6 +903,7 @@ class ProjectSettingsTests(DjangoCase):
             ({"SESSION_ENGINE": "json"}, "AttributeError at django.py:"),
             ({"SESSION_ENGINE": "no.such.engine"}, "ModuleNotFoundError: No module named 'no'"),
             ({"INSTALLED_APPS": []}, "ImproperlyConfigured: django.contrib.auth is not in"),
+            ({"SECRET_KEY": ""}, "ImproperlyConfigured: The SECRET_KEY setting must not be empty"),
             ({"SESSION_SERIALIZER": "no.Such"}, "ModuleNotFoundError: No module named 'no'"),
         ):
             from django.test import override_settings

@@ -495,7 +495,8 @@ class HttpTests(SetCase):
         """A body that does not end is cut off."""
         said = self.answer("HTTP/1.1 200 OK\nContent-Length: 9999999", b" " * (MAX_SIZE + 1))
         self.assertEqual(
-            ["jwt-jwks-url: the JWK Set cannot be had: it is larger than 1048576 bytes"], said
+            ["jwt-jwks-url: the JWK Set cannot be had: the answer is larger than 1048576 bytes"],
+            said,
         )
         self.assertTrue(self.transport.disconnecting)
         # What is still on its way does no harm, nor does the end.

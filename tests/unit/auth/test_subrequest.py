@@ -184,6 +184,8 @@ class StartTests(SynchronousTestCase):
             self.assertIn("--auth-url: this URL ", str(error), url)
             self.assertNotIn("hidden", str(error))
             self.assertNotIn("\n", str(error))
+        error = self.assertRaises(ConfigError, self.make, "http://[::1]/")
+        self.assertIn("an IPv6 address", str(error))
 
     def test_good_urls(self) -> None:
         """Names and paths beyond ASCII, ports and TLS can be asked."""
@@ -519,11 +521,11 @@ class GarbageTests(SubrequestCase):
         whole = told({"user": "john"})
         for size in (0, 8, 40):
             self.assertUnknown("it cannot be asked: ", whole[:size], ends=True)
-        self.assertUnknown("its answer broke off", whole[:-1], ends=True)
+        self.assertUnknown("the answer broke off", whole[:-1], ends=True)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         chunked = head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
-        self.assertUnknown("its answer broke off", chunked, ends=True)
-        self.assertUnknown("its answer broke off", chunked + b"zz\r\n", ends=True)
+        self.assertUnknown("the answer broke off", chunked, ends=True)
+        self.assertUnknown("the answer broke off", chunked + b"zz\r\n", ends=True)
 
     def test_unreachable(self) -> None:
         """An application that is not there is named."""

@@ -1,7 +1,7 @@
 """
 Measure what pages under load (``--wsgi``) cost the sockets of the same process.
 
-    PYTHONPATH=. python benchmarks/pages.py [--seconds 5] [--switch 0.005 0.0001] [--threads 10]
+    PYTHONPATH=. python benchmarks/pages.py [--seconds 5] [--switch 0.005 0.0001] [--threads 4]
 
 Needs the Python that has wsredis' dependencies, and a redis-server. Everything happens on loopback,
 with a Redis of its own, and ends by itself. Only the ratio to the row without load means anything.
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--switch", nargs="*", default=["0.005", "0.001", "0.0005", "0.0001"])
     parser.add_argument("--pages", nargs="*", default=["/sleep", "/burn"])
-    parser.add_argument("--threads", default="10")
+    parser.add_argument("--threads", default="4")
     parser.add_argument("--hammer", nargs=2)
     given = parser.parse_args()
     if given.hammer:

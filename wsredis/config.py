@@ -476,7 +476,7 @@ class GatewayConfig(_Checked):
         "package.module:name of a WSGI application whose pages are served beside the sockets",
     )
     wsgi_threads: int = _setting(
-        10, _integer(1), "threads for wsgi: so many requests are worked on at a time"
+        4, _integer(1), "threads for wsgi: so many requests are worked on at a time"
     )
     workers: int = _setting(
         1, _workers, "processes that share the ports, or 'auto' for one per core"

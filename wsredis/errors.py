@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 __all__ = [
     "CLOSE_CODES",
-    "BadMessage",
     "BadRequest",
     "BrokerUnavailable",
     "ClientError",
@@ -27,11 +26,7 @@ class ConfigError(WsredisError):
 
 
 class BadRequest(WsredisError):
-    """A handshake that no client should repeat unchanged: HTTP 400 (or *status*)."""
-
-    def __init__(self, reason: str, status: int = 400) -> None:
-        super().__init__(reason)
-        self.status = status
+    """A handshake that no client should repeat unchanged: HTTP 400."""
 
 
 class BrokerUnavailable(WsredisError):
@@ -49,22 +44,9 @@ class ClientError(WsredisError):
 
     code = 1011
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        if code is not None:
-            self.code = code
-
-    @property
-    def temporary(self) -> bool:
-        """Whether the client may come back and try again."""
-        return CLOSE_CODES[self.code].retry
-
-
-class BadMessage(ClientError):
-    """The client sent what its dialect does not allow."""
-
-    code = 1007
 
 
 class PermissionDenied(ClientError):

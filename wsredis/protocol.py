@@ -299,7 +299,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if isinstance(error, Refused):
             self._refuse(error.status, error.reason, error.hint)
         elif isinstance(error, BadRequest):
-            self._refuse(error.status, str(error))
+            self._refuse(400, str(error))
         elif isinstance(error, BrokerUnavailable):
             self._refuse(503, "try again later", str(error))
         elif isinstance(error, (PermissionDenied, LimitExceeded)):

@@ -30,7 +30,6 @@ class FacilityTests(SynchronousTestCase):
     def refuse(self, path: str, word: str) -> None:
         """*path* is refused, with a text that has *word* and nothing of the path."""
         error = self.assertRaises(BadRequest, parse_facility, path, "/ws/")
-        self.assertEqual(400, error.status)
         self.assertIn(word, str(error))
         self.assertNotIn("secret", str(error))
 
@@ -181,7 +180,7 @@ class WishTests(SynchronousTestCase):
         """A thousand parameters are allowed, one more is not."""
         self.check("&".join(["echo"] * 1000), echo=True)
         error = self.assertRaises(BadRequest, parse_wish, "chat", "&".join(["echo"] * 1001))
-        self.assertEqual((400, "too many parameters"), (error.status, str(error)))
+        self.assertEqual("too many parameters", str(error))
 
     def test_harmless_wish(self) -> None:
         """Only what hears broadcast at most, and says nothing, may be granted to a stranger."""

@@ -17,7 +17,7 @@ from wsredis.channels import Audience, Wish
 from wsredis.config import Limits
 from wsredis.connection import Connection, Hold, Shared
 from wsredis.dialects.plain import PlainDialect
-from wsredis.errors import BrokerUnavailable, ClientError, LimitExceeded, PermissionDenied
+from wsredis.errors import BrokerUnavailable, LimitExceeded, PermissionDenied
 from wsredis.handler import Handler
 from wsredis.hub import Hub
 from wsredis.metrics import Metrics
@@ -663,12 +663,6 @@ class PublishTests(_ConnectionCase):
         self.server.forbidden.add(CHANNEL)
         connection.received(b"text", False)
         self.assertEqual((1008, "this channel is forbidden"), (client.closed, client.reason))
-
-    def test_own_code(self) -> None:
-        """An error that names a close code closes with that one."""
-        _, client = self.waiting_for(1, 1)
-        self.broker.refuse(ClientError("too much", 1009))
-        self.assertEqual((1009, "too much"), (client.closed, client.reason))
 
     def test_unexpected(self) -> None:
         """Any other error closes with 1011, says nothing of itself, and is logged whole."""

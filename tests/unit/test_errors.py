@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis import errors
-from wsredis.errors import CLOSE_CODES, BadRequest, ClientError, CloseCode, WsredisError
+from wsredis.errors import CLOSE_CODES, ClientError, CloseCode, WsredisError
 
 
 class ErrorTests(SynchronousTestCase):
@@ -18,33 +18,15 @@ class ErrorTests(SynchronousTestCase):
             if isinstance(each, type) and each is not CloseCode:
                 self.assertTrue(issubclass(each, WsredisError), name)
 
-    def test_bad_request(self) -> None:
-        """A bad request is 400, or what was said."""
-        self.assertEqual((400, "no"), (BadRequest("no").status, str(BadRequest("no"))))
-        self.assertEqual(431, BadRequest("no", 431).status)
-
     def test_client_error(self) -> None:
-        """An error of a client carries its reason and a close code, of its class or its own."""
+        """An error of a client carries its reason and the close code of its class."""
         for kind, code in (
             (ClientError, 1011),
-            (errors.BadMessage, 1007),
             (errors.PermissionDenied, 1008),
             (errors.LimitExceeded, 1008),
         ):
             error = kind("because")
             self.assertEqual((code, "because", "because"), (error.code, error.reason, str(error)))
-            self.assertEqual(1013, kind("because", 1013).code)
-
-    def test_own_code_stays_with_the_error(self) -> None:
-        """A code given to one error is not that of the next."""
-        ClientError("because", 1013)
-        self.assertEqual(1011, ClientError("because").code)
-
-    def test_temporary(self) -> None:
-        """Whether to come back follows from the close code."""
-        self.assertTrue(ClientError("because").temporary)
-        self.assertTrue(ClientError("because", 1013).temporary)
-        self.assertFalse(errors.PermissionDenied("because").temporary)
 
 
 class CloseCodeTests(SynchronousTestCase):

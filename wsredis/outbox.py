@@ -50,6 +50,9 @@ class Outbox:
         limit: Bytes that may wait behind the write that is under way. One write more is taken
             however large it is, so that a message larger than the limit can pass.
         owner: Told when the queue grows, drains and overflows.
+
+    Attributes:
+        waiting: Bytes that wait behind the write under way.
     """
 
     __slots__ = (
@@ -61,7 +64,7 @@ class Outbox:
         "_queue",
         "_take",
         "_transport",
-        "_waiting",
+        "waiting",
     )
 
     def __init__(self, transport: Any, limit: int, owner: OutboxOwner) -> None:
@@ -69,7 +72,7 @@ class Outbox:
         self._limit = limit
         self._owner = owner
         self._queue: deque[bytes | memoryview] | None = None
-        self._waiting = 0
+        self.waiting = 0
         self._paused = False
         self._closing = False
         #: Pulled by the transport whenever its buffer is empty, or paused and resumed by it.
@@ -101,11 +104,6 @@ class Outbox:
         else:
             self._closing = True
 
-    @property
-    def waiting(self) -> int:
-        """Bytes that wait behind the write under way."""
-        return self._waiting
-
     def pauseProducing(self) -> None:
         """The transport's buffer is full."""
         self._paused = True
@@ -125,7 +123,7 @@ class Outbox:
     def stopProducing(self) -> None:
         """The connection is lost."""
         self._queue = None
-        self._waiting = 0
+        self.waiting = 0
         self._take = len
 
     def _pump(self, queue: deque[bytes | memoryview]) -> None:
@@ -156,13 +154,13 @@ class Outbox:
     def _enqueue(self, data: bytes) -> None:
         queue = self._queue
         assert queue is not None
-        if self._waiting > self._limit:
+        if self.waiting > self._limit:
             self._overflow(queue)
             return
         if queue:
-            self._waiting += len(data)
+            self.waiting += len(data)
         queue.append(data)
-        if self._waiting > _CHUNK:
+        if self.waiting > _CHUNK:
             self._owner.outbox_congested()
 
     def _overflow(self, queue: deque[bytes | memoryview]) -> None:
@@ -171,7 +169,7 @@ class Outbox:
         queue.clear()
         if under_way:
             queue.append(under_way)
-        self._waiting = 0
+        self.waiting = 0
         self._owner.outbox_overflowed()
 
     def _next_chunk(self, queue: deque[bytes | memoryview]) -> bytes:
@@ -188,12 +186,12 @@ class Outbox:
             parts.append(head)
             if queue:
                 # The next one is under way from now on.
-                self._waiting -= len(queue[0])
+                self.waiting -= len(queue[0])
         return b"".join(parts)
 
     def _drained(self) -> None:
         self._queue = None
-        self._waiting = 0
+        self.waiting = 0
         if self._pulled:
             self._transport.unregisterProducer()
         self._owner.outbox_drained()

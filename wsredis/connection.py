@@ -95,7 +95,7 @@ class Connection:
 
     Attributes:
         identity: Who it belongs to.
-        wish: The same as the argument.
+        wish: What it may do; `change` replaces it, and the identity.
         channels: The channels that it subscribes to.
         direct: See `wsredis.hub.Listener`.
         window: See `wsredis.hub.Listener`.

@@ -26,6 +26,9 @@ _SILENCE = 10.0
 #: Seconds between two attempts to connect again.
 _PAUSE = 1.0
 
+#: Settings of the gateway that are options here, too.
+_SETTINGS = ("redis", "redis-ca", "redis-password-file", "prefix")
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -125,7 +128,7 @@ def _add_channel_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"this {audience}. May be repeated",
         )
     known = {setting.name: setting for setting in settings()}
-    for name in ("redis", "redis-ca", "redis-password-file", "prefix"):
+    for name in _SETTINGS:
         # Not all that the gateway says of it is true here.
         about = "redis://, rediss:// or unix:// URL" if name == "redis" else known[name].help
         parser.add_argument(f"--{name}", metavar="VALUE", help=about)
@@ -140,8 +143,7 @@ def _owner(text: str) -> str:
 
 def _settings_of(arguments: argparse.Namespace) -> GatewayConfig:
     """The settings that the gateway would have, with these options."""
-    names = ("redis", "redis-ca", "redis-password-file", "prefix")
-    given = {name: getattr(arguments, name.replace("-", "_")) for name in names}
+    given = {name: getattr(arguments, name.replace("-", "_")) for name in _SETTINGS}
     return load(given, os.environ, arguments.config)
 
 

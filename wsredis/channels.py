@@ -68,6 +68,12 @@ class Wish:
         """Whether any stranger may be given this: nothing private, nothing said."""
         return not self.publish and self.subscribe <= {Audience.BROADCAST}
 
+    @property
+    def flags(self) -> list[str]:
+        """What it asks for as flags of a URL, in an order of their own."""
+        asked = (("subscribe", self.subscribe), ("publish", self.publish))
+        return [f"{verb}-{each.value}" for verb, some in asked for each in Audience if each in some]
+
 
 def parse_facility(path: str, url_prefix: str) -> str | None:
     """

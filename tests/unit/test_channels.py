@@ -196,6 +196,12 @@ class WishTests(SynchronousTestCase):
         }.items():
             self.assertIs(harmless, parse_wish("x", query).only_listens_to_broadcast, query)
 
+    def test_flags(self) -> None:
+        """The flags of a wish are those of the URL, without echo, in one order."""
+        wish = parse_wish("x", "publish-user&echo&subscribe-group&subscribe=broadcast")
+        self.assertEqual(["subscribe-broadcast", "subscribe-group", "publish-user"], wish.flags)
+        self.assertEqual([], parse_wish("x", "echo").flags)
+
 
 class NameTests(SynchronousTestCase):
     """`channel_names`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from wsredis.channels import Audience, Wish, matches, parse_flags
+from wsredis.channels import Wish, matches, parse_flags
 
 __all__ = [
     "Authenticator",
@@ -150,18 +150,12 @@ def granted(wish: Wish, channels: Mapping[str, Iterable[str]]) -> Wish:
         Refused: The wish goes beyond the list.
         ValueError: The list has a word that is no flag.
     """
-    subscribe: set[Audience] = set()
-    publish: set[Audience] = set()
+    allowed: set[str] = set()
     for pattern, words in channels.items():
-        more = parse_flags(words)
+        flags = Wish("", *parse_flags(words)).flags
         if matches(pattern, wish.facility):
-            subscribe |= more[0]
-            publish |= more[1]
-    for verb, wanted, allowed in (
-        ("subscribe", wish.subscribe, subscribe),
-        ("publish", wish.publish, publish),
-    ):
-        for audience in Audience:
-            if audience in wanted - allowed:
-                raise Refused(f"you may not {verb}-{audience.value} here")
+            allowed.update(flags)
+    for flag in wish.flags:
+        if flag not in allowed:
+            raise Refused(f"you may not {flag} here")
     return wish

@@ -49,7 +49,7 @@ _MEMBER_OF = "ws4redis:memberof"
 _SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
 
 #: Every flag that is a right.
-_FLAGS = frozenset(f"{verb}-{each.value}" for verb in ("subscribe", "publish") for each in Audience)
+_FLAGS = frozenset(Wish("", frozenset(Audience), frozenset(Audience)).flags)
 
 #: Keys of sessions in a database or a cache; Django's own are shorter.
 _KEY = re.compile(r"[!-~]{8,128}")
@@ -451,8 +451,8 @@ class DjangoAuthenticator:
         """What the client asks for and may ask for, in the order of its URL."""
         given: list[str] = []
         for parameter in handshake.query.split("&"):
-            given += _written(parse_wish("", parameter))
-        wanted = _written(handshake.wish)
+            given += parse_wish("", parameter).flags
+        wanted = handshake.wish.flags
         return [
             flag
             for flag in dict.fromkeys([*given, *wanted])
@@ -464,11 +464,6 @@ class DjangoAuthenticator:
         chosen = [flag for flag in flags if isinstance(flag, str) and flag in _FLAGS]
         subscribe, publish = parse_flags(chosen)
         return Wish(handshake.wish.facility, subscribe, publish, handshake.wish.echo)
-
-
-def _written(wish: Wish) -> list[str]:
-    sets = (("subscribe", wish.subscribe), ("publish", wish.publish))
-    return [f"{verb}-{each.value}" for verb, wanted in sets for each in Audience if each in wanted]
 
 
 def _identity_of(request: Any, wish: Wish | None) -> Identity:

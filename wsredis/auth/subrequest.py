@@ -24,7 +24,7 @@ from twisted.web.iweb import IResponse
 
 from wsredis.auth import Handshake, Identity, Refused, granted
 from wsredis.auth.http import QuietPool, UnencodedAgent, read_body
-from wsredis.channels import Audience, Wish, parse_flags
+from wsredis.channels import Wish, parse_flags
 from wsredis.config import AuthUrlConfig
 from wsredis.errors import ConfigError
 
@@ -229,14 +229,11 @@ def _question(handshake: Handshake) -> Headers:
         value = handshake.headers.get(name)
         if value is not None:
             headers.setRawHeaders(name, [value.encode("latin-1", "replace")])
-    wish = handshake.wish
-    flags = [f"subscribe-{each.value}" for each in Audience if each in wish.subscribe]
-    flags += [f"publish-{each.value}" for each in Audience if each in wish.publish]
     passed = handshake.headers.get("x-forwarded-for", "").encode("latin-1", "replace")
     address = handshake.peer.rpartition(":")[0].encode("ascii", "replace")
     headers.setRawHeaders("accept", [b"application/json"])
-    headers.setRawHeaders("x-wsredis-facility", [quote(wish.facility).encode("ascii")])
-    headers.setRawHeaders("x-wsredis-channels", [",".join(flags).encode("ascii")])
+    headers.setRawHeaders("x-wsredis-facility", [quote(handshake.wish.facility).encode("ascii")])
+    headers.setRawHeaders("x-wsredis-channels", [",".join(handshake.wish.flags).encode("ascii")])
     # As every proxy does: behind what others said, the address that is known for sure.
     headers.setRawHeaders("x-forwarded-for", [b", ".join(filter(None, [passed, address]))])
     return headers

@@ -7,7 +7,7 @@ identity. Both fail closed: whatever else than the listed exceptions they raise 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
@@ -16,13 +16,18 @@ from wsredis.channels import Wish, matches, parse_flags
 
 __all__ = [
     "Authenticator",
+    "Channels",
     "Handshake",
     "Identity",
     "Policy",
     "Refused",
     "Source",
     "granted",
+    "read_channels",
 ]
+
+#: What an identity is limited to: flags by patterns of facilities.
+Channels = Mapping[str, frozenset[str]]
 
 
 class Refused(Exception):
@@ -138,23 +143,36 @@ class Policy(Protocol):
         """
 
 
-def granted(wish: Wish, channels: Mapping[str, Iterable[str]]) -> Wish:
+def read_channels(value: object) -> Channels:
     """
-    Hold a wish against a list of channels that came with an identity.
+    Read the limit that came with an identity, from what was JSON.
 
     Args:
-        channels: Flags, as `wsredis.channels.parse_flags` reads them, by patterns of facilities.
-            A facility has the rights of all patterns that fit it.
+        value: Lists of flags, as `wsredis.channels.parse_flags` reads them, by patterns of
+            facilities.
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    found = {}
+    for pattern, words in value.items():
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("it has a value that is not a list of flags")
+        found[pattern] = frozenset(Wish("", *parse_flags(words)).flags)
+    return found
+
+
+def granted(wish: Wish, channels: Channels) -> Wish:
+    """
+    Hold a wish against a limit. A facility has the rights of all patterns that fit it.
+
     Returns: The same wish.
     Raises:
-        Refused: The wish goes beyond the list.
-        ValueError: The list has a word that is no flag.
+        Refused: The wish goes beyond it.
     """
-    allowed: set[str] = set()
-    for pattern, words in channels.items():
-        flags = Wish("", *parse_flags(words)).flags
-        if matches(pattern, wish.facility):
-            allowed.update(flags)
+    fitting = [flags for pattern, flags in channels.items() if matches(pattern, wish.facility)]
+    allowed = frozenset().union(*fitting)
     for flag in wish.flags:
         if flag not in allowed:
             raise Refused(f"you may not {flag} here")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -22,9 +22,9 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from wsredis.auth import Handshake, Identity, Refused, granted
+from wsredis.auth import Channels, Handshake, Identity, Refused, granted, read_channels
 from wsredis.auth.http import QuietPool, UnencodedAgent, read_body
-from wsredis.channels import Wish, parse_flags
+from wsredis.channels import Wish
 from wsredis.config import AuthUrlConfig
 from wsredis.errors import ConfigError
 
@@ -73,7 +73,7 @@ class _Answer:
     status: int
     reason: str = ""
     identity: Identity = field(default=Identity(), repr=False)
-    channels: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False)
+    channels: Channels | None = field(default=None, repr=False)
 
     def about(self, wish: Wish) -> Identity:
         """
@@ -341,21 +341,11 @@ def _expires(value: object) -> float | None:
     return float(value)
 
 
-def _channels(value: object) -> dict[str, tuple[str, ...]] | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise _Odd("its 'channels' is not an object")
-    found = {}
-    for pattern, flags in value.items():
-        if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
-            raise _Odd("its 'channels' has a value that is not a list of flags")
-        try:
-            parse_flags(flags)
-        except ValueError as error:
-            raise _Odd(f"its 'channels': {error}") from None
-        found[pattern] = tuple(flags)
-    return found
+def _channels(value: object) -> Channels | None:
+    try:
+        return None if value is None else read_channels(value)
+    except ValueError as error:
+        raise _Odd(f"its 'channels': {error}") from None
 
 
 # -- The cache

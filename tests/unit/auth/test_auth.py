@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth import Handshake, Identity, Refused, granted
+from wsredis.auth import Handshake, Identity, Refused, granted, read_channels
 from wsredis.channels import Audience, Wish
 
 BROADCAST, GROUP, USER, SESSION = Audience
@@ -43,7 +43,7 @@ class HandshakeTests(SynchronousTestCase):
 
 
 class GrantedTests(SynchronousTestCase):
-    """`granted`."""
+    """`granted` and `read_channels`."""
 
     wish = Wish("chat.room", frozenset({BROADCAST, USER}), frozenset({USER}))
 
@@ -54,7 +54,7 @@ class GrantedTests(SynchronousTestCase):
             "*.room": ["subscribe-user", "publish"],
             "other": [],
         }
-        self.assertIs(self.wish, granted(self.wish, channels))
+        self.assertIs(self.wish, granted(self.wish, read_channels(channels)))
         self.assertEqual(Wish("x"), granted(Wish("x"), {}))
 
     def test_not_covered(self) -> None:
@@ -65,9 +65,10 @@ class GrantedTests(SynchronousTestCase):
             ({"chat.*": ["subscribe-broadcast", "publish"]}, "subscribe-user"),
             ({"chat.*": ["subscribe"]}, "publish-user"),
         ):
-            error = self.assertRaises(Refused, granted, self.wish, channels)
+            error = self.assertRaises(Refused, granted, self.wish, read_channels(channels))
             self.assertEqual((403, f"you may not {words} here"), (error.status, error.reason))
 
-    def test_no_flag(self) -> None:
-        """A word that is no flag is an error, also under a pattern that does not fit."""
-        self.assertRaises(ValueError, granted, self.wish, {"other": ["read"]})
+    def test_no_limit(self) -> None:
+        """What is no mapping to lists of flags is an error, whatever its pattern is."""
+        for value in (None, [], "x", {"x": "publish"}, {"x": None}, {"x": [1]}, {"x": ["read"]}):
+            self.assertRaises(ValueError, read_channels, value)

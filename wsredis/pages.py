@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
-from functools import reduce
 from importlib import import_module
 from threading import Condition, Thread
 from typing import Any
@@ -28,7 +26,7 @@ from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import _WSGIResponse
 from zope.interface import implementer
 
-from wsredis.errors import ConfigError
+from wsredis.named import import_named, search_here
 
 __all__ = ["Application", "Pages", "load_application"]
 
@@ -62,31 +60,12 @@ def load_application(name: str) -> Application:
     Import a WSGI application; with Django in development, one that has the static files as well.
 
     Args:
-        name: ``package.module:name``. Modules are looked for in the current directory, too.
+        name: ``package.module:name``. Modules of the working directory are found before others.
     Raises:
-        ConfigError: There is none, or it cannot be imported. The text is one line.
+        ConfigError: See `wsredis.named.import_named`.
     """
-    module, _, attributes = name.partition(":")
-    directory = os.getcwd()
-    if directory not in sys.path and "" not in sys.path:
-        sys.path.insert(0, directory)
-    try:
-        found: Any = reduce(getattr, attributes.split("."), import_module(module))
-        # Whoever ends the program at import time wanted to say that something is wrong.
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"--wsgi: {name!r} cannot be used: {_in_one_line(error)}") from None
-    if not callable(found):
-        raise ConfigError(f"--wsgi: {name!r} cannot be used: it is not callable")
-    application: Application = found
-    return _with_static_files(application)
-
-
-def _in_one_line(error: BaseException) -> str:
-    words = " ".join(str(error).split())[:500]
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    is_ours = last.filename in (__file__, import_module.__code__.co_filename)
-    where = "" if is_ours or "importlib" in last.filename else f" ({last.filename}:{last.lineno})"
-    return f"{type(error).__name__}: {words}{where}"
+    search_here(first=True)
+    return _with_static_files(import_named(f"--wsgi: {name!r} cannot be used", name))
 
 
 def _with_static_files(application: Application) -> Application:

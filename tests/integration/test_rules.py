@@ -265,7 +265,7 @@ class WrongTests(LifeCase):
         """Mistakes in the name of the function, and in its module."""
         self.check("policy = 'rights'", "bad.toml: policy: 'rights' is not written as")
         self.check("policy = 'broken:may'", "policy: broken:may: ModuleNotFoundError: ")
-        self.check("policy = 'os:sep'", "policy: os:sep: it is no function")
+        self.check("policy = 'os:sep'", "policy: os:sep: it is not callable")
 
 
 class CheckConfigTests(LifeCase):

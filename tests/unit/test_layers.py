@@ -19,7 +19,7 @@ import wsredis
 #: modules of a package (auth, dialects, redis) may import each other besides.
 LAYERS = [
     {"errors", "origins", "_version"},
-    {"channels"},
+    {"channels", "named"},
     {"rules"},
     {"config"},
     {"publisher"},

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
-from functools import reduce
-from importlib import import_module
 from inspect import signature
 from typing import Any
 
@@ -15,6 +11,7 @@ from twisted.internet.defer import maybeDeferred
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.channels import Wish
 from wsredis.errors import ConfigError
+from wsredis.named import import_named, search_here
 
 __all__ = ["CallPolicy"]
 
@@ -51,18 +48,8 @@ class CallPolicy:
 
 
 def _load(name: str) -> Callable[..., Any]:
-    module, _, path = name.partition(":")
-    # The script twistd does not look there by itself.
-    directory = os.getcwd()
-    if directory not in sys.path:
-        sys.path.append(directory)
-    try:
-        found = reduce(getattr, path.split("."), import_module(module))
-    except (Exception, SystemExit) as error:
-        # Whatever goes wrong in a module of somebody else, it is one line.
-        raise ConfigError(f"policy: {name}: {_line(error)}") from None
-    if not callable(found):
-        raise ConfigError(f"policy: {name}: it is no function")
+    search_here(first=False)
+    found = import_named(f"policy: {name}", name)
     try:
         signature(found).bind(None, None)
     except TypeError:
@@ -71,8 +58,3 @@ def _load(name: str) -> Callable[..., Any]:
         # Something written in C does not say what it takes.
         pass
     return found
-
-
-def _line(error: BaseException) -> str:
-    words = str(error).split()
-    return f"{type(error).__name__}: {' '.join(words)}" if words else type(error).__name__

@@ -33,6 +33,7 @@ from wsredis.auth.threads import Threads
 from wsredis.channels import Audience, Wish, parse_flags, parse_wish
 from wsredis.config import GatewayConfig, settings
 from wsredis.errors import ConfigError
+from wsredis.named import search_here
 from wsredis.origins import HOST_HEADER, default_port
 
 __all__ = ["DjangoAuthenticator", "project_settings"]
@@ -179,10 +180,8 @@ def _set_up(module: str) -> None:
     Raises:
         ConfigError: It is not installed, or the project fails.
     """
-    here = os.getcwd()
-    # Where manage.py is: unlike it, the program twistd is somewhere else.
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    # Where manage.py is.
+    search_here(first=True)
     try:
         import django
         from django.conf import settings as project

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from wsredis.channels import Audience, channel_name
 from wsredis.config import RedisConfig, settings
 from wsredis.errors import ConfigError
+from wsredis.project import MEMBER_OF
 
 if TYPE_CHECKING:
     from typing import Self
@@ -431,7 +432,7 @@ def _groups_of(request: Any) -> list[str]:
     if user is None:
         return []
     session = getattr(request, "session", None)
-    kept = None if session is None else session.get("ws4redis:memberof")
+    kept = None if session is None else session.get(MEMBER_OF)
     if kept is not None:
         return list(kept)
     groups = getattr(user, "groups", None)

@@ -19,7 +19,7 @@ import wsredis
 #: modules of a package (auth, dialects, redis) may import each other besides.
 LAYERS = [
     {"errors", "origins", "_version"},
-    {"channels", "named"},
+    {"channels", "named", "project"},
     {"rules"},
     {"config"},
     {"publisher"},

@@ -18,7 +18,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -35,6 +35,7 @@ from wsredis.config import GatewayConfig, settings
 from wsredis.errors import ConfigError
 from wsredis.named import search_here
 from wsredis.origins import HOST_HEADER, default_port
+from wsredis.project import MEMBER_OF, SUBSCRIBER, redis_settings
 
 __all__ = ["DjangoAuthenticator", "project_settings"]
 
@@ -42,12 +43,6 @@ _log = Logger()
 
 #: Where Django looks for the name of the settings module.
 _VARIABLE = "DJANGO_SETTINGS_MODULE"
-
-#: The session variable in which ws4redis keeps the groups of the user.
-_MEMBER_OF = "ws4redis:memberof"
-
-#: The class of which ws4redis makes its subscribers. It is not imported: all channels are its own.
-_SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
 
 #: Every flag that is a right.
 _FLAGS = frozenset(Wish("", frozenset(Audience), frozenset(Audience)).flags)
@@ -85,9 +80,15 @@ def project_settings(module: str) -> dict[str, Any]:
                 raise ConfigError(f"--django: {name}: {_line(error)}") from None
     if hasattr(project, "WS4REDIS_CONNECTION"):
         try:
-            found.update(_connection(project.WS4REDIS_CONNECTION))
+            values, ignored = redis_settings(project.WS4REDIS_CONNECTION)
         except ValueError as error:
             raise ConfigError(f"--django: WS4REDIS_CONNECTION: {error}") from None
+        if ignored:
+            _log.warn(
+                "WS4REDIS_CONNECTION: {names} not used by the gateway",
+                names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
+            )
+        found.update(values)
     return found
 
 
@@ -120,57 +121,6 @@ _PROJECT: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "WS4REDIS_HEARTBEAT": ("heartbeat", lambda value: value or None),
     "CSRF_TRUSTED_ORIGINS": ("allow-origin", _origins),
 }
-
-
-def _connection(given: Any) -> dict[str, Any]:
-    """
-    Translate arguments of redis-py. What is missing is as redis-py has it.
-
-    Raises:
-        ValueError: One of them cannot be understood. Its value does not show.
-    """
-    if not isinstance(given, Mapping):
-        raise ValueError("this is not a dictionary")
-    left = {str(name): value for name, value in given.items() if value is not None}
-    password = left.pop("password", None)
-    username = left.pop("username", None)
-    database = _number("db", left.pop("db", 0))
-    path = left.pop("unix_socket_path", None)
-    host = str(left.pop("host", "localhost"))
-    port = _number("port", left.pop("port", 6379))
-    tls = bool(left.pop("ssl", False))
-    ca = left.pop("ssl_ca_certs", None)
-    if left:
-        _log.warn(
-            "WS4REDIS_CONNECTION: {names} not used by the gateway",
-            names=" and ".join(sorted(left)) + (" are" if len(left) > 1 else " is"),
-        )
-    user = f"{quote(str(username), safe='')}@" if username else ""
-    if path is not None:
-        url = f"unix://{user}{quote(str(path))}?db={database}"
-    elif re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+", host):
-        shown = f"[{host}]" if ":" in host else host
-        url = f"{'rediss' if tls else 'redis'}://{user}{shown}:{port}/{database}"
-    else:
-        raise ValueError("'host' is not the name of a host")
-    found: dict[str, Any] = {"redis": url}
-    if password:
-        found["redis-password"] = password.decode() if isinstance(password, bytes) else password
-        if not isinstance(found["redis-password"], str):
-            raise ValueError("'password' is not a text")
-    if tls and ca is not None and path is None:
-        found["redis-ca"] = str(ca)
-    return found
-
-
-def _number(name: str, value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = -1
-    if not 0 <= number <= 65535:
-        raise ValueError(f"{name!r} is not a number from 0 to 65535")
-    return number
 
 
 def _set_up(module: str) -> None:
@@ -282,7 +232,7 @@ def _open_session(key: str | None) -> Any:
         # A cache would warn of such a key, and show it.
         key = None
     session = store(key)
-    session.get(_MEMBER_OF)
+    session.get(MEMBER_OF)
     if key and session.session_key is None:
         _check_cache(session)
     return session
@@ -474,7 +424,7 @@ def _identity_of(request: Any, wish: Wish | None) -> Identity:
 
 
 def _groups(user: Any, session: Any) -> tuple[str, ...]:
-    listed = session.get(_MEMBER_OF)
+    listed = session.get(MEMBER_OF)
     if listed is None:
         groups = getattr(user, "groups", None)
         listed = () if groups is None else [getattr(each, "name", None) for each in groups.all()]
@@ -521,8 +471,8 @@ def _imported(name: str, path: str) -> Any:
 def _possible_flags(project: Any) -> frozenset[str]:
     """The flags that a subscriber of ws4redis would take note of."""
     name = "WS4REDIS_SUBSCRIBER"
-    path = getattr(project, name, _SUBSCRIBER)
-    if path == _SUBSCRIBER:
+    path = getattr(project, name, SUBSCRIBER)
+    if path == SUBSCRIBER:
         return _FLAGS
     subscriber = _imported(name, str(path))
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,16 +15,12 @@ from django.utils.module_loading import import_string
 from wsredis.config import settings as gateway_settings
 from wsredis.django.control import TIMEOUT
 from wsredis.errors import ConfigError
+from wsredis.project import SUBSCRIBER, redis_settings
 from wsredis.publisher import connect_as_project
 
 __all__ = ["check_settings"]
 
 _CHECKS = {setting.name: setting.check for setting in gateway_settings()}
-
-#: The class of which ws4redis makes its subscribers. It is not imported: all channels are its own.
-_SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
-
-_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
 
 _MIDDLEWARE = (
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -54,23 +49,12 @@ def _websocket_url(value: Any) -> None:
 
 
 def _connection(value: Any) -> None:
-    # No value shows: one is a password.
-    if not isinstance(value, Mapping):
-        raise ValueError("this is not a dictionary of arguments of redis-py")
-    for name, most in (("port", 65535), ("db", 65535)):
+    redis_settings(value)
+    # The gateway makes a text of anything, redis-py does not. No value shows.
+    for name in ("host", "unix_socket_path", "username"):
         given = value.get(name)
-        try:
-            wrong = given is not None and not 0 <= int(given) <= most
-        except (TypeError, ValueError):
-            wrong = True
-        if wrong:
-            raise ValueError(f"{name!r} is not a number from 0 to {most}")
-    for name in ("host", "unix_socket_path", "username", "password"):
-        given = value.get(name)
-        if not isinstance(given, (str, bytes) if name == "password" else str) and given is not None:
+        if given is not None and not isinstance(given, str):
             raise ValueError(f"{name!r} is not a text")
-    if not value.get("unix_socket_path") and not _HOST.fullmatch(value.get("host") or "localhost"):
-        raise ValueError("'host' is not the name of a host")
     try:
         connect_as_project(TIMEOUT)
     except ConfigError as error:
@@ -131,7 +115,7 @@ def _hook(value: Any) -> None:
 
 
 def _subscriber(value: Any) -> None:
-    if value == _SUBSCRIBER:
+    if value == SUBSCRIBER:
         return
     try:
         subscriber = _named(str(value))
@@ -147,7 +131,7 @@ def _wrong_hooks() -> Iterator[CheckMessage]:
         ("WS4REDIS_SUBSCRIBER", _subscriber, 8),
     ):
         try:
-            look(getattr(settings, name, _SUBSCRIBER if look is _subscriber else None))
+            look(getattr(settings, name, SUBSCRIBER if look is _subscriber else None))
         except ValueError as error:
             yield _error(number, f"{name}: {error}", "Write it as 'package.module.name'.")
 

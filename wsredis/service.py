@@ -29,7 +29,7 @@ from wsredis.hub import Hub
 from wsredis.metrics import Metrics
 from wsredis.pages import Application, Pages, load_application
 from wsredis.protocol import GatewayFactory
-from wsredis.site import GatewayResource, demo_page, make_site
+from wsredis.site import GatewayResource, GatewaySite, demo_page
 from wsredis.tls import Certificates
 
 __all__ = ["GatewayService"]
@@ -110,7 +110,7 @@ class GatewayService(Service):
             config.compress_threshold,
         )
         self._pages = self._make_pages(application)
-        self._site = make_site(
+        self._site = GatewaySite(
             reactor,
             config.url_prefix,
             self.is_ready,

@@ -27,7 +27,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 if TYPE_CHECKING:
     from wsredis.protocol import GatewayFactory
 
-__all__ = ["GatewayResource", "GatewaySite", "demo_page", "make_site"]
+__all__ = ["GatewayResource", "GatewaySite", "demo_page"]
 
 #: Nothing but pages takes a body; more than this is not even read.
 _MAX_BODY = 65536
@@ -390,17 +390,31 @@ class GatewaySite(Site):
     """
     The site behind a gateway's port.
 
+    Args:
+        ready: Whether ``/health/ready`` says so.
+        page: What is at ``/``. None: nothing.
+        pages: Answers for all other paths, on connections that are kept. None: nothing does.
+        max_body: Bytes of the body of a request to *pages*.
+        max_channels: Connections for *pages*. When half of them are taken, none is kept.
+
     Attributes:
         channels: The connections that it has.
-        pages: What answers for paths that the gateway has no use for. None: nothing.
-        max_body: Bytes.
+        pages, max_body, max_channels: As given, or what they are without pages.
     """
 
     def __init__(
-        self, reactor: Any, root: Resource, pages: Resource | None, max_body: int, max_channels: int
+        self,
+        reactor: IReactorTime,
+        url_prefix: str,
+        ready: Callable[[], bool],
+        page: str | None,
+        pages: Resource | None = None,
+        *,
+        max_body: int = _MAX_BODY,
+        max_channels: int = 1000,
     ) -> None:
         super().__init__(
-            root,
+            _Root(url_prefix, ready, page, pages),
             requestFactory=_Request,
             reactor=reactor,
             timeout=_TIMEOUT,
@@ -434,13 +448,15 @@ class GatewaySite(Site):
         self._gone = Deferred()
         for channel in list(self.channels):
             channel.leave()
-        if not self.channels and not self._gone.called:
-            self._gone.callback(None)
+        self._tell_gone()
         return self._gone
 
     def left(self, channel: _Channel) -> None:
         """A connection is gone, or somebody else's."""
         self.channels.discard(channel)
+        self._tell_gone()
+
+    def _tell_gone(self) -> None:
         if self._gone is not None and not self.channels and not self._gone.called:
             self._gone.callback(None)
 
@@ -448,28 +464,3 @@ class GatewaySite(Site):
         """End what is left of connections."""
         for channel in list(self.channels):
             cast(ITCPTransport, channel.transport).abortConnection()
-
-
-def make_site(
-    reactor: IReactorTime,
-    url_prefix: str,
-    ready: Callable[[], bool],
-    page: str | None,
-    pages: Resource | None = None,
-    *,
-    max_body: int = _MAX_BODY,
-    max_channels: int = 1000,
-) -> GatewaySite:
-    """
-    The site behind a gateway's port.
-
-    Args:
-        ready: Whether ``/health/ready`` says so.
-        page: What is at ``/``. None: nothing.
-        pages: Answers for all other paths, on connections that are kept. None: nothing does.
-        max_body: Bytes of the body of a request to *pages*.
-        max_channels: Connections for *pages*. When half of them are taken, none is kept.
-    """
-    return GatewaySite(
-        reactor, _Root(url_prefix, ready, page, pages), pages, max_body, max_channels
-    )

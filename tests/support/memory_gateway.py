@@ -27,7 +27,7 @@ from wsredis.hub import Hub
 from wsredis.memory import MemoryBroker, MemoryServer
 from wsredis.metrics import Metrics
 from wsredis.protocol import GatewayFactory, GatewayProtocol
-from wsredis.site import make_site
+from wsredis.site import GatewaySite
 
 __all__ = ["MemoryGateway", "MemoryGatewayCase", "Socket"]
 
@@ -227,7 +227,7 @@ class MemoryGateway:
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )
         limits = config.limits
-        self.site = make_site(
+        self.site = GatewaySite(
             self.clock,
             config.url_prefix,
             lambda: self.broker.up,

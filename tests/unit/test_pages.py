@@ -19,7 +19,7 @@ from tests.support.memory_gateway import Socket
 from tests.support.threads import ThreadReactor
 from wsredis.errors import ConfigError
 from wsredis.pages import Pages, load_application
-from wsredis.site import make_site
+from wsredis.site import GatewaySite
 
 _GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -86,7 +86,7 @@ class PagesTests(SynchronousTestCase):
         self.environ: dict[str, Any] = {}
         self.answer: Callable[..., Any] = self._hello
         self.pages = Pages(self.reactor, self._application, self.threads, self.queue)
-        self.site = make_site(self.reactor, "/ws/", lambda: True, None, self.pages)
+        self.site = GatewaySite(self.reactor, "/ws/", lambda: True, None, self.pages)
         self.stopped = False
         self.before = sys.getswitchinterval()
         self.pages.start()

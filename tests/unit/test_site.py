@@ -18,7 +18,7 @@ from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socke
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from wsredis.auth import Handshake
 from wsredis.config import GatewayConfig, Limits
-from wsredis.site import GatewayResource, demo_page, make_site
+from wsredis.site import GatewayResource, GatewaySite, demo_page
 
 _BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
 
@@ -34,7 +34,7 @@ class SiteTests(SynchronousTestCase):
         """A site that is ready."""
         self.clock = MemoryReactorClock()
         self.ready = True
-        self.site = make_site(self.clock, "/ws/", lambda: self.ready, "<p>the page</p>")
+        self.site = GatewaySite(self.clock, "/ws/", lambda: self.ready, "<p>the page</p>")
 
     def ask(self, request: bytes) -> tuple[int, str, bytes]:
         """Returns: Status, head and body of the answer."""
@@ -57,7 +57,7 @@ class SiteTests(SynchronousTestCase):
 
     def test_without_page(self) -> None:
         """Without a page there is nothing."""
-        self.site = make_site(self.clock, "/ws/", lambda: True, None)
+        self.site = GatewaySite(self.clock, "/ws/", lambda: True, None)
         self.assertEqual(404, self.ask(_request("GET /"))[0])
 
     def test_health(self) -> None:
@@ -158,7 +158,7 @@ class SiteTests(SynchronousTestCase):
         def fail() -> bool:
             raise ZeroDivisionError("secret")
 
-        self.site = make_site(self.clock, "/ws/", fail, None)
+        self.site = GatewaySite(self.clock, "/ws/", fail, None)
         status, _, body = self.ask(_request("GET /health/ready"))
         self.assertEqual(500, status)
         self.assertNotIn(b"secret", body)

@@ -17,7 +17,7 @@ import sys
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from wsredis.origins import check_allowed_origin
 from wsredis.rules import Rule, read_rules
 
 __all__ = [
+    "DEFAULT_URL",
     "AuthUrlConfig",
     "GatewayConfig",
     "JwtConfig",
@@ -35,6 +36,9 @@ __all__ = [
     "load",
     "settings",
 ]
+
+#: Where Redis is when nobody says otherwise.
+DEFAULT_URL = "redis://localhost:6379"
 
 Check = Callable[[Any], Any]
 
@@ -547,7 +551,6 @@ def _own(cls: Any, part: str | None) -> Iterator[Setting]:
     each: Field[Any]
     for each in fields(cls):
         if "check" in each.metadata:
-            assert each.default is not MISSING
             yield Setting(
                 _name(each),
                 each.name,
@@ -612,14 +615,14 @@ def load(
         # Who wants TLS does not want a plain port that nobody asked for.
         values.setdefault("port", ())
     config = GatewayConfig()
-    parts: dict[str | None, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
-        parts.setdefault(known[name].part, {})[known[name].attribute] = value
-    own = parts.pop(None, {})
+        part = known[name].part
+        changed = own if part is None else parts.setdefault(part, {})
+        changed[known[name].attribute] = value
     for part, changed in parts.items():
-        assert part is not None
         own[part] = replace(getattr(config, part), **changed)
-        assert is_dataclass(own[part])
     return replace(config, rules=rules, **own)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from wsredis.channels import Audience, channel_name
-from wsredis.config import RedisConfig, settings
+from wsredis.config import DEFAULT_URL, RedisConfig, settings
 from wsredis.errors import ConfigError
 from wsredis.project import MEMBER_OF
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 __all__ = ["SELF", "AsyncRedisPublisher", "BasePublisher", "RedisMessage", "RedisPublisher"]
-
-#: Where Redis is when nobody says otherwise.
-DEFAULT_URL = "redis://localhost:6379"
 
 #: Seconds for one attempt to connect, and for one answer of Redis.
 TIMEOUT = 5.0

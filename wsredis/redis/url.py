@@ -12,16 +12,13 @@ from twisted.internet import ssl
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from wsredis.config import RedisConfig
+from wsredis.config import DEFAULT_URL, RedisConfig
 from wsredis.errors import ConfigError
 
-__all__ = ["CONNECT_TIMEOUT", "DEFAULT_URL", "Target", "parse"]
+__all__ = ["CONNECT_TIMEOUT", "Target", "parse"]
 
 #: Seconds for one attempt to connect, name resolution included.
 CONNECT_TIMEOUT = 5.0
-
-#: Where Redis is when nobody says otherwise.
-DEFAULT_URL = "redis://localhost:6379"
 
 
 @dataclass(frozen=True, slots=True)

@@ -536,13 +536,8 @@ def _shared(arguments: dict[str, Any]) -> Any:
     return _clients[key]
 
 
-def _client(arguments: dict[str, Any], *, asynchronous: bool) -> Any:
-    """
-    A client of redis-py.
-
-    Raises:
-        ConfigError: *arguments* make none, or redis-py is missing. No password shows.
-    """
+def _library(asynchronous: bool) -> tuple[Any, dict[str, Any]]:
+    """redis-py or its half for asyncio, and what its clients are told if nobody says otherwise."""
     library: Any
     retrying: Any
     try:
@@ -555,14 +550,24 @@ def _client(arguments: dict[str, Any], *, asynchronous: bool) -> Any:
         from redis.backoff import NoBackoff
     except ImportError:
         raise ConfigError("redis-py is missing: pip install 'wsredis[publisher]'") from None
-    url = arguments.get("url")
-    defaults: dict[str, Any] = {
+    return library, {
         "socket_timeout": TIMEOUT,
         "socket_connect_timeout": TIMEOUT,
         # A command that is sent again may be executed twice.
         "retry": retrying.Retry(NoBackoff(), 0),
         "protocol": 2,
     }
+
+
+def _client(arguments: dict[str, Any], *, asynchronous: bool) -> Any:
+    """
+    A client of redis-py.
+
+    Raises:
+        ConfigError: *arguments* make none, or redis-py is missing. No password shows.
+    """
+    library, defaults = _library(asynchronous)
+    url = arguments.get("url")
     if url is None:
         try:
             return library.Redis(**{**defaults, **arguments})

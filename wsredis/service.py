@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.application.service import Service
@@ -122,31 +122,10 @@ class GatewayService(Service):
         #: Called when what a source remembers may be wrong.
         self._forget: Callable[[], None] = lambda: None
         self._sources = self._configured_sources() if authenticator is None else []
-        door = Door(
-            reactor,
-            self._hub,
-            self._sources if authenticator is None else [authenticator],
-            policies(config) if policy is None else [policy],
-            prefix=config.prefix,
-            timeout=config.auth_timeout,
-            recheck=config.recheck,
-            is_foreign=OriginPolicy(config.allow_origin).is_foreign if policy is None else None,
-            ordered=self._forget,
-        )
-        self.factory = GatewayFactory(
-            reactor,
-            config,
-            shared,
-            door,
-            self._site,
-        )
+        door = self._make_door(authenticator, policy)
+        self.factory = GatewayFactory(reactor, config, shared, door, self._site)
         self._certificates = Certificates.of(config, reactor)
-        self._endpoints = [(text, self._endpoint("port", text), False) for text in config.port]
-        for text in config.tls_port:
-            assert self._certificates is not None
-            endpoint = self._endpoint("tls-port", text)
-            secured = wrapServerTLS(self._certificates, endpoint, reactor)
-            self._endpoints.append((text, secured, True))
+        self._endpoints = list(self._make_endpoints())
         self._ports: list[IListeningPort] = []
 
     def is_ready(self) -> bool:
@@ -266,13 +245,26 @@ class GatewayService(Service):
             return None
         if config.demo:
             raise ConfigError("--demo: its page and those of --wsgi would both be at /")
-        limits = config.limits
         return Pages(
             self._reactor,
             application,
             config.wsgi_threads,
-            limits.wsgi_queue,
+            config.limits.wsgi_queue,
             multiprocess=config.workers > 1,
+        )
+
+    def _make_door(self, authenticator: Authenticator | None, policy: Policy | None) -> Door:
+        config = self._config
+        return Door(
+            self._reactor,
+            self._hub,
+            self._sources if authenticator is None else [authenticator],
+            policies(config) if policy is None else [policy],
+            prefix=config.prefix,
+            timeout=config.auth_timeout,
+            recheck=config.recheck,
+            is_foreign=OriginPolicy(config.allow_origin).is_foreign if policy is None else None,
+            ordered=self._forget,
         )
 
     def _configured_sources(self) -> list[Source]:
@@ -310,6 +302,15 @@ class GatewayService(Service):
             config.prefix, _DEMO, [Audience.BROADCAST], user=None, groups=(), session=None
         )
         return demo_page(config.url_prefix, channel.decode(), self._redis_cli, config.heartbeat)
+
+    def _make_endpoints(self) -> Iterator[tuple[str, Any, bool]]:
+        """What was given, the endpoint, and whether TLS is spoken there."""
+        for text in self._config.port:
+            yield text, self._endpoint("port", text), False
+        for text in self._config.tls_port:
+            assert self._certificates is not None
+            endpoint = self._endpoint("tls-port", text)
+            yield text, wrapServerTLS(self._certificates, endpoint, self._reactor), True
 
     def _endpoint(self, option: str, text: str) -> Any:
         description = f"tcp:{text}:backlog={_BACKLOG}" if text.isdigit() else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from twisted.internet import tcp, unix
@@ -27,25 +26,8 @@ __all__ = [
     "HeldBroker",
     "Message",
     "ServerTransport",
-    "ThreadedReactor",
     "messages",
 ]
-
-
-class ThreadedReactor:
-    """A reactor that takes calls from threads, and makes them when the test says so."""
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
-
-    def callFromThread(self, function: Callable[..., object], *words: object) -> None:
-        """Keep a call for the test."""
-        self._calls.put((function, words))
-
-    def take(self) -> None:
-        """Wait for a call of a thread, and make it."""
-        function, words = self._calls.get(timeout=20)
-        function(*words)
 
 
 class Message(NamedTuple):

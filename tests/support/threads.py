@@ -14,7 +14,7 @@ __all__ = ["ThreadReactor"]
 
 
 class ThreadReactor(MemoryReactorClock):
-    """`callFromThread` waits until the test calls `run_until`."""
+    """`callFromThread` waits until the test takes the call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,12 +24,16 @@ class ThreadReactor(MemoryReactorClock):
         """Take a call from any thread."""
         self._calls.put(lambda: function(*words, **more))
 
-    def run_until(self, condition: Callable[[], object]) -> None:
+    def take(self) -> None:
         """
-        Run calls as they come until *condition* is true.
+        Wait for a call of a thread, and make it.
 
         Raises:
             queue.Empty: No call came in time.
         """
+        self._calls.get(timeout=PATIENCE)()
+
+    def run_until(self, condition: Callable[[], object]) -> None:
+        """Take calls as they come until *condition* is true."""
         while not condition():
-            self._calls.get(timeout=PATIENCE)()
+            self.take()

@@ -17,7 +17,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.django_project import PASSWORD, SETTINGS, configured, missing_django
-from tests.support.fakes import ThreadedReactor
+from tests.support.threads import ThreadReactor
 from wsredis.auth import Handshake, Identity, Refused
 from wsredis.auth.django import DjangoAuthenticator, project_settings
 from wsredis.channels import Wish, parse_wish
@@ -52,7 +52,7 @@ class DjangoCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Set Django up."""
         self.project = configured()
-        self.reactor = ThreadedReactor()
+        self.reactor = ThreadReactor()
 
     def vary(self, **settings: object) -> None:
         """Change settings of the project until the end of the test."""

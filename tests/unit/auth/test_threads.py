@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fakes import ThreadedReactor
+from tests.support.threads import ThreadReactor
 from wsredis.auth import Refused
 from wsredis.auth.threads import Threads
 
@@ -21,7 +21,7 @@ class ThreadsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Two threads."""
-        self.reactor = ThreadedReactor()
+        self.reactor = ThreadReactor()
         self.ended = Event()
         self.threads = Threads(self.reactor, 2, self.ended.set)
         self.addCleanup(self.threads.stop)

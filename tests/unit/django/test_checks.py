@@ -128,14 +128,14 @@ class ValueTests(CheckCase):
         """What the gateway says to a project with these settings; nothing if it takes them."""
         from django.test import override_settings
 
-        from tests.support.fakes import ThreadedReactor
+        from tests.support.threads import ThreadReactor
         from wsredis.auth.django import DjangoAuthenticator, project_settings
         from wsredis.config import GatewayConfig
 
         with override_settings(**settings):
             try:
                 project_settings(SETTINGS)
-                DjangoAuthenticator(ThreadedReactor(), GatewayConfig(django=SETTINGS)).stop()
+                DjangoAuthenticator(ThreadReactor(), GatewayConfig(django=SETTINGS)).stop()
             except ConfigError as error:
                 return str(error)
         return ""

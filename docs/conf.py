@@ -8,6 +8,8 @@ from pathlib import Path
 # A checkout is documented as it is, installed or not.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from sphinx.application import Sphinx
+
 import wsredis
 
 project = "wsredis"
@@ -29,3 +31,19 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!wsredis).*"),
     ("py:.*", r"wsredis\.(broker|hub|metrics|protocol|site)\..*"),
 ]
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    # Before napoleon, which would take "Returns:" with words behind it for plain text.
+    app.connect("autodoc-process-docstring", _separate_returns, priority=400)
+
+
+def _separate_returns(*words: object) -> None:
+    lines = words[-1]
+    assert isinstance(lines, list)
+    for number in reversed(range(len(lines))):
+        if lines[number].startswith("Returns: "):
+            lines[number : number + 1] = ["", lines[number].replace("Returns:", ":returns:", 1)]
+        elif lines[number] == "Raises:":
+            lines.insert(number, "")

@@ -65,7 +65,7 @@ class Wish:
 
     @property
     def only_listens_to_broadcast(self) -> bool:
-        """Whether any stranger may be given this: nothing private, nothing said."""
+        """Whether any stranger may be given this, for it hears nothing private and is silent."""
         return not self.publish and self.subscribe <= {Audience.BROADCAST}
 
     @property

@@ -238,7 +238,7 @@ class _Client:
     def _ask(self, policy: Policy, handshake: Handshake) -> Deferred[Wish]:
         question: Any = policy.allow
         answer: Deferred[Wish] = maybeDeferred(question, self._identity, handshake)
-        return answer.addTimeout(self._config.limits.handshake_timeout, self._reactor)
+        return answer.addTimeout(self._config.auth_timeout, self._reactor)
 
 
 def _wait(answers: Deferred[_Answers], reactor: Any) -> _Answers:

@@ -500,7 +500,9 @@ class GatewayConfig(_Checked):
         "for WebSockets hold here too",
     )
     auth_timeout: float = _setting(
-        3.0, _seconds(0.1), "seconds to find out who a client is; later it is answered with 503"
+        3.0,
+        _seconds(0.1),
+        "seconds to find out who a client is and what it may do; later it is answered with 503",
     )
     auth_concurrency: int = _setting(
         16,

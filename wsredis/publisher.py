@@ -44,7 +44,8 @@ class _SelfType:
         return "SELF"
 
 
-#: Among users, groups or sessions: the user of the request, its groups, its session.
+#: Stands among users for that of the request, among groups for its groups, among sessions for its
+#: session.
 SELF = _SelfType()
 
 

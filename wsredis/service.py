@@ -244,7 +244,7 @@ class GatewayService(Service):
         if application is None:
             return None
         if config.demo:
-            raise ConfigError("--demo: its page and those of --wsgi would both be at /")
+            raise ConfigError("demo: its page and those of the application would both be at /")
         return Pages(
             self._reactor,
             application,

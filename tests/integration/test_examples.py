@@ -28,6 +28,7 @@ from tests.support.django_project import missing_django
 from tests.support.raw import BINARY, RawClient, frame, handshake, response
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
+from wsredis import publisher
 from wsredis.config import Setting, load, settings
 from wsredis.errors import CLOSE_CODES
 from wsredis.metrics import Metrics
@@ -379,6 +380,12 @@ class ReferenceTests(SynchronousTestCase):
         page = (DOCS / "reference" / "api.rst").read_text("utf-8")
         named = re.findall(r"^\.\. auto\w+:: wsredis\.(\w+)(?:\(\))?$", page, re.MULTILINE)
         self.assertEqual(sorted({*wsredis.__all__} - {"__version__"}), sorted(named))
+
+    def test_publisher_names(self) -> None:
+        """It names everything that the module of the publishers exports, too."""
+        page = (DOCS / "reference" / "api.rst").read_text("utf-8")
+        named = re.findall(r"^\.\. auto\w+:: wsredis\.publisher\.(\w+)", page, re.MULTILINE)
+        self.assertEqual(sorted(publisher.__all__), sorted(named))
 
 
 def shown(setting: Setting) -> str:

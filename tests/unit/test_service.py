@@ -587,7 +587,7 @@ class PagesTests(_ServiceCase):
         """The demo page and the pages would be at the same place."""
         config = GatewayConfig(port=(), demo=True)
         error = self.assertRaises(ConfigError, self.make, config, application=self._hello)
-        self.assertIn("--demo", str(error))
+        self.assertIn("demo: ", str(error))
 
 
 def named_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:

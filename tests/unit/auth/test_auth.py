@@ -42,6 +42,16 @@ class HandshakeTests(SynchronousTestCase):
         self.assertNotIn("secret", repr(Identity("john", session="secret")))
 
 
+class RefusedTests(SynchronousTestCase):
+    """`Refused`."""
+
+    def test_status(self) -> None:
+        """Only a status of HTTP that is an error refuses."""
+        self.assertEqual((403, ""), (Refused("no").status, Refused("no").hint))
+        for status in (200, 399, 600):
+            self.assertRaises(ValueError, Refused, "no", status)
+
+
 class GrantedTests(SynchronousTestCase):
     """`granted` and `read_channels`."""
 

@@ -30,7 +30,7 @@ _MIDDLEWARE = (
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Look at all settings that concern WebSockets; no server is asked."""
-    return [*_wrong_values(), *_wrong_hooks(), *_wrong_apps()]
+    return [*_wrong_values(), *_wrong_apps()]
 
 
 # -- Values
@@ -66,38 +66,6 @@ def _expire(value: Any) -> None:
         raise ValueError(f"{value!r} is not a whole number of seconds")
 
 
-#: Settings, what looks at them, the number of the message, and how they are written.
-_VALUES: tuple[tuple[str, Callable[[Any], object], int, str], ...] = (
-    ("WEBSOCKET_URL", _websocket_url, 1, "Write it as '/ws/', or 'wss://live.example.org/ws/'."),
-    (
-        "WS4REDIS_CONNECTION",
-        _connection,
-        2,
-        "Write it as {'host': 'localhost', 'port': 6379, 'db': 0, 'password': ...}.",
-    ),
-    ("WS4REDIS_PREFIX", _CHECKS["prefix"], 3, "Write it as 'site', or leave it out."),
-    ("WS4REDIS_EXPIRE", _expire, 4, "Write it as 3600; with 0 no message is kept."),
-    (
-        "WS4REDIS_HEARTBEAT",
-        _CHECKS["heartbeat"],
-        5,
-        "Write it as '--heartbeat--', or leave it out.",
-    ),
-)
-
-
-def _wrong_values() -> Iterator[CheckMessage]:
-    for name, look, number, hint in _VALUES:
-        if hasattr(settings, name):
-            try:
-                look(getattr(settings, name))
-            except ValueError as error:
-                yield _error(number, f"{name}: {error}", hint)
-
-
-# -- Functions and classes of the project
-
-
 def _named(value: Any) -> Any:
     """What a setting holds or names."""
     if not isinstance(value, str):
@@ -124,16 +92,36 @@ def _subscriber(value: Any) -> None:
         raise ValueError("the class has no lists of channels") from None
 
 
-def _wrong_hooks() -> Iterator[CheckMessage]:
-    for name, look, number in (
-        ("WS4REDIS_ALLOWED_CHANNELS", _hook, 6),
-        ("WS4REDIS_PROCESS_REQUEST", _hook, 7),
-        ("WS4REDIS_SUBSCRIBER", _subscriber, 8),
-    ):
-        try:
-            look(getattr(settings, name, SUBSCRIBER if look is _subscriber else None))
-        except ValueError as error:
-            yield _error(number, f"{name}: {error}", "Write it as 'package.module.name'.")
+#: Settings, what looks at them, the number of the message, and how they are written.
+_VALUES: tuple[tuple[str, Callable[[Any], object], int, str], ...] = (
+    ("WEBSOCKET_URL", _websocket_url, 1, "Write it as '/ws/', or 'wss://live.example.org/ws/'."),
+    (
+        "WS4REDIS_CONNECTION",
+        _connection,
+        2,
+        "Write it as {'host': 'localhost', 'port': 6379, 'db': 0, 'password': ...}.",
+    ),
+    ("WS4REDIS_PREFIX", _CHECKS["prefix"], 3, "Write it as 'site', or leave it out."),
+    ("WS4REDIS_EXPIRE", _expire, 4, "Write it as 3600; with 0 no message is kept."),
+    (
+        "WS4REDIS_HEARTBEAT",
+        _CHECKS["heartbeat"],
+        5,
+        "Write it as '--heartbeat--', or leave it out.",
+    ),
+    ("WS4REDIS_ALLOWED_CHANNELS", _hook, 6, "Write it as 'package.module.name'."),
+    ("WS4REDIS_PROCESS_REQUEST", _hook, 7, "Write it as 'package.module.name'."),
+    ("WS4REDIS_SUBSCRIBER", _subscriber, 8, "Write it as 'package.module.name'."),
+)
+
+
+def _wrong_values() -> Iterator[CheckMessage]:
+    for name, look, number, hint in _VALUES:
+        if hasattr(settings, name):
+            try:
+                look(getattr(settings, name))
+            except ValueError as error:
+                yield _error(number, f"{name}: {error}", hint)
 
 
 # -- Apps and sessions

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -179,7 +179,7 @@ class Door:
             Refused: It is not let in.
         """
         since = self._clock.seconds()
-        identity, wish = await self._decide_in_time(handshake)
+        identity, wish = await self._decide(handshake)
         self._tell_colons(identity, wish)
         if self._was_ended(identity):
             raise Refused("the session has ended", 401)
@@ -241,21 +241,18 @@ class Door:
 
     # -- Decisions
 
-    async def _decide_in_time(self, handshake: Handshake) -> tuple[Identity, Wish]:
-        decision = Deferred.fromCoroutine(self._decide(handshake))
-        if not decision.called:
-            decision.addTimeout(self._timeout, self._clock)
-        try:
-            return await decision
-        except TimeoutError:
-            raise Refused("try again later", 503, "--auth-timeout is over") from None
-
     async def _decide(self, handshake: Handshake) -> tuple[Identity, Wish]:
-        if self._is_foreign is not None and self._is_foreign(handshake):
+        deadline = self._clock.seconds() + self._timeout
+        headers = handshake.headers
+        if (
+            self._is_foreign is not None
+            and any(name in headers for name in _AMBIENT)
+            and self._is_foreign(handshake)
+        ):
             handshake = _without_credentials(handshake)
         identity = Identity()
         for authenticator in self._authenticators:
-            known = await _ask(authenticator.identify, handshake)
+            known = await self._ask(deadline, authenticator.identify, handshake)
             if known is not None:
                 identity = known
                 break
@@ -263,13 +260,26 @@ class Door:
             raise Refused("the credentials have expired", 401)
         wish = identity.wish or handshake.wish
         for policy in self._policies:
-            wish = await _ask(policy.allow, identity, replace(handshake, wish=wish))
+            if wish is not handshake.wish:
+                handshake = replace(handshake, wish=wish)
+            wish = await self._ask(deadline, policy.allow, identity, handshake)
         return identity, wish
 
+    async def _ask(self, deadline: float, question: Callable[..., Any], *words: object) -> Any:
+        """The answer of a seam, which may be a value, a Deferred or a coroutine."""
+        answer = question(*words)
+        if not isinstance(answer, (Deferred, Coroutine)):
+            return answer
+        pending: Deferred[Any] = ensureDeferred(answer)
+        pending.addTimeout(max(0.0, deadline - self._clock.seconds()), self._clock)
+        try:
+            return await pending
+        except TimeoutError:
+            raise Refused("try again later", 503, "--auth-timeout is over") from None
+
     def _tell_colons(self, identity: Identity, wish: Wish) -> None:
-        wanted = wish.subscribe | wish.publish
         for kind, name in _names(identity):
-            if ":" in name and Audience(kind) in wanted:
+            if ":" in name and Audience(kind) in wish.subscribe | wish.publish:
                 self._log.warn(
                     "the {kind} {name!r} gets no channel: there is a colon in the name",
                     kind=kind,
@@ -356,7 +366,7 @@ class Door:
     async def _check(self, connection: Connection) -> None:
         member = self._members[connection]
         try:
-            identity, wish = await self._decide_in_time(member.handshake)
+            identity, wish = await self._decide(member.handshake)
         except Refused as refused:
             if refused.status not in (401, 403):
                 raise
@@ -420,8 +430,3 @@ def _parse(payload: bytes) -> tuple[str, str, str] | None:
     if verb in ("end", "recheck") and selector in _SELECTORS and isinstance(name, str):
         return verb, selector, name
     return None
-
-
-async def _ask(question: Callable[..., Awaitable[Any] | Any], *words: object) -> Any:
-    """The answer of a seam, which may be a value, a Deferred or a coroutine."""
-    return await maybeDeferred(question, *words)

@@ -88,6 +88,43 @@ class _Member:
         self.due: float | None = None
 
 
+class _Questions:
+    """
+    What is asked about one handshake.
+
+    Args:
+        timeout: Seconds for all of it together, from the first answer that is waited for: who asks
+            others, and waits as long, gives up before and knows why.
+    """
+
+    __slots__ = ("_clock", "_deadline", "_timeout")
+
+    def __init__(self, clock: IReactorTime, timeout: float) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._deadline: float | None = None
+
+    async def ask(self, question: Callable[..., Any], *words: object) -> Any:
+        """
+        The answer of a seam, which may be a value, a Deferred or a coroutine.
+
+        Raises:
+            Refused: With 503: it did not come in time.
+        """
+        answer = question(*words)
+        if not isinstance(answer, (Deferred, Coroutine)):
+            return answer
+        pending: Deferred[Any] = ensureDeferred(answer)
+        now = self._clock.seconds()
+        if self._deadline is None:
+            self._deadline = now + self._timeout
+        pending.addTimeout(max(0.0, self._deadline - now), self._clock)
+        try:
+            return await pending
+        except TimeoutError:
+            raise Refused("try again later", 503, "--auth-timeout is over") from None
+
+
 class Door:
     """
     Asks authenticators and policies, and watches over the identities of open connections.
@@ -242,7 +279,7 @@ class Door:
     # -- Decisions
 
     async def _decide(self, handshake: Handshake) -> tuple[Identity, Wish]:
-        deadline = self._clock.seconds() + self._timeout
+        questions = _Questions(self._clock, self._timeout)
         headers = handshake.headers
         if (
             self._is_foreign is not None
@@ -252,7 +289,7 @@ class Door:
             handshake = _without_credentials(handshake)
         identity = Identity()
         for authenticator in self._authenticators:
-            known = await self._ask(deadline, authenticator.identify, handshake)
+            known = await questions.ask(authenticator.identify, handshake)
             if known is not None:
                 identity = known
                 break
@@ -262,20 +299,8 @@ class Door:
         for policy in self._policies:
             if wish is not handshake.wish:
                 handshake = replace(handshake, wish=wish)
-            wish = await self._ask(deadline, policy.allow, identity, handshake)
+            wish = await questions.ask(policy.allow, identity, handshake)
         return identity, wish
-
-    async def _ask(self, deadline: float, question: Callable[..., Any], *words: object) -> Any:
-        """The answer of a seam, which may be a value, a Deferred or a coroutine."""
-        answer = question(*words)
-        if not isinstance(answer, (Deferred, Coroutine)):
-            return answer
-        pending: Deferred[Any] = ensureDeferred(answer)
-        pending.addTimeout(max(0.0, deadline - self._clock.seconds()), self._clock)
-        try:
-            return await pending
-        except TimeoutError:
-            raise Refused("try again later", 503, "--auth-timeout is over") from None
 
     def _tell_colons(self, identity: Identity, wish: Wish) -> None:
         for kind, name in _names(identity):

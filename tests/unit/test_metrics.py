@@ -20,7 +20,7 @@ class MetricsTests(SynchronousTestCase):
     def test_explained(self) -> None:
         """The docstring explains every counter."""
         for each in fields(Metrics):
-            self.assertIn(f"        {each.name}: ", Metrics.__doc__ or "")
+            self.assertIn(f"    {each.name}: ", Metrics.__doc__ or "")
 
     def test_no_others(self) -> None:
         """A counter that is misspelt is an error, not a new counter."""

@@ -53,6 +53,9 @@ _REPEAT = 60.0
 #: Headers that a browser sends whichever page asks. A token among the subprotocols is the page's.
 _AMBIENT = ("authorization", "cookie")
 
+#: Shared by all whom nobody knows.
+_STRANGER = Identity()
+
 _SELECTORS = ("user", "group", "session")
 
 
@@ -225,7 +228,7 @@ class Door:
     def opened(self, connection: Connection, admitted: Admitted) -> None:
         """Watch over an admitted connection that is open now, if it belongs to anybody."""
         identity = admitted.identity
-        if not self._authenticators or replace(identity, wish=None) == Identity():
+        if not self._authenticators or replace(identity, wish=None) == _STRANGER:
             return
         member = self._members[connection] = _Member(admitted.handshake)
         member.due = self._due(identity)
@@ -287,7 +290,7 @@ class Door:
             and self._is_foreign(handshake)
         ):
             handshake = _without_credentials(handshake)
-        identity = Identity()
+        identity = _STRANGER
         for authenticator in self._authenticators:
             known = await questions.ask(authenticator.identify, handshake)
             if known is not None:

@@ -142,8 +142,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     outbox: Outbox | None = None
     _phase = _Phase.HEAD
     _admission: Deferred[Any] | None = None
-    _admitted: Admitted | None = None
-    _persisted: dict[bytes, bytes] | None = None
+    #: What was decided, and the persisted messages, until the connection is open. One attribute:
+    #: Python shares the table of thirty among all instances, and of one more it gives each its own.
+    _opening: tuple[Admitted, dict[bytes, bytes]] | None = None
     _holds = Hold(0)
 
     def __init__(self) -> None:
@@ -287,9 +288,8 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self._phase is not _Phase.PENDING:
             # The client left, and a seam took no notice of being cancelled.
             raise CancelledError
-        self._admitted = admitted
         self.connection = Connection(factory.shared, self, admitted.identity, admitted.wish)
-        self._persisted = await self.connection.open()
+        self._opening = admitted, await self.connection.open()
         return subprotocol
 
     def _not_admitted(self, failure: Failure) -> None:
@@ -342,14 +342,13 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:
         """The answer is on its way."""
-        assert self.connection is not None and self._admitted is not None
+        assert self.connection is not None and self._opening is not None
         self._phase = _Phase.OPEN
-        admitted = self._admitted
+        admitted, persisted = self._opening
         for leftover in _LEFTOVERS:
             self.__dict__.pop(leftover, None)
         self.utf8validator = Utf8Validator()
         self.factory.opened(self)
-        persisted, self._persisted = self._persisted or {}, None
         if self.factory.config.verbose:
             self._log.info(
                 "opened {peer} on {facility!r}",
@@ -599,7 +598,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 #: What Autobahn keeps of a handshake, and nobody reads again.
 _LEFTOVERS = (
     "_admission",
-    "_admitted",
+    "_opening",
     "_wskey",
     "http_headers",
     "http_request_data",

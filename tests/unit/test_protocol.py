@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket as sockets
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -148,6 +149,11 @@ class OpenTests(MemoryGatewayCase):
         for _ in range(3):
             pump.flush()
             self.clock.advance(0)
+
+    def test_small(self) -> None:
+        """Open connections share the table of their attributes, which is 500 bytes for each."""
+        size = sys.getsizeof(self.protocol(self.open("/ws/a?subscribe-broadcast")).__dict__)
+        self.assertLess(size, 400)
 
     def test_persisted_then_live(self) -> None:
         """The stored message comes right after the answer, and live ones behind it."""

@@ -166,9 +166,13 @@ def _rights(options: CheckOptions, config: GatewayConfig, reactor: Any) -> Itera
     identity = Identity(given["user"], tuple(options.groups), given["session"])
     headers = {} if given["origin"] is None else {"origin": given["origin"]}
     client = _Client(identity, config, reactor)
+    asking = Handshake(Wish(""), "", headers, "check-config")
+    if identity != Identity() and OriginPolicy(config.allow_origin).is_foreign(asking):
+        yield ""
+        yield "A page of this origin is known by a token of its own: cookies are not looked at."
     for each in options.facilities:
         facility, path = _facility(each, config.url_prefix)
-        handshake = Handshake(Wish(facility), path, headers, "check-config")
+        handshake = replace(asking, wish=Wish(facility), path=path)
         answers = Deferred.fromCoroutine(client.answers(handshake))
         yield from _table(facility, _wait(answers, reactor))
 

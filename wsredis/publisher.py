@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -508,10 +508,10 @@ def _target(url: str | None) -> dict[str, Any]:
     if url is not None:
         return {"url": url}
     connection = getattr(_project(), "WS4REDIS_CONNECTION", None)
-    if isinstance(connection, str):
-        return {"url": connection}
-    if connection is not None:
+    if isinstance(connection, Mapping):
         return dict(connection)
+    if connection is not None:
+        raise ConfigError("WS4REDIS_CONNECTION: this is not a dictionary")
     return _arguments(redis_of_environment())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import Service
@@ -119,8 +119,6 @@ class GatewayService(Service):
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )
-        #: Called when what a source remembers may be wrong.
-        self._forget: Callable[[], None] = lambda: None
         self._sources = self._configured_sources() if authenticator is None else []
         door = self._make_door(authenticator, policy)
         self.factory = GatewayFactory(reactor, config, shared, door, self._site)
@@ -267,6 +265,10 @@ class GatewayService(Service):
             ordered=self._forget,
         )
 
+    def _forget(self) -> None:
+        for source in self._sources:
+            source.forget()
+
     def _configured_sources(self) -> list[Source]:
         """Sources of identities, in the order in which they are asked."""
         # Each is imported where it is wanted: it needs libraries that others need not have.
@@ -287,11 +289,11 @@ class GatewayService(Service):
         if config.auth_url.url is not None:
             from wsredis.auth.subrequest import SubrequestAuthenticator
 
-            asking = SubrequestAuthenticator(
-                config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
+            found.append(
+                SubrequestAuthenticator(
+                    config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
+                )
             )
-            self._forget = asking.forget
-            found.append(asking)
         return found
 
     def _page(self) -> str | None:

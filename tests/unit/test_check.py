@@ -245,6 +245,16 @@ chat.x
         words = ("--facility", "x", "--origin", "https://a.example", "--allow-origin", "*.example")
         self.assertNotIn("no (origin)", "".join(self.printed(*words)))
 
+    def test_cookies_of_others(self) -> None:
+        """With a user, it is said that a foreign page is not known by the cookie of its visitor."""
+        said = "A page of this origin is known by a token of its own: cookies are not looked at."
+        words = ("--facility", "x", "--origin", "https://a.example")
+        self.assertIn(said, self.printed(*words, "--user", "john"))
+        self.assertNotIn(said, self.printed(*words))
+        self.assertNotIn(
+            said, self.printed(*words, "--user", "john", "--allow-origin", "*.example")
+        )
+
     def test_function(self) -> None:
         """The function of ``policy`` is asked about each flag."""
         words = ("--facility", "x", "--policy", f"{HERE}:staff_only")

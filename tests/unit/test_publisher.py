@@ -490,7 +490,7 @@ class ConnectionTests(_Case):
             connect(RedisConfig(url="redis://h", ca="ca.pem"))
 
     def test_django(self) -> None:
-        """In Django it is as its settings say, whatever redis-py understands, or as a URL."""
+        """In Django it is as its settings say, whatever redis-py understands."""
         os.environ["WSREDIS_REDIS"] = "redis://env"
         self.use_django()
         self.check(RedisPublisher(), host="env")
@@ -501,7 +501,8 @@ class ConnectionTests(_Case):
         self.use_django(WS4REDIS_CONNECTION={"host": "h", "ssl": True, "socket_timeout": 1})
         self.check(RedisPublisher(), **{"class": "SSLConnection"}, socket_timeout=1)
         self.use_django(WS4REDIS_CONNECTION="redis://url")
-        self.check(RedisPublisher(), host="url")
+        with self.assertRaisesRegex(ConfigError, "^WS4REDIS_CONNECTION: this is not a dictionary$"):
+            RedisPublisher()
         self.use_django(WS4REDIS_CONNECTION={"hots": "h"})
         with self.assertRaisesRegex(ConfigError, "^WS4REDIS_CONNECTION: .*hots"):
             RedisPublisher()

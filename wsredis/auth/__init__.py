@@ -131,6 +131,9 @@ class Source(Authenticator, Protocol):
     def stop(self) -> None:
         """End, and wait for nothing. Called once."""
 
+    def forget(self) -> None:
+        """Ask anew about everybody: what was learnt of identities so far may be wrong."""
+
 
 class Policy(Protocol):
     """Tells what an identity may do."""

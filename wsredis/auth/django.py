@@ -319,6 +319,9 @@ class DjangoAuthenticator:
         """Ask no more. Connections to the database are closed, except one that hangs."""
         self._threads.stop()
 
+    def forget(self) -> None:
+        """See `wsredis.auth.Source.forget`. The project is asked each time."""
+
     def identify(self, handshake: Handshake) -> Deferred[Identity] | Identity | None:
         """
         See `wsredis.auth.Authenticator.identify`.

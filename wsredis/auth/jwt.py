@@ -42,6 +42,9 @@ class JwtAuthenticator:
         """Leave nothing under way."""
         self._keys.stop()
 
+    def forget(self) -> None:
+        """See `wsredis.auth.Source.forget`. A token says the same each time."""
+
     async def identify(self, handshake: Handshake) -> Identity | None:
         """See `wsredis.auth.Authenticator.identify`."""
         token = next(filter(None, self._tokens(handshake)), None)

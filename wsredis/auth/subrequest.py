@@ -140,7 +140,7 @@ class SubrequestAuthenticator:
         return answer.about(handshake.wish)
 
     def forget(self) -> None:
-        """Something has changed: ask the application anew about everybody."""
+        """See `wsredis.auth.Source.forget`."""
         if self._memory is not None:
             self._memory.forget()
 

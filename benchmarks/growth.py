@@ -22,10 +22,10 @@ from twisted.internet.task import Clock
 
 from tests.support.children import Gateway, RedisServer
 from tests.support.raw import PING, PONG, RawClient, frame
-from wsredis import frames
-from wsredis.hub import Hub, Item
-from wsredis.memory import MemoryBroker, MemoryServer
-from wsredis.metrics import Metrics
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.gateway.hub import EncodedPublication, Hub
+from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket import frames
 
 PAYLOAD = b"x" * 128
 FRAME = len(frames.message(PAYLOAD))
@@ -103,11 +103,11 @@ class Listener:
         self.direct = direct
         self.write: Callable[[bytes], None] = len  # type: ignore[assignment]
 
-    def deliver(self, items: list[Item]) -> None:
+    def deliver(self, items: list[EncodedPublication]) -> None:
         """Look at each, as the echo rule does."""
         b"".join([item.frame for item in items if hash(item.payload) != 1])
 
-    def restore(self, item: Item) -> None:
+    def restore(self, item: EncodedPublication) -> None:
         """Nothing."""
 
     def forbid(self) -> None:

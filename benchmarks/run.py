@@ -136,7 +136,7 @@ def wsredis(ground: Ground, port: int, scenario: str) -> list[str]:
 def wsredis_missing() -> str:
     """Can it be imported?"""
     found = subprocess.run(
-        [sys.executable, "-c", "import wsredis.tap"],
+        [sys.executable, "-c", "import wsredis.service.tap"],
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PLUGIN = "twisted/plugins/wsredis_plugin.py"
 SCRIPTS = "wsredis/django/static/wsredis/"
 NEEDED = (
-    *(PLUGIN, "wsredis/py.typed", "wsredis/demo.html"),
+    *(PLUGIN, "wsredis/py.typed", "wsredis/web/demo.html"),
     "wsredis/django/apps.py",
     "wsredis/django/management/commands/runserver.py",
     "wsredis/django/templatetags/wsredis.py",

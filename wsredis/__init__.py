@@ -10,16 +10,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from wsredis._version import __version__
+__version__ = "26.11.0"
 
 if TYPE_CHECKING:
-    from wsredis.auth import Authenticator, Handshake, Identity, Policy, Refused
-    from wsredis.channels import Audience, Wish
-    from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, Limits, RedisConfig
-    from wsredis.connection import Connection
-    from wsredis.errors import ConfigError, WsredisError
-    from wsredis.handler import Handler
-    from wsredis.service import GatewayService
+    from wsredis.channels import Access, Audience
+    from wsredis.config import (
+        AuthUrlConfig,
+        GatewayConfig,
+        JwtConfig,
+        Limits,
+        RedisConfig,
+        load,
+    )
+    from wsredis.errors import ConfigError, HandshakeRejected, WsredisError
+    from wsredis.gateway.connection import Connection
+    from wsredis.gateway.handler import Handler
+    from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
+    from wsredis.service.service import GatewayService
 else:  # to a type checker, a name that is not above does not exist
 
     def __getattr__(name: str) -> Any:
@@ -30,6 +37,7 @@ else:  # to a type checker, a name that is not above does not exist
 
 
 __all__ = [
+    "Access",
     "Audience",
     "AuthUrlConfig",
     "Authenticator",
@@ -39,28 +47,28 @@ __all__ = [
     "GatewayService",
     "Handler",
     "Handshake",
+    "HandshakeRejected",
     "Identity",
     "JwtConfig",
     "Limits",
     "Policy",
     "RedisConfig",
-    "Refused",
-    "Wish",
     "WsredisError",
     "__version__",
+    "load",
 ]
 
 #: The module that each public name comes from.
 _HOMES = {
     name: f"wsredis.{module}"
     for module, names in {
-        "auth": ("Authenticator", "Handshake", "Identity", "Policy", "Refused"),
-        "channels": ("Audience", "Wish"),
-        "config": ("AuthUrlConfig", "GatewayConfig", "JwtConfig", "Limits", "RedisConfig"),
-        "connection": ("Connection",),
-        "errors": ("ConfigError", "WsredisError"),
-        "handler": ("Handler",),
-        "service": ("GatewayService",),
+        "channels": ("Access", "Audience"),
+        "config": ("AuthUrlConfig", "GatewayConfig", "JwtConfig", "Limits", "RedisConfig", "load"),
+        "errors": ("ConfigError", "HandshakeRejected", "WsredisError"),
+        "gateway.connection": ("Connection",),
+        "gateway.handler": ("Handler",),
+        "gateway.identity": ("Authenticator", "Handshake", "Identity", "Policy"),
+        "service.service": ("GatewayService",),
     }.items()
     for name in names
 }

@@ -1,10 +1,10 @@
 """
-Names: the facility in a URL, what a client wishes for, and the channels of Redis.
+Names: the facility in a URL, what a client accesses for, and the channels of Redis.
 
 The grammar is that of django-websocket-redis: the path after the URL prefix is the facility,
 the *keys* of the query say which audiences a connection subscribes to and publishes to,
 and a channel is ``[PREFIX:]AUDIENCE[:NAME]:FACILITY``, used alike as the name to SUBSCRIBE to
-and as the key of the persisted message.
+and as the key of the stored message.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from wsredis.errors import BadRequest
 
 __all__ = [
     "MAX_FACILITY_BYTES",
+    "Access",
     "Audience",
-    "Wish",
     "channel_name",
     "channel_names",
     "control_channel",
     "matches",
+    "parse_access",
     "parse_facility",
     "parse_flags",
-    "parse_wish",
 ]
 
 #: The longest facility, in bytes of UTF-8 after percent-decoding.
@@ -38,7 +38,7 @@ _MAX_PARAMETERS = 1000
 
 
 class Audience(Enum):
-    """Who hears a publication. The order of the members is the order of persisted messages."""
+    """Who hears a publication. The order of the members is the order of stored messages."""
 
     BROADCAST = "broadcast"
     GROUP = "group"
@@ -47,7 +47,7 @@ class Audience(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Access:
     """
     What one client asks for in the URL of its handshake.
 
@@ -100,7 +100,7 @@ def parse_facility(path: str, url_prefix: str) -> str | None:
     return facility
 
 
-def parse_wish(facility: str, query: str) -> Wish:
+def parse_access(facility: str, query: str) -> Access:
     """
     Read the flags of a query string.
 
@@ -128,7 +128,7 @@ def parse_wish(facility: str, query: str) -> Wish:
         wanted = {"subscribe": subscribe, "publish": publish}.get(verb)
         if wanted is not None and audience in _AUDIENCES:
             wanted.add(_AUDIENCES[audience])
-    return Wish(facility, frozenset(subscribe), frozenset(publish), echo)
+    return Access(facility, frozenset(subscribe), frozenset(publish), echo)
 
 
 _AUDIENCES = {audience.value: audience for audience in Audience}

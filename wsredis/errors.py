@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 __all__ = [
     "CLOSE_CODES",
@@ -11,6 +12,7 @@ __all__ = [
     "ClientError",
     "CloseCode",
     "ConfigError",
+    "HandshakeRejected",
     "LimitExceeded",
     "PermissionDenied",
     "WsredisError",
@@ -27,6 +29,28 @@ class ConfigError(WsredisError):
 
 class BadRequest(WsredisError):
     """A handshake that no client should repeat unchanged: HTTP 400."""
+
+
+class HandshakeRejected(WsredisError):
+    """
+    The handshake is answered with an HTTP error.
+
+    Args:
+        reason: For the client, in the body of the answer.
+        status: The HTTP status, 400 to 599.
+        hint: For the log only: what the operator could change. Empty says nothing.
+    Raises:
+        ValueError: *status* is none that HTTP knows for an error.
+    """
+
+    def __init__(self, reason: str, status: int = 403, hint: str = "") -> None:
+        super().__init__(reason)
+        HTTPStatus(status)
+        if status < 400:
+            raise ValueError(f"{status} does not refuse")
+        self.reason = reason
+        self.status = status
+        self.hint = hint
 
 
 class BrokerUnavailable(WsredisError):

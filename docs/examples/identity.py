@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.application.service import Application
 
-from wsredis import GatewayService, Handshake, Identity, Refused, Wish
-from wsredis.auth.origin import OriginPolicy
+from wsredis import Access, GatewayService, Handshake, HandshakeRejected, Identity
+from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.config import load
 
 
@@ -20,9 +20,9 @@ class MembersOnly:
     def __init__(self, origins: OriginPolicy) -> None:
         self._origins = origins
 
-    def allow(self, identity: Identity, handshake: Handshake) -> Wish:
-        if handshake.wish.publish and identity.user is None:
-            raise Refused("log in to publish", 403)
+    def allow(self, identity: Identity, handshake: Handshake) -> Access:
+        if handshake.requested.publish and identity.user is None:
+            raise HandshakeRejected("log in to publish", 403)
         return self._origins.allow(identity, handshake)
 
 

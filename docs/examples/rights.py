@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from wsredis import Handshake, Identity, Refused
+from wsredis import Handshake, HandshakeRejected, Identity
 
 
 def may(identity: Identity, handshake: Handshake) -> bool:
-    kind, _, room = handshake.wish.facility.partition(".")
+    kind, _, room = handshake.requested.facility.partition(".")
     if kind != "room":
         return True
     if identity.user is None:
-        raise Refused("log in to enter a room", 403)
+        raise HandshakeRejected("log in to enter a room", 403)
     # The room of the tigers is for the group of the tigers.
     return room in identity.groups

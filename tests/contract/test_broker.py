@@ -1,7 +1,8 @@
 """
 The contract of a broker: one suite, over the broker in memory and over a real Redis.
 
-What is asserted here is the promise of `wsredis.broker`; whatever passes may stand behind a hub.
+What is asserted here is the promise of `wsredis.gateway.broker`; whatever passes
+may stand behind a hub.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from twisted.trial.unittest import TestCase
 
 from tests.support.children import RedisServer
 from tests.support.require import missing
-from wsredis.broker import Broker, Publication
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.brokers.redis.broker import RedisBroker
+from wsredis.brokers.redis.url import Target
 from wsredis.config import Limits
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.memory import MemoryBroker, MemoryServer
-from wsredis.metrics import Metrics
-from wsredis.redis.broker import RedisBroker
-from wsredis.redis.url import Target
+from wsredis.gateway.broker import Broker, Publication
+from wsredis.gateway.metrics import Metrics
 
 #: Seconds that Redis has; a test that passes takes a small part of it.
 _PATIENCE = 15.0
@@ -61,8 +62,8 @@ class _Recorder:
             self.order.append("live")
             self.on_delivery(publication)
 
-    def restore(self, persisted: Mapping[bytes, bytes]) -> None:
-        for channel, payload in persisted.items():
+    def restore(self, stored: Mapping[bytes, bytes]) -> None:
+        for channel, payload in stored.items():
             assert channel not in self.restored, "restored twice"
             self.restored[channel] = payload
             self.order.append("restored")
@@ -242,8 +243,8 @@ class _Contract(_Outside):
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         self.store(b"ok-a", b"stored")
-        broker.hold()
-        broker.hold()
+        broker.pause()
+        broker.pause()
         for payload in (b"1", b"2", b"3"):
             self.publish(b"ok-a", payload)
         seen: list[list[bytes]] = []
@@ -252,8 +253,8 @@ class _Contract(_Outside):
         # A round trip on the other connection: Redis has published all of it.
         await broker.publish([b"ok-other"], b"x")
         self.assertEqual(([], []), (self.listener.live, seen))
-        broker.release()
-        broker.release()
+        broker.resume()
+        broker.resume()
         self.assertEqual({b"ok-a": b"stored"}, await fetched)
         self.assertEqual([[b"1", b"2", b"3"]], seen)
 
@@ -381,8 +382,8 @@ class _Contract(_Outside):
         self.assertEqual([b"1"], await self.arrived(b"ok-a", 1))
         self.assertEqual([b"2"], await self.arrived(b"ok-b", 1))
 
-    async def test_persisted_first_then_live(self) -> None:
-        """After a loss the persisted messages of wanted channels come, then live ones, all once."""
+    async def test_stored_first_then_live(self) -> None:
+        """After a loss the stored messages of wanted channels come, then live ones, all once."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
         self.miss(b"ok-a", b"missed")

@@ -81,7 +81,7 @@ class AnswerTests(_Case):
     """What a link sends is answered alike."""
 
     def test_plain_commands(self) -> None:
-        """Store, publish, fetch, select, ping."""
+        """Commands, publish, fetch, select, ping."""
         self.same(
             ("PING",),
             ("SETEX", "a", "60", b"\xff\x00"),
@@ -106,7 +106,7 @@ class AnswerTests(_Case):
         )
 
     def test_login(self) -> None:
-        """Refused before, wrong, right, and with a user."""
+        """HandshakeRejected before, wrong, right, and with a user."""
         self.real.command("ACL", "SETUSER", "default", ">pw")
         self.fake.users = {"default": "pw"}
         self.same(

@@ -374,7 +374,7 @@ class CacheTests(ApplicationCase):
     options = ("--auth-cache", "3600")
 
     def test_cache(self) -> None:
-        """One question serves all handshakes with the same credentials and wish."""
+        """One question serves all handshakes with the same credentials and access."""
         for _ in range(3):
             self.open("/ws/chat?subscribe-user", "Cookie: a=1")
         self.assertEqual(1, len(self.application.questions))

@@ -112,8 +112,8 @@ class DeflateTests(WireCase):
 
         self.all_kinds("/ws/batch?subscribe-broadcast", scenario)
 
-    def test_persisted(self) -> None:
-        """A persisted message comes first, whatever was negotiated."""
+    def test_stored(self) -> None:
+        """A stored message comes first, whatever was negotiated."""
         self.redis.command("SET", "broadcast:old", _LARGE)
 
         async def scenario(clients: dict[str, Any]) -> None:

@@ -375,11 +375,11 @@ user.save()
         self.start("--recheck", "1")
         (mary,) = self.project.log_in("mary")
         client = self.open("/ws/f?subscribe-group&subscribe-broadcast", mary)
-        self.redis.command("SET", "group:chess:f", "persisted")
+        self.redis.command("SET", "group:chess:f", "stored")
         self.project.run("""
 User.objects.get(username="mary").groups.set([Group.objects.create(name="chess")])
 """)
-        self.assertEqual(b"persisted", client.message())
+        self.assertEqual(b"stored", client.message())
         self.publish("group:staff:f", "not any more")
         self.check_heard(client, "group:chess:f", "broadcast:f")
 

@@ -29,9 +29,9 @@ from tests.support.raw import BINARY, RawClient, frame, handshake, response
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
 from wsredis import publisher
-from wsredis.config import Setting, load, settings
+from wsredis.config import Setting, all_settings, load
 from wsredis.errors import CLOSE_CODES
-from wsredis.metrics import Metrics
+from wsredis.gateway.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -241,7 +241,7 @@ class ConfigurationTests(SynchronousTestCase):
     def test_unit(self) -> None:
         """The systemd unit allows as many descriptors as the TOML file allows connections."""
         config = load({}, {}, str(DOCS / "examples" / "wsredis.toml"))
-        unit = (DOCS / "examples" / "wsredis.service").read_text("utf-8")
+        unit = (DOCS / "examples" / "wsredis.service.service").read_text("utf-8")
         found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
         assert found is not None
         self.assertGreater(int(found[1]), config.limits.max_connections)
@@ -351,8 +351,8 @@ class ReferenceTests(SynchronousTestCase):
         """The page of options names every setting with its default, and no other."""
         page = (DOCS / "reference" / "options.rst").read_text("utf-8")
         rows = re.findall(r"^   \* - ``([a-z-]+)``\n     - (.+)$", page, re.MULTILINE)
-        self.assertEqual({each.name: shown(each) for each in settings()}, dict(rows))
-        self.assertEqual(len(rows), len(settings()))
+        self.assertEqual({each.name: shown(each) for each in all_settings()}, dict(rows))
+        self.assertEqual(len(rows), len(all_settings()))
 
     def test_close_codes(self) -> None:
         """The page of codes names every close code, and no other."""
@@ -365,7 +365,7 @@ class ReferenceTests(SynchronousTestCase):
         told = set(re.findall(r"^   \* - (\d{3})$", page_of_codes(), re.MULTILINE))
         source = (ROOT / "wsredis" / "protocol.py").read_text("utf-8")
         sent = set(re.findall(r"(?:_refuse|_answer)\((\d{3})", source))
-        sent |= set(re.findall(r"Refused\([^)]*, (\d{3})", source))
+        sent |= set(re.findall(r"HandshakeRejected\([^)]*, (\d{3})", source))
         self.assertTrue(sent)
         self.assertEqual(set(), sent - told)
 

@@ -136,7 +136,7 @@ class RequestTests(WireCase):
             self.assertTrue(status == 0 or status >= 400, (data, head))
 
     def test_upgrade(self) -> None:
-        """Without the wish for a WebSocket it is plain HTTP, and the answer says so."""
+        """Without the access for a WebSocket it is plain HTTP, and the answer says so."""
         for upgrade in ((), "Upgrade: h2c", "Upgrade: websockets", "X-Upgrade: websocket"):
             _, body = self.refused(_request(upgrade=upgrade), 400)
             self.assertIn(b"upgrade to a websocket", body)

@@ -27,7 +27,7 @@ from tests.support.children import (
 from tests.support.raw import CLOSE, RawClient, frame, handshake, response
 from tests.support.reading import receive_answer
 from tests.support.require import missing
-from wsredis.redis import embedded
+from wsredis.service import embedded
 
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n")
 

@@ -122,7 +122,7 @@ class FacilityTests(WireCase):
         self.assertEqual(0, self.redis.command("PUBSUB", "NUMPAT"))
 
     def test_patterns_of_keys(self) -> None:
-        """A persisted message is that of the very name, not of one that matches."""
+        """A stored message is that of the very name, not of one that matches."""
         self.redis.command("SET", "broadcast:key1", "of another")
         client = self.open("/ws/key*?subscribe-broadcast")
         self.publish("broadcast:key*", "live")
@@ -344,11 +344,11 @@ class PayloadTests(WireCase):
         for client in clients:
             self.assertEqual(list(self._payloads), [client.message() for _ in self._payloads])
 
-    def test_persisted(self) -> None:
+    def test_stored(self) -> None:
         """Whatever a backend has stored."""
         for number, payload in enumerate(self._payloads):
-            self.redis.command("SET", f"broadcast:persisted{number}", payload)
-            client = self.open(f"/ws/persisted{number}?subscribe-broadcast")
+            self.redis.command("SET", f"broadcast:stored{number}", payload)
+            client = self.open(f"/ws/stored{number}?subscribe-broadcast")
             self.assertEqual(payload, client.message())
 
     def test_from_a_client(self) -> None:

@@ -95,11 +95,11 @@ class PlainTests(WireCase):
         self.assertEqual(b"end", self.redis.command("GET", "broadcast:only-hears"))
 
     def test_publishing_is_not_subscribing(self) -> None:
-        """A socket that only publishes gets neither persisted nor live messages."""
-        self.redis.command("SET", "broadcast:only-says", "persisted")
+        """A socket that only publishes gets neither stored nor live messages."""
+        self.redis.command("SET", "broadcast:only-says", "stored")
         speaker = self.open("/ws/only-says?publish-broadcast&echo")
         listener = self.open("/ws/only-says?subscribe-broadcast")
-        self.assertEqual(b"persisted", listener.message())
+        self.assertEqual(b"stored", listener.message())
         speaker.send_text("live")
         self.assertEqual(b"live", listener.message())
         self.publish("broadcast:only-says", "from elsewhere")
@@ -283,12 +283,12 @@ class PersistedTests(WireCase):
             self.assertEqual(payload, self.redis.command("GET", "broadcast:fetched"))
 
     def test_before_live(self) -> None:
-        """On connect comes the persisted message, and after it the live ones in order."""
-        self.redis.command("SETEX", "broadcast:first", 60, "persisted")
+        """On connect comes the stored message, and after it the live ones in order."""
+        self.redis.command("SETEX", "broadcast:first", 60, "stored")
         client = self.open("/ws/first?subscribe-broadcast")
         self.redis.pipeline(*(("PUBLISH", "broadcast:first", f"live {n}") for n in range(3)))
         self.assertEqual(
-            [b"persisted", b"live 0", b"live 1", b"live 2"], [client.message() for _ in range(4)]
+            [b"stored", b"live 0", b"live 1", b"live 2"], [client.message() for _ in range(4)]
         )
 
     def test_latest_only(self) -> None:
@@ -305,10 +305,10 @@ class PersistedTests(WireCase):
         self.assertEqual([b"three", b"four"], [client.message() for _ in range(2)])
 
     def test_regardless_of_echo(self) -> None:
-        """A persisted message is sent whether or not the socket wants an echo."""
-        self.redis.command("SET", "broadcast:regardless", "persisted")
+        """A stored message is sent whether or not the socket wants an echo."""
+        self.redis.command("SET", "broadcast:regardless", "stored")
         for query in (_BOTH, f"{_BOTH}&echo"):
-            self.assertEqual(b"persisted", self.open(f"/ws/regardless?{query}").message())
+            self.assertEqual(b"stored", self.open(f"/ws/regardless?{query}").message())
 
     def test_empty_value(self) -> None:
         """An empty value, or one that is no string, is nothing to send."""
@@ -342,8 +342,8 @@ class PersistedTests(WireCase):
             settle(client)
         self.assertGreater(len(firsts), 10)
 
-    def test_persisted_equal_to_live(self) -> None:
-        """A live message is sent also where it equals the persisted one that was sent before."""
+    def test_stored_equal_to_live(self) -> None:
+        """A live message is sent also where it equals the stored one that was sent before."""
         self.redis.command("SET", "broadcast:equal", "same")
         client = self.open("/ws/equal?subscribe-broadcast")
         self.assertEqual(b"same", client.message())
@@ -556,10 +556,10 @@ class HeartbeatTests(WireCase):
     options = ("--heartbeat", "--heartbeat--")
 
     def test_on_connect(self) -> None:
-        """The first one comes at once, behind the persisted message."""
-        self.redis.command("SET", "broadcast:alive", "persisted")
+        """The first one comes at once, behind the stored message."""
+        self.redis.command("SET", "broadcast:alive", "stored")
         client = self.open("/ws/alive?subscribe-broadcast")
-        self.assertEqual(Frame(TEXT, b"persisted"), client.receive())
+        self.assertEqual(Frame(TEXT, b"stored"), client.receive())
         self.assertEqual(Frame(TEXT, b"--heartbeat--"), client.receive())
 
     def test_when_idle(self) -> None:
@@ -634,8 +634,8 @@ class PrefixTests(WireCase):
                 monitor.until('"PUBLISH" "ws4redis:broadcast:unittest" "hello"', about="unittest"),
             )
 
-    def test_persisted(self) -> None:
-        """The persisted message is read from the key with the prefix."""
+    def test_stored(self) -> None:
+        """The stored message is read from the key with the prefix."""
         self.redis.command("SET", "broadcast:which", "without")
         self.redis.command("SET", "ws4redis:broadcast:which", "with")
         self.assertEqual(b"with", self.open("/ws/which?subscribe-broadcast").message())

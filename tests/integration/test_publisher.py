@@ -20,7 +20,7 @@ from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
 from wsredis.errors import BrokerUnavailable
 from wsredis.publisher import AsyncRedisPublisher, RedisPublisher
-from wsredis.redis.publisher import TwistedRedisPublisher
+from wsredis.publisher.twisted import TwistedRedisPublisher
 
 _HELLO = "Grüße".encode()
 

@@ -209,7 +209,7 @@ class ProxyCase(FaultCase):
 class CutTests(ProxyCase):
     """The way to Redis is cut, Redis itself goes on."""
 
-    def test_persisted_after_the_outage(self) -> None:
+    def test_stored_after_the_outage(self) -> None:
         """What was stored meanwhile is handed over once, to those who have not seen it."""
         missed = self.open("/ws/missed?subscribe-broadcast")
         late = self.open("/ws/late?subscribe-broadcast")

@@ -31,7 +31,7 @@ def slow(identity, handshake):
     return deferLater(reactor, 0.01, lambda: identity.user == "john")
 
 def fails(identity, handshake):
-    if handshake.wish.facility == "bad":
+    if handshake.requested.facility == "bad":
         return {}["secret"]
     return True
 
@@ -40,8 +40,8 @@ def while_open(identity, handshake):
     return not Path("closed").exists()
 
 def alters(identity, handshake):
-    from wsredis import Audience, Wish
-    return Wish("elsewhere", frozenset({Audience.BROADCAST}))
+    from wsredis import Audience, Access
+    return Access("elsewhere", frozenset({Audience.BROADCAST}))
 """
 
 
@@ -70,7 +70,7 @@ class RightsCase(LifeCase):
         self.port = int(self.running.wait_for(r"listening on \S*:(\d+)")[1])
         self.running.wait_for("connected to ")
 
-    def admitted(self, path: str, *headers: str) -> bool:
+    def accepted(self, path: str, *headers: str) -> bool:
         """Whether such a client is let in; if not, it is told that it may not."""
         with RawClient(self.port) as client:
             client.send(handshake(path, *headers))
@@ -93,13 +93,13 @@ class RuleTests(RightsCase):
         speak = "/ws/chat.lobby?publish-broadcast"
         self.assertEqual(
             [True, True, False, False],
-            [self.admitted(speak, *who) for who in (JOHN, MARY, EVE, NOBODY)],
+            [self.accepted(speak, *who) for who in (JOHN, MARY, EVE, NOBODY)],
         )
         for who in (JOHN, MARY, EVE, NOBODY):
-            self.assertTrue(self.admitted("/ws/chat.lobby?subscribe-broadcast", *who))
-            self.assertTrue(self.admitted("/ws/other?publish-broadcast", *who))
-            self.assertFalse(self.admitted("/ws/chat.lobby?publish-user", *who))
-            self.assertFalse(self.admitted("/ws/chat%2Elobby?publish-user", *who))
+            self.assertTrue(self.accepted("/ws/chat.lobby?subscribe-broadcast", *who))
+            self.assertTrue(self.accepted("/ws/other?publish-broadcast", *who))
+            self.assertFalse(self.accepted("/ws/chat.lobby?publish-user", *who))
+            self.assertFalse(self.accepted("/ws/chat%2Elobby?publish-user", *who))
 
     def test_message(self) -> None:
         """What is allowed works: a message goes from one who may to one who only listens."""
@@ -123,7 +123,7 @@ class RuleTests(RightsCase):
             ("/ws/?subscribe-broadcast", [False, False]),
             ("/ws/anything", [True, True]),
         ):
-            found = [self.admitted(path, *JOHN), self.admitted(path, *NOBODY)]
+            found = [self.accepted(path, *JOHN), self.accepted(path, *NOBODY)]
             self.assertEqual(expected, found, path)
 
     def test_words(self) -> None:
@@ -143,8 +143,8 @@ class FunctionTests(RightsCase):
         """The function of the how-to, from the folder in which the gateway was started."""
         self.start('policy = "rights:may"')
         path = "/ws/room.tigers?subscribe-broadcast"
-        self.assertTrue(self.admitted(path, *EVE))
-        self.assertTrue(self.admitted("/ws/other?subscribe-broadcast", *NOBODY))
+        self.assertTrue(self.accepted(path, *EVE))
+        self.assertTrue(self.accepted("/ws/other?subscribe-broadcast", *NOBODY))
         self.assertEqual((403, "you may not do this here"), self.refused(path, *MARY))
         self.assertEqual((403, "log in to enter a room"), self.refused(path))
         self.running.wait_for(r"403 'you may not do this here' \(policy rights:may\)")
@@ -152,7 +152,7 @@ class FunctionTests(RightsCase):
     def test_behind_the_rules(self) -> None:
         """What a rule denies, the function cannot allow; what it grants is what happens."""
         self.start('policy = "bad:alters"\n[[rule]]\nright = "publish"\nallow = false')
-        self.assertFalse(self.admitted("/ws/x?publish-broadcast"))
+        self.assertFalse(self.accepted("/ws/x?publish-broadcast"))
         client = self.open(self.port, "/ws/x?subscribe-broadcast")
         self.redis.command("PUBLISH", "site:broadcast:x", "no")
         self.redis.command("PUBLISH", "site:broadcast:elsewhere", "yes")
@@ -161,8 +161,8 @@ class FunctionTests(RightsCase):
     def test_waits(self) -> None:
         """A function may take its time, by a Deferred."""
         self.start('policy = "bad:slow"')
-        self.assertTrue(self.admitted("/ws/x", *JOHN))
-        self.assertFalse(self.admitted("/ws/x", *EVE))
+        self.assertTrue(self.accepted("/ws/x", *JOHN))
+        self.assertFalse(self.accepted("/ws/x", *EVE))
 
     def test_asked_again(self) -> None:
         """When the identity is checked again, so is the function: who may no longer is closed."""
@@ -178,7 +178,7 @@ class FunctionTests(RightsCase):
         for _ in range(2):
             self.assertEqual((500, "internal error"), self.refused("/ws/bad"))
         self.running.wait_for(r"KeyError: 'secret'")
-        self.assertTrue(self.admitted("/ws/good"))
+        self.assertTrue(self.accepted("/ws/good"))
 
 
 class WorkerTests(LifeCase):

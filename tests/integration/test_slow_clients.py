@@ -305,11 +305,11 @@ class LimitTests(SlowCase):
         self.assertRegex(head, r"(?i)\r\nretry-after: \d+")
         self.gateway.child.wait_for("refused .* 503 .*--max-connections")
         clients[0].socket.close()
-        until(lambda: self.admitted(path))
+        until(lambda: self.accepted(path))
         self.redis.command("PUBLISH", "broadcast:limit", "all along")
         self.assertEqual([b"all along"] * 4, [client.message() for client in clients[1:]])
 
-    def admitted(self, path: str) -> bool:
+    def accepted(self, path: str) -> bool:
         """Whether a newcomer is let in."""
         with RawClient(self.gateway.port) as client:
             client.send(handshake(path))

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsredis.redis.url import Target
+from wsredis.brokers.redis.url import Target
 
 __all__ = ["FakeRedis", "FakeTarget", "Session"]
 
@@ -86,7 +86,7 @@ class FakeRedis:
         self._due: dict[tuple[int, bytes], float] = {}
 
     def target(self, **settings: Any) -> FakeTarget:
-        """How to get here. Takes what `wsredis.redis.url.Target` takes."""
+        """How to get here. Takes what `wsredis.brokers.redis.url.Target` takes."""
         return FakeTarget(**{"name": "redis://fake:6379", "path": "/fake", **settings}, server=self)
 
     def accept(self, factory: IProtocolFactory) -> Any:
@@ -323,7 +323,7 @@ class FakeTarget(Target):
     server: FakeRedis | None = None
 
     def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
-        """See `wsredis.redis.url.Target.endpoint`."""
+        """See `wsredis.brokers.redis.url.Target.endpoint`."""
         assert self.server is not None
         return _FakeEndpoint(self.server)
 

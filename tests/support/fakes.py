@@ -13,9 +13,9 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
-from wsredis.connection import Hold
-from wsredis.hub import Item
-from wsredis.memory import MemoryBroker, MemoryServer
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.gateway.connection import PauseReason
+from wsredis.gateway.hub import EncodedPublication
 
 __all__ = [
     "FakeClient",
@@ -240,7 +240,7 @@ class FakeStreamTransport:
 
 class FakeOwner:
     """
-    The owner of an outbox.
+    The owner of an send_queue.
 
     Attributes:
         told: What it was told, in order.
@@ -252,21 +252,21 @@ class FakeOwner:
         self.on_overflow: Callable[[], object] = bool
         self.on_drained: Callable[[], object] = bool
 
-    def outbox_overflowed(self) -> None:
-        """See `wsredis.outbox.OutboxOwner`."""
+    def send_queue_overflowed(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner`."""
         self.told.append("overflowed")
         self.on_overflow()
 
-    def outbox_congested(self) -> None:
-        """See `wsredis.outbox.OutboxOwner`."""
+    def send_queue_congested(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner`."""
         self.told.append("congested")
 
-    def outbox_advanced(self) -> None:
-        """See `wsredis.outbox.OutboxOwner`."""
+    def send_queue_advanced(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner`."""
         self.told.append("advanced")
 
-    def outbox_drained(self) -> None:
-        """See `wsredis.outbox.OutboxOwner`."""
+    def send_queue_drained(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner`."""
         self.told.append("drained")
         self.on_drained()
 
@@ -288,8 +288,8 @@ class FakeListener:
         self.direct = direct
         self.window = 0
         self.written: list[bytes] = []
-        self.items: list[Item] = []
-        self.restored: list[Item] = []
+        self.items: list[EncodedPublication] = []
+        self.restored: list[EncodedPublication] = []
         self.forbidden = 0
         self.react: Callable[[], object] = bool
         self.write: Callable[[bytes], None] = self._write
@@ -298,33 +298,33 @@ class FakeListener:
         self.written.append(data)
         self.react()
 
-    def deliver(self, items: Sequence[Item]) -> None:
-        """See `wsredis.hub.Listener`."""
+    def deliver(self, items: Sequence[EncodedPublication]) -> None:
+        """See `wsredis.gateway.hub.Listener`."""
         self.items += items
         self.react()
 
-    def restore(self, item: Item) -> None:
-        """See `wsredis.hub.Listener`."""
+    def restore(self, item: EncodedPublication) -> None:
+        """See `wsredis.gateway.hub.Listener`."""
         self.restored.append(item)
         self.react()
 
     def forbid(self) -> None:
-        """See `wsredis.hub.Listener`."""
+        """See `wsredis.gateway.hub.Listener`."""
         self.forbidden += 1
         self.react()
 
 
 class FakeClient:
     """
-    The socket of a `wsredis.connection.Connection`.
+    The socket of a `wsredis.gateway.connection.Connection`.
 
     As the real one, it lets go of its connection when the closing handshake starts, and counts
     each reason not to read once.
 
     Attributes:
         connection: To be told `closed`; set it.
-        events: What it was asked to do, in order: ``("close", code)``, ``("hold", why)``,
-            ``("release", why)``, ``("write", messages)``.
+        events: What it was asked to do, in order: ``("close", code)``, ``("pause", why)``,
+            ``("resume", why)``, ``("write", messages)``.
         held: The reasons not to read.
         reason: That of the close frame.
     """
@@ -334,7 +334,7 @@ class FakeClient:
     def __init__(self) -> None:
         self.connection: Any = None
         self.events: list[tuple[str, Any]] = []
-        self.held = Hold(0)
+        self.held = PauseReason(0)
         self.reason = ""
         self._closed = False
 
@@ -350,13 +350,13 @@ class FakeClient:
         return next((code for kind, code in self.events if kind == "close"), None)
 
     def write(self, data: bytes) -> None:
-        """See `wsredis.connection.Client`. Nothing may follow a close frame (RFC 6455, 5.5.1)."""
+        """See `wsredis.gateway.connection.Client`. Nothing follows a close frame."""
         if self._closed:
             raise AssertionError("a frame was sent after the close frame")
         self.events.append(("write", messages(data)))
 
     def close(self, code: int, reason: str) -> None:
-        """See `wsredis.connection.Client`."""
+        """See `wsredis.gateway.connection.Client`."""
         if not 1000 <= code <= 4999 or code in (1004, 1005, 1006, 1015):
             raise ValueError(f"{code} may not stand in a close frame")
         if len(reason.encode()) > 123:
@@ -368,16 +368,16 @@ class FakeClient:
         self.events.append(("close", code))
         self.connection.closed()
 
-    def hold(self, why: Hold) -> None:
-        """See `wsredis.connection.Client`."""
+    def pause(self, why: PauseReason) -> None:
+        """See `wsredis.gateway.connection.Client`."""
         self.held |= why
-        self.events.append(("hold", why))
+        self.events.append(("pause", why))
 
-    def release(self, why: Hold) -> None:
-        """See `wsredis.connection.Client`."""
+    def resume(self, why: PauseReason) -> None:
+        """See `wsredis.gateway.connection.Client`."""
         if self.held & why:
             self.held &= ~why
-            self.events.append(("release", why))
+            self.events.append(("resume", why))
 
 
 class HeldBroker(MemoryBroker):
@@ -400,17 +400,17 @@ class HeldBroker(MemoryBroker):
         return len(self._pending)
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
-        """See `wsredis.broker.Broker.subscribe`."""
+        """See `wsredis.gateway.broker.Broker.subscribe`."""
         act = super().subscribe
         return self._call("subscribe", lambda: act(channels))
 
     def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
-        """See `wsredis.broker.Broker.publish`."""
+        """See `wsredis.gateway.broker.Broker.publish`."""
         act = super().publish
         return self._call("publish", lambda: act(channels, payload))
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
-        """See `wsredis.broker.Broker.fetch`."""
+        """See `wsredis.gateway.broker.Broker.fetch`."""
         act = super().fetch
         return self._call("fetch", lambda: act(channels))
 

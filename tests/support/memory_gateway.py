@@ -16,18 +16,18 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
-from wsredis.auth import Authenticator, Policy
-from wsredis.auth.origin import OriginPolicy
+from wsredis.auth.admission import Admission
+from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
-from wsredis.connection import Shared
 from wsredis.dialects.plain import PlainDialect
-from wsredis.door import Door
-from wsredis.handler import Handler
-from wsredis.hub import Hub
-from wsredis.memory import MemoryBroker, MemoryServer
-from wsredis.metrics import Metrics
-from wsredis.protocol import GatewayFactory, GatewayProtocol
-from wsredis.site import GatewaySite
+from wsredis.gateway.connection import Shared
+from wsredis.gateway.handler import Handler
+from wsredis.gateway.hub import Hub
+from wsredis.gateway.identity import Authenticator, Policy
+from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket.protocol import GatewayFactory, GatewayProtocol
+from wsredis.web.site import GatewaySite
 
 __all__ = ["MemoryGateway", "MemoryGatewayCase", "Socket"]
 
@@ -216,7 +216,7 @@ class MemoryGateway:
             *(self.hub, self.broker, dialect, limits, self.metrics, config.prefix, handler),
             compress_threshold=threshold,
         )
-        self.door = Door(
+        self.admission = Admission(
             self.clock,
             self.hub,
             [] if authenticator is None else [authenticator],
@@ -240,7 +240,7 @@ class MemoryGateway:
             self.clock,
             config,
             shared,
-            self.door,
+            self.admission,
             self.site,
         )
         self.broker.start(self.hub)
@@ -312,8 +312,8 @@ class MemoryGatewayCase(SynchronousTestCase):
         self.assertEqual([], [*factory.handshakes, *factory.closing])
         self.assertEqual(0, self.metrics.connections)
         self.assertEqual(0, factory._sockets)
-        self.assertEqual({}, self.gateway.door._members)
-        self.assertEqual({}, self.gateway.door._by_name)
+        self.assertEqual({}, self.gateway.admission._members)
+        self.assertEqual({}, self.gateway.admission._by_name)
         factory.stop()
         self.assertEqual(0, len(self.gateway.hub))
         self.assertEqual([], self.clock.getDelayedCalls())

@@ -6,14 +6,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.channels import (
     MAX_FACILITY_BYTES,
+    Access,
     Audience,
-    Wish,
     channel_names,
     control_channel,
     matches,
+    parse_access,
     parse_facility,
     parse_flags,
-    parse_wish,
 )
 from wsredis.errors import BadRequest
 
@@ -93,18 +93,18 @@ class FacilityTests(SynchronousTestCase):
 
 
 class WishTests(SynchronousTestCase):
-    """`parse_wish`."""
+    """`parse_access`."""
 
     def check(self, query: str, subscribe: str = "", publish: str = "", echo: bool = False) -> None:
         """*query* asks for these audiences, each named by its first letter."""
         letters = {audience.value[0]: audience for audience in Audience}
-        expected = Wish(
+        expected = Access(
             "chat",
             frozenset(letters[letter] for letter in subscribe),
             frozenset(letters[letter] for letter in publish),
             echo,
         )
-        self.assertEqual(expected, parse_wish("chat", query), query)
+        self.assertEqual(expected, parse_access("chat", query), query)
 
     def test_eight_flags(self) -> None:
         """Every audience can be subscribed to and published to."""
@@ -123,7 +123,7 @@ class WishTests(SynchronousTestCase):
         )
 
     def test_none(self) -> None:
-        """No flags are a valid wish, and so are unknown ones."""
+        """No flags are a valid access, and so are unknown ones."""
         for query in ("", "&", "&&&", "=", "=x", "token=subscribe-broadcast", "x"):
             self.check(query)
 
@@ -179,10 +179,10 @@ class WishTests(SynchronousTestCase):
     def test_too_many(self) -> None:
         """A thousand parameters are allowed, one more is not."""
         self.check("&".join(["echo"] * 1000), echo=True)
-        error = self.assertRaises(BadRequest, parse_wish, "chat", "&".join(["echo"] * 1001))
+        error = self.assertRaises(BadRequest, parse_access, "chat", "&".join(["echo"] * 1001))
         self.assertEqual("too many parameters", str(error))
 
-    def test_harmless_wish(self) -> None:
+    def test_harmless_access(self) -> None:
         """Only what hears broadcast at most, and says nothing, may be granted to a stranger."""
         for query, harmless in {
             "": True,
@@ -194,13 +194,13 @@ class WishTests(SynchronousTestCase):
             "subscribe-group": False,
             "subscribe-session": False,
         }.items():
-            self.assertIs(harmless, parse_wish("x", query).only_listens_to_broadcast, query)
+            self.assertIs(harmless, parse_access("x", query).only_listens_to_broadcast, query)
 
     def test_flags(self) -> None:
-        """The flags of a wish are those of the URL, without echo, in one order."""
-        wish = parse_wish("x", "publish-user&echo&subscribe-group&subscribe=broadcast")
-        self.assertEqual(["subscribe-broadcast", "subscribe-group", "publish-user"], wish.flags)
-        self.assertEqual([], parse_wish("x", "echo").flags)
+        """The flags of a access are those of the URL, without echo, in one order."""
+        access = parse_access("x", "publish-user&echo&subscribe-group&subscribe=broadcast")
+        self.assertEqual(["subscribe-broadcast", "subscribe-group", "publish-user"], access.flags)
+        self.assertEqual([], parse_access("x", "echo").flags)
 
 
 class NameTests(SynchronousTestCase):

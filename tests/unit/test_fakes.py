@@ -15,9 +15,9 @@ from tests.support.fakes import (
     ServerTransport,
     messages,
 )
-from wsredis import frames
-from wsredis.connection import Hold
 from wsredis.errors import BrokerUnavailable
+from wsredis.gateway.connection import PauseReason
+from wsredis.transports.websocket import frames
 
 
 class _Producer:
@@ -213,11 +213,11 @@ class ClientTests(SynchronousTestCase):
 
     def test_holds(self) -> None:
         """It is read again when no reason is left."""
-        self.client.hold(Hold.PUBLISH)
-        self.client.hold(Hold.HANDLER)
-        self.client.release(Hold.PUBLISH)
-        self.client.release(Hold.OUTBOX)
-        self.assertEqual(Hold.HANDLER, self.client.held)
+        self.client.pause(PauseReason.PUBLISH)
+        self.client.pause(PauseReason.HANDLER)
+        self.client.resume(PauseReason.PUBLISH)
+        self.client.resume(PauseReason.SEND_QUEUE)
+        self.assertEqual(PauseReason.HANDLER, self.client.held)
         self.assertEqual(3, len(self.client.events))
 
 

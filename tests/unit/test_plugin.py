@@ -24,7 +24,7 @@ class PluginTests(SynchronousTestCase):
         """It names the module with the options, and that module has what twistd asks for."""
         maker = wsredis_plugin.wsredis
         self.assertTrue(IPlugin.providedBy(maker))
-        self.assertEqual("wsredis.tap", maker.module)
+        self.assertEqual("wsredis.service.tap", maker.module)
         self.assertIn("wsredis", maker.options().synopsis)
         self.assertTrue(callable(maker.makeService))
 

@@ -33,9 +33,9 @@ class PublicTests(SynchronousTestCase):
     def test_names(self) -> None:
         """The public names are these; removing one breaks other people's programs."""
         expected = """
-            Audience AuthUrlConfig Authenticator ConfigError Connection GatewayConfig
-            GatewayService Handler Handshake Identity JwtConfig Limits Policy RedisConfig Refused
-            Wish WsredisError __version__
+            Access Audience AuthUrlConfig Authenticator ConfigError Connection GatewayConfig
+            GatewayService Handler Handshake HandshakeRejected Identity JwtConfig Limits Policy
+            RedisConfig WsredisError __version__ load
         """
         self.assertEqual(sorted(expected.split()), sorted(wsredis.__all__))
 
@@ -63,15 +63,15 @@ class ImportTests(SynchronousTestCase):
         """Importing the names of the package installs no reactor and loads no Redis library."""
         found = loaded(
             "from wsredis import *",
-            *("wsredis.service", "twisted.internet.reactor", "txredisapi", "hiredis"),
+            *("wsredis.service.service", "twisted.internet.reactor", "txredisapi", "hiredis"),
         )
-        self.assertEqual(["wsredis.service"], found)
+        self.assertEqual(["wsredis.service.service"], found)
 
     def test_lazy(self) -> None:
         """Importing the package loads nothing; a name brings its own module only."""
-        heavy = ("twisted", "autobahn", "wsredis.config", "wsredis.channels")
+        heavy = ("twisted", "autobahn", "wsredis.config.settings", "wsredis.channels")
         self.assertEqual([], loaded("import wsredis", *heavy))
-        self.assertEqual(["wsredis.channels"], loaded("from wsredis import Wish", *heavy))
+        self.assertEqual(["wsredis.channels"], loaded("from wsredis import Access", *heavy))
 
     def test_publisher(self) -> None:
         """Programs that publish load redis-py and Django when they do, and Twisted never."""
@@ -99,5 +99,7 @@ class ImportTests(SynchronousTestCase):
 
     def test_options(self) -> None:
         """The options, which ``twistd --help`` needs, install no reactor either."""
-        found = loaded("import wsredis.tap", "wsredis.tap", "twisted.internet.reactor")
-        self.assertEqual(["wsredis.tap"], found)
+        found = loaded(
+            "import wsredis.service.tap", "wsredis.service.tap", "twisted.internet.reactor"
+        )
+        self.assertEqual(["wsredis.service.tap"], found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsredis import frames
+from wsredis.transports.websocket import frames
 
 __all__ = ["PlainDialect"]
 

@@ -12,11 +12,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
-from wsredis.config import settings as gateway_settings
+from wsredis.config import all_settings as gateway_settings
+from wsredis.config.ws4redis import SUBSCRIBER, redis_settings
 from wsredis.django.control import TIMEOUT
 from wsredis.errors import ConfigError
-from wsredis.project import SUBSCRIBER, redis_settings
-from wsredis.publisher import connect_as_project
+from wsredis.publisher.sync import connect_as_project
 
 __all__ = ["check_settings"]
 

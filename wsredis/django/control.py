@@ -17,7 +17,7 @@ from typing import Any
 from django.db import transaction
 
 from wsredis.channels import control_channel
-from wsredis.publisher import BasePublisher, connect_as_project, receivers
+from wsredis.publisher.sync import BasePublisher, connect_as_project, receivers
 
 __all__ = ["TIMEOUT", "Control", "control"]
 

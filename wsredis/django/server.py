@@ -29,12 +29,12 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
-from wsredis.auth.django import project_settings
+from wsredis.auth.sources.django.authenticator import project_settings
 from wsredis.config import GatewayConfig, load
 from wsredis.errors import ConfigError
-from wsredis.pages import Application
-from wsredis.redis import embedded
-from wsredis.service import GatewayService
+from wsredis.service import embedded
+from wsredis.service.service import GatewayService
+from wsredis.web.wsgi import Application
 
 __all__ = ["GatewayServer", "logged", "needs_redis", "private_redis"]
 

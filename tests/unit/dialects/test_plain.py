@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis import frames
 from wsredis.dialects.plain import PlainDialect
+from wsredis.transports.websocket import frames
 
 
 class PlainDialectTests(SynchronousTestCase):

@@ -129,7 +129,7 @@ class ValueTests(CheckCase):
         from django.test import override_settings
 
         from tests.support.threads import ThreadReactor
-        from wsredis.auth.django import DjangoAuthenticator, project_settings
+        from wsredis.auth.sources.django.authenticator import DjangoAuthenticator, project_settings
         from wsredis.config import GatewayConfig
 
         with override_settings(**settings):

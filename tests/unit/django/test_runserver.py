@@ -12,7 +12,7 @@ from tests.support.children import free_port, until
 from tests.support.django_project import missing_django
 from tests.support.require import missing
 from tests.unit.django.case import AppCase
-from wsredis.redis import embedded
+from wsredis.service import embedded
 
 _APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
 

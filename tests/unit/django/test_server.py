@@ -22,7 +22,7 @@ from wsredis.django.server import (
     needs_redis,
     private_redis,
 )
-from wsredis.redis import embedded
+from wsredis.service import embedded
 
 
 class RedisTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from wsredis.django.server import GatewayServer, needs_redis, private_redis
 from wsredis.errors import ConfigError
-from wsredis.redis import embedded
+from wsredis.service import embedded
 
 if apps.is_installed("django.contrib.staticfiles"):
     from django.contrib.staticfiles.management.commands.runserver import Command as _Runserver

@@ -1,0 +1,33 @@
+"""Tests for `wsredis.auth.policies.builder`."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.auth.policies.builder import policies
+from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.auth.policies.rules import RulePolicy
+from wsredis.config import GatewayConfig
+from wsredis.config.rules import Rule
+from wsredis.errors import ConfigError
+
+
+class PoliciesTests(SynchronousTestCase):
+    """`policies`."""
+
+    def test_default(self) -> None:
+        """Only origins are looked at."""
+        self.assertEqual([OriginPolicy], [type(each) for each in policies(GatewayConfig())])
+
+    def test_all(self) -> None:
+        """Origins, then rules, then the function."""
+        config = GatewayConfig(rules=(Rule(allow=True),), policy="builtins:max")
+        self.assertEqual(
+            [OriginPolicy, RulePolicy, CallPolicy], [type(each) for each in policies(config)]
+        )
+
+    def test_no_such_function(self) -> None:
+        """A function that is not there is a mistake in the settings."""
+        config = GatewayConfig(policy="nosuch_module:may")
+        self.assertRaises(ConfigError, policies, config)

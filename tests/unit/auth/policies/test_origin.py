@@ -1,0 +1,200 @@
+"""Tests for `wsredis.auth.policies.origin`."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.channels import Access, parse_access
+from wsredis.config.origins import check_allowed_origin
+from wsredis.errors import HandshakeRejected
+from wsredis.gateway.identity import Handshake, Identity
+
+PRIVATE = "subscribe-user&publish-broadcast"
+
+
+class OriginPolicyTests(SynchronousTestCase):
+    """Which pages may open a socket."""
+
+    def handshake(
+        self, origin: str | None, host: str | None = "example.com", query: str = PRIVATE
+    ) -> Handshake:
+        """What a page of *origin* asks the gateway at *host* for."""
+        headers = {"origin": origin, "host": host}
+        given = {name: value for name, value in headers.items() if value is not None}
+        return Handshake(parse_access("chat", query), "/ws/chat", given, "192.0.2.1:4711")
+
+    def granted(self, *args: str | None, allowed: tuple[str, ...] = (), **kwargs: str) -> Access:
+        """What is granted to such a page."""
+        return OriginPolicy(allowed).allow(Identity(), self.handshake(*args, **kwargs))
+
+    def assertGranted(self, *args: str | None, **kwargs: tuple[str, ...]) -> None:
+        """The access is granted as it is."""
+        self.assertEqual(parse_access("chat", PRIVATE), self.granted(*args, **kwargs), args)
+
+    def refused(self, *args: str | None, **kwargs: tuple[str, ...]) -> HandshakeRejected:
+        """The refusal of the access."""
+        error = self.assertRaises(HandshakeRejected, self.granted, *args, **kwargs)
+        self.assertEqual(403, error.status)
+        self.assertNotIn("allow-origin", error.reason)
+        return error
+
+    def test_no_browser(self) -> None:
+        """A request without an Origin does not come from a page."""
+        self.assertGranted(None)
+        self.assertGranted(None, None)
+
+    def test_is_foreign(self) -> None:
+        """A page is foreign unless it is of the same host, or allowed, whatever it wants."""
+        for origin, allowed, expected in (
+            (None, (), False),
+            ("https://example.com", (), False),
+            ("https://evil.example", (), True),
+            ("null", (), True),
+            ("null", ("*",), False),
+            ("https://shop.example", ("https://shop.example",), False),
+        ):
+            for query in (PRIVATE, "subscribe-broadcast"):
+                handshake = self.handshake(origin, query=query)
+                self.assertIs(expected, OriginPolicy(allowed).is_foreign(handshake), origin)
+
+    def test_same_origin(self) -> None:
+        """The gateway's own pages may do everything; case and default ports do not matter."""
+        for origin, host in (
+            ("http://example.com", "example.com"),
+            ("https://example.com", "example.com"),
+            ("https://EXAMPLE.com", "Example.COM"),
+            ("http://example.com:80", "example.com"),
+            ("https://example.com", "example.com:443"),
+            ("http://example.com:8080", "example.com:8080"),
+            ("http://localhost:8080", "localhost:8080"),
+            ("http://[::1]:8080", "[::1]:8080"),
+            (" http://example.com ", " example.com "),
+        ):
+            self.assertGranted(origin, host)
+
+    def test_foreign(self) -> None:
+        """Pages from elsewhere may not, however much they look alike."""
+        for origin, host in (
+            ("https://evil.example", "example.com"),
+            ("https://example.com.evil.example", "example.com"),
+            ("https://evilexample.com", "example.com"),
+            ("https://sub.example.com", "example.com"),
+            ("https://example.com", "sub.example.com"),
+            ("http://example.com:8080", "example.com"),
+            ("http://example.com", "example.com:8080"),
+            ("http://example.com", "example.com:443"),
+            ("http://example.com:8080", "example.com:80"),
+            ("https://example.com@evil.example", "example.com"),
+            ("https://example.com/", "example.com"),
+            ("https://example.com, https://example.com", "example.com"),
+            ("null", "null"),
+            ("", ""),
+            ("file://", ""),
+            ("https://", "example.com"),
+            ("https://example.com", None),
+            ("https://example.com", "example.com, example.com"),
+            ("https://example.com\u00e9", "example.com"),
+        ):
+            self.refused(origin, host)
+
+    def test_broadcast_only(self) -> None:
+        """Any page may hear what everybody may hear."""
+        for origin in ("https://evil.example", "null", "rubbish"):
+            for query in ("", "echo", "subscribe-broadcast"):
+                access = self.granted(origin, query=query)
+                self.assertEqual(parse_access("chat", query), access)
+
+    def test_everything_else_is_private(self) -> None:
+        """To publish, or to hear user, group or session, a page must be known."""
+        for query in (
+            "publish-broadcast",
+            "publish-user",
+            "subscribe-user",
+            "subscribe-group",
+            "subscribe-session",
+            "subscribe-broadcast&subscribe-session",
+        ):
+            self.assertRaises(HandshakeRejected, self.granted, "https://evil.example", query=query)
+
+    def test_listed(self) -> None:
+        """A listed origin may do everything: the same scheme, host and port."""
+        allowed = ("https://app.example", "http://localhost:3000")
+        self.assertGranted("https://app.example", allowed=allowed)
+        self.assertGranted("https://APP.example:443", allowed=allowed)
+        self.assertGranted("http://localhost:3000", allowed=allowed)
+        for origin in (
+            "http://app.example",
+            "https://app.example:444",
+            "https://sub.app.example",
+            "http://localhost",
+            "http://localhost:3001",
+            "*",
+            "null",
+        ):
+            self.refused(origin, allowed=allowed)
+
+    def test_wildcard_host(self) -> None:
+        """A wildcard allows every host below the name, not the name itself and no look-alike."""
+        allowed = ("*.app.example",)
+        for origin in (
+            "https://a.app.example",
+            "http://a.b.app.example:81",
+            "https://A.APP.example",
+        ):
+            self.assertGranted(origin, allowed=allowed)
+        for origin in (
+            "https://app.example",
+            "https://evilapp.example",
+            "https://a.app.example.evil.example",
+            "https://.app.example",
+            "null",
+        ):
+            self.refused(origin, allowed=allowed)
+
+    def test_wildcard_origin(self) -> None:
+        """With a scheme, a wildcard allows the hosts below under this scheme and port only."""
+        allowed = ("https://*.app.example", "http://*.app.example:81")
+        for origin in (
+            "https://a.app.example",
+            "https://A.b.app.example:443",
+            "http://a.app.example:81",
+        ):
+            self.assertGranted(origin, allowed=allowed)
+        for origin in (
+            "http://a.app.example",
+            "https://a.app.example:444",
+            "https://app.example",
+            "https://evilapp.example",
+            "https://.app.example",
+            "https://a.app.example.evil.example",
+        ):
+            self.refused(origin, allowed=allowed)
+
+    def test_everything(self) -> None:
+        """An asterisk allows every page, even one without an origin of its own."""
+        for origin in ("https://evil.example", "null", "file://", "rubbish"):
+            self.assertGranted(origin, allowed=("*",))
+
+    def test_other_schemes(self) -> None:
+        """Pages of browser extensions can be listed."""
+        self.assertGranted("chrome-extension://abc", allowed=("chrome-extension://abc",))
+        self.refused("chrome-extension://abd", allowed=("chrome-extension://abc",))
+
+    def test_hint(self) -> None:
+        """The log learns which option would allow it, and that option is a valid one."""
+        error = self.refused("https://evil.example")
+        self.assertEqual("--allow-origin https://evil.example would allow it", error.hint)
+        for origin in ("https://evil.example:81", "chrome-extension://abc", "file://"):
+            _, option, rest = self.refused(origin).hint.partition("--allow-origin ")
+            if option:
+                self.assertGranted(origin, allowed=(check_allowed_origin(rest.split()[0]),))
+
+    def test_no_hint_for_rubbish(self) -> None:
+        """What is no origin at all is not repeated in the log."""
+        error = self.refused("rubbish\x1b[31m")
+        self.assertNotIn("rubbish", error.hint + error.reason)
+
+    def test_bad_list(self) -> None:
+        """A list with something else in it is refused."""
+        self.assertRaises(ValueError, OriginPolicy, ["example.com"])

@@ -1,0 +1,86 @@
+"""Tests for `wsredis.auth.policies.rules`: the first rule that fits decides on each flag."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.auth.policies.rules import RulePolicy
+from wsredis.channels import Access, parse_access
+from wsredis.config.rules import Rule
+from wsredis.errors import HandshakeRejected
+from wsredis.gateway.identity import Handshake, Identity
+
+JOHN = Identity(user="john", groups=("staff",), session="abc")
+NOBODY = Identity()
+
+
+class RulePolicyTests(SynchronousTestCase):
+    """`RulePolicy`."""
+
+    def allow(
+        self, query: str, *rules: Rule, identity: Identity = NOBODY, facility: str = "chat"
+    ) -> Access:
+        """What is granted of a query."""
+        handshake = Handshake(parse_access(facility, query), f"/ws/{facility}", {}, "peer")
+        granted = RulePolicy(rules).allow(identity, handshake)
+        self.assertIs(handshake.requested, granted)
+        return granted
+
+    def refused(self, query: str, *rules: Rule, identity: Identity = NOBODY) -> tuple[str, str]:
+        """The words for the client, and those for the log."""
+        error = self.assertRaises(HandshakeRejected, self.allow, query, *rules, identity=identity)
+        self.assertEqual(403, error.status)
+        return error.reason, error.hint
+
+    def test_no_rule_fits(self) -> None:
+        """What no rule is about is granted."""
+        everything = "subscribe-broadcast&subscribe-user&publish-group&publish-session&echo"
+        self.allow(everything)
+        self.allow(everything, Rule(allow=False, facility=("other",)))
+        self.allow(everything, Rule(allow=False, who=("users",)))
+
+    def test_denied(self) -> None:
+        """The client is told what it may not, the log which rule says so."""
+        self.assertEqual(
+            ("you may not publish-broadcast here", "rule 2"),
+            self.refused(
+                "subscribe-broadcast&publish-broadcast",
+                Rule(allow=True, right=("subscribe",)),
+                Rule(allow=False),
+            ),
+        )
+
+    def test_first_match(self) -> None:
+        """A later rule says nothing any more."""
+        for first in (True, False):
+            rules = (Rule(allow=first), Rule(allow=not first))
+            if first:
+                self.allow("subscribe-user", *rules)
+            else:
+                self.assertEqual("rule 1", self.refused("subscribe-user", *rules)[1])
+
+    def test_each_flag(self) -> None:
+        """One flag that is denied refuses all; the first in order is named."""
+        rule = Rule(allow=False, audience=("user",), right=("publish",))
+        query = "publish-broadcast&publish-user&subscribe-user"
+        self.assertEqual("you may not publish-user here", self.refused(query, rule)[0])
+        self.assertEqual(
+            "you may not subscribe-group here",
+            self.refused("publish-user&subscribe-user&subscribe-group", Rule(allow=False))[0],
+        )
+
+    def test_identity(self) -> None:
+        """Groups and users are those of the identity."""
+        rules = (Rule(allow=True, who=("group:staff",)), Rule(allow=False))
+        self.allow("publish-broadcast", *rules, identity=JOHN)
+        self.refused("publish-broadcast", *rules)
+        self.refused("publish-broadcast", *rules, identity=Identity(user="staff"))
+
+    def test_flag_without_a_channel(self) -> None:
+        """A rule denies a flag also to those for whom it would give no channel."""
+        self.refused("subscribe-user", Rule(allow=False))
+
+    def test_nothing_asked(self) -> None:
+        """Who asks for nothing is not refused: nothing is given."""
+        self.allow("", Rule(allow=False))
+        self.allow("echo", Rule(allow=False))

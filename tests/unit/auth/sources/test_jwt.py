@@ -1,0 +1,487 @@
+"""Tests for `wsredis.auth.sources.jwt`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jwt as library
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.tokens import (
+    ALGORITHMS,
+    FAR,
+    jwk,
+    jwk_set,
+    private_key,
+    public_pem,
+    signed,
+    verifier,
+)
+from wsredis.auth.sources.jwt import JwtAuthenticator
+from wsredis.channels import parse_access
+from wsredis.config import JwtConfig
+from wsredis.errors import ConfigError, HandshakeRejected
+from wsredis.gateway.identity import Handshake, Identity
+
+#: The first second of 2001.
+PAST = 978307200
+
+
+def handshake(token: str | None = None, *, flags: str = "", query: str = "", **headers: str) -> Any:
+    """A handshake with a token in the Authorization header, or with others."""
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Handshake(parse_access("chat", flags), "/ws/chat", named, "192.0.2.1:4711", query)
+
+
+class JwtCase(SynchronousTestCase):
+    """Authenticators with keys from files."""
+
+    def file(self, content: bytes) -> str:
+        """A file with this content."""
+        path = Path(self.mktemp())
+        path.write_bytes(content)
+        return str(path)
+
+    def authenticator(self, algorithm: str = "HS256", **settings: Any) -> JwtAuthenticator:
+        """One that verifies with one key of this algorithm."""
+        key = self.file(verifier(algorithm))
+        return JwtAuthenticator(JwtConfig(key=key, **settings), Clock())
+
+    def identify(self, authenticator: JwtAuthenticator, given: Handshake) -> Identity | None:
+        """Who a client is, found out at once."""
+        asked: Awaitable[Identity | None] = authenticator.identify(given)
+        return self.successResultOf(Deferred.fromCoroutine(asked))  # type: ignore[arg-type]
+
+    def known(self, token: str, *, flags: str = "", **settings: Any) -> Identity:
+        """The identity of a token with HS256."""
+        identity = self.identify(self.authenticator(**settings), handshake(token, flags=flags))
+        assert identity is not None
+        return identity
+
+    def refusal(
+        self, token: str, authenticator: JwtAuthenticator | None = None, flags: str = ""
+    ) -> HandshakeRejected:
+        """How a token is refused; neither the answer nor the log repeats anything of it."""
+        asked = (authenticator or self.authenticator()).identify(handshake(token, flags=flags))
+        with capturedLogs() as events:
+            failure = self.failureResultOf(Deferred.fromCoroutine(asked), HandshakeRejected)
+        refused: HandshakeRejected = failure.value
+        said = f"{refused.reason} {refused.hint} {events}"
+        for part in filter(lambda part: len(part) > 3, token.split(".")):
+            self.assertNotIn(part, said)
+        self.assertIsNone(refused.__cause__)
+        return refused
+
+    def assertInvalid(self, token: str, hint: str, **settings: Any) -> None:
+        """The token is refused, and the log says why."""
+        refused = self.refusal(token, self.authenticator(**settings))
+        self.assertEqual((401, "the token is not valid"), (refused.status, refused.reason))
+        self.assertEqual(hint, refused.hint)
+
+
+class SignatureTests(JwtCase):
+    """What is believed, and what is not."""
+
+    def test_algorithms(self) -> None:
+        """A token that is signed with the key is believed, in every algorithm."""
+        for algorithm in ALGORITHMS:
+            found = self.identify(self.authenticator(algorithm), handshake(signed(algorithm)))
+            assert found is not None
+            self.assertEqual("john", found.user, algorithm)
+
+    def test_other_key(self) -> None:
+        """A token that is signed with another key is not."""
+        for algorithm in ALGORITHMS:
+            refused = self.refusal(signed(algorithm, number=1), self.authenticator(algorithm))
+            self.assertEqual(401, refused.status)
+            self.assertEqual("its signature does not fit the key", refused.hint)
+
+    def test_forged(self) -> None:
+        """Claims that were changed after signing are not believed."""
+        head, _, signature = signed().split(".")
+        payload = signed(sub="admin").split(".")[1]
+        self.assertInvalid(f"{head}.{payload}.{signature}", "its signature does not fit the key")
+
+    def test_no_algorithm(self) -> None:
+        """A token without signature is not believed, in no way of writing it."""
+        payload = signed().split(".")[1]
+        for alg in ("none", "None", "NONE", "nOnE", "", None, 0, [], {}, ["HS256"], "HS256 "):
+            head = base64.urlsafe_b64encode(json.dumps({"alg": alg}).encode()).decode().rstrip("=")
+            for signature in ("", signed().split(".")[2]):
+                self.assertInvalid(f"{head}.{payload}.{signature}", "its alg is not HS256")
+
+    def test_algorithm_named_by_nobody(self) -> None:
+        """A token that names no algorithm is not believed."""
+        head = base64.urlsafe_b64encode(b'{"typ":"JWT"}').decode().rstrip("=")
+        _, payload, signature = signed().split(".")
+        self.assertInvalid(f"{head}.{payload}.{signature}", "its alg is not HS256")
+
+    def test_public_key_as_secret(self) -> None:
+        """Who signs with the public key, and says HS256, is nobody."""
+        for algorithm in ("RS256", "ES256", "EdDSA"):
+            pem = public_pem(private_key(algorithm))
+            # The library would not sign with it.
+            claims = signed().rpartition(".")[0]
+            signature = library.algorithms.HMACAlgorithm(
+                library.algorithms.HMACAlgorithm.SHA256
+            ).sign(claims.encode(), pem)
+            token = f"{claims}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+            refused = self.refusal(token, self.authenticator(algorithm))
+            self.assertEqual((401, f"its alg is not {algorithm}"), (refused.status, refused.hint))
+
+    def test_no_other_algorithm(self) -> None:
+        """The algorithm is pinned: other ones are refused even where the key would fit."""
+        secret = private_key("HS256") + b" and some more, as HS512 wants it"
+        token = library.encode({"sub": "john", "exp": FAR}, secret, "HS512")
+        key = self.file(secret)
+        refused = self.refusal(token, JwtAuthenticator(JwtConfig(key=key), Clock()))
+        self.assertEqual("its alg is not HS256", refused.hint)
+
+    def test_no_token(self) -> None:
+        """What is no token at all is refused, of any form and size."""
+        head, payload, signature = signed().split(".")
+        deep = base64.urlsafe_b64encode(b"[" * 9000).decode().rstrip("=")
+        for token in (
+            "x",
+            "..",
+            "a.b.c",
+            "undefined",
+            f"{head}.{payload}",
+            f"{head}.{payload}.{signature}.{signature}",
+            f"{head}.{payload}.{signature}=!",
+            f"{head}.{payload}.{signature}, Bearer {head}.{payload}.{signature}",
+            f"{deep}.{payload}.{signature}",
+            f"W10.{payload}.{signature}",
+            "\xff\xfe.\xff.\xff",
+            "é" * 100,
+            "a" * 16000,
+            "." * 16000,
+            f"{head}.{'A' * 12000}.{signature}",
+        ):
+            self.assertEqual(401, self.refusal(token).status, token[:80])
+
+    def test_large_token(self) -> None:
+        """A large token is as good as a small one."""
+        groups = [f"group-{number}" for number in range(500)]
+        self.assertEqual(tuple(groups), self.known(signed(groups=groups)).groups)
+
+    def test_critical_extension(self) -> None:
+        """What must be understood and is not leads to a refusal (RFC 7515, 4.1.11)."""
+        token = signed(headers={"crit": ["secret-word"], "secret-word": 1})
+        self.assertInvalid(token, "it is malformed")
+        self.assertInvalid(signed(headers={"kid": 7}), "it is malformed")
+
+
+class TimeTests(JwtCase):
+    """exp, nbf and iat."""
+
+    def test_expired(self) -> None:
+        """A token that expired is told so."""
+        refused = self.refusal(signed(exp=PAST))
+        self.assertEqual((401, "the token expired"), (refused.status, refused.reason))
+
+    def test_not_yet(self) -> None:
+        """A token that is not valid yet is told so."""
+        for claims in ({"nbf": FAR - 1}, {"iat": FAR - 1}):
+            refused = self.refusal(signed(**claims))
+            self.assertEqual((401, "the token is not valid yet"), (refused.status, refused.reason))
+
+    def test_past_times(self) -> None:
+        """Times that have come do no harm."""
+        self.assertEqual("john", self.known(signed(nbf=PAST, iat=PAST)).user)
+
+    def test_end(self) -> None:
+        """The identity ends with the token, and with the time by which clocks may differ."""
+        self.assertEqual(FAR + 2.0, self.known(signed()).expires)
+        self.assertEqual(FAR + 7.5, self.known(signed(exp=FAR + 0.5), leeway=7.5).expires)
+
+    def test_leeway(self) -> None:
+        """The leeway reaches back to tokens that expired."""
+        expires = self.known(signed(exp=PAST), leeway=float(FAR)).expires
+        self.assertEqual(PAST + float(FAR), expires)
+
+    def test_no_end(self) -> None:
+        """A token that never ends is not accepted."""
+        self.assertInvalid(signed(exp=None), "it has no exp")
+
+    def test_rubbish_as_time(self) -> None:
+        """What is no time is refused."""
+        for name in ("exp", "nbf", "iat"):
+            for value in ("tomorrow", [], {}, float("inf"), float("nan")):
+                self.assertInvalid(signed(**{name: value}), "it is malformed")
+        for value in (str(FAR), 10**400):
+            self.assertInvalid(signed(exp=value), "its exp is not a time")
+
+
+class NameTests(JwtCase):
+    """aud and iss."""
+
+    def test_audience(self) -> None:
+        """The audience that is configured must be among those of the token."""
+        for audience in ("chat", ["news", "chat"]):
+            self.assertEqual("john", self.known(signed(aud=audience), audience="chat").user)
+        hint = "its aud does not fit jwt-audience"
+        for wrong in ("other", ["other"], 7, {"chat": 1}, ["chat", 7], "chat2"):
+            self.assertInvalid(signed(aud=wrong), hint, audience="chat")
+        self.assertInvalid(signed(), "it has no aud", audience="chat")
+
+    def test_meant_for_others(self) -> None:
+        """A token that is meant for somebody is refused where nobody is configured."""
+        self.assertInvalid(signed(aud="chat"), "its aud does not fit jwt-audience")
+
+    def test_issuer(self) -> None:
+        """The issuer must be the configured one; without one, any is."""
+        self.assertEqual("john", self.known(signed(iss="me"), issuer="me").user)
+        self.assertEqual("john", self.known(signed(iss="anybody")).user)
+        for wrong in ("you", 7, ["me"]):
+            self.assertInvalid(signed(iss=wrong), "its iss does not fit jwt-issuer", issuer="me")
+        self.assertInvalid(signed(), "it has no iss", issuer="me")
+
+
+class ClaimTests(JwtCase):
+    """What is made of the claims."""
+
+    def test_all(self) -> None:
+        """User, groups and session are taken from their claims."""
+        identity = self.known(signed(groups=["a", "b"], sid="s3"))
+        self.assertEqual(Identity("john", ("a", "b"), "s3", FAR + 2.0), identity)
+
+    def test_missing(self) -> None:
+        """All of them may be missing."""
+        self.assertEqual(Identity(expires=FAR + 2.0), self.known(signed(sub=None)))
+
+    def test_other_names(self) -> None:
+        """The names of the claims are settings."""
+        token = signed(name="jane", roles=["a"], jti="1", rights={"chat": ["publish"]})
+        identity = self.known(
+            token,
+            flags="publish-user",
+            user_claim="name",
+            groups_claim="roles",
+            session_claim="jti",
+            channels_claim="rights",
+        )
+        self.assertEqual(("jane", ("a",), "1"), (identity.user, identity.groups, identity.session))
+        self.assertIsNotNone(identity.granted)
+
+    def test_one_group(self) -> None:
+        """A single group need not be a list; no list is none."""
+        self.assertEqual(("all users",), self.known(signed(groups="all users")).groups)
+        self.assertEqual((), self.known(signed(groups=[])).groups)
+
+    def test_wrong_types(self) -> None:
+        """What is not of the right type is refused, not guessed."""
+        for value in (7, True, ["john"], {"a": 1}, ""):
+            token = signed(user=value)
+            self.assertInvalid(token, "its user is not a text", user_claim="user")
+            self.assertInvalid(signed(sid=value), "its sid is not a text")
+        for value in (7, False, {"a": 1}, "", ["a", 7], [["a"]], [""]):
+            self.assertInvalid(signed(groups=value), "its groups is not a text")
+        self.assertInvalid(signed(sub=7), "its sub is not a text")
+
+    def test_half_a_character(self) -> None:
+        """A text that could not be the name of a channel is refused."""
+        self.assertInvalid(signed(sub="\ud800"), "its sub is not Unicode")
+        self.assertEqual("jürgen\U0001f600", self.known(signed(sub="jürgen\U0001f600")).user)
+
+
+class ChannelTests(JwtCase):
+    """The claim that limits channels."""
+
+    def test_no_limit(self) -> None:
+        """Without the claim, the policy decides on what was asked for."""
+        self.assertIsNone(self.known(signed(), flags="subscribe-user").granted)
+
+    def test_granted(self) -> None:
+        """What the claim lists is granted."""
+        token = signed(channels={"ch*": ["subscribe"], "chat": ["publish-user"]})
+        flags = "subscribe-user&subscribe-broadcast&publish-user&echo"
+        self.assertEqual(parse_access("chat", flags), self.known(token, flags=flags).granted)
+
+    def test_not_granted(self) -> None:
+        """What it does not list is refused by name."""
+        token = signed(channels={"chat": ["subscribe"], "news": ["publish"]})
+        refused = self.refusal(token, flags="subscribe-user&publish-user")
+        self.assertEqual((403, "you may not publish-user here"), (refused.status, refused.reason))
+        self.assertEqual(403, self.refusal(signed(channels={}), flags="subscribe-user").status)
+
+    def test_rubbish(self) -> None:
+        """What cannot be read refuses the token: it is a limit."""
+        hint = "its channels does not map patterns to lists of flags"
+        for value in (
+            "chat",
+            ["chat"],
+            7,
+            False,
+            {"chat": "subscribe"},
+            {"chat": None},
+            {"chat": [7]},
+            {"chat": {"subscribe": 1}},
+            {"chat": ["listen"]},
+            {"news": ["subscribe-everything"]},
+        ):
+            self.assertInvalid(signed(channels=value), hint)
+        null = library.encode({"exp": FAR, "channels": None}, private_key("HS256"), "HS256")
+        self.assertInvalid(null, hint)
+
+
+class SourceTests(JwtCase):
+    """Where the token comes from."""
+
+    def user(self, given: Handshake, **settings: Any) -> str | None:
+        """The user of a handshake. None: it has no token."""
+        identity = self.identify(self.authenticator(**settings), given)
+        return None if identity is None else identity.user
+
+    def test_nowhere(self) -> None:
+        """Without a token the client is unknown here, and others may be asked."""
+        for given in (
+            handshake(),
+            handshake(authorization="Basic am9objpzZWNyZXQ="),
+            handshake(authorization="Bearer"),
+            handshake(authorization="Bearer "),
+            handshake(sec_websocket_protocol="wsredis"),
+            handshake(sec_websocket_protocol="wsredis, bearer."),
+            handshake(cookie="token=; other=1"),
+            handshake(query="token=&echo"),
+            handshake(query="token"),
+        ):
+            self.assertIsNone(self.user(given, cookie="token", query="token"))
+
+    def test_authorization(self) -> None:
+        """The Authorization header, in any case and with any blanks."""
+        for scheme in ("Bearer ", "bearer ", "BEARER   ", " Bearer "):
+            self.assertEqual("john", self.user(handshake(authorization=scheme + signed() + " ")))
+
+    def test_subprotocol(self) -> None:
+        """An offered subprotocol, at any place."""
+        for offers in ("bearer.{}", "wsredis, bearer.{}", "bearer.{} ,wsredis"):
+            given = handshake(sec_websocket_protocol=offers.format(signed()))
+            self.assertEqual("john", self.user(given))
+
+    def test_cookie(self) -> None:
+        """The cookie that is configured, and no other."""
+        given = handshake(cookie=f"a=b; token={signed()}; c=d")
+        self.assertEqual("john", self.user(given, cookie="token"))
+        self.assertIsNone(self.user(given, cookie="a-token"))
+        self.assertIsNone(self.user(given))
+
+    def test_query(self) -> None:
+        """The parameter that is configured, and none without that."""
+        given = handshake(query=f"subscribe-user&token={signed()}&token=x")
+        self.assertEqual("john", self.user(given, query="token"))
+        self.assertIsNone(self.user(given))
+
+    def test_order(self) -> None:
+        """The first counts, even where it is wrong; an empty one does not."""
+        names = ["header", "protocol", "cookie", "query"]
+        tokens = {name: signed(sub=name) for name in names}
+
+        def given(**tokens: str) -> Handshake:
+            return handshake(
+                tokens["header"],
+                sec_websocket_protocol=f"bearer.{tokens['protocol']}",
+                cookie=f"t={tokens['cookie']}",
+                query=f"t={tokens['query']}",
+            )
+
+        authenticator = self.authenticator(cookie="t", query="t")
+        while names:
+            identity = self.identify(authenticator, given(**tokens))
+            assert identity is not None
+            self.assertEqual(names[0], identity.user)
+            expired = given(**{**tokens, names[0]: signed(exp=PAST)})
+            asked = Deferred.fromCoroutine(authenticator.identify(expired))
+            refused = self.failureResultOf(asked, HandshakeRejected).value
+            self.assertEqual("the token expired", refused.reason)
+            tokens[names.pop(0)] = ""
+        self.assertIsNone(self.identify(authenticator, given(**tokens)))
+
+
+class SetTests(JwtCase):
+    """Keys of a JWK Set."""
+
+    def test_file(self) -> None:
+        """The key that the token names is taken from the file."""
+        for algorithm in ALGORITHMS:
+            path = self.file(jwk_set(jwk(algorithm, "a"), jwk(algorithm, "b", 1)))
+            authenticator = JwtAuthenticator(
+                JwtConfig(jwks_file=path, algorithm=algorithm), Clock()
+            )
+            token = signed(algorithm, number=1, headers={"kid": "b"})
+            self.assertIsNotNone(self.identify(authenticator, handshake(token)))
+            wrong = self.refusal(signed(algorithm, headers={"kid": "b"}), authenticator)
+            self.assertEqual("its signature does not fit the key", wrong.hint)
+            unknown = self.refusal(signed(algorithm, headers={"kid": "c"}), authenticator)
+            self.assertEqual("no key of the JWK Set has its kid", unknown.hint)
+            self.assertEqual(401, unknown.status)
+
+    def test_fetched(self) -> None:
+        """Keys from a URL are fetched from the start to the stop."""
+        answers: list[Deferred[bytes]] = []
+
+        def fetch(url: str) -> Deferred[bytes]:
+            self.assertEqual("http://localhost/keys", url)
+            answers.append(Deferred())
+            return answers[-1]
+
+        config = JwtConfig(jwks_url="http://localhost/keys", algorithm="ES256")
+        authenticator = JwtAuthenticator(config, Clock(), fetch)
+        self.assertEqual([], answers)
+        authenticator.start()
+        asked = Deferred.fromCoroutine(authenticator.identify(handshake(signed("ES256"))))
+        self.assertNoResult(asked)
+        answers[0].callback(jwk_set(jwk("ES256", None)))
+        identity = self.successResultOf(asked)
+        assert identity is not None
+        self.assertEqual("john", identity.user)
+        authenticator.stop()
+        self.assertEqual(1, len(answers))
+
+
+class SettingTests(JwtCase):
+    """Settings that do not fit."""
+
+    def wrong(self, **settings: Any) -> str:
+        """What is said about such settings: one line."""
+        config = JwtConfig(**settings)
+        text = str(self.assertRaises(ConfigError, JwtAuthenticator, config, Clock()))
+        self.assertNotIn("\n", text)
+        return text
+
+    def test_one_source(self) -> None:
+        """There is exactly one place where keys come from."""
+        all_three = "jwt-key, jwt-jwks-url, jwt-jwks-file"
+        said = f"{all_three}: one of them must say where the keys are"
+        self.assertEqual(said, self.wrong(audience="chat"))
+        said = self.wrong(key="a", jwks_url="http://b/", jwks_file="c")
+        self.assertEqual(f"{all_three}: only one of them can be given", said)
+        said = self.wrong(key="a", jwks_file="c")
+        self.assertEqual("jwt-key, jwt-jwks-file: only one of them can be given", said)
+
+    def test_set_without_algorithm(self) -> None:
+        """A set says not which algorithm is meant."""
+        self.assertEqual("jwt-jwks-file: needs jwt-algorithm", self.wrong(jwks_file="a"))
+        self.assertEqual("jwt-jwks-url: needs jwt-algorithm", self.wrong(jwks_url="http://b/"))
+
+    def test_secrets_at_a_url(self) -> None:
+        """A shared secret is not fetched from a URL."""
+        said = self.wrong(jwks_url="http://b/", algorithm="HS256")
+        self.assertEqual("jwt-algorithm: HS256 takes a secret, which no URL should give away", said)
+
+    def test_no_library(self) -> None:
+        """Without the library the first line says how to get it."""
+        with mock.patch.dict(sys.modules, {"jwt": None}):
+            said = self.wrong(key=self.file(verifier("HS256")))
+        self.assertEqual("jwt-key: needs PyJWT: pip install 'wsredis[jwt]'", said)

@@ -1,0 +1,241 @@
+"""Tests of storing, publishing and fetching on one connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.fake_redis import FakeRedis
+from wsredis.brokers.redis.commands import Commands
+from wsredis.brokers.redis.connection import RedisConnection
+from wsredis.config import Limits
+from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.gateway.metrics import Metrics
+
+
+class _StoreCase(SynchronousTestCase):
+    """A store on a link to a Redis in memory."""
+
+    expire = 60
+    limits = Limits()
+
+    def setUp(self) -> None:
+        """Connected, nothing is stored."""
+        self.clock = MemoryReactorClock()
+        self.server = FakeRedis(self.clock)
+        self.metrics = Metrics()
+        self.store = Commands(self.expire, self.limits, self.metrics)
+        link = RedisConnection(
+            self.clock,
+            self.server.target(),
+            ping_interval=3,
+            max_reply=10000,
+            established=lambda protocol: setattr(self.store, "protocol", protocol),
+            lost=lambda: setattr(self.store, "protocol", None),
+            failed=lambda reason: None,
+        )
+        link.start(self.clock)
+        self.server.pump()
+
+    def publish(self, *channels: bytes, payload: bytes = b"hello") -> Any:
+        """Publish, and move what moves."""
+        done = self.store.publish(channels, payload)
+        self.server.pump()
+        return done
+
+    def fetch(self, *channels: bytes) -> Any:
+        """Fetch, and move what moves."""
+        done = self.store.fetch(channels)
+        self.server.pump()
+        return done
+
+
+class PublishTests(_StoreCase):
+    """A message is stored, then published."""
+
+    def test_store_then_publish(self) -> None:
+        """Each channel is stored and published, in this order, not in a transaction."""
+        self.successResultOf(self.publish(b"a", b"b"))
+        self.assertEqual(
+            [
+                (b"SETEX", b"a", b"60", b"hello"),
+                (b"PUBLISH", b"a", b"hello"),
+                (b"SETEX", b"b", b"60", b"hello"),
+                (b"PUBLISH", b"b", b"hello"),
+            ],
+            self.server.commands[1:],
+        )
+
+    def test_one_round_trip(self) -> None:
+        """Nothing waits for an answer: all commands leave at once, and all answers come at once."""
+        done = self.store.publish([b"a", b"b"], b"x")
+        self.server.sessions[0].move()
+        self.successResultOf(done)
+
+    def test_bytes(self) -> None:
+        """Payloads and names go as they are."""
+        for payload in (b"007", b"\x00\xff", b"*1\r\n$4\r\nPING\r\n"):
+            self.successResultOf(self.publish(b"a b\xc3\xa9", payload=payload))
+            self.assertEqual(payload, self.server.value(b"a b\xc3\xa9"))
+
+    def test_nowhere(self) -> None:
+        """No channel is no command, and no failure."""
+        self.successResultOf(self.publish())
+        self.assertEqual(1, len(self.server.commands))
+
+    def test_no_connection(self) -> None:
+        """Without a connection it fails at once: nothing waits for Redis to come back."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.publish(b"a"), BrokerUnavailable)
+        self.assertEqual([], self.server.sent(b"PUBLISH"))
+
+    def test_lost_before_the_answer(self) -> None:
+        """The fate is unknown, so it fails; and the bytes under way are free again."""
+        done = self.store.publish([b"a", b"b"], b"x")
+        self.server.kill()
+        self.failureResultOf(done, BrokerUnavailable)
+        self.assertEqual(0, self.metrics.unpersisted)
+        self.assertEqual(0, self.store._bytes_under_way)
+
+    def test_forbidden(self) -> None:
+        """Where Redis forbids one of the channels the caller learns it, after all is tried."""
+        self.server.forbidden = {b"a"}
+        self.failureResultOf(self.publish(b"a", b"b"), PermissionDenied)
+        self.assertIn((b"PUBLISH", b"b", b"hello"), self.server.commands)
+
+    def test_refused(self) -> None:
+        """Any other refusal means that Redis cannot now, with its reason."""
+        self.server.refuse["PUBLISH"] = "ERR whatever"
+        failure = self.failureResultOf(self.publish(b"a"), BrokerUnavailable)
+        self.assertIn("ERR whatever", failure.getErrorMessage())
+
+
+class PublishOnlyTests(_StoreCase):
+    """With ``expire`` 0 nothing is stored."""
+
+    expire = 0
+
+    def test_publish_only(self) -> None:
+        """There is no SETEX."""
+        self.successResultOf(self.publish(b"a"))
+        self.assertEqual([(b"PUBLISH", b"a", b"hello")], self.server.commands[1:])
+
+
+class StoringRefusedTests(_StoreCase):
+    """Where Redis refuses to store, it is still published, and the log says so."""
+
+    def setUp(self) -> None:
+        """A Redis that became a replica."""
+        super().setUp()
+        self.server.refuse["SETEX"] = "READONLY You can't write against a read only replica."
+
+    def test_published_and_counted(self) -> None:
+        """It is no failure of the publication."""
+        with capturedLogs() as events:
+            self.successResultOf(self.publish(b"a"))
+        self.assertEqual(1, self.metrics.unpersisted)
+        self.assertIn("READONLY", events[0]["error"])
+
+    def test_told_once(self) -> None:
+        """The log has one line for each kind of trouble, and one when it is over."""
+        with capturedLogs() as events:
+            for _ in range(3):
+                self.publish(b"a")
+            self.server.refuse["SETEX"] = "OOM command not allowed when used memory > 'maxmemory'."
+            for _ in range(3):
+                self.publish(b"a")
+            del self.server.refuse["SETEX"]
+            for _ in range(3):
+                self.publish(b"a")
+        self.assertEqual(["warn", "warn", "info"], [event["log_level"].name for event in events])
+        self.assertEqual(6, self.metrics.unpersisted)
+
+
+class BoundTests(_StoreCase):
+    """What is under way is bounded in number and size."""
+
+    limits = Limits(max_commands=4, max_command_bytes=2000)
+
+    def test_too_many(self) -> None:
+        """Beyond the number of commands it fails at once; with the answers there is room again."""
+        self.server.frozen = True
+        done = [self.store.publish([b"a"], b"x") for _ in range(2)]
+        self.failureResultOf(self.store.publish([b"a"], b"x"), BrokerUnavailable)
+        self.server.frozen = False
+        self.server.pump()
+        for each in done:
+            self.successResultOf(each)
+        self.successResultOf(self.publish(b"a"))
+
+    def test_too_much(self) -> None:
+        """Beyond the number of bytes likewise."""
+        self.server.frozen = True
+        large = self.store.publish([b"a"], b"x" * 2000)
+        self.failureResultOf(self.store.publish([b"a"], b"x"), BrokerUnavailable)
+        self.server.frozen = False
+        self.server.pump()
+        self.successResultOf(large)
+        self.successResultOf(self.publish(b"a"))
+
+
+class FetchTests(_StoreCase):
+    """Stored messages come byte for byte, as far as there are any."""
+
+    def test_values(self) -> None:
+        """Missing and empty ones are left out."""
+        self.server.store(b"a", b"1_000")
+        self.server.store(b"b", b"")
+        self.server.store(b"c", b"\xff\x00")
+        values = self.successResultOf(self.fetch(b"a", b"b", b"c", b"d"))
+        self.assertEqual({b"a": b"1_000", b"c": b"\xff\x00"}, values)
+
+    def test_key_of_another_type(self) -> None:
+        """A list under the name of a channel is passed over, the others come."""
+        self.server.store(b"a", ["a list"])
+        self.server.store(b"b", b"x")
+        self.assertEqual({b"b": b"x"}, self.successResultOf(self.fetch(b"a", b"b")))
+
+    def test_many(self) -> None:
+        """Many names are asked for in parts, and come together."""
+        names = [b"c%d" % number for number in range(1001)]
+        for name in names:
+            self.server.store(name, name)
+        self.assertEqual({name: name for name in names}, self.successResultOf(self.fetch(*names)))
+        sizes = [len(words) - 1 for words in self.server.sent(b"MGET")]
+        self.assertEqual([500, 500, 1], sizes)
+
+    def test_nothing(self) -> None:
+        """No name is no command."""
+        self.assertEqual({}, self.successResultOf(self.fetch()))
+        self.assertEqual([], self.server.sent(b"MGET"))
+
+    def test_refused(self) -> None:
+        """A Redis that does not hand them out costs the stored message, not the client."""
+        self.server.loading = True
+        with capturedLogs() as events:
+            self.assertEqual({}, self.successResultOf(self.fetch(b"a")))
+        self.assertIn("LOADING", events[0]["error"])
+
+    def test_no_connection(self) -> None:
+        """Without a connection it fails at once."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.fetch(b"a"), BrokerUnavailable)
+
+    def test_lost_before_the_answer(self) -> None:
+        """It fails once, also in the middle of several parts."""
+        done = self.store.fetch([b"c%d" % number for number in range(1001)])
+        self.server.kill()
+        self.failureResultOf(done, BrokerUnavailable)
+
+    def test_cancelled(self) -> None:
+        """An answer that nobody waits for any more is no error."""
+        done = self.store.fetch([b"a"])
+        done.addErrback(lambda failure: None)
+        done.cancel()
+        self.server.pump()
+        self.successResultOf(self.publish(b"a"))

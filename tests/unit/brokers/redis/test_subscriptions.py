@@ -1,0 +1,385 @@
+"""Tests of the set of wanted channels, and of what Redis is told about it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.fake_redis import FakeRedis
+from wsredis.brokers.redis.connection import RedisConnection, RedisProtocol
+from wsredis.brokers.redis.subscriptions import LINGER, Subscriptions
+from wsredis.errors import BrokerUnavailable, PermissionDenied
+
+
+class _SubscriptionsCase(SynchronousTestCase):
+    """Subscriptions on a link to a Redis in memory."""
+
+    def setUp(self) -> None:
+        """Connected, nothing is wanted."""
+        self.clock = MemoryReactorClock()
+        self.server = FakeRedis(self.clock)
+        self.forbidden: list[bytes] = []
+        self.subscriptions = Subscriptions(self.clock, self.forbidden.append)
+        self.subscriptions.start()
+        self.connected: list[Deferred[None]] = []
+        self.link = RedisConnection(
+            self.clock,
+            self.server.target(),
+            ping_interval=3,
+            max_reply=10000,
+            established=self._established,
+            lost=self.subscriptions.disconnected,
+            failed=lambda reason: None,
+            messages=lambda batch: None,
+        )
+        self.link.start(self.clock)
+        self.server.pump()
+
+    def _established(self, protocol: RedisProtocol) -> None:
+        self.connected.append(self.subscriptions.connected(protocol))
+
+    def want(self, *names: bytes) -> Deferred[None]:
+        """Want channels; nothing moves yet."""
+        return self.subscriptions.want(names)
+
+    def subscribed(self) -> set[bytes]:
+        """What Redis thinks that we want."""
+        (session,) = self.server.sessions
+        return session.subscribed
+
+    def linger(self) -> None:
+        """Let channels go that nobody wants."""
+        self.clock.advance(LINGER + 0.5)
+        self.server.pump()
+
+    def reconnect(self, pump: bool = True) -> None:
+        """Lose the connection, and get another."""
+        self.server.kill()
+        self.clock.advance(1)
+        if pump:
+            self.server.pump()
+
+
+class WantTests(_SubscriptionsCase):
+    """Wanting a channel fires when Redis confirmed it."""
+
+    def test_confirmed(self) -> None:
+        """It fires with the answer, and not before."""
+        done = self.want(b"a")
+        self.assertNoResult(done)
+        self.server.pump()
+        self.successResultOf(done)
+        self.assertEqual({b"a"}, self.subscribed())
+
+    def test_several_at_once(self) -> None:
+        """Several names are one command, and all must be confirmed."""
+        done = self.want(b"a", b"b", b"c")
+        self.server.pump()
+        self.successResultOf(done)
+        self.assertEqual([(b"SUBSCRIBE", b"a", b"b", b"c")], self.server.sent(b"SUBSCRIBE"))
+
+    def test_nothing(self) -> None:
+        """No channel is no command."""
+        self.successResultOf(self.want())
+        self.assertEqual([], self.server.sent(b"SUBSCRIBE"))
+
+    def test_again(self) -> None:
+        """A confirmed channel is free; one under way is waited for, and not asked for twice."""
+        first = self.want(b"a")
+        second = self.want(b"a", b"b")
+        self.server.pump()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.successResultOf(self.want(b"a"))
+        self.assertEqual(
+            [(b"SUBSCRIBE", b"a"), (b"SUBSCRIBE", b"b")], self.server.sent(b"SUBSCRIBE")
+        )
+
+    def test_while_away(self) -> None:
+        """Without a connection it fails at once, and the channel stays wanted."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.want(b"a"), BrokerUnavailable)
+        self.server.down = False
+        self.clock.advance(4)
+        self.server.pump()
+        self.assertEqual({b"a"}, self.subscribed())
+
+    def test_lost_before_the_answer(self) -> None:
+        """All who wait fail once, with BrokerUnavailable."""
+        waiting = [self.want(b"a", b"b"), self.want(b"b")]
+        self.server.kill()
+        for each in waiting:
+            self.failureResultOf(each, BrokerUnavailable)
+
+    def test_cancelled(self) -> None:
+        """Who gives up is not told, and disturbs nobody."""
+        impatient, patient = self.want(b"a"), self.want(b"a")
+        impatient.addErrback(lambda failure: None)
+        impatient.cancel()
+        self.server.pump()
+        self.successResultOf(patient)
+
+    def test_cancelled_and_refused(self) -> None:
+        """A refusal does not reach one who gave up."""
+        self.server.forbidden = {b"x"}
+        impatient = self.want(b"x")
+        impatient.addErrback(lambda failure: None)
+        impatient.cancel()
+        self.server.pump()
+        self.assertEqual([b"x"], self.forbidden)
+
+
+class DropTests(_SubscriptionsCase):
+    """Letting go lingers, so that a page that is reloaded costs Redis nothing."""
+
+    def setUp(self) -> None:
+        """One channel is subscribed."""
+        super().setUp()
+        self.want(b"a")
+        self.server.pump()
+
+    def test_lingers(self) -> None:
+        """Redis hears of it a little later."""
+        self.subscriptions.drop([b"a"])
+        self.clock.advance(LINGER / 2)
+        self.server.pump()
+        self.assertEqual({b"a"}, self.subscribed())
+        self.linger()
+        self.assertEqual(set(), self.subscribed())
+        self.assertEqual([], self.subscriptions.names())
+
+    def test_reload(self) -> None:
+        """Wanted again in time, Redis hears nothing at all."""
+        self.subscriptions.drop([b"a"])
+        self.clock.advance(LINGER / 2)
+        self.successResultOf(self.want(b"a"))
+        self.linger()
+        self.assertEqual([], self.server.sent(b"UNSUBSCRIBE"))
+        self.assertEqual({b"a"}, self.subscribed())
+
+    def test_unknown(self) -> None:
+        """A channel that nobody wanted is ignored."""
+        self.subscriptions.drop([b"zz"])
+        self.linger()
+        self.assertEqual([], self.server.sent(b"UNSUBSCRIBE"))
+
+    def test_subscribe_crosses_unsubscribe(self) -> None:
+        """Wanted again while UNSUBSCRIBE is on its way: it ends subscribed, and is waited for."""
+        self.subscriptions.drop([b"a"])
+        self.clock.advance(LINGER + 0.5)
+        again = self.want(b"a")
+        self.assertNoResult(again)
+        self.server.pump()
+        self.successResultOf(again)
+        self.assertEqual({b"a"}, self.subscribed())
+
+    def test_confirmation_of_an_older_subscribe(self) -> None:
+        """The answer to a SUBSCRIBE before an UNSUBSCRIBE confirms nothing to who came after."""
+        self.want(b"b")
+        self.subscriptions.drop([b"b"])
+        self.clock.advance(LINGER + 0.5)
+        again = self.want(b"b")
+        confirm = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n"
+        assert self.link.protocol is not None
+        self.link.protocol.dataReceived(confirm)
+        self.assertNoResult(again)
+        self.link.protocol.dataReceived(confirm.replace(b"$9\r\n", b"$11\r\nun", 1))
+        self.link.protocol.dataReceived(confirm)
+        self.successResultOf(again)
+
+    def test_left_before_it_was_confirmed(self) -> None:
+        """A channel may go before its SUBSCRIBE is answered; the answer is then of no use."""
+        self.server.frozen = True
+        self.want(b"b")
+        self.subscriptions.drop([b"b"])
+        self.clock.advance(LINGER + 0.5)
+        self.server.frozen = False
+        self.server.pump()
+        self.assertEqual({b"a"}, self.subscribed())
+        self.assertEqual([b"a"], self.subscriptions.names())
+
+    def test_while_away(self) -> None:
+        """Without a connection it is forgotten, and not subscribed again."""
+        self.server.down = True
+        self.server.kill()
+        self.subscriptions.drop([b"a"])
+        self.clock.advance(LINGER + 0.5)
+        self.server.down = False
+        self.clock.advance(4)
+        self.server.pump()
+        self.assertEqual(set(), self.subscribed())
+
+    def test_refused_unsubscribe(self) -> None:
+        """An error in place of the answer is no reason to stumble."""
+        self.server.refuse["UNSUBSCRIBE"] = "ERR no"
+        self.subscriptions.drop([b"a"])
+        self.linger()
+        self.assertEqual([], self.subscriptions.names())
+        self.assertEqual(1, len(self.server.sessions))
+
+    def test_lost_unsubscribe(self) -> None:
+        """The connection may go before the answer."""
+        self.subscriptions.drop([b"a"])
+        self.clock.advance(LINGER + 0.5)
+        self.reconnect()
+        self.assertEqual(set(), self.subscribed())
+
+    def test_stop(self) -> None:
+        """After a stop no timer of it is left."""
+        self.subscriptions.stop()
+        self.link.stop()
+        self.clock.advance(1)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class RefusalTests(_SubscriptionsCase):
+    """A forbidden channel costs its own listeners, and nobody else."""
+
+    def setUp(self) -> None:
+        """Two channels are forbidden."""
+        super().setUp()
+        self.server.forbidden = {b"x", b"y"}
+
+    def test_one_of_several(self) -> None:
+        """
+        Redis refuses the whole command; the others are subscribed all the same.
+
+        Whoever asked for all of them is refused.
+        """
+        other = self.want(b"a", b"b")
+        with capturedLogs() as events:
+            done = self.want(b"a", b"x", b"c")
+            self.server.pump()
+        self.failureResultOf(done, PermissionDenied)
+        self.successResultOf(other)
+        self.assertEqual({b"a", b"b", b"c"}, self.subscribed())
+        self.assertEqual([b"x"], self.forbidden)
+        self.assertEqual([b"x"], [event["channel"] for event in events])
+
+    def test_two_of_two(self) -> None:
+        """Each forbidden name is reported once, and the error comes once."""
+        done = self.want(b"x", b"y")
+        self.server.pump()
+        self.failureResultOf(done, PermissionDenied)
+        self.assertEqual([b"x", b"y"], self.forbidden)
+        self.assertEqual([], self.subscriptions.names())
+
+    def test_asked_again(self) -> None:
+        """A refusal is not remembered: the rights in Redis may have changed."""
+        self.failureResultOf(self._refused(b"x"), PermissionDenied)
+        self.server.forbidden = set()
+        done = self.want(b"x")
+        self.server.pump()
+        self.successResultOf(done)
+
+    def _refused(self, name: bytes) -> Deferred[None]:
+        done = self.want(name)
+        self.server.pump()
+        return done
+
+    def test_left_meanwhile(self) -> None:
+        """A refusal of a channel that was let go meanwhile concerns nobody."""
+        self.server.frozen = True
+        self.want(b"x").addErrback(lambda failure: None)
+        self.subscriptions.drop([b"x"])
+        self.clock.advance(LINGER + 0.5)
+        self.server.frozen = False
+        self.server.pump()
+        self.assertEqual([], self.forbidden)
+
+    def test_refused_after_a_reconnect(self) -> None:
+        """Rights taken away meanwhile: the others survive, the loss is reported."""
+        self.server.forbidden = set()
+        self.want(b"a", b"x")
+        self.server.pump()
+        self.server.forbidden = {b"x"}
+        self.reconnect()
+        self.assertEqual({b"a"}, self.subscribed())
+        self.assertEqual([b"x"], self.forbidden)
+        self.successResultOf(self.connected[-1])
+
+
+class ReconnectTests(_SubscriptionsCase):
+    """After a loss every wanted channel is subscribed again, before the link counts as up."""
+
+    def test_in_batches(self) -> None:
+        """1200 channels are three commands, and `connected` fires after all of them."""
+        names = [b"c%d" % number for number in range(1200)]
+        self.want(*names)
+        self.server.pump()
+        before = len(self.server.sent(b"SUBSCRIBE"))
+        self.reconnect(pump=False)
+        # The greeting is answered, the subscriptions are not yet.
+        self.server.frozen = False
+        self.server.sessions[0].move()
+        self.assertNoResult(self.connected[-1])
+        self.server.pump()
+        self.successResultOf(self.connected[-1])
+        self.assertEqual(set(names), self.subscribed())
+        sizes = [len(words) - 1 for words in self.server.sent(b"SUBSCRIBE")[before:]]
+        self.assertEqual([500, 500, 200], sizes)
+
+    def test_nothing_wanted(self) -> None:
+        """Without channels it fires with the next answer."""
+        self.reconnect()
+        self.successResultOf(self.connected[-1])
+
+    def test_forbidden_in_a_batch(self) -> None:
+        """`connected` also waits for those that are asked for again, one by one."""
+        self.want(*[b"c%d" % number for number in range(20)])
+        self.server.pump()
+        self.server.forbidden = {b"c7"}
+        self.reconnect(pump=False)
+        session = self.server.sessions[0]
+        session.move()
+        session.move()
+        self.assertNoResult(self.connected[-1])
+        self.server.pump()
+        self.successResultOf(self.connected[-1])
+        self.assertEqual(19, len(self.subscribed()))
+
+    def test_lost_again_meanwhile(self) -> None:
+        """A second loss ends the first attempt, and the next one makes it good."""
+        self.want(b"a")
+        self.server.pump()
+        self.reconnect(pump=False)
+        self.server.sessions[0].move()
+        first = self.connected[-1]
+        self.reconnect()
+        self.assertTrue(first.called)
+        self.successResultOf(self.connected[-1])
+        self.assertEqual({b"a"}, self.subscribed())
+
+    def test_wanted_during_the_reconnect(self) -> None:
+        """One who comes while all are subscribed again is confirmed with them."""
+        self.want(b"a")
+        self.server.pump()
+        self.reconnect(pump=False)
+        self.server.sessions[0].move()
+        done = self.want(b"a", b"b")
+        self.assertNoResult(done)
+        self.server.pump()
+        self.successResultOf(done)
+        self.assertEqual({b"a", b"b"}, self.subscribed())
+
+    def test_dropped_just_before_the_loss(self) -> None:
+        """A channel that lingers is subscribed again, and let go in time."""
+        self.want(b"a")
+        self.server.pump()
+        self.subscriptions.drop([b"a"])
+        self.reconnect()
+        self.assertEqual({b"a"}, self.subscribed())
+        self.linger()
+        self.assertEqual(set(), self.subscribed())
+
+    def test_answer_for_another_channel(self) -> None:
+        """An answer that does not fit ends the connection: nothing after it could be trusted."""
+        self.server.frozen = True
+        self.want(b"a").addErrback(lambda failure: None)
+        assert self.link.protocol is not None
+        self.link.protocol.dataReceived(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nz\r\n:1\r\n")
+        self.assertTrue(self.server.sessions[0].aborted)
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))

@@ -1,0 +1,228 @@
+"""Tests of URLs: where Redis is, and how to log in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from wsredis.brokers.redis.url import Target, parse
+from wsredis.config import RedisConfig
+from wsredis.errors import ConfigError
+
+# A certificate without its key: nothing can be signed or proved with it. Valid until 2126.
+_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBNDCB2qADAgECAgEBMAoGCCqGSM49BAMCMBgxFjAUBgNVBAMMDXdzcmVkaXMg
+dGVzdHMwIBcNMjYwMTAxMDAwMDAwWhgPMjEyNjAxMDEwMDAwMDBaMBgxFjAUBgNV
+BAMMDXdzcmVkaXMgdGVzdHMwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQkJSl/
+FpV/F4wMCdU+5OP+FOblKKzsfMKqUNpXJ1wfTe87xvVtdC6PezeGjwbvcMiiJWVk
+ZRSk55Rru74rNGBFoxMwETAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kA
+MEYCIQDBgfitdAdqcrlVGUxqYwwcDbqF/9iQ+7rDwTQooMJATwIhAMMTQrXAhqRV
+h6UkJ2CryLs+O7yGVoCU4uMHbqWqBPUO
+-----END CERTIFICATE-----
+"""
+
+
+def _parse(url: str | None = None, **more: Any) -> Target:
+    return parse(RedisConfig(url=url, **more))
+
+
+class UrlTests(SynchronousTestCase):
+    """redis://, rediss:// and unix://, with user, password and database."""
+
+    def test_default(self) -> None:
+        """Nothing given means localhost."""
+        target = _parse()
+        self.assertEqual(("localhost", 6379, 0), (target.host, target.port, target.database))
+        self.assertEqual((None, None, False), (target.username, target.password, target.tls))
+
+    def test_everything(self) -> None:
+        """All parts of a URL count, percent-decoded."""
+        target = _parse("redis://us%40er:p%3Aw%2F%25@example.com:7000/12")
+        self.assertEqual("us@er", target.username)
+        self.assertEqual("p:w/%", target.password)
+        self.assertEqual(("example.com", 7000, 12), (target.host, target.port, target.database))
+
+    def test_password_alone(self) -> None:
+        """A password without a user is that of the default user."""
+        target = _parse("redis://:secret@h")
+        self.assertEqual((None, "secret"), (target.username, target.password))
+
+    def test_ipv6(self) -> None:
+        """An IPv6 address stands in brackets, and is shown so."""
+        target = _parse("redis://[::1]:7000")
+        self.assertEqual("::1", target.host)
+        self.assertEqual("redis://[::1]:7000", target.name)
+
+    def test_no_host(self) -> None:
+        """A URL without a host means localhost."""
+        self.assertEqual("localhost", _parse("redis:///1").host)
+
+    def test_unix(self) -> None:
+        """A socket's path, with a database in the query."""
+        target = _parse("unix://user:pw@/run/re%20dis.sock?db=3")
+        self.assertEqual(("/run/re dis.sock", 3), (target.path, target.database))
+        self.assertEqual(("user", "pw"), (target.username, target.password))
+        self.assertEqual(0, _parse("unix:///run/redis.sock").database)
+
+    def test_tls(self) -> None:
+        """rediss:// is TLS."""
+        target = _parse("rediss://example.com")
+        self.assertTrue(target.tls)
+        self.assertEqual("rediss://example.com:6379", target.name)
+
+    def test_name_has_no_credentials(self) -> None:
+        """What goes to the log has neither user nor password."""
+        for url in ("redis://joe:secret@h:1/2", "unix://joe:secret@/s", "rediss://joe:secret@h"):
+            target = _parse(url)
+            for text in (target.name, repr(target), target.cli_arguments):
+                self.assertNotIn("secret", text)
+            self.assertNotIn("joe", target.name)
+
+
+class RefusedTests(SynchronousTestCase):
+    """What cannot be used is one line that names the setting, and shows no password."""
+
+    def _refused(self, url: str | None, **more: Any) -> str:
+        text = str(self.assertRaises(ConfigError, _parse, url, **more))
+        self.assertNotIn("\n", text)
+        self.assertNotIn("secret", text)
+        return text
+
+    def test_urls(self) -> None:
+        """Other schemes, bad ports, bad brackets, bad databases."""
+        for url in (
+            "http://:secret@h",
+            "h:6379",
+            "localhost",
+            "redis://:secret@h:port",
+            "redis://:secret@h:70000",
+            "redis://:secret@[::1",
+            "redis://:secret@h/one",
+            "redis://:secret@h/-1",
+            "redis://:secret@h/\u0661",
+            "redis://:secret@h/1/2",
+            "redis://:1/secret@h",
+            "unix://:secret@",
+            "unix://:secret@/s?db=x",
+        ):
+            self.assertIn("redis: ", self._refused(url))
+
+    def test_parts_that_would_be_ignored(self) -> None:
+        """A query, a fragment or a host in the wrong place is a mistake, not decoration."""
+        for url in ("redis://h?db=3", "redis://:12#34@h", "unix://run/x.sock", "unix:///s#1"):
+            self.assertIn("redis: ", self._refused(url))
+
+    def test_user_without_password(self) -> None:
+        """Redis knows no login without a password."""
+        self.assertIn("there is no password", self._refused("redis://joe@h"))
+
+    def test_ca_without_tls(self) -> None:
+        """A CA that nobody would look at is an error, not a false sense of safety."""
+        self.assertIn("redis-ca: ", self._refused("redis://h", ca="/some/ca.pem"))
+
+    def test_ca_with_unix(self) -> None:
+        """The same with a UNIX socket."""
+        self.assertIn("redis-ca: ", self._refused("unix:///s", ca="/some/ca.pem"))
+
+
+class PasswordTests(SynchronousTestCase):
+    """A password comes from the URL, else the file, else the variable."""
+
+    def _file(self, content: bytes) -> str:
+        path = self.mktemp()
+        Path(path).write_bytes(content)
+        return path
+
+    def test_file(self) -> None:
+        """The first line of the file, without its end."""
+        for content in (b"s cret\n", b"s cret", b"s cret\r\nmore\n"):
+            path = self._file(content)
+            self.assertEqual("s cret", _parse(password_file=path).password)
+
+    def test_order(self) -> None:
+        """URL over file over variable."""
+        path = self._file(b"file")
+        given = {"password_file": path, "password": "variable"}
+        self.assertEqual("url", _parse("redis://:url@h", **given).password)
+        self.assertEqual("file", _parse("redis://h", **given).password)
+        self.assertEqual("variable", _parse("redis://h", password="variable").password)
+
+    def test_user_in_the_url_and_password_elsewhere(self) -> None:
+        """The user may stand in the URL alone."""
+        target = _parse("redis://joe@h", password="x")
+        self.assertEqual(("joe", "x"), (target.username, target.password))
+
+    def test_unusable_files(self) -> None:
+        """Missing, empty, and not UTF-8: one line that names the file."""
+        for path, why in (
+            (self.mktemp(), "No such file"),
+            (self._file(b""), "empty"),
+            (self._file(b"\nsecret"), "empty"),
+            (self._file(b"\xff"), "not UTF-8"),
+        ):
+            error = self.assertRaises(ConfigError, _parse, password_file=path)
+            self.assertIn("redis-password-file: ", str(error))
+            self.assertIn(why, str(error))
+
+
+class EndpointTests(SynchronousTestCase):
+    """A target leads somewhere."""
+
+    def test_unix(self) -> None:
+        """A path is a UNIX socket."""
+        reactor = MemoryReactorClock()
+        endpoint = _parse("unix:///run/x.sock").endpoint(reactor)
+        self.assertIsInstance(endpoint, UNIXClientEndpoint)
+
+    def test_tcp(self) -> None:
+        """A host is resolved at each attempt."""
+        endpoint = _parse("redis://h:7000").endpoint(MemoryReactorClock())
+        verifyObject(IStreamClientEndpoint, endpoint)
+        self.assertIn("h", repr(endpoint))
+
+    def test_tls(self) -> None:
+        """With the CAs of the system, or with one's own."""
+        reactor = MemoryReactorClock()
+        verifyObject(IStreamClientEndpoint, _parse("rediss://h").endpoint(reactor))
+        path = self.mktemp()
+        # Some text around certificates is usual.
+        Path(path).write_text(f"My CA\n{_CERTIFICATE}another\n{_CERTIFICATE}")
+        target = _parse("rediss://h", ca=path)
+        verifyObject(IStreamClientEndpoint, target.endpoint(reactor))
+
+    def test_unusable_ca(self) -> None:
+        """Missing, empty or junk: one line that names the file."""
+        path = self.mktemp()
+        error = self.assertRaises(ConfigError, _parse, "rediss://h", ca=path)
+        self.assertIn(f"redis-ca: {path}: No such file", str(error))
+        for junk in (
+            b"",
+            b"junk",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ):
+            Path(path).write_bytes(junk)
+            error = self.assertRaises(ConfigError, _parse, "rediss://h", ca=path)
+            self.assertIn("not a certificate", str(error))
+
+
+class CliTests(SynchronousTestCase):
+    """The demo page shows how to reach the same Redis by hand."""
+
+    def test_arguments(self) -> None:
+        """What redis-cli needs, and nothing that it assumes anyway."""
+        for url, words in (
+            (None, ""),
+            ("redis://localhost:7000", "-p 7000"),
+            ("redis://h/2", "-h h -n 2"),
+            ("redis://joe:x@localhost", "--user joe --askpass"),
+            ("rediss://h", "-h h --tls"),
+            ("unix:///run/x.sock?db=1", "-s /run/x.sock -n 1"),
+        ):
+            self.assertEqual(words, _parse(url).cli_arguments)

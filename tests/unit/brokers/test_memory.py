@@ -1,0 +1,200 @@
+"""Tests for `wsredis.brokers.memory`; what it shares with Redis is in the contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.gateway.broker import Broker, Publication
+
+
+class _Listener:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Publication]] = []
+        self.restored: list[dict[bytes, bytes]] = []
+        self.forbidden: list[bytes] = []
+
+    def deliver(self, batch: Sequence[Publication]) -> None:
+        """See `wsredis.gateway.broker.BrokerListener`."""
+        self.batches.append(list(batch))
+
+    def restore(self, stored: Mapping[bytes, bytes]) -> None:
+        """See `wsredis.gateway.broker.BrokerListener`."""
+        self.restored.append(dict(stored))
+
+    def forbid(self, channel: bytes) -> None:
+        """See `wsredis.gateway.broker.BrokerListener`."""
+        self.forbidden.append(channel)
+
+
+class ServerTests(SynchronousTestCase):
+    """The server: values that last for a time."""
+
+    def setUp(self) -> None:
+        """Make one."""
+        self.clock = Clock()
+        self.server = MemoryServer(self.clock)
+
+    def test_expire(self) -> None:
+        """A value lasts as long as was said, and each one anew."""
+        self.server.store(b"a", 10, b"1")
+        self.clock.advance(9)
+        self.assertEqual(b"1", self.server.value(b"a"))
+        self.server.store(b"a", 10, b"2")
+        self.clock.advance(9)
+        self.assertEqual(b"2", self.server.value(b"a"))
+        self.clock.advance(1)
+        self.assertIsNone(self.server.value(b"a"))
+
+    def test_missing(self) -> None:
+        """What was never stored is not there."""
+        self.assertIsNone(self.server.value(b"a"))
+
+    def test_full(self) -> None:
+        """A server that does not store keeps what it has."""
+        self.server.store(b"a", 10, b"1")
+        self.server.storing = False
+        self.server.store(b"a", 10, b"2")
+        self.assertEqual(b"1", self.server.value(b"a"))
+
+    def test_detach_twice(self) -> None:
+        """A broker that is not attached can be detached."""
+        broker = MemoryBroker(self.server)
+        self.server.detach(broker)
+        self.server.attach(broker)
+        self.server.detach(broker)
+        self.server.detach(broker)
+        self.server.publish(b"a", b"1")
+
+
+class BrokerTests(SynchronousTestCase):
+    """The broker: the port of `wsredis.gateway.broker` in its simplest form."""
+
+    def setUp(self) -> None:
+        """Start one."""
+        self.clock = Clock()
+        self.server = MemoryServer(self.clock)
+        self.listener = _Listener()
+        self.broker = MemoryBroker(self.server, 10)
+        self.broker.start(self.listener)
+
+    def wanted(self, *channels: bytes) -> None:
+        """Want *channels*."""
+        self.successResultOf(self.broker.subscribe(channels))
+
+    def test_is_a_broker(self) -> None:
+        """Type checkers take it for a broker, and so does the rest."""
+        broker: Broker = self.broker
+        self.assertTrue(broker.up)
+
+    def test_delivers_what_is_wanted(self) -> None:
+        """Publications on wanted channels are delivered, each in a batch of its own."""
+        self.wanted(b"a", b"b")
+        for channel, payload in ((b"a", b"1"), (b"x", b"2"), (b"b", b"3")):
+            self.server.publish(channel, payload)
+        self.assertEqual([[(b"a", b"1")], [(b"b", b"3")]], self.listener.batches)
+
+    def test_wanted_twice(self) -> None:
+        """Wanting a channel again is free; unwanting ends it, known or not."""
+        self.wanted(b"a")
+        self.wanted(b"a")
+        self.server.publish(b"a", b"1")
+        self.broker.unsubscribe([b"a", b"unknown"])
+        self.server.publish(b"a", b"2")
+        self.assertEqual([[(b"a", b"1")]], self.listener.batches)
+
+    def test_publish(self) -> None:
+        """Publishing stores first, then tells all brokers of the server, its own, too."""
+        other, listener = MemoryBroker(self.server), _Listener()
+        other.start(listener)
+        self.wanted(b"a")
+        self.successResultOf(other.subscribe([b"b"]))
+        self.successResultOf(self.broker.publish([b"a", b"b"], b"1"))
+        self.assertEqual([[(b"a", b"1")]], self.listener.batches)
+        self.assertEqual([[(b"b", b"1")]], listener.batches)
+        self.assertEqual({b"a": b"1", b"b": b"1"}, self.fetched(b"a", b"b"))
+
+    def fetched(self, *channels: bytes) -> dict[bytes, bytes]:
+        """The stored messages of *channels*."""
+        return self.successResultOf(self.broker.fetch(channels))
+
+    def test_expire(self) -> None:
+        """What is stored lasts as long as was said; for 0 seconds nothing is."""
+        self.successResultOf(self.broker.publish([b"a"], b"1"))
+        self.clock.advance(10)
+        self.assertEqual({}, self.fetched(b"a"))
+        forgetful = MemoryBroker(self.server, 0)
+        forgetful.start(self.listener)
+        self.successResultOf(forgetful.publish([b"a"], b"1"))
+        self.assertEqual({}, self.fetched(b"a"))
+
+    def test_empty(self) -> None:
+        """An empty message clears what was stored."""
+        self.successResultOf(self.broker.publish([b"a"], b"1"))
+        self.successResultOf(self.broker.publish([b"a"], b""))
+        self.assertEqual({}, self.fetched(b"a", b"b"))
+
+    def test_not_storing(self) -> None:
+        """A server that does not store still publishes."""
+        self.wanted(b"a")
+        self.server.storing = False
+        self.successResultOf(self.broker.publish([b"a"], b"1"))
+        self.assertEqual([[(b"a", b"1")]], self.listener.batches)
+        self.assertEqual({}, self.fetched(b"a"))
+
+    def test_down(self) -> None:
+        """Without a link everything fails, but what was wanted stays wanted."""
+        self.broker.disconnect()
+        self.assertFalse(self.broker.up)
+        self.failureResultOf(self.broker.subscribe([b"a"]), BrokerUnavailable)
+        self.failureResultOf(self.broker.publish([b"a"], b"1"), BrokerUnavailable)
+        self.failureResultOf(self.broker.fetch([b"a"]), BrokerUnavailable)
+        self.server.publish(b"a", b"lost")
+        self.broker.connect()
+        self.server.publish(b"a", b"2")
+        self.assertEqual([[(b"a", b"2")]], self.listener.batches)
+
+    def test_restore(self) -> None:
+        """When the link is back, the listener gets what is stored on its channels."""
+        self.assertEqual([], self.listener.restored)
+        self.wanted(b"a", b"b", b"c")
+        self.broker.disconnect()
+        self.server.store(b"a", 10, b"1")
+        self.server.store(b"b", 10, b"")
+        self.server.store(b"x", 10, b"2")
+        self.broker.connect()
+        self.assertEqual([{b"a": b"1"}], self.listener.restored)
+
+    def test_forbidden(self) -> None:
+        """What the server forbids cannot be wanted and not published on."""
+        self.server.forbidden.add(b"a")
+        self.failureResultOf(self.broker.subscribe([b"a", b"b"]), PermissionDenied)
+        self.failureResultOf(self.broker.publish([b"b", b"a"], b"1"), PermissionDenied)
+        self.assertEqual({}, self.fetched(b"b"))
+
+    def test_forbidden_later(self) -> None:
+        """What is forbidden when the link is back is told, and wanted no more."""
+        self.wanted(b"a", b"b")
+        self.broker.disconnect()
+        self.server.forbidden.add(b"a")
+        self.broker.connect()
+        self.assertEqual([b"a"], self.listener.forbidden)
+        self.server.publish(b"a", b"1")
+        self.server.publish(b"b", b"2")
+        self.assertEqual([[(b"b", b"2")]], self.listener.batches)
+
+    def test_stop(self) -> None:
+        """A broker that was stopped tells nothing, whatever happens."""
+        self.wanted(b"a")
+        self.successResultOf(self.broker.stop())
+        self.assertFalse(self.broker.up)
+        self.server.publish(b"a", b"1")
+        self.broker.arrived(b"a", b"1")
+        self.broker.connect()
+        self.assertEqual(([], []), (self.listener.batches, self.listener.restored))

@@ -1,0 +1,73 @@
+"""Tests for `wsredis.config.imports`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.config.imports import import_named, search_here
+from wsredis.errors import ConfigError
+
+
+class NamedTests(SynchronousTestCase):
+    """Things are found by name, in a working directory of this test."""
+
+    def setUp(self) -> None:
+        """Nothing that is imported here stays."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(directory)
+        self.patch(sys, "path", [*sys.path])
+        self.patch(sys, "modules", dict(sys.modules))
+        self.patch(sys, "dont_write_bytecode", True)
+
+    def refused(self, name: str) -> str:
+        """The text of the refusal, which is one line."""
+        text = str(self.assertRaises(ConfigError, import_named, "what: it", name))
+        self.assertEqual(1, len(text.splitlines()), text)
+        self.assertTrue(text.startswith("what: it: "), text)
+        return text
+
+    def test_working_directory(self) -> None:
+        """It is searched before all others or behind them, and stands there once."""
+        for first, place in ((True, 0), (False, -1)):
+            search_here(first=first)
+            search_here(first=not first)
+            self.assertEqual(os.getcwd(), sys.path[place])
+            self.assertEqual(1, sys.path.count(os.getcwd()))
+            sys.path.remove(os.getcwd())
+
+    def test_found(self) -> None:
+        """Attributes of attributes are found, too."""
+        search_here(first=False)
+        Path("found_here.py").write_text("class A:\n    run = len\n")
+        self.assertIs(len, import_named("what", "found_here:A.run"))
+
+    def test_missing(self) -> None:
+        """There is no such module, or no such name in it; the place of that is nobody's."""
+        self.assertIn("No module named 'nosuch_module'", self.refused("nosuch_module:may"))
+        for name in ("os:nosuch", "os:path.nosuch"):
+            self.assertTrue(self.refused(name).endswith(" has no attribute 'nosuch'"))
+
+    def test_broken(self) -> None:
+        """Whatever happens while the module is imported is one line, with its place."""
+        search_here(first=False)
+        for number, (text, words) in enumerate(
+            (
+                ("1 / 0", "ZeroDivisionError: division by zero ("),
+                ("\ndef (", "SyntaxError: invalid syntax"),
+                ("raise ValueError('a\\nb')", "ValueError: a b ("),
+                ("raise RuntimeError", "broken_3.py:1)"),
+                ("import sys\nsys.exit(3)", "SystemExit: 3 ("),
+            )
+        ):
+            Path(f"broken_{number}.py").write_text(text)
+            self.assertIn(words, self.refused(f"broken_{number}:may"))
+
+    def test_not_callable(self) -> None:
+        """What cannot be called is refused."""
+        self.assertIn("it is not callable", self.refused("os:sep"))

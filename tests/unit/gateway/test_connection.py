@@ -1,0 +1,998 @@
+"""Tests for `wsredis.gateway.connection`: a hub, a broker in memory, a client that records."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.fakes import FakeClient, HeldBroker
+from wsredis.channels import Access, Audience
+from wsredis.config import Limits
+from wsredis.dialects.plain import PlainDialect
+from wsredis.errors import BrokerUnavailable, LimitExceeded, PermissionDenied
+from wsredis.gateway.connection import Connection, PauseReason, Shared
+from wsredis.gateway.handler import Handler
+from wsredis.gateway.hub import Hub
+from wsredis.gateway.identity import Identity
+from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket import frames
+
+BROADCAST, GROUP, USER, SESSION = Audience
+ALL = frozenset(Audience)
+JOHN = Identity("john", ("admins", "users"), "s3ss10n")
+CHANNEL = b"broadcast:chat"
+HEARTBEAT = "--heartbeat--"
+
+
+class _ConnectionCase(SynchronousTestCase):
+    """Connections of one gateway."""
+
+    limits = Limits(max_channels=8, max_queue=2000, max_publication=5000)
+    heartbeat: str | None = None
+    prefix = ""
+    handler: Handler | None = None
+    compress: int | None = None
+
+    def setUp(self) -> None:
+        """Start the gateway's parts."""
+        self.metrics = Metrics()
+        self.broker = HeldBroker(Clock())
+        self.server = self.broker.server
+        dialect = PlainDialect(self.heartbeat)
+        limit = self.limits.max_publication
+        self.hub = Hub(self.broker, dialect.frame, limit, self.metrics, self.compress)
+        self.shared = Shared(
+            *(self.hub, self.broker, dialect, self.limits, self.metrics),
+            *(self.prefix, self.handler, self.compress or 0),
+        )
+        self.broker.start(self.hub)
+
+    def new(
+        self,
+        subscribe: Any = (BROADCAST,),
+        publish: Any = (),
+        *,
+        echo: bool = False,
+        identity: Identity = JOHN,
+    ) -> tuple[Connection, FakeClient]:
+        """A connection that is not open yet."""
+        client = FakeClient()
+        access = Access("chat", frozenset(subscribe), frozenset(publish), echo)
+        client.connection = Connection(self.shared, client, identity, access)
+        return client.connection, client
+
+    def opened(self, *args: Any, **kwargs: Any) -> tuple[Connection, FakeClient]:
+        """An open connection."""
+        connection, client = self.new(*args, **kwargs)
+        connection.opened(self.successResultOf(self.opening(connection)))
+        return connection, client
+
+    def opening(self, connection: Connection) -> Deferred[dict[bytes, bytes]]:
+        """Start to open *connection*."""
+        return Deferred.fromCoroutine(connection.open())
+
+    def stranger_says(self, payload: bytes, channel: bytes = CHANNEL) -> None:
+        """Somebody at Redis publishes."""
+        self.server.publish(channel, payload)
+
+
+class ChannelTests(_ConnectionCase):
+    """Which channels a connection is on."""
+
+    prefix = "app"
+
+    def test_names(self) -> None:
+        """All audiences of an identity, under the prefix, in the order of stored messages."""
+        connection, _ = self.new(ALL)
+        names = ["broadcast:", "group:admins:", "group:users:", "user:john:", "session:s3ss10n:"]
+        self.assertEqual([f"app:{name}chat".encode() for name in names], connection.channels)
+
+    def test_nobody(self) -> None:
+        """Nobody has no user, group or session channel, to hear and to publish on."""
+        connection, client = self.opened({USER, GROUP, SESSION}, ALL, identity=Identity())
+        self.assertEqual([], connection.channels)
+        connection.received(b"text", False)
+        self.assertEqual(b"text", self.server.value(b"app:broadcast:chat"))
+        self.assertIsNone(client.closed)
+
+    def test_address(self) -> None:
+        """A connection knows the address of its client."""
+        connection, client = self.new()
+        self.assertEqual(client.peer, connection.peer)
+
+    def test_too_many(self) -> None:
+        """More channels than allowed are refused, to hear and to publish; nothing changed."""
+        groups = Identity(groups=tuple(f"g{number}" for number in range(9)))
+        for wanted in (({GROUP}, ()), ((), {GROUP})):
+            connection, _ = self.new(*wanted, identity=groups)
+            error = self.failureResultOf(self.opening(connection), LimitExceeded).value
+            self.assertEqual("more than 8 channels", str(error))
+        self.assertEqual(0, len(self.hub))
+
+
+class OpenTests(_ConnectionCase):
+    """From the subscription to the first frames."""
+
+    def test_mute(self) -> None:
+        """A connection that asks for nothing needs no broker and gets nothing."""
+        self.broker.disconnect()
+        _, client = self.opened(())
+        self.assertEqual([], client.events)
+        self.assertEqual(0, len(self.hub))
+
+    def test_stored_in_order(self) -> None:
+        """Stored messages come first: broadcast, groups, user, session; in one write."""
+        for number, name in enumerate(("session:s3ss10n", "user:john", "group:users", "broadcast")):
+            self.server.store(f"{name}:chat".encode(), 10, b"%d" % number)
+        _, client = self.opened(ALL)
+        self.assertEqual([b"3", b"2", b"1", b"0"], client.got)
+        self.assertEqual(1, len(client.events))
+
+    def test_stored_before_live(self) -> None:
+        """What arrives while a client is accepted follows the stored message, once, in order."""
+        self.server.store(CHANNEL, 10, b"0")
+        self.broker.slow = {"fetch"}
+        connection, client = self.new()
+        opening = self.opening(connection)
+        self.stranger_says(b"1")
+        self.broker.answer()
+        self.stranger_says(b"2")
+        stored = self.successResultOf(opening)
+        self.stranger_says(b"3")
+        self.assertEqual([], client.got)
+        connection.opened(stored)
+        self.stranger_says(b"4")
+        self.assertEqual([b"0", b"1", b"2", b"3", b"4"], client.got)
+
+    def test_no_duplicate(self) -> None:
+        """What was stored and published meanwhile comes once, at its place among the live ones."""
+        self.broker.slow = {"fetch"}
+        connection, client = self.new()
+        opening = self.opening(connection)
+        for payload in (b"1", b"2"):
+            self.server.store(CHANNEL, 10, payload)
+            self.stranger_says(payload)
+        self.broker.answer()
+        self.stranger_says(b"3")
+        connection.opened(self.successResultOf(opening))
+        self.assertEqual([b"1", b"2", b"3"], client.got)
+
+    def test_equal_text_on_another_channel(self) -> None:
+        """A live message on one channel does not replace an equal stored one of another."""
+        self.server.store(b"user:john:chat", 10, b"same")
+        self.broker.slow = {"fetch"}
+        connection, client = self.new({BROADCAST, USER})
+        opening = self.opening(connection)
+        self.stranger_says(b"same")
+        self.broker.answer()
+        connection.opened(self.successResultOf(opening))
+        self.assertEqual([b"same", b"same"], client.got)
+
+    def test_no_gap_while_subscribing(self) -> None:
+        """What is published right after the broker's confirmation is not missed."""
+        self.broker.slow = {"subscribe"}
+        connection, client = self.new()
+        opening = self.opening(connection)
+        self.stranger_says(b"too early")
+        self.broker.answer()
+        self.stranger_says(b"1")
+        connection.opened(self.successResultOf(opening))
+        self.assertEqual([b"1"], client.got)
+
+    def test_stored_for_the_silent(self) -> None:
+        """A stored message is sent whatever the echo rule says."""
+        self.server.store(CHANNEL, 10, b"text")
+        for echo in (False, True):
+            _, client = self.opened((BROADCAST,), (BROADCAST,), echo=echo)
+            self.assertEqual([b"text"], client.got)
+
+    def test_empty_stored(self) -> None:
+        """An empty stored message is none."""
+        connection, client = self.new()
+        self.successResultOf(self.opening(connection))
+        connection.opened({CHANNEL: b""})
+        self.assertEqual([], client.events)
+
+    def test_too_large_stored(self) -> None:
+        """A stored message larger than any publication may be is left out."""
+        self.server.store(CHANNEL, 10, b"x" * 5001)
+        _, client = self.opened()
+        self.assertEqual([], client.got)
+
+    def test_held_messages_are_bounded(self) -> None:
+        """More than the queue may hold, before the first byte, refuses the client."""
+        connection, client = self.new()
+        self.successResultOf(self.opening(connection))
+        for _ in range(21):
+            self.stranger_says(b"x" * 100)
+        self.assertEqual(1013, client.closed)
+        self.assertEqual([], client.got)
+        self.assertEqual(0, len(self.hub))
+
+    def test_broker_away(self) -> None:
+        """Where the broker is away, opening fails; closing leaves nothing behind."""
+        self.broker.disconnect()
+        connection, _ = self.new()
+        self.failureResultOf(self.opening(connection), BrokerUnavailable)
+        connection.closed()
+        self.assertEqual(0, len(self.hub))
+
+    def test_broker_lost_while_fetching(self) -> None:
+        """Losing the broker between subscription and fetch fails, too."""
+        self.broker.slow = {"fetch"}
+        connection, _ = self.new()
+        opening = self.opening(connection)
+        self.broker.disconnect()
+        self.broker.answer()
+        self.failureResultOf(opening, BrokerUnavailable)
+
+    def test_forbidden(self) -> None:
+        """A channel that the broker forbids fails the opening."""
+        self.server.forbidden.add(CHANNEL)
+        connection, _ = self.new()
+        self.failureResultOf(self.opening(connection), PermissionDenied)
+
+    def test_client_leaves_meanwhile(self) -> None:
+        """A client that leaves while it is accepted leaves no subscription."""
+        self.broker.slow = {"fetch"}
+        connection, _ = self.new()
+        opening = self.opening(connection)
+        self.stranger_says(b"held")
+        opening.cancel()
+        connection.closed()
+        self.failureResultOf(opening, CancelledError)
+        self.assertEqual(0, len(self.hub))
+
+    def test_stored_counts_as_seen(self) -> None:
+        """After an outage a client gets the stored message if it is not the one it was given."""
+        self.server.store(CHANNEL, 10, b"1")
+        _, client = self.opened()
+        self.broker.disconnect()
+        self.broker.connect()
+        self.assertEqual([b"1"], client.got)
+        self.broker.disconnect()
+        self.server.store(CHANNEL, 10, b"2")
+        self.broker.connect()
+        self.assertEqual([b"1", b"2"], client.got)
+
+    def test_restored_only_when_open(self) -> None:
+        """Before the handshake is answered nothing is restored: the fetch comes later anyway."""
+        _, client = self.new()
+        connection = client.connection
+        self.successResultOf(self.opening(connection))
+        self.broker.disconnect()
+        self.server.store(CHANNEL, 10, b"1")
+        self.broker.connect()
+        self.assertEqual([], client.events)
+
+    def test_forbidden_later(self) -> None:
+        """A channel that Redis forbids later closes those that listen to it, with 1008."""
+        _, client = self.opened()
+        _, other = self.opened({USER})
+        waiting, pending = self.new()
+        self.successResultOf(self.opening(waiting))
+        self.hub.forbid(CHANNEL)
+        self.assertEqual((1008, "Redis forbids a channel"), (client.closed, client.reason))
+        self.assertIsNone(other.closed)
+        self.assertIsNone(pending.closed)
+
+    def test_closed(self) -> None:
+        """After the end nothing is taken, sent or published, and the hub knows nobody."""
+        connection, client = self.opened((BROADCAST,), (BROADCAST,))
+        connection.closed()
+        connection.closed()
+        connection.received(b"text", False)
+        connection.send("text")
+        connection.publish(b"text")
+        connection.close()
+        connection.forbid()
+        self.assertEqual([], client.events)
+        self.assertEqual(0, len(self.hub))
+        self.assertIsNone(self.server.value(CHANNEL))
+
+    def test_closed_in_the_middle_of_a_fan_out(self) -> None:
+        """A connection that is closed while a batch is fanned out gets nothing of it any more."""
+        first, _ = self.opened()
+        second, client = self.opened()
+
+        def close_second(data: bytes) -> None:
+            second.close()
+
+        first.write = close_second
+        self.stranger_says(b"text")
+        self.assertEqual([("close", 1000)], client.events)
+
+    def test_restored_after_the_end(self) -> None:
+        """A connection that is closed while messages are restored gets none of them."""
+        first, _ = self.opened()
+        second, client = self.opened()
+
+        def close_second(data: bytes) -> None:
+            second.close()
+
+        first.write = close_second
+        self.hub.restore({CHANNEL: b"text"})
+        self.assertEqual([("close", 1000)], client.events)
+
+    def test_direct(self) -> None:
+        """A client that never speaks is written to without a detour, once it is open."""
+        connection, _ = self.new()
+        self.successResultOf(self.opening(connection))
+        self.assertFalse(connection.direct)
+        connection.opened({})
+        self.assertTrue(connection.direct)
+        connection.closed()
+        self.assertFalse(connection.direct)
+
+
+class ChangeTests(_ConnectionCase):
+    """The identity or the rights of an open connection change."""
+
+    def change(
+        self, connection: Connection, groups: tuple[str, ...], *publish: Audience
+    ) -> Deferred[None]:
+        """John has other groups, and may publish elsewhere."""
+        access = Access("chat", frozenset({GROUP}), frozenset(publish))
+        identity = Identity("john", groups, "s3ss10n")
+        return Deferred.fromCoroutine(connection.change(identity, access))
+
+    def test_follows(self) -> None:
+        """New channels are heard, old ones are not, and those that stay are not disturbed."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.successResultOf(self.change(connection, ("users", "new")))
+        for name in (b"admins", b"users", b"new"):
+            self.stranger_says(name, b"group:" + name + b":chat")
+        self.assertEqual([b"users", b"new"], client.got)
+        self.assertEqual(("users", "new"), connection.identity.groups)
+
+    def test_publishes(self) -> None:
+        """It publishes where it may now, and does not hear itself there."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.successResultOf(self.change(connection, ("users",), GROUP, BROADCAST))
+        connection.received(b"x", False)
+        self.assertEqual(b"x", self.server.value(b"group:users:chat"))
+        self.assertEqual(b"x", self.server.value(CHANNEL))
+        self.assertEqual([], client.got)
+
+    def test_stored(self) -> None:
+        """The stored message of a new channel is sent, unless a newer one came meanwhile."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.server.store(b"group:a:chat", 60, b"old a")
+        self.server.store(b"group:b:chat", 60, b"old b")
+        self.server.store(b"group:c:chat", 60, b"c" * 5001)
+        self.broker.slow.add("fetch")
+        changed = self.change(connection, ("a", "b", "c"))
+        self.stranger_says(b"new b", b"group:b:chat")
+        self.broker.answer()
+        self.successResultOf(changed)
+        self.assertEqual([b"new b", b"old a"], client.got)
+
+    def test_too_many(self) -> None:
+        """More channels than allowed change nothing."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        changed = self.change(connection, tuple(f"g{number}" for number in range(9)))
+        self.failureResultOf(changed, LimitExceeded)
+        self.stranger_says(b"x", b"group:admins:chat")
+        self.assertEqual([b"x"], client.got)
+        self.assertEqual(JOHN, connection.identity)
+
+    def test_redis_away(self) -> None:
+        """Without Redis it is changed all the same, and hears its channels when Redis is back."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.broker.disconnect()
+        self.successResultOf(self.change(connection, ("new",)))
+        self.broker.connect()
+        self.stranger_says(b"x", b"group:new:chat")
+        self.assertEqual([b"x"], client.got)
+
+    def test_closed_meanwhile(self) -> None:
+        """What is found for a client that left is thrown away, and nothing of it stays."""
+        connection, client = self.opened(subscribe=(GROUP,))
+        self.server.store(b"group:new:chat", 60, b"x")
+        self.broker.slow.add("fetch")
+        changed = self.change(connection, ("new",))
+        connection.closed()
+        self.broker.answer()
+        self.successResultOf(changed)
+        self.assertEqual([], client.got)
+        self.assertEqual(0, len(self.hub))
+
+
+class SendTests(_ConnectionCase):
+    """What a handler may say to one client."""
+
+    def test_text_and_bytes(self) -> None:
+        """Text goes as a text message, bytes as a binary one."""
+        connection, client = self.opened()
+        connection.send("é")
+        connection.send(b"\x00\xff")
+        self.assertEqual(
+            [("write", [(1, "é".encode())]), ("write", [(2, b"\x00\xff")])], client.events
+        )
+
+    def test_close(self) -> None:
+        """Closing passes code and reason on; the default is 1000."""
+        connection, client = self.opened()
+        connection.close(4001, "enough")
+        self.assertEqual((4001, "enough"), (client.closed, client.reason))
+        connection, client = self.opened()
+        connection.close()
+        self.assertEqual(1000, client.closed)
+
+
+class EchoTests(_ConnectionCase):
+    """What a client must not hear back."""
+
+    def both(self, **kwargs: Any) -> tuple[Connection, FakeClient]:
+        """A connection that hears and publishes on broadcast."""
+        return self.opened((BROADCAST,), (BROADCAST,), **kwargs)
+
+    def delayed(self, *payloads: bytes, **kwargs: Any) -> tuple[Connection, FakeClient]:
+        """One that has sent *payloads*, none of which Redis has seen yet."""
+        connection, client = self.both(**kwargs)
+        self.broker.slow = {"publish"}
+        for payload in payloads:
+            connection.received(payload, False)
+        return connection, client
+
+    def test_echo(self) -> None:
+        """Who asks for an echo gets every message, also its own."""
+        connection, client = self.both(echo=True)
+        connection.received(b"1", False)
+        connection.received(b"2", False)
+        self.stranger_says(b"2")
+        self.assertEqual([b"1", b"2", b"2"], client.got)
+        self.assertTrue(connection.direct)
+
+    def test_no_echo(self) -> None:
+        """Who does not ask for it gets the messages of others only."""
+        _, other = self.opened()
+        connection, client = self.both()
+        connection.received(b"mine", False)
+        self.stranger_says(b"theirs")
+        self.assertEqual([b"theirs"], client.got)
+        self.assertEqual([b"mine", b"theirs"], other.got)
+
+    def test_equal_text_of_others(self) -> None:
+        """A message that equals one's own last one is not delivered, for as long as it is that."""
+        connection, client = self.both()
+        connection.received(b"same", False)
+        self.stranger_says(b"same")
+        self.stranger_says(b"same")
+        self.assertEqual([], client.got)
+        connection.received(b"another", False)
+        self.stranger_says(b"same")
+        self.assertEqual([b"same"], client.got)
+
+    def test_heartbeat_and_empty_message_forget(self) -> None:
+        """An empty message is not published, and ends the memory of the last one."""
+        connection, client = self.both()
+        connection.received(b"same", False)
+        connection.received(b"", False)
+        self.assertEqual(b"same", self.server.value(CHANNEL))
+        self.stranger_says(b"same")
+        self.assertEqual([b"same"], client.got)
+        self.assertTrue(connection.direct)
+
+    def test_listener_that_may_not_publish(self) -> None:
+        """The comparison is with what was received, not with what was published."""
+        connection, client = self.opened()
+        connection.received(b"text", False)
+        self.stranger_says(b"text")
+        self.stranger_says(b"more")
+        self.assertEqual([b"more"], client.got)
+        self.assertIsNone(self.server.value(CHANNEL))
+
+    def test_several_in_flight(self) -> None:
+        """Several own messages on their way to Redis are each kept from coming back."""
+        _, client = self.delayed(b"x", b"y", b"z")
+        self.stranger_says(b"theirs")
+        self.broker.answer(3)
+        self.assertEqual([b"theirs"], client.got)
+
+    def test_each_own_copy_once(self) -> None:
+        """An own message keeps back one copy; an equal one of somebody else passes later."""
+        _, client = self.delayed(b"x", b"y")
+        self.broker.answer(2)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_same_text_twice_in_flight(self) -> None:
+        """The same text sent twice keeps back two copies, and not three."""
+        _, client = self.delayed(b"x", b"x", b"y")
+        self.broker.answer(3)
+        self.assertEqual([], client.got)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_forgetting_spares_those_in_flight(self) -> None:
+        """An empty message does not bring back own messages that are still on their way."""
+        connection, client = self.delayed(b"x", b"")
+        self.assertFalse(connection.direct)
+        self.broker.answer()
+        self.assertEqual([], client.got)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_several_channels(self) -> None:
+        """An own message comes back once for each channel in common, and never gets through."""
+        connection, client = self.opened({BROADCAST, USER}, {BROADCAST, USER, SESSION})
+        self.broker.slow = {"publish"}
+        connection.received(b"x", False)
+        connection.received(b"y", False)
+        self.broker.answer(2)
+        self.assertEqual([], client.got)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+        self.assertEqual(b"y", self.server.value(b"session:s3ss10n:chat"))
+
+    def test_channels_apart(self) -> None:
+        """Who publishes where it does not listen waits for no copy."""
+        connection, client = self.opened({BROADCAST}, {USER})
+        connection.received(b"x", False)
+        connection.received(b"y", False)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_batch(self) -> None:
+        """In one batch, own messages are taken out and the rest is sent in one write."""
+        _, client = self.delayed(b"b", b"d")
+        self.hub.deliver([(CHANNEL, payload) for payload in (b"a", b"b", b"c", b"d", b"e")])
+        self.assertEqual([("write", [(1, b"a"), (1, b"c"), (1, b"e")])], client.events)
+
+    def test_nothing_but_own(self) -> None:
+        """A batch of own messages sends nothing at all."""
+        _, client = self.delayed(b"a")
+        self.hub.deliver([(CHANNEL, b"a"), (CHANNEL, b"a")])
+        self.assertEqual([], client.events)
+
+    def test_memory_is_bounded(self) -> None:
+        """Of very many own messages in flight the oldest are forgotten, not the newest."""
+        payloads = [b"%d" % number for number in range(1100)]
+        _, client = self.delayed(*payloads)
+        self.hub.deliver([(CHANNEL, payload) for payload in payloads])
+        self.assertEqual(payloads[:76], client.got)
+
+
+class HeartbeatTests(_ConnectionCase):
+    """The text that both sides send as a sign of life."""
+
+    heartbeat = HEARTBEAT
+
+    def test_after_stored(self) -> None:
+        """A client gets one when it is open, behind stored messages."""
+        self.server.store(CHANNEL, 10, b"text")
+        _, client = self.opened()
+        self.assertEqual([b"text", HEARTBEAT.encode()], client.got)
+
+    def test_answered(self) -> None:
+        """That of a client is answered at once, and not published."""
+        connection, client = self.opened((BROADCAST,), (BROADCAST,))
+        connection.received(HEARTBEAT.encode(), False)
+        self.assertEqual([HEARTBEAT.encode()] * 2, client.got)
+        self.assertIsNone(self.server.value(CHANNEL))
+
+    def test_forgets(self) -> None:
+        """That of a client ends the memory of its last message."""
+        connection, client = self.opened((BROADCAST,), (BROADCAST,))
+        connection.received(b"same", False)
+        self.stranger_says(b"same")
+        connection.received(HEARTBEAT.encode(), False)
+        self.stranger_says(b"same")
+        self.assertEqual([HEARTBEAT.encode(), HEARTBEAT.encode(), b"same"], client.got)
+
+    def test_exact(self) -> None:
+        """Only that very text is a heartbeat."""
+        connection, _ = self.opened((BROADCAST,), (BROADCAST,))
+        connection.received(HEARTBEAT.encode() + b" x", False)
+        self.assertEqual(b"--heartbeat-- x", self.server.value(CHANNEL))
+
+    def test_from_redis(self) -> None:
+        """One that somebody publishes is delivered like any text."""
+        _, client = self.opened()
+        self.stranger_says(HEARTBEAT.encode())
+        self.assertEqual([HEARTBEAT.encode()] * 2, client.got)
+
+
+class PublishTests(_ConnectionCase):
+    """From the client to Redis."""
+
+    def talker(self, **kwargs: Any) -> tuple[Connection, FakeClient]:
+        """A connection that only publishes."""
+        return self.opened((), (BROADCAST,), **kwargs)
+
+    def waiting_for(self, size: int, count: int) -> tuple[Connection, FakeClient]:
+        """One that has sent *count* messages of *size* bytes, none of them answered."""
+        self.broker.slow = {"publish"}
+        connection, client = self.talker()
+        for _ in range(count):
+            connection.received(b"x" * size, False)
+        return connection, client
+
+    def test_stored_and_published(self) -> None:
+        """A message is stored and published on all channels that were granted."""
+        _, listener = self.opened({BROADCAST, USER})
+        connection, _ = self.opened((), {BROADCAST, USER})
+        connection.received(b"\x00\xff", True)
+        self.assertEqual([b"\x00\xff"] * 2, listener.got)
+        self.assertEqual(b"\x00\xff", self.server.value(b"user:john:chat"))
+        self.assertEqual(1, self.metrics.received)
+
+    def test_no_right(self) -> None:
+        """Without a channel to publish on, messages are read and dropped."""
+        connection, client = self.opened()
+        connection.received(b"text", False)
+        self.assertIsNone(self.server.value(CHANNEL))
+        self.assertEqual([], client.events)
+
+    def test_empty(self) -> None:
+        """A handler that publishes nothing publishes nothing, and waits for no copy of it."""
+        connection, _ = self.opened({BROADCAST}, {BROADCAST})
+        connection.publish(b"")
+        self.assertIsNone(self.server.value(CHANNEL))
+        self.assertTrue(connection.direct)
+
+    def test_before_open(self) -> None:
+        """Before the handshake is answered nothing is taken."""
+        connection, _ = self.new((), (BROADCAST,))
+        connection.received(b"text", False)
+        self.assertEqual(0, self.metrics.received)
+        self.assertIsNone(self.server.value(CHANNEL))
+
+    def test_redis_away(self) -> None:
+        """What cannot be published closes its client with 1013, is counted and logged."""
+        connection, client = self.talker()
+        self.broker.disconnect()
+        with capturedLogs() as logs:
+            connection.received(b"secret text", False)
+            connection.received(b"another", False)
+        self.assertEqual(1013, client.closed)
+        self.assertEqual(1, self.metrics.unpublished)
+        (event,) = logs
+        self.assertEqual((11, 1013), (event["size"], event["code"]))
+        self.assertNotIn("secret", repr(event))
+
+    def test_forbidden(self) -> None:
+        """What Redis forbids closes its client with 1008."""
+        connection, client = self.talker()
+        self.server.forbidden.add(CHANNEL)
+        connection.received(b"text", False)
+        self.assertEqual((1008, "this channel is forbidden"), (client.closed, client.reason))
+
+    def test_unexpected(self) -> None:
+        """Any other error closes with 1011, says nothing of itself, and is logged whole."""
+        _, client = self.waiting_for(1, 1)
+        self.broker.refuse(ZeroDivisionError("inner workings"))
+        self.assertEqual((1011, "internal error"), (client.closed, client.reason))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_failure_after_the_end(self) -> None:
+        """A failure that comes when the client is gone is counted, and closes nothing."""
+        connection, client = self.waiting_for(1, 1)
+        connection.closed()
+        self.broker.refuse(BrokerUnavailable("lost"))
+        self.assertEqual([], client.events)
+        self.assertEqual(1, self.metrics.unpublished)
+
+    def test_held_by_count(self) -> None:
+        """A client with very many unanswered messages is not read until half are answered."""
+        connection, client = self.waiting_for(1, 255)
+        self.assertEqual(PauseReason(0), client.held)
+        connection.received(b"x", False)
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        self.broker.answer(127)
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        self.broker.answer()
+        self.assertEqual(PauseReason(0), client.held)
+
+    def test_held_by_size(self) -> None:
+        """A client with a megabyte unanswered is not read until half of it is answered."""
+        connection, client = self.waiting_for(1 << 18, 3)
+        self.assertEqual(PauseReason(0), client.held)
+        connection.received(b"x" * (1 << 18), False)
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        self.broker.answer()
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        self.broker.answer()
+        self.assertEqual(PauseReason(0), client.held)
+
+    def test_closed_before_released(self) -> None:
+        """A client whose message was lost is closed before it is read again."""
+        _, client = self.waiting_for(1 << 20, 1)
+        self.broker.refuse(BrokerUnavailable("lost"))
+        self.assertEqual([("pause", PauseReason.PUBLISH), ("close", 1013)], client.events[:2])
+
+    def test_answers_after_the_end(self) -> None:
+        """Answers that come when the client is gone harm nobody."""
+        connection, client = self.waiting_for(1, 3)
+        connection.closed()
+        self.broker.answer(3)
+        self.assertEqual(b"x", self.server.value(CHANNEL))
+        self.assertIsNone(client.closed)
+
+
+class _Hooks(Handler):
+    """Remembers its calls, and answers what the test says."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.answers: dict[str, Any] = {}
+
+    def _answer(self, name: str, *words: object) -> Any:
+        self.calls.append((name, *words))
+        answer = self.answers.get(name)
+        return answer() if callable(answer) else answer
+
+    def on_connect(self, connection: Connection) -> Awaitable[None] | None:
+        """Remember it."""
+        return self._answer("connect")
+
+    def on_message(
+        self, connection: Connection, payload: bytes, is_binary: bool
+    ) -> Awaitable[None] | None:
+        """Remember it."""
+        return self._answer("message", payload, is_binary)
+
+    def on_disconnect(self, connection: Connection) -> Awaitable[None] | None:
+        """Remember it."""
+        return self._answer("disconnect")
+
+
+def crash() -> None:
+    """What a handler does that is wrong."""
+    raise ZeroDivisionError("a bug")
+
+
+class HandlerTests(_ConnectionCase):
+    """The hook of the embedding program."""
+
+    heartbeat = HEARTBEAT
+
+    def setUp(self) -> None:
+        """Have a handler."""
+        self.handler = self.hooks = _Hooks()
+        super().setUp()
+
+    def logged(self) -> int:
+        """How many failures of the handler were logged."""
+        return len(self.flushLoggedErrors(ZeroDivisionError))
+
+    def test_life(self) -> None:
+        """A handler is told of the beginning, of each message, and of the end, once."""
+        connection, client = self.opened()
+        connection.received(b"1", False)
+        connection.received(b"\x02", True)
+        connection.closed()
+        connection.closed()
+        self.assertEqual(
+            [("connect",), ("message", b"1", False), ("message", b"\x02", True), ("disconnect",)],
+            self.hooks.calls,
+        )
+        self.assertIsNone(client.closed)
+
+    def test_instead_of_publishing(self) -> None:
+        """With a handler, nothing is published by itself."""
+        connection, _ = self.opened((), (BROADCAST,))
+        connection.received(b"text", False)
+        self.assertIsNone(self.server.value(CHANNEL))
+
+    def test_not_for_signs_of_life(self) -> None:
+        """Heartbeats and empty messages are not for the handler."""
+        connection, _ = self.opened()
+        connection.received(HEARTBEAT.encode(), False)
+        connection.received(b"", False)
+        self.assertEqual([("connect",)], self.hooks.calls)
+
+    def test_never_opened(self) -> None:
+        """A connection that was never open is none of a handler's business."""
+        connection, _ = self.new()
+        self.successResultOf(self.opening(connection))
+        connection.closed()
+        self.assertEqual([], self.hooks.calls)
+
+    def test_after_stored(self) -> None:
+        """What a handler sends at the beginning comes behind stored messages."""
+        self.server.store(CHANNEL, 10, b"stored")
+        connection, client = self.new()
+        self.hooks.answers["connect"] = lambda: connection.send("welcome")
+        connection.opened(self.successResultOf(self.opening(connection)))
+        self.assertEqual([b"stored", HEARTBEAT.encode(), b"welcome"], client.got)
+
+    def test_waits(self) -> None:
+        """While a handler works on a message, the client is not read."""
+        connection, client = self.opened()
+        work: Deferred[None] = Deferred()
+        self.hooks.answers["message"] = work
+        connection.received(b"1", False)
+        self.assertEqual(PauseReason.HANDLER, client.held)
+        work.callback(None)
+        self.assertEqual(PauseReason(0), client.held)
+
+    def test_coroutine(self) -> None:
+        """A coroutine is run, and waited for."""
+        connection, client = self.opened()
+        work: Deferred[None] = Deferred()
+        done = []
+
+        async def think() -> None:
+            await work
+            done.append(True)
+
+        self.hooks.answers["message"] = think
+        connection.received(b"1", False)
+        self.assertEqual((PauseReason.HANDLER, []), (client.held, done))
+        work.callback(None)
+        self.assertEqual((PauseReason(0), [True]), (client.held, done))
+
+    def test_coroutine_that_waits_for_nothing(self) -> None:
+        """A coroutine that is done at once holds nobody up, and neither does such a Deferred."""
+
+        async def quick() -> None:
+            pass
+
+        connection, client = self.opened()
+        self.hooks.answers["message"] = quick
+        connection.received(b"1", False)
+        self.hooks.answers["message"] = succeed(None)
+        connection.received(b"2", False)
+        self.assertNotIn("pause", [kind for kind, _ in client.events])
+
+    def test_deferred_that_waits_for_another(self) -> None:
+        """A Deferred that was fired, but waits for another, is waited for."""
+        connection, client = self.opened()
+        work: Deferred[None] = Deferred()
+        self.hooks.answers["message"] = succeed(None).addCallback(lambda _: work)
+        connection.received(b"1", False)
+        self.assertEqual(PauseReason.HANDLER, client.held)
+        work.callback(None)
+        self.assertEqual(PauseReason(0), client.held)
+
+    def test_connect_waits(self) -> None:
+        """A client is not read before its handler is done with the beginning; it hears already."""
+        work: Deferred[None] = Deferred()
+        self.hooks.answers["connect"] = work
+        _, client = self.opened()
+        self.assertEqual(PauseReason.HANDLER, client.held)
+        self.stranger_says(b"live")
+        self.assertEqual(b"live", client.got[-1])
+        work.callback(None)
+        self.assertEqual(PauseReason(0), client.held)
+
+    def test_crash(self) -> None:
+        """A handler that fails closes its client with 1011 and is logged; it hears of the end."""
+        connection, client = self.opened()
+        self.hooks.answers["message"] = crash
+        connection.received(b"1", False)
+        self.assertEqual((1011, "internal error"), (client.closed, client.reason))
+        self.assertEqual(1, self.logged())
+        self.assertEqual(("disconnect",), self.hooks.calls[-1])
+
+    def test_crash_at_the_beginning(self) -> None:
+        """A handler may fail at once."""
+        self.hooks.answers["connect"] = crash
+        _, client = self.opened()
+        self.assertEqual(1011, client.closed)
+        self.assertEqual(1, self.logged())
+
+    def test_crash_at_the_end(self) -> None:
+        """A failure at the end is logged."""
+        connection, client = self.opened()
+        self.hooks.answers["disconnect"] = crash
+        connection.closed()
+        self.assertIsNone(client.closed)
+        self.assertEqual(1, self.logged())
+
+    def test_crash_later(self) -> None:
+        """A coroutine that fails later does the same, and holds nobody."""
+        connection, client = self.opened()
+        work: Deferred[None] = Deferred()
+        self.hooks.answers["message"] = work
+        connection.received(b"1", False)
+        work.errback(ZeroDivisionError("a bug"))
+        self.assertEqual(1011, client.closed)
+        self.assertEqual(PauseReason(0), client.held)
+        self.assertEqual(1, self.logged())
+
+    def test_failed_deferred(self) -> None:
+        """A Deferred that has failed already is a failure."""
+        connection, client = self.opened()
+        self.hooks.answers["message"] = lambda: fail(ZeroDivisionError("a bug"))
+        connection.received(b"1", False)
+        self.assertEqual(1011, client.closed)
+        self.assertEqual(1, self.logged())
+
+    def test_end_while_it_works(self) -> None:
+        """A client may leave while the handler works for it; a late failure is only logged."""
+        connection, client = self.opened()
+        work: Deferred[None] = Deferred()
+        self.hooks.answers["message"] = work
+        connection.received(b"1", False)
+        connection.closed()
+        work.errback(ZeroDivisionError("a bug"))
+        self.assertIsNone(client.closed)
+        self.assertEqual(1, self.logged())
+
+    def test_end_that_takes_time(self) -> None:
+        """A slow `on_disconnect` does not keep the closing handshake from being read."""
+        connection, client = self.opened()
+        work: Deferred[None] = Deferred()
+        self.hooks.answers["disconnect"] = work
+        connection.close()
+        self.assertEqual(PauseReason(0), client.held)
+        work.errback(ZeroDivisionError("a bug"))
+        self.assertEqual(1, self.logged())
+
+    def test_keeps_what_it_likes(self) -> None:
+        """A connection has room for something of the handler's."""
+        connection, _ = self.opened()
+        self.assertIsNone(connection.data)
+        connection.data = 42
+        self.assertEqual(42, connection.data)
+
+
+class CompressTests(_ConnectionCase):
+    """A connection that negotiated compression gets all that is worth it compressed."""
+
+    compress = 100
+    heartbeat = HEARTBEAT
+    old, held, live, small = b"o" * 200, b"h" * 300, b"l" * 400, b"small"
+
+    def setUp(self) -> None:
+        """Note what is written, byte for byte."""
+        super().setUp()
+        self.written: list[bytes] = []
+
+    def compressing(self, *args: Any, **kwargs: Any) -> Connection:
+        """A connection of which the handshake is answered now; something is held."""
+        connection, _ = self.new(*args, **kwargs)
+        stored = self.successResultOf(self.opening(connection))
+        self.stranger_says(self.held)
+        self.stranger_says(self.small)
+        connection.window = 12
+        connection.write = self.written.append
+        connection.opened(stored)
+        return connection
+
+    def wire(self, *payloads: bytes) -> bytes:
+        """What goes out for these."""
+        return b"".join(frames.deflated(frames.message(each), 12, 100) for each in payloads)
+
+    def test_opened(self) -> None:
+        """Stored and held messages, but not the heartbeat."""
+        self.server.store(CHANNEL, 60, self.old)
+        self.compressing()
+        heartbeat = frames.text(HEARTBEAT.encode())
+        self.assertEqual([self.wire(self.old, self.held, self.small) + heartbeat], self.written)
+
+    def test_live(self) -> None:
+        """Live ones, also behind the echo rule, and those of an outage."""
+        connection = self.compressing(publish=(BROADCAST,))
+        del self.written[:]
+        self.stranger_says(self.live)
+        connection.received(self.old, False)
+        self.assertFalse(connection.direct)
+        self.stranger_says(self.old)
+        self.stranger_says(self.held)
+        self.hub.restore({CHANNEL: self.live})
+        self.assertEqual(
+            [self.wire(each) for each in (self.live, self.held, self.live)], self.written
+        )
+
+    def test_send(self) -> None:
+        """What a handler sends, as text and as bytes."""
+        connection = self.compressing()
+        del self.written[:]
+        connection.send("t" * 200)
+        connection.send(b"b" * 200)
+        connection.send("small")
+        expected = [
+            frames.deflated(frames.text(b"t" * 200), 12, 100),
+            frames.deflated(frames.binary(b"b" * 200), 12, 100),
+            frames.text(b"small"),
+        ]
+        self.assertEqual(expected, self.written)

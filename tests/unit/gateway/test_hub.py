@@ -1,0 +1,622 @@
+"""Tests for `wsredis.gateway.hub`, with lists in the place of connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.fakes import FakeListener
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.gateway.hub import EncodedPublication, Hub
+from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket import frames
+
+
+def items(*publications: tuple[bytes, bytes]) -> list[EncodedPublication]:
+    """The items that these publications become."""
+    return [
+        EncodedPublication(name, payload, frames.message(payload)) for name, payload in publications
+    ]
+
+
+def joined(*payloads: bytes) -> bytes:
+    """The frames of *payloads* in one piece."""
+    return b"".join(frames.message(payload) for payload in payloads)
+
+
+def fail() -> None:
+    """What a broken connection does."""
+    raise RuntimeError("this connection is broken")
+
+
+class _RecordingBroker(MemoryBroker):
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.server = MemoryServer(Clock())
+        super().__init__(self.server)
+        self.left: list[Sequence[bytes]] = []
+
+    def unsubscribe(self, channels: Sequence[bytes]) -> None:
+        """Remember *channels*."""
+        self.left.append(channels)
+        super().unsubscribe(channels)
+
+
+class _HubCase(SynchronousTestCase):
+    """A hub on a broker in memory."""
+
+    compress: int | None = None
+
+    def setUp(self) -> None:
+        """Start the broker."""
+        self.metrics = Metrics()
+        self.framed: list[bytes] = []
+        self.broker = _RecordingBroker()
+        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, self.compress)
+        self.broker.start(self.hub)
+
+    def frame(self, payload: bytes) -> bytes:
+        """Frame, and remember what was framed."""
+        self.framed.append(payload)
+        return frames.message(payload)
+
+    def listener(self, *channels: bytes, direct: bool = True, window: int = 0) -> FakeListener:
+        """A listener that is subscribed."""
+        listener = FakeListener(*channels, direct=direct)
+        listener.window = window
+        self.successResultOf(self.hub.subscribe(listener))
+        return listener
+
+    def flushed(self) -> list[str]:
+        """The texts of the errors that were logged."""
+        return [str(failure.value) for failure in self.flushLoggedErrors(RuntimeError)]
+
+
+class SubscribeTests(_HubCase):
+    """Who listens, and what the broker hears of it."""
+
+    def test_hears_from_now_on(self) -> None:
+        """A listener gets what is published on its channels and nothing else."""
+        listener = self.listener(b"a")
+        self.broker.server.publish(b"a", b"text")
+        self.broker.server.publish(b"b", b"other")
+        self.assertEqual([joined(b"text")], listener.written)
+
+    def test_counts_channels(self) -> None:
+        """The length of a hub is the number of its channels with listeners."""
+        first = self.listener(b"a", b"b")
+        self.listener(b"b", b"c")
+        self.assertEqual(3, len(self.hub))
+        self.hub.unsubscribe(first)
+        self.assertEqual(2, len(self.hub))
+
+    def test_last_one_leaves(self) -> None:
+        """The broker hears of a channel once nobody listens any more, and of no other."""
+        first, second = self.listener(b"a", b"b"), self.listener(b"b")
+        self.hub.unsubscribe(first)
+        self.assertEqual([[b"a"]], self.broker.left)
+        self.hub.unsubscribe(second)
+        self.assertEqual([[b"a"], [b"b"]], self.broker.left)
+        self.assertEqual(0, len(self.hub))
+
+    def test_unsubscribe_twice(self) -> None:
+        """Unsubscribing again, or without having subscribed, is harmless."""
+        listener, other = self.listener(b"a"), self.listener(b"a")
+        self.hub.unsubscribe(FakeListener(b"a", b"z"))
+        self.hub.unsubscribe(listener)
+        self.hub.unsubscribe(listener)
+        self.assertEqual([], self.broker.left)
+        self.broker.server.publish(b"a", b"text")
+        self.assertEqual([joined(b"text")], other.written)
+        self.assertEqual([], listener.written)
+
+    def test_mute_listener(self) -> None:
+        """A listener without channels is nowhere."""
+        listener = self.listener()
+        self.hub.unsubscribe(listener)
+        self.assertEqual(0, len(self.hub))
+        self.assertEqual([], self.broker.left)
+
+    def test_refusal_leaves_the_listener_in_the_hub(self) -> None:
+        """Whatever the broker says, it is `unsubscribe` that removes a listener."""
+        self.broker.server.forbidden.add(b"secret")
+        listener = FakeListener(b"secret")
+        self.failureResultOf(self.hub.subscribe(listener), PermissionDenied)
+        self.broker.disconnect()
+        self.failureResultOf(self.hub.subscribe(FakeListener(b"a")), BrokerUnavailable)
+        self.assertEqual(2, len(self.hub))
+        self.hub.unsubscribe(listener)
+        self.assertEqual(1, len(self.hub))
+
+
+class DeliverTests(_HubCase):
+    """The fan-out."""
+
+    def test_one_write_for_a_batch(self) -> None:
+        """All publications of a batch reach a listener in one write, in order."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"a", b"1"), (b"a", b"2"), (b"a", b"3")])
+        self.assertEqual([joined(b"1", b"2", b"3")], listener.written)
+
+    def test_framed_once(self) -> None:
+        """A payload is framed once for all listeners, and they share the bytes."""
+        first, second = self.listener(b"a"), self.listener(b"a")
+        self.hub.deliver([(b"a", b"1"), (b"a", b"2")])
+        self.assertEqual([b"1", b"2"], self.framed)
+        self.assertIs(first.written[0], second.written[0])
+
+    def test_single_frame_is_not_copied(self) -> None:
+        """The frame of a lone publication is written as it is."""
+        listener = self.listener(b"a")
+        made = []
+        hub = Hub(self.broker, lambda payload: made.append(payload * 2) or made[-1], 9, Metrics())
+        hub.subscribe(listener)
+        hub.deliver([(b"a", b"x")])
+        self.assertIs(made[0], listener.written[0])
+
+    def test_order_across_channels(self) -> None:
+        """A listener on several channels gets them in the order of arrival, in one write."""
+        both = self.listener(b"a", b"b")
+        lone = self.listener(b"b")
+        batch = [(b"b", b"1"), (b"a", b"2"), (b"b", b"3"), (b"c", b"-"), (b"a", b"4")]
+        self.hub.deliver(batch)
+        self.assertEqual([joined(b"1", b"2", b"3", b"4")], both.written)
+        self.assertEqual([joined(b"1", b"3")], lone.written)
+
+    def test_order_for_every_set_of_channels(self) -> None:
+        """Every listener gets its own channels, once each, in order, whatever the others hear."""
+        names = [b"a", b"b", b"c"]
+        chosen = [[n for bit, n in enumerate(names) if mask >> bit & 1] for mask in range(1, 8)]
+        listeners = [self.listener(*each, direct=n % 2 == 0) for n, each in enumerate(chosen)]
+        numbers = [5, 3, 0, 1, 1, 2, 7, 4, 6, 2, 0, 0, 1]
+        batch = [(names[n % 3], b"%d-%d" % (n, position)) for position, n in enumerate(numbers)]
+        self.hub.deliver(batch)
+        for listener in listeners:
+            expected = [entry for entry in batch if entry[0] in listener.channels]
+            if listener.direct:
+                wire = joined(*(payload for _, payload in expected))
+                self.assertEqual([wire], listener.written)
+            else:
+                self.assertEqual(items(*expected), listener.items)
+
+    def test_several_channels_but_one_in_the_batch(self) -> None:
+        """A listener on several channels of which one is in the batch gets that one."""
+        listener = self.listener(b"a", b"z")
+        self.listener(b"b")
+        self.hub.deliver([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")])
+        self.assertEqual([joined(b"1", b"3")], listener.written)
+
+    def test_same_payload_twice(self) -> None:
+        """Equal publications are separate publications, on one channel and on two."""
+        listener = self.listener(b"a", b"b")
+        self.hub.deliver([(b"a", b"x"), (b"a", b"x"), (b"b", b"x")])
+        self.assertEqual([joined(b"x", b"x", b"x")], listener.written)
+
+    def test_not_direct(self) -> None:
+        """A listener that is not direct gets the items, and no write."""
+        listener = self.listener(b"a", direct=False)
+        self.hub.deliver([(b"a", b"1"), (b"a", b"2")])
+        self.assertEqual(items((b"a", b"1"), (b"a", b"2")), listener.items)
+        self.assertEqual([], listener.written)
+
+    def test_unknown_channels(self) -> None:
+        """Publications without a listener are not framed, not counted and cost nobody anything."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"x", b"1"), (b"a", b"2"), (b"y", b"3")])
+        self.assertEqual([joined(b"2")], listener.written)
+        self.assertEqual([b"2"], self.framed)
+        self.assertEqual(1, self.metrics.publications)
+
+    def test_only_unknown_channels(self) -> None:
+        """A batch for nobody does nothing; neither does an empty one."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"x", b"1")])
+        self.hub.deliver([])
+        self.assertEqual([], listener.written)
+        self.assertEqual(0, self.metrics.publications)
+
+    def test_empty_payloads(self) -> None:
+        """An empty publication is not delivered: in this contract it clears the stored one."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"a", b"")])
+        self.assertEqual([], listener.written)
+        self.hub.deliver([(b"a", b"1"), (b"a", b""), (b"a", b"2")])
+        self.assertEqual([joined(b"1", b"2")], listener.written)
+        self.assertEqual(2, self.metrics.publications)
+
+    def test_too_large(self) -> None:
+        """A publication beyond the limit is left out, counted and logged; the others arrive."""
+        listener = self.listener(b"a")
+        with capturedLogs() as logs:
+            self.hub.deliver([(b"a", b"x" * 1000), (b"a", b"y" * 1001), (b"a", b"z")])
+        self.assertEqual([joined(b"x" * 1000, b"z")], listener.written)
+        self.assertEqual(1, self.metrics.oversized)
+        self.assertEqual(2, self.metrics.publications)
+        (event,) = logs
+        self.assertEqual((1001, b"a", 1000), (event["size"], event["channel"], event["limit"]))
+
+    def test_binary(self) -> None:
+        """Payloads are bytes and stay bytes."""
+        listener = self.listener(b"a")
+        payload = bytes(range(256))
+        self.hub.deliver([(b"a", payload)])
+        self.assertEqual([frames.binary(payload)], listener.written)
+
+
+class CompressTests(_HubCase):
+    """Listeners that can inflate get frames that are deflated, others do not."""
+
+    compress = 100
+    one, two, small = b"1" * 200, b"2" * 300, b"small"
+
+    def deflated(self, *payloads: bytes, window: int) -> bytes:
+        """What a listener with a window gets of these."""
+        return b"".join(
+            frames.deflated(frames.message(payload), window, 100) for payload in payloads
+        )
+
+    def test_each_gets_its_own(self) -> None:
+        """One write each, in what each can read; what is small stays plain."""
+        windows = (0, 15, 10, 15, 0)
+        listeners = [self.listener(b"a", window=window) for window in windows]
+        self.hub.deliver([(b"a", self.one), (b"a", self.small), (b"a", self.two)])
+        for window, listener in zip(windows, listeners, strict=True):
+            expected = self.deflated(self.one, self.small, self.two, window=window)
+            self.assertEqual([expected], listener.written)
+        self.assertEqual([self.one, self.small, self.two], self.framed)
+
+    def test_made_once(self) -> None:
+        """Those with the same window share the bytes, and nobody else's window costs anything."""
+        first, second = (self.listener(b"a", window=15) for _ in range(2))
+        self.listener(b"b", window=9)
+        held = self.listener(b"a", direct=False)
+        self.hub.deliver([(b"a", self.one)])
+        self.assertIs(first.written[0], second.written[0])
+        self.assertEqual({0, 15}, set(held.items[0].variants))
+
+    def test_made_once_for_all_sets_of_channels(self) -> None:
+        """Also where its listeners are on different sets of channels."""
+        alone = self.listener(b"a", window=15)
+        both = self.listener(b"a", b"b", window=15, direct=False)
+        self.hub.deliver([(b"b", self.two), (b"a", self.one)])
+        self.assertEqual([self.deflated(self.one, window=15)], alone.written)
+        self.assertEqual([self.two, self.one], [item.payload for item in both.items])
+        self.assertIs(alone.written[0], both.items[1].frame)
+
+    def test_not_direct(self) -> None:
+        """Items carry the frame that their listener can read."""
+        listener = self.listener(b"a", direct=False, window=10)
+        self.hub.deliver([(b"a", self.one), (b"a", self.small)])
+        self.assertEqual(
+            [self.deflated(self.one, window=10), frames.message(self.small)],
+            [item.frame for item in listener.items],
+        )
+
+    def test_restored(self) -> None:
+        """So do stored messages of an outage."""
+        plain, deflating = self.listener(b"a"), self.listener(b"a", window=15)
+        self.hub.restore({b"a": self.one})
+        self.assertEqual(frames.message(self.one), plain.restored[0].frame)
+        self.assertEqual(self.deflated(self.one, window=15), deflating.restored[0].frame)
+
+
+class HostileListenerTests(_HubCase):
+    """Listeners that fail, leave or come while others are told."""
+
+    def test_one_raises(self) -> None:
+        """A listener that raises costs the others nothing, and the log says so."""
+        first, broken, last = (self.listener(b"a") for _ in range(3))
+        broken.react = fail
+        self.hub.deliver([(b"a", b"1")])
+        self.assertEqual([joined(b"1")], first.written)
+        self.assertEqual([joined(b"1")], last.written)
+        self.assertEqual(["this connection is broken"], self.flushed())
+
+    def test_one_raises_in_a_mixed_batch(self) -> None:
+        """The same holds for listeners on several channels and for those that are not direct."""
+        broken = self.listener(b"a", b"b", direct=False)
+        broken.react = fail
+        others = [self.listener(b"a", b"b"), self.listener(b"a"), self.listener(b"b")]
+        self.hub.deliver([(b"a", b"1"), (b"b", b"2")])
+        wires = [joined(b"1", b"2"), joined(b"1"), joined(b"2")]
+        self.assertEqual([[wire] for wire in wires], [each.written for each in others])
+        self.assertEqual(1, len(self.flushed()))
+
+    def test_one_leaves(self) -> None:
+        """A listener may leave while it is told something."""
+        leaving, other = self.listener(b"a"), self.listener(b"a")
+        leaving.react = lambda: self.hub.unsubscribe(leaving)
+        self.hub.deliver([(b"a", b"1")])
+        self.hub.deliver([(b"a", b"2")])
+        self.assertEqual([joined(b"1")], leaving.written)
+        self.assertEqual([joined(b"1"), joined(b"2")], other.written)
+
+    def test_one_leaves_in_a_mixed_batch(self) -> None:
+        """A listener on several channels may leave in the middle of a batch."""
+        leaving, other = self.listener(b"a", b"b"), self.listener(b"a", b"c")
+        leaving.react = lambda: self.hub.unsubscribe(leaving)
+        self.hub.deliver([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")])
+        self.assertEqual([joined(b"1", b"2")], leaving.written)
+        self.assertEqual([joined(b"1", b"3")], other.written)
+        self.assertEqual(2, len(self.hub))
+
+    def test_one_sends_away_the_last_of_another_channel(self) -> None:
+        """A listener may make a channel vanish that is still to be fanned out."""
+        first, victim, last = self.listener(b"a"), self.listener(b"b"), self.listener(b"c")
+        first.react = lambda: self.hub.unsubscribe(victim)
+        self.hub.deliver([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")])
+        self.assertEqual([joined(b"1")], first.written)
+        self.assertEqual([joined(b"3")], last.written)
+        self.hub.deliver([(b"b", b"4"), (b"c", b"5")])
+        self.assertEqual(joined(b"5"), last.written[-1])
+        self.assertNotIn(joined(b"4"), victim.written)
+
+    def test_one_comes(self) -> None:
+        """A listener that comes during a fan-out hears what follows."""
+        first = self.listener(b"a")
+        late = FakeListener(b"a")
+
+        def admit() -> None:
+            first.react = bool
+            self.successResultOf(self.hub.subscribe(late))
+
+        first.react = admit
+        self.hub.deliver([(b"a", b"1")])
+        self.assertEqual([], late.written)
+        self.hub.deliver([(b"a", b"2")])
+        self.assertEqual([joined(b"2")], late.written)
+
+
+class RestoreTests(_HubCase):
+    """After an outage: what differs from the last one seen."""
+
+    def restored(self, listener: FakeListener, **values: bytes) -> list[bytes]:
+        """The payloads that *listener* is given when the broker comes back with *values*."""
+        listener.restored.clear()
+        self.hub.restore({name.encode(): payload for name, payload in values.items()})
+        return [item.payload for item in listener.restored]
+
+    def test_never_saw_anything(self) -> None:
+        """Who saw nothing gets the stored message."""
+        self.assertEqual([b"x"], self.restored(self.listener(b"a"), a=b"x"))
+
+    def test_whole_item(self) -> None:
+        """What is handed over is channel, payload and frame."""
+        listener = self.listener(b"a")
+        self.hub.restore({b"a": b"x"})
+        self.assertEqual(items((b"a", b"x")), listener.restored)
+
+    def test_saw_the_same(self) -> None:
+        """Who saw that very message last gets nothing."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"a", b"old"), (b"a", b"x")])
+        self.assertEqual([], self.restored(listener, a=b"x"))
+
+    def test_saw_it_earlier(self) -> None:
+        """Who saw that message before the last one gets it: the state went back."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"a", b"x"), (b"a", b"new")])
+        self.assertEqual([b"x"], self.restored(listener, a=b"x"))
+
+    def test_was_given_the_stored_one(self) -> None:
+        """Who was given that message when it came gets nothing, else it does."""
+        listener = self.listener(b"a")
+        self.hub.saw(listener, b"a", b"x")
+        self.assertEqual([], self.restored(listener, a=b"x"))
+        other = self.listener(b"a")
+        self.hub.saw(other, b"a", b"x")
+        self.assertEqual([b"y"], self.restored(other, a=b"y"))
+
+    def test_live_after_the_stored_one(self) -> None:
+        """A live message counts more than the stored one that came before it."""
+        listener = self.listener(b"a")
+        self.hub.saw(listener, b"a", b"x")
+        self.hub.deliver([(b"a", b"y")])
+        self.assertEqual([], self.restored(listener, a=b"y"))
+        self.assertEqual([b"x"], self.restored(listener, a=b"x"))
+
+    def test_joined_later(self) -> None:
+        """What the channel delivered before a listener came, that listener did not see."""
+        early = self.listener(b"a")
+        self.hub.deliver([(b"a", b"x")])
+        late = self.listener(b"a")
+        given = self.listener(b"a")
+        self.hub.saw(given, b"a", b"x")
+        self.hub.restore({b"a": b"x"})
+        self.assertEqual([0, 1, 0], [len(each.restored) for each in (early, late, given)])
+
+    def test_joined_later_and_saw_more(self) -> None:
+        """Listeners that came at different times agree as soon as they heard the same."""
+        listeners = [self.listener(b"a")]
+        for payload in (b"1", b"2", b"x"):
+            self.hub.deliver([(b"a", payload)])
+            listeners.append(self.listener(b"a"))
+        self.hub.restore({b"a": b"x"})
+        self.assertEqual([0, 0, 0, 1], [len(each.restored) for each in listeners])
+
+    def test_two_outages(self) -> None:
+        """What was restored once counts as seen; a second outage brings only news."""
+        listener = self.listener(b"a")
+        self.assertEqual([b"x"], self.restored(listener, a=b"x"))
+        self.assertEqual([], self.restored(listener, a=b"x"))
+        self.assertEqual([b"y"], self.restored(listener, a=b"y"))
+        self.assertEqual([b"x"], self.restored(listener, a=b"x"))
+
+    def test_joined_between_two_outages(self) -> None:
+        """A listener that came after the first outage saw nothing of it."""
+        early = self.listener(b"a")
+        self.hub.restore({b"a": b"x"})
+        late = self.listener(b"a")
+        self.hub.restore({b"a": b"x"})
+        self.assertEqual([1, 1], [len(each.restored) for each in (early, late)])
+
+    def test_each_channel_by_itself(self) -> None:
+        """What was seen on one channel says nothing about another."""
+        listener = self.listener(b"a", b"b")
+        self.hub.deliver([(b"a", b"x")])
+        self.assertEqual([b"x"], self.restored(listener, a=b"x", b=b"x"))
+        self.assertEqual(b"b", listener.restored[0].channel)
+
+    def test_unknown_and_empty(self) -> None:
+        """Channels without a listener, and empty values, are nothing to restore."""
+        listener = self.listener(b"a")
+        self.assertEqual([], self.restored(listener, a=b"", z=b"x"))
+        self.assertEqual([], self.framed)
+
+    def test_empty_publication_is_not_seen(self) -> None:
+        """An empty publication does not count as the last one seen."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"a", b"x"), (b"a", b"")])
+        self.assertEqual([], self.restored(listener, a=b"x"))
+
+    def test_too_large(self) -> None:
+        """A stored message beyond the limit is left out like a live one."""
+        listener = self.listener(b"a")
+        self.assertEqual([], self.restored(listener, a=b"x" * 1001))
+        self.assertEqual(1, self.metrics.oversized)
+
+    def test_left_and_came_back(self) -> None:
+        """A channel that everybody left starts anew."""
+        listener = self.listener(b"a")
+        self.hub.deliver([(b"a", b"x")])
+        self.hub.unsubscribe(listener)
+        self.successResultOf(self.hub.subscribe(listener))
+        self.assertEqual([b"x"], self.restored(listener, a=b"x"))
+
+    def test_one_raises(self) -> None:
+        """A listener that raises costs the others nothing."""
+        first, broken, last = (self.listener(b"a") for _ in range(3))
+        broken.react = fail
+        self.hub.restore({b"a": b"x"})
+        self.assertEqual([1, 1], [len(each.restored) for each in (first, last)])
+        self.assertEqual(1, len(self.flushed()))
+
+    def test_all_leave(self) -> None:
+        """Listeners may leave, and channels vanish, while messages are restored."""
+        first, second = self.listener(b"a"), self.listener(b"b")
+
+        def leave() -> None:
+            self.hub.unsubscribe(first)
+            self.hub.unsubscribe(second)
+
+        first.react = leave
+        self.hub.restore({b"a": b"x", b"b": b"y"})
+        self.assertEqual([], second.restored)
+        self.assertEqual(0, len(self.hub))
+
+
+class ForbidTests(_HubCase):
+    """A channel that the broker refuses from now on."""
+
+    def test_told(self) -> None:
+        """Those who listen to it are told, and nobody else."""
+        first, second, other = self.listener(b"a", b"b"), self.listener(b"b"), self.listener(b"a")
+        self.hub.forbid(b"b")
+        self.hub.forbid(b"unknown")
+        self.assertEqual([1, 1, 0], [each.forbidden for each in (first, second, other)])
+
+    def test_told_and_gone(self) -> None:
+        """A listener may leave when it is told."""
+        listeners = [self.listener(b"a") for _ in range(3)]
+        for each in listeners:
+            each.react = lambda each=each: self.hub.unsubscribe(each)
+        self.hub.forbid(b"a")
+        self.assertEqual([1, 1, 1], [each.forbidden for each in listeners])
+        self.assertEqual(0, len(self.hub))
+
+
+class SliceTests(_HubCase):
+    """A channel with very many listeners is served in slices."""
+
+    def setUp(self) -> None:
+        """A hub with a reactor that waits to be turned."""
+        super().setUp()
+        self.turns: list[Callable[[], None]] = []
+        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, later=self.turns.append)
+        self.broker.stop()
+        self.broker = _RecordingBroker()
+        self.hub._broker = self.broker
+        self.broker.start(self.hub)
+
+    def turn(self, count: int = 1) -> None:
+        """Let the reactor turn."""
+        for _ in range(count):
+            self.turns.pop(0)()
+
+    def crowd(self, size: int, *channels: bytes) -> list[FakeListener]:
+        """Many listeners."""
+        return [self.listener(*(channels or (b"many",))) for _ in range(size)]
+
+    def served(self, listeners: list[FakeListener]) -> int:
+        """How many of them have got something."""
+        return sum(bool(each.written) for each in listeners)
+
+    def test_small(self) -> None:
+        """A thousand are served at once."""
+        crowd = self.crowd(1000)
+        self.hub.deliver([(b"many", b"x")])
+        self.assertEqual(1000, self.served(crowd))
+        self.assertEqual([], self.turns)
+
+    def test_large(self) -> None:
+        """More than that are served a thousand at a turn, each once."""
+        crowd = self.crowd(2500)
+        self.hub.deliver([(b"many", b"x"), (b"many", b"y")])
+        counts = []
+        while self.turns:
+            self.turn()
+            counts.append(self.served(crowd))
+        self.assertEqual([1000, 2000, 2500], counts[:3])
+        self.assertEqual([[joined(b"x", b"y")]] * 2500, [each.written for each in crowd])
+
+    def test_order(self) -> None:
+        """What comes behind waits its turn, also on other channels and for other listeners."""
+        crowd = self.crowd(1500)
+        both = self.listener(b"many", b"few")
+        few = self.listener(b"few")
+        self.hub.deliver([(b"many", b"1")])
+        self.hub.deliver([(b"few", b"2")])
+        self.hub.deliver([(b"few", b"3"), (b"many", b"4")])
+        self.assertEqual([], few.written)
+        while self.turns:
+            self.turn()
+        self.assertEqual([joined(b"2"), joined(b"3")], few.written)
+        self.assertEqual([joined(b"1"), joined(b"2"), joined(b"3", b"4")], both.written)
+        self.assertEqual([joined(b"1"), joined(b"4")], crowd[-1].written)
+
+    def test_broker_is_held(self) -> None:
+        """The broker brings nothing more until the last one has its turn."""
+        few = self.listener(b"few")
+        self.crowd(1500)
+        self.hub.deliver([(b"many", b"1")])
+        self.broker.server.publish(b"few", b"2")
+        self.turn(2)
+        self.assertEqual([], few.written)
+        self.turn()
+        self.assertEqual([joined(b"2")], few.written)
+        self.assertEqual([], self.turns)
+
+    def test_left_meanwhile(self) -> None:
+        """Who came after the publication does not get it; who left meanwhile is called once."""
+        crowd = self.crowd(1500)
+        self.hub.deliver([(b"many", b"1")])
+        late = self.listener(b"many")
+        self.hub.unsubscribe(crowd[-1])
+        self.turn(3)
+        self.assertEqual([], late.written)
+        self.assertEqual(1500, self.served(crowd))
+
+    def test_restored_behind(self) -> None:
+        """Stored messages of an outage do not overtake what waits."""
+        crowd = self.crowd(1500)
+        self.hub.deliver([(b"many", b"1")])
+        self.hub.restore({b"many": b"2"})
+        self.assertEqual([joined(b"1")], crowd[-1].written)
+        self.assertEqual([b"2"], [item.payload for item in crowd[-1].restored])
+        self.turn()
+        self.assertEqual([joined(b"1")], crowd[-1].written)

@@ -1,0 +1,313 @@
+"""Tests for `wsredis.gateway.timers`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.gateway.timers import PeriodicTask, StaggeredTimer, TimeoutQueue
+
+
+class _Member:
+    """Something to visit."""
+
+
+class _Ending(BaseException):
+    """What no function should catch."""
+
+
+class SweepTests(SynchronousTestCase):
+    """One function, again and again."""
+
+    def setUp(self) -> None:
+        """Make one."""
+        self.clock = Clock()
+        self.calls: list[float] = []
+        self.counts: list[int] = []
+        self.sweep = PeriodicTask(self.clock, 2.0, self.called)
+
+    def called(self, count: int) -> None:
+        """Remember it."""
+        self.calls.append(self.clock.seconds())
+        self.counts.append(count)
+
+    def test_interval(self) -> None:
+        """The first call comes after one interval, the others follow."""
+        self.sweep.start()
+        self.clock.pump([1.0] * 7)
+        self.assertEqual([2.0, 4.0, 6.0], self.calls)
+        self.assertEqual([1, 1, 1], self.counts)
+
+    def test_late(self) -> None:
+        """A reactor that was busy makes one call for all that it missed, and says how many."""
+        self.sweep.start()
+        self.clock.advance(2)
+        self.clock.advance(7)
+        self.clock.advance(1)
+        self.assertEqual([1, 3, 1], self.counts)
+
+    def test_stop(self) -> None:
+        """Stopping leaves no timer, may be repeated, and needs no start."""
+        self.sweep.stop()
+        self.sweep.start()
+        self.clock.advance(2)
+        self.sweep.stop()
+        self.sweep.stop()
+        self.clock.advance(10)
+        self.assertEqual([2.0], self.calls)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_failure(self) -> None:
+        """What the function raises is logged, and it is called again."""
+
+        def fail(count: int) -> None:
+            self.called(count)
+            raise ZeroDivisionError("a bug")
+
+        sweep = PeriodicTask(self.clock, 2.0, fail)
+        sweep.start()
+        self.clock.pump([2.0] * 3)
+        self.assertEqual([2.0, 4.0, 6.0], self.calls)
+        self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_end(self) -> None:
+        """What ends it after all is logged, too."""
+
+        def end(count: int) -> None:
+            raise _Ending
+
+        sweep = PeriodicTask(self.clock, 2.0, end)
+        sweep.start()
+        self.clock.advance(2)
+        self.assertEqual(1, len(self.flushLoggedErrors(_Ending)))
+        sweep.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_stop_from_within(self) -> None:
+        """The function may stop its own sweep."""
+
+        def once(count: int) -> None:
+            self.called(count)
+            sweep.stop()
+
+        sweep = PeriodicTask(self.clock, 2.0, once)
+        sweep.start()
+        self.clock.pump([2.0] * 3)
+        self.assertEqual(1, len(self.calls))
+
+
+class WheelTests(SynchronousTestCase):
+    """Everybody once a period."""
+
+    PERIOD = 97.0
+
+    def setUp(self) -> None:
+        """Make one."""
+        self.clock = Clock()
+        self.visits: list[tuple[float, _Member]] = []
+        self.wheel: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, self.visit)
+        self.wheel.start()
+        self.members = [_Member() for _ in range(500)]
+
+    def visit(self, member: _Member) -> None:
+        """Remember it."""
+        self.visits.append((self.clock.seconds(), member))
+
+    def turn(self, seconds: float = PERIOD) -> None:
+        """Let time pass, second by second."""
+        self.clock.pump([1.0] * round(seconds))
+
+    def test_once_a_period(self) -> None:
+        """Each member is visited exactly once a period, first within the first one."""
+        for member in self.members:
+            self.wheel.add(member)
+        for _ in range(3):
+            self.visits.clear()
+            self.turn()
+            self.assertEqual(len(self.members), len(self.visits))
+            self.assertEqual(set(self.members), {member for _, member in self.visits})
+
+    def test_steady(self) -> None:
+        """Between two visits of a member lies one period."""
+        self.wheel.add(self.members[0])
+        self.turn(5 * self.PERIOD)
+        times = [time for time, _ in self.visits]
+        self.assertEqual(5, len(times))
+        steps = {round(after - before) for before, after in pairwise(times)}
+        self.assertEqual({97}, steps)
+
+    def test_spread(self) -> None:
+        """Not all are visited at the same time."""
+        for member in self.members:
+            self.wheel.add(member)
+        self.turn()
+        self.assertGreater(len({time for time, _ in self.visits}), 20)
+
+    def test_discard(self) -> None:
+        """Who left is visited no more; strangers may leave as well, and members come twice."""
+        first, second, stranger = self.members[:3]
+        for member in (first, first, second):
+            self.wheel.add(member)
+        self.wheel.discard(second)
+        self.wheel.discard(second)
+        self.wheel.discard(stranger)
+        self.turn()
+        self.assertEqual([first], [member for _, member in self.visits])
+
+    def test_discard_during_a_visit(self) -> None:
+        """A visit may send anybody away; who is gone is not visited any more."""
+
+        def visit(member: _Member) -> None:
+            self.visit(member)
+            for each in self.members:
+                wheel.discard(each)
+
+        wheel: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, visit)
+        for member in self.members:
+            wheel.add(member)
+        wheel.start()
+        self.turn()
+        self.assertEqual(1, len(self.visits))
+
+    def test_failure(self) -> None:
+        """A visit that fails is logged; those in the same place are visited all the same."""
+
+        def visit(member: _Member) -> None:
+            self.visit(member)
+            raise ZeroDivisionError("a bug")
+
+        wheel: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, visit)
+        for member in self.members:
+            wheel.add(member)
+        wheel.start()
+        self.turn()
+        self.assertEqual(len(self.visits), len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(set(self.members), {member for _, member in self.visits})
+
+    def test_late(self) -> None:
+        """A reactor that was busy skips nobody, and visits nobody twice for it."""
+        for member in self.members:
+            self.wheel.add(member)
+        self.turn(10)
+        self.clock.advance(self.PERIOD - 10)
+        self.assertEqual(set(self.members), {member for _, member in self.visits})
+        self.assertEqual(len(self.members), len(self.visits))
+        self.visits.clear()
+        self.clock.advance(10 * self.PERIOD)
+        self.assertEqual(len(self.members), len(self.visits))
+
+    def test_stop(self) -> None:
+        """A wheel that is stopped visits nobody and leaves no timer."""
+        self.wheel.add(self.members[0])
+        self.wheel.stop()
+        self.turn()
+        self.assertEqual([], self.visits)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class DeadlineTests(SynchronousTestCase):
+    """The same time for each."""
+
+    def setUp(self) -> None:
+        """Make some."""
+        self.clock = Clock()
+        self.late: list[tuple[float, str]] = []
+        self.deadlines: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, self.expire)
+        self.deadlines.start()
+
+    def expire(self, member: str) -> None:
+        """Remember it."""
+        self.assertNotIn(member, list(self.deadlines))
+        self.late.append((self.clock.seconds(), member))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass in small steps."""
+        self.clock.pump([0.25] * round(seconds * 4))
+
+    def test_expire(self) -> None:
+        """Who does not finish in time is told so, once, soon after, and is no member any more."""
+        self.deadlines.add("a")
+        self.wait(2)
+        self.deadlines.add("b")
+        self.wait(2.75)
+        self.assertEqual([], self.late)
+        self.wait(10)
+        self.assertEqual(["a", "b"], [member for _, member in self.late])
+        for due, (time, _) in zip((5.0, 7.0), self.late, strict=True):
+            self.assertTrue(due <= time <= due + 0.5, time)
+        self.assertEqual(0, len(self.deadlines))
+
+    def test_in_time(self) -> None:
+        """Who finishes in time hears nothing; strangers may leave as well."""
+        self.deadlines.add("a")
+        self.deadlines.discard("a")
+        self.deadlines.discard("b")
+        self.wait(10)
+        self.assertEqual([], self.late)
+
+    def test_add_twice(self) -> None:
+        """Coming again does not give more time."""
+        self.deadlines.add("a")
+        self.wait(4)
+        self.deadlines.add("a")
+        self.wait(1.5)
+        self.assertEqual(1, len(self.late))
+
+    def test_come_back(self) -> None:
+        """Who left and comes back has all the time again, behind the others."""
+        self.deadlines.add("a")
+        self.deadlines.add("b")
+        self.wait(4)
+        self.deadlines.discard("a")
+        self.deadlines.add("a")
+        self.assertEqual(["b", "a"], list(self.deadlines))
+        self.wait(2)
+        self.assertEqual(["b"], [member for _, member in self.late])
+
+    def test_iterate(self) -> None:
+        """Members can be counted and walked through, also while they leave."""
+        for member in ("a", "b"):
+            self.deadlines.add(member)
+        self.assertEqual(2, len(self.deadlines))
+        for member in self.deadlines:
+            self.deadlines.discard(member)
+        self.assertEqual([], list(self.deadlines))
+
+    def test_discard_while_expiring(self) -> None:
+        """One that expires may take others with it: they are not told as well."""
+
+        def take_along(member: str) -> None:
+            self.late.append((self.clock.seconds(), member))
+            deadlines.discard("b")
+
+        deadlines: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, take_along)
+        deadlines.start()
+        for member in ("a", "b", "c"):
+            deadlines.add(member)
+        self.wait(10)
+        self.assertEqual(["a", "c"], [member for _, member in self.late])
+
+    def test_failure(self) -> None:
+        """One that fails is logged, and does not save the others."""
+
+        def fail(member: str) -> None:
+            self.expire(member)
+            raise ZeroDivisionError("a bug")
+
+        self.deadlines: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, fail)
+        self.deadlines.start()
+        for member in ("a", "b", "c"):
+            self.deadlines.add(member)
+        self.wait(10)
+        self.assertEqual(["a", "b", "c"], [member for _, member in self.late])
+        self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_stop(self) -> None:
+        """Stopped, nobody expires; members stay."""
+        self.deadlines.add("a")
+        self.deadlines.stop()
+        self.wait(10)
+        self.assertEqual(([], 1), (self.late, len(self.deadlines)))
+        self.assertEqual([], self.clock.getDelayedCalls())

@@ -1,0 +1,595 @@
+"""Tests of the service: what it builds, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from twisted.application.service import Application, IService
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.support.certificates import Authority
+from tests.support.django_project import SETTINGS, configured, missing_django
+from tests.support.memory_gateway import Socket
+from tests.support.raw import CLOSE, TEXT, frame, handshake
+from tests.support.threads import ThreadReactor
+from tests.support.tokens import signed, verifier
+from wsredis import (
+    AuthUrlConfig,
+    Connection,
+    GatewayConfig,
+    GatewayService,
+    Handler,
+    JwtConfig,
+    RedisConfig,
+)
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.brokers.redis.broker import RedisBroker
+from wsredis.channels import Access
+from wsredis.config.rules import Rule
+from wsredis.errors import ConfigError, HandshakeRejected
+from wsredis.gateway.identity import Handshake, Identity
+from wsredis.service.service import _shown
+
+_LISTEN = "/ws/a?subscribe-broadcast"
+
+
+class _OnlyPublishes:
+    """What a Django project says about channels."""
+
+    subscription_channels: list[str] = []
+    publish_channels = ["publish-broadcast"]
+
+
+class _Port:
+    """A port that takes its time to close."""
+
+    def __init__(self, address: Any = None) -> None:
+        self.address = address or IPv4Address("TCP", "0.0.0.0", 8080)
+        self.stopped: Deferred[None] | None = None
+
+    def getHost(self) -> Any:
+        return self.address
+
+    def stopListening(self) -> Deferred[None]:
+        self.stopped = Deferred()
+        return self.stopped
+
+
+class _Reactor(MemoryReactorClock):  # type: ignore[misc]
+    """Hands out `_Port`s, and remembers what was bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports: list[_Port] = []
+        self.bound: list[tuple[Any, ...]] = []
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> _Port:
+        self.bound.append((port, backlog, interface))
+        self.ports.append(_Port())
+        return self.ports[-1]
+
+    def listenUNIX(self, address: str, factory: Any, *words: Any, **more: Any) -> _Port:
+        self.bound.append((address,))
+        self.ports.append(_Port(UNIXAddress(address)))
+        return self.ports[-1]
+
+
+class _ServiceCase(SynchronousTestCase):
+    """A service on a reactor and a broker in memory."""
+
+    def setUp(self) -> None:
+        """Nothing is built yet."""
+        self.reactor = _Reactor()
+        self.redis = MemoryServer(self.reactor)
+        self.broker = MemoryBroker(self.redis)
+
+    def make(self, config: GatewayConfig | None = None, **more: Any) -> GatewayService:
+        """Build it."""
+        arguments = {"reactor": self.reactor, "broker": self.broker, **more}
+        return GatewayService(config or GatewayConfig(), **arguments)
+
+    def open(self, service: GatewayService, path: str = _LISTEN) -> Socket:
+        """A WebSocket."""
+        client = Socket(service.factory)
+        client.send(handshake(path))
+        head, _, rest = client.take().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+        client.received = rest
+        return client
+
+
+class BuildTests(_ServiceCase):
+    """Everything has a default, and every default can be replaced."""
+
+    def test_is_a_service(self) -> None:
+        """It goes under an Application."""
+        service = self.make()
+        service.setServiceParent(Application("x"))
+        self.assertTrue(IService.providedBy(service))
+        self.assertEqual("wsredis", service.name)
+
+    def test_tokens(self) -> None:
+        """With a key for tokens, they say who a client is; keys at a URL are fetched meanwhile."""
+        key = Path(self.mktemp())
+        key.write_bytes(verifier("HS256"))
+        service = self.make(GatewayConfig(jwt=JwtConfig(key=str(key), query="t")))
+        service.startService()
+        client = self.open(service, f"/ws/a?subscribe-user&t={signed()}")
+        self.redis.publish(b"user:john:a", b"x")
+        self.assertEqual([b"x"], [each.payload for each in client.frames()])
+        jwt = JwtConfig(jwks_url="http://127.0.0.1:81/", algorithm="RS256")
+        other = self.make(GatewayConfig(port=(), jwt=jwt))
+        self.assertEqual([], self.reactor.tcpClients)
+        other.startService()
+        self.assertEqual(81, self.reactor.tcpClients[0][1])
+        other.stopService()
+
+    def test_django(self) -> None:
+        """With a Django project, it says who a client is, and which flags count."""
+        reason = missing_django()
+        if reason is not None:
+            raise SkipTest(reason)
+        configured()
+        from django.test import override_settings
+
+        with override_settings(WS4REDIS_SUBSCRIBER=f"{__name__}._OnlyPublishes"):
+            service = self.make(GatewayConfig(django=SETTINGS))
+        service.startService()
+        client = self.open(service, "/ws/a?subscribe-broadcast&publish-broadcast")
+        self.redis.publish(b"broadcast:a", b"x")
+        self.assertEqual([], client.frames())
+
+    def test_defaults(self) -> None:
+        """Everybody may listen; a page from elsewhere may not publish."""
+        service = self.make()
+        service.startService()
+        client = self.open(service)
+        self.redis.publish(b"broadcast:a", b"x")
+        self.assertEqual([b"x"], [each.payload for each in client.frames()])
+        stranger = Socket(service.factory)
+        stranger.send(handshake("/ws/a?publish-broadcast", "Origin: https://evil.example"))
+        self.assertTrue(stranger.take().startswith(b"HTTP/1.1 403 "))
+
+    def test_real_redis_and_reactor_by_default(self) -> None:
+        """Without a broker it is the Redis of the configuration; nothing connects before start."""
+        service = GatewayService(GatewayConfig(port=()))
+        self.assertIsInstance(service._broker, RedisBroker)
+        self.assertFalse(service.is_ready())
+
+    def test_bad_redis(self) -> None:
+        """A URL that cannot be used is a ConfigError."""
+        config = GatewayConfig(redis=RedisConfig(url="http://x"))
+        self.assertRaises(ConfigError, self.make, config, broker=None)
+
+    def test_own_parts(self) -> None:
+        """Authenticator, policy and handler are asked."""
+
+        class Authenticator:
+            def identify(self, handshake: Handshake) -> Identity:
+                return Identity(user="joe")
+
+        class Policy:
+            def allow(self, identity: Identity, handshake: Handshake) -> Access:
+                if identity.user != "joe" or handshake.requested.facility == "secret":
+                    raise HandshakeRejected("no")
+                return handshake.requested
+
+        class Echo(Handler):
+            def on_message(self, connection: Connection, payload: bytes, is_binary: bool) -> None:
+                connection.send(payload[::-1])
+
+        service = self.make(authenticator=Authenticator(), policy=Policy(), handler=Echo())
+        service.startService()
+        client = self.open(service)
+        client.send(frame(TEXT, b"abc"))
+        self.assertEqual([b"cba"], [each.payload for each in client.frames()])
+        refused = Socket(service.factory)
+        refused.send(handshake("/ws/secret"))
+        self.assertTrue(refused.take().startswith(b"HTTP/1.1 403 "))
+
+    def test_resource(self) -> None:
+        """The resource leads to the same connections."""
+        service = self.make()
+        self.assertIs(service.factory, service.resource()._factory)
+
+    def test_demo_page(self) -> None:
+        """With ``demo`` the page is there, and knows the channel and the Redis."""
+        config = GatewayConfig(
+            demo=True, prefix="p", redis=RedisConfig(url="redis://:secret@localhost:7000")
+        )
+        service = GatewayService(config, reactor=self.reactor)
+        client = Socket(service.factory)
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        page = client.take()
+        self.assertIn(b"p:broadcast:demo", page)
+        self.assertIn(b"-p 7000", page)
+        self.assertNotIn(b"secret", page)
+
+    def test_no_demo_page(self) -> None:
+        """Without, there is none."""
+        client = Socket(self.make().factory)
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 404 "))
+
+
+class SourceTests(_ServiceCase):
+    """Where identities come from."""
+
+    def test_auth_url(self) -> None:
+        """With auth-url, the application is asked about each handshake."""
+        url = AuthUrlConfig("http://127.0.0.1:8000/who")
+        service = self.make(GatewayConfig(auth_url=url))
+        service.startService()
+        client = Socket(service.factory)
+        client.send(handshake(_LISTEN))
+        self.assertEqual(b"", client.take())
+        ((host, port, *_),) = self.reactor.tcpClients
+        self.assertEqual(("127.0.0.1", 8000), (host, port))
+        client.leave()
+        service.stopService()
+
+    def test_cache_without_auth_url(self) -> None:
+        """Without an application that is asked there is nothing to remember."""
+        config = GatewayConfig(auth_url=AuthUrlConfig(cache=5))
+        error = self.assertRaises(ConfigError, self.make, config)
+        self.assertTrue(str(error).startswith("auth-cache: "))
+
+    def test_pages_of_others(self) -> None:
+        """What only users may hear, no page of another site hears by the cookie of a user."""
+        key = Path(self.mktemp())
+        key.write_bytes(verifier("HS256"))
+        config = GatewayConfig(
+            jwt=JwtConfig(key=str(key), cookie="t"),
+            rules=(Rule(allow=True, who=("users",)), Rule(allow=False)),
+        )
+        service = self.make(config)
+        service.startService()
+        for headers, status in (
+            ([f"Cookie: t={signed()}"], b"101"),
+            ([f"Cookie: t={signed()}", "Origin: http://evil.example"], b"403"),
+            ([f"Sec-WebSocket-Protocol: bearer.{signed()}", "Origin: http://a.example"], b"101"),
+            ([], b"403"),
+        ):
+            client = Socket(service.factory)
+            client.send(handshake("/ws/a?subscribe-broadcast", *headers))
+            self.assertEqual(status, client.take().split()[1], headers)
+            client.leave()
+        service.stopService()
+
+
+class PortTests(_ServiceCase):
+    """Ports are bound when the service starts, or not at all."""
+
+    def test_number(self) -> None:
+        """A number is a TCP port on all interfaces, with a long queue."""
+        self.make(GatewayConfig(port=("8080",))).startService()
+        self.assertEqual([(8080, 1024, "")], self.reactor.bound)
+
+    def test_several(self) -> None:
+        """Endpoint descriptions are taken as they are; each port is told in the log."""
+        config = GatewayConfig(port=("tcp:1:interface=127.0.0.1", "unix:/run/ws.sock"))
+        with capturedLogs() as events:
+            self.make(config).startService()
+        self.assertEqual([(1, 50, "127.0.0.1"), ("/run/ws.sock",)], self.reactor.bound)
+        told = [event["address"] for event in events if "address" in event]
+        self.assertEqual(["0.0.0.0:8080", "unix:/run/ws.sock"], told)
+
+    def test_demo_is_told(self) -> None:
+        """With ``demo`` the log has the URL of the page, for ports that a browser can open."""
+        config = GatewayConfig(port=("8080", "unix:/run/ws.sock"), demo=True)
+        with capturedLogs() as events:
+            self.make(config).startService()
+        told = [event["port"] for event in events if "demo page" in event["log_format"]]
+        self.assertEqual([8080], told)
+
+    def test_none(self) -> None:
+        """Without ports nothing is bound."""
+        self.make(GatewayConfig(port=())).startService()
+        self.assertEqual([], self.reactor.bound)
+
+    def test_bound_with_privileges(self) -> None:
+        """twistd binds before it gives up its rights; starting does not bind again."""
+        service = self.make()
+        service.privilegedStartService()
+        self.assertEqual(1, len(self.reactor.bound))
+        self.assertFalse(self.broker.up)
+        service.startService()
+        self.assertEqual(1, len(self.reactor.bound))
+        self.assertTrue(self.broker.up)
+
+    def test_in_use(self) -> None:
+        """A port that cannot be bound is raised, not logged."""
+        error = CannotListenError("", 8080, OSError(98, "Address already in use"))
+        service = self.make(reactor=RaisingMemoryReactor(listenException=error))
+        self.assertRaises(CannotListenError, service.privilegedStartService)
+
+    def test_bad_descriptions(self) -> None:
+        """A description that is none is one line that names the setting and the value."""
+        for text in ("tcp:x", "nosuch:1", "tcp:", "systemd:domain=INET:index=7", "ssl:443", ":"):
+            error = self.assertRaises(ConfigError, self.make, GatewayConfig(port=(text,)))
+            self.assertIn(f"port: {text!r} cannot be used: ", str(error))
+            self.assertNotIn("\n", str(error))
+            self.assertNotEqual("", str(error).partition("used: ")[2].strip())
+
+    def test_expired_certificate(self) -> None:
+        """
+        A certificate that has expired is served, and told in the log.
+
+        Fails where Twisted's endpoint keeps its certificate under another name: then nobody would
+        be told.
+        """
+        for days, told in ((-1, 1), (1, 0)):
+            path = self._certificate(days)
+            with capturedLogs() as events:
+                self.make(GatewayConfig(port=(f"ssl:443:privateKey={path}:certKey={path}",)))
+            found = [each for each in events if "expired" in each["log_format"]]
+            self.assertEqual(told, len(found))
+
+    def _certificate(self, days: int) -> str:
+        """A file with a key and a certificate that ends in *days*."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), 1)
+            .not_valid_before(now - timedelta(days=9))
+            .not_valid_after(now + timedelta(days=days))
+            .sign(key, hashes.SHA256())
+        )
+        path = self.mktemp()
+        Path(path).write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        return path
+
+    def test_tls(self) -> None:
+        """Ports for TLS are bound like others, told as such, and their certificates looked at."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        config = GatewayConfig(
+            port=(), tls_port=("443", "tcp:1:interface=127.0.0.1"), tls_cert=str(path), demo=True
+        )
+        service = self.make(config)
+        with capturedLogs() as events:
+            service.startService()
+        self.assertEqual([(443, 1024, ""), (1, 50, "127.0.0.1")], self.reactor.bound)
+        told = [event["log_format"].format(**event) for event in events]
+        self.assertIn("listening on 0.0.0.0:8080 with TLS", told)
+        self.assertIn("demo page: https://localhost:8080/", told)
+        path.write_text("junk")
+        with capturedLogs() as events:
+            self.reactor.pump([1] * 10)
+            service.reload_certificates()
+        kept = [event for event in events if "certificate" in event.get("kept", "")]
+        self.assertEqual(2, len(kept))
+        service.stopService()
+        for port in self.reactor.ports:
+            assert port.stopped is not None
+            port.stopped.callback(None)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_bad_tls_port(self) -> None:
+        """A description that is none names the setting."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        config = GatewayConfig(tls_port=("tcp:x",), tls_cert=str(path))
+        self.assertIn("tls-port: 'tcp:x'", str(self.assertRaises(ConfigError, self.make, config)))
+
+    def test_nothing_to_reload(self) -> None:
+        """Without certificates there is nothing to read again."""
+        self.make().reload_certificates()
+
+    def test_shown(self) -> None:
+        """Addresses are shown as one would type them."""
+        for address, shown in (
+            (IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1"),
+            (IPv6Address("TCP", "::1", 1), "[::1]:1"),
+            (UNIXAddress(b"/x"), "unix:/x"),
+            (UNIXAddress(None), "unix:"),
+            (None, "None"),
+        ):
+            self.assertEqual(shown, _shown(address))
+
+
+class ReadyTests(_ServiceCase):
+    """Ready while Redis is there and the gateway does not stop."""
+
+    def test_ready(self) -> None:
+        """Health says the same as `is_ready`."""
+        service = self.make(GatewayConfig(port=()))
+        self.assertFalse(service.is_ready())
+        service.startService()
+        self.assertTrue(service.is_ready())
+        self.broker.disconnect()
+        self.assertFalse(service.is_ready())
+        client = Socket(service.factory)
+        client.send(b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
+        self.broker.connect()
+        service.stopService()
+        self.assertFalse(service.is_ready())
+
+
+class StopTests(_ServiceCase):
+    """Ports first, then connections, then Redis."""
+
+    def setUp(self) -> None:
+        """A service with one client."""
+        super().setUp()
+        self.service = self.make()
+        self.service.startService()
+        self.client = self.open(self.service)
+
+    def _close_port(self) -> None:
+        (port,) = self.reactor.ports
+        assert port.stopped is not None
+        port.stopped.callback(None)
+
+    def test_order(self) -> None:
+        """Each step waits for the one before."""
+        done = self.service.stopService()
+        self.assertEqual([], self.client.frames(), "the port is not closed yet")
+        self._close_port()
+        (goodbye,) = self.client.frames()
+        self.assertEqual(1001, goodbye.close_code)
+        self.assertTrue(self.broker.up, "clients may still say something")
+        self.client.send(frame(CLOSE, goodbye.payload))
+        self.successResultOf(done)
+        self.assertFalse(self.broker.up)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_deaf_client(self) -> None:
+        """A client that does not answer is reset after the time to drain."""
+        done = self.service.stopService()
+        self._close_port()
+        # The time to close one connection is over before that.
+        self.reactor.advance(1)
+        self.assertNoResult(done)
+        for _ in range(5):
+            self.reactor.advance(1)
+        self.successResultOf(done)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_messages_on_their_way(self) -> None:
+        """What was published before goes out before the goodbye."""
+        self.redis.publish(b"broadcast:a", b"last")
+        self.service.stopService()
+        self._close_port()
+        self.assertEqual([TEXT, CLOSE], [each.opcode for each in self.client.frames()])
+
+    def test_without_patience(self) -> None:
+        """With ``drain`` 0 nobody is waited for."""
+        service = self.make(GatewayConfig(port=(), drain=0), broker=MemoryBroker(self.redis))
+        service.startService()
+        client = self.open(service)
+        done = service.stopService()
+        self.reactor.advance(0)
+        self.successResultOf(done)
+        self.assertTrue(client.closed)
+
+    def test_redis_is_away(self) -> None:
+        """The same without Redis."""
+        self.broker.disconnect()
+        done = self.service.stopService()
+        self._close_port()
+        self.client.send(frame(CLOSE, b"\x03\xe9"))
+        self.successResultOf(done)
+
+    def test_port_that_closes_at_once(self) -> None:
+        """A port may have nothing to wait for."""
+        service = self.make(GatewayConfig(), broker=MemoryBroker(self.redis))
+        service._ports = [_AtOnce()]  # type: ignore[list-item]
+        self.successResultOf(service.stopService())
+
+    def test_quiet(self) -> None:
+        """A clean stop has nothing to say."""
+        with capturedLogs() as events:
+            self.service.stopService()
+            self._close_port()
+            self.client.send(frame(CLOSE, b"\x03\xe9"))
+        self.assertEqual([], list(events))
+
+    def test_port_that_does_not_close(self) -> None:
+        """
+        A port that fails to close must not keep clients and Redis.
+
+        twistd ends all the same, and clients would never hear goodbye.
+        """
+        self.reactor.ports[0].stopListening = lambda: fail(OSError("bad"))  # type: ignore[method-assign]
+        done = self.service.stopService()
+        self.client.send(frame(CLOSE, b"\x03\xe9"))
+        done.addErrback(lambda failure: None)
+        self.assertFalse(self.broker.up)
+        self.flushLoggedErrors(OSError)
+
+
+class _AtOnce:
+    """A port whose `stopListening` returns nothing, as that of Twisted's UDP does."""
+
+    def stopListening(self) -> None:
+        return None
+
+
+class ResourceStopTests(_ServiceCase):
+    """A service without ports stops as well."""
+
+    def test_stop(self) -> None:
+        """There is nothing to unbind."""
+        service = self.make(GatewayConfig(port=()))
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+
+class PagesTests(_ServiceCase):
+    """A WSGI application beside the sockets."""
+
+    def _hello(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"hello"]
+
+    def test_application(self) -> None:
+        """It answers while the service runs, and Python's switch interval is as before after it."""
+        reactor = ThreadReactor()
+        before = sys.getswitchinterval()
+        service = self.make(GatewayConfig(port=()), reactor=reactor, application=self._hello)
+        service.startService()
+        client = Socket(service.factory)
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert service._pages is not None
+        pages = service._pages
+        reactor.run_until(lambda: not pages.busy)
+        self.assertTrue(client.take().endswith(b"hello"))
+        self.assertLess(sys.getswitchinterval(), before)
+        self.successResultOf(service.stopService())
+        self.assertTrue(client.closed)
+        self.assertEqual(before, sys.getswitchinterval())
+        self.assertEqual([], reactor.getDelayedCalls())
+
+    def test_request_under_way(self) -> None:
+        """A request that does not come to an end has the time to drain, and no more."""
+        service = self.make(GatewayConfig(port=()), application=self._hello)
+        client = Socket(service.factory)
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        service.startService()
+        done = service.stopService()
+        self.reactor.advance(4)
+        self.assertNoResult(done)
+        self.reactor.advance(1)
+        self.successResultOf(done)
+        self.assertTrue(client.aborted)
+
+    def test_named(self) -> None:
+        """The application may be named; one that cannot be used is a ConfigError."""
+        config = GatewayConfig(port=(), wsgi="tests.unit.service.test_service:named_application")
+        self.assertIsNotNone(self.make(config)._pages)
+        config = GatewayConfig(port=(), wsgi="tests.unit.service.test_service:nosuch")
+        self.assertRaises(ConfigError, self.make, config)
+
+    def test_demo(self) -> None:
+        """The demo page and the pages would be at the same place."""
+        config = GatewayConfig(port=(), demo=True)
+        error = self.assertRaises(ConfigError, self.make, config, application=self._hello)
+        self.assertIn("demo: ", str(error))
+
+
+def named_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """An application that is never called."""
+    raise AssertionError

@@ -1,0 +1,532 @@
+"""Tests for `wsredis.transports.send_queue`: Twisted's transport on a kernel that we control."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.support.fakes import (
+    FakeOwner,
+    FakeSocket,
+    FakeStreamTransport,
+    ServerTransport,
+    messages,
+)
+from wsredis.transports.send_queue import SendQueue
+from wsredis.transports.websocket import frames
+
+#: As in wsredis.transports.send_queue: what is handed to a transport at a time.
+CHUNK = 65536
+
+
+class _DirectCase(SynchronousTestCase):
+    """An send_queue on a plain socket."""
+
+    kind: Any = tcp.Server
+    limit = 1000
+
+    def setUp(self) -> None:
+        """Connect."""
+        self.socket = FakeSocket()
+        self.server = ServerTransport(self.socket, self.kind)
+        self.owner = FakeOwner()
+        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner)
+
+    def sent(self) -> bytes:
+        """What the kernel took."""
+        return bytes(self.socket.sent)
+
+    def unblock(self, room: int = 1 << 40) -> None:
+        """Let the kernel take *room* more bytes, and the reactor run while there are some."""
+        self.socket.room = room
+        while self.server.writing and self.socket.room:
+            self.server.turn()
+
+
+class DirectTests(_DirectCase):
+    """A plain TCP socket is written to directly."""
+
+    def test_sent_at_once(self) -> None:
+        """What the kernel takes never touches the transport."""
+        self.send_queue.write(b"one")
+        self.send_queue.write(b"two")
+        self.assertEqual(b"onetwo", self.sent())
+        self.assertFalse(self.server.writing)
+        self.assertEqual([], self.owner.told)
+
+    def test_partial_send(self) -> None:
+        """What the kernel does not take follows when it can, and before anything newer."""
+        self.socket.room = 2
+        self.send_queue.write(b"first")
+        self.send_queue.write(b"second")
+        self.assertEqual(b"fi", self.sent())
+        self.unblock()
+        self.assertEqual(b"firstsecond", self.sent())
+
+    def test_would_block(self) -> None:
+        """A kernel that takes nothing at all gets everything later."""
+        self.socket.room = 0
+        self.send_queue.write(b"all")
+        self.assertEqual(b"", self.sent())
+        self.unblock()
+        self.assertEqual(b"all", self.sent())
+
+    def test_byte_by_byte(self) -> None:
+        """A kernel that takes one byte at a time gets the same bytes in the same order."""
+        self.socket.room = 1
+        expected = b""
+        for number in range(20):
+            data = frames.text(b"%d" % number)
+            expected += data
+            self.send_queue.write(data)
+        while self.server.writing:
+            self.socket.room = 1
+            self.server.turn()
+        self.assertEqual(expected, self.sent())
+
+    def test_direct_again(self) -> None:
+        """Once drained, the socket is written to directly again."""
+        self.socket.room = 0
+        self.send_queue.write(b"slow ")
+        self.unblock()
+        self.assertEqual("drained", self.owner.told[-1])
+        self.send_queue.write(b"fast")
+        self.assertEqual(b"slow fast", self.sent())
+        self.assertFalse(self.server.writing)
+
+    def test_blocks_twice(self) -> None:
+        """A client may be slow, quick and slow again."""
+        for text in (b"a", b"b"):
+            self.socket.room = 0
+            self.send_queue.write(text)
+            self.unblock()
+        self.assertEqual(b"ab", self.sent())
+        self.assertEqual(2, self.owner.told.count("drained"))
+
+    def test_big_message(self) -> None:
+        """A message larger than limit, chunk and kernel buffer arrives whole."""
+        data = bytes(range(256)) * 2000
+        self.socket.room = 1000
+        self.send_queue.write(data)
+        while self.server.writing:
+            self.unblock(50_000)
+        self.assertEqual(data, self.sent())
+        self.assertNotIn("overflowed", self.owner.told)
+
+    def test_transport_copies_a_chunk_at_most(self) -> None:
+        """The transport never buffers more than a chunk of what waits."""
+        self.socket.room = 0
+        self.send_queue.write(bytes(3 * CHUNK))
+        buffered = self.server.transport
+        self.assertEqual(CHUNK, len(buffered.dataBuffer) + buffered._tempDataLen)
+
+    def test_small_writes_share_a_chunk(self) -> None:
+        """Many small messages that wait are sent together, in the order of their coming."""
+        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        self.socket.room = 0
+        expected = b"".join(frames.text(b"%d" % number) for number in range(5000))
+        for number in range(5000):
+            self.send_queue.write(frames.text(b"%d" % number))
+        turns = 0
+        self.socket.room = 1 << 40
+        while self.server.writing:
+            self.server.turn()
+            turns += 1
+        self.assertEqual(expected, self.sent())
+        self.assertLess(turns, 5)
+
+    def test_chunk_ends_where_a_message_does(self) -> None:
+        """A message that fills a chunk to the last byte loses and repeats nothing."""
+        self.socket.room = 0
+        self.send_queue.write(b"a" * CHUNK)
+        self.send_queue.write(b"b" * CHUNK)
+        self.send_queue.write(b"c")
+        self.unblock()
+        self.assertEqual(b"a" * CHUNK + b"b" * CHUNK + b"c", self.sent())
+
+    def test_error_keeps_order(self) -> None:
+        """What meets a passing error of the kernel (ENOBUFS) is not overtaken by newer bytes."""
+        self.socket.error = OSError(errno.ENOBUFS, "No buffer space available")
+        self.send_queue.write(b"first")
+        self.socket.error = None
+        self.send_queue.write(b"second")
+        self.unblock()
+        self.assertEqual(b"firstsecond", self.sent())
+
+    def test_broken_pipe(self) -> None:
+        """A socket that is broken raises nothing; the transport finds out and says so."""
+        self.socket.error = BrokenPipeError(errno.EPIPE, "Broken pipe")
+        self.send_queue.write(b"nobody reads this")
+        self.server.turn()
+        self.assertTrue(self.server.transport.disconnected)
+        self.send_queue.write(b"nor this")
+        self.assertEqual(b"", self.sent())
+
+    def test_lost_while_nothing_waited(self) -> None:
+        """Writing to a connection that is gone is harmless, again and again."""
+        self.server.lose(ConnectionDone())
+        self.send_queue.write(b"late")
+        self.send_queue.write(b"later")
+        self.send_queue.close()
+        self.assertEqual(b"", self.sent())
+        self.assertEqual(0, self.send_queue.waiting)
+
+    def test_lost_while_something_waited(self) -> None:
+        """What waited for a connection that is gone is let go of."""
+        self.socket.room = 0
+        for _ in range(10):
+            self.send_queue.write(b"text")
+        self.server.lose(ConnectionDone())
+        self.assertEqual(0, self.send_queue.waiting)
+        self.send_queue.write(b"late")
+        self.assertEqual(0, self.send_queue.waiting)
+        self.assertNotIn("drained", self.owner.told)
+
+    def test_resumed_without_need(self) -> None:
+        """A transport that resumes an send_queue that waits for nothing changes nothing."""
+        self.send_queue.resumeProducing()
+        self.assertEqual([], self.owner.told)
+
+    def test_no_overtaking_of_what_the_transport_holds(self) -> None:
+        """Bytes that somebody wrote to the transport before are sent first."""
+        server = ServerTransport(self.socket)
+        server.transport.write(b"an earlier answer, ")
+        send_queue = SendQueue(server.transport, self.limit, self.owner)
+        send_queue.write(b"then the handshake")
+        server.run()
+        send_queue.write(b", then a frame")
+        server.run()
+        self.assertEqual(b"an earlier answer, then the handshake, then a frame", self.sent())
+
+    def test_is_a_producer(self) -> None:
+        """Transports may take an send_queue for the producer that it says it is."""
+        verifyObject(IPushProducer, self.send_queue)
+
+
+class UnixTests(_DirectCase):
+    """A UNIX socket is treated the same."""
+
+    kind = unix.Server
+
+    def test_sent_at_once(self) -> None:
+        """What the kernel takes never touches the transport, and the rest waits."""
+        self.socket.room = 5
+        self.send_queue.write(b"one")
+        self.send_queue.write(b"two")
+        self.assertEqual(b"onetw", self.sent())
+        self.unblock()
+        self.assertEqual(b"onetwo", self.sent())
+
+
+class LimitTests(_DirectCase):
+    """What may wait is bounded."""
+
+    def fill(self) -> int:
+        """Write frames until the owner is told that it is too much; tell how many were taken."""
+        self.socket.room = 3
+        count = 0
+        while "overflowed" not in self.owner.told:
+            self.send_queue.write(frames.text(b"%010d" % count))
+            count += 1
+            self.assertLess(count, 1000)
+        return count - 1
+
+    def test_bound(self) -> None:
+        """No more waits than the limit and one write."""
+        self.socket.room = 0
+        highest = 0
+        while "overflowed" not in self.owner.told:
+            self.send_queue.write(bytes(90))
+            highest = max(highest, self.send_queue.waiting)
+        self.assertGreater(highest, self.limit)
+        self.assertLessEqual(highest, self.limit + 90)
+
+    def test_write_under_way_does_not_count(self) -> None:
+        """A message larger than the limit may wait, and another one behind it."""
+        self.socket.room = 0
+        self.send_queue.write(bytes(2 * CHUNK))
+        self.assertEqual(0, self.send_queue.waiting)
+        self.send_queue.write(bytes(2 * CHUNK))
+        self.assertNotIn("overflowed", self.owner.told)
+        self.send_queue.write(b"the straw")
+        self.assertIn("overflowed", self.owner.told)
+
+    def test_overflow_ends_at_a_frame(self) -> None:
+        """After an overflow the client reads whole frames and then the close frame."""
+        close = b"\x88\x02\x03\xf0"
+        self.owner.on_overflow = lambda: self.send_queue.write(close)
+        self.fill()
+        self.unblock()
+        found = messages(self.sent())
+        self.assertEqual((8, b"\x03\xf0"), found[-1])
+        expected = [(1, b"%010d" % number) for number in range(len(found) - 1)]
+        self.assertEqual(expected, found[:-1])
+
+    def test_overflow_in_the_middle_of_a_chunk(self) -> None:
+        """A message of which the transport holds a part is finished before the close frame."""
+        big = frames.binary(b"x" * (2 * CHUNK))
+        close = b"\x88\x02\x03\xf0"
+        self.owner.on_overflow = lambda: self.send_queue.write(close)
+        self.socket.room = 10
+        self.send_queue.write(frames.text(b"small"))
+        self.send_queue.write(big)
+        self.unblock(5)
+        while "overflowed" not in self.owner.told:
+            self.send_queue.write(frames.text(b"another"))
+        self.unblock()
+        found = messages(self.sent())
+        self.assertEqual([1, 2, 8], [message.opcode for message in found])
+
+    def test_overflow_lets_go(self) -> None:
+        """After an overflow nothing counts as waiting."""
+        self.fill()
+        self.assertEqual(0, self.send_queue.waiting)
+
+    def test_overflow_of_nothing_under_way(self) -> None:
+        """Where what is under way is empty, an overflow leaves nothing."""
+        self.send_queue.pauseProducing()
+        self.send_queue.write(b"")
+        while "overflowed" not in self.owner.told:
+            self.send_queue.write(bytes(100))
+        self.send_queue.resumeProducing()
+        self.assertEqual(b"", self.sent())
+        self.assertEqual("drained", self.owner.told[-1])
+
+    def test_the_bound_recovers(self) -> None:
+        """What was sent makes room again, as often as one likes."""
+        for _ in range(50):
+            self.socket.room = 0
+            for _ in range(10):
+                self.send_queue.write(bytes(90))
+            self.unblock()
+            self.assertEqual(0, self.send_queue.waiting)
+        self.assertNotIn("overflowed", self.owner.told)
+
+    def test_waiting_is_exact(self) -> None:
+        """What waits is the sum of all writes but the one under way, at any moment."""
+        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner)
+        self.socket.room = 0
+        sizes = [1, 70_000, 10, 65_536, 200_000, 3]
+        for size in sizes:
+            send_queue.write(bytes(size))
+        # The transport has the first one already, and the second one is under way.
+        self.assertEqual(sum(sizes[2:]), send_queue.waiting)
+        seen = []
+        while self.server.writing:
+            self.unblock(CHUNK)
+            seen.append(send_queue.waiting)
+        self.assertEqual(sorted(seen, reverse=True), seen)
+        self.assertEqual(0, seen[-1])
+
+    def test_congestion(self) -> None:
+        """The owner hears of congestion long before the limit of a large queue."""
+        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        self.socket.room = 0
+        send_queue.write(b"under way")
+        send_queue.write(b"first to wait")
+        send_queue.write(bytes(CHUNK))
+        self.assertNotIn("congested", self.owner.told)
+        send_queue.write(bytes(CHUNK))
+        self.assertIn("congested", self.owner.told)
+
+    def test_progress(self) -> None:
+        """The owner hears that a slow client took something."""
+        self.socket.room = 0
+        self.send_queue.write(bytes(2 * CHUNK))
+        self.owner.told.clear()
+        self.unblock(CHUNK)
+        self.assertEqual(["advanced"], self.owner.told)
+
+    def test_no_progress(self) -> None:
+        """A client that takes nothing is not said to have taken something."""
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        self.assertEqual([], self.owner.told)
+
+
+class CloseTests(_DirectCase):
+    """Closing waits for what is to be sent."""
+
+    def test_idle(self) -> None:
+        """Where nothing waits, the transport is closed at once."""
+        self.send_queue.write(b"bye")
+        self.send_queue.close()
+        self.server.run()
+        self.assertTrue(self.socket.closed)
+        self.assertEqual(b"bye", self.sent())
+
+    def test_waits(self) -> None:
+        """What waits is sent before the transport is closed, and so is what comes after."""
+        self.socket.room = 0
+        self.send_queue.write(bytes(2 * CHUNK))
+        self.send_queue.close()
+        self.send_queue.write(b"close frame")
+        self.unblock(CHUNK)
+        self.assertFalse(self.socket.closed)
+        self.unblock()
+        self.assertTrue(self.sent().endswith(b"close frame"))
+        self.assertTrue(self.socket.closed)
+
+    def test_twice(self) -> None:
+        """Closing twice is closing once."""
+        self.send_queue.close()
+        self.send_queue.close()
+        self.server.run()
+        self.assertTrue(self.socket.closed)
+
+    def test_lost_before(self) -> None:
+        """A connection that is lost while it waits to be closed is just lost."""
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        self.send_queue.close()
+        self.server.lose(ConnectionDone())
+        self.send_queue.close()
+        self.assertEqual(b"", self.sent())
+
+    def test_written_and_closed_while_drained(self) -> None:
+        """What the owner writes when it hears "drained" is sent before the transport closes."""
+        words = b"last words" * CHUNK
+
+        def last_words() -> None:
+            self.owner.on_drained = bool
+            self.send_queue.write(words)
+            self.send_queue.close()
+
+        self.owner.on_drained = last_words
+        self.socket.room = 0
+        self.send_queue.write(b"text, ")
+        self.unblock(6)
+        self.unblock()
+        self.assertEqual(b"text, " + words, self.sent())
+        self.assertTrue(self.socket.closed)
+
+
+class StreamTests(SynchronousTestCase):
+    """A transport that is no plain socket is only written to by its own means."""
+
+    def setUp(self) -> None:
+        """Connect."""
+        self.owner = FakeOwner()
+        self.transport = FakeStreamTransport()
+        self.send_queue = SendQueue(self.transport, 1000, self.owner)
+
+    def test_not_past_the_transport(self) -> None:
+        """The socket below a TLS transport is not touched."""
+        self.send_queue.write(b"secret")
+        self.assertEqual(b"secret", self.transport.written)
+
+    def test_subclass_of_the_plain_transport(self) -> None:
+        """Only the exact classes are known to be safe; a subclass may do anything in write."""
+
+        class Shouting(tcp.Server):
+            def write(self, data: bytes) -> None:
+                super().write(data.upper())
+
+        socket = FakeSocket()
+        server = ServerTransport(socket, Shouting)
+        SendQueue(server.transport, 1000, self.owner).write(b"text")
+        server.run()
+        self.assertEqual(b"TEXT", socket.sent)
+
+    def test_started_tls(self) -> None:
+        """A plain transport that has switched to TLS is not written to directly."""
+        socket = FakeSocket()
+        server = ServerTransport(socket)
+        layer = FakeStreamTransport()
+        # What Twisted's startTLS leaves: the transport writes to the TLS protocol above it.
+        server.transport.TLS = True
+        server.transport.protocol = layer
+        SendQueue(server.transport, 1000, self.owner).write(b"secret")
+        self.assertEqual(b"", socket.sent)
+        self.assertEqual(b"secret", layer.written)
+
+    def test_chunks(self) -> None:
+        """A big message is handed over a chunk at a time, as the other side takes it."""
+        data = bytes(range(256)) * 2000
+        self.send_queue.write(data)
+        self.assertLessEqual(self.transport.largest, CHUNK)
+        self.assertLessEqual(len(self.transport.written), 2 * CHUNK)
+        while len(self.transport.written) < len(data):
+            before = len(self.transport.written)
+            self.transport.drain()
+            self.assertGreater(len(self.transport.written), before)
+        self.assertEqual(data, self.transport.written)
+        self.assertEqual("drained", self.drained())
+
+    def drained(self) -> str:
+        """What the owner hears when the other side took all."""
+        self.transport.drain()
+        self.transport.drain()
+        return self.owner.told[-1]
+
+    def test_big_message_into_an_empty_buffer(self) -> None:
+        """A transport that buffers a lot gets all chunks at once."""
+        transport = FakeStreamTransport(1 << 30)
+        send_queue = SendQueue(transport, 1000, self.owner)
+        send_queue.write(b"a" * (3 * CHUNK))
+        send_queue.write(b"b")
+        self.assertEqual(b"a" * (3 * CHUNK) + b"b", transport.written)
+        self.assertEqual(CHUNK, transport.largest)
+
+    def test_paused_by_the_first_chunk(self) -> None:
+        """Where the transport is full after the first chunk, the rest waits for it."""
+        transport = FakeStreamTransport(1000)
+        send_queue = SendQueue(transport, 1000, self.owner)
+        send_queue.write(b"a" * (2 * CHUNK))
+        send_queue.write(b"b")
+        self.assertEqual(b"a" * CHUNK, transport.written)
+        for _ in range(3):
+            transport.drain()
+        self.assertEqual(b"a" * (2 * CHUNK) + b"b", transport.written)
+        self.assertEqual("drained", self.owner.told[-1])
+
+    def test_bound(self) -> None:
+        """What waits behind a transport that is full is bounded, too."""
+        self.send_queue.write(bytes(2 * CHUNK))
+        while "overflowed" not in self.owner.told:
+            self.send_queue.write(bytes(100))
+            self.assertLessEqual(self.send_queue.waiting, 1100)
+        self.assertEqual(0, self.send_queue.waiting)
+
+    def test_paused_by_the_last_byte(self) -> None:
+        """Where the transport is full after a whole message, the next one waits."""
+        self.send_queue.write(bytes(CHUNK))
+        self.send_queue.write(b"1")
+        self.send_queue.write(b"2")
+        self.send_queue.write(b"3")
+        written = len(self.transport.written)
+        self.assertLess(written, CHUNK + 3)
+        self.transport.drain()
+        self.assertEqual(bytes(CHUNK) + b"123", self.transport.written)
+        self.assertEqual("drained", self.owner.told[-1])
+
+    def test_close(self) -> None:
+        """Closing gets past the registered producer, when all is sent."""
+        self.send_queue.write(bytes(CHUNK))
+        self.send_queue.write(b"text")
+        self.send_queue.write(b"bye")
+        self.send_queue.close()
+        self.assertFalse(self.transport.lost)
+        self.transport.drain()
+        self.transport.drain()
+        self.assertTrue(self.transport.lost)
+        self.assertTrue(self.transport.written.endswith(b"textbye"))
+
+    def test_close_at_once(self) -> None:
+        """Where nothing waits, closing is at once."""
+        self.send_queue.close()
+        self.assertTrue(self.transport.lost)
+
+    def test_lost(self) -> None:
+        """What is written to a connection that is gone goes nowhere."""
+        self.transport.drop()
+        self.send_queue.write(bytes(3 * CHUNK))
+        self.send_queue.close()
+        self.assertEqual(b"", self.transport.written)
+        self.assertEqual(0, self.send_queue.waiting)

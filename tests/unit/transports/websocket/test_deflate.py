@@ -1,0 +1,184 @@
+"""Tests for `wsredis.transports.websocket.deflate`."""
+
+from __future__ import annotations
+
+import zlib
+
+from autobahn.exception import PayloadCorruptError, PayloadExceededError
+from autobahn.websocket.protocol import WebSocketProtocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.deflate import squeezed
+from wsredis.transports.websocket.deflate import Inflater, negotiate
+
+_MEBIBYTE = 1024 * 1024
+
+
+class NegotiateTests(SynchronousTestCase):
+    """What is answered to the offers of a client."""
+
+    def answer(self, header: str) -> tuple[int, str] | None:
+        """The outcome for a header, which Autobahn parses."""
+        return negotiate(WebSocketProtocol()._parseExtensionsHeader(header))
+
+    def test_accepted(self) -> None:
+        """No side keeps a context; the window is the one that the client asked for."""
+        both = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        for offer, window in (
+            ("", 15),
+            ("; client_max_window_bits", 15),
+            ("; client_max_window_bits=9", 15),
+            ("; client_max_window_bits=8", 15),
+            ("; server_no_context_takeover", 15),
+            ("; client_no_context_takeover", 15),
+        ):
+            self.assertEqual((window, both), self.answer(f"permessage-deflate{offer}"))
+        for bits in range(9, 16):
+            self.assertEqual(
+                (bits, f"{both}; server_max_window_bits={bits}"),
+                self.answer(f'permessage-deflate; server_max_window_bits="{bits}"'),
+            )
+
+    def test_declined(self) -> None:
+        """An offer with something unknown, doubled or out of range is declined, and no error."""
+        for offer in (
+            "server_max_window_bits",
+            "server_max_window_bits=8",
+            "server_max_window_bits=7",
+            "server_max_window_bits=16",
+            "server_max_window_bits=010",
+            "server_max_window_bits=ten",
+            "client_max_window_bits=7",
+            "client_max_window_bits=16",
+            "client_max_window_bits=",
+            "server_no_context_takeover=1",
+            "client_no_context_takeover=true",
+            "server_no_context_takeover; server_no_context_takeover",
+            "client_max_window_bits; client_max_window_bits=10",
+            "unknown",
+            "",
+        ):
+            self.assertIsNone(self.answer(f"permessage-deflate; {offer}"), offer)
+        for header in ("", "permessage-bzip2", "x-unknown; a=1", "permessage-deflate2"):
+            self.assertIsNone(self.answer(header), header)
+
+    def test_first_that_fits(self) -> None:
+        """The client's order counts, among the offers that are in order."""
+        ten = "permessage-deflate; server_max_window_bits=10"
+        eight = "permessage-deflate; server_max_window_bits=8"
+        for header in (f"x-other, {ten}, permessage-deflate", f"{eight}, {ten}"):
+            agreed = self.answer(header)
+            assert agreed is not None
+            self.assertEqual(10, agreed[0])
+
+
+class InflaterTests(SynchronousTestCase):
+    """Reading compressed messages."""
+
+    def setUp(self) -> None:
+        """Make one, as each connection has it."""
+        self.inflater = Inflater()
+
+    def read(self, *parts: bytes, limit: int = _MEBIBYTE) -> bytes:
+        """One message that comes in parts."""
+        self.inflater.start_decompress_message()
+        out = b""
+        for part in parts:
+            out += self.inflater.decompress_message_data(part, limit - len(out))
+        self.inflater.end_decompress_message()
+        return out
+
+    def test_messages(self) -> None:
+        """Messages of any size come back, one after the other, in parts or not."""
+        for payload in (b"", b"a", b"hello" * 10, bytes(range(256)) * 300):
+            data = squeezed(payload)
+            self.assertEqual(payload, self.read(data))
+            self.assertEqual(payload, self.read(*(data[n : n + 1] for n in range(len(data)))))
+            self.assertEqual(payload, self.read(b"", data[:1], b"", data[1:], b""))
+
+    def test_stored(self) -> None:
+        """So does what its sender could not make smaller."""
+        self.assertEqual(b"hello", self.read(b"\x00\x05\x00\xfa\xffhello\x00"))
+
+    def test_last_block(self) -> None:
+        """A block that is marked as the last may be the last (RFC 7692, 7.2.3.4)."""
+        final = bytes.fromhex("f348cdc9c90700")
+        self.assertEqual(b"Hello", self.read(final + b"\x00"))
+        self.assertEqual(b"Hello", self.read(final, b"\x00"))
+        self.assertEqual(b"Hello", self.read(final))
+
+    def test_behind_the_last_block(self) -> None:
+        """Nothing else may follow it."""
+        final = bytes.fromhex("f348cdc9c90700")
+        for parts in ((final + final,), (final, final), (final + b"\x00\x00",), (final, b"x")):
+            self.inflater = Inflater()
+            self.assertRaises(PayloadCorruptError, self.read, *parts)
+
+    def test_idle(self) -> None:
+        """Between two messages nothing is held, whatever the last one was."""
+        for parts in ((squeezed(b"a" * 1000),), (bytes.fromhex("f348cdc9c90700"),)):
+            self.read(*parts)
+            self.assertIsNone(self.inflater._stream)
+
+    def test_no_context(self) -> None:
+        """A message that looks back to an earlier one is corrupt."""
+        deflater = zlib.compressobj(wbits=-15)
+        first, second = (
+            (deflater.compress(b"wsredis " * 9) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+            for _ in range(2)
+        )
+        self.assertEqual(b"wsredis " * 9, self.read(first))
+        self.assertRaises(PayloadCorruptError, self.read, second)
+
+    def test_limit(self) -> None:
+        """As many bytes as allowed pass, one more does not, in one part or in many."""
+        data = squeezed(b"x" * 1000)
+        self.assertEqual(b"x" * 1000, self.read(data, limit=1000))
+        for parts in ((data,), tuple(data[n : n + 1] for n in range(len(data)))):
+            self.inflater = Inflater()
+            self.assertRaises(PayloadExceededError, self.read, *parts, limit=999)
+
+    def test_bomb(self) -> None:
+        """No more than one byte beyond the limit is made of 64 MiB in 64 KiB."""
+        made: list[int] = []
+        real = zlib.decompressobj(-15)
+
+        class Counting:
+            """The real stream, counted."""
+
+            unused_data = b""
+
+            def decompress(self, data: bytes, most: int) -> bytes:
+                out = real.decompress(data, most)
+                made.append(len(out))
+                return out
+
+        self.inflater._stream = Counting()
+        data = squeezed(b"\x00" * 64 * _MEBIBYTE)
+        self.assertRaises(
+            PayloadExceededError, self.inflater.decompress_message_data, data, _MEBIBYTE
+        )
+        self.assertEqual([_MEBIBYTE + 1], made)
+
+    def test_garbage(self) -> None:
+        """What is not deflated, or ends too early, is corrupt."""
+        whole = squeezed(b"to be or not to be, that is the question")
+        cut = [(whole[:n],) for n in range(len(whole))]
+        # Each of these takes what is put behind a message for a part of it, or for its end.
+        cut += [(b"\x00\x04\x00\xfb\xff",), (b"\xcc\x28",), (b"\x01",)]
+        for parts in (*cut, (b"\xff\xff\xff",), (b"hello",), (whole, whole[:5])):
+            self.inflater = Inflater()
+            self.assertRaises(PayloadCorruptError, self.read, *parts)
+
+    def test_after_a_failure(self) -> None:
+        """Autobahn goes on with the rest: it is not looked at, and nothing is held."""
+        for error, data in (
+            (PayloadCorruptError, b"\xff\xff"),
+            (PayloadExceededError, squeezed(b"x" * 100)),
+        ):
+            self.inflater = Inflater()
+            self.assertRaises(error, self.read, data, limit=10)
+            self.assertEqual(b"", self.inflater.decompress_message_data(b"\xff", 10))
+            self.inflater.end_decompress_message()
+            self.assertEqual(b"", self.read(squeezed(b"x")))
+            self.assertIsNone(self.inflater._stream)

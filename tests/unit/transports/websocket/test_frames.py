@@ -1,0 +1,123 @@
+"""Tests for `wsredis.transports.websocket.frames`."""
+
+from __future__ import annotations
+
+import random
+import zlib
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.fakes import messages
+from wsredis.transports.websocket import frames
+
+
+class FrameTests(SynchronousTestCase):
+    """The frames of a server (RFC 6455, 5.2)."""
+
+    def test_lengths(self) -> None:
+        """The length takes 7, 16 or 64 bits, always as few as possible."""
+        for length, head in (
+            (0, b"\x82\x00"),
+            (1, b"\x82\x01"),
+            (125, b"\x82\x7d"),
+            (126, b"\x82\x7e\x00\x7e"),
+            (65535, b"\x82\x7e\xff\xff"),
+            (65536, b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+        ):
+            payload = b"x" * length
+            frame = frames.binary(payload)
+            self.assertEqual(head, frame[: len(frame) - length])
+            self.assertEqual([(2, payload)], messages(frame))
+
+    def test_text(self) -> None:
+        """A text frame has opcode 1."""
+        self.assertEqual(b"\x81\x02hi", frames.text(b"hi"))
+
+    def test_ping(self) -> None:
+        """A ping has no payload."""
+        self.assertEqual(b"\x89\x00", frames.PING)
+
+    def test_message_of_text(self) -> None:
+        """What is UTF-8 goes as text."""
+        for text in ("hi", "", "é", "\N{GRINNING FACE}", "\x00", "007", "\ufeff"):
+            self.assertEqual(frames.text(text.encode()), frames.message(text.encode()))
+
+    def test_message_of_bytes(self) -> None:
+        """What is not UTF-8, to the letter, goes as a binary message, unchanged."""
+        for payload in (
+            b"\xff",
+            b"\xc3",
+            b"\x00\x12\xaa",
+            b"\xc0\xaf",
+            b"\xed\xa0\x80",
+            b"\xf4\x90\x80\x80",
+            b"text\x80",
+        ):
+            self.assertEqual(frames.binary(payload), frames.message(payload))
+
+
+#: So large is what `_text` is asked for: where the width of a length, a window or a level changes.
+_SIZES = (1, 50, 125, 126, 250, 251, 1000, 16384, 16385, 65535, 65536, 300000)
+
+
+def _text(size: int) -> bytes:
+    """Words that repeat at many distances."""
+    words = random.Random(size).choices(["alpha", "beta", "gamma", "delta", "\xe9t\xe9"], k=size)
+    return " ".join(words).encode()[:size].decode(errors="ignore").encode()
+
+
+class DeflatedTests(SynchronousTestCase):
+    """One compressed frame for all (RFC 7692)."""
+
+    def compressed(self, frame: bytes) -> tuple[int, bytes]:
+        """Opcode and payload of a compressed frame; the rest of its head is checked."""
+        self.assertEqual(0xC0, frame[0] & 0xF0)
+        (message,) = messages(bytes([frame[0] & 0xBF]) + frame[1:])
+        return message.opcode, message.payload
+
+    def test_each_window(self) -> None:
+        """Whoever can look back as far as agreed can read it, be it the first message or not."""
+        for window in range(9, 16):
+            keeps = zlib.decompressobj(-window)
+            for size in _SIZES[3:]:
+                payload = _text(size)
+                opcode, data = self.compressed(frames.deflated(frames.text(payload), window, 1))
+                self.assertEqual(1, opcode)
+                for reader in (zlib.decompressobj(-window), keeps):
+                    self.assertEqual(payload, reader.decompress(data + b"\x00\x00\xff\xff"))
+
+    def test_binary(self) -> None:
+        """What was binary stays so."""
+        opcode, _ = self.compressed(frames.deflated(frames.binary(b"\xff" * 300), 15, 1))
+        self.assertEqual(2, opcode)
+
+    def test_threshold(self) -> None:
+        """The first size that is compressed is the threshold; an empty message never is."""
+        for size in _SIZES:
+            frame = frames.text(b"a" * size)
+            self.assertIs(frame, frames.deflated(frame, 15, size + 1))
+            if size >= 50:
+                self.assertEqual(0xC1, frames.deflated(frame, 15, size)[0])
+        empty = frames.text(b"")
+        self.assertIs(empty, frames.deflated(empty, 15, 0))
+
+    def test_no_window(self) -> None:
+        """For who knows no compression it stays as it is."""
+        frame = frames.text(b"a" * 1000)
+        self.assertIs(frame, frames.deflated(frame, 0, 0))
+
+    def test_not_smaller(self) -> None:
+        """What does not become smaller stays as it is."""
+        for size in (1, 3, 500, 70000):
+            frame = frames.binary(random.Random(1).randbytes(size))
+            self.assertIs(frame, frames.deflated(frame, 15, 0))
+
+    def test_variants(self) -> None:
+        """Each variant is made once, when it is asked for; that of window 0 is the frame."""
+        frame = frames.text(_text(1000))
+        variants = frames.Variants(frame, 256)
+        self.assertIs(frame, variants[0])
+        self.assertEqual([0], list(variants))
+        self.assertEqual(frames.deflated(frame, 10, 256), variants[10])
+        self.assertIs(variants[10], variants[10])
+        self.assertIs(frame, frames.Variants(frame, 1001)[15])

@@ -1,0 +1,1 @@
+"""What an identity may do: origins, rules and a function of the operator."""

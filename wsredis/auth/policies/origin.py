@@ -1,0 +1,81 @@
+"""
+Which web pages may open a socket (cross-site WebSocket hijacking, CWE-1385).
+
+A browser sends the cookies of a site with a WebSocket that any other site opens, and names that
+other site in the Origin header (RFC 6454). So a page from elsewhere may hear what everybody may
+hear, and nothing more. A request without Origin does not come from a browser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from wsredis.channels import Access
+from wsredis.config.origins import (
+    HOST_HEADER,
+    ORIGIN,
+    check_allowed_origin,
+    default_port,
+    written_out,
+)
+from wsredis.errors import HandshakeRejected
+from wsredis.gateway.identity import Handshake, Identity
+
+__all__ = ["OriginPolicy"]
+
+
+class OriginPolicy:
+    """
+    Grants what was asked for, if the page that asks may.
+
+    Args:
+        allowed: ``https://example.com`` allows this origin, ``https://*.example.com`` every host
+            below it, ``*.example.com`` so under any scheme and port, ``*`` everything.
+    """
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        entries = frozenset(check_allowed_origin(entry) for entry in allowed)
+        self._everything = "*" in entries
+        self._origins = entries
+        self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
+        self._below = [entry.split("*") for entry in entries if "://*." in entry]
+
+    def is_foreign(self, handshake: Handshake) -> bool:
+        """Whether a page asks that may hear only what everybody may hear."""
+        if self._everything or "origin" not in handshake.headers:
+            return False
+        match = _match(handshake)
+        return match is None or not self._may(match, handshake.headers.get("host", ""))
+
+    def allow(self, identity: Identity, handshake: Handshake) -> Access:
+        """See `wsredis.gateway.identity.Policy.allow`."""
+        if handshake.requested.only_listens_to_broadcast or not self.is_foreign(handshake):
+            return handshake.requested
+        # Only what is an origin is repeated in the log.
+        match = _match(handshake)
+        shown = match[0] if match is not None else "*"
+        raise HandshakeRejected(
+            "this page may not open this WebSocket",
+            hint=f"--allow-origin {shown} would allow it",
+        )
+
+    def _may(self, origin: re.Match[str], host: str) -> bool:
+        scheme, name, port = origin.groups()
+        port = port or default_port(scheme)
+        own = HOST_HEADER.fullmatch(host.strip().lower())
+        # A gateway behind a TLS proxy does not know its own scheme; host and port must do.
+        if own and own[1] == name and (own[2] or default_port(scheme)) == port:
+            return True
+        shown = written_out(origin)
+        return (
+            shown in self._origins
+            or name.endswith(self._suffixes)
+            or any(shown.startswith(start) and shown.endswith(end) for start, end in self._below)
+        )
+
+
+def _match(handshake: Handshake) -> re.Match[str] | None:
+    """The origin, if it is one with a host."""
+    match = ORIGIN.fullmatch(handshake.headers["origin"].strip().lower())
+    return match if match is not None and match[2] else None

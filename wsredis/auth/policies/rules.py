@@ -1,0 +1,41 @@
+"""The rules of the TOML file as a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wsredis.channels import Access, Audience
+from wsredis.config.rules import Rule
+from wsredis.errors import HandshakeRejected
+from wsredis.gateway.identity import Handshake, Identity
+
+__all__ = ["RulePolicy"]
+
+
+class RulePolicy:
+    """
+    Holds every flag of a access against the rules; what no rule is about is granted.
+
+    A flag is held against them also where it gives no channel: an anonymous client that asks for
+    ``subscribe-user`` asks for what a rule may deny.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+
+    def allow(self, identity: Identity, handshake: Handshake) -> Access:
+        """See `wsredis.gateway.identity.Policy.allow`."""
+        access = handshake.requested
+        for right, wanted in (("subscribe", access.subscribe), ("publish", access.publish)):
+            for audience in Audience:
+                if audience in wanted:
+                    self._check(right, audience, access.facility, identity)
+        return access
+
+    def _check(self, right: str, audience: Audience, facility: str, identity: Identity) -> None:
+        for number, rule in enumerate(self._rules, 1):
+            if rule.fits(right, audience, facility, user=identity.user, groups=identity.groups):
+                if rule.allow:
+                    return
+                flag = f"{right}-{audience.value}"
+                raise HandshakeRejected(f"you may not {flag} here", hint=f"rule {number}")

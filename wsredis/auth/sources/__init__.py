@@ -1,0 +1,1 @@
+"""Where identities come from: tokens, the application, Django."""

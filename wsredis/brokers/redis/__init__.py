@@ -1,0 +1,1 @@
+"""The broker on Redis: the only package that knows txredisapi and hiredis."""

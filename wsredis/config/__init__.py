@@ -1,0 +1,27 @@
+"""Every setting of the gateway: declared, checked and loaded."""
+
+from __future__ import annotations
+
+from wsredis.config.settings import (
+    DEFAULT_URL,
+    AuthUrlConfig,
+    GatewayConfig,
+    JwtConfig,
+    Limits,
+    RedisConfig,
+    Setting,
+    all_settings,
+    load,
+)
+
+__all__ = [
+    "DEFAULT_URL",
+    "AuthUrlConfig",
+    "GatewayConfig",
+    "JwtConfig",
+    "Limits",
+    "RedisConfig",
+    "Setting",
+    "all_settings",
+    "load",
+]

@@ -1,1 +1,0 @@
-"""The broker on Redis. Only this package knows txredisapi and hiredis."""

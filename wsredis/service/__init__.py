@@ -1,0 +1,1 @@
+"""The gateway as a Twisted service and as a program: options, ports, TLS, workers, commands."""

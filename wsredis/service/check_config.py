@@ -1,0 +1,278 @@
+"""``python -m wsredis check-config``: would the gateway start, and who could do what?"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    globalLogPublisher,
+)
+from zope.interface import implementer
+
+from wsredis.auth.policies.builder import policies
+from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.channels import Access, Audience, channel_names, parse_facility
+from wsredis.config import GatewayConfig, Setting, all_settings
+from wsredis.config.rules import RIGHTS
+from wsredis.errors import BadRequest, ConfigError, HandshakeRejected
+from wsredis.gateway.identity import Handshake, Identity, Policy
+from wsredis.service.tap import Options, build, give_up
+
+__all__ = ["CheckOptions", "run"]
+
+#: Who refuses, in the table. A rule says its number itself.
+_REFUSERS: dict[type, str] = {OriginPolicy: "origin", CallPolicy: "policy"}
+
+
+class CheckOptions(Options):
+    """The options of the gateway, and an identity."""
+
+    synopsis = "Usage: python -m wsredis check-config [options]"
+    help_command = "python -m wsredis check-config --help"
+    longdesc = (
+        "Says whether twistd wsredis would start with these options, with the environment and the "
+        "file, and which settings differ from their defaults. With --facility it shows what the "
+        "identity of --user, --group and --session may do there; without them, a client that "
+        "nobody knows."
+    )
+    optParameters = [
+        ["user", None, None, "name of a user"],
+        ["session", None, None, "key of a session"],
+        ["origin", None, None, "origin of the page that asks. Not given: it is no browser"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[str] = []
+        self.facilities: list[str] = []
+
+    def opt_group(self, value: str) -> None:
+        """name of a group. May be repeated"""
+        self.groups.append(value)
+
+    def opt_facility(self, value: str) -> None:
+        """facility to show the rights on. May be repeated"""
+        self.facilities.append(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a policy says to one flag: a word for the table, and the channels that are granted."""
+
+    word: str
+    channels: tuple[str, ...] = ()
+    mistake: str = ""
+
+
+_Answers = dict[tuple[str, Audience], _Answer]
+
+
+def run(words: Sequence[str], reactor: Any = None) -> int:
+    """
+    Check a configuration, and show what it says.
+
+    Args:
+        words: What stands behind ``check-config``.
+        reactor: None: the global one. It runs only where the function of ``policy`` waits for
+            something.
+    Returns: 0. What is wrong ends the program with one line and status 1.
+    """
+    options = CheckOptions()
+    options.parseOptions(list(words))
+    if reactor is None:
+        from twisted.internet import reactor
+    try:
+        config = _checked(options, reactor)
+        lines = [*_settings_of(config), *_rights(options, config, reactor)]
+    except ConfigError as error:
+        give_up(error)
+    print("OK", *lines, sep="\n")
+    return 0
+
+
+def _checked(options: Options, reactor: Any) -> GatewayConfig:
+    """All that a start would do before it binds a port; its warnings go to standard error."""
+    warnings = FilteringLogObserver(_say, [LogLevelFilterPredicate(LogLevel.warn)])
+    globalLogPublisher.addObserver(warnings)
+    try:
+        config = options.load()
+        build(replace(config, port=_own(config.port), tls_port=_own(config.tls_port)), reactor)
+    finally:
+        globalLogPublisher.removeObserver(warnings)
+    return config
+
+
+def _own(ports: Sequence[str]) -> tuple[str, ...]:
+    # The sockets of systemd are there only in the service that it starts.
+    return tuple("0" if "systemd:" in each else each for each in ports)
+
+
+@implementer(ILogObserver)
+def _say(event: LogEvent) -> None:
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _settings_of(config: GatewayConfig) -> Iterator[str]:
+    """Lines with what differs from the default, as a TOML file would have it."""
+    for setting in all_settings():
+        part = config if setting.part is None else getattr(config, setting.part)
+        value = getattr(part, setting.attribute)
+        if value != setting.default:
+            yield f"{setting.name} = {_shown(setting, value)}"
+    if config.rules:
+        yield f"rules: {len(config.rules)}"
+
+
+def _shown(setting: Setting, value: Any) -> str:
+    if setting.secret:
+        return '"***"'
+    values = [_masked(each) for each in value] if isinstance(value, tuple) else _masked(value)
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _masked(value: Any) -> Any:
+    """Without what is secret in a URL: the password, and all of the query."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    value = re.sub(r"//([^/@:]*):[^/]*@", r"//\1:***@", value)
+    return re.sub(r"\?.+", "?***", value)
+
+
+def _rights(options: CheckOptions, config: GatewayConfig, reactor: Any) -> Iterator[str]:
+    """Lines with a table for each facility."""
+    given = {name: options[name] for name in ("user", "session", "origin")}
+    owners = [*given.items(), *(("group", each) for each in options.groups)]
+    for name, value in owners:
+        if value is not None:
+            _check_text(name, value)
+    if not options.facilities and any(value is not None for _, value in owners):
+        raise ConfigError("--facility: name at least one, to see what could be done there")
+    identity = Identity(given["user"], tuple(options.groups), given["session"])
+    headers = {} if given["origin"] is None else {"origin": given["origin"]}
+    client = _Client(identity, config, reactor)
+    asking = Handshake(Access(""), "", headers, "check-config")
+    if identity != Identity() and OriginPolicy(config.allow_origin).is_foreign(asking):
+        yield ""
+        yield "A page of this origin is known by a token of its own: cookies are not looked at."
+    for each in options.facilities:
+        facility, path = _facility(each, config.url_prefix)
+        handshake = replace(asking, requested=Access(facility), path=path)
+        answers = Deferred.fromCoroutine(client.answers(handshake))
+        yield from _table(facility, _wait(answers, reactor))
+
+
+def _check_text(name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"--{name}: {value!r} is not UTF-8") from None
+    if not value:
+        raise ConfigError(f"--{name}: it is empty")
+
+
+def _facility(text: str, url_prefix: str) -> tuple[str, str]:
+    """The facility as the gateway would read it, and the path of its URL."""
+    path = url_prefix + quote(os.fsencode(text))
+    try:
+        facility = parse_facility(path, url_prefix)
+    except BadRequest as error:
+        raise ConfigError(f"--facility: {error}") from None
+    assert facility is not None
+    return facility, path
+
+
+class _Client:
+    """Somebody for whom the policies are asked about one flag at a time."""
+
+    def __init__(self, identity: Identity, config: GatewayConfig, reactor: Any) -> None:
+        self._identity = identity
+        self._config = config
+        self._reactor = reactor
+        self._policies = policies(config)
+
+    async def answers(self, handshake: Handshake) -> _Answers:
+        """What the policies say to each flag on the facility of *handshake*."""
+        return {
+            (right, audience): await self._answer(right, audience, handshake)
+            for right in RIGHTS
+            for audience in Audience
+        }
+
+    async def _answer(self, right: str, audience: Audience, handshake: Handshake) -> _Answer:
+        flag = frozenset({audience})
+        facility = handshake.requested.facility
+        access = Access(facility, flag) if right == "subscribe" else Access(facility, publish=flag)
+        for policy in self._policies:
+            try:
+                access = await self._ask(policy, replace(handshake, requested=access))
+            except HandshakeRejected as error:
+                return _Answer(f"no ({_REFUSERS.get(type(policy)) or error.hint})")
+            except Exception as error:
+                # As in the gateway: a mistake lets nobody in.
+                return _Answer("no (mistake)", mistake=" ".join(repr(error).split()))
+        if audience not in (access.subscribe if right == "subscribe" else access.publish):
+            return _Answer("no (policy)")
+        who = self._identity
+        names = channel_names(
+            self._config.prefix,
+            access.facility,
+            flag,
+            user=who.user,
+            groups=who.groups,
+            session=who.session,
+        )
+        return _Answer("yes" if names else "no channel", tuple(name.decode() for name in names))
+
+    def _ask(self, policy: Policy, handshake: Handshake) -> Deferred[Access]:
+        question: Any = policy.allow
+        answer: Deferred[Access] = maybeDeferred(question, self._identity, handshake)
+        return answer.addTimeout(self._config.auth_timeout, self._reactor)
+
+
+def _wait(answers: Deferred[_Answers], reactor: Any) -> _Answers:
+    """The answers; the reactor runs until they are there."""
+    found: list[_Answers] = []
+
+    def done(result: _Answers) -> None:
+        found.append(result)
+        if reactor.running:
+            reactor.crash()
+
+    answers.addCallback(done)
+    if not found:
+        reactor.run()
+    return found[0]
+
+
+def _table(facility: str, answers: _Answers) -> Iterator[str]:
+    verbs = {"subscribe": "subscribes", "publish": "publishes"}
+    words = [each.value for each in Audience] + [each.word for each in answers.values()]
+    width = max(map(len, words)) + 2
+    yield ""
+    yield facility or '""'
+    yield " " * 13 + "".join(each.value.ljust(width) for each in Audience).rstrip()
+    for right in RIGHTS:
+        cells = (answers[right, audience].word.ljust(width) for audience in Audience)
+        yield f"  {right:11}{''.join(cells).rstrip()}"
+    # Each once, and in their order.
+    for mistake in dict.fromkeys(answer.mistake for answer in answers.values() if answer.mistake):
+        yield f"  mistake: {mistake}"
+    for (right, _), answer in answers.items():
+        for name in answer.channels:
+            yield f"  {verbs[right]} to {name}"

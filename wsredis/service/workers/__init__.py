@@ -1,0 +1,1 @@
+"""Several gateways that share their ports, below one parent."""

@@ -1,0 +1,1 @@
+"""Plain HTTP on the port of the WebSockets: health, scripts, and the pages of an application."""

@@ -1,1 +1,1 @@
-"""The Django app: put ``wsredis.django`` into INSTALLED_APPS."""
+"""The Django app, for INSTALLED_APPS."""

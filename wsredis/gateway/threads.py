@@ -9,15 +9,26 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from wsredis.errors import HandshakeRejected
 
-__all__ = ["Threads"]
+__all__ = ["DaemonThreadPool", "Threads"]
 
 _T = TypeVar("_T")
 
 #: So many questions may wait for each thread.
 _WAITING = 16
+
+
+class DaemonThreadPool(ThreadPool):
+    """Twisted's pool, with threads that do not keep the process from ending."""
+
+    class threadFactory(Thread):
+        """A daemon thread."""
+
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, daemon=True, **more)
 
 
 class Threads:

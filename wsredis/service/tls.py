@@ -30,6 +30,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from wsredis.config import GatewayConfig
+from wsredis.config.files import FileStamp, file_stamp
 from wsredis.errors import ConfigError
 from wsredis.gateway.timers import PeriodicTask
 
@@ -41,7 +42,6 @@ INTERVAL = 5.0
 _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----.+?-----END \1?PRIVATE KEY-----", re.S)
 
 #: What tells that a file was replaced or written to. None: it cannot be looked at.
-_Stamp = tuple[int, int, int] | None
 
 _Load = Callable[[Any, x509.Certificate, list[x509.Certificate]], CertificateOptions]
 
@@ -74,7 +74,7 @@ class _Source:
         self.path = path
         self._option = option
         self._key = key
-        self._stamps: list[_Stamp] = []
+        self._stamps: list[FileStamp] = []
         self._texts: list[bytes] = []
         self.identity: _Identity | None = None
 
@@ -94,7 +94,7 @@ class _Source:
         if self._key is not None:
             files.append(("tls-key", self._key))
         # Before reading: what is written meanwhile is seen the next time.
-        stamps = [_stamp(path) for _, path in files]
+        stamps = [file_stamp(path) for _, path in files]
         if stamps == self._stamps and not force:
             return False
         self._stamps = stamps
@@ -300,14 +300,6 @@ class Certificates:
 
 def _absolute(path: str | None) -> Path | None:
     return None if path is None else Path(path).absolute()
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _text(option: str, path: Path) -> bytes:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from threading import Condition, Thread
+from threading import Condition
 from typing import Any
 from wsgiref.util import FileWrapper
 
@@ -27,6 +27,7 @@ from twisted.web.wsgi import _WSGIResponse
 from zope.interface import implementer
 
 from wsredis.config.imports import import_named, search_here
+from wsredis.gateway.threads import DaemonThreadPool
 
 __all__ = ["Application", "Pages", "load_application"]
 
@@ -81,16 +82,6 @@ def _with_static_files(application: Application) -> Application:
     return served
 
 
-class _Pool(ThreadPool):
-    """Threads that do not keep the process from ending."""
-
-    class threadFactory(Thread):
-        """One of them."""
-
-        def __init__(self, *args: Any, **more: Any) -> None:
-            super().__init__(*args, daemon=True, **more)
-
-
 class Pages(Resource):
     """
     A resource that has a WSGI application answer, in threads of its own.
@@ -118,7 +109,7 @@ class Pages(Resource):
         self._application = application
         self._room = threads + queue
         self._multiprocess = multiprocess
-        self._pool = _Pool(0, threads, "wsgi")
+        self._pool = DaemonThreadPool(0, threads, "wsgi")
         self._switch = sys.getswitchinterval()
         #: Requests that wait for a thread, or have one.
         self.busy = 0

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth.sources.client import QuietPool, UnencodedAgent, read_body
+from wsredis.config.files import file_stamp
 from wsredis.errors import ConfigError, HandshakeRejected
 
 __all__ = ["FetchedKeys", "FileKeys", "Keys", "OneKey", "library", "read_key"]
@@ -264,7 +265,7 @@ class FileKeys:
     def __init__(self, path: str, algorithm: str) -> None:
         self._path = path
         self._set = _KeySet(algorithm)
-        self._stamp = self._look()
+        self._stamp = file_stamp(self._path)
         self._load()
 
     def start(self) -> None:
@@ -274,7 +275,7 @@ class FileKeys:
 
     async def find(self, kid: str | None) -> Any:
         """See `Keys.find`."""
-        stamp = self._look()
+        stamp = file_stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             try:
@@ -282,13 +283,6 @@ class FileKeys:
             except ConfigError as error:
                 self._log.warn("{error}; the old keys stay", error=error)
         return self._set.get(kid)
-
-    def _look(self) -> tuple[int, int, int] | None:
-        try:
-            status = Path(self._path).stat()
-        except (OSError, ValueError):
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _load(self) -> None:
         text = _read("jwt-jwks-file", self._path)

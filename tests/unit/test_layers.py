@@ -158,7 +158,7 @@ class LayerTests(SynchronousTestCase):
         """Every folder says in one sentence what it is for."""
         for path in Path(wsredis.__file__).parent.glob("*/**/__init__.py"):
             sentence = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-            self.assertRegex(sentence.split("\n\n")[0], r"\A[^.]+[.]\Z", str(path))
+            self.assertRegex(sentence.split("\n\n")[0], r"\A[^\n]+[^.\n][.]\Z", str(path))
 
     def test_length(self) -> None:
         """A module of more than 350 lines says in its first lines why it is so long."""

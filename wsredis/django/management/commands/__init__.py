@@ -1,1 +1,1 @@
-"""Commands for manage.py."""
+"""Commands of manage.py."""

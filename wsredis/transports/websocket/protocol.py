@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsredis.auth.admission import Accepted, Admission
+from wsredis.auth import Accepted, Auth
 from wsredis.channels import parse_access, parse_facility
 from wsredis.config import GatewayConfig
 from wsredis.errors import (
@@ -290,7 +290,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         subprotocol = _choose(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is no token")
-        accepted = await factory.admission.admit(handshake)
+        accepted = await factory.auth.admission.admit(handshake)
         if self._phase is not _Phase.PENDING:
             # The client left, and a seam took no notice of being cancelled.
             raise CancelledError
@@ -363,7 +363,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             )
         self.connection.opened(stored)
         if self.state == self.STATE_OPEN:
-            self.factory.admission.opened(self.connection, accepted)
+            self.factory.auth.sessions.connection_opened(self.connection, accepted)
 
     def failHandshake(
         self, reason: str, code: int = 400, responseHeaders: list[tuple[str, str]] | None = None
@@ -494,7 +494,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """Nothing is delivered to this socket any more."""
         if self.connection is not None:
             self.connection.closed()
-            self.factory.admission.connection_lost(self.connection)
+            self.factory.auth.sessions.connection_lost(self.connection)
         self.factory.pings.discard(self)
         self.factory.heartbeats.discard(self)
 
@@ -627,7 +627,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     Makes a protocol for each TCP connection, and keeps what belongs to all of them.
 
     Args:
-        admission: Decides who is let in.
+        auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: The `wsredis.web.site.GatewaySite` for requests that are no WebSocket handshakes.
 
     Attributes:
@@ -644,13 +644,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         reactor: Any,
         config: GatewayConfig,
         shared: Shared,
-        admission: Admission,
+        auth: Auth,
         site: Any,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
         self.shared = shared
-        self.admission = admission
+        self.auth = auth
         self.site = site
         limits = config.limits
         self.setProtocolOptions(
@@ -710,14 +710,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def start(self) -> None:
         """Start the sweeps."""
-        for each in (self.handshakes, self.closing, self.pings, self.admission):
+        for each in (self.handshakes, self.closing, self.pings):
             each.start()
         if self.shared.dialect.heartbeat_frame is not None:
             self.heartbeats.start()
 
     def stop(self) -> None:
         """End the sweeps, and what is left of connections."""
-        for each in (self.handshakes, self.closing, self.pings, self.heartbeats, self.admission):
+        for each in (self.handshakes, self.closing, self.pings, self.heartbeats):
             each.stop()
         for protocol in [*self.connections, *self.handshakes, *self.closing]:
             protocol.transport.abortConnection()

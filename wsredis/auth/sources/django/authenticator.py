@@ -35,7 +35,7 @@ from wsredis.config.origins import HOST_HEADER, default_port
 from wsredis.config.ws4redis import MEMBER_OF, SUBSCRIBER, redis_settings
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
-from wsredis.gateway.threads import Threads
+from wsredis.gateway.threads import BoundedThreads
 
 __all__ = ["DjangoAuthenticator", "project_settings"]
 
@@ -310,7 +310,7 @@ class DjangoAuthenticator:
         self._process = _hook(project, "WS4REDIS_PROCESS_REQUEST")
         self._allowed = _hook(project, "WS4REDIS_ALLOWED_CHANNELS")
         self._possible = _possible_flags(project)
-        self._threads = Threads(reactor, config.auth_concurrency, _close_connections)
+        self._threads = BoundedThreads(reactor, config.auth_concurrency, _close_connections)
 
     def start(self) -> None:
         """Threads start when they are needed."""
@@ -337,7 +337,7 @@ class DjangoAuthenticator:
         ):
             access = self._access(handshake, self._flags(handshake))
             return None if access == handshake.requested else Identity(granted=access)
-        return self._threads.ask(lambda: self._ask(handshake))
+        return self._threads.call(lambda: self._ask(handshake))
 
     # -- In a thread
 

@@ -16,7 +16,8 @@ from twisted.logger import Logger
 
 from wsredis.auth.commands import Command, RecentCommands, parse_command
 from wsredis.channels import control_channel
-from wsredis.gateway.hub import EncodedPublication, Listener
+from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.gateway.hub import Listener
 
 __all__ = ["ControlChannel", "ControlledSessions", "ListenerHub"]
 
@@ -55,7 +56,7 @@ class ControlChannel:
 
     Attributes:
         direct: See `wsredis.gateway.hub.Listener`.
-        window: See `wsredis.gateway.hub.Listener`.
+        encoding: Not set, since nothing is written to it.
         channels: See `wsredis.gateway.hub.Listener`.
         write: See `wsredis.gateway.hub.Listener`.
     """
@@ -63,7 +64,7 @@ class ControlChannel:
     _log = Logger()
 
     direct = False
-    window = 0
+    encoding: Encoding
 
     def __init__(
         self,
@@ -92,11 +93,12 @@ class ControlChannel:
     def deliver(self, items: Sequence[EncodedPublication]) -> None:
         """See `wsredis.gateway.hub.Listener.deliver`."""
         for item in items:
-            command = parse_command(item.payload)
+            channel, payload = item.publication
+            command = parse_command(payload)
             if command is None:
                 self._log.warn(
                     "ignoring malformed control message on {channel!r}",
-                    channel=item.channel.decode(),
+                    channel=channel.decode(),
                 )
             else:
                 self._carry_out(command)

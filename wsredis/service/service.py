@@ -14,13 +14,11 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis import auth
+from wsredis import auth, dialects
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig
-from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
-from wsredis.gateway.connection import Shared
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
@@ -87,25 +85,12 @@ class GatewayService(Service):
         self.metrics = Metrics()
         self._redis_cli = ""
         self._broker = broker or self._redis_broker()
-        dialect = PlainDialect(config.heartbeat)
         limits = config.limits
         self._hub = Hub(
             self._broker,
-            dialect.frame,
             limits.max_publication,
             self.metrics,
-            config.compress_threshold if config.compress else None,
             lambda step: reactor.callLater(0, step),
-        )
-        shared = Shared(
-            self._hub,
-            self._broker,
-            dialect,
-            limits,
-            self.metrics,
-            config.prefix,
-            handler,
-            config.compress_threshold,
         )
         self._pages = self._make_pages(application)
         self._site = GatewaySite(
@@ -120,7 +105,15 @@ class GatewayService(Service):
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
-        self.factory = GatewayFactory(reactor, config, shared, self._auth, self._site)
+        self.factory = GatewayFactory(
+            reactor,
+            config,
+            self._hub,
+            dialects.from_config(config),
+            self._auth,
+            self._site,
+            handler,
+        )
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(self._make_endpoints())
         self._ports: list[IListeningPort] = []

@@ -8,6 +8,7 @@ from typing import Any
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import CLOSE
 from wsredis.config import GatewayConfig
+from wsredis.gateway.broker import Publication
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["ALL", "JOHN", "AuthCase", "Register"]
@@ -63,7 +64,7 @@ class AuthCase(MemoryGatewayCase):
 
     def command_at_once(self, text: object) -> None:
         """Deliver a command before anything that the broker still holds."""
-        self.gateway.hub.deliver([(b"wsredis-control", json.dumps(text).encode())])
+        self.gateway.hub.deliver([Publication(b"wsredis-control", json.dumps(text).encode())])
 
     def codes(self, client: Socket) -> list[int | None]:
         """Return the close codes that *client* received."""

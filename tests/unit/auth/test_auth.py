@@ -56,7 +56,7 @@ class AuthTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A hub."""
         self.clock = MemoryReactorClock()
-        self.hub = Hub(MemoryBroker(MemoryServer(self.clock)), bytes, 1000, Metrics())
+        self.hub = Hub(MemoryBroker(MemoryServer(self.clock)), 1000, Metrics())
 
     def build(self, config: GatewayConfig, **more: Any) -> Auth:
         """Build the wing."""

@@ -12,7 +12,8 @@ from tests.unit.auth.case import ALL, AuthCase
 from wsredis.auth.commands import RecentCommands
 from wsredis.auth.control import ControlChannel
 from wsredis.config import GatewayConfig
-from wsredis.gateway.hub import EncodedPublication
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.encoding import EncodedPublication
 from wsredis.gateway.identity import Identity
 
 
@@ -133,7 +134,7 @@ class ControlChannelTests(AuthCase):
         )
         for verb in ("end", "recheck"):
             payload = json.dumps({verb: {"user": "john"}}).encode()
-            control.deliver([EncodedPublication(b"wsredis-control", payload, b"")])
+            control.deliver([EncodedPublication(Publication(b"wsredis-control", payload))])
             self.assertEqual(["forgotten", (verb, "user", "john")], calls)
             calls.clear()
             self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))

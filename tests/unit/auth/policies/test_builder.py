@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.auth.policies.builder import policies
-from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.policies.rules import RulePolicy
 from wsredis.config import GatewayConfig
@@ -24,7 +24,7 @@ class PoliciesTests(SynchronousTestCase):
         """Origins, then rules, then the function."""
         config = GatewayConfig(rules=(Rule(allow=True),), policy="builtins:max")
         self.assertEqual(
-            [OriginPolicy, RulePolicy, CallPolicy], [type(each) for each in policies(config)]
+            [OriginPolicy, RulePolicy, FunctionPolicy], [type(each) for each in policies(config)]
         )
 
     def test_no_such_function(self) -> None:

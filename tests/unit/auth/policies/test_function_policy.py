@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.channels import Access, Audience
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
@@ -79,12 +79,12 @@ class Method:
         return True
 
 
-class CallPolicyTests(SynchronousTestCase):
+class FunctionPolicyTests(SynchronousTestCase):
     """What the function may answer."""
 
     def ask(self, name: str, identity: Identity = JOHN) -> Deferred[Access]:
         """Ask a function of this module."""
-        policy = CallPolicy(f"{__name__}:{name}")
+        policy = FunctionPolicy(f"{__name__}:{name}")
         return Deferred.fromCoroutine(policy.allow(identity, ASKED))
 
     def test_granted(self) -> None:
@@ -132,7 +132,7 @@ class LoadTests(SynchronousTestCase):
 
     def refused(self, name: str) -> str:
         """The text of the refusal."""
-        text = str(self.assertRaises(ConfigError, CallPolicy, name))
+        text = str(self.assertRaises(ConfigError, FunctionPolicy, name))
         self.assertEqual(1, len(text.splitlines()), text)
         self.assertTrue(text.startswith(f"policy: {name}: "), text)
         return text
@@ -140,8 +140,8 @@ class LoadTests(SynchronousTestCase):
     def test_working_directory(self) -> None:
         """A module beside which the gateway was started is found, behind all others."""
         Path("rights_here.py").write_text("def may(identity, handshake):\n    return False\n")
-        CallPolicy("rights_here:may")
-        CallPolicy("rights_here:may")
+        FunctionPolicy("rights_here:may")
+        FunctionPolicy("rights_here:may")
         self.assertEqual(os.getcwd(), sys.path[-1])
         self.assertEqual(1, sys.path.count(os.getcwd()))
 
@@ -155,4 +155,4 @@ class LoadTests(SynchronousTestCase):
 
     def test_no_signature(self) -> None:
         """What does not tell what it takes is believed."""
-        CallPolicy("builtins:max")
+        FunctionPolicy("builtins:max")

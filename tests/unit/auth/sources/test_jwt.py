@@ -284,11 +284,11 @@ class ClaimTests(JwtCase):
         """What is not of the right type is refused, not guessed."""
         for value in (7, True, ["john"], {"a": 1}, ""):
             token = signed(user=value)
-            self.assertInvalid(token, "its user is not a text", user_claim="user")
-            self.assertInvalid(signed(sid=value), "its sid is not a text")
+            self.assertInvalid(token, "its user is not a string", user_claim="user")
+            self.assertInvalid(signed(sid=value), "its sid is not a string")
         for value in (7, False, {"a": 1}, "", ["a", 7], [["a"]], [""]):
-            self.assertInvalid(signed(groups=value), "its groups is not a text")
-        self.assertInvalid(signed(sub=7), "its sub is not a text")
+            self.assertInvalid(signed(groups=value), "its groups is not a string")
+        self.assertInvalid(signed(sub=7), "its sub is not a string")
 
     def test_half_a_character(self) -> None:
         """A text that could not be the name of a channel is refused."""
@@ -463,7 +463,7 @@ class SettingTests(JwtCase):
     def test_one_source(self) -> None:
         """There is exactly one place where keys come from."""
         all_three = "jwt-key, jwt-jwks-url, jwt-jwks-file"
-        said = f"{all_three}: one of them must say where the keys are"
+        said = f"{all_three}: one of them is required"
         self.assertEqual(said, self.wrong(audience="chat"))
         said = self.wrong(key="a", jwks_url="http://b/", jwks_file="c")
         self.assertEqual(f"{all_three}: only one of them can be given", said)
@@ -472,13 +472,13 @@ class SettingTests(JwtCase):
 
     def test_set_without_algorithm(self) -> None:
         """A set says not which algorithm is meant."""
-        self.assertEqual("jwt-jwks-file: needs jwt-algorithm", self.wrong(jwks_file="a"))
-        self.assertEqual("jwt-jwks-url: needs jwt-algorithm", self.wrong(jwks_url="http://b/"))
+        self.assertEqual("jwt-jwks-file: requires jwt-algorithm", self.wrong(jwks_file="a"))
+        self.assertEqual("jwt-jwks-url: requires jwt-algorithm", self.wrong(jwks_url="http://b/"))
 
     def test_secrets_at_a_url(self) -> None:
         """A shared secret is not fetched from a URL."""
         said = self.wrong(jwks_url="http://b/", algorithm="HS256")
-        self.assertEqual("jwt-algorithm: HS256 takes a secret, which no URL should give away", said)
+        self.assertEqual("jwt-algorithm: HS256 needs a secret, which a URL must not publish", said)
 
     def test_no_library(self) -> None:
         """Without the library the first line says how to get it."""

@@ -16,8 +16,8 @@ from twisted.logger import Logger
 
 from wsredis.auth.commands import Command, RecentCommands, parse_command
 from wsredis.channels import control_channel
-from wsredis.gateway.encoding import EncodedPublication, Encoding
 from wsredis.gateway.hub import Listener
+from wsredis.gateway.publication import Encoding, Publication
 
 __all__ = ["ControlChannel", "ControlledSessions", "ListenerHub"]
 
@@ -90,20 +90,19 @@ class ControlChannel:
         """Unsubscribe. Harmless if not started."""
         self._hub.unsubscribe(self)
 
-    def deliver(self, items: Sequence[EncodedPublication]) -> None:
+    def deliver(self, items: Sequence[Publication]) -> None:
         """See `wsredis.gateway.hub.Listener.deliver`."""
         for item in items:
-            channel, payload = item.publication
-            command = parse_command(payload)
+            command = parse_command(item.payload)
             if command is None:
                 self._log.warn(
                     "ignoring malformed control message on {channel!r}",
-                    channel=channel.decode(),
+                    channel=item.channel.decode(),
                 )
             else:
                 self._carry_out(command)
 
-    def restore(self, item: EncodedPublication) -> None:
+    def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`. A stored command is not carried out."""
 
     def forbid(self) -> None:

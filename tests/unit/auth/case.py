@@ -8,8 +8,8 @@ from typing import Any
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import CLOSE
 from wsredis.config import GatewayConfig
-from wsredis.gateway.broker import Publication
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.publication import Publication
 
 __all__ = ["ALL", "JOHN", "AuthCase", "Register"]
 

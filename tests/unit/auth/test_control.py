@@ -12,9 +12,8 @@ from tests.unit.auth.case import ALL, AuthCase
 from wsredis.auth.commands import RecentCommands
 from wsredis.auth.control import ControlChannel
 from wsredis.config import GatewayConfig
-from wsredis.gateway.broker import Publication
-from wsredis.gateway.encoding import EncodedPublication
 from wsredis.gateway.identity import Identity
+from wsredis.gateway.publication import Publication
 
 
 class ControlChannelTests(AuthCase):
@@ -134,7 +133,7 @@ class ControlChannelTests(AuthCase):
         )
         for verb in ("end", "recheck"):
             payload = json.dumps({verb: {"user": "john"}}).encode()
-            control.deliver([EncodedPublication(Publication(b"wsredis-control", payload))])
+            control.deliver([Publication(b"wsredis-control", payload)])
             self.assertEqual(["forgotten", (verb, "user", "john")], calls)
             calls.clear()
             self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,6 +22,7 @@ from wsredis.config import (
     load,
 )
 from wsredis.config.rules import Rule
+from wsredis.config.ws4redis import gateway_values
 from wsredis.errors import ConfigError
 
 SECRET = "s3cr3t-w0rd"
@@ -250,7 +252,8 @@ class SettingTests(SynchronousTestCase):
         for setting in all_settings():
             if setting.part == "limits" or isinstance(setting.default, float):
                 self.assertRegex(
-                    setting.help, "bytes|seconds|handshakes|WebSockets|channels|commands|requests"
+                    setting.help,
+                    "(?i)bytes|seconds|handshakes|WebSockets|channels|commands|requests",
                 )
 
 
@@ -294,7 +297,7 @@ class ProjectTests(_ConfigCase):
     def project(self, module: str) -> Mapping[str, Any]:
         """Settings of a project."""
         self.assertEqual("my_site.settings", module)
-        return {"prefix": "mine", "expire": 60, "port": ["80"]}
+        return {"prefix": "mine", "expire": 60, "port": ("80",)}
 
     def test_behind_all_others(self) -> None:
         """The project is asked for what neither option, nor variable, nor file says."""
@@ -326,9 +329,14 @@ class ProjectTests(_ConfigCase):
 
     def test_bad_value(self) -> None:
         """A value of the project that is not allowed is refused like any other."""
-        with self.assertRaises(ConfigError) as caught:
-            load({"django": "a"}, {}, project=lambda module: {"expire": "soon"})
-        self.assertEqual("--django: expire: 'soon' is not a whole number", str(caught.exception))
+
+        def project(module: str) -> Mapping[str, Any]:
+            values, _ = gateway_values(SimpleNamespace(WS4REDIS_EXPIRE="soon"))
+            return values
+
+        text = self.refused(load, {"django": "a"}, {}, project=project)
+        expected = "WS4REDIS_EXPIRE: 'soon' is not a whole number of seconds"
+        self.assertEqual(expected, text)
 
 
 class LoadTests(_ConfigCase):

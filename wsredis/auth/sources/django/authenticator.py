@@ -23,16 +23,16 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from wsredis.channels import Access, Audience, parse_flags, read_flag
-from wsredis.config import GatewayConfig, all_settings
+from wsredis.config import GatewayConfig
 from wsredis.config.imports import search_here
 from wsredis.config.origins import HOST_HEADER, default_port
-from wsredis.config.ws4redis import MEMBER_OF, SUBSCRIBER, redis_settings
+from wsredis.config.ws4redis import MEMBER_OF, gateway_values, project_value
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 from wsredis.gateway.threads import BoundedThreads
@@ -71,56 +71,16 @@ def project_settings(module: str) -> dict[str, Any]:
     _set_up(module)
     from django.conf import settings as project
 
-    found: dict[str, Any] = {}
-    for name, (setting, convert) in _PROJECT.items():
-        if hasattr(project, name):
-            try:
-                found[setting] = _CHECKS[setting](convert(getattr(project, name)))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise ConfigError(f"--django: {name}: {_line(error)}") from None
-    if hasattr(project, "WS4REDIS_CONNECTION"):
-        try:
-            values, ignored = redis_settings(project.WS4REDIS_CONNECTION)
-        except ValueError as error:
-            raise ConfigError(f"--django: WS4REDIS_CONNECTION: {error}") from None
-        if ignored:
-            _log.warn(
-                "WS4REDIS_CONNECTION: {names} not used by the gateway",
-                names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
-            )
-        found.update(values)
-    return found
-
-
-_CHECKS = {setting.name: setting.check for setting in all_settings()}
-
-
-def _url_prefix(value: Any) -> str:
-    # What a client percent-encodes, as browsers do it.
-    return quote(urlsplit(str(value)).path, safe="/!$&'()*+,;=:@~")
-
-
-def _expire(value: Any) -> int:
     try:
-        return 0 if value is None else max(0, int(value))
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{value!r} is not a whole number of seconds") from None
-
-
-def _origins(value: Any) -> list[str]:
-    # Django's wildcards include the name itself.
-    given = [str(each) for each in value]
-    return list(dict.fromkeys([*given, *(each.replace("*.", "", 1) for each in given)]))
-
-
-#: Settings of Django and what they are here.
-_PROJECT: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "WEBSOCKET_URL": ("url-prefix", _url_prefix),
-    "WS4REDIS_PREFIX": ("prefix", lambda value: str(value or "")),
-    "WS4REDIS_EXPIRE": ("expire", _expire),
-    "WS4REDIS_HEARTBEAT": ("heartbeat", lambda value: value or None),
-    "CSRF_TRUSTED_ORIGINS": ("allow-origin", _origins),
-}
+        values, ignored = gateway_values(project)
+    except ConfigError as error:
+        raise ConfigError(f"--django: {error}") from None
+    if ignored:
+        _log.warn(
+            "WS4REDIS_CONNECTION: {names} not used by the gateway",
+            names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
+        )
+    return values
 
 
 def _set_up(module: str) -> None:
@@ -307,8 +267,8 @@ class DjangoAuthenticator:
 
         self._project = project
         self._timeout = config.auth_timeout
-        self._process = _hook(project, "WS4REDIS_PROCESS_REQUEST")
-        self._allowed = _hook(project, "WS4REDIS_ALLOWED_CHANNELS")
+        self._process = _read(project, "WS4REDIS_PROCESS_REQUEST")
+        self._allowed = _read(project, "WS4REDIS_ALLOWED_CHANNELS")
         self._possible = _possible_flags(project)
         self._threads = BoundedThreads(reactor, config.auth_concurrency, _close_connections)
 
@@ -445,41 +405,25 @@ def _close_connections() -> None:
 # -- Hooks
 
 
-def _hook(project: Any, name: str) -> Callable[..., Any] | None:
+def _read(project: Any, name: str) -> Any:
     """
-    A function that a setting holds or names.
+    Read a setting of the project: a hook, or the class of subscribers.
 
     Raises:
-        ConfigError: There is no such function.
+        ConfigError: The project has it, and it cannot be used.
     """
-    hook = getattr(project, name, None)
-    if isinstance(hook, str):
-        hook = _imported(name, hook)
-    if hook is None or callable(hook):
-        return hook
-    raise ConfigError(f"--django: {name}: this is neither a function nor the name of one")
-
-
-def _imported(name: str, path: str) -> Any:
-    from django.utils.module_loading import import_string
-
     try:
-        return import_string(path)
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"--django: {name}: {_reason(error)}") from None
+        return project_value(project, name)
+    except ConfigError as error:
+        raise ConfigError(f"--django: {error}") from None
 
 
 def _possible_flags(project: Any) -> frozenset[str]:
-    """The flags that a subscriber of ws4redis would take note of."""
+    """Return the flags that a subscriber of ws4redis would take note of."""
     name = "WS4REDIS_SUBSCRIBER"
-    path = getattr(project, name, SUBSCRIBER)
-    if path == SUBSCRIBER:
+    given = _read(project, name)
+    if given is None:
         return _FLAGS
-    subscriber = _imported(name, str(path))
-    try:
-        given = [*subscriber.subscription_channels, *subscriber.publish_channels]
-    except (AttributeError, TypeError):
-        raise ConfigError(f"--django: {name}: the class has no lists of channels") from None
     _log.info("of {name} only the lists of channels count", name=name)
     return frozenset(given) & _FLAGS
 

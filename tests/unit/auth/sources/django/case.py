@@ -22,12 +22,12 @@ ALL = "subscribe-broadcast&subscribe-user&subscribe-group&subscribe-session&publ
 
 
 def engine(name: str) -> str:
-    """The session engine of that name that comes with Django."""
+    """Return the path of a session engine of Django."""
     return f"django.contrib.sessions.backends.{name}"
 
 
 class DjangoCase(SynchronousTestCase):
-    """The project of this process, which tests vary by `vary`."""
+    """A test case with the project of this process; `vary` changes its settings."""
 
     skip = missing_django()
 
@@ -45,14 +45,14 @@ class DjangoCase(SynchronousTestCase):
         self.addCleanup(changed.disable)
 
     def make(self, **config: Any) -> DjangoAuthenticator:
-        """An authenticator, which is stopped after the test."""
+        """Make an authenticator, which is stopped after the test."""
         authenticator = DjangoAuthenticator(self.reactor, GatewayConfig(django=SETTINGS, **config))
         authenticator.start()
         self.addCleanup(authenticator.stop)
         return authenticator
 
     def log_in(self, name: str) -> str:
-        """Begin a session of a user. Returns: The value of the cookie."""
+        """Log a user in, and return the value of the session cookie."""
         from django.conf import settings
         from django.contrib.auth.models import User
         from django.test import Client
@@ -63,7 +63,7 @@ class DjangoCase(SynchronousTestCase):
         return value
 
     def session(self, **data: object) -> Any:
-        """A stored session of nobody."""
+        """Store a session without a user."""
         from importlib import import_module
 
         from django.conf import settings
@@ -81,7 +81,7 @@ class DjangoCase(SynchronousTestCase):
         peer: str = "192.0.2.1:4711",
         **headers: str,
     ) -> Handshake:
-        """A handshake with a session cookie, and headers whose dashes are underscores here."""
+        """Make a handshake. An underscore in the name of a header is a dash."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if cookie is not None:
             given.setdefault("cookie", f"other=1; sessionid={cookie}")
@@ -94,7 +94,7 @@ class DjangoCase(SynchronousTestCase):
         authenticator: DjangoAuthenticator | None = None,
         **headers: str,
     ) -> Identity:
-        """Who that is, as a thread finds out."""
+        """Return the identity that a thread finds out."""
         answer = self.asked(cookie, query, authenticator, **headers)
         identity: Identity = self.successResultOf(answer)
         return identity
@@ -106,7 +106,7 @@ class DjangoCase(SynchronousTestCase):
         authenticator: DjangoAuthenticator | None = None,
         **headers: str,
     ) -> HandshakeRejected:
-        """How that is refused by a thread."""
+        """Return the rejection by a thread."""
         error = self.failureResultOf(self.asked(cookie, query, authenticator, **headers)).value
         assert isinstance(error, HandshakeRejected), repr(error)
         return error

@@ -14,10 +14,10 @@ from wsredis.gateway.identity import Identity
 
 
 class FailureTests(DjangoCase):
-    """The database, and the time it takes."""
+    """Threads, and databases that fail."""
 
     def test_database(self) -> None:
-        """A database that fails refuses the handshake for now; it is asked again each time."""
+        """A database that fails leads to 503; it is asked again for the next handshake."""
         from django.db import connections
 
         key = self.log_in("john")
@@ -35,13 +35,13 @@ class FailureTests(DjangoCase):
         connections.close_all()
 
     def test_cache(self) -> None:
-        """A cache that fails refuses the handshake for now; Django takes it for no session."""
+        """A cache that fails leads to 503, although Django reports a missing session."""
         away = "tests.unit.auth.sources.django.test_authenticator.BrokenCache"
         self.vary(SESSION_ENGINE=engine("cache"), CACHES={"default": {"BACKEND": away}})
         self.assertEqual(503, self.refused("a" * 32).status)
 
     def test_late(self) -> None:
-        """An answer that nobody waits for any more is dropped, and the thread is free again."""
+        """A cancelled answer is dropped, and the thread is free again."""
         event = Event()
         self.addCleanup(event.set)
 
@@ -58,7 +58,7 @@ class FailureTests(DjangoCase):
         self.assertEqual(Identity(), self.identify(authenticator=authenticator))
 
     def test_concurrency(self) -> None:
-        """No more threads than told ask at a time."""
+        """No more threads than configured ask at a time."""
         event = Event()
         self.addCleanup(event.set)
         seen: list[int] = []
@@ -78,7 +78,7 @@ class FailureTests(DjangoCase):
         self.assertEqual([1, 1], seen)
 
     def test_stopped(self) -> None:
-        """A stopped authenticator refuses."""
+        """A stopped authenticator rejects with 503."""
         authenticator = self.make()
         authenticator.stop()
         error = self.assertRaises(

@@ -19,17 +19,17 @@ class ProcessRequestTests(DjangoCase):
     """``WS4REDIS_PROCESS_REQUEST``."""
 
     def processed(self, hook: Any, **headers: str) -> Identity:
-        """Who a client is to that hook."""
+        """Return the identity that a hook finds."""
         self.vary(WS4REDIS_PROCESS_REQUEST=hook)
         return self.identify(**headers)
 
     def denied(self, hook: Any) -> HandshakeRejected:
-        """How that hook refuses."""
+        """Return the rejection by a hook."""
         self.vary(WS4REDIS_PROCESS_REQUEST=hook)
         return self.refused()
 
     def test_identity(self) -> None:
-        """What it puts into the request is who the client is; by name and as a coroutine, too."""
+        """The hook sets the user of the request; it may be named, or be a coroutine function."""
         from django.contrib.auth.models import User
 
         def process(request: Any) -> None:
@@ -45,7 +45,7 @@ class ProcessRequestTests(DjangoCase):
             self.assertEqual(expected, self.processed(hook, x_user="mary"), hook)
 
     def test_session(self) -> None:
-        """A session that it opens counts, if it exists, and the cookie alone does not."""
+        """A session that the hook opens counts if it exists; the cookie alone does not."""
         from importlib import import_module
 
         from django.conf import settings
@@ -64,7 +64,7 @@ class ProcessRequestTests(DjangoCase):
         self.assertEqual(Identity(), self.processed(lambda request: None, cookie=key))
 
     def test_own_objects(self) -> None:
-        """User and session need only what is asked of them."""
+        """User and session may be other objects, with only the attributes that are needed."""
         user = SimpleNamespace(is_authenticated=True, get_username=lambda: "bot")
 
         def process(request: Any) -> None:
@@ -85,7 +85,7 @@ class ProcessRequestTests(DjangoCase):
         )
 
     def test_fails_closed(self) -> None:
-        """Whatever it raises, or leaves behind, refuses the client; the text stays here."""
+        """Any error of the hook rejects with 500, and its text is shown to nobody."""
 
         def raising(error: type[BaseException]) -> Callable[[Any], None]:
             def process(request: Any) -> None:
@@ -109,7 +109,7 @@ class ProcessRequestTests(DjangoCase):
             self.assertRegex(error.hint, r"^WS4REDIS_PROCESS_REQUEST: \w+ at \w+\.py:\d+$")
 
     def test_permission_denied(self) -> None:
-        """PermissionDenied is a 403 with its words, on one line of bounded length."""
+        """PermissionDenied is a 403 with its text, on one line of bounded length."""
         from django.core.exceptions import PermissionDenied
 
         for words, expected in (
@@ -126,13 +126,13 @@ class ProcessRequestTests(DjangoCase):
             self.assertEqual((403, expected), (error.status, error.reason))
 
     def test_suspicious(self) -> None:
-        """What Django answers with 400 is a 400 here."""
+        """An error that Django answers with 400 is a 400 here."""
         self.vary(ALLOWED_HOSTS=["example.com"])
         error = self.denied(lambda request: request.get_host())
         self.assertEqual((400, "bad request"), (error.status, error.reason))
 
     def test_cannot_tell(self) -> None:
-        """A database that fails it, or a coroutine that takes too long, is a 503."""
+        """A database that fails, or a coroutine that takes too long, is a 503."""
         from asyncio import Event as Never
 
         from django.db import OperationalError
@@ -154,12 +154,12 @@ class AllowedChannelsTests(DjangoCase):
     """``WS4REDIS_ALLOWED_CHANNELS`` and ``WS4REDIS_SUBSCRIBER``."""
 
     def granted(self, hook: Any, query: str = ALL, cookie: str | None = None) -> Access | None:
-        """What that hook grants."""
+        """Return the access that a hook grants."""
         self.vary(WS4REDIS_ALLOWED_CHANNELS=hook)
         return self.identify(cookie, query).granted
 
     def test_flags(self) -> None:
-        """It gets the flags in the order of the URL, without echo and unknown ones."""
+        """The hook gets the flags in the order of the URL, without echo and unknown ones."""
         seen: list[list[str]] = []
 
         def hook(request: Any, channels: list[str]) -> list[str]:
@@ -172,7 +172,7 @@ class AllowedChannelsTests(DjangoCase):
         self.assertEqual([["publish-user", "subscribe-broadcast", "subscribe-user"], []], seen)
 
     def test_result(self) -> None:
-        """What it returns replaces the flags, in whatever form; None leaves them as they were."""
+        """Any iterable that it returns replaces the flags; None leaves them as they were."""
 
         def emptied(request: Any, channels: list[str]) -> None:
             channels.clear()
@@ -194,7 +194,7 @@ class AllowedChannelsTests(DjangoCase):
             self.assertEqual(access, self.granted(hook, query), expected)
 
     def test_coroutine(self) -> None:
-        """It may be a coroutine function that uses the database."""
+        """The hook may be a coroutine function that uses the database."""
         from django.contrib.auth.models import User
 
         async def hook(request: Any, channels: list[str]) -> list[str]:
@@ -203,7 +203,7 @@ class AllowedChannelsTests(DjangoCase):
         self.assertEqual(parse_access("a b", "subscribe-user"), self.granted(hook))
 
     def test_user(self) -> None:
-        """It sees the user, also that there is none, as a view would."""
+        """The hook sees the user, or an anonymous one, as a view does."""
         from django.core.exceptions import PermissionDenied
 
         def hook(request: Any, channels: list[str]) -> None:
@@ -218,7 +218,7 @@ class AllowedChannelsTests(DjangoCase):
         self.assertEqual(403, self.refused().status)
 
     def test_by_name(self) -> None:
-        """A name works like the function itself, and fails as closed."""
+        """A named function works like the function itself, and its errors reject, too."""
         name = "tests.unit.auth.sources.django.test_hooks.{}"
         self.assertEqual(
             parse_access("a b", "echo"),
@@ -232,7 +232,7 @@ class AllowedChannelsTests(DjangoCase):
         )
 
     def test_fails_closed(self) -> None:
-        """What it raises, or returns that is no list, refuses the client."""
+        """An error, and a result that is not a list, reject the client."""
         for hook in (
             lambda request: [],
             lambda request, channels: 5,
@@ -243,7 +243,7 @@ class AllowedChannelsTests(DjangoCase):
             self.assertEqual(500, self.refused().status)
 
     def test_not_there(self) -> None:
-        """A hook that is not there, or is no function, is told at the start."""
+        """A hook that is missing, or is not a function, is an error at the start."""
         for setting in ("WS4REDIS_ALLOWED_CHANNELS", "WS4REDIS_PROCESS_REQUEST"):
             for value in (
                 *("no_dot", "no.such.module", f"{__name__}.no_such_name", f"{__name__}.ALL"),
@@ -255,7 +255,7 @@ class AllowedChannelsTests(DjangoCase):
             self.vary(**{setting: None})
 
     def test_subscriber(self) -> None:
-        """The lists of a subscriber class say which flags count; the default is not imported."""
+        """The lists of a subscriber class restrict the flags; the default class is not imported."""
         self.vary(WS4REDIS_SUBSCRIBER="ws4redis.subscriber.RedisSubscriber")
         self.assertIsNone(self.make().identify(self.handshake()))
         self.vary(WS4REDIS_SUBSCRIBER=f"{__name__}.FewChannels")
@@ -273,7 +273,7 @@ class AllowedChannelsTests(DjangoCase):
         )
 
     def test_subscriber_and_hook(self) -> None:
-        """A hook is shown the flags that count, and may grant others."""
+        """A hook gets the flags that count, and may grant others."""
         seen: list[list[str]] = []
 
         def hook(request: Any, channels: list[str]) -> list[str]:
@@ -285,7 +285,7 @@ class AllowedChannelsTests(DjangoCase):
         self.assertEqual([["subscribe-broadcast", "publish-user"]], seen)
 
     def test_subscriber_not_there(self) -> None:
-        """A subscriber class that is not there, or has no lists, is told at the start."""
+        """A subscriber class that is missing, or has no lists, is an error at the start."""
         for value in ("no.such.Class", f"{__name__}.SimpleNamespace", f"{__name__}.NoChannels", 5):
             self.vary(WS4REDIS_SUBSCRIBER=value)
             error = self.assertRaises(ConfigError, self.make)
@@ -293,30 +293,30 @@ class AllowedChannelsTests(DjangoCase):
 
 
 class FewChannels:
-    """A subscriber that knows few channels."""
+    """A subscriber class with few channels."""
 
     subscription_channels = ("subscribe-broadcast",)
     publish_channels = ["publish-user", "publish-all"]
 
 
 class NoChannels:
-    """A subscriber whose channels are no lists."""
+    """A subscriber class whose channels are not lists."""
 
     subscription_channels = publish_channels = None
 
 
 def process_mary(request: Any) -> None:
-    """Everybody is mary."""
+    """Make every client mary."""
     from django.contrib.auth.models import User
 
     request.user = User.objects.get(username="mary")
 
 
 def allow_nothing(request: Any, channels: list[str]) -> list[str]:
-    """No flags."""
+    """Grant nothing."""
     return []
 
 
 def allow_by_mistake(request: Any, channels: list[str]) -> list[str]:
-    """Makes the mistake that let everybody in."""
+    """Fail by a mistake, which must not let anybody in."""
     return [] if request.user.is_superviser else channels

@@ -19,7 +19,7 @@ class ProjectSettingsTests(DjangoCase):
     """`project_settings`."""
 
     def test_default(self) -> None:
-        """What the project does not set is not there."""
+        """Settings that the project does not have are missing."""
         self.assertEqual({"url-prefix": "/ws/", "allow-origin": ()}, project_settings(SETTINGS))
 
     def test_values(self) -> None:
@@ -49,7 +49,7 @@ class ProjectSettingsTests(DjangoCase):
             self.assertEqual(expected, project_settings(SETTINGS)[setting], (name, value))
 
     def test_expire_refused(self) -> None:
-        """What is no number of seconds is told in our words."""
+        """A value that is not a number of seconds is an error."""
         for value in ("soon", [60]):
             self.vary(WS4REDIS_EXPIRE=value)
             error = self.assertRaises(ConfigError, project_settings, SETTINGS)
@@ -66,7 +66,7 @@ class ProjectSettingsTests(DjangoCase):
         self.assertEqual("p", found["redis-password"])
 
     def test_connection_ignored(self) -> None:
-        """What has no meaning here is named in one line of the log, never its value."""
+        """Arguments that the gateway does not use are logged in one line, without their values."""
         self.vary(WS4REDIS_CONNECTION={"socket_timeout": "secret", "retry": "secret"})
         with capturedLogs() as events:
             project_settings(SETTINGS)
@@ -79,7 +79,7 @@ class ProjectSettingsTests(DjangoCase):
         self.assertEqual([expected], [formatEvent(event) for event in events])
 
     def test_wrong(self) -> None:
-        """What cannot be used is told in one line, with its name and without a secret."""
+        """An unusable value is an error of one line, with its name and without a secret."""
         for name, value in (
             ("WEBSOCKET_URL", "/ws"),
             ("WEBSOCKET_URL", ""),
@@ -106,7 +106,7 @@ class ProjectSettingsTests(DjangoCase):
         self.assertIn("--django: other.settings: this process has other settings", str(error))
 
     def test_broken_project(self) -> None:
-        """A project that fails is told in one line; texts that may hold values do not show."""
+        """A project that fails is an error of one line; texts that may hold values are left out."""
         for settings, words in (
             ({"SESSION_ENGINE": "json"}, "AttributeError at sessions.py:"),
             ({"SESSION_ENGINE": "no.such.engine"}, "ModuleNotFoundError: No module named 'no'"),
@@ -123,7 +123,7 @@ class ProjectSettingsTests(DjangoCase):
                 self.assertNotIn("secret", str(error))
 
     def test_no_django(self) -> None:
-        """Without Django the line says how to install it."""
+        """Without Django, the error says how to install it."""
         self.addCleanup(sys.modules.__setitem__, "django", sys.modules["django"])
         sys.modules["django"] = None  # type: ignore[assignment]
         error = self.assertRaises(ConfigError, project_settings, SETTINGS)
@@ -132,7 +132,7 @@ class ProjectSettingsTests(DjangoCase):
         )
 
     def test_working_directory(self) -> None:
-        """Modules of the working directory are found, as with manage.py."""
+        """Modules in the working directory are found, as with manage.py."""
         self.patch(sys, "path", [each for each in sys.path if each != os.getcwd()])
         for _ in range(2):
             project_settings(SETTINGS)

@@ -13,7 +13,7 @@ class RequestTests(DjangoCase):
     """`django_request`."""
 
     def test_request(self) -> None:
-        """It gets a request of Django with all that the client sent."""
+        """The request has all that the client sent."""
         from django.core.handlers.wsgi import WSGIRequest
 
         seen: list[Any] = []
@@ -41,7 +41,7 @@ class RequestTests(DjangoCase):
         self.assertFalse({"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"} & set(request.META))
 
     def test_proxy(self) -> None:
-        """Headers of a proxy count as Django's settings say; one that looks like it does not."""
+        """Headers of a proxy count as Django's settings say; those with an underscore do not."""
         seen: list[bool] = []
         self.vary(
             SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"),
@@ -56,7 +56,7 @@ class RequestTests(DjangoCase):
         self.assertEqual([True, False], seen)
 
     def test_tls(self) -> None:
-        """A request that came by TLS is secure."""
+        """A request that came over TLS is secure."""
         seen: list[Any] = []
         self.vary(WS4REDIS_PROCESS_REQUEST=seen.append)
         handshake = Handshake(Access("x"), "/ws/x", {"host": "a"}, "unix", secure=True)
@@ -67,7 +67,7 @@ class RequestTests(DjangoCase):
         self.assertEqual("443", seen[0].META["SERVER_PORT"])
 
     def test_addresses(self) -> None:
-        """Addresses of any kind, and hosts that are none, are understood."""
+        """Addresses of any kind, and malformed hosts, are understood."""
         seen: list[Any] = []
         self.vary(WS4REDIS_PROCESS_REQUEST=seen.append)
         authenticator = self.make()

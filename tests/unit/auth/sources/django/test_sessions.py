@@ -20,14 +20,14 @@ _BITTEN = "bitten"
 
 
 class Hostile:
-    """Does harm when it is unpickled."""
+    """An object that does harm when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return open, (_BITTEN, "w")
 
 
 class SessionTests(DjangoCase):
-    """Session cookies."""
+    """`open_session`."""
 
     def test_engines(self) -> None:
         """A session of any engine gives user, groups and its key."""
@@ -37,7 +37,7 @@ class SessionTests(DjangoCase):
             self.assertEqual(Identity("mary", ("chatters", "staff"), key), self.identify(key), name)
 
     def test_no_cookie(self) -> None:
-        """Without the cookie there is nothing to know anybody by, and no thread is asked."""
+        """Without the cookie the client is unknown, and no thread is used."""
         authenticator = self.make()
         for cookies in ("", "other=1; xsessionid=1", "rubbish"):
             handshake = Handshake(parse_access("x", ALL), "/ws/x", {"cookie": cookies}, "unix")
@@ -46,7 +46,7 @@ class SessionTests(DjangoCase):
         self.assertIsNone(authenticator.identify(self.handshake(self.log_in("john"))))
 
     def test_unknown(self) -> None:
-        """A cookie that belongs to no session, whatever is in it, is nobody and has no session."""
+        """A cookie of any value that belongs to no session gives an anonymous identity."""
         authenticator = self.make()
         values = (
             *(
@@ -70,7 +70,7 @@ class SessionTests(DjangoCase):
                 self.assertEqual(Identity(), found, (name, value))
 
     def test_anonymous_session(self) -> None:
-        """A session without a user has its key, and no groups."""
+        """A session without a user gives its key, and no groups."""
         for name in ("db", "cache", "cached_db", "file"):
             self.vary(SESSION_ENGINE=engine(name))
             session = self.session(**{"ws4redis:memberof": ["staff"]})
@@ -90,7 +90,7 @@ class SessionTests(DjangoCase):
                 self.assertIsNone(found.session)
 
     def test_pickle(self) -> None:
-        """Nothing of a session is unpickled, wherever it is stored."""
+        """No session is unpickled, wherever it is stored."""
         from django.contrib.sessions.models import Session
         from django.utils import timezone
 
@@ -111,7 +111,7 @@ class SessionTests(DjangoCase):
         self.assertFalse(os.path.exists(_BITTEN))
 
     def test_expired(self) -> None:
-        """A session that has expired is nobody's, and no other one is made in its place."""
+        """A session that has expired has no user, and no other one is made in its place."""
         for name in ("db", "cache", "cached_db", "file"):
             self.vary(SESSION_ENGINE=engine(name))
             session = self.session()
@@ -124,7 +124,7 @@ class SessionTests(DjangoCase):
             self.assertEqual([each for each in before if each != gone], after)
 
     def test_ended(self) -> None:
-        """After a logout the same cookie is nobody's."""
+        """After a logout the same cookie gives an anonymous identity."""
         from django.contrib.sessions.models import Session
 
         authenticator = self.make()
@@ -134,7 +134,7 @@ class SessionTests(DjangoCase):
         self.assertEqual(Identity(), self.identify(key, authenticator=authenticator))
 
     def user(self, name: str) -> Any:
-        """A user who is not there any more after the test."""
+        """Make a user, who is deleted after the test."""
         from django.contrib.auth.models import User
 
         user = User.objects.create_user(name, password=PASSWORD)
@@ -142,7 +142,7 @@ class SessionTests(DjangoCase):
         return user
 
     def test_password(self) -> None:
-        """After a change of the password older sessions are nobody's, and are left alone."""
+        """After a change of the password, older sessions have no user, and are not deleted."""
         from django.contrib.sessions.models import Session
 
         user = self.user("ringo")
@@ -154,7 +154,7 @@ class SessionTests(DjangoCase):
         self.assertTrue(Session.objects.filter(pk=key).exists())
 
     def test_fallback_key(self) -> None:
-        """A session from before a change of SECRET_KEY goes on, under the key that it has."""
+        """A session from before a change of SECRET_KEY goes on, with the same key."""
         self.vary(SECRET_KEY="old")
         key = self.log_in("john")
         self.vary(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"])
@@ -164,7 +164,7 @@ class SessionTests(DjangoCase):
         self.assertIsNone(self.identify(key).user)
 
     def test_inactive(self) -> None:
-        """A user who is not active any more, or not there, is nobody."""
+        """A user who is inactive or deleted does not count."""
         user = self.user("pete")
         key = self.log_in("pete")
         user.is_active = False
@@ -174,7 +174,7 @@ class SessionTests(DjangoCase):
         self.assertEqual(Identity(session=key), self.identify(key))
 
     def test_member_of(self) -> None:
-        """Groups that ws4redis put into the session count; what is no list of names does not."""
+        """A list of groups that ws4redis put into the session counts; another value does not."""
         from importlib import import_module
 
         from django.conf import settings
@@ -194,7 +194,7 @@ class SessionTests(DjangoCase):
             self.assertEqual(expected, self.identify(key).groups, listed)
 
     def test_groups_follow(self) -> None:
-        """Groups are those that the user has now."""
+        """The groups are those that the user has now."""
         from django.contrib.auth.models import Group, User
 
         key = self.log_in("paul")
@@ -205,7 +205,7 @@ class SessionTests(DjangoCase):
         self.assertEqual(("staff",), self.identify(key).groups)
 
     def test_secrets(self) -> None:
-        """A large cookie is no trouble, and is not printed."""
+        """A large cookie does no harm, and is not logged."""
         authenticator = self.make()
         with capturedLogs() as events:
             self.identify("a" * 8192, authenticator=authenticator)

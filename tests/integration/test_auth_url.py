@@ -398,7 +398,7 @@ class StartTests(SynchronousTestCase):
         for words, why in (
             (("--auth-url", "example.com/who"), "this is not a URL"),
             (("--auth-url", "http://user:password@example.com/"), "this is not a URL"),
-            (("--auth-url", "http://example.com:99999/?key=secret"), "a port that is none"),
+            (("--auth-url", "http://example.com:99999/?key=secret"), "an impossible port"),
             (("--auth-url", "http://[::1]/?key=secret"), "this URL has an IPv6 address"),
             (("--auth-cache", "-1"), "is not a number of seconds"),
         ):

@@ -26,7 +26,8 @@ from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
-from wsredis.transports.websocket.protocol import GatewayFactory, GatewayProtocol
+from wsredis.transports.websocket.factory import GatewayFactory
+from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.web.site import GatewaySite
 
 __all__ = ["MemoryGateway", "MemoryGatewayCase", "Socket"]
@@ -308,10 +309,10 @@ class MemoryGatewayCase(SynchronousTestCase):
     def nothing_left(self) -> None:
         """No connection, no handshake, no entry in the hub, no timer but the sweeps."""
         factory = self.factory
-        self.assertEqual(set(), factory.connections)
-        self.assertEqual([], [*factory.handshakes, *factory.closing])
+        registry = factory.registry
+        self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])
         self.assertEqual(0, self.metrics.connections)
-        self.assertEqual(0, factory._sockets)
+        self.assertEqual(0, registry.sockets)
         self.assertEqual({}, self.gateway.admission._members)
         self.assertEqual({}, self.gateway.admission._by_name)
         factory.stop()

@@ -28,7 +28,7 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.tls import Certificates
-from wsredis.transports.websocket.protocol import GatewayFactory
+from wsredis.transports.websocket.factory import GatewayFactory
 from wsredis.web.site import GatewayResource, GatewaySite, demo_page
 from wsredis.web.wsgi import Application, Pages, load_application
 
@@ -128,7 +128,7 @@ class GatewayService(Service):
 
     def is_ready(self) -> bool:
         """Whether clients are accepted: Redis is there, and the gateway does not stop."""
-        return self._broker.up and not self.factory.stopping
+        return self._broker.up and not self.factory.registry.stopping
 
     def resource(self) -> GatewayResource:
         """A twisted.web resource that serves the WebSockets of this gateway."""

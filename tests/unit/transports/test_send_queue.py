@@ -20,6 +20,7 @@ from tests.support.fakes import (
 )
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames
+from wsredis.transports.websocket.lean import plain_socket
 
 #: As in wsredis.transports.send_queue: what is handed to a transport at a time.
 CHUNK = 65536
@@ -36,7 +37,7 @@ class _DirectCase(SynchronousTestCase):
         self.socket = FakeSocket()
         self.server = ServerTransport(self.socket, self.kind)
         self.owner = FakeOwner()
-        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner)
+        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner, self.socket)
 
     def sent(self) -> bytes:
         """What the kernel took."""
@@ -128,7 +129,7 @@ class DirectTests(_DirectCase):
 
     def test_small_writes_share_a_chunk(self) -> None:
         """Many small messages that wait are sent together, in the order of their coming."""
-        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
         self.socket.room = 0
         expected = b"".join(frames.text(b"%d" % number) for number in range(5000))
         for number in range(5000):
@@ -197,7 +198,9 @@ class DirectTests(_DirectCase):
         """Bytes that somebody wrote to the transport before are sent first."""
         server = ServerTransport(self.socket)
         server.transport.write(b"an earlier answer, ")
-        send_queue = SendQueue(server.transport, self.limit, self.owner)
+        send_queue = SendQueue(
+            server.transport, self.limit, self.owner, plain_socket(server.transport)
+        )
         send_queue.write(b"then the handshake")
         server.run()
         send_queue.write(b", then a frame")
@@ -310,7 +313,7 @@ class LimitTests(_DirectCase):
 
     def test_waiting_is_exact(self) -> None:
         """What waits is the sum of all writes but the one under way, at any moment."""
-        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner)
+        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner, self.socket)
         self.socket.room = 0
         sizes = [1, 70_000, 10, 65_536, 200_000, 3]
         for size in sizes:
@@ -326,7 +329,7 @@ class LimitTests(_DirectCase):
 
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
-        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
         self.socket.room = 0
         send_queue.write(b"under way")
         send_queue.write(b"first to wait")
@@ -430,7 +433,7 @@ class StreamTests(SynchronousTestCase):
 
         socket = FakeSocket()
         server = ServerTransport(socket, Shouting)
-        SendQueue(server.transport, 1000, self.owner).write(b"text")
+        SendQueue(server.transport, 1000, self.owner, plain_socket(server.transport)).write(b"text")
         server.run()
         self.assertEqual(b"TEXT", socket.sent)
 
@@ -442,7 +445,9 @@ class StreamTests(SynchronousTestCase):
         # What Twisted's startTLS leaves: the transport writes to the TLS protocol above it.
         server.transport.TLS = True
         server.transport.protocol = layer
-        SendQueue(server.transport, 1000, self.owner).write(b"secret")
+        SendQueue(server.transport, 1000, self.owner, plain_socket(server.transport)).write(
+            b"secret"
+        )
         self.assertEqual(b"", socket.sent)
         self.assertEqual(b"secret", layer.written)
 

@@ -1,0 +1,116 @@
+"""The factory: the options of all connections, and the parts that they share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from zope.interface import implementer
+
+from wsredis.auth.admission import Admission
+from wsredis.config import GatewayConfig
+from wsredis.gateway.connection import Shared
+from wsredis.transports.websocket.handshake import Handshaker
+from wsredis.transports.websocket.http import HttpSite
+from wsredis.transports.websocket.lean import lean_class
+from wsredis.transports.websocket.protocol import GatewayProtocol
+from wsredis.transports.websocket.registry import Registry
+
+__all__ = ["HEARTBEAT_INTERVAL", "GatewayFactory"]
+
+#: A text heartbeat goes out this often, in seconds; ws4redis.js gives up after 15 to 20.
+HEARTBEAT_INTERVAL = 4.0
+
+
+@implementer(IProtocolNegotiationFactory)
+class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
+    """
+    Makes a protocol for each TCP connection.
+
+    Args:
+        admission: Decides on handshakes, and watches over the identities of open connections.
+        site: Answers requests that are not WebSocket handshakes.
+
+    Attributes:
+        registry: The connections.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: GatewayConfig,
+        shared: Shared,
+        admission: Admission,
+        site: HttpSite,
+    ) -> None:
+        super().__init__(reactor=reactor, server="")
+        self.config = config
+        limits = config.limits
+        self.registry = Registry(
+            reactor,
+            limits,
+            shared.broker,
+            shared.metrics,
+            site,
+            ping_interval=config.ping_interval,
+            heartbeat_interval=(
+                None if shared.dialect.heartbeat_frame is None else HEARTBEAT_INTERVAL
+            ),
+        )
+        self._admission = admission
+        self.setProtocolOptions(
+            versions=[13],
+            webStatus=False,
+            maxFramePayloadSize=limits.max_frame,
+            maxMessagePayloadSize=limits.max_message,
+            failByDrop=False,
+            echoCloseCodeReason=True,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            allowNullOrigin=True,
+        )
+        self.protocol = lean_class(
+            GatewayProtocol,
+            self,
+            config=config,
+            registry=self.registry,
+            handshaker=Handshaker(
+                shared, admission, self.registry, config.url_prefix, compress=config.compress
+            ),
+            sessions=admission,
+            metrics=shared.metrics,
+            site=site,
+            heartbeat=shared.dialect.heartbeat_frame or b"",
+        )
+
+    def buildProtocol(self, addr: Any) -> GatewayProtocol:
+        """Return the protocol of a new connection."""
+        # Its class knows this factory; Twisted's method would store it in each instance.
+        return self.protocol()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        Return the protocols that are spoken on TLS, for ALPN: browsers and curl always offer some.
+
+        Without an answer from here Twisted selects an empty name, which OpenSSL takes for a
+        mistake of ours: the TLS handshake would fail.
+        """
+        return [b"http/1.1"]
+
+    def start(self) -> None:
+        """Begin to look after connections and their identities."""
+        self.registry.start()
+        self._admission.start()
+
+    def stop(self) -> None:
+        """Stop looking after them, and reset the connections that are left."""
+        self._admission.stop()
+        self.registry.stop()
+
+    def drain(self) -> Deferred[None]:
+        """See `Registry.drain`."""
+        return self.registry.drain()

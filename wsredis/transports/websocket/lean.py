@@ -4,6 +4,8 @@ Autobahn's server protocol, made lean: the only module that touches its insides.
 `LeanProtocol` costs a third of the memory of Autobahn's class and 40 % of its time for a handshake.
 It rests on names that Autobahn and Twisted do not promise. `self_test` tries them out when the
 gateway starts, and names the library and the version that it cannot work with.
+
+It is one module because these names, and the test of them, have to be read together.
 """
 
 from __future__ import annotations
@@ -451,7 +453,12 @@ _HANDSHAKE = (
 )
 
 #: Masked with zeros: "one", "two" in two fragments, a ping, and a close frame with code 1000.
-_FRAMES = b"\x81\x83\0\0\0\0one\x01\x82\0\0\0\0tw\x80\x81\0\0\0\0o\x89\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xe8"
+_FRAMES = (
+    b"\x81\x83\0\0\0\0one"
+    b"\x01\x82\0\0\0\0tw\x80\x81\0\0\0\0o"
+    b"\x89\x80\0\0\0\0"
+    b"\x88\x82\0\0\0\0\x03\xe8"
+)
 
 
 def _test_autobahn(reactor: Any) -> None:

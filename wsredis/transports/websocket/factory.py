@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -11,17 +12,16 @@ from zope.interface import implementer
 
 from wsredis.auth.admission import Admission
 from wsredis.config import GatewayConfig
-from wsredis.gateway.connection import Shared
+from wsredis.gateway.connection import Hooks
+from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.hub import Hub
 from wsredis.transports.websocket.handshake import Handshaker
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
 from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.transports.websocket.registry import Registry
 
-__all__ = ["HEARTBEAT_INTERVAL", "GatewayFactory"]
-
-#: A text heartbeat goes out this often, in seconds; ws4redis.js gives up after 15 to 20.
-HEARTBEAT_INTERVAL = 4.0
+__all__ = ["GatewayFactory"]
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -30,8 +30,10 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     Makes a protocol for each TCP connection.
 
     Args:
+        dialects: Asked in this order to parse a URL.
         admission: Decides on handshakes, and watches over the identities of open connections.
         site: Answers requests that are not WebSocket handshakes.
+        handler: The hook of the embedding program. If None, there is none.
 
     Attributes:
         registry: The connections.
@@ -43,9 +45,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self,
         reactor: Any,
         config: GatewayConfig,
-        shared: Shared,
+        hub: Hub,
+        dialects: Sequence[Dialect],
         admission: Admission,
         site: HttpSite,
+        handler: Hooks | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
@@ -53,13 +57,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.registry = Registry(
             reactor,
             limits,
-            shared.broker,
-            shared.metrics,
+            hub.broker,
+            hub.metrics,
             site,
             ping_interval=config.ping_interval,
-            heartbeat_interval=(
-                None if shared.dialect.heartbeat_frame is None else HEARTBEAT_INTERVAL
-            ),
+            heartbeat_intervals={
+                each.heartbeat_interval for each in dialects if each.heartbeat is not None
+            },
         )
         self._admission = admission
         self.setProtocolOptions(
@@ -78,13 +82,10 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             self,
             config=config,
             registry=self.registry,
-            handshaker=Handshaker(
-                shared, admission, self.registry, config.url_prefix, compress=config.compress
-            ),
+            handshaker=Handshaker(config, hub, dialects, admission, self.registry, handler),
             sessions=admission,
-            metrics=shared.metrics,
+            metrics=hub.metrics,
             site=site,
-            heartbeat=shared.dialect.heartbeat_frame or b"",
         )
 
     def buildProtocol(self, addr: Any) -> GatewayProtocol:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
@@ -11,7 +11,8 @@ from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import CancelledError
 
 from wsredis.auth.admission import Accepted, Admission
-from wsredis.channels import parse_access, parse_facility
+from wsredis.channels import Access
+from wsredis.config import GatewayConfig
 from wsredis.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -19,9 +20,13 @@ from wsredis.errors import (
     LimitExceeded,
     PermissionDenied,
 )
-from wsredis.gateway.connection import Client, Connection, Shared
+from wsredis.gateway.client import Client
+from wsredis.gateway.connection import Connection, Hooks
+from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake
 from wsredis.transports.websocket.deflate import negotiate
+from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.registry import Registry, Step
 
 __all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
@@ -62,7 +67,7 @@ class Answer(NamedTuple):
     """
 
     accepted: Accepted
-    stored: dict[bytes, bytes]
+    stored: Mapping[bytes, bytes]
     subprotocol: str | None
     headers: dict[str, str]
     is_compressed: bool
@@ -73,23 +78,27 @@ class Handshaker:
     Decides on the handshakes of one gateway.
 
     Args:
-        compress: Tells whether permessage-deflate may be negotiated.
+        dialects: Asked in this order to parse a URL.
+        handler: The hook of the embedding program. If None, there is none.
     """
 
     def __init__(
         self,
-        shared: Shared,
+        config: GatewayConfig,
+        hub: Hub,
+        dialects: Sequence[Dialect],
         admission: Admission,
         registry: Registry,
-        url_prefix: str,
-        *,
-        compress: bool,
+        handler: Hooks | None = None,
     ) -> None:
-        self._shared = shared
+        self._limits = config.limits
+        self._compress = config.compress
+        self._encodings = Encodings(config.compress_threshold)
+        self._hub = hub
+        self._dialects = dialects
         self._admission = admission
         self._registry = registry
-        self._url_prefix = url_prefix
-        self._compress = compress
+        self._handler = handler
 
     async def decide(
         self, client: HandshakeClient, request: ConnectionRequest, target: str
@@ -106,29 +115,40 @@ class Handshaker:
                 set, its `closed` undoes the subscriptions.
         """
         path, _, query = target.partition("?")
-        facility = parse_facility(path, self._url_prefix)
-        if facility is None:
-            raise HandshakeRejected("there is nothing here", 404)
-        access = parse_access(facility, query)
+        dialect, requested = self._parse(path, query)
         refusal = self._registry.refusal(Step.DECIDE)
         if refusal is not None:
             raise refusal
-        subprotocol = _choose(request.protocols)
+        subprotocol = dialect.choose_subprotocol(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is not a token")
         agreed = negotiate(request.extensions) if self._compress else None
         window, extension = agreed or (0, "")
         accepted = await self._admission.admit(
-            Handshake(access, path, request.headers, client.peer, query, client.is_secure())
+            Handshake(requested, path, request.headers, client.peer, query, client.is_secure())
         )
         if not client.is_pending():
             # The client left, and an authenticator or a policy ignored that it was cancelled.
             raise CancelledError
-        connection = Connection(self._shared, client, accepted.identity, accepted.granted)
-        connection.window = window
-        client.connection = connection
+        connection = client.connection = dialect.connection(
+            self._hub,
+            self._limits,
+            self._handler,
+            client,
+            self._encodings[dialect, window],
+            accepted.identity,
+            accepted.granted,
+        )
         headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
         return Answer(accepted, await connection.open(), subprotocol, headers, bool(window))
+
+    def _parse(self, path: str, query: str) -> tuple[Dialect, Access]:
+        """Find the dialect that a URL belongs to, and the access that the URL asks for."""
+        for dialect in self._dialects:
+            requested = dialect.parse(path, query)
+            if requested is not None:
+                return dialect, requested
+        raise HandshakeRejected("there is nothing here", 404)
 
 
 def rejection_for(error: BaseException | None) -> HandshakeRejected | None:
@@ -167,15 +187,3 @@ def error_response(status: int, reason: str) -> bytes:
     if status == 503:
         head.append(f"Retry-After: {_RETRY_AFTER}")
     return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
-
-
-def _choose(offered: Sequence[str]) -> str | None:
-    """
-    Choose one of the subprotocols (RFC 6455, 4.2.2).
-
-    It is the first, as ws4redis echoes the one it is given. An offer that carries a token is
-    chosen only if there is no other: browsers close a WebSocket for which none of those that the
-    page offered is chosen.
-    """
-    plain = [name for name in offered if not name.startswith("bearer.")]
-    return next(iter(plain or offered), None)

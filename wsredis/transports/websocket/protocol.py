@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from wsredis.auth.admission import Admission
 from wsredis.config import GatewayConfig
 from wsredis.errors import HandshakeRejected
-from wsredis.gateway.connection import Connection, PauseReason
+from wsredis.gateway.client import PauseReason
+from wsredis.gateway.connection import Connection
 from wsredis.gateway.metrics import Metrics
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames, head
@@ -64,7 +65,6 @@ class GatewayProtocol(LeanProtocol):
     sessions: Admission
     metrics: Metrics
     site: HttpSite
-    heartbeat: bytes
 
     # An instance's attributes share the table of their names with all other instances, up to
     # thirty names; one more costs each connection 768 bytes. Defaults stand here.
@@ -211,7 +211,10 @@ class GatewayProtocol(LeanProtocol):
         connection, answer = self.connection, self._answer
         assert connection is not None and answer is not None
         del self._deciding, self._answer
-        self.registry.opened(self)
+        encoding = connection.encoding
+        self.registry.opened(
+            self, None if encoding.heartbeat is None else encoding.heartbeat_interval
+        )
         if self.config.verbose:
             self._log.info(
                 "opened {peer} on {facility!r}",
@@ -276,7 +279,7 @@ class GatewayProtocol(LeanProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Take one whole message of the client."""
         if self.connection is not None:
-            self.connection.received(payload, isBinary)
+            self.connection.receive(payload, isBinary)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send what Autobahn sends on the same way as publications."""
@@ -284,13 +287,13 @@ class GatewayProtocol(LeanProtocol):
             self.queue.write(data)
 
     def pause(self, why: PauseReason) -> None:
-        """See `wsredis.gateway.connection.Client.pause`."""
+        """See `wsredis.gateway.client.Client.pause`."""
         if not self.pause_reasons:
             self.transport.pauseProducing()
         self.pause_reasons |= why.value
 
     def resume(self, why: PauseReason) -> None:
-        """See `wsredis.gateway.connection.Client.resume`."""
+        """See `wsredis.gateway.client.Client.resume`."""
         if self.pause_reasons & why.value:
             self.pause_reasons &= ~why.value
             if not self.pause_reasons and self in self.registry.connections:
@@ -312,7 +315,8 @@ class GatewayProtocol(LeanProtocol):
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`."""
-        self.write(self.heartbeat)
+        assert self.connection is not None and self.connection.encoding.heartbeat is not None
+        self.write(self.connection.encoding.heartbeat)
 
     # -- The end
 
@@ -355,15 +359,15 @@ class GatewayProtocol(LeanProtocol):
             self.sessions.connection_lost(self.connection)
         self.registry.detached(self)
 
-    # -- wsredis.gateway.connection.Client
+    # -- wsredis.gateway.client.Client
 
     def write(self, data: bytes) -> None:
-        """See `wsredis.gateway.connection.Client.write`."""
+        """See `wsredis.gateway.client.Client.write`."""
         if self.queue is not None:
             self.queue.write(data)
 
     def close(self, code: int, reason: str) -> None:
-        """See `wsredis.gateway.connection.Client.close`."""
+        """See `wsredis.gateway.client.Client.close`."""
         if self.is_pending():
             self._refuse(HandshakeRejected("try again later", 503, reason))
         else:

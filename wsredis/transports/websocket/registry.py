@@ -8,6 +8,7 @@ in `wsredis.gateway.connection.Connection`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from operator import methodcaller
 from typing import Any, Protocol
@@ -69,7 +70,7 @@ class Registry:
     Args:
         site: Asked for its room for plain HTTP.
         ping_interval: Seconds between two pings of one client.
-        heartbeat_interval: Seconds between two heartbeats of one client. If None, there are none.
+        heartbeat_intervals: The seconds between two heartbeats that clients may have.
 
     Attributes:
         connections: The WebSockets whose handshake was answered, until their socket is gone.
@@ -88,7 +89,7 @@ class Registry:
         site: HttpSite,
         *,
         ping_interval: float,
-        heartbeat_interval: float | None = None,
+        heartbeat_intervals: Iterable[float] = (),
     ) -> None:
         self._limits = limits
         self._broker = broker
@@ -107,11 +108,10 @@ class Registry:
         self._pings: StaggeredTimer[Member] = StaggeredTimer(
             clock, ping_interval, methodcaller("check_alive")
         )
-        self._heartbeats: StaggeredTimer[Member] | None = None
-        if heartbeat_interval is not None:
-            self._heartbeats = StaggeredTimer(
-                clock, heartbeat_interval, methodcaller("send_heartbeat")
-            )
+        self._heartbeats: dict[float, StaggeredTimer[Member]] = {
+            interval: StaggeredTimer(clock, interval, methodcaller("send_heartbeat"))
+            for interval in heartbeat_intervals
+        }
 
     def refusal(self, step: Step) -> HandshakeRejected | None:
         """
@@ -178,21 +178,26 @@ class Registry:
         """Leave the time of a connection to plain HTTP."""
         self.handshakes.discard(member)
 
-    def opened(self, member: Member) -> None:
-        """Count a WebSocket, and look after it."""
+    def opened(self, member: Member, heartbeat_interval: float | None) -> None:
+        """
+        Count a WebSocket, and look after it.
+
+        Args:
+            heartbeat_interval: Seconds between two heartbeats. If None, it gets none.
+        """
         self.handshakes.discard(member)
         self.connections.add(member)
         self._metrics.opened += 1
         self._metrics.connections += 1
         self._pings.add(member)
-        if self._heartbeats is not None:
-            self._heartbeats.add(member)
+        if heartbeat_interval is not None:
+            self._heartbeats[heartbeat_interval].add(member)
 
     def detached(self, member: Member) -> None:
         """Look after a WebSocket no more: no frame may follow. Harmless for a stranger."""
         self._pings.discard(member)
-        if self._heartbeats is not None:
-            self._heartbeats.discard(member)
+        for timer in self._heartbeats.values():
+            timer.discard(member)
 
     def last_bytes(self, member: Member) -> None:
         """Limit the time for the end of a connection; its last frame or answer is on its way."""
@@ -216,8 +221,7 @@ class Registry:
         return True
 
     def _timers(self) -> list[Any]:
-        timers = [self.handshakes, self.closing, self._pings]
-        return timers if self._heartbeats is None else [*timers, self._heartbeats]
+        return [self.handshakes, self.closing, self._pings, *self._heartbeats.values()]
 
 
 def _full(hint: str) -> HandshakeRejected:

@@ -16,6 +16,7 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
+from wsredis import transports
 from wsredis.auth.admission import Admission
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
@@ -26,7 +27,6 @@ from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
-from wsredis.transports.websocket.factory import GatewayFactory
 from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.web.site import GatewaySite
 
@@ -225,9 +225,9 @@ class MemoryGateway:
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )
-        self.factory = GatewayFactory(
-            self.clock,
+        self.factory = transports.from_config(
             config,
+            self.clock,
             self.hub,
             dialects or from_config(config),
             self.admission,

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis import dialects
+from wsredis import dialects, transports
 from wsredis.auth.admission import Admission
 from wsredis.auth.policies.builder import policies
 from wsredis.auth.policies.origin import OriginPolicy
@@ -27,7 +27,6 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.tls import Certificates
-from wsredis.transports.websocket.factory import GatewayFactory
 from wsredis.web.site import GatewayResource, GatewaySite, demo_page
 from wsredis.web.wsgi import Application, Pages, load_application
 
@@ -107,9 +106,9 @@ class GatewayService(Service):
         )
         self._sources = self._configured_sources() if authenticator is None else []
         admission = self._make_admission(authenticator, policy)
-        self.factory = GatewayFactory(
-            reactor,
+        self.factory = transports.from_config(
             config,
+            reactor,
             self._hub,
             dialects.from_config(config),
             admission,

@@ -20,7 +20,6 @@ from tests.support.fakes import (
 )
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames
-from wsredis.transports.websocket.lean import plain_socket
 
 #: As in wsredis.transports.send_queue: what is handed to a transport at a time.
 CHUNK = 65536
@@ -193,19 +192,6 @@ class DirectTests(_DirectCase):
         """A transport that resumes an send_queue that waits for nothing changes nothing."""
         self.send_queue.resumeProducing()
         self.assertEqual([], self.owner.told)
-
-    def test_no_overtaking_of_what_the_transport_holds(self) -> None:
-        """Bytes that somebody wrote to the transport before are sent first."""
-        server = ServerTransport(self.socket)
-        server.transport.write(b"an earlier answer, ")
-        send_queue = SendQueue(
-            server.transport, self.limit, self.owner, plain_socket(server.transport)
-        )
-        send_queue.write(b"then the handshake")
-        server.run()
-        send_queue.write(b", then a frame")
-        server.run()
-        self.assertEqual(b"an earlier answer, then the handshake, then a frame", self.sent())
 
     def test_is_a_producer(self) -> None:
         """Transports may take an send_queue for the producer that it says it is."""
@@ -423,33 +409,6 @@ class StreamTests(SynchronousTestCase):
         """The socket below a TLS transport is not touched."""
         self.send_queue.write(b"secret")
         self.assertEqual(b"secret", self.transport.written)
-
-    def test_subclass_of_the_plain_transport(self) -> None:
-        """Only the exact classes are known to be safe; a subclass may do anything in write."""
-
-        class Shouting(tcp.Server):
-            def write(self, data: bytes) -> None:
-                super().write(data.upper())
-
-        socket = FakeSocket()
-        server = ServerTransport(socket, Shouting)
-        SendQueue(server.transport, 1000, self.owner, plain_socket(server.transport)).write(b"text")
-        server.run()
-        self.assertEqual(b"TEXT", socket.sent)
-
-    def test_started_tls(self) -> None:
-        """A plain transport that has switched to TLS is not written to directly."""
-        socket = FakeSocket()
-        server = ServerTransport(socket)
-        layer = FakeStreamTransport()
-        # What Twisted's startTLS leaves: the transport writes to the TLS protocol above it.
-        server.transport.TLS = True
-        server.transport.protocol = layer
-        SendQueue(server.transport, 1000, self.owner, plain_socket(server.transport)).write(
-            b"secret"
-        )
-        self.assertEqual(b"", socket.sent)
-        self.assertEqual(b"secret", layer.written)
 
     def test_chunks(self) -> None:
         """A big message is handed over a chunk at a time, as the other side takes it."""

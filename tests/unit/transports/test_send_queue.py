@@ -313,6 +313,31 @@ class LimitTests(_DirectCase):
         self.assertEqual(sorted(seen, reverse=True), seen)
         self.assertEqual(0, seen[-1])
 
+    def test_always_behind(self) -> None:
+        """A client that is always a few messages behind is never slow, however much passes."""
+        for size in (CHUNK, 100_000):
+            self.setUp()
+            self.queue_with_limit(3 * size)
+            self.socket.room = 0
+            # The transport has the first chunk, and one message is under way.
+            behind = 3 if size == CHUNK else 2
+            for _ in range(behind + 2):
+                self.send_queue.write(bytes(size))
+            for _ in range(50):
+                before = self.send_queue.waiting
+                self.unblock(size)
+                self.assertEqual(before - size, self.send_queue.waiting)
+                self.send_queue.write(bytes(size))
+                self.assertEqual(3 * size, self.send_queue.waiting)
+            self.assertNotIn("overflowed", self.owner.told)
+            self.unblock()
+            self.assertEqual((behind + 52) * size, len(self.socket.sent))
+            self.assertEqual(0, self.send_queue.waiting)
+
+    def queue_with_limit(self, limit: int) -> None:
+        """Go on with a queue that has another limit."""
+        self.send_queue = SendQueue(self.server.transport, limit, self.owner, self.socket)
+
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
         send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
@@ -450,8 +475,22 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(b"a" * (2 * CHUNK) + b"b", transport.written)
         self.assertEqual("drained", self.owner.told[-1])
 
+    def test_always_behind(self) -> None:
+        """A client that is always three messages behind is never slow, and counted exactly."""
+        transport = FakeStreamTransport(CHUNK // 2)
+        send_queue = SendQueue(transport, 3 * CHUNK, self.owner)
+        for _ in range(5):
+            send_queue.write(bytes(CHUNK))
+        self.assertEqual(3 * CHUNK, send_queue.waiting)
+        for _ in range(50):
+            transport.drain()
+            self.assertEqual(2 * CHUNK, send_queue.waiting)
+            send_queue.write(bytes(CHUNK))
+            self.assertEqual(3 * CHUNK, send_queue.waiting)
+        self.assertNotIn("overflowed", self.owner.told)
+
     def test_bound(self) -> None:
-        """What waits behind a transport that is full is bounded, too."""
+        """The queue of a transport that is full is bounded, too."""
         self.send_queue.write(bytes(2 * CHUNK))
         while "overflowed" not in self.owner.told:
             self.send_queue.write(bytes(100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from typing import Any
 
@@ -100,6 +101,14 @@ class InflaterTests(SynchronousTestCase):
             self.assertEqual(payload, self.read(data))
             self.assertEqual(payload, self.read(*(data[n : n + 1] for n in range(len(data)))))
             self.assertEqual(payload, self.read(b"", data[:1], b"", data[1:], b""))
+
+    def test_far_reference(self) -> None:
+        """A message may refer back as far as the largest window reaches."""
+        for distance in (16_385, 20_000, 32_000):
+            block = random.Random(distance).randbytes(distance)
+            data = squeezed(block * 2)
+            self.assertLess(len(data), 1.1 * distance, "it does not refer back")
+            self.assertEqual(block * 2, self.read(data))
 
     def test_stored(self) -> None:
         """So does what its sender could not make smaller."""

@@ -1,26 +1,35 @@
-"""Tests for `wsredis.transports.websocket.handshake`: the decision, through a whole gateway."""
+"""Tests for `wsredis.transports.websocket.handshake`: the decision, and the answer to an error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
-from wsredis.errors import BrokerUnavailable, HandshakeRejected, LimitExceeded, PermissionDenied
+from wsredis.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    HandshakeRejected,
+    LimitExceeded,
+    PermissionDenied,
+)
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.transports.websocket.handshake import error_response, rejection_for
 
 
 class _Stubborn:
-    """An authenticator that takes no notice of being cancelled."""
+    """An authenticator that ignores that it is cancelled."""
 
     def __init__(self) -> None:
         self.answer: Deferred[Identity] = Deferred(lambda answer: answer.callback(Identity()))
@@ -30,7 +39,7 @@ class _Stubborn:
 
 
 class _Failing:
-    """An authenticator that fails in the way that it is told."""
+    """An authenticator that raises an error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -40,7 +49,7 @@ class _Failing:
 
 
 class _Own:
-    """A policy that grants what its function says."""
+    """A policy made of a function."""
 
     def __init__(self, grant: Callable[[Identity, Handshake], Any]) -> None:
         self.allow = grant
@@ -293,3 +302,58 @@ class RefusalTests(MemoryGatewayCase):
         self.assertTrue(client.aborted)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.nothing_left()
+
+
+class ErrorResponseTests(SynchronousTestCase):
+    """`error_response`."""
+
+    def check(self, status: int, reason: str, *headers: str) -> None:
+        """Check a whole answer: its status line, all its headers, and its body."""
+        head, _, body = error_response(status, reason).partition(b"\r\n\r\n")
+        line, *rest = head.decode("ascii").split("\r\n")
+        self.assertEqual(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", line)
+        common = [
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            "X-Content-Type-Options: nosniff",
+            "Connection: close",
+        ]
+        self.assertEqual([*common, *headers], rest)
+        self.assertEqual(reason.encode("utf-8", "replace"), body)
+
+    def test_headers(self) -> None:
+        """Some statuses need a header more (RFC 6455, 4.2.2; RFC 9110, 10.2.3 and 15.5.2)."""
+        self.check(400, "no", "Sec-WebSocket-Version: 13")
+        self.check(401, "no", "WWW-Authenticate: Bearer")
+        for status in (403, 404, 408, 413, 431, 500):
+            self.check(status, "no")
+        self.check(426, "no", "Sec-WebSocket-Version: 13")
+        self.check(503, "no", "Retry-After: 2")
+
+    def test_body(self) -> None:
+        """The reason stays in the body, whatever is in it."""
+        for reason in ("", "gr\xfc\xdfe", "a\r\nX-Evil: 1\r\n\r\n<b>", "\ud800"):
+            self.check(404, reason)
+
+
+class RejectionTests(SynchronousTestCase):
+    """`rejection_for`."""
+
+    def test_table(self) -> None:
+        """Each known error has its status; the text of some is for the log alone."""
+        mine = HandshakeRejected("mine", 418, "hint")
+        self.assertIs(mine, rejection_for(mine))
+        for error, status, reason, hint in (
+            (BadRequest("bad"), 400, "bad", ""),
+            (BrokerUnavailable("gone"), 503, "try again later", "gone"),
+            (PermissionDenied("forbidden"), 403, "forbidden", ""),
+            (LimitExceeded("many"), 403, "many", ""),
+        ):
+            found = rejection_for(error)
+            assert found is not None
+            self.assertEqual((status, reason, hint), (found.status, found.reason, found.hint))
+
+    def test_bug(self) -> None:
+        """Any other error stands for no refusal."""
+        for error in (ValueError("x"), CancelledError(), None):
+            self.assertIsNone(rejection_for(error))

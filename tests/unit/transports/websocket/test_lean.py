@@ -35,7 +35,7 @@ from wsredis.transports.websocket.protocol import GatewayProtocol
 
 
 class _Own:
-    """A policy that grants what its function says."""
+    """A policy made of a function."""
 
     def __init__(self, grant: Callable[[Identity, Handshake], Any]) -> None:
         self.allow = grant

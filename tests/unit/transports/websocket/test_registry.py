@@ -2,18 +2,216 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import MemoryGatewayCase
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, codes
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, Limits
 from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.client import PauseReason
+from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket.registry import Registry, Step
+
+
+class _Site:
+    """Plain HTTP with a number of places."""
+
+    max_channels = 1
+    full = False
+
+    def is_full(self) -> bool:
+        return self.full
+
+    def buildProtocol(self, addr: object) -> object:
+        raise NotImplementedError
+
+
+class _Member:
+    """A connection that remembers what is done with it."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+        self.transport = self
+
+    def abortConnection(self) -> None:
+        self.events.append("abort")
+
+    def close(self, code: int, reason: str) -> None:
+        self.events.append(code)
+
+    def check_alive(self) -> None:
+        self.events.append("ping")
+
+    def send_heartbeat(self) -> None:
+        self.events.append("heartbeat")
+
+    def handshake_timed_out(self) -> None:
+        self.events.append("late handshake")
+
+    def close_timed_out(self) -> None:
+        self.events.append("late close")
+
+
+class RegistryTests(SynchronousTestCase):
+    """A registry by itself."""
+
+    def setUp(self) -> None:
+        """Make one with little room."""
+        self.clock = Clock()
+        self.broker = MemoryBroker(MemoryServer(self.clock))
+        self.broker.connect()
+        self.metrics = Metrics()
+        self.site = _Site()
+        limits = Limits(
+            max_connections=2, max_handshakes=2, handshake_timeout=4.0, close_timeout=2.0
+        )
+        self.registry = Registry(
+            self.clock,
+            limits,
+            self.broker,
+            self.metrics,
+            self.site,
+            ping_interval=20.0,
+            heartbeat_intervals={3.0, 5.0},
+        )
+
+    def refused(self) -> dict[Step, str]:
+        """The steps that are refused now, each with the hint for the log."""
+        found = {step: self.registry.refusal(step) for step in Step}
+        for refusal in found.values():
+            self.assertIn(None if refusal is None else refusal.status, (None, 503))
+        return {step: refusal.hint for step, refusal in found.items() if refusal is not None}
+
+    def open(self, heartbeat_interval: float | None = None) -> _Member:
+        """A WebSocket."""
+        member = _Member()
+        self.registry.connected(member)
+        self.registry.opened(member, heartbeat_interval)
+        return member
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass in small steps."""
+        for _ in range(round(seconds / 0.02)):
+            self.clock.advance(0.02)
+
+    def test_room(self) -> None:
+        """With room for everything, nothing is refused."""
+        self.assertEqual({}, self.refused())
+
+    def test_no_room(self) -> None:
+        """Each limit refuses the steps that it is for, and no others."""
+        waiting = [_Member(), _Member()]
+        for member in waiting:
+            self.registry.connected(member)
+        handshakes = "--max-connections, --max-handshakes"
+        self.assertEqual(
+            {Step.CONNECT: handshakes, Step.RETURN: "--max-handshakes"}, self.refused()
+        )
+        for member in waiting:
+            self.registry.opened(member, None)
+        full = "--max-connections"
+        self.assertEqual({Step.DECIDE: full, Step.OPEN: full}, self.refused())
+        self.registry.connection_lost(waiting[0])
+        self.assertEqual({}, self.refused())
+        self.site.full = True
+        self.assertEqual({Step.HTTP: "--max-handshakes, for pages"}, self.refused())
+
+    def test_sockets(self) -> None:
+        """All sockets count together, also those that plain HTTP has."""
+        members = [_Member() for _ in range(5)]
+        for member in members:
+            self.assertNotIn(Step.CONNECT, self.refused())
+            self.registry.connected(member)
+            self.registry.handed_over(member)
+        self.assertEqual({Step.CONNECT}, set(self.refused()))
+        self.registry.connection_lost(members[0])
+        self.assertEqual({}, self.refused())
+
+    def test_stopping_and_redis(self) -> None:
+        """No handshake is accepted while the gateway stops or Redis is away."""
+        self.broker.disconnect()
+        away = "Redis is away"
+        self.assertEqual({Step.DECIDE: away, Step.OPEN: away}, self.refused())
+        self.broker.connect()
+        self.successResultOf(self.registry.drain())
+        stops = "the gateway stops"
+        self.assertEqual({Step.DECIDE: stops, Step.OPEN: stops}, self.refused())
+
+    def test_refusal_changes_nothing(self) -> None:
+        """Asking has no effect."""
+        for _ in range(10):
+            self.refused()
+        self.assertEqual((0, 0), (self.registry.sockets, len(self.registry.handshakes)))
+
+    def test_counts(self) -> None:
+        """Only WebSockets count as opened, and each is forgotten once."""
+        member, http = self.open(), _Member()
+        self.registry.connected(http)
+        self.assertEqual((1, 1), (self.metrics.opened, self.metrics.connections))
+        self.assertEqual(2, self.registry.sockets)
+        self.assertFalse(self.registry.connection_lost(http))
+        self.assertTrue(self.registry.connection_lost(member))
+        self.assertEqual((1, 0), (self.metrics.opened, self.metrics.connections))
+        self.assertEqual(0, self.registry.sockets)
+
+    def test_timeouts(self) -> None:
+        """A request and an end have their time; an open WebSocket has no limit."""
+        self.registry.start()
+        late, ending, open_ = _Member(), _Member(), self.open()
+        for member in (late, ending):
+            self.registry.connected(member)
+        self.registry.last_bytes(ending)
+        self.wait(2.6)
+        self.assertEqual(([], ["late close"]), (late.events, ending.events))
+        self.wait(2.0)
+        self.assertEqual((["late handshake"], ["late close"]), (late.events, ending.events))
+        self.assertEqual([], [each for each in open_.events if each != "ping"])
+
+    def test_visits(self) -> None:
+        """Each WebSocket has pings, and heartbeats at the interval of its dialect."""
+        self.registry.start()
+        slow, quick, none = self.open(5.0), self.open(3.0), self.open()
+        self.wait(60)
+        self.assertIn(slow.events.count("heartbeat"), (11, 12, 13))
+        self.assertIn(quick.events.count("heartbeat"), (19, 20, 21))
+        self.assertEqual(0, none.events.count("heartbeat"))
+        self.assertIn(none.events.count("ping"), (2, 3, 4))
+        for member in (slow, quick, none):
+            self.registry.detached(member)
+            member.events.clear()
+        self.wait(60)
+        self.assertEqual([[]] * 3, [slow.events, quick.events, none.events])
+
+    def test_drain(self) -> None:
+        """Every WebSocket is closed with 1001, and the last that is gone ends the waiting."""
+        members = [self.open(), self.open()]
+        waiting = _Member()
+        self.registry.connected(waiting)
+        done = self.registry.drain()
+        self.assertEqual([[1001], [1001], []], [each.events for each in (*members, waiting)])
+        self.registry.connection_lost(members[0])
+        self.assertNoResult(done)
+        self.registry.connection_lost(members[1])
+        self.successResultOf(done)
+
+    def test_stop(self) -> None:
+        """All that is left is reset, and no timer stays."""
+        self.registry.start()
+        waiting, ending, open_ = _Member(), _Member(), self.open()
+        self.registry.connected(waiting)
+        self.registry.connected(ending)
+        self.registry.last_bytes(ending)
+        self.registry.stop()
+        self.assertEqual([["abort"]] * 3, [waiting.events, ending.events, open_.events])
+        self.assertEqual([], self.clock.getDelayedCalls())
 
 
 class LimitTests(MemoryGatewayCase):
-    """How many there may be."""
+    """The numbers of connections of each kind are bounded."""
 
     config = GatewayConfig(limits=Limits(max_connections=2, max_handshakes=3))
 

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis import auth, dialects
+from wsredis import auth, dialects, transports
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
@@ -24,7 +24,6 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.tls import Certificates
-from wsredis.transports.websocket.protocol import GatewayFactory
 from wsredis.web.site import GatewayResource, GatewaySite, demo_page
 from wsredis.web.wsgi import Application, Pages, load_application
 
@@ -105,9 +104,9 @@ class GatewayService(Service):
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
-        self.factory = GatewayFactory(
-            reactor,
+        self.factory = transports.from_config(
             config,
+            reactor,
             self._hub,
             dialects.from_config(config),
             self._auth,
@@ -120,7 +119,7 @@ class GatewayService(Service):
 
     def is_ready(self) -> bool:
         """Whether clients are accepted: Redis is there, and the gateway does not stop."""
-        return self._broker.up and not self.factory.stopping
+        return self._broker.up and not self.factory.registry.stopping
 
     def resource(self) -> GatewayResource:
         """A twisted.web resource that serves the WebSockets of this gateway."""

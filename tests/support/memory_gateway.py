@@ -16,8 +16,7 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
-from wsredis.auth.admission import Admission
-from wsredis.auth.policies.origin import OriginPolicy
+from wsredis import auth, transports
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
 from wsredis.dialects import from_config
@@ -26,7 +25,7 @@ from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
-from wsredis.transports.websocket.protocol import GatewayFactory, GatewayProtocol
+from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.web.site import GatewaySite
 
 __all__ = ["MemoryGateway", "MemoryGatewayCase", "Socket"]
@@ -204,14 +203,12 @@ class MemoryGateway:
         self.broker = MemoryBroker(self.redis)
         self.metrics = Metrics()
         self.hub = Hub(self.broker, config.limits.max_publication, self.metrics)
-        self.admission = Admission(
+        self.auth = auth.from_config(
+            config,
             self.clock,
             self.hub,
-            [] if authenticator is None else [authenticator],
-            [policy or OriginPolicy(config.allow_origin)],
-            prefix=config.prefix,
-            timeout=config.auth_timeout,
-            recheck=config.recheck,
+            authenticator=authenticator,
+            policy=policy,
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )
         limits = config.limits
@@ -224,16 +221,17 @@ class MemoryGateway:
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )
-        self.factory = GatewayFactory(
-            self.clock,
+        self.factory = transports.from_config(
             config,
+            self.clock,
             self.hub,
             dialects or from_config(config),
-            self.admission,
+            self.auth,
             self.site,
             handler,
         )
         self.broker.start(self.hub)
+        self.auth.start()
         self.factory.start()
 
     def connect(self) -> Socket:
@@ -298,12 +296,14 @@ class MemoryGatewayCase(SynchronousTestCase):
     def nothing_left(self) -> None:
         """No connection, no handshake, no entry in the hub, no timer but the sweeps."""
         factory = self.factory
-        self.assertEqual(set(), factory.connections)
-        self.assertEqual([], [*factory.handshakes, *factory.closing])
+        registry = factory.registry
+        self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])
         self.assertEqual(0, self.metrics.connections)
-        self.assertEqual(0, factory._sockets)
-        self.assertEqual({}, self.gateway.admission._members)
-        self.assertEqual({}, self.gateway.admission._by_name)
+        self.assertEqual(0, registry.sockets)
+        sessions = self.gateway.auth.sessions
+        self.assertEqual(0, len(sessions))
+        self.assertEqual({}, sessions._by_name)
         factory.stop()
+        self.gateway.auth.stop()
         self.assertEqual(0, len(self.gateway.hub))
         self.assertEqual([], self.clock.getDelayedCalls())

@@ -25,7 +25,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 if TYPE_CHECKING:
-    from wsredis.transports.websocket.protocol import GatewayFactory
+    from wsredis.transports.websocket.factory import GatewayFactory
 
 __all__ = ["GatewayResource", "GatewaySite", "demo_page"]
 

@@ -252,8 +252,8 @@ class ResourceTests(MemoryGatewayCase):
         self._nothing_left()
 
     def _nothing_left(self) -> None:
-        self.assertEqual(set(), self.factory.connections)
-        self.assertEqual(0, self.factory._sockets)
+        self.assertEqual(0, len(self.factory.registry.connections))
+        self.assertEqual(0, self.factory.registry.sockets)
         self.assertEqual(0, len(self.gateway.hub))
 
     def test_tls(self) -> None:
@@ -326,7 +326,7 @@ class ResourceTests(MemoryGatewayCase):
             client = Socket(self.site)
             client.send(request)
             self.assertEqual(status, client.take().split(b" ", 2)[1], request)
-        self.assertEqual(set(), self.factory.connections)
+        self.assertEqual(0, len(self.factory.registry.connections))
 
     def test_smuggled_header(self) -> None:
         """What twisted.web lets pass and Autobahn would split is still refused."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from itertools import accumulate
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -324,6 +325,19 @@ class LimitTests(_DirectCase):
         self.assertEqual(sorted(seen, reverse=True), seen)
         self.assertEqual(0, seen[-1])
 
+    def test_exactly_the_limit(self) -> None:
+        """As long as no more than the limit waits, one more write is taken."""
+        self.socket.room = 0
+        self.send_queue.write(bytes(1))
+        self.send_queue.write(bytes(1))
+        self.send_queue.write(bytes(self.limit))
+        self.assertEqual(self.limit, self.send_queue.waiting)
+        self.send_queue.write(bytes(1))
+        self.assertEqual(self.limit + 1, self.send_queue.waiting)
+        self.assertNotIn("overflowed", self.owner.told)
+        self.send_queue.write(bytes(1))
+        self.assertIn("overflowed", self.owner.told)
+
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
         send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
@@ -348,6 +362,60 @@ class LimitTests(_DirectCase):
         self.socket.room = 0
         self.send_queue.write(b"text")
         self.assertEqual([], self.owner.told)
+
+
+class BacklogTests(SynchronousTestCase):
+    """A client that reads as fast as it is written to, and is behind all the time."""
+
+    #: Sizes of the messages that come while the client reads one chunk.
+    sizes = (30_000, 10_000, 25_000, CHUNK - 65_000)
+
+    def setUp(self) -> None:
+        """Let two rounds of messages wait on a transport that takes one chunk at a time."""
+        self.owner = FakeOwner()
+        self.transport = FakeStreamTransport(0)
+        self.send_queue = SendQueue(self.transport, 3 * CHUNK, self.owner)
+        self.written: list[int] = []
+        self.round()
+        self.round()
+
+    def round(self) -> None:
+        """Write as much as one chunk."""
+        for size in self.sizes:
+            self.send_queue.write(bytes([len(self.written) % 256]) * size)
+            self.written.append(size)
+
+    def expected(self) -> int:
+        """The bytes of all messages that the transport has no part of, but for the first."""
+        handed_over = len(self.transport.written)
+        ends = list(accumulate(self.written))
+        under_way = min(end for end in ends if end > handed_over)
+        return ends[-1] - under_way
+
+    def test_never_slow(self) -> None:
+        """However much passes, it is not slow, and what waits is known to the byte."""
+        for _ in range(100):
+            self.transport.drain()
+            self.round()
+            self.assertEqual(self.expected(), self.send_queue.waiting)
+        self.assertEqual({"advanced", "congested"}, set(self.owner.told))
+
+    def test_order(self) -> None:
+        """It gets every message whole and in order, and is up to date when it has all."""
+        for _ in range(5):
+            self.transport.drain()
+            self.round()
+        while self.owner.told[-1] != "drained":
+            self.transport.drain()
+        self.assertEqual(0, self.send_queue.waiting)
+        expected = b"".join(bytes([number]) * size for number, size in enumerate(self.written))
+        self.assertEqual(expected, self.transport.written)
+
+    def test_no_more_than_a_chunk(self) -> None:
+        """However many messages wait, no write to the transport is larger than a chunk."""
+        for _ in range(5):
+            self.transport.drain()
+        self.assertEqual(CHUNK, self.transport.largest)
 
 
 class CloseTests(_DirectCase):
@@ -522,6 +590,15 @@ class StreamTests(SynchronousTestCase):
         """Where nothing waits, closing is at once."""
         self.send_queue.close()
         self.assertTrue(self.transport.lost)
+
+    def test_lost_is_left_alone(self) -> None:
+        """A transport that has lost its connection is not called any more."""
+        self.transport.drop()
+        for name in ("write", "registerProducer"):
+            setattr(self.transport, name, self.fail)
+        self.send_queue.write(b"late")
+        self.send_queue.write(bytes(3 * CHUNK))
+        self.assertEqual(0, self.send_queue.waiting)
 
     def test_lost(self) -> None:
         """What is written to a connection that is gone goes nowhere."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
-from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.deflate import squeezed
@@ -19,7 +20,7 @@ class NegotiateTests(SynchronousTestCase):
 
     def answer(self, header: str) -> tuple[int, str] | None:
         """The outcome for a header, which Autobahn parses."""
-        return negotiate(WebSocketProtocol()._parseExtensionsHeader(header))
+        return negotiate(WebSocketServerProtocol()._parseExtensionsHeader(header))
 
     def test_accepted(self) -> None:
         """No side keeps a context; the window is the one that the client asked for."""
@@ -99,6 +100,15 @@ class InflaterTests(SynchronousTestCase):
     def test_stored(self) -> None:
         """So does what its sender could not make smaller."""
         self.assertEqual(b"hello", self.read(b"\x00\x05\x00\xfa\xffhello\x00"))
+
+    def test_looks_back_far(self) -> None:
+        """A client may refer back as far as the widest window allows: more than 16 KiB."""
+        noise = random.Random(1).randbytes((1 << 15) - 262)
+        data = squeezed(noise + noise[:1000])
+        self.assertRaises(zlib.error, zlib.decompressobj(-14).decompress, data)
+        self.assertEqual(noise + noise[:1000], self.read(data))
+        parts = [data[n : n + 1000] for n in range(0, len(data), 1000)]
+        self.assertEqual(noise + noise[:1000], self.read(*parts))
 
     def test_last_block(self) -> None:
         """A block that is marked as the last may be the last (RFC 7692, 7.2.3.4)."""

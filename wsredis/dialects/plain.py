@@ -171,8 +171,10 @@ class PlainConnection(Connection):
         try:
             await self.subscribe(new)
             stored = await self._hub.broker.fetch(new)
-        except (BrokerUnavailable, PermissionDenied):
-            # The first brings them when Redis is back, the second closes this connection.
+        except BrokerUnavailable:
+            return
+        except PermissionDenied:
+            self.forbid()
             return
         for publication in self._hub.deliverable(stored):
             if self.is_open and self._hub.is_fresh(self, publication.channel):

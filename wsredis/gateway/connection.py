@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from wsredis.channels import Access
 from wsredis.config import Limits
-from wsredis.errors import LimitExceeded
+from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.client import Client, PauseReason
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
@@ -155,12 +155,16 @@ class Connection(ABC):
             LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
             BrokerUnavailable: Redis is away. The subscription holds, and becomes active when Redis
                 is back.
-            PermissionDenied: Redis forbids one of the channels, and this connection is closed.
+            PermissionDenied: Redis forbids one of the channels. Nothing changed.
         """
         new = [name for name in names if name not in self.channels]
         self.check_limit([*self.channels, *new])
         self.channels = [*self.channels, *new]
-        await self._hub.extend(self, new)
+        try:
+            await self._hub.extend(self, new)
+        except PermissionDenied:
+            self.unsubscribe(new)
+            raise
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """Leave channels. Unknown ones are ignored."""
@@ -339,10 +343,7 @@ class Connection(ABC):
         done = maybeDeferred(hook).addErrback(self._crashed)
         if self.is_open and (not done.called or done.paused):
             self._client.pause(PauseReason.HANDLER)
-            done.addCallback(self._handled)
-
-    def _handled(self, _: object) -> None:
-        self._client.resume(PauseReason.HANDLER)
+            done.addCallback(lambda _: self._client.resume(PauseReason.HANDLER))
 
     def _crashed(self, failure: Failure) -> None:
         self._log.failure("handler failed for {peer}", failure=failure, peer=self.peer)

@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.children import reserve_port
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
 from wsredis.service.embedded import EmbeddedRedis
@@ -253,7 +254,7 @@ class AnswersTests(SynchronousTestCase):
 
     def test_nobody(self) -> None:
         """Nobody listens on a port that is free."""
-        self.assertFalse(embedded.answers(embedded.free_port()))
+        self.assertFalse(embedded.answers(reserve_port(self)))
 
     def test_free_port(self) -> None:
         """A free port can be bound at once."""

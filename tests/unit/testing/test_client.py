@@ -124,6 +124,11 @@ class SocketTests(SynchronousTestCase):
         self.socket.send(b"x")
         self.assertEqual(b"x", self.server.data)
 
+    def test_stop_producing(self) -> None:
+        """A server that wants nothing more closes the connection."""
+        self.socket.stopProducing()
+        self.assertTrue(self.socket.closed)
+
     def test_addresses(self) -> None:
         """Both ends have one, of those that are reserved for documentation."""
         addresses = (self.socket.getPeer().host, self.socket.getHost().host)
@@ -180,12 +185,33 @@ class ClientTests(SynchronousTestCase):
         """Closing ends in order, with the code that the gateway sends back, and may be repeated."""
         client = self.gateway.client("/ws/a")
         self.assertTrue(client.is_open)
-        client.close(1000)
-        client.close(1000)
+        client.close()
+        client.close(4000)
         self.assertTrue(client.socket.closed)
         self.assertFalse(client.is_open)
         self.assertEqual((1000, ""), (client.close_code, client.close_reason))
         client.send("dropped")
+
+    def test_one_close_frame(self) -> None:
+        """A client that has closed sends nothing more, even while the gateway has not answered."""
+        sent: list[bytes] = []
+        client = self.gateway.client("/ws/a")
+        client.socket.protocol.dataReceived = sent.append
+        client.close(4001)
+        self.assertFalse(client.is_open)
+        self.assertIsNone(client.close_code)
+        client.close()
+        client.socket.write(b"\x88\x02\x0f\xa1")
+        self.assertFalse(client.is_open)
+        self.assertEqual(4001, client.close_code)
+        self.assertEqual(1, len(sent))
+
+    def test_closed_without_a_code(self) -> None:
+        """A close frame without a code is one of code 1005 (RFC 6455, 7.1.5)."""
+        client = self.gateway.client("/ws/a")
+        client.socket.write(b"\x88\x00")
+        self.assertFalse(client.is_open)
+        self.assertEqual((1005, ""), (client.close_code, client.close_reason))
 
     def test_closed_by_the_gateway(self) -> None:
         """The code and the reason are known, and the client answers as it should."""

@@ -7,6 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis import Access, GatewayConfig, Handshake, Identity
 from wsredis.config import Limits
 from wsredis.testing import HandshakeFailed, MemoryGateway
+from wsredis.testing.gateway import EPOCH
+from wsredis.testing.wire import TEXT, Frame
 
 
 class _Names:
@@ -16,6 +18,17 @@ class _Names:
         """Believe it."""
         name = handshake.headers.get("x-user")
         return Identity(name) if name else None
+
+
+class _Until:
+    """Knows everybody until a moment, as a token does."""
+
+    def __init__(self, end: float) -> None:
+        self._end = end
+
+    def identify(self, handshake: Handshake) -> Identity:
+        """Say who it is, and for how long."""
+        return Identity("john", expires=self._end)
 
 
 class _Silence:
@@ -90,6 +103,40 @@ class MemoryGatewayTests(SynchronousTestCase):
         gateway = MemoryGateway()
         self.assertRaises(AssertionError, gateway.open, "/elsewhere")
         self.assertEqual([], gateway.open().frames())
+        gateway.redis.store(b"broadcast:a", 60, b"stored")
+        self.assertEqual([Frame(TEXT, b"stored")], gateway.open().frames())
+
+    def test_answer(self) -> None:
+        """A request has its status and its answer; one that is not complete has none yet."""
+        gateway = MemoryGateway()
+        status, answer = gateway.answer(b"GET /health/live HTTP/1.0\r\n\r\n")
+        self.assertEqual(200, status)
+        self.assertTrue(answer.startswith(b"HTTP/1."))
+        self.assertEqual((0, b""), gateway.answer(b"GET /"))
+
+    def test_wait(self) -> None:
+        """Time passes as far as asked; clients that read stay, those that do not are dropped."""
+        gateway = MemoryGateway(GatewayConfig(ping_interval=5))
+        reads, sleeps = gateway.client("/ws/a"), gateway.client("/ws/a")
+        sleeps.socket.reading = False
+        gateway.wait(30)
+        self.assertTrue(29.9 < gateway.clock.seconds() < 30.1)
+        self.assertEqual((False, True), (reads.socket.closed, sleeps.socket.closed))
+        # A handshake that is not finished in time is a timer of the gateway's, too.
+        socket = gateway.connect()
+        socket.send(b"GET /")
+        gateway.wait(60)
+        self.assertTrue(socket.closed)
+
+    def test_time_of_day(self) -> None:
+        """The wall clock of the gateway goes with its clock."""
+        now = EPOCH + 10
+        gateway = MemoryGateway(GatewayConfig(recheck=0), authenticator=_Until(now))
+        client = gateway.client("/ws/a?subscribe-user")
+        gateway.wait(9)
+        self.assertTrue(client.is_open)
+        gateway.wait(5)
+        self.assertFalse(client.is_open)
 
     def test_two_gateways(self) -> None:
         """Each has a Redis and a clock of its own."""

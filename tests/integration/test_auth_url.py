@@ -258,7 +258,7 @@ class SocketTests(ApplicationCase):
         self.assertEqual(b"welcome", client.message())
         self.told = (500, {})
         self.publish("wsredis-control", order)
-        self.gateway.child.wait_for("cannot be checked again now, and stay: --auth-url ")
+        self.gateway.child.wait_for("identity check failed; keeping connections: --auth-url ")
         self.publish("group:new:chat", "still here")
         self.assertEqual(b"still here", client.message())
         self.told = (401, {})

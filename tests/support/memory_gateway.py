@@ -56,8 +56,10 @@ class MemoryGatewayCase(SynchronousTestCase):
         self.assertEqual([], [*factory.handshakes, *factory.closing])
         self.assertEqual(0, self.metrics.connections)
         self.assertEqual(0, factory._sockets)
-        self.assertEqual({}, self.gateway.admission._members)
-        self.assertEqual({}, self.gateway.admission._by_name)
+        sessions = self.gateway.auth.sessions
+        self.assertEqual(0, len(sessions))
+        self.assertEqual({}, sessions._by_name)
         factory.stop()
+        self.gateway.auth.stop()
         self.assertEqual(0, len(self.gateway.hub))
         self.assertEqual([], self.clock.getDelayedCalls())

@@ -8,8 +8,7 @@ from weakref import WeakSet
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.resource import Resource
 
-from wsredis.auth.admission import Admission
-from wsredis.auth.policies.builder import policies
+from wsredis import auth
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
 from wsredis.dialects import from_config
@@ -54,6 +53,7 @@ class MemoryGateway:
         redis: The Redis of this gateway: publish, store and forbid channels here.
         broker: The connection to it; ``disconnect()`` loses it, ``connect()`` brings it back.
         metrics: The counters of the gateway.
+        auth: Decides on handshakes, and watches over open connections.
         hub: Knows which connections listen to a channel.
         factory: Makes the protocol of each connection.
         site: Answers requests that do not open a WebSocket.
@@ -78,14 +78,12 @@ class MemoryGateway:
         self.broker = MemoryBroker(self.redis, config.expire)
         self.metrics = Metrics()
         self.hub = Hub(self.broker, config.limits.max_publication, self.metrics)
-        self.admission = Admission(
+        self.auth = auth.from_config(
+            config,
             self.clock,
             self.hub,
-            [] if authenticator is None else [authenticator],
-            policies(config) if policy is None else [policy],
-            prefix=config.prefix,
-            timeout=config.auth_timeout,
-            recheck=config.recheck,
+            authenticator=authenticator,
+            policy=policy,
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )
         self.site = GatewaySite(
@@ -102,12 +100,13 @@ class MemoryGateway:
             config,
             self.hub,
             dialects or from_config(config),
-            self.admission,
+            self.auth,
             self.site,
             handler,
         )
         self._clients: WeakSet[Client] = WeakSet()
         self.broker.start(self.hub)
+        self.auth.start()
         self.factory.start()
 
     def client(self, path: str, *headers: str) -> Client:

@@ -92,7 +92,7 @@ class ChatTests(_Pages):
         self.redis.command("PUBLISH", "broadcast:demo", b"\xff\x00\xfe")
         self.publish("text")
         page.wait_for("text")
-        self.assertEqual(["3 bytes that are no text"], page.notes)
+        self.assertEqual(["3 bytes that are not text"], page.notes)
 
     def test_long_list(self) -> None:
         """The list keeps the newest 500 messages and stays scrolled to the last of them."""

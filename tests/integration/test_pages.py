@@ -275,7 +275,7 @@ class FaultTests(_PagesCase):
             self.assertNotIn(b"\r\n0\r\n", data)
             self.assertNotIn(b"secret", data)
         self.gateway.child.wait_for("ZeroDivisionError")
-        self.gateway.child.wait_for("5 bytes shorter than it said")
+        self.gateway.child.wait_for("5 bytes shorter than its Content-Length")
 
     def test_large_body(self) -> None:
         """A body over the bound is 413, told or not, and the rest of it is not read."""
@@ -315,7 +315,7 @@ class FaultTests(_PagesCase):
             client.send_text("x")
             self.assertEqual(b"x", client.message())
         self.assertEqual(-signal.SIGTERM, self.gateway.stop())
-        self.assertIn("requests for pages did not come to an end", self.gateway.log)
+        self.assertIn("requests to the WSGI application were not finished", self.gateway.log)
 
     def test_client_that_does_not_read(self) -> None:
         """A page of 500 MB waits for its client, in little memory, and ends when that leaves."""

@@ -14,15 +14,13 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis import web
+from wsredis import dialects, web
 from wsredis.auth.admission import Admission
 from wsredis.auth.policies.builder import policies
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.config import GatewayConfig, JwtConfig
-from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
-from wsredis.gateway.connection import Shared
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
@@ -85,30 +83,25 @@ class GatewayService(Service):
         self._config = config
         self.metrics = Metrics()
         self._broker = broker or self._redis_broker()
-        dialect = PlainDialect(config.heartbeat)
         limits = config.limits
         self._hub = Hub(
             self._broker,
-            dialect.frame,
             limits.max_publication,
             self.metrics,
-            config.compress_threshold if config.compress else None,
             lambda step: reactor.callLater(0, step),
-        )
-        shared = Shared(
-            self._hub,
-            self._broker,
-            dialect,
-            limits,
-            self.metrics,
-            config.prefix,
-            handler,
-            config.compress_threshold,
         )
         self._site = web.from_config(config, reactor, self.is_ready, application)
         self._sources = self._configured_sources() if authenticator is None else []
         admission = self._make_admission(authenticator, policy)
-        self.factory = GatewayFactory(reactor, config, shared, admission, self._site)
+        self.factory = GatewayFactory(
+            reactor,
+            config,
+            self._hub,
+            dialects.from_config(config),
+            admission,
+            self._site,
+            handler,
+        )
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(self._make_endpoints())
         self._ports: list[IListeningPort] = []

@@ -8,11 +8,45 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import CLOSE, frame
 from wsredis.config import GatewayConfig
+from wsredis.gateway.identity import Authenticator
 from wsredis.testing import MemoryGateway, Socket
 from wsredis.testing.gateway import EPOCH
 from wsredis.transports.websocket.protocol import GatewayProtocol
+from wsredis.web.resources import ApplicationResource
+from wsredis.web.site import GatewaySite
 
-__all__ = ["EPOCH", "MemoryGateway", "MemoryGatewayCase", "Socket"]
+__all__ = ["EPOCH", "MemoryGateway", "MemoryGatewayCase", "SiteGateway", "Socket"]
+
+
+class SiteGateway(MemoryGateway):
+    """
+    A gateway with a page of one line.
+
+    Args:
+        application: Answers in the place of that page.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        application: ApplicationResource | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self._application = application
+        super().__init__(config, authenticator=authenticator)
+
+    def make_site(self, config: GatewayConfig) -> GatewaySite:
+        """Make it of this page, or for this application."""
+        return GatewaySite(
+            self.clock,
+            config.url_prefix,
+            lambda: self.broker.up,
+            "the page" if self._application is None else None,
+            self._application,
+            max_body=config.limits.max_body,
+            max_channels=config.limits.max_handshakes,
+        )
 
 
 class MemoryGatewayCase(SynchronousTestCase):
@@ -22,7 +56,7 @@ class MemoryGatewayCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start it."""
-        self.use(MemoryGateway(self.config))
+        self.use(SiteGateway(self.config))
 
     def use(self, gateway: MemoryGateway) -> None:
         """Go on with another gateway."""

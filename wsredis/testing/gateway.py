@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakSet
 
 from twisted.internet.testing import MemoryReactorClock
-from twisted.web.resource import Resource
 
-from wsredis import auth
+from wsredis import auth, web
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
 from wsredis.dialects import from_config
@@ -39,13 +39,11 @@ class MemoryGateway:
     handler was called and the message was delivered. Time passes only in `wait`.
 
     Args:
-        config: The settings. If None, the default of each. Those for ports, TLS, worker processes
-            and the address of Redis have no effect.
+        config: The settings. If None, the default of each. Those for ports, TLS, worker processes,
+            WSGI applications and the address of Redis have no effect.
         authenticator: As for `wsredis.GatewayService`.
         policy: As for `wsredis.GatewayService`.
         handler: As for `wsredis.GatewayService`.
-        pages: A resource of twisted.web that answers requests that do not open a WebSocket. If
-            None, a page of one line does.
         dialects: The dialects, in the order in which they are asked. If empty, those of *config*.
 
     Attributes:
@@ -69,7 +67,6 @@ class MemoryGateway:
         authenticator: Authenticator | None = None,
         policy: Policy | None = None,
         handler: Handler | None = None,
-        pages: Resource | None = None,
         dialects: Sequence[Dialect] = (),
     ) -> None:
         config = config or GatewayConfig()
@@ -86,15 +83,7 @@ class MemoryGateway:
             policy=policy,
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )
-        self.site = GatewaySite(
-            self.clock,
-            config.url_prefix,
-            lambda: self.broker.up,
-            "the page" if pages is None else None,
-            pages,
-            max_body=config.limits.max_body,
-            max_channels=config.limits.max_handshakes,
-        )
+        self.site = self.make_site(config)
         self.factory = GatewayFactory(
             self.clock,
             config,
@@ -108,6 +97,10 @@ class MemoryGateway:
         self.broker.start(self.hub)
         self.auth.start()
         self.factory.start()
+
+    def make_site(self, config: GatewayConfig) -> GatewaySite:
+        """Make the site, for a subclass that has pages of its own."""
+        return web.from_config(replace(config, wsgi=None), self.clock, lambda: self.broker.up)
 
     def client(self, path: str, *headers: str) -> Client:
         """

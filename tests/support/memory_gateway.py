@@ -86,10 +86,10 @@ class MemoryGatewayCase(SynchronousTestCase):
     def nothing_left(self) -> None:
         """No connection, no handshake, no entry in the hub, no timer but the sweeps."""
         factory = self.factory
-        self.assertEqual(set(), factory.connections)
-        self.assertEqual([], [*factory.handshakes, *factory.closing])
+        registry = factory.registry
+        self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])
         self.assertEqual(0, self.metrics.connections)
-        self.assertEqual(0, factory._sockets)
+        self.assertEqual(0, registry.sockets)
         sessions = self.gateway.auth.sessions
         self.assertEqual(0, len(sessions))
         self.assertEqual({}, sessions._by_name)

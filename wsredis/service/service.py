@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis import auth, dialects, web
+from wsredis import auth, dialects, transports, web
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
@@ -23,7 +23,6 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.tls import Certificates
-from wsredis.transports.websocket.protocol import GatewayFactory
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
 
@@ -91,9 +90,9 @@ class GatewayService(Service):
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
-        self.factory = GatewayFactory(
-            reactor,
+        self.factory = transports.from_config(
             config,
+            reactor,
             self._hub,
             dialects.from_config(config),
             self._auth,
@@ -106,7 +105,7 @@ class GatewayService(Service):
 
     def is_ready(self) -> bool:
         """Whether clients are accepted: Redis is there, and the gateway does not stop."""
-        return self._broker.up and not self.factory.stopping
+        return self._broker.up and not self.factory.registry.stopping
 
     def resource(self) -> GatewayResource:
         """A twisted.web resource that serves the WebSockets of this gateway."""

@@ -8,10 +8,10 @@ from weakref import WeakSet
 
 from twisted.internet.testing import MemoryReactorClock
 
-from wsredis import auth, web
+from wsredis import auth, transports, web
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
-from wsredis.dialects import from_config
+from wsredis.dialects import from_config as dialects_of
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
@@ -19,7 +19,6 @@ from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.testing.client import Client, Socket
 from wsredis.testing.wire import handshake
-from wsredis.transports.websocket.protocol import GatewayFactory
 from wsredis.web.site import GatewaySite
 
 __all__ = ["EPOCH", "MemoryGateway"]
@@ -84,11 +83,11 @@ class MemoryGateway:
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )
         self.site = self.make_site(config)
-        self.factory = GatewayFactory(
-            self.clock,
+        self.factory = transports.from_config(
             config,
+            self.clock,
             self.hub,
-            dialects or from_config(config),
+            dialects or dialects_of(config),
             self.auth,
             self.site,
             handler,

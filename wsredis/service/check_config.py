@@ -32,7 +32,8 @@ from wsredis.config.rules import RIGHTS
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BadRequest, ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity, Policy
-from wsredis.service.tap import Options, build, give_up
+from wsredis.service.startup import build, give_up
+from wsredis.service.tap import Options
 
 __all__ = ["CheckOptions", "run"]
 

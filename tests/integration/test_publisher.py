@@ -268,7 +268,7 @@ class CommandTests(SynchronousTestCase):
         self.addCleanup(listener.stop)
         listener.wait_for("listening to user:john:f\n")
         server.kill()
-        listener.wait_for("lost Redis, and tries again: ")
+        listener.wait_for("connection to Redis lost, reconnecting: ")
         since = len(listener.output)
         server.start()
         listener.wait_for("listening to user:john:f\n", since=since)

@@ -343,7 +343,11 @@ class RefusedTests(_TlsCase):
             (pair(empty, key), f"tls-cert: {empty}: "),
             (pair(certificate, junk), f"tls-key: {junk}: "),
             (pair(other, key), f"tls-key: {key}: ", "does not belong"),
-            (("--tls-port", _PORT, "--tls-cert", str(certificate)), "tls-cert: ", "tls-key is not given"),
+            (
+                ("--tls-port", _PORT, "--tls-cert", str(certificate)),
+                "tls-cert: ",
+                "tls-key is not given",
+            ),
             (("--tls-port", _PORT, "--tls-folder", str(nothing)), "tls-folder: ", "no .pem file"),
             (("--tls-port", _PORT), "tls-port: requires tls-cert or tls-folder"),
             (("--tls-cert", str(certificate)), "tls-cert: ", "requires tls-port"),

@@ -19,8 +19,8 @@ from wsredis.errors import ConfigError
 
 #: Options in the strings of the package that are not options of the gateway.
 _OTHERS = {
-    *("--broadcast", "--config", "--facility", "--group", "--help", "--session", "--user"),
-    *("--version",),
+    *("--broadcast", "--config", "--facility", "--group", "--help", "--origin", "--session"),
+    *("--user", "--version"),
     # Those of other programs.
     *("--appendonly", "--askpass", "--bind", "--daemonize", "--dir", "--nothreading", "--save"),
     *("--tls",),

@@ -96,9 +96,8 @@ class OutageTests(AppCase):
         control = self.control()
         self.redis.refuse["PUBLISH"] = Unreachable("Connection refused.")
         said = self.warned(control, "secret")
-        self.assertEqual(
-            ["the gateway is not told who has changed: ConnectionError: Connection refused."], said
-        )
+        words = "ConnectionError: Connection refused."
+        self.assertEqual([f"cannot notify the gateway of a changed identity: {words}"], said)
         self.redis.refuse.clear()
         self.redis.trips.clear()
         self.clock.advance(1.9)

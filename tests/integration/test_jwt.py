@@ -333,7 +333,7 @@ class SettingTests(LifeCase):
             (key("private"), "private: this is a private key"),
             (key("set"), "set: this is no shared secret"),
             (key("public", "--jwt-algorithm", "HS256"), "jwt-algorithm: HS256 does not fit "),
-            (key("secret", "--jwt-algorithm", "none"), "--jwt-algorithm: 'none' is none of"),
+            (key("secret", "--jwt-algorithm", "none"), "--jwt-algorithm: 'none' is not one of"),
             (key("secret", "--jwt-jwks-url", "http://localhost/"), "jwt-key, jwt-jwks-url: only"),
             (("--jwt-issuer", "me"), "jwt-key, jwt-jwks-url, jwt-jwks-file: one of them"),
             (("--jwt-jwks-url", "http://localhost/"), "jwt-jwks-url: needs jwt-algorithm"),

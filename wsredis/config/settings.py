@@ -380,7 +380,7 @@ class GatewayConfig(Checked):
     ping_interval: float = setting(
         25.0,
         seconds(1),
-        "Seconds between two pings. A client that answered none by then is disconnected.",
+        "Seconds between two pings. A client that sent nothing between them is disconnected.",
     )
     drain: float = setting(
         5.0,

@@ -24,7 +24,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from wsredis.auth.policies.builder import policies
-from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access, Audience, channel_names
 from wsredis.config import GatewayConfig, Setting, all_settings
@@ -38,7 +38,7 @@ from wsredis.service.tap import Options, repeatable
 __all__ = ["CheckOptions", "run"]
 
 #: The names of policies that refuse, in the table. A rule gives its number itself.
-_REFUSERS: dict[type, str] = {OriginPolicy: "origin", CallPolicy: "policy"}
+_REFUSERS: dict[type, str] = {OriginPolicy: "origin", FunctionPolicy: "policy"}
 
 
 class CheckOptions(Options):

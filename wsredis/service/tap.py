@@ -12,7 +12,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from wsredis import __version__
-from wsredis.auth.sources.django.authenticator import project_settings
+from wsredis.auth.sources.django.project import project_settings
 from wsredis.config import (
     GatewayConfig,
     Limits,

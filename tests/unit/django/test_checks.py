@@ -127,7 +127,8 @@ class ValueTests(CheckCase):
         from django.test import override_settings
 
         from tests.support.threads import ThreadReactor
-        from wsredis.auth.sources.django.authenticator import DjangoAuthenticator, project_settings
+        from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
+        from wsredis.auth.sources.django.project import project_settings
         from wsredis.config import GatewayConfig
 
         with override_settings(**settings):
@@ -219,7 +220,7 @@ class MeaningTests(CheckCase):
 
     def by_gateway(self, name: str) -> Any:
         """Read as the gateway does."""
-        from wsredis.auth.sources.django.authenticator import project_settings
+        from wsredis.auth.sources.django.project import project_settings
 
         value = project_settings(SETTINGS)[self._SETTINGS[name]]
         return "" if value is None else value

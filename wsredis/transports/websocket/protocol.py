@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsredis.auth.admission import Accepted, Admission
+from wsredis.auth import Accepted, Auth
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig
 from wsredis.errors import (
@@ -288,7 +288,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         subprotocol = dialect.choose_subprotocol(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is no token")
-        accepted = await factory.admission.admit(handshake)
+        accepted = await factory.auth.admission.admit(handshake)
         if self._phase is not _Phase.PENDING:
             # The client left, and a seam took no notice of being cancelled.
             raise CancelledError
@@ -370,7 +370,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             )
         self.connection.opened(stored)
         if self.state == self.STATE_OPEN:
-            self.factory.admission.opened(self.connection, accepted)
+            self.factory.auth.sessions.connection_opened(self.connection, accepted)
 
     def failHandshake(
         self, reason: str, code: int = 400, responseHeaders: list[tuple[str, str]] | None = None
@@ -506,7 +506,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """Nothing is delivered to this socket any more."""
         if self.connection is not None:
             self.connection.closed()
-            self.factory.admission.connection_lost(self.connection)
+            self.factory.auth.sessions.connection_lost(self.connection)
         self.factory.pings.discard(self)
         for timer in self.factory.heartbeats.values():
             timer.discard(self)
@@ -640,7 +640,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     Makes a protocol for each TCP connection, and keeps what belongs to all of them.
 
     Args:
-        admission: Decides who is let in.
+        auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: The `wsredis.web.site.GatewaySite` for requests that are no WebSocket handshakes.
 
     Attributes:
@@ -658,7 +658,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         config: GatewayConfig,
         hub: Hub,
         dialects: Sequence[Dialect],
-        admission: Admission,
+        auth: Auth,
         site: Any,
         handler: Hooks | None = None,
     ) -> None:
@@ -668,7 +668,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.dialects = dialects
         self.handler = handler
         self.encodings = Encodings(config.compress_threshold)
-        self.admission = admission
+        self.auth = auth
         self.site = site
         limits = config.limits
         self.setProtocolOptions(
@@ -733,14 +733,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def start(self) -> None:
         """Start the sweeps."""
-        for each in (self.handshakes, self.closing, self.pings, self.admission):
+        for each in (self.handshakes, self.closing, self.pings):
             each.start()
         for timer in self.heartbeats.values():
             timer.start()
 
     def stop(self) -> None:
         """End the sweeps, and what is left of connections."""
-        for each in (self.handshakes, self.closing, self.pings, self.admission):
+        for each in (self.handshakes, self.closing, self.pings):
             each.stop()
         for timer in self.heartbeats.values():
             timer.stop()

@@ -19,8 +19,9 @@ from tests.support.children import RedisServer
 from tests.support.require import missing
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.brokers.redis.broker import RedisBroker
-from wsredis.brokers.redis.url import Target
+from wsredis.brokers.redis.endpoint import make_endpoint
 from wsredis.config import Limits
+from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.broker import Broker, Publication
 from wsredis.gateway.metrics import Metrics
@@ -484,8 +485,9 @@ class RedisBrokerTests(_Contract, TestCase):
         )
 
     def make(self, expire: int = 60) -> Broker:
-        target = Target(name="redis", path=self.server.path, username="gate", password="secret")
-        return RedisBroker(reactor, target, expire, Limits(), Metrics())
+        target = RedisTarget("redis", path=self.server.path, username="gate", password="secret")
+        endpoint = make_endpoint(target, reactor)
+        return RedisBroker(reactor, endpoint, target, expire, Limits(), Metrics())
 
     def publish(self, channel: bytes, payload: bytes) -> None:
         self.server.command("PUBLISH", channel, payload)

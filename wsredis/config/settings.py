@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from wsredis.config.origins import check_allowed_origin
+from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule, read_rules
 from wsredis.errors import ConfigError
 
@@ -36,9 +37,6 @@ __all__ = [
     "all_settings",
     "load",
 ]
-
-#: Where Redis is when nobody says otherwise.
-DEFAULT_URL = "redis://localhost:6379"
 
 Check = Callable[[Any], Any]
 

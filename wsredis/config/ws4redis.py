@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+
+from wsredis.config.redis_url import format_url
 
 __all__ = ["MEMBER_OF", "SUBSCRIBER", "redis_settings"]
 
@@ -42,14 +43,16 @@ def redis_settings(connection: Any) -> tuple[dict[str, Any], list[str]]:
     port = _number("port", left.pop("port", 6379))
     tls = bool(left.pop("ssl", False))
     ca = left.pop("ssl_ca_certs", None)
-    user = f"{quote(str(username), safe='')}@" if username else ""
-    if path is not None:
-        url = f"unix://{user}{quote(str(path))}?db={database}"
-    elif _HOST.fullmatch(host):
-        shown = f"[{host}]" if ":" in host else host
-        url = f"{'rediss' if tls else 'redis'}://{user}{shown}:{port}/{database}"
-    else:
+    if path is None and not _HOST.fullmatch(host):
         raise ValueError("'host' is not the name of a host")
+    url = format_url(
+        host=host,
+        port=port,
+        path=None if path is None else str(path),
+        tls=tls,
+        username=str(username) if username else None,
+        database=database,
+    )
     found: dict[str, Any] = {"redis": url}
     if password:
         found["redis-password"] = _text("password", password)

@@ -16,7 +16,7 @@ from wsredis.config import all_settings as gateway_settings
 from wsredis.config.ws4redis import SUBSCRIBER, redis_settings
 from wsredis.django.control import TIMEOUT
 from wsredis.errors import ConfigError
-from wsredis.publisher.sync import connect_as_project
+from wsredis.publisher.client import connect_as_project
 
 __all__ = ["check_settings"]
 

@@ -17,7 +17,8 @@ from typing import Any
 from django.db import transaction
 
 from wsredis.channels import control_channel
-from wsredis.publisher.sync import BasePublisher, connect_as_project, receivers
+from wsredis.publisher.base import BasePublisher, count_receivers
+from wsredis.publisher.client import connect_as_project
 
 __all__ = ["TIMEOUT", "Control", "control"]
 
@@ -98,7 +99,7 @@ class Control:
                 for words in commands:
                     together.execute_command(*words)
                 # redis-py would raise refusals with the order, which holds the key of a session.
-                receivers(commands, together.execute(raise_on_error=False))
+                count_receivers(commands, together.execute(raise_on_error=False))
         except Exception as error:
             # Nobody's logout may fail because of this.
             self._silent_until = self._clock() + _PAUSE

@@ -15,7 +15,13 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access, Audience, channel_names
 from wsredis.config import Limits
 from wsredis.dialects.plain import PlainDialect
-from wsredis.errors import BrokerUnavailable, ClientError, LimitExceeded, PermissionDenied
+from wsredis.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    ClientError,
+    LimitExceeded,
+    PermissionDenied,
+)
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import EncodedPublication, Hub
@@ -409,7 +415,7 @@ class Connection:
 
     def _tell_loss(self, failure: Failure, size: int) -> None:
         error = failure.value
-        if isinstance(error, BrokerUnavailable):
+        if isinstance(error, BrokerError):
             code, reason = 1013, "the message could not be published: try again later"
         elif isinstance(error, ClientError):
             code, reason = error.code, error.reason

@@ -14,11 +14,13 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wsredis import brokers
 from wsredis.auth.admission import Admission
 from wsredis.auth.policies.builder import policies
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig, JwtConfig
+from wsredis.config.redis_url import target_of
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
@@ -87,8 +89,8 @@ class GatewayService(Service):
         self._reactor = reactor
         self._config = config
         self.metrics = Metrics()
-        self._redis_cli = ""
-        self._broker = broker or self._redis_broker()
+        self._redis_cli = "" if broker is not None else target_of(config.redis).cli_arguments
+        self._broker = broker or brokers.from_config(config, reactor, self.metrics)
         dialect = PlainDialect(config.heartbeat)
         limits = config.limits
         self._hub = Hub(
@@ -222,18 +224,6 @@ class GatewayService(Service):
         for backend in self._sources:
             backend.stop()
         return self._broker.stop()
-
-    def _redis_broker(self) -> Broker:
-        # Imported here, since txredisapi installs the reactor: whoever imports wsredis may still
-        # choose another one.
-        from wsredis.brokers.redis.broker import RedisBroker
-        from wsredis.brokers.redis.url import parse
-
-        target = parse(self._config.redis)
-        self._redis_cli = target.cli_arguments
-        return RedisBroker(
-            self._reactor, target, self._config.expire, self._config.limits, self.metrics
-        )
 
     def _make_pages(self, application: Application | None) -> Pages | None:
         config = self._config

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.brokers.redis.url import parse
 from wsredis.config import RedisConfig
+from wsredis.config.redis_url import target_of
 from wsredis.config.ws4redis import redis_settings
 
 
@@ -44,7 +44,7 @@ class RedisSettingsTests(SynchronousTestCase):
             ),
         ):
             self.assertEqual(({"redis": url, **rest}, []), redis_settings(given))
-            target = parse(RedisConfig(url=url, password="x"))
+            target = target_of(RedisConfig(url=url, password="x"))
             self.assertEqual(given.get("unix_socket_path"), target.path)
             self.assertEqual(given.get("username"), target.username)
 

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.broker import BrokerListener
+from wsredis.gateway.publication import Publication
 
 __all__ = ["MemoryBroker", "MemoryServer"]
 
@@ -122,12 +123,16 @@ class MemoryBroker:
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.subscribe`."""
+        new = [channel for channel in channels if channel not in self._wanted]
         self._wanted.update(channels)
         if not self._up:
             return fail(BrokerUnavailable("there is no link"))
-        if self._forbid(channels):
-            return fail(PermissionDenied("this channel is forbidden"))
-        return succeed(None)
+        forbidden = self._server.forbidden.intersection(channels)
+        if not forbidden:
+            return succeed(None)
+        self._wanted.difference_update(forbidden.intersection(new))
+        self._forbid(channels)
+        return fail(PermissionDenied("this channel is forbidden"))
 
     def unsubscribe(self, channels: Sequence[bytes]) -> None:
         """See `wsredis.gateway.broker.Broker.unsubscribe`."""
@@ -175,7 +180,7 @@ class MemoryBroker:
 
     def _deliver(self, channel: bytes, payload: bytes) -> None:
         if channel in self._wanted and self._listener is not None:
-            self._listener.deliver([(channel, payload)])
+            self._listener.deliver([Publication(channel, payload)])
 
     def _hand_over(self, done: Deferred[dict[bytes, bytes]], values: dict[bytes, bytes]) -> None:
         self._fetches.remove(done)
@@ -189,13 +194,11 @@ class MemoryBroker:
         if stored and self._listener is not None:
             self._listener.restore(stored)
 
-    def _forbid(self, channels: Sequence[bytes]) -> bool:
-        forbidden = sorted(self._server.forbidden.intersection(channels))
-        for channel in forbidden:
+    def _forbid(self, channels: Sequence[bytes]) -> None:
+        for channel in sorted(self._server.forbidden & self._wanted.intersection(channels)):
             self._wanted.discard(channel)
             if self._listener is not None:
                 self._listener.forbid(channel)
-        return bool(forbidden)
 
     def _read(self, channels: Sequence[bytes]) -> dict[bytes, bytes]:
         values = {channel: self._server.value(channel) for channel in channels}

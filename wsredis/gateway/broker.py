@@ -17,10 +17,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-__all__ = ["Broker", "BrokerListener", "Publication"]
+from wsredis.gateway.publication import Publication
 
-#: A channel and a payload.
-Publication = tuple[bytes, bytes]
+__all__ = ["Broker", "BrokerListener"]
 
 
 class BrokerListener(Protocol):
@@ -45,10 +44,10 @@ class BrokerListener(Protocol):
 
     def forbid(self, channel: bytes) -> None:
         """
-        Take note that the broker refuses *channel*.
+        Take note that the broker refuses *channel*, which was wanted before.
 
-        The broker does not want the channel any more, and delivers nothing on it until it is
-        subscribed to again.
+        It is not wanted any more: nothing is delivered on it until it is subscribed to again. If
+        `Broker.subscribe` fails for a channel that nobody else wants, that is the only report.
         """
 
 
@@ -80,8 +79,8 @@ class Broker(Protocol):
         Raises:
             BrokerUnavailable: The broker is down, or was lost before it confirmed. All channels
                 stay wanted and are subscribed when the broker is back.
-            PermissionDenied: The broker forbids one of them. That one is not wanted any more, and
-                `BrokerListener.forbid` is called with it; the others stay wanted.
+            PermissionDenied: The broker forbids one of them. That one is not wanted any more, the
+                others stay wanted.
         """
 
     def unsubscribe(self, channels: Sequence[bytes]) -> None:

@@ -16,9 +16,10 @@ from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import BrokerListener, Publication
+from wsredis.gateway.broker import BrokerListener
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 from wsredis.gateway.signal import Signal
 
 __all__ = ["RedisBroker"]
@@ -176,7 +177,7 @@ class RedisBroker:
     def _deliver(self, batch: Sequence[Publication]) -> None:
         if self._waiting is not None:
             self._waiting += batch
-            self._waiting_bytes += sum(len(payload) for _, payload in batch)
+            self._waiting_bytes += sum(len(each.payload) for each in batch)
             if self._waiting_bytes > _MAX_WAITING:
                 self._log.warn(
                     "too many publications arrived while reconnecting: "
@@ -221,7 +222,7 @@ class RedisBroker:
         self._caught_up = True
         self._was_up = True
         if self._listener is not None:
-            live = set(waiting)
+            live = {(each.channel, each.payload) for each in waiting}
             missed = {name: value for name, value in stored.items() if (name, value) not in live}
             if missed:
                 self._listener.restore(missed)

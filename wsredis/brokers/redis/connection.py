@@ -25,7 +25,7 @@ from wsredis.brokers.redis.protocol import (
 )
 from wsredis.brokers.redis.reconnect import Reconnector, self_test
 from wsredis.config.redis_url import RedisTarget
-from wsredis.gateway.broker import Publication
+from wsredis.gateway.publication import Publication
 from wsredis.gateway.timers import PeriodicTask
 
 __all__ = ["SILENCE", "RedisConnection"]

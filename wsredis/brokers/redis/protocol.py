@@ -17,7 +17,7 @@ import txredisapi
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from wsredis.gateway.broker import Publication
+from wsredis.gateway.publication import Publication
 
 __all__ = [
     "InvalidReply",
@@ -194,7 +194,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             self._incomplete = 0
             self.reply_arrived = True
             if subscribes and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
-                batch.append((reply[1], reply[2]))
+                batch.append(Publication(reply[1], reply[2]))
             elif batch:
                 # Publications that came before the reply are delivered before it is handled, and
                 # their delivery may pause the connection.

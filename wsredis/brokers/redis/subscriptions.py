@@ -38,14 +38,17 @@ class _Wanted:
             sent on this connection.
         confirmed: Whether Redis has answered that command.
         confirmation: Fired when Redis answers it.
+        relied_on: Whether somebody relies on the channel who does not wait for that answer: it was
+            confirmed before, or was wanted while there was no connection.
     """
 
-    __slots__ = ("command", "confirmation", "confirmed")
+    __slots__ = ("command", "confirmation", "confirmed", "relied_on")
 
     def __init__(self) -> None:
         self.command = 0
         self.confirmed = False
         self.confirmation: Signal[None] = Signal()
+        self.relied_on = False
 
 
 class Subscriptions:
@@ -53,7 +56,8 @@ class Subscriptions:
     The set of wanted channels, on one connection at a time.
 
     Args:
-        forbidden: Called with a channel that Redis refuses. It is not wanted any more.
+        forbidden: Called with a channel that Redis refuses and that somebody relies on who does not
+            wait for the answer. It is not wanted any more.
     """
 
     _log = Logger()
@@ -101,6 +105,8 @@ class Subscriptions:
             if not wanted.confirmed:
                 unconfirmed.append(wanted)
         if self._protocol is None:
+            for wanted in unconfirmed:
+                wanted.relied_on = True
             return fail(BrokerUnavailable("Redis is away"))
         if new:
             self._subscribe(new)
@@ -136,6 +142,7 @@ class Subscriptions:
         for wanted in self._wanted.values():
             wanted.command = 0
             wanted.confirmed = False
+            wanted.relied_on = True
             if wanted.confirmation:
                 waiting.append(wanted.confirmation)
         for confirmation in waiting:
@@ -201,7 +208,7 @@ class Subscriptions:
     def _confirmed(self, name: bytes, command: int) -> None:
         wanted = self._wanted.get(name)
         if wanted is not None and wanted.command == command:
-            wanted.confirmed = True
+            wanted.confirmed = wanted.relied_on = True
             wanted.confirmation.fire(None)
 
     def _refused(self, names: list[bytes], command: int, error: Exception) -> None:
@@ -219,8 +226,11 @@ class Subscriptions:
             self._log.warn(
                 "Redis refuses to subscribe to {channel!r}: {error}", channel=name, error=str(error)
             )
+            # Without a waiter, the one that there was has given up.
+            report = wanted.relied_on or not wanted.confirmation
             wanted.confirmation.fail(PermissionDenied("Redis forbids this channel"))
-            self._forbidden(name)
+            if report:
+                self._forbidden(name)
 
 
 def _wait_for_all(signals: Sequence[Signal[None]]) -> Deferred[None]:

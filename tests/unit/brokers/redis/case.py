@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.brokers.redis.connection import RedisConnection
 from wsredis.brokers.redis.protocol import RedisProtocol
 from wsredis.config.redis_url import RedisTarget
-from wsredis.gateway.broker import Publication
+from wsredis.gateway.publication import Publication
 from wsredis.testing.redis import FakeRedis
 
 __all__ = ["MAX_REPLY", "PING", "LinkCase", "Owner"]
@@ -28,7 +28,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.events: list[object] = []
-        self.batches: list[list[Publication]] = []
+        self.batches: list[list[tuple[bytes, bytes]]] = []
         self.reasons: list[str] = []
         self.on_messages: Callable[[], None] = lambda: None
 
@@ -42,8 +42,8 @@ class Owner:
         self.reasons.append(reason)
 
     def messages(self, batch: Sequence[Publication]) -> None:
-        self.batches.append(list(batch))
-        self.events.append(list(batch))
+        self.batches.append([(each.channel, each.payload) for each in batch])
+        self.events.append(self.batches[-1])
         self.on_messages()
 
 

@@ -268,16 +268,35 @@ class RefusalTests(_SubscriptionsCase):
         self.failureResultOf(done, PermissionDenied)
         self.successResultOf(other)
         self.assertEqual({b"a", b"b", b"c"}, self.subscribed())
-        self.assertEqual([b"x"], self.forbidden)
+        self.assertEqual([b"a", b"b", b"c"], sorted(self.subscriptions.names()))
+        self.assertEqual([], self.forbidden)
         self.assertEqual([b"x"], [event["channel"] for event in events])
 
     def test_two_of_two(self) -> None:
-        """Each forbidden name is reported once, and the error comes once."""
+        """The error comes once, and is the only report to those who asked."""
         done = self.want(b"x", b"y")
         self.server.pump()
         self.failureResultOf(done, PermissionDenied)
-        self.assertEqual([b"x", b"y"], self.forbidden)
+        self.assertEqual([], self.forbidden)
         self.assertEqual([], self.subscriptions.names())
+
+    def test_wanted_while_away(self) -> None:
+        """Who was told that Redis is away learns by a report that it forbids the channel."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.want(b"x", b"a"), BrokerUnavailable)
+        self.server.down = False
+        self.clock.advance(4)
+        self.server.pump()
+        self.assertEqual([b"x"], self.forbidden)
+        self.assertEqual([b"a"], self.subscriptions.names())
+
+    def test_lost_before_the_refusal(self) -> None:
+        """The same where the connection was lost before Redis could refuse."""
+        waiting = self.want(b"x")
+        self.reconnect()
+        self.failureResultOf(waiting, BrokerUnavailable)
+        self.assertEqual([b"x"], self.forbidden)
 
     def test_asked_again(self) -> None:
         """A refusal is not remembered: the rights in Redis may have changed."""

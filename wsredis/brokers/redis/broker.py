@@ -206,7 +206,9 @@ class RedisBroker:
         try:
             if names and protocol is self._subscriber_link.protocol:
                 await self._when_commands_are_up().addTimeout(SILENCE, self._reactor)
-                stored = await self.fetch(names).addTimeout(SILENCE, self._reactor)
+                stored = await self._commands.fetch(names).addTimeout(SILENCE, self._reactor)
+                # Without a time limit: a pause may last, and a silent subscriber is left anyway.
+                stored = await self._after_live(stored)
         except Exception as error:
             if protocol is self._subscriber_link.protocol:
                 self._log.warn(

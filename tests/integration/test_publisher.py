@@ -19,8 +19,7 @@ from tests.support.children import PATIENCE, Child, RedisServer, clean_environme
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
 from wsredis.errors import BrokerUnavailable
-from wsredis.publisher import AsyncRedisPublisher, RedisPublisher
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.publisher import AsyncRedisPublisher, RedisPublisher, TwistedRedisPublisher
 
 _HELLO = "Grüße".encode()
 

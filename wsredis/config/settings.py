@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from wsredis.config.declare import Checked, Setting, setting, settings_of
+from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
 from wsredis.config.values import (
     callable_name,
@@ -45,9 +46,6 @@ __all__ = [
     "RedisConfig",
     "all_settings",
 ]
-
-#: The URL of Redis if no setting names one.
-DEFAULT_URL = "redis://localhost:6379"
 
 
 @dataclass(frozen=True, slots=True)

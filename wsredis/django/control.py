@@ -17,7 +17,8 @@ from typing import Any
 from django.db import transaction
 
 from wsredis.channels import control_channel
-from wsredis.publisher.sync import BasePublisher, connect_as_project, receivers
+from wsredis.publisher.base import BasePublisher, count_receivers
+from wsredis.publisher.client import connect_as_project
 
 __all__ = ["TIMEOUT", "Control", "control"]
 
@@ -104,7 +105,7 @@ class Control:
                 for args in commands:
                     pipeline.execute_command(*args)
                 # An error that redis-py raises quotes the message, which has the key of a session.
-                receivers(commands, pipeline.execute(raise_on_error=False))
+                count_receivers(commands, pipeline.execute(raise_on_error=False))
         except Exception as error:
             # A logout must not fail because of this.
             self._silent_until = self._clock() + _PAUSE

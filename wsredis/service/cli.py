@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 from wsredis import __version__
 from wsredis.config import GatewayConfig, RedisConfig, load, setting_of
 from wsredis.errors import ConfigError
-from wsredis.publisher.sync import RedisPublisher, connect
+from wsredis.publisher import RedisPublisher
+from wsredis.publisher.client import connect
 
 if TYPE_CHECKING:
     import redis

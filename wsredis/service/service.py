@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeD
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from wsredis import auth, dialects
+from wsredis import auth, brokers, dialects
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig
+from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
@@ -81,8 +82,8 @@ class GatewayService(Service):
         self._reactor = reactor
         self._config = config
         self.metrics = Metrics()
-        self._redis_cli = ""
-        self._broker = broker or self._redis_broker()
+        self._redis_cli = "" if broker is not None else target_of(config.redis).cli_arguments
+        self._broker = broker or brokers.from_config(config, reactor, self.metrics)
         limits = config.limits
         self._hub = Hub(
             self._broker,
@@ -202,18 +203,6 @@ class GatewayService(Service):
             self._pages.stop()
         self._auth.stop()
         return self._broker.stop()
-
-    def _redis_broker(self) -> Broker:
-        # Imported here, since txredisapi installs the reactor: whoever imports wsredis may still
-        # choose another one.
-        from wsredis.brokers.redis.broker import RedisBroker
-        from wsredis.brokers.redis.url import parse
-
-        target = parse(self._config.redis)
-        self._redis_cli = target.cli_arguments
-        return RedisBroker(
-            self._reactor, target, self._config.expire, self._config.limits, self.metrics
-        )
 
     def _make_pages(self, application: Application | None) -> Pages | None:
         config = self._config

@@ -48,6 +48,7 @@ from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
 from wsredis.config import GatewayConfig
+from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service.service import GatewayService
@@ -268,10 +269,8 @@ class Workers(GatewayService):
             for text in texts:
                 _check_shareable(option, text)
         super().__init__(config, reactor=reactor)
-        from wsredis.brokers.redis.url import parse
-
         # Read here: twistd may give up the right to read the file before the workers start.
-        password = parse(config.redis).password
+        password = target_of(config.redis).password
         redis = replace(config.redis, password=password, password_file=None)
         # The ports come as sockets. A tls-port is only to say that certificates are wanted.
         secure = ("0",) if config.tls_port else ()

@@ -10,11 +10,8 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeD
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from wsredis import auth, brokers, dialects
-from wsredis.channels import Audience, channel_names
+from wsredis import auth, brokers, dialects, web
 from wsredis.config import GatewayConfig
-from wsredis.config.redis_url import target_of
-from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
@@ -23,13 +20,10 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.service.endpoints import make_endpoints, shown_address
 from wsredis.service.tls import Certificates
 from wsredis.transports.websocket.protocol import GatewayFactory
-from wsredis.web.site import GatewayResource, GatewaySite, demo_page
-from wsredis.web.wsgi import Application, Pages, load_application
+from wsredis.web.resources import GatewayResource
+from wsredis.web.wsgi import Application
 
 __all__ = ["GatewayService"]
-
-#: The facility of the demo page.
-_DEMO = "demo"
 
 
 class GatewayService(Service):
@@ -82,7 +76,6 @@ class GatewayService(Service):
         self._reactor = reactor
         self._config = config
         self.metrics = Metrics()
-        self._redis_cli = "" if broker is not None else target_of(config.redis).cli_arguments
         self._broker = broker or brokers.from_config(config, reactor, self.metrics)
         limits = config.limits
         self._hub = Hub(
@@ -91,16 +84,7 @@ class GatewayService(Service):
             self.metrics,
             lambda step: reactor.callLater(0, step),
         )
-        self._pages = self._make_pages(application)
-        self._site = GatewaySite(
-            reactor,
-            config.url_prefix,
-            self.is_ready,
-            self._page(),
-            self._pages,
-            max_body=limits.max_body,
-            max_channels=limits.max_handshakes,
-        )
+        self._site = web.from_config(config, reactor, self.is_ready, application)
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
@@ -162,8 +146,7 @@ class GatewayService(Service):
         self._broker.start(self._hub)
         self._auth.start()
         self.factory.start()
-        if self._pages is not None:
-            self._pages.start()
+        self._site.start()
         if self._certificates is not None:
             self._certificates.start()
 
@@ -199,32 +182,5 @@ class GatewayService(Service):
     def _let_go(self, _: object) -> Deferred[None]:
         self.factory.stop()
         self._site.stop()
-        if self._pages is not None:
-            self._pages.stop()
         self._auth.stop()
         return self._broker.stop()
-
-    def _make_pages(self, application: Application | None) -> Pages | None:
-        config = self._config
-        if application is None and config.wsgi is not None:
-            application = load_application(config.wsgi)
-        if application is None:
-            return None
-        if config.demo:
-            raise ConfigError("demo: its page and those of the application would both be at /")
-        return Pages(
-            self._reactor,
-            application,
-            config.wsgi_threads,
-            config.limits.wsgi_queue,
-            multiprocess=config.workers > 1,
-        )
-
-    def _page(self) -> str | None:
-        if not self._config.demo:
-            return None
-        config = self._config
-        (channel,) = channel_names(
-            config.prefix, _DEMO, [Audience.BROADCAST], user=None, groups=(), session=None
-        )
-        return demo_page(config.url_prefix, channel.decode(), self._redis_cli, config.heartbeat)

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import react
 
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.publisher import TwistedRedisPublisher
 
 
 async def main(reactor: Any) -> None:

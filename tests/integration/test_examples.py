@@ -353,6 +353,17 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual({each.name: shown(each) for each in all_settings()}, dict(rows))
         self.assertEqual(len(rows), len(all_settings()))
 
+    def test_help(self) -> None:
+        """It explains every setting as the help of the option does, and may say more."""
+        page = (DOCS / "reference" / "options.rst").read_text("utf-8")
+        rows = re.findall(
+            r"^   \* - ``([a-z-]+)``\n     - .+\n     - ((?:.+\n       )*.+)$", page, re.MULTILINE
+        )
+        explained = {name: " ".join(text.replace("``", "").split()) for name, text in rows}
+        for each in all_settings():
+            help = each.help.replace("'", "")
+            self.assertEqual(help, explained[each.name][: len(help)], each.name)
+
     def test_close_codes(self) -> None:
         """The page of codes names every close code, and no other."""
         rows = re.findall(r"^   \* - (\d{4})\n     - (yes|no)$", page_of_codes(), re.MULTILINE)

@@ -19,8 +19,7 @@ from tests.support.children import PATIENCE, Child, RedisServer, clean_environme
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
 from wsredis.errors import BrokerUnavailable
-from wsredis.publisher import AsyncRedisPublisher, RedisPublisher
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.publisher import AsyncRedisPublisher, RedisPublisher, TwistedRedisPublisher
 
 _HELLO = "Grüße".encode()
 
@@ -268,7 +267,7 @@ class CommandTests(SynchronousTestCase):
         self.addCleanup(listener.stop)
         listener.wait_for("listening to user:john:f\n")
         server.kill()
-        listener.wait_for("lost Redis, and tries again: ")
+        listener.wait_for("connection to Redis lost, reconnecting: ")
         since = len(listener.output)
         server.start()
         listener.wait_for("listening to user:john:f\n", since=since)

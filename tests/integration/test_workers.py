@@ -437,5 +437,5 @@ class WrongSettingsTests(LifeCase):
         self.assert_one_line(self.wrong("--workers", "2", "--redis", "http://x"), "redis: ")
         self.assert_one_line(
             self.wrong(*NO_REDIS, "--workers", "2", "--port", "unix:/nonexistent/x.sock"),
-            "--port: ",
+            " port: ",
         )

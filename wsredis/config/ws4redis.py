@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from wsredis.config.redis_url import format_url
 from wsredis.config.values import (
     Check,
     channel_prefix,
@@ -220,12 +221,7 @@ def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     port = left.pop("port", 6379)
     tls = bool(left.pop("ssl", False))
     ca = left.pop("ssl_ca_certs", None)
-    user = f"{quote(username, safe='')}@" if username else ""
-    if path is not None:
-        url = f"unix://{user}{quote(path)}?db={database}"
-    else:
-        shown = f"[{host}]" if ":" in host else host
-        url = f"{'rediss' if tls else 'redis'}://{user}{shown}:{port}/{database}"
+    url = format_url(host=host, port=port, path=path, tls=tls, username=username, database=database)
     values: dict[str, Any] = {"redis": url}
     if password:
         values["redis-password"] = password

@@ -258,7 +258,7 @@ class SocketTests(ApplicationCase):
         self.assertEqual(b"welcome", client.message())
         self.told = (500, {})
         self.publish("wsredis-control", order)
-        self.gateway.child.wait_for("cannot be checked again now, and stay: --auth-url ")
+        self.gateway.child.wait_for("identity check failed; keeping connections: --auth-url ")
         self.publish("group:new:chat", "still here")
         self.assertEqual(b"still here", client.message())
         self.told = (401, {})
@@ -398,7 +398,7 @@ class StartTests(SynchronousTestCase):
         for words, why in (
             (("--auth-url", "example.com/who"), "this is not a URL"),
             (("--auth-url", "http://user:password@example.com/"), "this is not a URL"),
-            (("--auth-url", "http://example.com:99999/?key=secret"), "a port that is none"),
+            (("--auth-url", "http://example.com:99999/?key=secret"), "an impossible port"),
             (("--auth-url", "http://[::1]/?key=secret"), "this URL has an IPv6 address"),
             (("--auth-cache", "-1"), "is not a number of seconds"),
         ):

@@ -335,7 +335,7 @@ class OutageTests(DjangoCase):
         path.mkdir()
         self.assertEqual((503, b"try again later"), self.refused("/ws/f?subscribe-user", john))
         self.gateway.child.wait_for(r"\(--django: OperationalError at \w+\.py:\d+\)")
-        self.gateway.child.wait_for("identities cannot be checked again now, and stay")
+        self.gateway.child.wait_for("identity check failed; keeping connections")
         self.check_heard(client, "user:john:f")
         path.rmdir()
         hidden.rename(path)

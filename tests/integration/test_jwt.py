@@ -274,7 +274,7 @@ class KeySetTests(JwtCase):
         """Without keys a token is answered with 503, no token as ever; it heals by itself."""
         server = self.serve(b"sorry", 500)
         gateway = self.fetching(server)
-        gateway.child.wait_for("the JWK Set cannot be had: the answer has the status 500")
+        gateway.child.wait_for("cannot fetch the JWK Set: the answer has the status 500")
         token = signed("ES256", headers={"kid": "a"})
         self.assertEqual(503, self.status(gateway, token))
         self.client(gateway, "/ws/x?subscribe-broadcast")
@@ -290,7 +290,7 @@ class KeySetTests(JwtCase):
         context.load_cert_chain(certificate, key)
         server = self.serve(jwk_set(jwk("ES256", "a")), 200, context)
         gateway = self.fetching(server)
-        gateway.child.wait_for("the JWK Set cannot be had: .*certificate verify failed")
+        gateway.child.wait_for("cannot fetch the JWK Set: .*certificate verify failed")
         self.assertEqual(0, server.asked)
         trusting = self.fetching(server, SSL_CERT_FILE=str(authority.path))
         trusting.child.wait_for("the JWK Set has 1 keys for ES256")
@@ -331,12 +331,12 @@ class SettingTests(LifeCase):
             (key("empty"), "jwt-key: "),
             (key("short"), "short: the secret is shorter than 32 bytes"),
             (key("private"), "private: this is a private key"),
-            (key("set"), "set: this is no shared secret"),
+            (key("set"), "set: this is not a shared secret"),
             (key("public", "--jwt-algorithm", "HS256"), "jwt-algorithm: HS256 does not fit "),
-            (key("secret", "--jwt-algorithm", "none"), "--jwt-algorithm: 'none' is none of"),
+            (key("secret", "--jwt-algorithm", "none"), "--jwt-algorithm: 'none' is not one of"),
             (key("secret", "--jwt-jwks-url", "http://localhost/"), "jwt-key, jwt-jwks-url: only"),
             (("--jwt-issuer", "me"), "jwt-key, jwt-jwks-url, jwt-jwks-file: one of them"),
-            (("--jwt-jwks-url", "http://localhost/"), "jwt-jwks-url: needs jwt-algorithm"),
+            (("--jwt-jwks-url", "http://localhost/"), "jwt-jwks-url: requires jwt-algorithm"),
             (("--jwt-jwks-url", "file:///etc/passwd"), "--jwt-jwks-url: "),
             (
                 ("--jwt-jwks-file", str(self.directory / "set"), "--jwt-algorithm", "RS256"),

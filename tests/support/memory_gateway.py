@@ -16,9 +16,7 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
-from wsredis import transports
-from wsredis.auth.admission import Admission
-from wsredis.auth.policies.origin import OriginPolicy
+from wsredis import auth, transports
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
 from wsredis.dialects import from_config
@@ -205,14 +203,12 @@ class MemoryGateway:
         self.broker = MemoryBroker(self.redis)
         self.metrics = Metrics()
         self.hub = Hub(self.broker, config.limits.max_publication, self.metrics)
-        self.admission = Admission(
+        self.auth = auth.from_config(
+            config,
             self.clock,
             self.hub,
-            [] if authenticator is None else [authenticator],
-            [policy or OriginPolicy(config.allow_origin)],
-            prefix=config.prefix,
-            timeout=config.auth_timeout,
-            recheck=config.recheck,
+            authenticator=authenticator,
+            policy=policy,
             wall_clock=lambda: EPOCH + self.clock.seconds(),
         )
         limits = config.limits
@@ -230,11 +226,12 @@ class MemoryGateway:
             self.clock,
             self.hub,
             dialects or from_config(config),
-            self.admission,
+            self.auth,
             self.site,
             handler,
         )
         self.broker.start(self.hub)
+        self.auth.start()
         self.factory.start()
 
     def connect(self) -> Socket:
@@ -303,8 +300,10 @@ class MemoryGatewayCase(SynchronousTestCase):
         self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])
         self.assertEqual(0, self.metrics.connections)
         self.assertEqual(0, registry.sockets)
-        self.assertEqual({}, self.gateway.admission._members)
-        self.assertEqual({}, self.gateway.admission._by_name)
+        sessions = self.gateway.auth.sessions
+        self.assertEqual(0, len(sessions))
+        self.assertEqual({}, sessions._by_name)
         factory.stop()
+        self.gateway.auth.stop()
         self.assertEqual(0, len(self.gateway.hub))
         self.assertEqual([], self.clock.getDelayedCalls())

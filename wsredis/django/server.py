@@ -29,7 +29,7 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
-from wsredis.auth.sources.django.authenticator import project_settings
+from wsredis.auth.sources.django.project import project_settings
 from wsredis.config import GatewayConfig, load
 from wsredis.errors import ConfigError
 from wsredis.service import embedded

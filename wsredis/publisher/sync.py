@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from wsredis.channels import Audience, channel_name
 from wsredis.config import DEFAULT_URL, RedisConfig, all_settings
-from wsredis.config.ws4redis import MEMBER_OF
+from wsredis.config.ws4redis import MEMBER_OF, project_value
 from wsredis.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class BasePublisher:
         heartbeat: str | None = None,
     ) -> None:
         self._prefix: str = _checked("prefix", prefix)
-        self._expire = _setting_of_expire() if expire is None else _whole(expire)
+        self._expire: int = _setting("expire") if expire is None else _whole(expire)
         self._heartbeat: str | None = _checked("heartbeat", heartbeat)
         wanted = [(Audience.BROADCAST, "")] if broadcast else []
         for audience, names, own in (
@@ -454,41 +454,22 @@ def _whole(value: object) -> int:
     return value
 
 
-def _setting_of_expire() -> int:
-    value = _setting("expire")
-    try:
-        return 0 if value is None else _whole(value)
-    except ValueError as error:
-        raise ConfigError(f"WS4REDIS_EXPIRE: {error}") from None
-
-
 def _checked(name: str, given: str | None) -> Any:
-    value = _setting(name) if given is None else given
-    try:
-        return _SETTINGS[name].check(value)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from None
+    return _setting(name) if given is None else _SETTINGS[name].read(given, name)
 
 
 def _setting(name: str) -> Any:
-    """What Django says, else the environment, else the default of the gateway."""
-    project = _project()
-    attribute = f"WS4REDIS_{name.upper()}"
-    if hasattr(project, attribute):
-        return getattr(project, attribute)
+    """Return the value of Django, else of the environment, else the default of the gateway."""
+    project, name_there = _project(), f"WS4REDIS_{name.upper()}"
+    if hasattr(project, name_there):
+        return project_value(project, name_there)
     return _variable(name)
 
 
 def _variable(name: str) -> Any:
     setting = _SETTINGS[name]
-    variable = f"WSREDIS_{name.upper().replace('-', '_')}"
-    value = os.environ.get(variable)
-    if not value:
-        return setting.default
-    try:
-        return setting.check(value)
-    except ValueError as error:
-        raise ConfigError(f"{variable}: {error}") from None
+    value = os.environ.get(setting.variable)
+    return setting.read(value, setting.variable) if value else setting.default
 
 
 def _project() -> Any:
@@ -507,11 +488,9 @@ def _target(url: str | None) -> dict[str, Any]:
     """Arguments of redis-py, with the URL as ``url``: of *url*, else of Django, else of ours."""
     if url is not None:
         return {"url": url}
-    connection = getattr(_project(), "WS4REDIS_CONNECTION", None)
-    if isinstance(connection, Mapping):
-        return dict(connection)
+    connection = project_value(_project(), "WS4REDIS_CONNECTION")
     if connection is not None:
-        raise ConfigError("WS4REDIS_CONNECTION: this is not a dictionary")
+        return dict(connection)
     return _arguments(redis_of_environment())
 
 

@@ -24,7 +24,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from wsredis.auth.policies.builder import policies
-from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access, Audience, channel_names
 from wsredis.config import GatewayConfig, Setting, all_settings
@@ -37,7 +37,7 @@ from wsredis.service.tap import Options, build, give_up
 __all__ = ["CheckOptions", "run"]
 
 #: Who refuses, in the table. A rule says its number itself.
-_REFUSERS: dict[type, str] = {OriginPolicy: "origin", CallPolicy: "policy"}
+_REFUSERS: dict[type, str] = {OriginPolicy: "origin", FunctionPolicy: "policy"}
 
 
 class CheckOptions(Options):

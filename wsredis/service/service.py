@@ -14,17 +14,14 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis import dialects, transports
-from wsredis.auth.admission import Admission
-from wsredis.auth.policies.builder import policies
-from wsredis.auth.policies.origin import OriginPolicy
+from wsredis import auth, dialects, transports
 from wsredis.channels import Audience, channel_names
-from wsredis.config import GatewayConfig, JwtConfig
+from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
-from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
+from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.tls import Certificates
 from wsredis.web.site import GatewayResource, GatewaySite, demo_page
@@ -104,14 +101,15 @@ class GatewayService(Service):
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )
-        self._sources = self._configured_sources() if authenticator is None else []
-        admission = self._make_admission(authenticator, policy)
+        self._auth = auth.from_config(
+            config, reactor, self._hub, authenticator=authenticator, policy=policy
+        )
         self.factory = transports.from_config(
             config,
             reactor,
             self._hub,
             dialects.from_config(config),
-            admission,
+            self._auth,
             self._site,
             handler,
         )
@@ -171,8 +169,7 @@ class GatewayService(Service):
         if not self._ports:
             self.privilegedStartService()
         self._broker.start(self._hub)
-        for backend in self._sources:
-            backend.start()
+        self._auth.start()
         self.factory.start()
         if self._pages is not None:
             self._pages.start()
@@ -212,8 +209,7 @@ class GatewayService(Service):
         self._site.stop()
         if self._pages is not None:
             self._pages.stop()
-        for backend in self._sources:
-            backend.stop()
+        self._auth.stop()
         return self._broker.stop()
 
     def _redis_broker(self) -> Broker:
@@ -243,53 +239,6 @@ class GatewayService(Service):
             config.limits.wsgi_queue,
             multiprocess=config.workers > 1,
         )
-
-    def _make_admission(
-        self, authenticator: Authenticator | None, policy: Policy | None
-    ) -> Admission:
-        config = self._config
-        return Admission(
-            self._reactor,
-            self._hub,
-            self._sources if authenticator is None else [authenticator],
-            policies(config) if policy is None else [policy],
-            prefix=config.prefix,
-            timeout=config.auth_timeout,
-            recheck=config.recheck,
-            is_foreign=OriginPolicy(config.allow_origin).is_foreign if policy is None else None,
-            ordered=self._forget,
-        )
-
-    def _forget(self) -> None:
-        for backend in self._sources:
-            backend.forget()
-
-    def _configured_sources(self) -> list[AuthBackend]:
-        """Sources of identities, in the order in which they are asked."""
-        # Each is imported where it is wanted: it needs libraries that others need not have.
-        found: list[AuthBackend] = []
-        config = self._config
-        if config.jwt != JwtConfig():
-            from wsredis.auth.sources.jwt import JwtAuthenticator
-
-            found.append(JwtAuthenticator(config.jwt, self._reactor))
-        if config.django is not None and config.auth_url.url is not None:
-            raise ConfigError("auth-url: with django, the project says who a client is")
-        if config.django is not None:
-            from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
-
-            found.append(DjangoAuthenticator(self._reactor, config))
-        if config.auth_url.url is None and config.auth_url.cache:
-            raise ConfigError("auth-cache: without auth-url there is no answer to remember")
-        if config.auth_url.url is not None:
-            from wsredis.auth.sources.subrequest import SubrequestAuthenticator
-
-            found.append(
-                SubrequestAuthenticator(
-                    config.auth_url, self._reactor, config.auth_timeout, config.auth_concurrency
-                )
-            )
-        return found
 
     def _page(self) -> str | None:
         if not self._config.demo:

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from wsredis import __version__
-from wsredis.auth.sources.django.authenticator import project_settings
+from wsredis.auth.sources.django.project import project_settings
 from wsredis.config import GatewayConfig, Setting, all_settings, load
 from wsredis.errors import ConfigError
 from wsredis.service.service import GatewayService

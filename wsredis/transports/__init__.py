@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wsredis.auth.admission import Admission
+from wsredis.auth import Auth
 from wsredis.config import GatewayConfig
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
@@ -22,7 +22,7 @@ def from_config(
     reactor: Any,
     hub: Hub,
     dialects: Sequence[Dialect],
-    auth: Admission,
+    auth: Auth,
     site: HttpSite,
     handler: Hooks | None = None,
 ) -> GatewayFactory:
@@ -34,7 +34,7 @@ def from_config(
         reactor: Runs timers.
         hub: Brings the publications.
         dialects: Asked in this order to parse the URL of a handshake.
-        auth: Decides on handshakes, and watches over open connections.
+        auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: Answers requests that are not WebSocket handshakes.
         handler: The hook of the embedding program. If None, there is none.
 

@@ -429,7 +429,7 @@ class SettingTests(_Case):
         with self.assertRaisesRegex(ConfigError, "^WSREDIS_EXPIRE: 'soon' is not a whole number"):
             BasePublisher()
         self.use_django(WS4REDIS_EXPIRE=0.5)
-        with self.assertRaisesRegex(ConfigError, "^WS4REDIS_EXPIRE: expire: 0.5 is not a whole"):
+        with self.assertRaisesRegex(ConfigError, "^WS4REDIS_EXPIRE: 0.5 is not a whole"):
             BasePublisher()
         with self.assertRaisesRegex(ConfigError, "^prefix: 'a b' has a blank"):
             BasePublisher(prefix="a b", expire=1)

@@ -14,7 +14,7 @@ class BuilderTests(MemoryGatewayCase):
     def test_not_started(self) -> None:
         """It starts no timer by itself."""
         self.factory.registry.stop()
-        self.gateway.admission.stop()
+        self.gateway.auth.stop()
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_other_library(self) -> None:

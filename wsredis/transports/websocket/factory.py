@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from zope.interface import implementer
 
-from wsredis.auth.admission import Admission
+from wsredis.auth import Auth
 from wsredis.config import GatewayConfig
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
@@ -31,7 +31,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     Args:
         dialects: Asked in this order to parse a URL.
-        admission: Decides on handshakes, and watches over the identities of open connections.
+        auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: Answers requests that are not WebSocket handshakes.
         handler: The hook of the embedding program. If None, there is none.
 
@@ -47,7 +47,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         config: GatewayConfig,
         hub: Hub,
         dialects: Sequence[Dialect],
-        admission: Admission,
+        auth: Auth,
         site: HttpSite,
         handler: Hooks | None = None,
     ) -> None:
@@ -65,7 +65,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
                 each.heartbeat_interval for each in dialects if each.heartbeat is not None
             },
         )
-        self._admission = admission
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
@@ -82,8 +81,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             self,
             config=config,
             registry=self.registry,
-            handshaker=Handshaker(config, hub, dialects, admission, self.registry, handler),
-            sessions=admission,
+            handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
+            sessions=auth.sessions,
             metrics=hub.metrics,
             site=site,
         )
@@ -103,13 +102,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         return [b"http/1.1"]
 
     def start(self) -> None:
-        """Begin to look after connections and their identities."""
+        """See `Registry.start`."""
         self.registry.start()
-        self._admission.start()
 
     def stop(self) -> None:
-        """Stop looking after them, and reset the connections that are left."""
-        self._admission.stop()
+        """See `Registry.stop`."""
         self.registry.stop()
 
     def drain(self) -> Deferred[None]:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import CancelledError
 
-from wsredis.auth.admission import Accepted, Admission
+from wsredis.auth import Accepted, Admission
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig
 from wsredis.errors import (

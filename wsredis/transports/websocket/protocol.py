@@ -18,7 +18,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.auth.admission import Admission
+from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
@@ -62,7 +62,7 @@ class GatewayProtocol(LeanProtocol):
     config: GatewayConfig
     registry: Registry
     handshaker: Handshaker
-    sessions: Admission
+    sessions: SessionMonitor
     metrics: Metrics
     site: HttpSite
 
@@ -223,7 +223,7 @@ class GatewayProtocol(LeanProtocol):
             )
         connection.opened(answer.stored)
         if self.state == _OPEN:
-            self.sessions.opened(connection, answer.accepted)
+            self.sessions.connection_opened(connection, answer.accepted)
 
     def handshake_failed(self, status: int, reason: str) -> None:
         """See `LeanProtocol.handshake_failed`."""

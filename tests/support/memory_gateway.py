@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IConsumer, IProtocolFactory, IPushProduc
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
@@ -26,6 +25,7 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.transports.websocket.protocol import GatewayProtocol
+from wsredis.web.resources import ApplicationResource
 from wsredis.web.site import GatewaySite
 
 __all__ = ["MemoryGateway", "MemoryGatewayCase", "Socket"]
@@ -195,7 +195,7 @@ class MemoryGateway:
         authenticator: Authenticator | None = None,
         policy: Policy | None = None,
         handler: Handler | None = None,
-        pages: Resource | None = None,
+        application: ApplicationResource | None = None,
         dialects: Sequence[Dialect] = (),
     ) -> None:
         self.clock = MemoryReactorClock()
@@ -216,8 +216,8 @@ class MemoryGateway:
             self.clock,
             config.url_prefix,
             lambda: self.broker.up,
-            "the page" if pages is None else None,
-            pages,
+            "the page" if application is None else None,
+            application,
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )

@@ -6,12 +6,9 @@ import atexit
 import logging
 import os
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from socketserver import ThreadingMixIn
@@ -33,6 +30,7 @@ from wsredis.auth.sources.django.project import project_settings
 from wsredis.config import GatewayConfig, load
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
+from wsredis.service.embedded import private_redis
 from wsredis.service.service import GatewayService
 from wsredis.web.wsgi import Application
 
@@ -70,21 +68,6 @@ def needs_redis(port: int) -> bool:
     """Whether the project names no Redis, and none answers at *port* of localhost."""
     named = getattr(settings, "WS4REDIS_CONNECTION", None) or os.environ.get("WSREDIS_REDIS")
     return not named and not embedded.answers(port)
-
-
-@contextmanager
-def private_redis(executable: str, port: int) -> Iterator[None]:
-    """A Redis at *port* of localhost that keeps nothing, for as long as the block runs."""
-    with tempfile.TemporaryDirectory(prefix="wsredis-") as directory:
-        server = subprocess.Popen(
-            embedded.command(executable, port, directory),
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            yield
-        finally:
-            server.terminate()
-            server.wait()
 
 
 class GatewayServer:

@@ -14,8 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis import auth, dialects, transports
-from wsredis.channels import Audience, channel_names
+from wsredis import auth, dialects, transports, web
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
@@ -24,13 +23,10 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.tls import Certificates
-from wsredis.web.site import GatewayResource, GatewaySite, demo_page
-from wsredis.web.wsgi import Application, Pages, load_application
+from wsredis.web.resources import GatewayResource
+from wsredis.web.wsgi import Application
 
 __all__ = ["GatewayService"]
-
-#: The facility of the demo page.
-_DEMO = "demo"
 
 #: Clients that may wait to be accepted by the kernel. Twisted's 50 is soon full when all come back.
 _BACKLOG = 1024
@@ -82,7 +78,6 @@ class GatewayService(Service):
         self._reactor = reactor
         self._config = config
         self.metrics = Metrics()
-        self._redis_cli = ""
         self._broker = broker or self._redis_broker()
         limits = config.limits
         self._hub = Hub(
@@ -91,16 +86,7 @@ class GatewayService(Service):
             self.metrics,
             lambda step: reactor.callLater(0, step),
         )
-        self._pages = self._make_pages(application)
-        self._site = GatewaySite(
-            reactor,
-            config.url_prefix,
-            self.is_ready,
-            self._page(),
-            self._pages,
-            max_body=limits.max_body,
-            max_channels=limits.max_handshakes,
-        )
+        self._site = web.from_config(config, reactor, self.is_ready, application)
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
@@ -171,8 +157,7 @@ class GatewayService(Service):
         self._broker.start(self._hub)
         self._auth.start()
         self.factory.start()
-        if self._pages is not None:
-            self._pages.start()
+        self._site.start()
         if self._certificates is not None:
             self._certificates.start()
 
@@ -207,8 +192,6 @@ class GatewayService(Service):
     def _let_go(self, _: object) -> Deferred[None]:
         self.factory.stop()
         self._site.stop()
-        if self._pages is not None:
-            self._pages.stop()
         self._auth.stop()
         return self._broker.stop()
 
@@ -218,36 +201,9 @@ class GatewayService(Service):
         from wsredis.brokers.redis.broker import RedisBroker
         from wsredis.brokers.redis.url import parse
 
-        target = parse(self._config.redis)
-        self._redis_cli = target.cli_arguments
-        return RedisBroker(
-            self._reactor, target, self._config.expire, self._config.limits, self.metrics
-        )
-
-    def _make_pages(self, application: Application | None) -> Pages | None:
         config = self._config
-        if application is None and config.wsgi is not None:
-            application = load_application(config.wsgi)
-        if application is None:
-            return None
-        if config.demo:
-            raise ConfigError("demo: its page and those of the application would both be at /")
-        return Pages(
-            self._reactor,
-            application,
-            config.wsgi_threads,
-            config.limits.wsgi_queue,
-            multiprocess=config.workers > 1,
-        )
-
-    def _page(self) -> str | None:
-        if not self._config.demo:
-            return None
-        config = self._config
-        (channel,) = channel_names(
-            config.prefix, _DEMO, [Audience.BROADCAST], user=None, groups=(), session=None
-        )
-        return demo_page(config.url_prefix, channel.decode(), self._redis_cli, config.heartbeat)
+        target = parse(config.redis)
+        return RedisBroker(self._reactor, target, config.expire, config.limits, self.metrics)
 
     def _make_endpoints(self) -> Iterator[tuple[str, Any, bool]]:
         """What was given, the endpoint, and whether TLS is spoken there."""

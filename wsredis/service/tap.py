@@ -206,9 +206,12 @@ def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, A
     url = config.redis.url
     if url is not None and url != "embedded":
         return config, None
-    port = embedded.DEFAULT_PORT if url is None else embedded.free_port()
+    port = embedded.DEFAULT_PORT
     server = None
-    if url == "embedded" or not embedded.answers(port):
+    if url == "embedded":
+        server = embedded.EmbeddedRedis(reactor, embedded.find_server())
+        port = server.port
+    elif not embedded.answers(port):
         server = embedded.EmbeddedRedis(reactor, embedded.find_server(), port)
     redis = replace(config.redis, url=f"redis://localhost:{port}")
     return replace(config, redis=redis), server

@@ -553,8 +553,8 @@ class PagesTests(_ServiceCase):
         service.startService()
         client = Socket(service.factory)
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert service._pages is not None
-        pages = service._pages
+        assert service._site.application is not None
+        pages: Any = service._site.application
         reactor.run_until(lambda: not pages.busy)
         self.assertTrue(client.take().endswith(b"hello"))
         self.assertLess(sys.getswitchinterval(), before)
@@ -579,7 +579,7 @@ class PagesTests(_ServiceCase):
     def test_named(self) -> None:
         """The application may be named; one that cannot be used is a ConfigError."""
         config = GatewayConfig(port=(), wsgi="tests.unit.service.test_service:named_application")
-        self.assertIsNotNone(self.make(config)._pages)
+        self.assertIsNotNone(self.make(config)._site.application)
         config = GatewayConfig(port=(), wsgi="tests.unit.service.test_service:nosuch")
         self.assertRaises(ConfigError, self.make, config)
 

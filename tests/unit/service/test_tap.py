@@ -245,8 +245,9 @@ class MakeServiceTests(_TapCase):
         self.path("redis-server")
         server, gateway = self._made("--redis", "embedded")
         self.assertIsInstance(server, EmbeddedRedis)
-        self.assertNotEqual(6379, server._port)
-        self.assertEqual(f"redis://localhost:{server._port}", gateway._config.redis.url)
+        self.addCleanup(server.stopService)
+        self.assertNotEqual(6379, server.port)
+        self.assertEqual(f"redis://localhost:{server.port}", gateway._config.redis.url)
 
     def test_redis_answers(self) -> None:
         """Without ``--redis``: the one at localhost, if it answers."""
@@ -262,7 +263,7 @@ class MakeServiceTests(_TapCase):
         self.nobody_answers()
         self.path("redis-server")
         server, _ = self._made()
-        self.assertEqual(6379, server._port)
+        self.assertEqual(6379, server.port)
 
     def test_no_redis_at_all(self) -> None:
         """Without any there is one line."""

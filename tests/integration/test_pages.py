@@ -318,7 +318,7 @@ class FaultTests(_PagesCase):
         self.assertIn("requests to the WSGI application were not finished", self.gateway.log)
 
     def test_client_that_does_not_read(self) -> None:
-        """A page of 500 MB waits for its client in little memory, and ends when the client leaves."""
+        """A page of 500 MB waits for its client in little memory, and ends when that leaves."""
         before = self.gateway.memory()
         client = self.connect()
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

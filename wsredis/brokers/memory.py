@@ -34,10 +34,17 @@ class MemoryServer:
         self.forbidden: set[bytes] = set()
         self.storing = True
 
-    def publish(self, channel: bytes, payload: bytes) -> None:
-        """As PUBLISH."""
+    def publish(self, channel: bytes, payload: bytes) -> int:
+        """
+        Publish to all brokers that are attached, as PUBLISH does.
+
+        Returns:
+            The number of brokers that are subscribed to *channel*.
+        """
+        heard = sum(broker.is_subscribed(channel) for broker in self._brokers)
         for broker in list(self._brokers):
             broker.arrived(channel, payload)
+        return heard
 
     def store(self, channel: bytes, expire: int, payload: bytes) -> None:
         """As SETEX. *expire* in seconds."""
@@ -103,6 +110,10 @@ class MemoryBroker:
         """The link is lost."""
         self._server.detach(self)
         self._up = False
+
+    def is_subscribed(self, channel: bytes) -> bool:
+        """Tell whether the gateway has subscribed to *channel*."""
+        return channel in self._wanted
 
     def arrived(self, channel: bytes, payload: bytes) -> None:
         """The server published something."""

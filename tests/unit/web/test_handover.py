@@ -113,8 +113,8 @@ class ResourceTests(MemoryGatewayCase):
         self._nothing_left()
 
     def _nothing_left(self) -> None:
-        self.assertEqual(set(), self.factory.connections)
-        self.assertEqual(0, self.factory._sockets)
+        self.assertEqual(0, len(self.factory.registry.connections))
+        self.assertEqual(0, self.factory.registry.sockets)
         self.assertEqual(0, len(self.gateway.hub))
 
     def test_tls(self) -> None:
@@ -187,7 +187,7 @@ class ResourceTests(MemoryGatewayCase):
             client = Socket(self.site)
             client.send(request)
             self.assertEqual(status, client.take().split(b" ", 2)[1], request)
-        self.assertEqual(set(), self.factory.connections)
+        self.assertEqual(0, len(self.factory.registry.connections))
 
     def test_smuggled_header(self) -> None:
         """A header that twisted.web accepts and Autobahn would split is refused."""

@@ -76,7 +76,7 @@ class DeflatedTests(SynchronousTestCase):
         return message.opcode, message.payload
 
     def test_each_window(self) -> None:
-        """Whoever can look back as far as agreed can read it, be it the first message or not."""
+        """A client with the agreed window can read it, be it the first message or not."""
         for window in range(9, 16):
             keeps = zlib.decompressobj(-window)
             for size in _SIZES[3:]:
@@ -86,8 +86,19 @@ class DeflatedTests(SynchronousTestCase):
                 for reader in (zlib.decompressobj(-window), keeps):
                     self.assertEqual(payload, reader.decompress(data + b"\x00\x00\xff\xff"))
 
+    def test_far_repetition(self) -> None:
+        """A repetition is found at any distance that the window allows, whatever the size."""
+        # 256 is the first distance that a window of 9 does not reach, 512 that of 10, and so on.
+        for distance in (200, 256, 512, 1024, 4096, 8192, 16_384, 32_000):
+            block = random.Random(distance).randbytes(distance)
+            made = frames.deflated(frames.binary(block * 2), 15, 1)
+            self.assertLess(len(made), 1.1 * distance + 40, distance)
+            _, data = self.compressed(made)
+            reader = zlib.decompressobj(-15)
+            self.assertEqual(block * 2, reader.decompress(data + b"\x00\x00\xff\xff"))
+
     def test_binary(self) -> None:
-        """What was binary stays so."""
+        """A binary message stays binary."""
         opcode, _ = self.compressed(frames.deflated(frames.binary(b"\xff" * 300), 15, 1))
         self.assertEqual(2, opcode)
 
@@ -102,12 +113,12 @@ class DeflatedTests(SynchronousTestCase):
         self.assertIs(empty, frames.deflated(empty, 15, 0))
 
     def test_no_window(self) -> None:
-        """For who knows no compression it stays as it is."""
+        """For a client without compression it stays as it is."""
         frame = frames.text(b"a" * 1000)
         self.assertIs(frame, frames.deflated(frame, 0, 0))
 
     def test_not_smaller(self) -> None:
-        """What does not become smaller stays as it is."""
+        """A payload that does not become smaller stays as it is."""
         for size in (1, 3, 500, 70000):
             frame = frames.binary(random.Random(1).randbytes(size))
             self.assertIs(frame, frames.deflated(frame, 15, 0))

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.browser import Browser, DemoPage, missing_browser, shared_browser
 from tests.support.case import FreshGatewayCase, GatewayCase
-from tests.support.children import Gateway, RedisServer, free_port
+from tests.support.children import Gateway, RedisServer
 
 #: Seconds. The page waits longer after each try: the first three are over in less than 15.
 RECONNECT = 45.0
@@ -170,7 +170,7 @@ class OutsideTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Start a Redis of our own, on both kinds of socket."""
         # The shared gateway would be a second subscriber, and redis-cli prints how many there are.
-        self.redis = RedisServer(port=free_port())
+        self.redis = RedisServer(tcp=True)
         self.addCleanup(self.redis.stop)
         self.browser = shared_browser()
         self.addCleanup(self.browser.close_windows)

@@ -21,7 +21,6 @@ from tests.support.children import (
     Gateway,
     RedisServer,
     clean_environment,
-    free_port,
     until,
 )
 from tests.support.django_project import missing_django
@@ -47,7 +46,7 @@ class RunCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start Redis."""
-        self.redis = RedisServer(port=free_port())
+        self.redis = RedisServer(tcp=True)
         self.addCleanup(self.redis.stop)
         self.environ = clean_environment(
             {

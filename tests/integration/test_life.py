@@ -21,7 +21,7 @@ from tests.support.children import (
     Gateway,
     RedisServer,
     clean_environment,
-    free_port,
+    reserve_port,
     until,
 )
 from tests.support.raw import CLOSE, RawClient, frame, handshake, response
@@ -140,7 +140,7 @@ class WrongSettingsTests(LifeCase):
             (("--redis", "nonsense"), "redis: "),
             (("--redis", "http://localhost"), "redis: "),
             (("--redis", "redis://localhost:port"), "redis: "),
-            (("--redis", "redis://localhost/two"), "redis: the URL ends in"),
+            (("--redis", "redis://localhost/two"), "redis: the URL does not end with"),
             (("--redis", "unix://"), "redis: "),
             (("--redis", "rediss://x", "--redis-ca", "/nonexistent/ca"), "redis-ca: "),
             ((*NO_REDIS, "--redis-password-file", "/nonexistent/x"), "redis-password-file: "),
@@ -496,7 +496,7 @@ class CrashTests(LifeCase):
     def test_killed_and_started_again(self) -> None:
         """After SIGKILL the same command works in the same folder, whatever was left there."""
         redis = self.redis_server()
-        port = free_port()
+        port = reserve_port(self)
         words = (*TWISTD, "wsredis", "--port", f"tcp:{port}:interface=127.0.0.1")
         first = self.child(*words, "--redis", redis.url)
         first.wait_for("connected to ")
@@ -513,7 +513,7 @@ class CrashTests(LifeCase):
         if not os.path.exists("/dev/full"):
             raise SkipTest("this machine has no /dev/full")
         redis = self.redis_server()
-        port = free_port()
+        port = reserve_port(self)
         self.child(
             *(*TWISTD, "--pidfile=", "--logfile=/dev/full", "wsredis", "--verbose"),
             *("--port", f"tcp:{port}:interface=127.0.0.1", "--redis", redis.url),
@@ -526,7 +526,7 @@ class CrashTests(LifeCase):
     def test_log_pipe_closed(self) -> None:
         """A log that nobody reads any more keeps nobody from being served."""
         redis = self.redis_server()
-        port = free_port()
+        port = reserve_port(self)
         process = subprocess.Popen(
             [
                 *(*TWISTD, "--pidfile=", "wsredis", "--verbose", "--redis", redis.url),
@@ -636,7 +636,7 @@ class PrivateRedisTests(LifeCase):
 
     def test_who_answers(self) -> None:
         """A Redis with a password counts as one; a web server and a closed port do not."""
-        port = free_port()
+        port = reserve_port(self)
         self.assertFalse(embedded.answers(port))
         redis = RedisServer("--requirepass", "geheim", port=port)
         self.addCleanup(redis.stop)

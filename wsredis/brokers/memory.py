@@ -37,10 +37,17 @@ class MemoryServer:
         self.forbidden: set[bytes] = set()
         self.storing = True
 
-    def publish(self, channel: bytes, payload: bytes) -> None:
-        """Publish to all brokers that are attached, as PUBLISH does."""
+    def publish(self, channel: bytes, payload: bytes) -> int:
+        """
+        Publish to all brokers that are attached, as PUBLISH does.
+
+        Returns:
+            The number of brokers that are subscribed to *channel*.
+        """
+        heard = sum(broker.is_subscribed(channel) for broker in self._brokers)
         for broker in list(self._brokers):
             broker.arrived(channel, payload)
+        return heard
 
     def store(self, channel: bytes, expire: int, payload: bytes) -> None:
         """Store a value for *expire* seconds, as SETEX does."""
@@ -116,6 +123,10 @@ class MemoryBroker:
         for fetch in fetches:
             if not fetch.called:
                 fetch.errback(BrokerUnavailable("the link was lost"))
+
+    def is_subscribed(self, channel: bytes) -> bool:
+        """Tell whether the gateway has subscribed to *channel*."""
+        return channel in self._wanted
 
     def arrived(self, channel: bytes, payload: bytes) -> None:
         """Take a publication of the server. Called by `MemoryServer`."""

@@ -8,7 +8,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import NOT_DONE_YET
 
-from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
+from tests.support.memory_gateway import MemoryGatewayCase, SiteGateway, Socket
 from wsredis.config import GatewayConfig, Limits
 from wsredis.web.resources import ApplicationResource
 from wsredis.web.site import GatewaySite
@@ -60,7 +60,7 @@ class ApplicationCase(MemoryGatewayCase):
     def setUp(self) -> None:
         """A gateway with an application."""
         self.application = Echo()
-        self.use(MemoryGateway(self.config, application=self.application))
+        self.use(SiteGateway(self.config, application=self.application))
         self.site = self.gateway.site
 
     def ask(self, client: Socket, request: bytes) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
+from tests.support.memory_gateway import MemoryGatewayCase, SiteGateway, Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from tests.unit.web.case import BOTH, ApplicationCase, make_request
 from wsredis.gateway.identity import Handshake
@@ -232,7 +232,7 @@ class GiveBackTests(ApplicationCase):
 
     def test_slow_handshake(self) -> None:
         """A handshake that is never decided is answered in time."""
-        self.use(MemoryGateway(self.config, application=self.application, authenticator=_Never()))
+        self.use(SiteGateway(self.config, application=self.application, authenticator=_Never()))
         self.site = self.gateway.site
         client = self.connect()
         self.ask(client, make_request("GET /x"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.support.memory_gateway import MemoryGateway, Socket
+from tests.support.memory_gateway import SiteGateway, Socket
 from tests.unit.web.case import ApplicationCase, Echo, make_request
 from wsredis.web.site import GatewaySite
 
@@ -61,7 +61,7 @@ class SiteTests(ApplicationCase):
 
     def test_drain_and_stop(self) -> None:
         """A drain without connections ends at once; a stop aborts a connection that is left."""
-        self.successResultOf(MemoryGateway(self.config, application=Echo()).site.drain())
+        self.successResultOf(SiteGateway(self.config, application=Echo()).site.drain())
         client = self.connect()
         client.send(make_request("GET /later"))
         done = self.site.drain()

@@ -1,6 +1,8 @@
 """
 A Redis in memory: it speaks RESP2, and refuses the commands that a real Redis refuses.
 
+It is one module because each command changes the state of both its session and the server.
+
 For tests of programs that publish with `wsredis.publisher.TwistedRedisPublisher`: neither a server
 nor a socket is needed, and the test decides when bytes move and when time passes::
 

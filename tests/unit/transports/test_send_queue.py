@@ -27,7 +27,7 @@ CHUNK = 65536
 
 
 class _DirectCase(SynchronousTestCase):
-    """An send_queue on a plain socket."""
+    """A send queue on a plain socket."""
 
     kind: Any = tcp.Server
     limit = 1000
@@ -40,7 +40,7 @@ class _DirectCase(SynchronousTestCase):
         self.send_queue = SendQueue(self.server.transport, self.limit, self.owner, self.socket)
 
     def sent(self) -> bytes:
-        """What the kernel took."""
+        """The bytes that the kernel took."""
         return bytes(self.socket.sent)
 
     def unblock(self, room: int = 1 << 40) -> None:
@@ -54,7 +54,7 @@ class DirectTests(_DirectCase):
     """A plain TCP socket is written to directly."""
 
     def test_sent_at_once(self) -> None:
-        """What the kernel takes never touches the transport."""
+        """Bytes that the kernel takes never touch the transport."""
         self.send_queue.write(b"one")
         self.send_queue.write(b"two")
         self.assertEqual(b"onetwo", self.sent())
@@ -62,7 +62,7 @@ class DirectTests(_DirectCase):
         self.assertEqual([], self.owner.told)
 
     def test_partial_send(self) -> None:
-        """What the kernel does not take follows when it can, and before anything newer."""
+        """Bytes that the kernel does not take follow later, and before anything newer."""
         self.socket.room = 2
         self.send_queue.write(b"first")
         self.send_queue.write(b"second")
@@ -152,7 +152,7 @@ class DirectTests(_DirectCase):
         self.assertEqual(b"a" * CHUNK + b"b" * CHUNK + b"c", self.sent())
 
     def test_error_keeps_order(self) -> None:
-        """What meets a passing error of the kernel (ENOBUFS) is not overtaken by newer bytes."""
+        """After a passing error of the kernel (ENOBUFS), newer bytes do not overtake older ones."""
         self.socket.error = OSError(errno.ENOBUFS, "No buffer space available")
         self.send_queue.write(b"first")
         self.socket.error = None
@@ -179,7 +179,7 @@ class DirectTests(_DirectCase):
         self.assertEqual(0, self.send_queue.waiting)
 
     def test_lost_while_something_waited(self) -> None:
-        """What waited for a connection that is gone is let go of."""
+        """Bytes that wait for a connection that is gone are dropped."""
         self.socket.room = 0
         for _ in range(10):
             self.send_queue.write(b"text")
@@ -190,12 +190,12 @@ class DirectTests(_DirectCase):
         self.assertNotIn("drained", self.owner.told)
 
     def test_resumed_without_need(self) -> None:
-        """A transport that resumes an send_queue that waits for nothing changes nothing."""
+        """A transport that resumes an empty send queue changes nothing."""
         self.send_queue.resumeProducing()
         self.assertEqual([], self.owner.told)
 
     def test_is_a_producer(self) -> None:
-        """Transports may take an send_queue for the producer that it says it is."""
+        """The send queue is the producer that it says it is."""
         verifyObject(IPushProducer, self.send_queue)
 
 
@@ -205,7 +205,7 @@ class UnixTests(_DirectCase):
     kind = unix.Server
 
     def test_sent_at_once(self) -> None:
-        """What the kernel takes never touches the transport, and the rest waits."""
+        """Bytes that the kernel takes never touch the transport, and the rest waits."""
         self.socket.room = 5
         self.send_queue.write(b"one")
         self.send_queue.write(b"two")
@@ -215,10 +215,10 @@ class UnixTests(_DirectCase):
 
 
 class LimitTests(_DirectCase):
-    """What may wait is bounded."""
+    """The number of bytes that may wait is bounded."""
 
     def fill(self) -> int:
-        """Write frames until the owner is told that it is too much; tell how many were taken."""
+        """Write frames until the queue overflows. Return how many were taken."""
         self.socket.room = 3
         count = 0
         while "overflowed" not in self.owner.told:
@@ -238,7 +238,7 @@ class LimitTests(_DirectCase):
         self.assertLessEqual(highest, self.limit + 90)
 
     def test_write_under_way_does_not_count(self) -> None:
-        """A message larger than the limit may wait, and another one behind it."""
+        """A message larger than the limit may wait, and another one after it."""
         self.socket.room = 0
         self.send_queue.write(bytes(2 * CHUNK))
         self.assertEqual(0, self.send_queue.waiting)
@@ -289,7 +289,7 @@ class LimitTests(_DirectCase):
         self.assertEqual("drained", self.owner.told[-1])
 
     def test_the_bound_recovers(self) -> None:
-        """What was sent makes room again, as often as one likes."""
+        """Bytes that were sent make room again, as often as one likes."""
         for _ in range(50):
             self.socket.room = 0
             for _ in range(10):
@@ -299,7 +299,7 @@ class LimitTests(_DirectCase):
         self.assertNotIn("overflowed", self.owner.told)
 
     def test_waiting_is_exact(self) -> None:
-        """What waits is the sum of all writes but the one under way, at any moment."""
+        """The number of waiting bytes is the sum of all writes but the one under way."""
         send_queue = SendQueue(self.server.transport, 1 << 30, self.owner, self.socket)
         self.socket.room = 0
         sizes = [1, 70_000, 10, 65_536, 200_000, 3]
@@ -313,19 +313,6 @@ class LimitTests(_DirectCase):
             seen.append(send_queue.waiting)
         self.assertEqual(sorted(seen, reverse=True), seen)
         self.assertEqual(0, seen[-1])
-
-    def test_exactly_the_limit(self) -> None:
-        """As long as no more than the limit waits, one more write is taken."""
-        self.socket.room = 0
-        self.send_queue.write(bytes(1))
-        self.send_queue.write(bytes(1))
-        self.send_queue.write(bytes(self.limit))
-        self.assertEqual(self.limit, self.send_queue.waiting)
-        self.send_queue.write(bytes(1))
-        self.assertEqual(self.limit + 1, self.send_queue.waiting)
-        self.assertNotIn("overflowed", self.owner.told)
-        self.send_queue.write(bytes(1))
-        self.assertIn("overflowed", self.owner.told)
 
     def test_always_behind(self) -> None:
         """A client that is always a few messages behind is never slow, however much passes."""
@@ -351,6 +338,19 @@ class LimitTests(_DirectCase):
     def queue_with_limit(self, limit: int) -> None:
         """Go on with a queue that has another limit."""
         self.send_queue = SendQueue(self.server.transport, limit, self.owner, self.socket)
+
+    def test_exactly_the_limit(self) -> None:
+        """As long as no more than the limit waits, one more write is taken."""
+        self.socket.room = 0
+        self.send_queue.write(bytes(1))
+        self.send_queue.write(bytes(1))
+        self.send_queue.write(bytes(self.limit))
+        self.assertEqual(self.limit, self.send_queue.waiting)
+        self.send_queue.write(bytes(1))
+        self.assertEqual(self.limit + 1, self.send_queue.waiting)
+        self.assertNotIn("overflowed", self.owner.told)
+        self.send_queue.write(bytes(1))
+        self.assertIn("overflowed", self.owner.told)
 
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
@@ -407,7 +407,7 @@ class BacklogTests(SynchronousTestCase):
         return ends[-1] - under_way
 
     def test_never_slow(self) -> None:
-        """However much passes, it is not slow, and what waits is known to the byte."""
+        """However much passes, it is not slow, and the number of waiting bytes is exact."""
         for _ in range(100):
             self.transport.drain()
             self.round()
@@ -444,7 +444,7 @@ class CloseTests(_DirectCase):
         self.assertEqual(b"bye", self.sent())
 
     def test_waits(self) -> None:
-        """What waits is sent before the transport is closed, and so is what comes after."""
+        """Bytes that wait, and later ones, are sent before the transport is closed."""
         self.socket.room = 0
         self.send_queue.write(bytes(2 * CHUNK))
         self.send_queue.close()
@@ -472,7 +472,7 @@ class CloseTests(_DirectCase):
         self.assertEqual(b"", self.sent())
 
     def test_written_and_closed_while_drained(self) -> None:
-        """What the owner writes when it hears "drained" is sent before the transport closes."""
+        """Bytes that the owner writes when it hears "drained" are sent before the end."""
         words = b"last words" * CHUNK
 
         def last_words() -> None:
@@ -490,7 +490,7 @@ class CloseTests(_DirectCase):
 
 
 class StreamTests(SynchronousTestCase):
-    """A transport that is no plain socket is only written to by its own means."""
+    """A transport without a plain socket is only written to by its own methods."""
 
     def setUp(self) -> None:
         """Connect."""
@@ -517,7 +517,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual("drained", self.drained())
 
     def drained(self) -> str:
-        """What the owner hears when the other side took all."""
+        """The last event that the owner hears when the other side took all."""
         self.transport.drain()
         self.transport.drain()
         return self.owner.told[-1]
@@ -604,7 +604,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(0, self.send_queue.waiting)
 
     def test_lost(self) -> None:
-        """What is written to a connection that is gone goes nowhere."""
+        """Bytes for a connection that is gone go nowhere."""
         self.transport.drop()
         self.send_queue.write(bytes(3 * CHUNK))
         self.send_queue.close()

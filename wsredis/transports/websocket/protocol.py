@@ -156,7 +156,7 @@ class GatewayProtocol(LeanProtocol):
         channel.dataReceived(data)
 
     def _take_back(self, request: bytes, rest: bytes, status: int, reason: str) -> None:
-        """Go on with a connection that plain HTTP gives back; see `http.Returned`."""
+        """Go on with a connection that plain HTTP gives back; see `http.GiveBack`."""
         self.enter(State.HEAD)
         del self._channel
         refusal = self.registry.refusal(Step.RETURN)

@@ -21,7 +21,7 @@ _MEBIBYTE = 1024 * 1024
 
 
 class NegotiateTests(SynchronousTestCase):
-    """What is answered to the offers of a client."""
+    """The answer to the offers of a client."""
 
     def answer(self, header: str) -> tuple[int, str] | None:
         """The outcome for a header, which Autobahn parses."""
@@ -131,7 +131,7 @@ class InflaterTests(SynchronousTestCase):
         self.assertEqual(b"Hello", self.read(final))
 
     def test_behind_the_last_block(self) -> None:
-        """Nothing else may follow it."""
+        """No other byte may follow it."""
         final = bytes.fromhex("f348cdc9c90700")
         for parts in ((final + final,), (final, final), (final + b"\x00\x00",), (final, b"x")):
             self.inflater = Inflater()
@@ -184,7 +184,7 @@ class InflaterTests(SynchronousTestCase):
         self.assertEqual([_MEBIBYTE + 1], made)
 
     def test_garbage(self) -> None:
-        """What is not deflated, or ends too early, is corrupt."""
+        """A message that is not deflated, or ends too early, is corrupt."""
         whole = squeezed(b"to be or not to be, that is the question")
         cut = [(whole[:n],) for n in range(len(whole))]
         # Each of these takes what is put behind a message for a part of it, or for its end.
@@ -253,7 +253,7 @@ class CompressTests(MemoryGatewayCase):
                 self.assertIn(answer, head)
 
     def test_both_ways(self) -> None:
-        """Large messages go compressed to whom it was agreed with, small ones do not."""
+        """Large messages are compressed for clients that agreed on it; small ones are not."""
         deflating, narrow = self.opened(), self.opened(f"{OFFER}; server_max_window_bits=9")
         plain = self.opened("X-Nothing: 1")
         for payload, rsv in ((self.large, 4), (b"small", 0)):
@@ -286,7 +286,7 @@ class CompressTests(MemoryGatewayCase):
         self.assertEqual([Frame(TEXT, b"--hb--")], client.frames())
 
     def test_too_large(self) -> None:
-        """What is too large when it is inflated closes with 1009, in one frame or in many."""
+        """A message that is too large after inflating closes with 1009, in one frame or in many."""
         for size in (2001, 10_000_000):
             data = squeezed(b"x" * size)
             self.assertEqual(1009, self.fails(frame(TEXT, data[:1900], rsv=4)), size)
@@ -298,7 +298,7 @@ class CompressTests(MemoryGatewayCase):
         self.assertEqual([b"x" * 2000], [inflated(each) for each in client.frames()])
 
     def test_garbage(self) -> None:
-        """What cannot be inflated, and text that is not UTF-8, close with 1007."""
+        """A message that cannot be inflated, and text that is not UTF-8, close with 1007."""
         self.assertEqual(1007, self.fails(frame(TEXT, b"\xff\xff\xff", rsv=4)))
         self.assertEqual(1007, self.fails(frame(BINARY, squeezed(b"cut off")[:-3], rsv=4)))
         self.assertEqual(1007, self.fails(frame(TEXT, b"", rsv=4)))

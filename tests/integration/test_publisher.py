@@ -18,7 +18,7 @@ from tests.support.case import GatewayCase
 from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, free_port
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
-from wsredis.errors import BrokerUnavailable
+from wsredis.errors import PublishOutcomeUnknown
 from wsredis.publisher import AsyncRedisPublisher, RedisPublisher, TwistedRedisPublisher
 
 _HELLO = "Grüße".encode()
@@ -474,7 +474,7 @@ class TwistedTests(TestCase):
             publisher = self.make(self.redis.url)
             await publisher.publish_message("one")
             self.redis.kill()
-            await self.assertFailure(publisher.publish_message("two"), BrokerUnavailable)
+            await self.assertFailure(publisher.publish_message("two"), PublishOutcomeUnknown)
             self.redis.start()
             await publisher.publish_message("three")
             self.assertEqual(b"three", await publisher.fetch_message(None, "f"))

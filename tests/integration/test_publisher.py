@@ -213,6 +213,32 @@ class GatewayTests(GatewayCase):
         self.check("publisher-own", lambda name: asyncio.run(publish(self.redis.url, name)))
         self.check("publisher-given", lambda name: asyncio.run(publish_given(name)))
 
+    def test_asyncio_closes_its_own(self) -> None:
+        """`aclose` ends the connections of its own client, and none of a client that was given."""
+
+        def connections() -> int:
+            clients = self.redis.command("CLIENT", "LIST")
+            assert isinstance(clients, bytes)
+            return clients.count(b"name=publisher-test")
+
+        async def run() -> None:
+            url = f"{self.redis.url}?client_name=publisher-test"
+            publisher = AsyncRedisPublisher(connection=url, facility="f", broadcast=True)
+            await publisher.publish_message("x")
+            self.assertEqual(1, connections())
+            await publisher.aclose()
+            self.assertEqual(0, connections())
+            async with redis.asyncio.Redis.from_url(url) as client:
+                async with AsyncRedisPublisher(
+                    connection=client, facility="f", broadcast=True
+                ) as given:
+                    await given.publish_message("x")
+                await given.aclose()
+                self.assertEqual(1, connections())
+            self.assertEqual(0, connections())
+
+        asyncio.run(run())
+
     def test_commands(self) -> None:
         """By ``python -m wsredis publish``; ``subscribe`` prints what a client publishes."""
         environ = clean_environment({"WSREDIS_REDIS": self.redis.url, "PYTHONWARNINGS": "error"})

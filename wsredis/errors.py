@@ -57,7 +57,7 @@ class HandshakeRejected(WsredisError):
     Args:
         reason: Text for the client, in the body of the answer.
         status: The HTTP status, 400 to 599.
-        hint: Text for the log only: what the operator could change. If empty, nothing is added.
+        hint: Text for the log only, about a remedy. If empty, nothing is added.
 
     Raises:
         ValueError: *status* is not the status of an HTTP error.

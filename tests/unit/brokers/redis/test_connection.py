@@ -118,7 +118,7 @@ class GreetingTests(LinkCase):
         self.assertEqual(1, len(self.owner.reasons))
 
     def test_loading(self) -> None:
-        """A server that still loads its data takes subscriptions and publications: that is enough."""
+        """A server that still loads its data takes subscriptions and publications."""
         self.server.loading = True
         self.start()
         self.assertEqual(["up"], self.owner.events)

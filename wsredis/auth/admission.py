@@ -28,8 +28,9 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access, Audience, control_channel
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.connection import Connection
-from wsredis.gateway.hub import EncodedPublication, Hub
+from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
+from wsredis.gateway.publication import Encoding, Publication
 from wsredis.gateway.timers import PeriodicTask, StaggeredTimer
 
 __all__ = ["Accepted", "Admission"]
@@ -146,13 +147,13 @@ class Admission:
         wall_clock: The Unix time.
 
     Attributes:
-        direct, window, channels, write: See `wsredis.gateway.hub.Listener`.
+        direct, encoding, channels, write: See `wsredis.gateway.hub.Listener`.
     """
 
     _log = Logger()
 
     direct = False
-    window = 0
+    encoding: Encoding
 
     def __init__(
         self,
@@ -257,7 +258,7 @@ class Admission:
 
     # -- wsredis.gateway.hub.Listener
 
-    def deliver(self, items: Sequence[EncodedPublication]) -> None:
+    def deliver(self, items: Sequence[Publication]) -> None:
         """Take orders of the application."""
         for item in items:
             order = _parse(item.payload)
@@ -268,7 +269,7 @@ class Admission:
             else:
                 self._obey(*order)
 
-    def restore(self, item: EncodedPublication) -> None:
+    def restore(self, item: Publication) -> None:
         """Orders are for those who are there."""
 
     def forbid(self) -> None:

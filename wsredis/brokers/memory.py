@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.broker import BrokerListener
+from wsredis.gateway.publication import Publication
 
 __all__ = ["MemoryBroker", "MemoryServer"]
 
@@ -108,7 +109,7 @@ class MemoryBroker:
         if self._held is not None:
             self._held.append(lambda: self.arrived(channel, payload))
         elif channel in self._wanted and self._listener is not None:
-            self._listener.deliver([(channel, payload)])
+            self._listener.deliver([Publication(channel, payload)])
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.subscribe`."""

@@ -14,10 +14,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-__all__ = ["Broker", "BrokerListener", "Publication"]
+from wsredis.gateway.publication import Publication
 
-#: A channel and a payload.
-Publication = tuple[bytes, bytes]
+__all__ = ["Broker", "BrokerListener"]
 
 
 class BrokerListener(Protocol):

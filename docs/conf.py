@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A checkout is documented as it is, installed or not.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# A checkout is documented as it is, installed or not; directives.py lies beside this file.
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from sphinx.application import Sphinx
 
@@ -17,7 +17,7 @@ author = "The wsredis authors"
 copyright = "2026, The wsredis authors"
 version = release = wsredis.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "directives"]
 exclude_patterns = ["_build", "examples", "newsfragments"]
 html_theme = "alabaster"
 html_theme_options = {"description": "WebSockets for Redis pub/sub"}

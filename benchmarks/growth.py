@@ -23,12 +23,17 @@ from twisted.internet.task import Clock
 from tests.support.children import Gateway, RedisServer
 from tests.support.raw import PING, PONG, RawClient, frame
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
-from wsredis.gateway.hub import EncodedPublication, Hub
+from wsredis.dialects.plain import PlainDialect
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.encoding import EncodedPublication
+from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
 from wsredis.transports.websocket import frames
+from wsredis.transports.websocket.encoding import Encodings
 
 PAYLOAD = b"x" * 128
 FRAME = len(frames.message(PAYLOAD))
+ENCODING = Encodings(0)[PlainDialect(), 0]
 
 
 def cpu(pid: int) -> float:
@@ -101,11 +106,12 @@ class Listener:
     def __init__(self, *channels: bytes, direct: bool = True) -> None:
         self.channels = channels
         self.direct = direct
+        self.encoding = ENCODING
         self.write: Callable[[bytes], None] = len  # type: ignore[assignment]
 
     def deliver(self, items: list[EncodedPublication]) -> None:
         """Look at each, as the echo rule does."""
-        b"".join([item.frame for item in items if hash(item.payload) != 1])
+        b"".join([item[ENCODING] for item in items if hash(item.publication.payload) != 1])
 
     def restore(self, item: EncodedPublication) -> None:
         """Nothing."""
@@ -117,7 +123,7 @@ class Listener:
 def hub() -> Hub:
     """A hub on a broker in memory."""
     broker = MemoryBroker(MemoryServer(Clock()))
-    made = Hub(broker, frames.message, 1 << 20, Metrics())
+    made = Hub(broker, 1 << 20, Metrics())
     broker.start(made)
     return made
 
@@ -141,7 +147,7 @@ def subscriptions(channels: int) -> float:
     return best(come_and_go, 5000)
 
 
-def fan_out(listeners: list[Listener], batch: list[tuple[bytes, bytes]], per: int) -> float:
+def fan_out(listeners: list[Listener], batch: list[Publication], per: int) -> float:
     """Microseconds of the hub's own work for one of *per* deliveries."""
     made = hub()
     for listener in listeners:
@@ -161,7 +167,7 @@ def main() -> None:
     for count in (10, 50_000):
         print(f"{count:14}  {subscriptions(count):31.2f}")
     four = (b"a", b"b", b"c", b"d")
-    message = [(name, PAYLOAD) for name in four]
+    message = [Publication(name, PAYLOAD) for name in four]
     print("\nwork of the hub without the socket, us a delivery")
     rows = {
         "1000 on one channel, a message": (

@@ -1,40 +1,28 @@
 """
-Names: the facility in a URL, what a client accesses for, and the channels of Redis.
+Names: audiences, the access that a client asks for and is granted, flags, and channels of Redis.
 
-The grammar is that of django-websocket-redis: the path after the URL prefix is the facility,
-the *keys* of the query say which audiences a connection subscribes to and publishes to,
-and a channel is ``[PREFIX:]AUDIENCE[:NAME]:FACILITY``, used alike as the name to SUBSCRIBE to
-and as the key of the stored message.
+They are those of django-websocket-redis. A channel is ``[PREFIX:]AUDIENCE[:NAME]:FACILITY``, used
+alike as the name to SUBSCRIBE to and as the key of the stored message.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from urllib.parse import unquote_plus, unquote_to_bytes
-
-from wsredis.errors import BadRequest
+from urllib.parse import unquote_plus
 
 __all__ = [
-    "MAX_FACILITY_BYTES",
+    "FLAGS",
     "Access",
     "Audience",
     "channel_name",
     "channel_names",
     "control_channel",
     "matches",
-    "parse_access",
-    "parse_facility",
     "parse_flags",
+    "read_flag",
 ]
-
-#: The longest facility, in bytes of UTF-8 after percent-decoding.
-MAX_FACILITY_BYTES = 255
-
-#: More parameters than this are refused; Django, which served this contract, has the same bound.
-_MAX_PARAMETERS = 1000
 
 
 class Audience(Enum):
@@ -49,13 +37,13 @@ class Audience(Enum):
 @dataclass(frozen=True, slots=True)
 class Access:
     """
-    What one client asks for in the URL of its handshake.
+    What a client may do: asked for in the URL of its handshake, and granted.
 
     Attributes:
         facility: The topic. May be empty, may contain slashes and colons.
         subscribe: Audiences to hear.
-        publish: Audiences to speak to.
-        echo: Whether the client wants its own messages back.
+        publish: Audiences to publish to.
+        echo: The client wants to hear its own messages.
     """
 
     facility: str
@@ -65,73 +53,37 @@ class Access:
 
     @property
     def only_listens_to_broadcast(self) -> bool:
-        """Whether any stranger may be given this, for it hears nothing private and is silent."""
+        """Tells whether it publishes nothing and hears nothing private: strangers may have it."""
         return not self.publish and self.subscribe <= {Audience.BROADCAST}
 
     @property
     def flags(self) -> list[str]:
-        """What it asks for as flags of a URL, in an order of their own."""
+        """The rights as flags of a URL, in a fixed order; without ``echo``."""
         asked = (("subscribe", self.subscribe), ("publish", self.publish))
         return [f"{verb}-{each.value}" for verb, some in asked for each in Audience if each in some]
 
 
-def parse_facility(path: str, url_prefix: str) -> str | None:
-    """
-    Take the facility out of the path of a request.
-
-    Args:
-        path: The path as it stood in the request line, percent-encoded, without the query.
-        url_prefix: What every WebSocket URL starts with; ends with a slash.
-    Returns: The decoded facility, or None where *path* lies outside the prefix.
-    Raises:
-        BadRequest: Not UTF-8, too long, or with control characters.
-    """
-    if not path.startswith(url_prefix):
-        return None
-    raw = unquote_to_bytes(path[len(url_prefix) :])
-    if len(raw) > MAX_FACILITY_BYTES:
-        raise BadRequest(f"the facility is longer than {MAX_FACILITY_BYTES} bytes")
-    try:
-        facility = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadRequest("the facility is not UTF-8") from None
-    if any(unicodedata.category(character) == "Cc" for character in facility):
-        raise BadRequest("the facility has a control character")
-    return facility
-
-
-def parse_access(facility: str, query: str) -> Access:
-    """
-    Read the flags of a query string.
-
-    Only the key of a parameter counts, without regard to case and surrounding blanks; unknown
-    keys are ignored. ``subscribe=broadcast`` is understood as ``subscribe-broadcast``.
-
-    Raises:
-        BadRequest: More than 1000 parameters.
-    """
-    parameters = query.split("&") if query else []
-    if len(parameters) > _MAX_PARAMETERS:
-        raise BadRequest("too many parameters")
-    subscribe: set[Audience] = set()
-    publish: set[Audience] = set()
-    echo = False
-    for parameter in parameters:
-        key, _, value = parameter.partition("=")
-        flag = unquote_plus(key).strip().lower()
-        if flag == "echo":
-            echo = True
-            continue
-        verb, dash, audience = flag.partition("-")
-        if not dash and value:
-            audience = unquote_plus(value).strip().lower()
-        wanted = {"subscribe": subscribe, "publish": publish}.get(verb)
-        if wanted is not None and audience in _AUDIENCES:
-            wanted.add(_AUDIENCES[audience])
-    return Access(facility, frozenset(subscribe), frozenset(publish), echo)
-
-
 _AUDIENCES = {audience.value: audience for audience in Audience}
+
+#: All rights on audiences, as flags of a URL.
+FLAGS = frozenset(f"{verb}-{name}" for verb in ("subscribe", "publish") for name in _AUDIENCES)
+
+
+def read_flag(parameter: str) -> str:
+    """
+    Read one parameter of a query string as a flag, such as ``subscribe-broadcast`` or ``echo``.
+
+    Only the key counts, without regard to case and surrounding blanks; but ``subscribe=broadcast``
+    is understood as ``subscribe-broadcast``.
+
+    Returns:
+        The flag. It may be one that nobody knows.
+    """
+    key, _, value = parameter.partition("=")
+    flag = unquote_plus(key).strip().lower()
+    if value and flag in ("subscribe", "publish"):
+        return f"{flag}-{unquote_plus(value).strip().lower()}"
+    return flag
 
 
 def parse_flags(words: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Audience]]:

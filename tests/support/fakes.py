@@ -14,8 +14,11 @@ from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
-from wsredis.gateway.connection import PauseReason
-from wsredis.gateway.hub import EncodedPublication
+from wsredis.dialects.plain import PlainDialect
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.client import PauseReason
+from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.transports.websocket.encoding import Encodings
 
 __all__ = [
     "FakeClient",
@@ -283,16 +286,23 @@ class FakeListener:
         react: Called with it at the end of everything that it is told.
     """
 
-    def __init__(self, *channels: bytes, direct: bool = True) -> None:
+    def __init__(
+        self, *channels: bytes, direct: bool = True, encoding: Encoding | None = None
+    ) -> None:
         self.channels: Sequence[bytes] = channels
         self.direct = direct
-        self.window = 0
+        self.encoding = encoding or Encodings(0)[PlainDialect(), 0]
         self.written: list[bytes] = []
         self.items: list[EncodedPublication] = []
         self.restored: list[EncodedPublication] = []
         self.forbidden = 0
         self.react: Callable[[], object] = bool
         self.write: Callable[[bytes], None] = self._write
+
+    @property
+    def heard(self) -> list[Publication]:
+        """The publications that came by `deliver`."""
+        return [item.publication for item in self.items]
 
     def _write(self, data: bytes) -> None:
         self.written.append(data)
@@ -350,13 +360,13 @@ class FakeClient:
         return next((code for kind, code in self.events if kind == "close"), None)
 
     def write(self, data: bytes) -> None:
-        """See `wsredis.gateway.connection.Client`. Nothing follows a close frame."""
+        """See `wsredis.gateway.client.Client`. Nothing follows a close frame."""
         if self._closed:
             raise AssertionError("a frame was sent after the close frame")
         self.events.append(("write", messages(data)))
 
     def close(self, code: int, reason: str) -> None:
-        """See `wsredis.gateway.connection.Client`."""
+        """See `wsredis.gateway.client.Client`."""
         if not 1000 <= code <= 4999 or code in (1004, 1005, 1006, 1015):
             raise ValueError(f"{code} may not stand in a close frame")
         if len(reason.encode()) > 123:
@@ -369,12 +379,12 @@ class FakeClient:
         self.connection.closed()
 
     def pause(self, why: PauseReason) -> None:
-        """See `wsredis.gateway.connection.Client`."""
+        """See `wsredis.gateway.client.Client`."""
         self.held |= why
         self.events.append(("pause", why))
 
     def resume(self, why: PauseReason) -> None:
-        """See `wsredis.gateway.connection.Client`."""
+        """See `wsredis.gateway.client.Client`."""
         if self.held & why:
             self.held &= ~why
             self.events.append(("resume", why))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -20,8 +20,8 @@ from wsredis.auth.admission import Admission
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
-from wsredis.dialects.plain import PlainDialect
-from wsredis.gateway.connection import Shared
+from wsredis.dialects import from_config
+from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
@@ -197,25 +197,13 @@ class MemoryGateway:
         policy: Policy | None = None,
         handler: Handler | None = None,
         pages: Resource | None = None,
+        dialects: Sequence[Dialect] = (),
     ) -> None:
         self.clock = MemoryReactorClock()
         self.redis = MemoryServer(self.clock)
         self.broker = MemoryBroker(self.redis)
         self.metrics = Metrics()
-        dialect = PlainDialect(config.heartbeat)
-        limits = config.limits
-        threshold = config.compress_threshold
-        self.hub = Hub(
-            self.broker,
-            dialect.frame,
-            limits.max_publication,
-            self.metrics,
-            threshold if config.compress else None,
-        )
-        shared = Shared(
-            *(self.hub, self.broker, dialect, limits, self.metrics, config.prefix, handler),
-            compress_threshold=threshold,
-        )
+        self.hub = Hub(self.broker, config.limits.max_publication, self.metrics)
         self.admission = Admission(
             self.clock,
             self.hub,
@@ -239,9 +227,11 @@ class MemoryGateway:
         self.factory = GatewayFactory(
             self.clock,
             config,
-            shared,
+            self.hub,
+            dialects or from_config(config),
             self.admission,
             self.site,
+            handler,
         )
         self.broker.start(self.hub)
         self.factory.start()

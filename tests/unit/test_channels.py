@@ -1,206 +1,20 @@
-"""Tests for `wsredis.channels`: the grammar of URLs and of names."""
+"""Tests for `wsredis.channels`: names, flags and patterns."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.channels import (
-    MAX_FACILITY_BYTES,
     Access,
     Audience,
     channel_names,
     control_channel,
     matches,
-    parse_access,
-    parse_facility,
     parse_flags,
+    read_flag,
 )
-from wsredis.errors import BadRequest
 
 BROADCAST, GROUP, USER, SESSION = Audience
-
-
-class FacilityTests(SynchronousTestCase):
-    """`parse_facility`."""
-
-    def check(self, path: str, facility: str | None, url_prefix: str = "/ws/") -> None:
-        """*path* means *facility*."""
-        self.assertEqual(facility, parse_facility(path, url_prefix), path)
-
-    def refuse(self, path: str, word: str) -> None:
-        """*path* is refused, with a text that has *word* and nothing of the path."""
-        error = self.assertRaises(BadRequest, parse_facility, path, "/ws/")
-        self.assertIn(word, str(error))
-        self.assertNotIn("secret", str(error))
-
-    def test_as_the_original(self) -> None:
-        """Slashes stay, percent-encoding is decoded once, and nothing is normalised."""
-        for path, facility in {
-            "/ws/foobar": "foobar",
-            "/ws/foobar/": "foobar/",
-            "/ws/": "",
-            "/ws/a/b/c": "a/b/c",
-            "/ws/a%20b": "a b",
-            "/ws/a+b": "a+b",
-            "/ws/a%2Fb": "a/b",
-            "/ws/a%2fb": "a/b",
-            "/ws/%C3%A9": "é",
-            "/ws/%F0%9F%98%80": "\N{GRINNING FACE}",
-            "/ws/e%CC%81": "e\u0301",
-            "/ws//x": "/x",
-            "/ws/x/ws/y": "x/ws/y",
-            "/ws/x*": "x*",
-            "/ws/[a-z]?\\": "[a-z]?\\",
-            "/ws/a%2525b": "a%25b",
-            "/ws/a%b": "a%b",
-            "/ws/a%zz": "a%zz",
-            "/ws/../ws/y": "../ws/y",
-            "/ws/%2e%2e/y": "../y",
-            "/ws/x:user:admin:y": "x:user:admin:y",
-            "/ws/%s%$(id)'\"{}": "%s%$(id)'\"{}",
-            "/ws/Chat": "Chat",
-        }.items():
-            self.check(path, facility)
-
-    def test_outside(self) -> None:
-        """Other paths than those under the prefix name no facility."""
-        for path in ("/ws", "/", "", "/other", "/WS/x", "/pre/ws/y", "ws/x", "/%77s/x", "*"):
-            self.check(path, None)
-
-    def test_other_prefixes(self) -> None:
-        """The prefix may be anything between slashes, also a single one."""
-        self.check("/chat", "chat", "/")
-        self.check("/", "", "/")
-        self.check("/a/b/c", "c", "/a/b/")
-
-    def test_not_utf8(self) -> None:
-        """What is not UTF-8 is refused: overlong forms and surrogates, too."""
-        for path in ("%ff", "%C3", "%C0%AF", "%ED%A0%80", "secret%F5%80%80%80"):
-            self.refuse(f"/ws/{path}", "UTF-8")
-
-    def test_control_characters(self) -> None:
-        """Control characters are refused: CR, LF, NUL, ESC, DEL and those of C1."""
-        for path in ("x%0d%0aPING", "x%0A", "%00", "secret%1b[31m", "%7F", "%C2%85", "%09"):
-            self.refuse(f"/ws/{path}", "control character")
-
-    def test_length(self) -> None:
-        """255 bytes are the limit, counted after decoding, and are still allowed."""
-        self.check(f"/ws/{'x' * MAX_FACILITY_BYTES}", "x" * MAX_FACILITY_BYTES)
-        self.check(f"/ws/{'%78' * MAX_FACILITY_BYTES}", "x" * MAX_FACILITY_BYTES)
-        self.check(f"/ws/{'%C3%A9' * 127}", "é" * 127)
-        self.refuse(f"/ws/{'x' * (MAX_FACILITY_BYTES + 1)}", "255 bytes")
-        self.refuse(f"/ws/{'%C3%A9' * 128}", "255 bytes")
-
-
-class WishTests(SynchronousTestCase):
-    """`parse_access`."""
-
-    def check(self, query: str, subscribe: str = "", publish: str = "", echo: bool = False) -> None:
-        """*query* asks for these audiences, each named by its first letter."""
-        letters = {audience.value[0]: audience for audience in Audience}
-        expected = Access(
-            "chat",
-            frozenset(letters[letter] for letter in subscribe),
-            frozenset(letters[letter] for letter in publish),
-            echo,
-        )
-        self.assertEqual(expected, parse_access("chat", query), query)
-
-    def test_eight_flags(self) -> None:
-        """Every audience can be subscribed to and published to."""
-        for audience in Audience:
-            letter = audience.value[0]
-            self.check(f"subscribe-{audience.value}", subscribe=letter)
-            self.check(f"publish-{audience.value}", publish=letter)
-
-    def test_all_together(self) -> None:
-        """Flags add up; one that comes twice counts once."""
-        self.check(
-            "subscribe-broadcast&publish-user&echo&subscribe-group&subscribe-broadcast",
-            subscribe="bg",
-            publish="u",
-            echo=True,
-        )
-
-    def test_none(self) -> None:
-        """No flags are a valid access, and so are unknown ones."""
-        for query in ("", "&", "&&&", "=", "=x", "token=subscribe-broadcast", "x"):
-            self.check(query)
-
-    def test_value_is_ignored(self) -> None:
-        """Only the key counts: "0" does not switch off."""
-        self.check("subscribe-broadcast=0", subscribe="b")
-        self.check("echo=0", echo=True)
-        self.check("echo=", echo=True)
-        self.check("publish-user=session", publish="u")
-
-    def test_spelling(self) -> None:
-        """Case, surrounding blanks and percent-encoding do not matter."""
-        self.check("SUBSCRIBE-Broadcast&ECHO", subscribe="b", echo=True)
-        self.check("+subscribe-broadcast+", subscribe="b")
-        self.check("%20subscribe-broadcast%09=1", subscribe="b")
-        self.check("subscribe%2Dbroadcast", subscribe="b")
-
-    def test_as_a_value(self) -> None:
-        """``subscribe=broadcast`` is understood, with the same freedom of spelling."""
-        self.check("subscribe=broadcast&publish=user", subscribe="b", publish="u")
-        self.check("Subscribe=+Broadcast+", subscribe="b")
-        self.check("subscribe=broadcast&subscribe=user", subscribe="bu")
-
-    def test_look_alikes(self) -> None:
-        """What only resembles a flag gives no right."""
-        for query in (
-            "subscribe_broadcast",
-            "subscribe-broadcast,echo",
-            "a;subscribe-broadcast",
-            "subscribe-broadcast;publish-broadcast",
-            "subscribe",
-            "subscribe=",
-            "subscribe-",
-            "subscribe-=broadcast",
-            "subscribe-user-broadcast",
-            "subscribe--broadcast",
-            "subscribebroadcast",
-            "subscribe%3Dbroadcast",
-            "subscribe-broadcast%00",
-            "publish=everything",
-            "unsubscribe-broadcast",
-            "subscribe-broadcast%FF",
-            "echo-broadcast",
-            "-broadcast",
-        ):
-            self.check(query)
-
-    def test_apart(self) -> None:
-        """Subscribing gives no right to publish, nor the other way round."""
-        self.check("subscribe-user", subscribe="u")
-        self.check("publish-user", publish="u")
-
-    def test_too_many(self) -> None:
-        """A thousand parameters are allowed, one more is not."""
-        self.check("&".join(["echo"] * 1000), echo=True)
-        error = self.assertRaises(BadRequest, parse_access, "chat", "&".join(["echo"] * 1001))
-        self.assertEqual("too many parameters", str(error))
-
-    def test_harmless_access(self) -> None:
-        """Only what hears broadcast at most, and says nothing, may be granted to a stranger."""
-        for query, harmless in {
-            "": True,
-            "echo": True,
-            "subscribe-broadcast": True,
-            "publish-broadcast": False,
-            "subscribe-broadcast&publish-broadcast": False,
-            "subscribe-broadcast&subscribe-user": False,
-            "subscribe-group": False,
-            "subscribe-session": False,
-        }.items():
-            self.assertIs(harmless, parse_access("x", query).only_listens_to_broadcast, query)
-
-    def test_flags(self) -> None:
-        """The flags of a access are those of the URL, without echo, in one order."""
-        access = parse_access("x", "publish-user&echo&subscribe-group&subscribe=broadcast")
-        self.assertEqual(["subscribe-broadcast", "subscribe-group", "publish-user"], access.flags)
-        self.assertEqual([], parse_access("x", "echo").flags)
 
 
 class NameTests(SynchronousTestCase):
@@ -259,6 +73,48 @@ class NameTests(SynchronousTestCase):
     def test_once(self) -> None:
         """Nothing is named twice."""
         self.assertEqual([b"group:a:chat"], self.names(GROUP, GROUP, groups=("a", "a")))
+
+
+class AccessTests(SynchronousTestCase):
+    """`Access`."""
+
+    def test_harmless(self) -> None:
+        """It is harmless if it hears broadcast at most and publishes nothing."""
+        for access, harmless in (
+            (Access("x"), True),
+            (Access("x", echo=True), True),
+            (Access("x", frozenset({BROADCAST})), True),
+            (Access("x", frozenset({BROADCAST, USER})), False),
+            (Access("x", frozenset({SESSION})), False),
+            (Access("x", publish=frozenset({BROADCAST})), False),
+        ):
+            self.assertIs(harmless, access.only_listens_to_broadcast, access)
+
+    def test_flags(self) -> None:
+        """Its flags are those of the URL, without echo, in one order."""
+        access = Access("x", frozenset({GROUP, BROADCAST}), frozenset({USER}), echo=True)
+        self.assertEqual(["subscribe-broadcast", "subscribe-group", "publish-user"], access.flags)
+        self.assertEqual([], Access("x", echo=True).flags)
+
+
+class ReadFlagTests(SynchronousTestCase):
+    """`read_flag`."""
+
+    def test_flags(self) -> None:
+        """The key counts, or the value after a bare right."""
+        for parameter, flag in {
+            "subscribe-user": "subscribe-user",
+            "subscribe-user=0": "subscribe-user",
+            "%20Publish-Group+": "publish-group",
+            "subscribe=broadcast": "subscribe-broadcast",
+            "publish=%20USER": "publish-user",
+            "subscribe": "subscribe",
+            "publish=": "publish",
+            "echo=no": "echo",
+            "other=x": "other",
+            "": "",
+        }.items():
+            self.assertEqual(flag, read_flag(parameter), parameter)
 
 
 class FlagTests(SynchronousTestCase):

@@ -16,7 +16,7 @@ from tests.support.fakes import (
     messages,
 )
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.connection import PauseReason
+from wsredis.gateway.client import PauseReason
 from wsredis.transports.websocket import frames
 
 

@@ -28,7 +28,8 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access, Audience, control_channel
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.connection import Connection
-from wsredis.gateway.hub import EncodedPublication, Hub
+from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
 from wsredis.gateway.timers import PeriodicTask, StaggeredTimer
 
@@ -146,13 +147,13 @@ class Admission:
         wall_clock: The Unix time.
 
     Attributes:
-        direct, window, channels, write: See `wsredis.gateway.hub.Listener`.
+        direct, encoding, channels, write: See `wsredis.gateway.hub.Listener`.
     """
 
     _log = Logger()
 
     direct = False
-    window = 0
+    encoding: Encoding
 
     def __init__(
         self,
@@ -260,10 +261,11 @@ class Admission:
     def deliver(self, items: Sequence[EncodedPublication]) -> None:
         """Take orders of the application."""
         for item in items:
-            order = _parse(item.payload)
+            channel, payload = item.publication
+            order = _parse(payload)
             if order is None:
                 self._log.warn(
-                    "an order on {channel!r} is not understood", channel=item.channel.decode()
+                    "an order on {channel!r} is not understood", channel=channel.decode()
                 )
             else:
                 self._obey(*order)

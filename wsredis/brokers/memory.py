@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import BrokerListener
+from wsredis.gateway.broker import BrokerListener, Publication
 
 __all__ = ["MemoryBroker", "MemoryServer"]
 
@@ -108,7 +108,7 @@ class MemoryBroker:
         if self._held is not None:
             self._held.append(lambda: self.arrived(channel, payload))
         elif channel in self._wanted and self._listener is not None:
-            self._listener.deliver([(channel, payload)])
+            self._listener.deliver([Publication(channel, payload)])
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.subscribe`."""

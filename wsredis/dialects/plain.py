@@ -1,28 +1,304 @@
-"""The default dialect, that of django-websocket-redis: the payload and nothing else."""
+"""
+The default dialect, that of django-websocket-redis: a message is its payload and nothing else.
+
+The path of a URL after the prefix is the facility. The *keys* of the query are flags: they name the
+audiences that a connection subscribes to and publishes to. A client does not hear its own messages
+again unless it asks for the echo, and hears first the stored message of each of its channels.
+"""
 
 from __future__ import annotations
 
-from wsredis.transports.websocket import frames
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import unquote_to_bytes
 
-__all__ = ["PlainDialect"]
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsredis.channels import FLAGS, Access, Audience, channel_names, parse_flags, read_flag
+from wsredis.config import Limits
+from wsredis.errors import BadRequest, BrokerUnavailable, ClientError, PermissionDenied
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.client import Client
+from wsredis.gateway.connection import Connection, Hooks
+from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.gateway.hub import Hub
+from wsredis.gateway.identity import Identity
+
+__all__ = ["MAX_FACILITY_BYTES", "PlainConnection", "PlainDialect", "parse_access"]
+
+#: The longest facility, in bytes of UTF-8 after percent-decoding.
+MAX_FACILITY_BYTES = 255
+
+#: More parameters than this are refused; Django, which served this contract, has the same bound.
+_MAX_PARAMETERS = 1000
+
+#: Seconds between two text heartbeats; ws4redis.js gives up after 15 to 20.
+_HEARTBEAT_INTERVAL = 4.0
+
+#: How many of its own messages a connection waits to see again. The oldest is forgotten first.
+_MAX_OWN_MESSAGES = 1024
 
 
 class PlainDialect:
     """
-    A message is its payload; a heartbeat is a text message agreed upon.
+    See `wsredis.gateway.dialect.Dialect`.
 
     Args:
-        heartbeat: The text that both sides send as a sign of life. None: there is none.
+        heartbeat: The text that both sides send as a sign of life. If None, there is none.
+        url_prefix: The start of the path of every WebSocket URL; it ends with a slash.
+        prefix: Put before every channel, with a colon. If empty, nothing is put there.
     """
 
-    def __init__(self, heartbeat: str | None = None) -> None:
-        self._heartbeat = None if heartbeat is None else heartbeat.encode()
-        #: The frame that says "still here", or None.
-        self.heartbeat_frame = None if self._heartbeat is None else frames.text(self._heartbeat)
+    #: Redis carries no message type, and a browser fails the connection on a text message that is
+    #: not UTF-8.
+    is_binary: bool | None = None
 
-    #: See `Dialect.frame`. It is called for every publication, hence no method around it.
-    frame = staticmethod(frames.message)
+    heartbeat_interval = _HEARTBEAT_INTERVAL
 
-    def is_heartbeat(self, payload: bytes) -> bool:
-        """See `Dialect.is_heartbeat`."""
-        return payload == self._heartbeat
+    def __init__(
+        self, heartbeat: str | None = None, url_prefix: str = "/ws/", prefix: str = ""
+    ) -> None:
+        self.heartbeat = None if heartbeat is None else heartbeat.encode()
+        self.prefix = prefix
+        self._url_prefix = url_prefix
+
+    def parse(self, path: str, query: str) -> Access | None:
+        """See `wsredis.gateway.dialect.Dialect.parse`."""
+        if not path.startswith(self._url_prefix):
+            return None
+        return parse_access(_facility(path[len(self._url_prefix) :]), query)
+
+    def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
+        """
+        Choose the first, as ws4redis answers with the one that it is offered.
+
+        An offer that carries a token is chosen only if there is no other: browsers close a
+        WebSocket if none of the offers of the page is chosen.
+        """
+        others = [name for name in offered if not name.startswith("bearer.")]
+        return next(iter(others or offered), None)
+
+    def encode(self, publication: Publication) -> bytes:
+        """See `wsredis.gateway.dialect.Dialect.encode`."""
+        return publication.payload
+
+    def connection(
+        self,
+        hub: Hub,
+        limits: Limits,
+        handler: Hooks | None,
+        client: Client,
+        encoding: Encoding,
+        identity: Identity,
+        granted: Access,
+    ) -> PlainConnection:
+        """See `wsredis.gateway.dialect.Dialect.connection`."""
+        return PlainConnection(self, hub, limits, handler, client, encoding, identity, granted)
+
+
+class PlainConnection(Connection):
+    """A client of the plain dialect. Its arguments are those of `Connection`, after the dialect."""
+
+    _log = Logger()
+
+    __slots__ = ("_dialect", "_last", "_own", "_own_copies", "_publish_channels")
+
+    def __init__(
+        self,
+        dialect: PlainDialect,
+        hub: Hub,
+        limits: Limits,
+        handler: Hooks | None,
+        client: Client,
+        encoding: Encoding,
+        identity: Identity,
+        granted: Access,
+    ) -> None:
+        super().__init__(hub, limits, handler, client, encoding, identity, granted)
+        self._dialect = dialect
+        self.channels = self._names(identity, granted, granted.subscribe)
+        self._publish_channels = self._names(identity, granted, granted.publish)
+        #: The echo rule: the hash of the last message of the client, and of those that are under
+        #: way to Redis and back, with the number of copies to expect.
+        self._last: int | None = None
+        self._own: dict[int, int] | None = None
+        self._own_copies = len(set(self.channels) & set(self._publish_channels))
+
+    async def open(self) -> Mapping[bytes, bytes]:
+        """See `Connection.open`."""
+        self.check_limit(self._publish_channels)
+        await super().open()
+        return await self._hub.broker.fetch(self.channels) if self.channels else {}
+
+    def first_publications(
+        self, stored: Mapping[bytes, bytes], held_back: Sequence[EncodedPublication]
+    ) -> Iterator[EncodedPublication]:
+        """
+        Choose the stored messages in the order of the channels, then those that were held back.
+
+        A stored message that also arrived live meanwhile is sent once, as the live one.
+        """
+        live = {(item.publication.channel, item.publication.payload) for item in held_back}
+        wanted = {name: stored[name] for name in self.channels if name in stored}
+        for publication in self._hub.deliverable(wanted):
+            if (publication.channel, publication.payload) not in live:
+                self._hub.mark_stored(self, publication)
+                yield EncodedPublication(publication)
+        yield from held_back
+
+    async def change(self, identity: Identity, granted: Access) -> None:
+        """
+        Go on with other groups or another access: the subscriptions follow.
+
+        The stored messages of channels that are new to it are sent. If Redis is away, they come
+        when it is back.
+
+        Raises:
+            LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
+        """
+        channels = self._names(identity, granted, granted.subscribe)
+        publish_channels = self._names(identity, granted, granted.publish)
+        self.check_limit(channels)
+        self.check_limit(publish_channels)
+        await super().change(identity, granted)
+        self._publish_channels = publish_channels
+        self._own_copies = len(set(channels) & set(publish_channels))
+        new = [name for name in channels if name not in self.channels]
+        self.unsubscribe([name for name in self.channels if name not in channels])
+        if not new:
+            return
+        try:
+            await self.subscribe(new)
+            stored = await self._hub.broker.fetch(new)
+        except (BrokerUnavailable, PermissionDenied):
+            # The first brings them when Redis is back, the second closes this connection.
+            return
+        for publication in self._hub.deliverable(stored):
+            if self.is_open and self._hub.is_fresh(self, publication.channel):
+                self._hub.mark_stored(self, publication)
+                self.write(EncodedPublication(publication)[self.encoding])
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        """Take a heartbeat, which is answered, an empty message, which is ignored, or a message."""
+        if payload == self._dialect.heartbeat:
+            self._remember(None)
+            assert self.encoding.heartbeat is not None
+            self.write(self.encoding.heartbeat)
+        elif not payload:
+            self._remember(None)
+        else:
+            self.handle_message(payload, is_binary)
+
+    def publish(self, payload: bytes) -> None:
+        """
+        Publish on all channels that were granted. Without such a channel, or if empty, do nothing.
+
+        A failure closes the connection: with 1013 if Redis is away, with 1008 if it forbids.
+        """
+        self._remember(payload or None)
+        if payload and self._publish_channels and self.is_open:
+            self.publish_on(self._publish_channels, payload, self._close_after_loss)
+
+    def audible(self, items: Sequence[EncodedPublication]) -> Iterator[EncodedPublication]:
+        """
+        Apply the echo rule of django-websocket-redis, which goes by content.
+
+        The client does not hear a message that equals the last one that it sent, nor an earlier one
+        of its own that is still on its way back.
+        """
+        own = self._own
+        for item in items:
+            digest = hash(item.publication.payload)
+            if own and digest in own:
+                own[digest] -= 1
+                if not own[digest]:
+                    del own[digest]
+            elif digest != self._last:
+                yield item
+
+    def choose_path(self) -> None:
+        """See `Connection.choose_path`."""
+        self.direct = self.is_open and self._last is None and not self._own
+
+    def _names(
+        self, identity: Identity, granted: Access, audiences: frozenset[Audience]
+    ) -> list[bytes]:
+        return channel_names(
+            self._dialect.prefix,
+            granted.facility,
+            audiences,
+            user=identity.user,
+            groups=identity.groups,
+            session=identity.session,
+        )
+
+    def _remember(self, payload: bytes | None) -> None:
+        if self.granted.echo:
+            return
+        if payload is None:
+            self._last = None
+        else:
+            self._last = hash(payload)
+            if self._own_copies:
+                own = self._own = self._own or {}
+                own[self._last] = own.get(self._last, 0) + self._own_copies
+                if len(own) > _MAX_OWN_MESSAGES:
+                    del own[next(iter(own))]
+        self.choose_path()
+
+    def _close_after_loss(self, failure: Failure, size: int) -> None:
+        """Close with a code that says why a message was not published."""
+        error = failure.value
+        if isinstance(error, BrokerUnavailable):
+            code, reason = 1013, "the message could not be published: try again later"
+        elif isinstance(error, ClientError):
+            code, reason = error.code, error.reason
+        else:
+            self._log.failure("publishing failed", failure=failure)
+            code, reason = 1011, "internal error"
+        self._log.warn(
+            "a message of {size} bytes from {peer} was not published: {error}; closing: {code}",
+            size=size,
+            peer=self.peer,
+            error=str(error),
+            code=code,
+        )
+        self._client.close(code, reason)
+
+
+def _facility(path: str) -> str:
+    """
+    Decode the path of a URL after the prefix.
+
+    Raises:
+        BadRequest: Not UTF-8, too long, or with control characters.
+    """
+    raw = unquote_to_bytes(path)
+    if len(raw) > MAX_FACILITY_BYTES:
+        raise BadRequest(f"the facility is longer than {MAX_FACILITY_BYTES} bytes")
+    try:
+        facility = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("the facility is not UTF-8") from None
+    if any(unicodedata.category(character) == "Cc" for character in facility):
+        raise BadRequest("the facility has a control character")
+    return facility
+
+
+def parse_access(facility: str, query: str) -> Access:
+    """
+    Read the flags of a query string.
+
+    Unknown flags are ignored.
+
+    Raises:
+        BadRequest: More than 1000 parameters.
+    """
+    parameters = query.split("&") if query else []
+    if len(parameters) > _MAX_PARAMETERS:
+        raise BadRequest("too many parameters")
+    flags = {read_flag(parameter) for parameter in parameters}
+    known, echo = flags & FLAGS, "echo" in flags
+    subscribe, publish = parse_flags(known)
+    return Access(facility, subscribe, publish, echo)

@@ -1,17 +1,69 @@
-"""Dialects: what travels inside WebSocket messages."""
+"""The port to dialects: what a URL asks for, and what travels inside messages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from wsredis.channels import Access
+from wsredis.config import Limits
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.client import Client
+from wsredis.gateway.connection import Connection, Hooks
+from wsredis.gateway.encoding import Encoding
+from wsredis.gateway.hub import Hub
+from wsredis.gateway.identity import Identity
 
 __all__ = ["Dialect"]
 
 
 class Dialect(Protocol):
-    """How publications look on the wire, and what a client's messages mean."""
+    """
+    A language between clients and gateway. One object serves all clients of a gateway.
 
-    def frame(self, payload: bytes) -> bytes:
-        """The wire bytes of one publication; made once for all connections of this dialect."""
+    The state of a single client, and what its messages mean, belong to the subclass of
+    `Connection` that the dialect makes.
 
-    def is_heartbeat(self, payload: bytes) -> bool:
-        """Whether a client's message is a sign of life and nothing else."""
+    Attributes:
+        is_binary: Tells whether encoded messages are binary. If None, each is a text message if it
+            is valid UTF-8, else a binary one.
+        heartbeat: The message that is sent to each client every `heartbeat_interval` seconds. If
+            None, there is none.
+    """
+
+    is_binary: bool | None
+    heartbeat: bytes | None
+    heartbeat_interval: float
+
+    def parse(self, path: str, query: str) -> Access | None:
+        """
+        Read the URL of a handshake.
+
+        Args:
+            path: Percent-encoded, as it stood in the request line, without the query.
+            query: Percent-encoded, without the question mark. Empty if there is none.
+
+        Returns:
+            The access that the client asks for. None if the URL does not belong to this dialect.
+
+        Raises:
+            BadRequest: The URL belongs to this dialect and is malformed.
+        """
+
+    def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
+        """Choose one of the subprotocols that a client offers (RFC 6455, 4.2.2). None for none."""
+
+    def encode(self, publication: Publication) -> bytes:
+        """Return the message with which clients of this dialect hear *publication*."""
+
+    def connection(
+        self,
+        hub: Hub,
+        limits: Limits,
+        handler: Hooks | None,
+        client: Client,
+        encoding: Encoding,
+        identity: Identity,
+        granted: Access,
+    ) -> Connection:
+        """Make the connection of an admitted client. Its arguments are those of `Connection`."""

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from wsredis.gateway.connection import Connection
+from wsredis.gateway.connection import Connection
 
 __all__ = ["Handler"]
 
 
 class Handler:
     """
-    What happens on each connection. Override what you want to change.
+    Called for each connection. Override the methods that you want to change.
 
-    A method may be a coroutine or return a Deferred: the next message of that client waits until
-    it is done. What a method raises is logged, and closes that connection with 1011.
+    A method may be a coroutine or return a Deferred: the next message of that client waits until it
+    is done. An exception in a method is logged, and closes that connection with 1011.
     """
 
     def on_connect(self, connection: Connection) -> Awaitable[None] | None:
-        """The WebSocket is open; stored messages have been sent."""
+        """Called when the connection is open and the stored messages have been sent."""
         return None
 
     def on_message(
         self, connection: Connection, payload: bytes, is_binary: bool
     ) -> Awaitable[None] | None:
-        """A client sent *payload*, neither empty nor a heartbeat. The default publishes it."""
+        """
+        Called with each message of a client. The default publishes it.
+
+        Args:
+            payload: The message, neither empty nor a heartbeat.
+            is_binary: Tells whether it came as a binary message.
+        """
         connection.publish(payload)
         return None
 
     def on_disconnect(self, connection: Connection) -> Awaitable[None] | None:
-        """The WebSocket is gone. Called once for each `on_connect`."""
+        """Called when the connection is gone, once for each `on_connect`."""
         return None

@@ -26,9 +26,10 @@ from zope.interface import implementer
 from wsredis.auth.policies.builder import policies
 from wsredis.auth.policies.function_policy import CallPolicy
 from wsredis.auth.policies.origin import OriginPolicy
-from wsredis.channels import Access, Audience, channel_names, parse_facility
+from wsredis.channels import Access, Audience, channel_names
 from wsredis.config import GatewayConfig, Setting, all_settings
 from wsredis.config.rules import RIGHTS
+from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BadRequest, ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity, Policy
 from wsredis.service.tap import Options, build, give_up
@@ -190,11 +191,11 @@ def _facility(text: str, url_prefix: str) -> tuple[str, str]:
     """The facility as the gateway would read it, and the path of its URL."""
     path = url_prefix + quote(os.fsencode(text))
     try:
-        facility = parse_facility(path, url_prefix)
+        access = PlainDialect(url_prefix=url_prefix).parse(path, "")
     except BadRequest as error:
         raise ConfigError(f"--facility: {error}") from None
-    assert facility is not None
-    return facility, path
+    assert access is not None
+    return access.facility, path
 
 
 class _Client:

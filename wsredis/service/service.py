@@ -14,15 +14,14 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wsredis import dialects
 from wsredis.auth.admission import Admission
 from wsredis.auth.policies.builder import policies
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig, JwtConfig
-from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
-from wsredis.gateway.connection import Shared
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
@@ -89,25 +88,12 @@ class GatewayService(Service):
         self.metrics = Metrics()
         self._redis_cli = ""
         self._broker = broker or self._redis_broker()
-        dialect = PlainDialect(config.heartbeat)
         limits = config.limits
         self._hub = Hub(
             self._broker,
-            dialect.frame,
             limits.max_publication,
             self.metrics,
-            config.compress_threshold if config.compress else None,
             lambda step: reactor.callLater(0, step),
-        )
-        shared = Shared(
-            self._hub,
-            self._broker,
-            dialect,
-            limits,
-            self.metrics,
-            config.prefix,
-            handler,
-            config.compress_threshold,
         )
         self._pages = self._make_pages(application)
         self._site = GatewaySite(
@@ -121,7 +107,15 @@ class GatewayService(Service):
         )
         self._sources = self._configured_sources() if authenticator is None else []
         admission = self._make_admission(authenticator, policy)
-        self.factory = GatewayFactory(reactor, config, shared, admission, self._site)
+        self.factory = GatewayFactory(
+            reactor,
+            config,
+            self._hub,
+            dialects.from_config(config),
+            admission,
+            self._site,
+            handler,
+        )
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(self._make_endpoints())
         self._ports: list[IListeningPort] = []

@@ -15,7 +15,8 @@ from wsredis.auth.admission import Accepted, Admission
 from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
-from wsredis.gateway.hub import EncodedPublication
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.encoding import EncodedPublication
 from wsredis.gateway.identity import Handshake, Identity
 
 _ALL = "/ws/a?subscribe-broadcast&subscribe-user&subscribe-group&subscribe-session"
@@ -62,7 +63,7 @@ class _DoorCase(MemoryGatewayCase):
 
     def order_at_once(self, text: object) -> None:
         """The same, before whatever the broker still has to say."""
-        self.gateway.hub.deliver([(b"wsredis-control", json.dumps(text).encode())])
+        self.gateway.hub.deliver([Publication(b"wsredis-control", json.dumps(text).encode())])
 
     def codes(self, client: Socket) -> list[int | None]:
         """Close codes that came."""
@@ -348,7 +349,7 @@ class EndTests(_DoorCase):
         assert connection is not None
         admission.opened(connection, accepted)
         admission.deliver(
-            [EncodedPublication(b"wsredis-control", b'{"recheck": {"user": "john"}}', b"")]
+            [EncodedPublication(Publication(b"wsredis-control", b'{"recheck": {"user": "john"}}'))]
         )
         self.assertEqual([1], told)
         self.assertEqual(2, len(self.register.asked))

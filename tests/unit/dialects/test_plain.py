@@ -2,32 +2,458 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.dialects.plain import PlainDialect
-from wsredis.transports.websocket import frames
+from tests.support.connections import (
+    ALL,
+    BROADCAST,
+    CHANNEL,
+    GROUP,
+    HEARTBEAT,
+    SESSION,
+    USER,
+    ConnectionCase,
+)
+from tests.support.fakes import FakeClient
+from wsredis.channels import Access, Audience
+from wsredis.dialects.plain import MAX_FACILITY_BYTES, PlainDialect, parse_access
+from wsredis.errors import BadRequest, LimitExceeded
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.connection import Connection
+from wsredis.gateway.identity import Identity
 
 
 class PlainDialectTests(SynchronousTestCase):
     """The payload and nothing else."""
 
-    def test_frame(self) -> None:
-        """Text is a text frame, anything else a binary one."""
+    def test_encode(self) -> None:
+        """A message is the payload itself; text or binary is decided by its content."""
+        payload = b"\xff"
         dialect = PlainDialect()
-        self.assertEqual(frames.text(b'{"a": 1}'), dialect.frame(b'{"a": 1}'))
-        self.assertEqual(frames.binary(b"\xff"), dialect.frame(b"\xff"))
-
-    def test_no_heartbeat(self) -> None:
-        """Without a heartbeat there is no frame for it, and nothing is one."""
-        dialect = PlainDialect()
-        self.assertIsNone(dialect.heartbeat_frame)
-        for payload in (b"", b"--heartbeat--", b"None"):
-            self.assertFalse(dialect.is_heartbeat(payload))
+        self.assertIs(payload, dialect.encode(Publication(b"a", payload)))
+        self.assertIsNone(dialect.is_binary)
 
     def test_heartbeat(self) -> None:
-        """A heartbeat is exactly the text agreed upon, in UTF-8."""
-        dialect = PlainDialect("é")
-        self.assertEqual(frames.text("é".encode()), dialect.heartbeat_frame)
-        self.assertTrue(dialect.is_heartbeat("é".encode()))
-        for payload in (b"", "é ".encode(), "É".encode(), "é".encode("latin-1")):
-            self.assertFalse(dialect.is_heartbeat(payload))
+        """There is none, or the text agreed upon, in UTF-8."""
+        self.assertIsNone(PlainDialect().heartbeat)
+        self.assertEqual("\u00e9".encode(), PlainDialect("\u00e9").heartbeat)
+
+    def test_subprotocol(self) -> None:
+        """The first offer is chosen, and a token only if there is nothing else."""
+        choose = PlainDialect().choose_subprotocol
+        self.assertIsNone(choose([]))
+        self.assertEqual("a", choose(["a", "b"]))
+        self.assertEqual("b", choose(["bearer.x", "b"]))
+        self.assertEqual("bearer.x", choose(["bearer.x", "bearer.y"]))
+
+    def test_other_urls(self) -> None:
+        """A path outside the prefix belongs to somebody else."""
+        self.assertIsNone(PlainDialect().parse("/other/chat", ""))
+        self.assertEqual(
+            Access("chat"), PlainDialect(url_prefix="/other/").parse("/other/chat", "")
+        )
+
+    def test_query(self) -> None:
+        """The query says the rest."""
+        access = PlainDialect().parse("/ws/chat", "subscribe-user&echo")
+        self.assertEqual(Access("chat", frozenset({Audience.USER}), echo=True), access)
+
+
+class FacilityTests(SynchronousTestCase):
+    """The path of a URL."""
+
+    def facility(self, path: str, url_prefix: str) -> str | None:
+        """The facility that a path means, None if it is not for this dialect."""
+        access = PlainDialect(url_prefix=url_prefix).parse(path, "")
+        return None if access is None else access.facility
+
+    def check(self, path: str, facility: str | None, url_prefix: str = "/ws/") -> None:
+        """*path* means *facility*."""
+        self.assertEqual(facility, self.facility(path, url_prefix), path)
+
+    def refuse(self, path: str, word: str) -> None:
+        """*path* is refused, with a text that has *word* and nothing of the path."""
+        error = self.assertRaises(BadRequest, self.facility, path, "/ws/")
+        self.assertIn(word, str(error))
+        self.assertNotIn("secret", str(error))
+
+    def test_as_the_original(self) -> None:
+        """Slashes stay, percent-encoding is decoded once, and nothing is normalised."""
+        for path, facility in {
+            "/ws/foobar": "foobar",
+            "/ws/foobar/": "foobar/",
+            "/ws/": "",
+            "/ws/a/b/c": "a/b/c",
+            "/ws/a%20b": "a b",
+            "/ws/a+b": "a+b",
+            "/ws/a%2Fb": "a/b",
+            "/ws/a%2fb": "a/b",
+            "/ws/%C3%A9": "é",
+            "/ws/%F0%9F%98%80": "\N{GRINNING FACE}",
+            "/ws/e%CC%81": "e\u0301",
+            "/ws//x": "/x",
+            "/ws/x/ws/y": "x/ws/y",
+            "/ws/x*": "x*",
+            "/ws/[a-z]?\\": "[a-z]?\\",
+            "/ws/a%2525b": "a%25b",
+            "/ws/a%b": "a%b",
+            "/ws/a%zz": "a%zz",
+            "/ws/../ws/y": "../ws/y",
+            "/ws/%2e%2e/y": "../y",
+            "/ws/x:user:admin:y": "x:user:admin:y",
+            "/ws/%s%$(id)'\"{}": "%s%$(id)'\"{}",
+            "/ws/Chat": "Chat",
+        }.items():
+            self.check(path, facility)
+
+    def test_outside(self) -> None:
+        """Other paths than those under the prefix name no facility."""
+        for path in ("/ws", "/", "", "/other", "/WS/x", "/pre/ws/y", "ws/x", "/%77s/x", "*"):
+            self.check(path, None)
+
+    def test_other_prefixes(self) -> None:
+        """The prefix may be anything between slashes, also a single one."""
+        self.check("/chat", "chat", "/")
+        self.check("/", "", "/")
+        self.check("/a/b/c", "c", "/a/b/")
+
+    def test_not_utf8(self) -> None:
+        """What is not UTF-8 is refused: overlong forms and surrogates, too."""
+        for path in ("%ff", "%C3", "%C0%AF", "%ED%A0%80", "secret%F5%80%80%80"):
+            self.refuse(f"/ws/{path}", "UTF-8")
+
+    def test_control_characters(self) -> None:
+        """Control characters are refused: CR, LF, NUL, ESC, DEL and those of C1."""
+        for path in ("x%0d%0aPING", "x%0A", "%00", "secret%1b[31m", "%7F", "%C2%85", "%09"):
+            self.refuse(f"/ws/{path}", "control character")
+
+    def test_length(self) -> None:
+        """255 bytes are the limit, counted after decoding, and are still allowed."""
+        self.check(f"/ws/{'x' * MAX_FACILITY_BYTES}", "x" * MAX_FACILITY_BYTES)
+        self.check(f"/ws/{'%78' * MAX_FACILITY_BYTES}", "x" * MAX_FACILITY_BYTES)
+        self.check(f"/ws/{'%C3%A9' * 127}", "é" * 127)
+        self.refuse(f"/ws/{'x' * (MAX_FACILITY_BYTES + 1)}", "255 bytes")
+        self.refuse(f"/ws/{'%C3%A9' * 128}", "255 bytes")
+
+
+class AccessTests(SynchronousTestCase):
+    """`parse_access`."""
+
+    def check(self, query: str, subscribe: str = "", publish: str = "", echo: bool = False) -> None:
+        """*query* asks for these audiences, each named by its first letter."""
+        letters = {audience.value[0]: audience for audience in Audience}
+        expected = Access(
+            "chat",
+            frozenset(letters[letter] for letter in subscribe),
+            frozenset(letters[letter] for letter in publish),
+            echo,
+        )
+        self.assertEqual(expected, parse_access("chat", query), query)
+
+    def test_eight_flags(self) -> None:
+        """Every audience can be subscribed to and published to."""
+        for audience in Audience:
+            letter = audience.value[0]
+            self.check(f"subscribe-{audience.value}", subscribe=letter)
+            self.check(f"publish-{audience.value}", publish=letter)
+
+    def test_all_together(self) -> None:
+        """Flags add up; one that comes twice counts once."""
+        self.check(
+            "subscribe-broadcast&publish-user&echo&subscribe-group&subscribe-broadcast",
+            subscribe="bg",
+            publish="u",
+            echo=True,
+        )
+
+    def test_none(self) -> None:
+        """No flags are a valid access, and so are unknown ones."""
+        for query in ("", "&", "&&&", "=", "=x", "token=subscribe-broadcast", "x"):
+            self.check(query)
+
+    def test_value_is_ignored(self) -> None:
+        """Only the key counts: "0" does not switch off."""
+        self.check("subscribe-broadcast=0", subscribe="b")
+        self.check("echo=0", echo=True)
+        self.check("echo=", echo=True)
+        self.check("publish-user=session", publish="u")
+
+    def test_spelling(self) -> None:
+        """Case, surrounding blanks and percent-encoding do not matter."""
+        self.check("SUBSCRIBE-Broadcast&ECHO", subscribe="b", echo=True)
+        self.check("+subscribe-broadcast+", subscribe="b")
+        self.check("%20subscribe-broadcast%09=1", subscribe="b")
+        self.check("subscribe%2Dbroadcast", subscribe="b")
+
+    def test_as_a_value(self) -> None:
+        """``subscribe=broadcast`` is understood, with the same freedom of spelling."""
+        self.check("subscribe=broadcast&publish=user", subscribe="b", publish="u")
+        self.check("Subscribe=+Broadcast+", subscribe="b")
+        self.check("subscribe=broadcast&subscribe=user", subscribe="bu")
+
+    def test_look_alikes(self) -> None:
+        """What only resembles a flag gives no right."""
+        for query in (
+            "subscribe_broadcast",
+            "subscribe-broadcast,echo",
+            "a;subscribe-broadcast",
+            "subscribe-broadcast;publish-broadcast",
+            "subscribe",
+            "subscribe=",
+            "subscribe-",
+            "subscribe-=broadcast",
+            "subscribe-user-broadcast",
+            "subscribe--broadcast",
+            "subscribebroadcast",
+            "subscribe%3Dbroadcast",
+            "subscribe-broadcast%00",
+            "publish=everything",
+            "unsubscribe-broadcast",
+            "subscribe-broadcast%FF",
+            "echo-broadcast",
+            "-broadcast",
+        ):
+            self.check(query)
+
+    def test_apart(self) -> None:
+        """Subscribing gives no right to publish, nor the other way round."""
+        self.check("subscribe-user", subscribe="u")
+        self.check("publish-user", publish="u")
+
+    def test_too_many(self) -> None:
+        """A thousand parameters are allowed, one more is not."""
+        self.check("&".join(["echo"] * 1000), echo=True)
+        error = self.assertRaises(BadRequest, parse_access, "chat", "&".join(["echo"] * 1001))
+        self.assertEqual("too many parameters", str(error))
+
+    def test_harmless(self) -> None:
+        """Only what hears broadcast at most, and says nothing, may be granted to a stranger."""
+        for query, harmless in {
+            "": True,
+            "echo": True,
+            "subscribe-broadcast": True,
+            "publish-broadcast": False,
+            "subscribe-broadcast&publish-broadcast": False,
+            "subscribe-broadcast&subscribe-user": False,
+            "subscribe-group": False,
+            "subscribe-session": False,
+        }.items():
+            self.assertIs(harmless, parse_access("x", query).only_listens_to_broadcast, query)
+
+    def test_flags(self) -> None:
+        """The flags of an access are those of the URL, without echo, in one order."""
+        access = parse_access("x", "publish-user&echo&subscribe-group&subscribe=broadcast")
+        self.assertEqual(["subscribe-broadcast", "subscribe-group", "publish-user"], access.flags)
+        self.assertEqual([], parse_access("x", "echo").flags)
+
+
+class ChannelTests(ConnectionCase):
+    """Which channels a connection is on."""
+
+    prefix = "app"
+
+    def test_names(self) -> None:
+        """All audiences of an identity, under the prefix, in the order of stored messages."""
+        connection, _ = self.new(ALL)
+        names = ["broadcast:", "group:admins:", "group:users:", "user:john:", "session:s3ss10n:"]
+        self.assertEqual([f"app:{name}chat".encode() for name in names], connection.channels)
+
+    def test_nobody(self) -> None:
+        """Nobody has no user, group or session channel, to hear and to publish on."""
+        connection, client = self.opened({USER, GROUP, SESSION}, ALL, identity=Identity())
+        self.assertEqual([], connection.channels)
+        connection.receive(b"text", False)
+        self.assertEqual(b"text", self.server.value(b"app:broadcast:chat"))
+        self.assertIsNone(client.closed)
+
+    def test_address(self) -> None:
+        """A connection knows the address of its client."""
+        connection, client = self.new()
+        self.assertEqual(client.peer, connection.peer)
+
+    def test_too_many(self) -> None:
+        """More channels than allowed are refused, to hear and to publish; nothing changed."""
+        groups = Identity(groups=tuple(f"g{number}" for number in range(9)))
+        for wanted in (({GROUP}, ()), ((), {GROUP})):
+            connection, _ = self.new(*wanted, identity=groups)
+            error = self.failureResultOf(self.opening(connection), LimitExceeded).value
+            self.assertEqual("more than 8 channels", str(error))
+        self.assertEqual(0, len(self.hub))
+
+
+class EchoTests(ConnectionCase):
+    """What a client must not hear back."""
+
+    def both(self, **kwargs: Any) -> tuple[Connection, FakeClient]:
+        """A connection that hears and publishes on broadcast."""
+        return self.opened((BROADCAST,), (BROADCAST,), **kwargs)
+
+    def delayed(self, *payloads: bytes, **kwargs: Any) -> tuple[Connection, FakeClient]:
+        """One that has sent *payloads*, none of which Redis has seen yet."""
+        connection, client = self.both(**kwargs)
+        self.broker.slow = {"publish"}
+        for payload in payloads:
+            connection.receive(payload, False)
+        return connection, client
+
+    def test_echo(self) -> None:
+        """Who asks for an echo gets every message, also its own."""
+        connection, client = self.both(echo=True)
+        connection.receive(b"1", False)
+        connection.receive(b"2", False)
+        self.stranger_says(b"2")
+        self.assertEqual([b"1", b"2", b"2"], client.got)
+        self.assertTrue(connection.direct)
+
+    def test_no_echo(self) -> None:
+        """Who does not ask for it gets the messages of others only."""
+        _, other = self.opened()
+        connection, client = self.both()
+        connection.receive(b"mine", False)
+        self.stranger_says(b"theirs")
+        self.assertEqual([b"theirs"], client.got)
+        self.assertEqual([b"mine", b"theirs"], other.got)
+
+    def test_equal_text_of_others(self) -> None:
+        """A message that equals one's own last one is not delivered, for as long as it is that."""
+        connection, client = self.both()
+        connection.receive(b"same", False)
+        self.stranger_says(b"same")
+        self.stranger_says(b"same")
+        self.assertEqual([], client.got)
+        connection.receive(b"another", False)
+        self.stranger_says(b"same")
+        self.assertEqual([b"same"], client.got)
+
+    def test_heartbeat_and_empty_message_forget(self) -> None:
+        """An empty message is not published, and ends the memory of the last one."""
+        connection, client = self.both()
+        connection.receive(b"same", False)
+        connection.receive(b"", False)
+        self.assertEqual(b"same", self.server.value(CHANNEL))
+        self.stranger_says(b"same")
+        self.assertEqual([b"same"], client.got)
+        self.assertTrue(connection.direct)
+
+    def test_listener_that_may_not_publish(self) -> None:
+        """The comparison is with what was received, not with what was published."""
+        connection, client = self.opened()
+        connection.receive(b"text", False)
+        self.stranger_says(b"text")
+        self.stranger_says(b"more")
+        self.assertEqual([b"more"], client.got)
+        self.assertIsNone(self.server.value(CHANNEL))
+
+    def test_several_in_flight(self) -> None:
+        """Several own messages on their way to Redis are each kept from coming back."""
+        _, client = self.delayed(b"x", b"y", b"z")
+        self.stranger_says(b"theirs")
+        self.broker.answer(3)
+        self.assertEqual([b"theirs"], client.got)
+
+    def test_each_own_copy_once(self) -> None:
+        """An own message keeps back one copy; an equal one of somebody else passes later."""
+        _, client = self.delayed(b"x", b"y")
+        self.broker.answer(2)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_same_text_twice_in_flight(self) -> None:
+        """The same text sent twice keeps back two copies, and not three."""
+        _, client = self.delayed(b"x", b"x", b"y")
+        self.broker.answer(3)
+        self.assertEqual([], client.got)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_forgetting_spares_those_in_flight(self) -> None:
+        """An empty message does not bring back own messages that are still on their way."""
+        connection, client = self.delayed(b"x", b"")
+        self.assertFalse(connection.direct)
+        self.broker.answer()
+        self.assertEqual([], client.got)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_several_channels(self) -> None:
+        """An own message comes back once for each channel in common, and never gets through."""
+        connection, client = self.opened({BROADCAST, USER}, {BROADCAST, USER, SESSION})
+        self.broker.slow = {"publish"}
+        connection.receive(b"x", False)
+        connection.receive(b"y", False)
+        self.broker.answer(2)
+        self.assertEqual([], client.got)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+        self.assertEqual(b"y", self.server.value(b"session:s3ss10n:chat"))
+
+    def test_channels_apart(self) -> None:
+        """Who publishes where it does not listen waits for no copy."""
+        connection, client = self.opened({BROADCAST}, {USER})
+        connection.receive(b"x", False)
+        connection.receive(b"y", False)
+        self.stranger_says(b"x")
+        self.assertEqual([b"x"], client.got)
+
+    def test_batch(self) -> None:
+        """In one batch, own messages are taken out and the rest is sent in one write."""
+        _, client = self.delayed(b"b", b"d")
+        self.hub.deliver(
+            [Publication(CHANNEL, payload) for payload in (b"a", b"b", b"c", b"d", b"e")]
+        )
+        self.assertEqual([("write", [(1, b"a"), (1, b"c"), (1, b"e")])], client.events)
+
+    def test_nothing_but_own(self) -> None:
+        """A batch of own messages sends nothing at all."""
+        _, client = self.delayed(b"a")
+        self.hub.deliver([Publication(CHANNEL, b"a")] * 2)
+        self.assertEqual([], client.events)
+
+    def test_memory_is_bounded(self) -> None:
+        """Of very many own messages in flight the oldest are forgotten, not the newest."""
+        payloads = [b"%d" % number for number in range(1100)]
+        _, client = self.delayed(*payloads)
+        self.hub.deliver([Publication(CHANNEL, payload) for payload in payloads])
+        self.assertEqual(payloads[:76], client.got)
+
+
+class HeartbeatTests(ConnectionCase):
+    """The text that both sides send as a sign of life."""
+
+    heartbeat = HEARTBEAT
+
+    def test_after_stored(self) -> None:
+        """A client gets one when it is open, behind stored messages."""
+        self.server.store(CHANNEL, 10, b"text")
+        _, client = self.opened()
+        self.assertEqual([b"text", HEARTBEAT.encode()], client.got)
+
+    def test_answered(self) -> None:
+        """That of a client is answered at once, and not published."""
+        connection, client = self.opened((BROADCAST,), (BROADCAST,))
+        connection.receive(HEARTBEAT.encode(), False)
+        self.assertEqual([HEARTBEAT.encode()] * 2, client.got)
+        self.assertIsNone(self.server.value(CHANNEL))
+
+    def test_forgets(self) -> None:
+        """That of a client ends the memory of its last message."""
+        connection, client = self.opened((BROADCAST,), (BROADCAST,))
+        connection.receive(b"same", False)
+        self.stranger_says(b"same")
+        connection.receive(HEARTBEAT.encode(), False)
+        self.stranger_says(b"same")
+        self.assertEqual([HEARTBEAT.encode(), HEARTBEAT.encode(), b"same"], client.got)
+
+    def test_exact(self) -> None:
+        """Only that very text is a heartbeat."""
+        connection, _ = self.opened((BROADCAST,), (BROADCAST,))
+        connection.receive(HEARTBEAT.encode() + b" x", False)
+        self.assertEqual(b"--heartbeat-- x", self.server.value(CHANNEL))
+
+    def test_from_redis(self) -> None:
+        """One that somebody publishes is delivered like any text."""
+        _, client = self.opened()
+        self.stranger_says(HEARTBEAT.encode())
+        self.assertEqual([HEARTBEAT.encode()] * 2, client.got)

@@ -6,116 +6,29 @@ from collections.abc import Awaitable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fakes import FakeClient, HeldBroker
+from tests.support.connections import (
+    ALL,
+    BROADCAST,
+    CHANNEL,
+    GROUP,
+    HEARTBEAT,
+    JOHN,
+    USER,
+    ConnectionCase,
+)
+from tests.support.fakes import FakeClient
 from wsredis.channels import Access, Audience
-from wsredis.config import Limits
-from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, LimitExceeded, PermissionDenied
-from wsredis.gateway.connection import Connection, PauseReason, Shared
+from wsredis.gateway.client import PauseReason
+from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
-from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
-from wsredis.gateway.metrics import Metrics
 from wsredis.transports.websocket import frames
 
-BROADCAST, GROUP, USER, SESSION = Audience
-ALL = frozenset(Audience)
-JOHN = Identity("john", ("admins", "users"), "s3ss10n")
-CHANNEL = b"broadcast:chat"
-HEARTBEAT = "--heartbeat--"
 
-
-class _ConnectionCase(SynchronousTestCase):
-    """Connections of one gateway."""
-
-    limits = Limits(max_channels=8, max_queue=2000, max_publication=5000)
-    heartbeat: str | None = None
-    prefix = ""
-    handler: Handler | None = None
-    compress: int | None = None
-
-    def setUp(self) -> None:
-        """Start the gateway's parts."""
-        self.metrics = Metrics()
-        self.broker = HeldBroker(Clock())
-        self.server = self.broker.server
-        dialect = PlainDialect(self.heartbeat)
-        limit = self.limits.max_publication
-        self.hub = Hub(self.broker, dialect.frame, limit, self.metrics, self.compress)
-        self.shared = Shared(
-            *(self.hub, self.broker, dialect, self.limits, self.metrics),
-            *(self.prefix, self.handler, self.compress or 0),
-        )
-        self.broker.start(self.hub)
-
-    def new(
-        self,
-        subscribe: Any = (BROADCAST,),
-        publish: Any = (),
-        *,
-        echo: bool = False,
-        identity: Identity = JOHN,
-    ) -> tuple[Connection, FakeClient]:
-        """A connection that is not open yet."""
-        client = FakeClient()
-        access = Access("chat", frozenset(subscribe), frozenset(publish), echo)
-        client.connection = Connection(self.shared, client, identity, access)
-        return client.connection, client
-
-    def opened(self, *args: Any, **kwargs: Any) -> tuple[Connection, FakeClient]:
-        """An open connection."""
-        connection, client = self.new(*args, **kwargs)
-        connection.opened(self.successResultOf(self.opening(connection)))
-        return connection, client
-
-    def opening(self, connection: Connection) -> Deferred[dict[bytes, bytes]]:
-        """Start to open *connection*."""
-        return Deferred.fromCoroutine(connection.open())
-
-    def stranger_says(self, payload: bytes, channel: bytes = CHANNEL) -> None:
-        """Somebody at Redis publishes."""
-        self.server.publish(channel, payload)
-
-
-class ChannelTests(_ConnectionCase):
-    """Which channels a connection is on."""
-
-    prefix = "app"
-
-    def test_names(self) -> None:
-        """All audiences of an identity, under the prefix, in the order of stored messages."""
-        connection, _ = self.new(ALL)
-        names = ["broadcast:", "group:admins:", "group:users:", "user:john:", "session:s3ss10n:"]
-        self.assertEqual([f"app:{name}chat".encode() for name in names], connection.channels)
-
-    def test_nobody(self) -> None:
-        """Nobody has no user, group or session channel, to hear and to publish on."""
-        connection, client = self.opened({USER, GROUP, SESSION}, ALL, identity=Identity())
-        self.assertEqual([], connection.channels)
-        connection.received(b"text", False)
-        self.assertEqual(b"text", self.server.value(b"app:broadcast:chat"))
-        self.assertIsNone(client.closed)
-
-    def test_address(self) -> None:
-        """A connection knows the address of its client."""
-        connection, client = self.new()
-        self.assertEqual(client.peer, connection.peer)
-
-    def test_too_many(self) -> None:
-        """More channels than allowed are refused, to hear and to publish; nothing changed."""
-        groups = Identity(groups=tuple(f"g{number}" for number in range(9)))
-        for wanted in (({GROUP}, ()), ((), {GROUP})):
-            connection, _ = self.new(*wanted, identity=groups)
-            error = self.failureResultOf(self.opening(connection), LimitExceeded).value
-            self.assertEqual("more than 8 channels", str(error))
-        self.assertEqual(0, len(self.hub))
-
-
-class OpenTests(_ConnectionCase):
+class OpenTests(ConnectionCase):
     """From the subscription to the first frames."""
 
     def test_mute(self) -> None:
@@ -286,7 +199,7 @@ class OpenTests(_ConnectionCase):
         connection, client = self.opened((BROADCAST,), (BROADCAST,))
         connection.closed()
         connection.closed()
-        connection.received(b"text", False)
+        connection.receive(b"text", False)
         connection.send("text")
         connection.publish(b"text")
         connection.close()
@@ -330,7 +243,7 @@ class OpenTests(_ConnectionCase):
         self.assertFalse(connection.direct)
 
 
-class ChangeTests(_ConnectionCase):
+class ChangeTests(ConnectionCase):
     """The identity or the rights of an open connection change."""
 
     def change(
@@ -354,7 +267,7 @@ class ChangeTests(_ConnectionCase):
         """It publishes where it may now, and does not hear itself there."""
         connection, client = self.opened(subscribe=(GROUP,))
         self.successResultOf(self.change(connection, ("users",), GROUP, BROADCAST))
-        connection.received(b"x", False)
+        connection.receive(b"x", False)
         self.assertEqual(b"x", self.server.value(b"group:users:chat"))
         self.assertEqual(b"x", self.server.value(CHANNEL))
         self.assertEqual([], client.got)
@@ -403,7 +316,7 @@ class ChangeTests(_ConnectionCase):
         self.assertEqual(0, len(self.hub))
 
 
-class SendTests(_ConnectionCase):
+class SendTests(ConnectionCase):
     """What a handler may say to one client."""
 
     def test_text_and_bytes(self) -> None:
@@ -425,181 +338,7 @@ class SendTests(_ConnectionCase):
         self.assertEqual(1000, client.closed)
 
 
-class EchoTests(_ConnectionCase):
-    """What a client must not hear back."""
-
-    def both(self, **kwargs: Any) -> tuple[Connection, FakeClient]:
-        """A connection that hears and publishes on broadcast."""
-        return self.opened((BROADCAST,), (BROADCAST,), **kwargs)
-
-    def delayed(self, *payloads: bytes, **kwargs: Any) -> tuple[Connection, FakeClient]:
-        """One that has sent *payloads*, none of which Redis has seen yet."""
-        connection, client = self.both(**kwargs)
-        self.broker.slow = {"publish"}
-        for payload in payloads:
-            connection.received(payload, False)
-        return connection, client
-
-    def test_echo(self) -> None:
-        """Who asks for an echo gets every message, also its own."""
-        connection, client = self.both(echo=True)
-        connection.received(b"1", False)
-        connection.received(b"2", False)
-        self.stranger_says(b"2")
-        self.assertEqual([b"1", b"2", b"2"], client.got)
-        self.assertTrue(connection.direct)
-
-    def test_no_echo(self) -> None:
-        """Who does not ask for it gets the messages of others only."""
-        _, other = self.opened()
-        connection, client = self.both()
-        connection.received(b"mine", False)
-        self.stranger_says(b"theirs")
-        self.assertEqual([b"theirs"], client.got)
-        self.assertEqual([b"mine", b"theirs"], other.got)
-
-    def test_equal_text_of_others(self) -> None:
-        """A message that equals one's own last one is not delivered, for as long as it is that."""
-        connection, client = self.both()
-        connection.received(b"same", False)
-        self.stranger_says(b"same")
-        self.stranger_says(b"same")
-        self.assertEqual([], client.got)
-        connection.received(b"another", False)
-        self.stranger_says(b"same")
-        self.assertEqual([b"same"], client.got)
-
-    def test_heartbeat_and_empty_message_forget(self) -> None:
-        """An empty message is not published, and ends the memory of the last one."""
-        connection, client = self.both()
-        connection.received(b"same", False)
-        connection.received(b"", False)
-        self.assertEqual(b"same", self.server.value(CHANNEL))
-        self.stranger_says(b"same")
-        self.assertEqual([b"same"], client.got)
-        self.assertTrue(connection.direct)
-
-    def test_listener_that_may_not_publish(self) -> None:
-        """The comparison is with what was received, not with what was published."""
-        connection, client = self.opened()
-        connection.received(b"text", False)
-        self.stranger_says(b"text")
-        self.stranger_says(b"more")
-        self.assertEqual([b"more"], client.got)
-        self.assertIsNone(self.server.value(CHANNEL))
-
-    def test_several_in_flight(self) -> None:
-        """Several own messages on their way to Redis are each kept from coming back."""
-        _, client = self.delayed(b"x", b"y", b"z")
-        self.stranger_says(b"theirs")
-        self.broker.answer(3)
-        self.assertEqual([b"theirs"], client.got)
-
-    def test_each_own_copy_once(self) -> None:
-        """An own message keeps back one copy; an equal one of somebody else passes later."""
-        _, client = self.delayed(b"x", b"y")
-        self.broker.answer(2)
-        self.stranger_says(b"x")
-        self.assertEqual([b"x"], client.got)
-
-    def test_same_text_twice_in_flight(self) -> None:
-        """The same text sent twice keeps back two copies, and not three."""
-        _, client = self.delayed(b"x", b"x", b"y")
-        self.broker.answer(3)
-        self.assertEqual([], client.got)
-        self.stranger_says(b"x")
-        self.assertEqual([b"x"], client.got)
-
-    def test_forgetting_spares_those_in_flight(self) -> None:
-        """An empty message does not bring back own messages that are still on their way."""
-        connection, client = self.delayed(b"x", b"")
-        self.assertFalse(connection.direct)
-        self.broker.answer()
-        self.assertEqual([], client.got)
-        self.stranger_says(b"x")
-        self.assertEqual([b"x"], client.got)
-
-    def test_several_channels(self) -> None:
-        """An own message comes back once for each channel in common, and never gets through."""
-        connection, client = self.opened({BROADCAST, USER}, {BROADCAST, USER, SESSION})
-        self.broker.slow = {"publish"}
-        connection.received(b"x", False)
-        connection.received(b"y", False)
-        self.broker.answer(2)
-        self.assertEqual([], client.got)
-        self.stranger_says(b"x")
-        self.assertEqual([b"x"], client.got)
-        self.assertEqual(b"y", self.server.value(b"session:s3ss10n:chat"))
-
-    def test_channels_apart(self) -> None:
-        """Who publishes where it does not listen waits for no copy."""
-        connection, client = self.opened({BROADCAST}, {USER})
-        connection.received(b"x", False)
-        connection.received(b"y", False)
-        self.stranger_says(b"x")
-        self.assertEqual([b"x"], client.got)
-
-    def test_batch(self) -> None:
-        """In one batch, own messages are taken out and the rest is sent in one write."""
-        _, client = self.delayed(b"b", b"d")
-        self.hub.deliver([(CHANNEL, payload) for payload in (b"a", b"b", b"c", b"d", b"e")])
-        self.assertEqual([("write", [(1, b"a"), (1, b"c"), (1, b"e")])], client.events)
-
-    def test_nothing_but_own(self) -> None:
-        """A batch of own messages sends nothing at all."""
-        _, client = self.delayed(b"a")
-        self.hub.deliver([(CHANNEL, b"a"), (CHANNEL, b"a")])
-        self.assertEqual([], client.events)
-
-    def test_memory_is_bounded(self) -> None:
-        """Of very many own messages in flight the oldest are forgotten, not the newest."""
-        payloads = [b"%d" % number for number in range(1100)]
-        _, client = self.delayed(*payloads)
-        self.hub.deliver([(CHANNEL, payload) for payload in payloads])
-        self.assertEqual(payloads[:76], client.got)
-
-
-class HeartbeatTests(_ConnectionCase):
-    """The text that both sides send as a sign of life."""
-
-    heartbeat = HEARTBEAT
-
-    def test_after_stored(self) -> None:
-        """A client gets one when it is open, behind stored messages."""
-        self.server.store(CHANNEL, 10, b"text")
-        _, client = self.opened()
-        self.assertEqual([b"text", HEARTBEAT.encode()], client.got)
-
-    def test_answered(self) -> None:
-        """That of a client is answered at once, and not published."""
-        connection, client = self.opened((BROADCAST,), (BROADCAST,))
-        connection.received(HEARTBEAT.encode(), False)
-        self.assertEqual([HEARTBEAT.encode()] * 2, client.got)
-        self.assertIsNone(self.server.value(CHANNEL))
-
-    def test_forgets(self) -> None:
-        """That of a client ends the memory of its last message."""
-        connection, client = self.opened((BROADCAST,), (BROADCAST,))
-        connection.received(b"same", False)
-        self.stranger_says(b"same")
-        connection.received(HEARTBEAT.encode(), False)
-        self.stranger_says(b"same")
-        self.assertEqual([HEARTBEAT.encode(), HEARTBEAT.encode(), b"same"], client.got)
-
-    def test_exact(self) -> None:
-        """Only that very text is a heartbeat."""
-        connection, _ = self.opened((BROADCAST,), (BROADCAST,))
-        connection.received(HEARTBEAT.encode() + b" x", False)
-        self.assertEqual(b"--heartbeat-- x", self.server.value(CHANNEL))
-
-    def test_from_redis(self) -> None:
-        """One that somebody publishes is delivered like any text."""
-        _, client = self.opened()
-        self.stranger_says(HEARTBEAT.encode())
-        self.assertEqual([HEARTBEAT.encode()] * 2, client.got)
-
-
-class PublishTests(_ConnectionCase):
+class PublishTests(ConnectionCase):
     """From the client to Redis."""
 
     def talker(self, **kwargs: Any) -> tuple[Connection, FakeClient]:
@@ -611,14 +350,14 @@ class PublishTests(_ConnectionCase):
         self.broker.slow = {"publish"}
         connection, client = self.talker()
         for _ in range(count):
-            connection.received(b"x" * size, False)
+            connection.receive(b"x" * size, False)
         return connection, client
 
     def test_stored_and_published(self) -> None:
         """A message is stored and published on all channels that were granted."""
         _, listener = self.opened({BROADCAST, USER})
         connection, _ = self.opened((), {BROADCAST, USER})
-        connection.received(b"\x00\xff", True)
+        connection.receive(b"\x00\xff", True)
         self.assertEqual([b"\x00\xff"] * 2, listener.got)
         self.assertEqual(b"\x00\xff", self.server.value(b"user:john:chat"))
         self.assertEqual(1, self.metrics.received)
@@ -626,7 +365,7 @@ class PublishTests(_ConnectionCase):
     def test_no_right(self) -> None:
         """Without a channel to publish on, messages are read and dropped."""
         connection, client = self.opened()
-        connection.received(b"text", False)
+        connection.receive(b"text", False)
         self.assertIsNone(self.server.value(CHANNEL))
         self.assertEqual([], client.events)
 
@@ -640,7 +379,7 @@ class PublishTests(_ConnectionCase):
     def test_before_open(self) -> None:
         """Before the handshake is answered nothing is taken."""
         connection, _ = self.new((), (BROADCAST,))
-        connection.received(b"text", False)
+        connection.receive(b"text", False)
         self.assertEqual(0, self.metrics.received)
         self.assertIsNone(self.server.value(CHANNEL))
 
@@ -649,8 +388,8 @@ class PublishTests(_ConnectionCase):
         connection, client = self.talker()
         self.broker.disconnect()
         with capturedLogs() as logs:
-            connection.received(b"secret text", False)
-            connection.received(b"another", False)
+            connection.receive(b"secret text", False)
+            connection.receive(b"another", False)
         self.assertEqual(1013, client.closed)
         self.assertEqual(1, self.metrics.unpublished)
         (event,) = logs
@@ -661,7 +400,7 @@ class PublishTests(_ConnectionCase):
         """What Redis forbids closes its client with 1008."""
         connection, client = self.talker()
         self.server.forbidden.add(CHANNEL)
-        connection.received(b"text", False)
+        connection.receive(b"text", False)
         self.assertEqual((1008, "this channel is forbidden"), (client.closed, client.reason))
 
     def test_unexpected(self) -> None:
@@ -683,7 +422,7 @@ class PublishTests(_ConnectionCase):
         """A client with very many unanswered messages is not read until half are answered."""
         connection, client = self.waiting_for(1, 255)
         self.assertEqual(PauseReason(0), client.held)
-        connection.received(b"x", False)
+        connection.receive(b"x", False)
         self.assertEqual(PauseReason.PUBLISH, client.held)
         self.broker.answer(127)
         self.assertEqual(PauseReason.PUBLISH, client.held)
@@ -694,7 +433,7 @@ class PublishTests(_ConnectionCase):
         """A client with a megabyte unanswered is not read until half of it is answered."""
         connection, client = self.waiting_for(1 << 18, 3)
         self.assertEqual(PauseReason(0), client.held)
-        connection.received(b"x" * (1 << 18), False)
+        connection.receive(b"x" * (1 << 18), False)
         self.assertEqual(PauseReason.PUBLISH, client.held)
         self.broker.answer()
         self.assertEqual(PauseReason.PUBLISH, client.held)
@@ -748,7 +487,7 @@ def crash() -> None:
     raise ZeroDivisionError("a bug")
 
 
-class HandlerTests(_ConnectionCase):
+class HandlerTests(ConnectionCase):
     """The hook of the embedding program."""
 
     heartbeat = HEARTBEAT
@@ -765,8 +504,8 @@ class HandlerTests(_ConnectionCase):
     def test_life(self) -> None:
         """A handler is told of the beginning, of each message, and of the end, once."""
         connection, client = self.opened()
-        connection.received(b"1", False)
-        connection.received(b"\x02", True)
+        connection.receive(b"1", False)
+        connection.receive(b"\x02", True)
         connection.closed()
         connection.closed()
         self.assertEqual(
@@ -778,14 +517,14 @@ class HandlerTests(_ConnectionCase):
     def test_instead_of_publishing(self) -> None:
         """With a handler, nothing is published by itself."""
         connection, _ = self.opened((), (BROADCAST,))
-        connection.received(b"text", False)
+        connection.receive(b"text", False)
         self.assertIsNone(self.server.value(CHANNEL))
 
     def test_not_for_signs_of_life(self) -> None:
         """Heartbeats and empty messages are not for the handler."""
         connection, _ = self.opened()
-        connection.received(HEARTBEAT.encode(), False)
-        connection.received(b"", False)
+        connection.receive(HEARTBEAT.encode(), False)
+        connection.receive(b"", False)
         self.assertEqual([("connect",)], self.hooks.calls)
 
     def test_never_opened(self) -> None:
@@ -808,7 +547,7 @@ class HandlerTests(_ConnectionCase):
         connection, client = self.opened()
         work: Deferred[None] = Deferred()
         self.hooks.answers["message"] = work
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         self.assertEqual(PauseReason.HANDLER, client.held)
         work.callback(None)
         self.assertEqual(PauseReason(0), client.held)
@@ -824,7 +563,7 @@ class HandlerTests(_ConnectionCase):
             done.append(True)
 
         self.hooks.answers["message"] = think
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         self.assertEqual((PauseReason.HANDLER, []), (client.held, done))
         work.callback(None)
         self.assertEqual((PauseReason(0), [True]), (client.held, done))
@@ -837,9 +576,9 @@ class HandlerTests(_ConnectionCase):
 
         connection, client = self.opened()
         self.hooks.answers["message"] = quick
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         self.hooks.answers["message"] = succeed(None)
-        connection.received(b"2", False)
+        connection.receive(b"2", False)
         self.assertNotIn("pause", [kind for kind, _ in client.events])
 
     def test_deferred_that_waits_for_another(self) -> None:
@@ -847,7 +586,7 @@ class HandlerTests(_ConnectionCase):
         connection, client = self.opened()
         work: Deferred[None] = Deferred()
         self.hooks.answers["message"] = succeed(None).addCallback(lambda _: work)
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         self.assertEqual(PauseReason.HANDLER, client.held)
         work.callback(None)
         self.assertEqual(PauseReason(0), client.held)
@@ -867,7 +606,7 @@ class HandlerTests(_ConnectionCase):
         """A handler that fails closes its client with 1011 and is logged; it hears of the end."""
         connection, client = self.opened()
         self.hooks.answers["message"] = crash
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         self.assertEqual((1011, "internal error"), (client.closed, client.reason))
         self.assertEqual(1, self.logged())
         self.assertEqual(("disconnect",), self.hooks.calls[-1])
@@ -892,7 +631,7 @@ class HandlerTests(_ConnectionCase):
         connection, client = self.opened()
         work: Deferred[None] = Deferred()
         self.hooks.answers["message"] = work
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         work.errback(ZeroDivisionError("a bug"))
         self.assertEqual(1011, client.closed)
         self.assertEqual(PauseReason(0), client.held)
@@ -902,7 +641,7 @@ class HandlerTests(_ConnectionCase):
         """A Deferred that has failed already is a failure."""
         connection, client = self.opened()
         self.hooks.answers["message"] = lambda: fail(ZeroDivisionError("a bug"))
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         self.assertEqual(1011, client.closed)
         self.assertEqual(1, self.logged())
 
@@ -911,7 +650,7 @@ class HandlerTests(_ConnectionCase):
         connection, client = self.opened()
         work: Deferred[None] = Deferred()
         self.hooks.answers["message"] = work
-        connection.received(b"1", False)
+        connection.receive(b"1", False)
         connection.closed()
         work.errback(ZeroDivisionError("a bug"))
         self.assertIsNone(client.closed)
@@ -935,10 +674,10 @@ class HandlerTests(_ConnectionCase):
         self.assertEqual(42, connection.data)
 
 
-class CompressTests(_ConnectionCase):
+class CompressTests(ConnectionCase):
     """A connection that negotiated compression gets all that is worth it compressed."""
 
-    compress = 100
+    window = 12
     heartbeat = HEARTBEAT
     old, held, live, small = b"o" * 200, b"h" * 300, b"l" * 400, b"small"
 
@@ -953,7 +692,6 @@ class CompressTests(_ConnectionCase):
         stored = self.successResultOf(self.opening(connection))
         self.stranger_says(self.held)
         self.stranger_says(self.small)
-        connection.window = 12
         connection.write = self.written.append
         connection.opened(stored)
         return connection
@@ -974,7 +712,7 @@ class CompressTests(_ConnectionCase):
         connection = self.compressing(publish=(BROADCAST,))
         del self.written[:]
         self.stranger_says(self.live)
-        connection.received(self.old, False)
+        connection.receive(self.old, False)
         self.assertFalse(connection.direct)
         self.stranger_says(self.old)
         self.stranger_says(self.held)

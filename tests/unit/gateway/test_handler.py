@@ -12,11 +12,11 @@ from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.channels import Access, Audience
 from wsredis.config import Limits
 from wsredis.dialects.plain import PlainDialect
-from wsredis.gateway.connection import Connection, Shared
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket.encoding import Encodings
 
 
 class HandlerTests(SynchronousTestCase):
@@ -26,14 +26,16 @@ class HandlerTests(SynchronousTestCase):
         """It publishes what clients send, and waits for nothing."""
         server, metrics, limits = MemoryServer(Clock()), Metrics(), Limits()
         broker, dialect = MemoryBroker(server), PlainDialect()
-        hub = Hub(broker, dialect.frame, limits.max_publication, metrics)
+        hub = Hub(broker, limits.max_publication, metrics)
         broker.start(hub)
-        shared = Shared(hub, broker, dialect, limits, metrics, handler=Handler())
         client = FakeClient()
         access = Access("chat", publish=frozenset({Audience.BROADCAST}))
-        connection = client.connection = Connection(shared, client, Identity(), access)
+        encoding = Encodings(0)[dialect, 0]
+        connection = client.connection = dialect.connection(
+            hub, limits, Handler(), client, encoding, Identity(), access
+        )
         connection.opened({})
-        connection.received(b"\x00text", True)
+        connection.receive(b"\x00text", True)
         connection.closed()
         self.assertEqual(b"\x00text", server.value(b"broadcast:chat"))
         self.assertEqual([], client.events)

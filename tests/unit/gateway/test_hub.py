@@ -10,17 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fakes import FakeListener
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.hub import EncodedPublication, Hub
+from wsredis.gateway.broker import Publication
+from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
 from wsredis.transports.websocket import frames
-
-
-def items(*publications: tuple[bytes, bytes]) -> list[EncodedPublication]:
-    """The items that these publications become."""
-    return [
-        EncodedPublication(name, payload, frames.message(payload)) for name, payload in publications
-    ]
+from wsredis.transports.websocket.encoding import Encodings
 
 
 def joined(*payloads: bytes) -> bytes:
@@ -47,28 +43,41 @@ class _RecordingBroker(MemoryBroker):
         super().unsubscribe(channels)
 
 
+class _Counted(PlainDialect):
+    """Remembers what it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: list[bytes] = []
+
+    def encode(self, publication: Publication) -> bytes:
+        """Remember the payload."""
+        self.encoded.append(publication.payload)
+        return super().encode(publication)
+
+
 class _HubCase(SynchronousTestCase):
     """A hub on a broker in memory."""
 
-    compress: int | None = None
+    threshold = 0
 
     def setUp(self) -> None:
         """Start the broker."""
         self.metrics = Metrics()
-        self.framed: list[bytes] = []
+        self.dialect = _Counted()
+        self.encodings = Encodings(self.threshold)
         self.broker = _RecordingBroker()
-        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, self.compress)
+        self.hub = Hub(self.broker, 1000, self.metrics)
         self.broker.start(self.hub)
 
-    def frame(self, payload: bytes) -> bytes:
-        """Frame, and remember what was framed."""
-        self.framed.append(payload)
-        return frames.message(payload)
+    def deliver(self, *batch: tuple[bytes, bytes]) -> None:
+        """One read from the broker brings these channels and payloads."""
+        self.hub.deliver([Publication(*each) for each in batch])
 
     def listener(self, *channels: bytes, direct: bool = True, window: int = 0) -> FakeListener:
         """A listener that is subscribed."""
-        listener = FakeListener(*channels, direct=direct)
-        listener.window = window
+        encoding = self.encodings[self.dialect, window]
+        listener = FakeListener(*channels, direct=direct, encoding=encoding)
         self.successResultOf(self.hub.subscribe(listener))
         return listener
 
@@ -140,31 +149,29 @@ class DeliverTests(_HubCase):
     def test_one_write_for_a_batch(self) -> None:
         """All publications of a batch reach a listener in one write, in order."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"a", b"1"), (b"a", b"2"), (b"a", b"3")])
+        self.deliver((b"a", b"1"), (b"a", b"2"), (b"a", b"3"))
         self.assertEqual([joined(b"1", b"2", b"3")], listener.written)
 
     def test_framed_once(self) -> None:
         """A payload is framed once for all listeners, and they share the bytes."""
         first, second = self.listener(b"a"), self.listener(b"a")
-        self.hub.deliver([(b"a", b"1"), (b"a", b"2")])
-        self.assertEqual([b"1", b"2"], self.framed)
+        self.deliver((b"a", b"1"), (b"a", b"2"))
+        self.assertEqual([b"1", b"2"], self.dialect.encoded)
         self.assertIs(first.written[0], second.written[0])
 
     def test_single_frame_is_not_copied(self) -> None:
         """The frame of a lone publication is written as it is."""
         listener = self.listener(b"a")
-        made = []
-        hub = Hub(self.broker, lambda payload: made.append(payload * 2) or made[-1], 9, Metrics())
-        hub.subscribe(listener)
-        hub.deliver([(b"a", b"x")])
-        self.assertIs(made[0], listener.written[0])
+        other = self.listener(b"a", direct=False)
+        self.deliver((b"a", b"x"))
+        self.assertIs(other.items[0][other.encoding], listener.written[0])
 
     def test_order_across_channels(self) -> None:
         """A listener on several channels gets them in the order of arrival, in one write."""
         both = self.listener(b"a", b"b")
         lone = self.listener(b"b")
         batch = [(b"b", b"1"), (b"a", b"2"), (b"b", b"3"), (b"c", b"-"), (b"a", b"4")]
-        self.hub.deliver(batch)
+        self.deliver(*batch)
         self.assertEqual([joined(b"1", b"2", b"3", b"4")], both.written)
         self.assertEqual([joined(b"1", b"3")], lone.written)
 
@@ -175,57 +182,57 @@ class DeliverTests(_HubCase):
         listeners = [self.listener(*each, direct=n % 2 == 0) for n, each in enumerate(chosen)]
         numbers = [5, 3, 0, 1, 1, 2, 7, 4, 6, 2, 0, 0, 1]
         batch = [(names[n % 3], b"%d-%d" % (n, position)) for position, n in enumerate(numbers)]
-        self.hub.deliver(batch)
+        self.deliver(*batch)
         for listener in listeners:
             expected = [entry for entry in batch if entry[0] in listener.channels]
             if listener.direct:
                 wire = joined(*(payload for _, payload in expected))
                 self.assertEqual([wire], listener.written)
             else:
-                self.assertEqual(items(*expected), listener.items)
+                self.assertEqual(expected, listener.heard)
 
     def test_several_channels_but_one_in_the_batch(self) -> None:
         """A listener on several channels of which one is in the batch gets that one."""
         listener = self.listener(b"a", b"z")
         self.listener(b"b")
-        self.hub.deliver([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")])
+        self.deliver((b"a", b"1"), (b"b", b"2"), (b"a", b"3"))
         self.assertEqual([joined(b"1", b"3")], listener.written)
 
     def test_same_payload_twice(self) -> None:
         """Equal publications are separate publications, on one channel and on two."""
         listener = self.listener(b"a", b"b")
-        self.hub.deliver([(b"a", b"x"), (b"a", b"x"), (b"b", b"x")])
+        self.deliver((b"a", b"x"), (b"a", b"x"), (b"b", b"x"))
         self.assertEqual([joined(b"x", b"x", b"x")], listener.written)
 
     def test_not_direct(self) -> None:
         """A listener that is not direct gets the items, and no write."""
         listener = self.listener(b"a", direct=False)
-        self.hub.deliver([(b"a", b"1"), (b"a", b"2")])
-        self.assertEqual(items((b"a", b"1"), (b"a", b"2")), listener.items)
+        self.deliver((b"a", b"1"), (b"a", b"2"))
+        self.assertEqual([(b"a", b"1"), (b"a", b"2")], listener.heard)
         self.assertEqual([], listener.written)
 
     def test_unknown_channels(self) -> None:
         """Publications without a listener are not framed, not counted and cost nobody anything."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"x", b"1"), (b"a", b"2"), (b"y", b"3")])
+        self.deliver((b"x", b"1"), (b"a", b"2"), (b"y", b"3"))
         self.assertEqual([joined(b"2")], listener.written)
-        self.assertEqual([b"2"], self.framed)
+        self.assertEqual([b"2"], self.dialect.encoded)
         self.assertEqual(1, self.metrics.publications)
 
     def test_only_unknown_channels(self) -> None:
         """A batch for nobody does nothing; neither does an empty one."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"x", b"1")])
-        self.hub.deliver([])
+        self.deliver((b"x", b"1"))
+        self.deliver()
         self.assertEqual([], listener.written)
         self.assertEqual(0, self.metrics.publications)
 
     def test_empty_payloads(self) -> None:
         """An empty publication is not delivered: in this contract it clears the stored one."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"a", b"")])
+        self.deliver((b"a", b""))
         self.assertEqual([], listener.written)
-        self.hub.deliver([(b"a", b"1"), (b"a", b""), (b"a", b"2")])
+        self.deliver((b"a", b"1"), (b"a", b""), (b"a", b"2"))
         self.assertEqual([joined(b"1", b"2")], listener.written)
         self.assertEqual(2, self.metrics.publications)
 
@@ -233,7 +240,7 @@ class DeliverTests(_HubCase):
         """A publication beyond the limit is left out, counted and logged; the others arrive."""
         listener = self.listener(b"a")
         with capturedLogs() as logs:
-            self.hub.deliver([(b"a", b"x" * 1000), (b"a", b"y" * 1001), (b"a", b"z")])
+            self.deliver((b"a", b"x" * 1000), (b"a", b"y" * 1001), (b"a", b"z"))
         self.assertEqual([joined(b"x" * 1000, b"z")], listener.written)
         self.assertEqual(1, self.metrics.oversized)
         self.assertEqual(2, self.metrics.publications)
@@ -244,14 +251,14 @@ class DeliverTests(_HubCase):
         """Payloads are bytes and stay bytes."""
         listener = self.listener(b"a")
         payload = bytes(range(256))
-        self.hub.deliver([(b"a", payload)])
+        self.deliver((b"a", payload))
         self.assertEqual([frames.binary(payload)], listener.written)
 
 
 class CompressTests(_HubCase):
     """Listeners that can inflate get frames that are deflated, others do not."""
 
-    compress = 100
+    threshold = 100
     one, two, small = b"1" * 200, b"2" * 300, b"small"
 
     def deflated(self, *payloads: bytes, window: int) -> bytes:
@@ -264,45 +271,47 @@ class CompressTests(_HubCase):
         """One write each, in what each can read; what is small stays plain."""
         windows = (0, 15, 10, 15, 0)
         listeners = [self.listener(b"a", window=window) for window in windows]
-        self.hub.deliver([(b"a", self.one), (b"a", self.small), (b"a", self.two)])
+        self.deliver((b"a", self.one), (b"a", self.small), (b"a", self.two))
         for window, listener in zip(windows, listeners, strict=True):
             expected = self.deflated(self.one, self.small, self.two, window=window)
             self.assertEqual([expected], listener.written)
-        self.assertEqual([self.one, self.small, self.two], self.framed)
+        self.assertEqual([self.one, self.small, self.two], self.dialect.encoded)
 
     def test_made_once(self) -> None:
         """Those with the same window share the bytes, and nobody else's window costs anything."""
         first, second = (self.listener(b"a", window=15) for _ in range(2))
         self.listener(b"b", window=9)
         held = self.listener(b"a", direct=False)
-        self.hub.deliver([(b"a", self.one)])
+        self.deliver((b"a", self.one))
         self.assertIs(first.written[0], second.written[0])
-        self.assertEqual({0, 15}, set(held.items[0].variants))
+        self.assertEqual(2, len(held.items[0]))
 
     def test_made_once_for_all_sets_of_channels(self) -> None:
         """Also where its listeners are on different sets of channels."""
         alone = self.listener(b"a", window=15)
         both = self.listener(b"a", b"b", window=15, direct=False)
-        self.hub.deliver([(b"b", self.two), (b"a", self.one)])
+        self.deliver((b"b", self.two), (b"a", self.one))
         self.assertEqual([self.deflated(self.one, window=15)], alone.written)
-        self.assertEqual([self.two, self.one], [item.payload for item in both.items])
-        self.assertIs(alone.written[0], both.items[1].frame)
+        self.assertEqual([self.two, self.one], [each.payload for each in both.heard])
+        self.assertIs(alone.written[0], both.items[1][both.encoding])
 
     def test_not_direct(self) -> None:
         """Items carry the frame that their listener can read."""
         listener = self.listener(b"a", direct=False, window=10)
-        self.hub.deliver([(b"a", self.one), (b"a", self.small)])
+        self.deliver((b"a", self.one), (b"a", self.small))
         self.assertEqual(
             [self.deflated(self.one, window=10), frames.message(self.small)],
-            [item.frame for item in listener.items],
+            [item[listener.encoding] for item in listener.items],
         )
 
     def test_restored(self) -> None:
         """So do stored messages of an outage."""
         plain, deflating = self.listener(b"a"), self.listener(b"a", window=15)
         self.hub.restore({b"a": self.one})
-        self.assertEqual(frames.message(self.one), plain.restored[0].frame)
-        self.assertEqual(self.deflated(self.one, window=15), deflating.restored[0].frame)
+        self.assertEqual(frames.message(self.one), plain.restored[0][plain.encoding])
+        self.assertEqual(
+            self.deflated(self.one, window=15), deflating.restored[0][deflating.encoding]
+        )
 
 
 class HostileListenerTests(_HubCase):
@@ -312,7 +321,7 @@ class HostileListenerTests(_HubCase):
         """A listener that raises costs the others nothing, and the log says so."""
         first, broken, last = (self.listener(b"a") for _ in range(3))
         broken.react = fail
-        self.hub.deliver([(b"a", b"1")])
+        self.deliver((b"a", b"1"))
         self.assertEqual([joined(b"1")], first.written)
         self.assertEqual([joined(b"1")], last.written)
         self.assertEqual(["this connection is broken"], self.flushed())
@@ -322,7 +331,7 @@ class HostileListenerTests(_HubCase):
         broken = self.listener(b"a", b"b", direct=False)
         broken.react = fail
         others = [self.listener(b"a", b"b"), self.listener(b"a"), self.listener(b"b")]
-        self.hub.deliver([(b"a", b"1"), (b"b", b"2")])
+        self.deliver((b"a", b"1"), (b"b", b"2"))
         wires = [joined(b"1", b"2"), joined(b"1"), joined(b"2")]
         self.assertEqual([[wire] for wire in wires], [each.written for each in others])
         self.assertEqual(1, len(self.flushed()))
@@ -331,8 +340,8 @@ class HostileListenerTests(_HubCase):
         """A listener may leave while it is told something."""
         leaving, other = self.listener(b"a"), self.listener(b"a")
         leaving.react = lambda: self.hub.unsubscribe(leaving)
-        self.hub.deliver([(b"a", b"1")])
-        self.hub.deliver([(b"a", b"2")])
+        self.deliver((b"a", b"1"))
+        self.deliver((b"a", b"2"))
         self.assertEqual([joined(b"1")], leaving.written)
         self.assertEqual([joined(b"1"), joined(b"2")], other.written)
 
@@ -340,7 +349,7 @@ class HostileListenerTests(_HubCase):
         """A listener on several channels may leave in the middle of a batch."""
         leaving, other = self.listener(b"a", b"b"), self.listener(b"a", b"c")
         leaving.react = lambda: self.hub.unsubscribe(leaving)
-        self.hub.deliver([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")])
+        self.deliver((b"a", b"1"), (b"b", b"2"), (b"c", b"3"))
         self.assertEqual([joined(b"1", b"2")], leaving.written)
         self.assertEqual([joined(b"1", b"3")], other.written)
         self.assertEqual(2, len(self.hub))
@@ -349,10 +358,10 @@ class HostileListenerTests(_HubCase):
         """A listener may make a channel vanish that is still to be fanned out."""
         first, victim, last = self.listener(b"a"), self.listener(b"b"), self.listener(b"c")
         first.react = lambda: self.hub.unsubscribe(victim)
-        self.hub.deliver([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")])
+        self.deliver((b"a", b"1"), (b"b", b"2"), (b"c", b"3"))
         self.assertEqual([joined(b"1")], first.written)
         self.assertEqual([joined(b"3")], last.written)
-        self.hub.deliver([(b"b", b"4"), (b"c", b"5")])
+        self.deliver((b"b", b"4"), (b"c", b"5"))
         self.assertEqual(joined(b"5"), last.written[-1])
         self.assertNotIn(joined(b"4"), victim.written)
 
@@ -366,9 +375,9 @@ class HostileListenerTests(_HubCase):
             self.successResultOf(self.hub.subscribe(late))
 
         first.react = admit
-        self.hub.deliver([(b"a", b"1")])
+        self.deliver((b"a", b"1"))
         self.assertEqual([], late.written)
-        self.hub.deliver([(b"a", b"2")])
+        self.deliver((b"a", b"2"))
         self.assertEqual([joined(b"2")], late.written)
 
 
@@ -379,7 +388,7 @@ class RestoreTests(_HubCase):
         """The payloads that *listener* is given when the broker comes back with *values*."""
         listener.restored.clear()
         self.hub.restore({name.encode(): payload for name, payload in values.items()})
-        return [item.payload for item in listener.restored]
+        return [item.publication.payload for item in listener.restored]
 
     def test_never_saw_anything(self) -> None:
         """Who saw nothing gets the stored message."""
@@ -389,44 +398,44 @@ class RestoreTests(_HubCase):
         """What is handed over is channel, payload and frame."""
         listener = self.listener(b"a")
         self.hub.restore({b"a": b"x"})
-        self.assertEqual(items((b"a", b"x")), listener.restored)
+        self.assertEqual([(b"a", b"x")], [each.publication for each in listener.restored])
 
     def test_saw_the_same(self) -> None:
         """Who saw that very message last gets nothing."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"a", b"old"), (b"a", b"x")])
+        self.deliver((b"a", b"old"), (b"a", b"x"))
         self.assertEqual([], self.restored(listener, a=b"x"))
 
     def test_saw_it_earlier(self) -> None:
         """Who saw that message before the last one gets it: the state went back."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"a", b"x"), (b"a", b"new")])
+        self.deliver((b"a", b"x"), (b"a", b"new"))
         self.assertEqual([b"x"], self.restored(listener, a=b"x"))
 
     def test_was_given_the_stored_one(self) -> None:
         """Who was given that message when it came gets nothing, else it does."""
         listener = self.listener(b"a")
-        self.hub.saw(listener, b"a", b"x")
+        self.hub.mark_stored(listener, Publication(b"a", b"x"))
         self.assertEqual([], self.restored(listener, a=b"x"))
         other = self.listener(b"a")
-        self.hub.saw(other, b"a", b"x")
+        self.hub.mark_stored(other, Publication(b"a", b"x"))
         self.assertEqual([b"y"], self.restored(other, a=b"y"))
 
     def test_live_after_the_stored_one(self) -> None:
         """A live message counts more than the stored one that came before it."""
         listener = self.listener(b"a")
-        self.hub.saw(listener, b"a", b"x")
-        self.hub.deliver([(b"a", b"y")])
+        self.hub.mark_stored(listener, Publication(b"a", b"x"))
+        self.deliver((b"a", b"y"))
         self.assertEqual([], self.restored(listener, a=b"y"))
         self.assertEqual([b"x"], self.restored(listener, a=b"x"))
 
     def test_joined_later(self) -> None:
         """What the channel delivered before a listener came, that listener did not see."""
         early = self.listener(b"a")
-        self.hub.deliver([(b"a", b"x")])
+        self.deliver((b"a", b"x"))
         late = self.listener(b"a")
         given = self.listener(b"a")
-        self.hub.saw(given, b"a", b"x")
+        self.hub.mark_stored(given, Publication(b"a", b"x"))
         self.hub.restore({b"a": b"x"})
         self.assertEqual([0, 1, 0], [len(each.restored) for each in (early, late, given)])
 
@@ -434,7 +443,7 @@ class RestoreTests(_HubCase):
         """Listeners that came at different times agree as soon as they heard the same."""
         listeners = [self.listener(b"a")]
         for payload in (b"1", b"2", b"x"):
-            self.hub.deliver([(b"a", payload)])
+            self.deliver((b"a", payload))
             listeners.append(self.listener(b"a"))
         self.hub.restore({b"a": b"x"})
         self.assertEqual([0, 0, 0, 1], [len(each.restored) for each in listeners])
@@ -458,20 +467,20 @@ class RestoreTests(_HubCase):
     def test_each_channel_by_itself(self) -> None:
         """What was seen on one channel says nothing about another."""
         listener = self.listener(b"a", b"b")
-        self.hub.deliver([(b"a", b"x")])
+        self.deliver((b"a", b"x"))
         self.assertEqual([b"x"], self.restored(listener, a=b"x", b=b"x"))
-        self.assertEqual(b"b", listener.restored[0].channel)
+        self.assertEqual(b"b", listener.restored[0].publication.channel)
 
     def test_unknown_and_empty(self) -> None:
         """Channels without a listener, and empty values, are nothing to restore."""
         listener = self.listener(b"a")
         self.assertEqual([], self.restored(listener, a=b"", z=b"x"))
-        self.assertEqual([], self.framed)
+        self.assertEqual([], self.dialect.encoded)
 
     def test_empty_publication_is_not_seen(self) -> None:
         """An empty publication does not count as the last one seen."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"a", b"x"), (b"a", b"")])
+        self.deliver((b"a", b"x"), (b"a", b""))
         self.assertEqual([], self.restored(listener, a=b"x"))
 
     def test_too_large(self) -> None:
@@ -483,7 +492,7 @@ class RestoreTests(_HubCase):
     def test_left_and_came_back(self) -> None:
         """A channel that everybody left starts anew."""
         listener = self.listener(b"a")
-        self.hub.deliver([(b"a", b"x")])
+        self.deliver((b"a", b"x"))
         self.hub.unsubscribe(listener)
         self.successResultOf(self.hub.subscribe(listener))
         self.assertEqual([b"x"], self.restored(listener, a=b"x"))
@@ -537,10 +546,10 @@ class SliceTests(_HubCase):
         """A hub with a reactor that waits to be turned."""
         super().setUp()
         self.turns: list[Callable[[], None]] = []
-        self.hub = Hub(self.broker, self.frame, 1000, self.metrics, later=self.turns.append)
+        self.hub = Hub(self.broker, 1000, self.metrics, later=self.turns.append)
         self.broker.stop()
         self.broker = _RecordingBroker()
-        self.hub._broker = self.broker
+        self.hub.broker = self.broker
         self.broker.start(self.hub)
 
     def turn(self, count: int = 1) -> None:
@@ -559,14 +568,14 @@ class SliceTests(_HubCase):
     def test_small(self) -> None:
         """A thousand are served at once."""
         crowd = self.crowd(1000)
-        self.hub.deliver([(b"many", b"x")])
+        self.deliver((b"many", b"x"))
         self.assertEqual(1000, self.served(crowd))
         self.assertEqual([], self.turns)
 
     def test_large(self) -> None:
         """More than that are served a thousand at a turn, each once."""
         crowd = self.crowd(2500)
-        self.hub.deliver([(b"many", b"x"), (b"many", b"y")])
+        self.deliver((b"many", b"x"), (b"many", b"y"))
         counts = []
         while self.turns:
             self.turn()
@@ -579,9 +588,9 @@ class SliceTests(_HubCase):
         crowd = self.crowd(1500)
         both = self.listener(b"many", b"few")
         few = self.listener(b"few")
-        self.hub.deliver([(b"many", b"1")])
-        self.hub.deliver([(b"few", b"2")])
-        self.hub.deliver([(b"few", b"3"), (b"many", b"4")])
+        self.deliver((b"many", b"1"))
+        self.deliver((b"few", b"2"))
+        self.deliver((b"few", b"3"), (b"many", b"4"))
         self.assertEqual([], few.written)
         while self.turns:
             self.turn()
@@ -593,7 +602,7 @@ class SliceTests(_HubCase):
         """The broker brings nothing more until the last one has its turn."""
         few = self.listener(b"few")
         self.crowd(1500)
-        self.hub.deliver([(b"many", b"1")])
+        self.deliver((b"many", b"1"))
         self.broker.server.publish(b"few", b"2")
         self.turn(2)
         self.assertEqual([], few.written)
@@ -604,7 +613,7 @@ class SliceTests(_HubCase):
     def test_left_meanwhile(self) -> None:
         """Who came after the publication does not get it; who left meanwhile is called once."""
         crowd = self.crowd(1500)
-        self.hub.deliver([(b"many", b"1")])
+        self.deliver((b"many", b"1"))
         late = self.listener(b"many")
         self.hub.unsubscribe(crowd[-1])
         self.turn(3)
@@ -614,9 +623,9 @@ class SliceTests(_HubCase):
     def test_restored_behind(self) -> None:
         """Stored messages of an outage do not overtake what waits."""
         crowd = self.crowd(1500)
-        self.hub.deliver([(b"many", b"1")])
+        self.deliver((b"many", b"1"))
         self.hub.restore({b"many": b"2"})
         self.assertEqual([joined(b"1")], crowd[-1].written)
-        self.assertEqual([b"2"], [item.payload for item in crowd[-1].restored])
+        self.assertEqual([b"2"], [item.publication.payload for item in crowd[-1].restored])
         self.turn()
         self.assertEqual([joined(b"1")], crowd[-1].written)

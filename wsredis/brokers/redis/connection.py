@@ -161,7 +161,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             self._unparsed = 0
             self.answered = True
             if pushes and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
-                batch.append((reply[1], reply[2]))
+                batch.append(Publication(reply[1], reply[2]))
             elif batch:
                 # What was published before the answer is delivered before it, and may hold it up.
                 self._kept.append(reply)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from struct import Struct
 
-__all__ = ["PING", "Variants", "binary", "deflated", "message", "text"]
+__all__ = ["PING", "binary", "deflated", "message", "text"]
 
 _TEXT = 0x81
 _BINARY = 0x82
@@ -88,24 +88,3 @@ def deflated(frame: bytes, window: int, threshold: int) -> bytes:
     parts = deflater.compress(memoryview(frame)[start:]), deflater.flush(zlib.Z_SYNC_FLUSH)
     made = _frame(frame[0] | _COMPRESSED, b"".join(parts)[:-4])
     return made if len(made) < len(frame) else frame
-
-
-class Variants(dict[int, bytes]):
-    """
-    One message as connections with different windows get it: by window, each made when first asked
-    for.
-
-    Args:
-        frame: What connections without compression get: that of window 0.
-        threshold: As for `deflated`.
-    """
-
-    __slots__ = ("_threshold",)
-
-    def __init__(self, frame: bytes, threshold: int) -> None:
-        super().__init__({0: frame})
-        self._threshold = threshold
-
-    def __missing__(self, window: int) -> bytes:
-        made = self[window] = deflated(self[0], window, self._threshold)
-        return made

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsredis.auth.admission import Accepted, Admission
-from wsredis.channels import parse_access, parse_facility
+from wsredis.channels import Access
 from wsredis.config import GatewayConfig
 from wsredis.errors import (
     BadRequest,
@@ -38,17 +38,18 @@ from wsredis.errors import (
     LimitExceeded,
     PermissionDenied,
 )
-from wsredis.gateway.connection import Connection, PauseReason, Shared
+from wsredis.gateway.client import PauseReason
+from wsredis.gateway.connection import Connection, Hooks
+from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake
 from wsredis.gateway.timers import StaggeredTimer, TimeoutQueue
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames
 from wsredis.transports.websocket.deflate import Inflater, negotiate
+from wsredis.transports.websocket.encoding import Encodings
 
 __all__ = ["GatewayFactory", "GatewayProtocol"]
-
-#: A text heartbeat goes out this often, in seconds; ws4redis.js gives up after 15 to 20.
-HEARTBEAT_INTERVAL = 4.0
 
 #: Seconds that a client is asked to wait before it tries again.
 RETRY_AFTER = 2
@@ -148,9 +149,9 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     queue: SendQueue | None = None
     _phase = _Phase.HEAD
     _deciding: Deferred[Any] | None = None
-    #: What was decided, and the stored messages, until the connection is open. One attribute:
+    #: The decision, the stored messages and the extension, until it is open. One attribute:
     #: Python shares the table of thirty among all instances, and of one more it gives each its own.
-    _opening: tuple[Accepted, dict[bytes, bytes]] | None = None
+    _opening: tuple[Accepted, Mapping[bytes, bytes], str] | None = None
     _pause_reasons = PauseReason(0)
 
     def __init__(self) -> None:
@@ -277,25 +278,33 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         # Behind a proxy that speaks the PROXY protocol it is only known now.
         self.peer = _address(self.transport)
         path, _, query = self.http_request_uri.partition("?")
-        facility = parse_facility(path, factory.config.url_prefix)
-        if facility is None:
-            raise HandshakeRejected("there is nothing here", 404)
-        access = parse_access(facility, query)
+        dialect, access = factory.parse(path, query)
         secure = ISSLTransport.providedBy(self.transport)
         handshake = Handshake(access, path, request.headers, self.peer, query, secure)
-        if factory.stopping or not factory.shared.broker.up:
+        if factory.stopping or not factory.hub.broker.up:
             raise BrokerUnavailable("Redis is away")
         if factory.is_full():
             raise HandshakeRejected("too many connections", 503, "--max-connections")
-        subprotocol = _choose(request.protocols)
+        subprotocol = dialect.choose_subprotocol(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is no token")
         accepted = await factory.admission.admit(handshake)
         if self._phase is not _Phase.PENDING:
             # The client left, and a seam took no notice of being cancelled.
             raise CancelledError
-        self.connection = Connection(factory.shared, self, accepted.identity, accepted.granted)
-        self._opening = accepted, await self.connection.open()
+        window, extension = 0, ""
+        if factory.config.compress:
+            window, extension = negotiate(self.websocket_extensions) or (0, "")
+        self.connection = dialect.connection(
+            factory.hub,
+            factory.config.limits,
+            factory.handler,
+            self,
+            factory.encodings[dialect, window],
+            accepted.identity,
+            accepted.granted,
+        )
+        self._opening = accepted, await self.connection.open(), extension
         return subprotocol
 
     def _not_admitted(self, failure: Failure) -> None:
@@ -324,17 +333,15 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         if self.factory.is_full():
             self._refuse(503, "too many connections", "--max-connections")
             return
-        assert self.connection is not None
+        assert self.connection is not None and self._opening is not None
         self._deciding = None
         self.queue = SendQueue(self.transport, self.factory.config.limits.max_queue, self)
         self.connection.write = self.queue.write
         # Autobahn would refuse the whole handshake for an offer that it does not understand.
-        offers: list[Any] = self.websocket_extensions
         self.websocket_extensions: list[Any] = []
         headers = {}
-        agreed = negotiate(offers) if self.factory.config.compress else None
-        if agreed is not None:
-            self.connection.window, headers["Sec-WebSocket-Extensions"] = agreed
+        if self._opening[2]:
+            headers["Sec-WebSocket-Extensions"] = self._opening[2]
             self._perMessageCompress = Inflater()
         try:
             super().succeedHandshake((res, headers))
@@ -350,7 +357,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """The answer is on its way."""
         assert self.connection is not None and self._opening is not None
         self._phase = _Phase.OPEN
-        accepted, stored = self._opening
+        accepted, stored, _ = self._opening
         for leftover in _LEFTOVERS:
             self.__dict__.pop(leftover, None)
         self.utf8validator = Utf8Validator()
@@ -385,7 +392,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def _refuse(self, status: int, reason: str, hint: str = "") -> None:
         target = self.data if self._phase is _Phase.HEAD else self.http_request_uri.encode()
-        self.factory.shared.metrics.refused += 1
+        self.factory.hub.metrics.refused += 1
         self._log.info(
             "refused {peer} {path!r}: {status} {reason!r}{hint}",
             peer=self.peer,
@@ -438,7 +445,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """One whole message of the client."""
         if self.connection is not None:
-            self.connection.received(payload, isBinary)
+            self.connection.receive(payload, isBinary)
 
     def onMessageEnd(self) -> None:
         """Autobahn's, without the signal that nobody listens to."""
@@ -485,10 +492,15 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             assert self.queue is not None
             self.queue.write(frames.PING)
             return
-        self.factory.shared.metrics.timeouts += 1
+        self.factory.hub.metrics.timeouts += 1
         self._log.info("no pong from {peer}: connection dropped", peer=self.peer)
         self._detach()
         self.transport.abortConnection()
+
+    def send_heartbeat(self) -> None:
+        """Send the heartbeat of the dialect."""
+        assert self.connection is not None and self.connection.encoding.heartbeat is not None
+        self.write(self.connection.encoding.heartbeat)
 
     def _detach(self) -> None:
         """Nothing is delivered to this socket any more."""
@@ -496,17 +508,18 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             self.connection.closed()
             self.factory.admission.connection_lost(self.connection)
         self.factory.pings.discard(self)
-        self.factory.heartbeats.discard(self)
+        for timer in self.factory.heartbeats.values():
+            timer.discard(self)
 
-    # -- wsredis.gateway.connection.Client
+    # -- wsredis.gateway.client.Client
 
     def write(self, data: bytes) -> None:
-        """See `wsredis.gateway.connection.Client.write`."""
+        """See `wsredis.gateway.client.Client.write`."""
         if self.queue is not None:
             self.queue.write(data)
 
     def close(self, code: int, reason: str) -> None:
-        """See `wsredis.gateway.connection.Client.close`."""
+        """See `wsredis.gateway.client.Client.close`."""
         if self._phase is _Phase.PENDING:
             self._refuse(503, "try again later", reason)
         elif self._phase is _Phase.OPEN:
@@ -563,13 +576,13 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         return True
 
     def pause(self, why: PauseReason) -> None:
-        """See `wsredis.gateway.connection.Client.pause`."""
+        """See `wsredis.gateway.client.Client.pause`."""
         if not self._pause_reasons:
             self.transport.pauseProducing()
         self._pause_reasons |= why
 
     def resume(self, why: PauseReason) -> None:
-        """See `wsredis.gateway.connection.Client.resume`."""
+        """See `wsredis.gateway.client.Client.resume`."""
         if self._pause_reasons & why:
             self._pause_reasons &= ~why
             if not self._pause_reasons and self._phase is _Phase.OPEN:
@@ -583,7 +596,7 @@ class GatewayProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
         if self.state != self.STATE_OPEN:
             return
-        self.factory.shared.metrics.slow_consumers += 1
+        self.factory.hub.metrics.slow_consumers += 1
         self._log.warn("slow consumer {peer}: its queue is full, closing", peer=self.peer)
         self.sendCloseFrame(1008, b"slow consumer")
 
@@ -643,13 +656,18 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self,
         reactor: Any,
         config: GatewayConfig,
-        shared: Shared,
+        hub: Hub,
+        dialects: Sequence[Dialect],
         admission: Admission,
         site: Any,
+        handler: Hooks | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
-        self.shared = shared
+        self.hub = hub
+        self.dialects = dialects
+        self.handler = handler
+        self.encodings = Encodings(config.compress_threshold)
         self.admission = admission
         self.site = site
         limits = config.limits
@@ -680,9 +698,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.pings: StaggeredTimer[GatewayProtocol] = StaggeredTimer(
             reactor, config.ping_interval, GatewayProtocol.sweep
         )
-        self.heartbeats: StaggeredTimer[GatewayProtocol] = StaggeredTimer(
-            reactor, HEARTBEAT_INTERVAL, self._heartbeat
-        )
+        #: A timer for each interval at which a dialect has heartbeats.
+        self.heartbeats: dict[float, StaggeredTimer[GatewayProtocol]] = {
+            each.heartbeat_interval: StaggeredTimer(
+                reactor, each.heartbeat_interval, GatewayProtocol.send_heartbeat
+            )
+            for each in dialects
+            if each.heartbeat is not None
+        }
         self._gone: list[Callable[[], None]] = []
 
     def _lean_class(self) -> type[GatewayProtocol]:
@@ -712,13 +735,15 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Start the sweeps."""
         for each in (self.handshakes, self.closing, self.pings, self.admission):
             each.start()
-        if self.shared.dialect.heartbeat_frame is not None:
-            self.heartbeats.start()
+        for timer in self.heartbeats.values():
+            timer.start()
 
     def stop(self) -> None:
         """End the sweeps, and what is left of connections."""
-        for each in (self.handshakes, self.closing, self.pings, self.heartbeats, self.admission):
+        for each in (self.handshakes, self.closing, self.pings, self.admission):
             each.stop()
+        for timer in self.heartbeats.values():
+            timer.stop()
         for protocol in [*self.connections, *self.handshakes, *self.closing]:
             protocol.transport.abortConnection()
 
@@ -763,10 +788,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """A handshake succeeded."""
         self.handshakes.discard(protocol)
         self.connections.add(protocol)
-        self.shared.metrics.opened += 1
-        self.shared.metrics.connections += 1
+        self.hub.metrics.opened += 1
+        self.hub.metrics.connections += 1
         self.pings.add(protocol)
-        self.heartbeats.add(protocol)
+        assert protocol.connection is not None
+        encoding = protocol.connection.encoding
+        if encoding.heartbeat is not None:
+            self.heartbeats[encoding.heartbeat_interval].add(protocol)
 
     def connection_lost(self, protocol: GatewayProtocol) -> None:
         """A TCP connection is gone."""
@@ -775,25 +803,23 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.closing.discard(protocol)
         if protocol in self.connections:
             self.connections.discard(protocol)
-            self.shared.metrics.connections -= 1
+            self.hub.metrics.connections -= 1
             for gone in self._gone:
                 gone()
 
-    def _heartbeat(self, protocol: GatewayProtocol) -> None:
-        frame = self.shared.dialect.heartbeat_frame
-        assert frame is not None
-        protocol.write(frame)
+    def parse(self, path: str, query: str) -> tuple[Dialect, Access]:
+        """
+        Find the dialect that a URL belongs to.
 
-
-def _choose(offered: list[str]) -> str | None:
-    """
-    One of the subprotocols (RFC 6455, 4.2.2): the first, as ws4redis echoes the one it is given.
-
-    An offer that carries a token is chosen only where there is no other: browsers close a
-    WebSocket for which none of those that the page offered is chosen.
-    """
-    plain = [name for name in offered if not name.startswith("bearer.")]
-    return next(iter(plain or offered), None)
+        Raises:
+            HandshakeRejected: With 404: no dialect knows the URL.
+            BadRequest: The URL is malformed.
+        """
+        for dialect in self.dialects:
+            access = dialect.parse(path, query)
+            if access is not None:
+                return dialect, access
+        raise HandshakeRejected("there is nothing here", 404)
 
 
 def _tune(transport: Any, send_buffer: int) -> None:

@@ -27,8 +27,8 @@ from tests.support.tokens import (
     verifier,
 )
 from wsredis.auth.sources.jwt import JwtAuthenticator
-from wsredis.channels import parse_access
 from wsredis.config import JwtConfig
+from wsredis.dialects.plain import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.auth.sources.subrequest import SubrequestAuthenticator
-from wsredis.channels import parse_access
 from wsredis.config import AuthUrlConfig
+from wsredis.dialects.plain import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

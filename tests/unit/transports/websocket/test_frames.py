@@ -111,13 +111,3 @@ class DeflatedTests(SynchronousTestCase):
         for size in (1, 3, 500, 70000):
             frame = frames.binary(random.Random(1).randbytes(size))
             self.assertIs(frame, frames.deflated(frame, 15, 0))
-
-    def test_variants(self) -> None:
-        """Each variant is made once, when it is asked for; that of window 0 is the frame."""
-        frame = frames.text(_text(1000))
-        variants = frames.Variants(frame, 256)
-        self.assertIs(frame, variants[0])
-        self.assertEqual([0], list(variants))
-        self.assertEqual(frames.deflated(frame, 10, 256), variants[10])
-        self.assertIs(variants[10], variants[10])
-        self.assertIs(frame, frames.Variants(frame, 1001)[15])

@@ -28,11 +28,13 @@ from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socke
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, Frame, frame, handshake
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
+from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, HandshakeRejected, LimitExceeded, PermissionDenied
-from wsredis.gateway.connection import Connection, PauseReason
+from wsredis.gateway.client import PauseReason
+from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Handshake, Identity
-from wsredis.transports.websocket.protocol import HEARTBEAT_INTERVAL, GatewayProtocol
+from wsredis.transports.websocket.protocol import GatewayProtocol
 
 _BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
 _LISTEN = "/ws/a?subscribe-broadcast"
@@ -1201,7 +1203,7 @@ class SweepTests(MemoryGatewayCase):
         """The text goes out at once, then every few seconds, and is answered at once."""
         client = self.open(_BOTH)
         self.assertEqual([b"--hb--"], [each.payload for each in client.frames()])
-        self.wait(HEARTBEAT_INTERVAL * 5)
+        self.wait(PlainDialect.heartbeat_interval * 5)
         texts = [each.payload for each in client.frames() if each.opcode == TEXT]
         self.assertEqual({b"--hb--"}, set(texts))
         self.assertIn(len(texts), (4, 5, 6))

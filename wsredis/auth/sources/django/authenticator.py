@@ -28,7 +28,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from wsredis.channels import Access, Audience, parse_access, parse_flags
+from wsredis.channels import Access, Audience, parse_flags, read_flag
 from wsredis.config import GatewayConfig, all_settings
 from wsredis.config.imports import search_here
 from wsredis.config.origins import HOST_HEADER, default_port
@@ -401,9 +401,7 @@ class DjangoAuthenticator:
 
     def _flags(self, handshake: Handshake) -> list[str]:
         """What the client asks for and may ask for, in the order of its URL."""
-        given: list[str] = []
-        for parameter in handshake.query.split("&"):
-            given += parse_access("", parameter).flags
+        given = [read_flag(parameter) for parameter in handshake.query.split("&")]
         wanted = handshake.requested.flags
         return [
             flag

@@ -19,8 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.django_project import PASSWORD, SETTINGS, configured, missing_django
 from tests.support.threads import ThreadReactor
 from wsredis.auth.sources.django.authenticator import DjangoAuthenticator, project_settings
-from wsredis.channels import Access, parse_access
+from wsredis.channels import Access
 from wsredis.config import GatewayConfig
+from wsredis.dialects.plain import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

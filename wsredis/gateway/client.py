@@ -1,0 +1,34 @@
+"""The port to transports: one client, as the rest of the gateway sees it."""
+
+from __future__ import annotations
+
+from enum import Flag
+from typing import Protocol
+
+__all__ = ["Client", "PauseReason"]
+
+
+class PauseReason(Flag):
+    """Why a client is not read."""
+
+    SEND_QUEUE = 1
+    PUBLISH = 2
+    HANDLER = 4
+
+
+class Client(Protocol):
+    """The part of a transport that a connection needs: one client's socket."""
+
+    peer: str
+
+    def write(self, data: bytes) -> None:
+        """Send encoded messages."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection. *code* is a WebSocket close code; others translate it."""
+
+    def pause(self, why: PauseReason) -> None:
+        """Take no further message from the client, not even one that was read already."""
+
+    def resume(self, why: PauseReason) -> None:
+        """Go on, unless there is another reason to pause."""

@@ -1,0 +1,72 @@
+"""Publications as WebSocket messages."""
+
+from __future__ import annotations
+
+from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.transports.websocket import frames
+
+__all__ = ["Encodings"]
+
+
+class _PlainEncoding:
+    """Messages of one dialect in frames, without compression."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        # Looked up once, not for every publication.
+        self._message_of = dialect.encode
+        self._frame = {None: frames.message, False: frames.text, True: frames.binary}[
+            dialect.is_binary
+        ]
+        self.heartbeat = None if dialect.heartbeat is None else self._frame(dialect.heartbeat)
+        self.heartbeat_interval = dialect.heartbeat_interval
+
+    def encode(self, publication: EncodedPublication) -> bytes:
+        return self._frame(self._message_of(publication.publication))
+
+    def message(self, payload: str | bytes) -> bytes:
+        if isinstance(payload, str):
+            return frames.text(payload.encode())
+        return frames.binary(payload)
+
+
+class _DeflatedEncoding:
+    """The same with permessage-deflate, for clients with one size of window."""
+
+    def __init__(self, plain: Encoding, window: int, threshold: int) -> None:
+        self.heartbeat = plain.heartbeat
+        self.heartbeat_interval = plain.heartbeat_interval
+        self._plain = plain
+        self._window = window
+        self._threshold = threshold
+
+    def encode(self, publication: EncodedPublication) -> bytes:
+        return frames.deflated(publication[self._plain], self._window, self._threshold)
+
+    def message(self, payload: str | bytes) -> bytes:
+        return frames.deflated(self._plain.message(payload), self._window, self._threshold)
+
+
+class Encodings(dict[tuple[Dialect, int], Encoding]):
+    """
+    The encodings of one gateway by dialect and window, each made when it is first asked for.
+
+    The window is the one that was negotiated, as a power of two; 0 if nothing is compressed.
+
+    Args:
+        threshold: Bytes; a smaller message is not compressed.
+    """
+
+    def __init__(self, threshold: int) -> None:
+        super().__init__()
+        self._threshold = threshold
+
+    def __missing__(self, key: tuple[Dialect, int]) -> Encoding:
+        dialect, window = key
+        made: Encoding
+        if window:
+            made = _DeflatedEncoding(self[dialect, 0], window, self._threshold)
+        else:
+            made = _PlainEncoding(dialect)
+        self[key] = made
+        return made

@@ -67,7 +67,9 @@ class Borders(_Generated):
         """A table of ``BORDERS``."""
         rows = [
             (f"``{library}``", _names(allowed) or "nobody")
-            for library, allowed in sorted(test_layers.BORDERS.items(), key=lambda row: row[0].lower())
+            for library, allowed in sorted(
+                test_layers.BORDERS.items(), key=lambda row: row[0].lower()
+            )
         ]
         return _table(("Library", "Imported only in"), "30 70", rows)
 

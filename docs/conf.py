@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 # A checkout is documented as it is, installed or not; directives.py lies beside this file.
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sphinx.application import Sphinx
 

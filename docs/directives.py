@@ -65,11 +65,10 @@ class Borders(_Generated):
 
     def lines(self) -> Iterable[str]:
         """A table of ``BORDERS``."""
+        borders = test_layers.BORDERS
         rows = [
-            (f"``{library}``", _names(allowed) or "nobody")
-            for library, allowed in sorted(
-                test_layers.BORDERS.items(), key=lambda row: row[0].lower()
-            )
+            (f"``{library}``", _names(borders[library]) or "nobody")
+            for library in sorted(borders, key=str.lower)
         ]
         return _table(("Library", "Imported only in"), "30 70", rows)
 

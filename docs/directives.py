@@ -1,8 +1,9 @@
-"""Directives that make parts of these pages from the source, so that the two cannot differ."""
+"""Directives and a role that tie these pages to the source, so that the two cannot differ."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 import wsredis
 from tests.unit import test_layers
@@ -76,7 +77,8 @@ class Borders(_Generated):
 def _purpose(path: Path) -> str:
     """The first sentence of a module's docstring."""
     docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-    return " ".join(docstring.split("\n\n")[0].split()).replace("`", "``")
+    # A docstring may say `name` where a page has to say ``name``.
+    return re.sub(r"`+", "``", " ".join(docstring.split("\n\n")[0].split()))
 
 
 class CodeMap(_Generated):
@@ -124,6 +126,18 @@ class Unreleased(_Generated):
         return draft.stdout.splitlines()
 
 
+class Ours(SphinxRole):
+    """A path in the package, as ``gateway/hub.py``; the build fails where it does not exist."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Called by docutils."""
+        messages = []
+        if not (PACKAGE / self.text).exists():
+            reporter = self.inliner.reporter
+            messages.append(reporter.error(f"wsredis/{self.text} does not exist", line=self.lineno))
+        return [nodes.literal(self.rawtext, self.text)], messages
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     for name, directive in {
@@ -133,4 +147,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "unreleased-news": Unreleased,
     }.items():
         app.add_directive(name, directive)
+    app.add_role("ours", Ours())
     return {"parallel_read_safe": True}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A checkout is documented as it is, installed or not.
+# A checkout is documented as it is, installed or not; directives.py lies beside this file.
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sphinx.application import Sphinx
@@ -17,7 +18,7 @@ author = "The wsredis authors"
 copyright = "2026, The wsredis authors"
 version = release = wsredis.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "directives"]
 exclude_patterns = ["_build", "examples", "newsfragments"]
 html_theme = "alabaster"
 html_theme_options = {"description": "WebSockets for Redis pub/sub"}
@@ -29,7 +30,9 @@ python_use_unqualified_type_names = True
 # Types of other projects have their own documentation; ours must resolve.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!wsredis).*"),
-    ("py:.*", r"wsredis\.(broker|hub|metrics|protocol|site)\..*"),
+    # Ours, but no part of the public interface.
+    ("py:.*", r"wsredis\.gateway\.(broker|client|encoding|hub|metrics)\..*"),
+    ("py:.*", r"wsredis\.(transports|web)\..*"),
 ]
 
 

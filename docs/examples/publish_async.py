@@ -1,4 +1,4 @@
-"""The same in a program on asyncio: python publish_async.py"""
+"""Publish from a program that uses asyncio: python publish_async.py"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell everybody, and some users, with one round trip to Redis: python publish_plain.py"""
+"""Publish to everybody and to two users, in one round trip: python publish_plain.py"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same in a program on Twisted: python publish_twisted.py"""
+"""Publish from a program that uses Twisted: python publish_twisted.py"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import react
 
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.publisher import TwistedRedisPublisher
 
 
 async def main(reactor: Any) -> None:

@@ -17,7 +17,7 @@ class Moderation(Handler):
         if is_binary:
             connection.close(4000, "text only")
             return
-        # Here you would query a database. The next message of this client waits, other clients do not.
+        # Here you would query a database. Meanwhile only this client waits.
         await deferLater(reactor, 0.01)
         connection.publish(payload.replace(b"darn", b"****"))
 

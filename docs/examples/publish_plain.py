@@ -5,6 +5,6 @@ from __future__ import annotations
 from wsredis.publisher import RedisPublisher
 
 publisher = RedisPublisher(facility="news", broadcast=True, users=["john", "mary"])
-heard = publisher.publish_message("Hello")
-print(f"{heard} subscriber(s) received it")
+receivers = publisher.publish_message("Hello")
+print(f"{receivers} subscriber(s) received it")
 print(publisher.fetch_message(None, "news"))

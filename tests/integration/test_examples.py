@@ -229,6 +229,28 @@ for name in ("john", None):
         self.open(port, "/ws/x?subscribe-broadcast")
 
 
+class OwnTestsTests(SynchronousTestCase):
+    """The tests that readers write for their own programs."""
+
+    def test_pass(self) -> None:
+        """Each file of tests under docs/examples passes with trial, as the text says."""
+        folder = tempfile.mkdtemp(prefix="wsredis-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        shutil.copytree(DOCS / "examples", folder, dirs_exist_ok=True)
+        files = sorted(path.name for path in (DOCS / "examples").glob("test_*.py"))
+        self.assertTrue(files)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "twisted.trial", *files],
+            env=clean_environment({}),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"PASSED \(successes=\d+\)")
+
+
 class ConfigurationTests(SynchronousTestCase):
     """Files that the reader copies."""
 

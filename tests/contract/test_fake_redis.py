@@ -11,8 +11,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.children import RedisServer
-from tests.support.fake_redis import FakeRedis
 from tests.support.require import missing
+from wsredis.testing.redis import FakeRedis
 
 _Words = tuple[str | bytes, ...]
 

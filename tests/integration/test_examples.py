@@ -21,7 +21,6 @@ from tests.support.children import (
     Gateway,
     RedisServer,
     clean_environment,
-    free_port,
     until,
 )
 from tests.support.django_project import missing_django
@@ -47,7 +46,7 @@ class RunCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start Redis."""
-        self.redis = RedisServer(port=free_port())
+        self.redis = RedisServer(tcp=True)
         self.addCleanup(self.redis.stop)
         self.environ = clean_environment(
             {
@@ -375,6 +374,17 @@ class ReferenceTests(SynchronousTestCase):
         rows = re.findall(r"^   \* - ``([a-z-]+)``\n     - (.+)$", page, re.MULTILINE)
         self.assertEqual({each.name: shown(each) for each in all_settings()}, dict(rows))
         self.assertEqual(len(rows), len(all_settings()))
+
+    def test_help(self) -> None:
+        """It explains every setting as the help of the option does, and may say more."""
+        page = (DOCS / "reference" / "options.rst").read_text("utf-8")
+        rows = re.findall(
+            r"^   \* - ``([a-z-]+)``\n     - .+\n     - ((?:.+\n       )*.+)$", page, re.MULTILINE
+        )
+        explained = {name: " ".join(text.replace("``", "").split()) for name, text in rows}
+        for each in all_settings():
+            help = each.help.replace("'", "")
+            self.assertEqual(help, explained[each.name][: len(help)], each.name)
 
     def test_close_codes(self) -> None:
         """The page of codes names every close code, and no other."""

@@ -15,12 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support.case import GatewayCase
-from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, free_port
+from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, reserve_port
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
 from wsredis.errors import BrokerUnavailable
-from wsredis.publisher import AsyncRedisPublisher, RedisPublisher
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.publisher import AsyncRedisPublisher, RedisPublisher, TwistedRedisPublisher
 
 _HELLO = "Grüße".encode()
 
@@ -252,7 +251,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_not_there(self) -> None:
         """Without Redis there is one line, and status 1."""
-        url = f"redis://:secret@localhost:{free_port()}"
+        url = f"redis://:secret@localhost:{reserve_port(self)}"
         for words in (("publish", "f", "--broadcast", "x"), ("subscribe", "f", "--broadcast")):
             status, output = self.run_command(*words, "--redis", url)
             self.assertEqual(1, status)
@@ -268,7 +267,7 @@ class CommandTests(SynchronousTestCase):
         self.addCleanup(listener.stop)
         listener.wait_for("listening to user:john:f\n")
         server.kill()
-        listener.wait_for("lost Redis, and tries again: ")
+        listener.wait_for("connection to Redis lost, reconnecting: ")
         since = len(listener.output)
         server.start()
         listener.wait_for("listening to user:john:f\n", since=since)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.case import FreshGatewayCase
 from tests.support.certificates import Authority
-from tests.support.children import Child, Gateway, RedisServer, free_port, until
+from tests.support.children import Child, Gateway, RedisServer, reserve_port, until
 from tests.support.proxy import Proxy
 from tests.support.raw import BINARY, PING, PONG, TEXT, RawClient, frame, handshake, response
 from tests.support.reading import receive_answer
@@ -99,7 +99,7 @@ class OutageTests(FaultCase):
 
     def test_down_at_start(self) -> None:
         """The gateway starts without Redis, names it in the log, and works once it is there."""
-        port = free_port()
+        port = reserve_port(self)
         gateway = self.start_gateway("--redis", f"redis://127.0.0.1:{port}", ready=False)
         self.instead(gateway)
         gateway.child.wait_for(rf"no connection to redis://127\.0\.0\.1:{port}: ")
@@ -555,7 +555,7 @@ class RefusalTests(FaultCase):
     def test_read_only(self) -> None:
         """A Redis that stores nothing still publishes, and the log says when it began and ended."""
         client = self.open(f"/ws/replica?{BOTH}")
-        self.redis.command("REPLICAOF", "127.0.0.1", free_port())
+        self.redis.command("REPLICAOF", "127.0.0.1", reserve_port(self))
         for text in ("one", "two", "three"):
             client.send_text(text)
             self.assertEqual(text.encode(), client.message())

@@ -28,6 +28,13 @@ class ErrorTests(SynchronousTestCase):
             error = kind("because")
             self.assertEqual((code, "because", "because"), (error.code, error.reason, str(error)))
 
+    def test_status(self) -> None:
+        """A handshake is rejected with a status of HTTP that is an error, and no other."""
+        error = errors.HandshakeRejected("no")
+        self.assertEqual((403, ""), (error.status, error.hint))
+        for status in (200, 399, 600):
+            self.assertRaises(ValueError, errors.HandshakeRejected, "no", status)
+
 
 class CloseCodeTests(SynchronousTestCase):
     """The table of close codes."""

@@ -176,8 +176,11 @@ class BrokerTests(SynchronousTestCase):
         """What the server forbids cannot be wanted and not published on."""
         self.server.forbidden.add(b"a")
         self.failureResultOf(self.broker.subscribe([b"a", b"b"]), PermissionDenied)
+        self.assertEqual([], self.listener.forbidden)
         self.failureResultOf(self.broker.publish([b"b", b"a"], b"1"), PermissionDenied)
-        self.assertEqual({}, self.fetched(b"b"))
+        # As with Redis, the other channel is wanted and published on, and storing is another right.
+        self.assertEqual([[(b"b", b"1")]], self.listener.batches)
+        self.assertEqual({b"a": b"1", b"b": b"1"}, self.fetched(b"a", b"b"))
 
     def test_forbidden_later(self) -> None:
         """What is forbidden when the link is back is told, and wanted no more."""

@@ -18,7 +18,7 @@ class _Ending(BaseException):
     """What no function should catch."""
 
 
-class SweepTests(SynchronousTestCase):
+class PeriodicTaskTests(SynchronousTestCase):
     """One function, again and again."""
 
     def setUp(self) -> None:
@@ -98,7 +98,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(1, len(self.calls))
 
 
-class WheelTests(SynchronousTestCase):
+class StaggeredTimerTests(SynchronousTestCase):
     """Everybody once a period."""
 
     PERIOD = 97.0
@@ -207,7 +207,7 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
 
-class DeadlineTests(SynchronousTestCase):
+class TimeoutQueueTests(SynchronousTestCase):
     """The same time for each."""
 
     def setUp(self) -> None:
@@ -238,6 +238,44 @@ class DeadlineTests(SynchronousTestCase):
         for due, (time, _) in zip((5.0, 7.0), self.late, strict=True):
             self.assertTrue(due <= time <= due + 0.5, time)
         self.assertEqual(0, len(self.deadlines))
+
+    def test_off_the_grid(self) -> None:
+        """A member that comes between two looks expires in time, and at most 0.5 s later."""
+        for number in range(40):
+            self.deadlines.add(str(number))
+            self.clock.advance(0.07)
+        self.clock.pump([0.01] * 600)
+        self.assertEqual([str(number) for number in range(40)], [name for _, name in self.late])
+        for number, (time, _) in enumerate(self.late):
+            self.assertTrue(number * 0.07 + 5.0 - 1e-9 <= time <= number * 0.07 + 5.5, time)
+
+    def test_exactly_due(self) -> None:
+        """A member whose time is up at the moment of a look is late."""
+        self.deadlines.add("a")
+        self.clock.pump([0.5] * 10)
+        self.assertEqual([(5.0, "a")], self.late)
+
+    def test_short(self) -> None:
+        """A timeout of less than 2 s is exceeded by a quarter of it at most."""
+        for timeout in (0.1, 1.0, 1.9):
+            self.late.clear()
+            self.deadlines = TimeoutQueue(self.clock, timeout, self.expire)
+            self.deadlines.start()
+            self.clock.advance(timeout / 100)
+            start = self.clock.seconds()
+            self.deadlines.add("a")
+            self.clock.pump([timeout / 100] * 130)
+            ((time, _),) = self.late
+            self.assertTrue(timeout <= time - start <= timeout * 1.25 + 1e-9, time - start)
+
+    def test_few_looks(self) -> None:
+        """A queue looks at most twice a second, and four times in a timeout that is short."""
+        for timeout, least in ((5.0, 0.5), (1.0, 0.25)):
+            clock = Clock()
+            deadlines: TimeoutQueue[str] = TimeoutQueue(clock, timeout, self.expire)
+            deadlines.start()
+            (call,) = clock.getDelayedCalls()
+            self.assertEqual(least, call.getTime())
 
     def test_in_time(self) -> None:
         """Who finishes in time hears nothing; strangers may leave as well."""
@@ -311,3 +349,22 @@ class DeadlineTests(SynchronousTestCase):
         self.wait(10)
         self.assertEqual(([], 1), (self.late, len(self.deadlines)))
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_one_raises(self) -> None:
+        """An error in the call for one member is logged; the others expire all the same."""
+        expired = []
+
+        def expire(member: str) -> None:
+            expired.append(member)
+            if member == "bad":
+                raise RuntimeError("this member is broken")
+
+        queue = TimeoutQueue(self.clock, 1.0, expire)
+        queue.start()
+        for member in ("first", "bad", "last"):
+            queue.add(member)
+        self.clock.pump([0.25] * 5)
+        self.assertEqual(["first", "bad", "last"], expired)
+        self.assertEqual(0, len(queue))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        queue.stop()

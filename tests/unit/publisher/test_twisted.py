@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_redis import FakeRedis
 from wsredis.config import RedisConfig
-from wsredis.errors import BrokerUnavailable, ConfigError
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.errors import BrokerUnavailable, ConfigError, PublishOutcomeUnknown
+from wsredis.publisher import TwistedRedisPublisher
+from wsredis.testing.redis import FakeRedis
 
 
 class _OwnCase(SynchronousTestCase):
@@ -31,7 +31,7 @@ class _OwnCase(SynchronousTestCase):
         """A publisher on this Redis."""
         given = {"facility": "f", "broadcast": True, "users": ["john"], "expire": 60, **names}
         return TwistedRedisPublisher(
-            connection=self.server.target(), reactor=self.clock, prefix="", heartbeat="", **given
+            connection=self.server.endpoint(), reactor=self.clock, prefix="", heartbeat="", **given
         )
 
     def stop(self) -> None:
@@ -96,7 +96,7 @@ class PublishTests(_OwnCase):
         self.assertNoResult(heard)
         self.clock.pump([0.5] * 2)
         why = self.failureResultOf(heard, BrokerUnavailable).getErrorMessage()
-        self.assertRegex(why, "^redis://fake:6379: .*refused")
+        self.assertRegex(why, "^<.*Endpoint.*>: .*refused")
         publisher.close()
 
     def test_lost(self) -> None:
@@ -104,11 +104,22 @@ class PublishTests(_OwnCase):
         self.server.pump()
         heard = self.publisher.publish_message("x")
         self.server.kill()
-        self.failureResultOf(heard, BrokerUnavailable)
+        self.failureResultOf(heard, PublishOutcomeUnknown)
         heard = self.publisher.publish_message("y")
         self.clock.advance(1)
         self.server.pump()
         self.assertEqual(0, self.successResultOf(heard))
+
+    def test_lost_in_the_middle(self) -> None:
+        """Where one channel of two was published nobody knows about the other."""
+        self.server.pump()
+        heard = self.publisher.publish_message("x")
+        link = self.publisher._redis._link  # type: ignore[union-attr]
+        assert link.protocol is not None
+        link.protocol.dataReceived(b"+OK\r\n:1\r\n+OK\r\n")
+        self.assertNoResult(heard)
+        self.server.kill()
+        self.failureResultOf(heard, PublishOutcomeUnknown)
 
     def test_closed(self) -> None:
         """Who waits for a connection when it is closed is told at once."""
@@ -140,6 +151,13 @@ class FetchTests(_OwnCase):
         found = self.publisher.fetch_message(None, "g")
         self.server.pump()
         self.assertIsNone(self.successResultOf(found))
+
+    def test_lost(self) -> None:
+        """A connection that is lost before the answer: reading is safe to repeat."""
+        self.server.pump()
+        found = self.publisher.fetch_message(None, "f")
+        self.server.kill()
+        self.failureResultOf(found, BrokerUnavailable)
 
     def test_refused(self) -> None:
         """Where Redis refuses, its words are raised."""

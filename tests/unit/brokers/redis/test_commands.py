@@ -8,12 +8,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_redis import FakeRedis
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import RedisConnection
 from wsredis.config import Limits
-from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.config.redis_url import RedisTarget
+from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.metrics import Metrics
+from wsredis.testing.redis import FakeRedis
 
 
 class _StoreCase(SynchronousTestCase):
@@ -30,14 +31,15 @@ class _StoreCase(SynchronousTestCase):
         self.store = Commands(self.expire, self.limits, self.metrics)
         link = RedisConnection(
             self.clock,
-            self.server.target(),
+            self.server.endpoint(),
+            RedisTarget(name="redis://fake:6379"),
             ping_interval=3,
             max_reply=10000,
             established=lambda protocol: setattr(self.store, "protocol", protocol),
             lost=lambda: setattr(self.store, "protocol", None),
             failed=lambda reason: None,
         )
-        link.start(self.clock)
+        link.start()
         self.server.pump()
 
     def publish(self, *channels: bytes, payload: bytes = b"hello") -> Any:
@@ -94,23 +96,72 @@ class PublishTests(_StoreCase):
         self.assertEqual([], self.server.sent(b"PUBLISH"))
 
     def test_lost_before_the_answer(self) -> None:
-        """The fate is unknown, so it fails; and the bytes under way are free again."""
+        """The outcome is unknown, so it fails; and the unanswered bytes count no more."""
         done = self.store.publish([b"a", b"b"], b"x")
         self.server.kill()
-        self.failureResultOf(done, BrokerUnavailable)
+        failure = self.failureResultOf(done, PublishOutcomeUnknown)
+        self.assertNotIsInstance(failure.value, BrokerUnavailable)
         self.assertEqual(0, self.metrics.unpersisted)
-        self.assertEqual(0, self.store._bytes_under_way)
+        self.assertEqual(0, self.store._unanswered_bytes)
+
+    def test_lost_in_the_middle(self) -> None:
+        """The same where the first channel was published: it is not safe to repeat."""
+        done = self.store.publish([b"a", b"b"], b"x")
+        protocol = self.store.protocol
+        assert protocol is not None
+        protocol.dataReceived(b"+OK\r\n:1\r\n")
+        self.assertNoResult(done)
+        self.server.kill()
+        self.failureResultOf(done, PublishOutcomeUnknown)
+        self.assertEqual(0, self.store._unanswered_bytes)
+
+    def test_lost_before_it_is_sent(self) -> None:
+        """Where nothing can be sent nothing is, and the error says that it is safe to repeat."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.publish(b"a"), BrokerUnavailable)
+        self.server.down = False
+        self.clock.advance(5)
+        self.server.pump()
+        self.successResultOf(self.publish(b"a"))
+        self.assertEqual([(b"PUBLISH", b"a", b"hello")], self.server.sent(b"PUBLISH"))
+
+    def test_cancelled(self) -> None:
+        """A caller that gave up takes nothing back, and its bytes count until they are answered."""
+        done = self.store.publish([b"a"], b"x")
+        done.addErrback(lambda failure: None)
+        done.cancel()
+        self.assertGreater(self.store._unanswered_bytes, 0)
+        self.server.pump()
+        self.assertEqual(0, self.store._unanswered_bytes)
+        self.assertEqual([(b"PUBLISH", b"a", b"x")], self.server.sent(b"PUBLISH"))
 
     def test_forbidden(self) -> None:
         """Where Redis forbids one of the channels the caller learns it, after all is tried."""
         self.server.forbidden = {b"a"}
         self.failureResultOf(self.publish(b"a", b"b"), PermissionDenied)
         self.assertIn((b"PUBLISH", b"b", b"hello"), self.server.commands)
+        # Storing is another right than publishing.
+        self.assertEqual(b"hello", self.server.value(b"a"))
+
+    def test_forbidden_and_lost(self) -> None:
+        """That one channel is forbidden does not hide that nobody knows about the other."""
+        for replies in (
+            b"+OK\r\n-NOPERM no\r\n",
+            b"+OK\r\n-ERR whatever\r\n+OK\r\n-NOPERM no\r\n",
+        ):
+            self.setUp()
+            done = self.store.publish([b"a", b"b"], b"x")
+            assert self.store.protocol is not None
+            self.store.protocol.dataReceived(replies)
+            self.server.kill()
+            self.failureResultOf(done, PublishOutcomeUnknown)
 
     def test_refused(self) -> None:
-        """Any other refusal means that Redis cannot now, with its reason."""
+        """Any other refusal is told with its reason; the message may be stored all the same."""
         self.server.refuse["PUBLISH"] = "ERR whatever"
-        failure = self.failureResultOf(self.publish(b"a"), BrokerUnavailable)
+        failure = self.failureResultOf(self.publish(b"a"), PublishOutcomeUnknown)
+        self.assertEqual(b"hello", self.server.value(b"a"))
         self.assertIn("ERR whatever", failure.getErrorMessage())
 
 
@@ -171,6 +222,41 @@ class BoundTests(_StoreCase):
             self.successResultOf(each)
         self.successResultOf(self.publish(b"a"))
 
+    def test_room_comes_back_with_each_answer(self) -> None:
+        """Each message that is answered makes room at once, not only the last one."""
+        first, second = (self.store.publish([b"a"], b"x" * 900) for _ in range(2))
+        self.failureResultOf(self.store.publish([b"a"], b"x"), BrokerUnavailable)
+        assert self.store.protocol is not None
+        self.store.protocol.dataReceived(b"+OK\r\n:1\r\n")
+        self.successResultOf(first)
+        third = self.store.publish([b"a"], b"x")
+        self.assertNoResult(second)
+        self.assertNoResult(third)
+
+    def test_refused_messages_were_not_sent(self) -> None:
+        """A message beyond the limit is not sent, and counts for nothing."""
+        self.server.frozen = True
+        self.store.publish([b"a"], b"x" * 2000)
+        before = self.store._unanswered_bytes
+        for _ in range(5):
+            self.failureResultOf(self.store.publish([b"a"], b"y"), BrokerUnavailable)
+        self.assertEqual(before, self.store._unanswered_bytes)
+        self.server.frozen = False
+        self.server.pump()
+        self.assertEqual(1, len(self.server.sent(b"PUBLISH")))
+        self.assertEqual(0, self.store._unanswered_bytes)
+
+    def test_limit_of_the_next_connection(self) -> None:
+        """What was unanswered when a connection was lost does not weigh on the next."""
+        self.server.frozen = True
+        for _ in range(2):
+            self.store.publish([b"a"], b"x" * 900).addErrback(lambda failure: None)
+        self.server.frozen = False
+        self.server.kill()
+        self.clock.advance(5)
+        self.server.pump()
+        self.successResultOf(self.publish(b"a"))
+
     def test_too_much(self) -> None:
         """Beyond the number of bytes likewise."""
         self.server.frozen = True
@@ -207,6 +293,15 @@ class FetchTests(_StoreCase):
         self.assertEqual({name: name for name in names}, self.successResultOf(self.fetch(*names)))
         sizes = [len(words) - 1 for words in self.server.sent(b"MGET")]
         self.assertEqual([500, 500, 1], sizes)
+
+    def test_many_large_ones(self) -> None:
+        """Together they may be larger than the largest reply: that is a limit for one value."""
+        for number in range(20):
+            self.server.store(b"c%d" % number, b"x" * 9000)
+        names = [b"c%d" % number for number in range(20)]
+        found = self.successResultOf(self.fetch(*names))
+        self.assertEqual(20, len(found))
+        self.assertEqual(1, self.server.accepted)
 
     def test_nothing(self) -> None:
         """No name is no command."""

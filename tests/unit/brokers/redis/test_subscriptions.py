@@ -7,10 +7,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_redis import FakeRedis
-from wsredis.brokers.redis.connection import RedisConnection, RedisProtocol
+from wsredis.brokers.redis.connection import RedisConnection
+from wsredis.brokers.redis.protocol import RedisProtocol
 from wsredis.brokers.redis.subscriptions import LINGER, Subscriptions
+from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.testing.redis import FakeRedis
 
 
 class _SubscriptionsCase(SynchronousTestCase):
@@ -26,15 +28,16 @@ class _SubscriptionsCase(SynchronousTestCase):
         self.connected: list[Deferred[None]] = []
         self.link = RedisConnection(
             self.clock,
-            self.server.target(),
+            self.server.endpoint(),
+            RedisTarget(name="redis://fake:6379"),
             ping_interval=3,
             max_reply=10000,
             established=self._established,
             lost=self.subscriptions.disconnected,
             failed=lambda reason: None,
-            messages=lambda batch: None,
+            deliver=lambda batch: None,
         )
-        self.link.start(self.clock)
+        self.link.start()
         self.server.pump()
 
     def _established(self, protocol: RedisProtocol) -> None:
@@ -121,6 +124,15 @@ class WantTests(_SubscriptionsCase):
         impatient.cancel()
         self.server.pump()
         self.successResultOf(patient)
+
+    def test_cancelled_leaves_nobody_waiting(self) -> None:
+        """Whoever gives up on several channels waits for none of them."""
+        for _ in range(3):
+            impatient = self.want(b"a", b"b")
+            impatient.addErrback(lambda failure: None)
+            impatient.cancel()
+        waiting = [len(wanted.confirmation) for wanted in self.subscriptions._wanted.values()]
+        self.assertEqual([0, 0], waiting)
 
     def test_cancelled_and_refused(self) -> None:
         """A refusal does not reach one who gave up."""
@@ -256,16 +268,35 @@ class RefusalTests(_SubscriptionsCase):
         self.failureResultOf(done, PermissionDenied)
         self.successResultOf(other)
         self.assertEqual({b"a", b"b", b"c"}, self.subscribed())
-        self.assertEqual([b"x"], self.forbidden)
+        self.assertEqual([b"a", b"b", b"c"], sorted(self.subscriptions.names()))
+        self.assertEqual([], self.forbidden)
         self.assertEqual([b"x"], [event["channel"] for event in events])
 
     def test_two_of_two(self) -> None:
-        """Each forbidden name is reported once, and the error comes once."""
+        """The error comes once, and is the only report to those who asked."""
         done = self.want(b"x", b"y")
         self.server.pump()
         self.failureResultOf(done, PermissionDenied)
-        self.assertEqual([b"x", b"y"], self.forbidden)
+        self.assertEqual([], self.forbidden)
         self.assertEqual([], self.subscriptions.names())
+
+    def test_wanted_while_away(self) -> None:
+        """Who was told that Redis is away learns by a report that it forbids the channel."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.want(b"x", b"a"), BrokerUnavailable)
+        self.server.down = False
+        self.clock.advance(4)
+        self.server.pump()
+        self.assertEqual([b"x"], self.forbidden)
+        self.assertEqual([b"a"], self.subscriptions.names())
+
+    def test_lost_before_the_refusal(self) -> None:
+        """The same where the connection was lost before Redis could refuse."""
+        waiting = self.want(b"x")
+        self.reconnect()
+        self.failureResultOf(waiting, BrokerUnavailable)
+        self.assertEqual([b"x"], self.forbidden)
 
     def test_asked_again(self) -> None:
         """A refusal is not remembered: the rights in Redis may have changed."""
@@ -352,6 +383,48 @@ class ReconnectTests(_SubscriptionsCase):
         self.assertTrue(first.called)
         self.successResultOf(self.connected[-1])
         self.assertEqual({b"a"}, self.subscribed())
+
+    def test_lost_with_a_subscribe_under_way(self) -> None:
+        """The next connection subscribes to it, and stays: it misses no reply of the first."""
+        self.want(b"a")
+        self.server.pump()
+        waiting = self.want(b"b")
+        self.server.kill()
+        self.failureResultOf(waiting, BrokerUnavailable)
+        self.clock.advance(1)
+        self.server.pump()
+        self.assertEqual({b"a", b"b"}, self.subscribed())
+        self.successResultOf(self.want(b"a", b"b"))
+        for _ in range(10):
+            self.clock.advance(1)
+            self.server.pump()
+        self.assertEqual(2, self.server.accepted)
+
+    def test_lost_with_an_unsubscribe_under_way(self) -> None:
+        """Likewise; the channel is not subscribed again."""
+        self.want(b"a", b"b")
+        self.server.pump()
+        self.subscriptions.drop([b"b"])
+        self.clock.advance(LINGER + 0.5)
+        self.reconnect()
+        for _ in range(10):
+            self.clock.advance(1)
+            self.server.pump()
+        self.assertEqual({b"a"}, self.subscribed())
+        self.assertEqual(2, self.server.accepted)
+
+    def test_numbers_of_an_earlier_connection(self) -> None:
+        """A confirmation on one connection says nothing about the next."""
+        self.want(b"a")
+        self.server.pump()
+        self.reconnect(pump=False)
+        again = self.want(b"a")
+        self.failureResultOf(again, BrokerUnavailable)
+        self.server.sessions[0].move()
+        waiting = self.want(b"a")
+        self.assertNoResult(waiting)
+        self.server.pump()
+        self.successResultOf(waiting)
 
     def test_wanted_during_the_reconnect(self) -> None:
         """One who comes while all are subscribed again is confirmed with them."""

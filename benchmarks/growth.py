@@ -24,10 +24,9 @@ from tests.support.children import Gateway, RedisServer
 from tests.support.raw import PING, PONG, RawClient, frame
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
-from wsredis.gateway.broker import Publication
-from wsredis.gateway.encoding import EncodedPublication
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 from wsredis.transports.websocket import frames
 from wsredis.transports.websocket.encoding import Encodings
 
@@ -109,11 +108,11 @@ class Listener:
         self.encoding = ENCODING
         self.write: Callable[[bytes], None] = len  # type: ignore[assignment]
 
-    def deliver(self, items: list[EncodedPublication]) -> None:
+    def deliver(self, items: list[Publication]) -> None:
         """Look at each, as the echo rule does."""
-        b"".join([item[ENCODING] for item in items if hash(item.publication.payload) != 1])
+        b"".join([item[ENCODING] for item in items if hash(item.payload) != 1])
 
-    def restore(self, item: EncodedPublication) -> None:
+    def restore(self, item: Publication) -> None:
         """Nothing."""
 
     def forbid(self) -> None:

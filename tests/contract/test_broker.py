@@ -22,8 +22,9 @@ from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.brokers.redis.url import Target
 from wsredis.config import Limits
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import Broker, Publication
+from wsredis.gateway.broker import Broker
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 
 #: Seconds that Redis has; a test that passes takes a small part of it.
 _PATIENCE = 15.0
@@ -50,7 +51,7 @@ class _Recorder:
     """A listener that writes down what it is told."""
 
     def __init__(self) -> None:
-        self.live: list[Publication] = []
+        self.live: list[tuple[bytes, bytes]] = []
         self.restored: dict[bytes, bytes] = {}
         self.forbidden: list[bytes] = []
         self.order: list[str] = []
@@ -58,7 +59,7 @@ class _Recorder:
 
     def deliver(self, batch: Sequence[Publication]) -> None:
         for publication in batch:
-            self.live.append(publication)
+            self.live.append((publication.channel, publication.payload))
             self.order.append("live")
             self.on_delivery(publication)
 
@@ -273,7 +274,9 @@ class _Contract(_Outside):
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         found: list[bytes | None] = []
-        self.listener.on_delivery = lambda publication: found.append(self.stored(publication[0]))
+        self.listener.on_delivery = lambda publication: found.append(
+            self.stored(publication.channel)
+        )
         await broker.publish([b"ok-a"], b"1.50")
         await self.arrived(b"ok-a", 1)
         self.assertEqual([b"1.50"], found)

@@ -15,9 +15,8 @@ from twisted.python.failure import Failure
 
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
-from wsredis.gateway.broker import Publication
 from wsredis.gateway.client import PauseReason
-from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.websocket.encoding import Encodings
 
 __all__ = [
@@ -293,27 +292,27 @@ class FakeListener:
         self.direct = direct
         self.encoding = encoding or Encodings(0)[PlainDialect(), 0]
         self.written: list[bytes] = []
-        self.items: list[EncodedPublication] = []
-        self.restored: list[EncodedPublication] = []
+        self.items: list[Publication] = []
+        self.restored: list[Publication] = []
         self.forbidden = 0
         self.react: Callable[[], object] = bool
         self.write: Callable[[bytes], None] = self._write
 
     @property
-    def heard(self) -> list[Publication]:
-        """The publications that came by `deliver`."""
-        return [item.publication for item in self.items]
+    def heard(self) -> list[tuple[bytes, bytes]]:
+        """Channels and payloads that came by `deliver`."""
+        return [(item.channel, item.payload) for item in self.items]
 
     def _write(self, data: bytes) -> None:
         self.written.append(data)
         self.react()
 
-    def deliver(self, items: Sequence[EncodedPublication]) -> None:
+    def deliver(self, items: Sequence[Publication]) -> None:
         """See `wsredis.gateway.hub.Listener`."""
         self.items += items
         self.react()
 
-    def restore(self, item: EncodedPublication) -> None:
+    def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener`."""
         self.restored.append(item)
         self.react()

@@ -28,9 +28,9 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access, Audience, control_channel
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.connection import Connection
-from wsredis.gateway.encoding import EncodedPublication, Encoding
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
+from wsredis.gateway.publication import Encoding, Publication
 from wsredis.gateway.timers import PeriodicTask, StaggeredTimer
 
 __all__ = ["Accepted", "Admission"]
@@ -258,19 +258,18 @@ class Admission:
 
     # -- wsredis.gateway.hub.Listener
 
-    def deliver(self, items: Sequence[EncodedPublication]) -> None:
+    def deliver(self, items: Sequence[Publication]) -> None:
         """Take orders of the application."""
         for item in items:
-            channel, payload = item.publication
-            order = _parse(payload)
+            order = _parse(item.payload)
             if order is None:
                 self._log.warn(
-                    "an order on {channel!r} is not understood", channel=channel.decode()
+                    "an order on {channel!r} is not understood", channel=item.channel.decode()
                 )
             else:
                 self._obey(*order)
 
-    def restore(self, item: EncodedPublication) -> None:
+    def restore(self, item: Publication) -> None:
         """Orders are for those who are there."""
 
     def forbid(self) -> None:

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import BrokerListener, Publication
+from wsredis.gateway.broker import BrokerListener
+from wsredis.gateway.publication import Publication
 
 __all__ = ["MemoryBroker", "MemoryServer"]
 

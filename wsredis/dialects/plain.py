@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from urllib.parse import unquote_to_bytes
 
 from twisted.logger import Logger
@@ -18,12 +19,11 @@ from twisted.python.failure import Failure
 from wsredis.channels import FLAGS, Access, Audience, channel_names, parse_flags, read_flag
 from wsredis.config import Limits
 from wsredis.errors import BadRequest, BrokerUnavailable, ClientError, PermissionDenied
-from wsredis.gateway.broker import Publication
 from wsredis.gateway.client import Client
 from wsredis.gateway.connection import Connection, Hooks
-from wsredis.gateway.encoding import EncodedPublication, Encoding
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
+from wsredis.gateway.publication import Encoding, Publication
 
 __all__ = ["MAX_FACILITY_BYTES", "PlainConnection", "PlainDialect", "parse_access"]
 
@@ -79,9 +79,9 @@ class PlainDialect:
         others = [name for name in offered if not name.startswith("bearer.")]
         return next(iter(others or offered), None)
 
-    def encode(self, publication: Publication) -> bytes:
-        """See `wsredis.gateway.dialect.Dialect.encode`."""
-        return publication.payload
+    #: See `wsredis.gateway.dialect.Dialect.encode`. It is called for every publication, hence no
+    #: method of ours.
+    encode = staticmethod(attrgetter("payload"))
 
     def connection(
         self,
@@ -132,19 +132,19 @@ class PlainConnection(Connection):
         return await self._hub.broker.fetch(self.channels) if self.channels else {}
 
     def first_publications(
-        self, stored: Mapping[bytes, bytes], held_back: Sequence[EncodedPublication]
-    ) -> Iterator[EncodedPublication]:
+        self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
+    ) -> Iterator[Publication]:
         """
         Choose the stored messages in the order of the channels, then those that were held back.
 
         A stored message that also arrived live meanwhile is sent once, as the live one.
         """
-        live = {(item.publication.channel, item.publication.payload) for item in held_back}
+        live = {(item.channel, item.payload) for item in held_back}
         wanted = {name: stored[name] for name in self.channels if name in stored}
         for publication in self._hub.deliverable(wanted):
             if (publication.channel, publication.payload) not in live:
                 self._hub.mark_stored(self, publication)
-                yield EncodedPublication(publication)
+                yield publication
         yield from held_back
 
     async def change(self, identity: Identity, granted: Access) -> None:
@@ -171,13 +171,15 @@ class PlainConnection(Connection):
         try:
             await self.subscribe(new)
             stored = await self._hub.broker.fetch(new)
-        except (BrokerUnavailable, PermissionDenied):
-            # The first brings them when Redis is back, the second closes this connection.
+        except BrokerUnavailable:
+            return
+        except PermissionDenied:
+            self.forbid()
             return
         for publication in self._hub.deliverable(stored):
             if self.is_open and self._hub.is_fresh(self, publication.channel):
                 self._hub.mark_stored(self, publication)
-                self.write(EncodedPublication(publication)[self.encoding])
+                self.write(publication[self.encoding])
 
     def received(self, payload: bytes, is_binary: bool) -> None:
         """Take a heartbeat, which is answered, an empty message, which is ignored, or a message."""
@@ -200,7 +202,7 @@ class PlainConnection(Connection):
         if payload and self._publish_channels and self.is_open:
             self.publish_on(self._publish_channels, payload, self._close_after_loss)
 
-    def audible(self, items: Sequence[EncodedPublication]) -> Iterator[EncodedPublication]:
+    def audible(self, items: Sequence[Publication]) -> Iterator[Publication]:
         """
         Apply the echo rule of django-websocket-redis, which goes by content.
 
@@ -209,7 +211,7 @@ class PlainConnection(Connection):
         """
         own = self._own
         for item in items:
-            digest = hash(item.publication.payload)
+            digest = hash(item.payload)
             if own and digest in own:
                 own[digest] -= 1
                 if not own[digest]:

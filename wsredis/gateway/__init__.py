@@ -1,1 +1,1 @@
-"""Between socket and Redis: hub, connections and the ports; knows neither WebSocket nor Redis."""
+"""Between socket and Redis: hub, connections and ports; it knows neither WebSocket nor Redis."""

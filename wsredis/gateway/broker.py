@@ -10,37 +10,13 @@ the link is back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-__all__ = ["Broker", "BrokerListener", "Publication"]
+from wsredis.gateway.publication import Publication
 
-
-class Publication(NamedTuple):
-    """
-    One message on a channel.
-
-    A broker that keeps a history makes a subclass whose objects have an `offset` or `tags`; all
-    others make this, which is a pair and costs as little.
-
-    Attributes:
-        channel: The name of the channel in Redis.
-        payload: The message.
-    """
-
-    channel: bytes
-    payload: bytes
-
-    @property
-    def offset(self) -> int | None:
-        """The position in the history of the channel. None if the broker keeps no history."""
-        return None
-
-    @property
-    def tags(self) -> Mapping[str, str] | None:
-        """Metadata of the publisher. None if the broker carries none."""
-        return None
+__all__ = ["Broker", "BrokerListener"]
 
 
 class BrokerListener(Protocol):

@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 
 from wsredis.channels import Access
 from wsredis.config import Limits
-from wsredis.errors import LimitExceeded
+from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.client import Client, PauseReason
-from wsredis.gateway.encoding import EncodedPublication, Encoding
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
+from wsredis.gateway.publication import Encoding, Publication
 
 __all__ = ["Connection", "Hooks"]
 
@@ -48,7 +48,7 @@ class _State(Enum):
     CLOSED = 3
 
 
-class _HeldBack(list[EncodedPublication]):
+class _HeldBack(list[Publication]):
     """Publications that came before the client can be written to, and their size."""
 
     size = 0
@@ -138,12 +138,12 @@ class Connection(ABC):
         """Act on one message of the client. Called only while the connection is open."""
 
     def first_publications(
-        self, stored: Mapping[bytes, bytes], held_back: Sequence[EncodedPublication]
-    ) -> Iterable[EncodedPublication]:
+        self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
+    ) -> Iterable[Publication]:
         """Choose what the client hears first, of what `open` returned and what came since."""
         return held_back
 
-    def audible(self, items: Sequence[EncodedPublication]) -> Iterable[EncodedPublication]:
+    def audible(self, items: Sequence[Publication]) -> Iterable[Publication]:
         """Choose the publications that the client hears. Not called while `direct` is true."""
         return items
 
@@ -155,12 +155,16 @@ class Connection(ABC):
             LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
             BrokerUnavailable: Redis is away. The subscription holds, and becomes active when Redis
                 is back.
-            PermissionDenied: Redis forbids one of the channels, and this connection is closed.
+            PermissionDenied: Redis forbids one of the channels. Nothing changed.
         """
         new = [name for name in names if name not in self.channels]
         self.check_limit([*self.channels, *new])
         self.channels = [*self.channels, *new]
-        await self._hub.extend(self, new)
+        try:
+            await self._hub.extend(self, new)
+        except PermissionDenied:
+            self.unsubscribe(new)
+            raise
 
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """Leave channels. Unknown ones are ignored."""
@@ -286,7 +290,7 @@ class Connection(ABC):
 
     # -- wsredis.gateway.hub.Listener
 
-    def deliver(self, items: Sequence[EncodedPublication]) -> None:
+    def deliver(self, items: Sequence[Publication]) -> None:
         """See `wsredis.gateway.hub.Listener.deliver`."""
         if self._held_back is not None:
             self._hold_back(self._held_back, items)
@@ -296,7 +300,7 @@ class Connection(ABC):
             if out:
                 self.write(b"".join(out))
 
-    def restore(self, item: EncodedPublication) -> None:
+    def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`."""
         if self.is_open:
             self.write(item[self.encoding])
@@ -305,9 +309,9 @@ class Connection(ABC):
         """See `wsredis.gateway.hub.Listener.forbid`."""
         self.close(1008, "Redis forbids a channel")
 
-    def _hold_back(self, held_back: _HeldBack, items: Sequence[EncodedPublication]) -> None:
+    def _hold_back(self, held_back: _HeldBack, items: Sequence[Publication]) -> None:
         held_back += items
-        held_back.size += sum(len(item.publication.payload) for item in items)
+        held_back.size += sum(len(item.payload) for item in items)
         if held_back.size > self._limits.max_queue:
             # It would be a slow consumer from its first moment.
             self._held_back = _HeldBack()
@@ -339,10 +343,7 @@ class Connection(ABC):
         done = maybeDeferred(hook).addErrback(self._crashed)
         if self.is_open and (not done.called or done.paused):
             self._client.pause(PauseReason.HANDLER)
-            done.addCallback(self._handled)
-
-    def _handled(self, _: object) -> None:
-        self._client.resume(PauseReason.HANDLER)
+            done.addCallback(lambda _: self._client.resume(PauseReason.HANDLER))
 
     def _crashed(self, failure: Failure) -> None:
         self._log.failure("handler failed for {peer}", failure=failure, peer=self.peer)

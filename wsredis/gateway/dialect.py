@@ -7,12 +7,11 @@ from typing import Protocol
 
 from wsredis.channels import Access
 from wsredis.config import Limits
-from wsredis.gateway.broker import Publication
 from wsredis.gateway.client import Client
 from wsredis.gateway.connection import Connection, Hooks
-from wsredis.gateway.encoding import Encoding
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
+from wsredis.gateway.publication import Encoding, Publication
 
 __all__ = ["Dialect"]
 

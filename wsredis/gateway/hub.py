@@ -18,9 +18,9 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from wsredis.gateway.broker import Broker, Publication
-from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.gateway.broker import Broker
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Encoding, Publication
 
 __all__ = ["Hub", "Listener"]
 
@@ -43,10 +43,10 @@ class Listener(Protocol):
     channels: Sequence[bytes]
     write: Callable[[bytes], None]
 
-    def deliver(self, items: Sequence[EncodedPublication]) -> None:
+    def deliver(self, items: Sequence[Publication]) -> None:
         """Take publications one by one, in order."""
 
-    def restore(self, item: EncodedPublication) -> None:
+    def restore(self, item: Publication) -> None:
         """Take a stored message that was missed while the link to the broker was down."""
 
     def forbid(self) -> None:
@@ -75,7 +75,7 @@ class _Joined(dict[Encoding, bytes]):
 
     __slots__ = ("_items",)
 
-    def __init__(self, items: Sequence[EncodedPublication]) -> None:
+    def __init__(self, items: Sequence[Publication]) -> None:
         self._items = items
 
     def __missing__(self, encoding: Encoding) -> bytes:
@@ -113,7 +113,7 @@ class Hub:
         self._later = later
         self._channels: dict[bytes, _Channel] = {}
         #: Fan-outs that wait for their turn after a large one. The broker is paused meanwhile.
-        self._waiting: deque[tuple[list[EncodedPublication], Iterator[Listener]]] = deque()
+        self._waiting: deque[tuple[list[Publication], Iterator[Listener]]] = deque()
 
     def __len__(self) -> int:
         """The number of channels that have a listener."""
@@ -175,16 +175,16 @@ class Hub:
         Every payload is encoded once for each encoding, the bytes of a channel are joined once, and
         each connection gets one write, in the order of arrival across all its channels.
         """
-        runs: dict[bytes, list[tuple[int, EncodedPublication]]] = {}
+        runs: dict[bytes, list[tuple[int, Publication]]] = {}
         channels, limit = self._channels, self._max_publication
         for position, publication in enumerate(batch):
-            name, payload = publication
+            name, payload = publication.channel, publication.payload
             if name not in channels or not payload:
                 continue
             if len(payload) > limit:
                 self._leave_out(publication)
                 continue
-            entry = (position, EncodedPublication(publication))
+            entry = (position, publication)
             if name in runs:
                 runs[name].append(entry)
             else:
@@ -197,7 +197,7 @@ class Hub:
                 # Its last listener was found dead while another channel was served.
                 continue
             channel.version += len(run)
-            channel.last = hash(run[-1][1].publication.payload)
+            channel.last = hash(run[-1][1].payload)
             self.metrics.publications += len(run)
             listeners = list(channel.listeners)
             if len(runs) > 1:
@@ -229,12 +229,11 @@ class Hub:
                 # Its last listener was found dead while another channel was served.
                 continue
             digest = hash(publication.payload)
-            item = EncodedPublication(publication)
             for listener, seen in list(channel.listeners.items()):
                 version, first = seen if isinstance(seen, tuple) else (seen, None)
                 last = channel.last if channel.version > version else first
                 if last != digest:
-                    self._guarded(listener.restore, item)
+                    self._guarded(listener.restore, publication)
             channel.version += 1
             channel.last = digest
 
@@ -255,7 +254,7 @@ class Hub:
 
     def _fan_out_mixed(
         self,
-        runs: dict[bytes, list[tuple[int, EncodedPublication]]],
+        runs: dict[bytes, list[tuple[int, Publication]]],
         mixed: dict[Listener, list[bytes]],
     ) -> None:
         together: dict[tuple[bytes, ...], list[Listener]] = {}
@@ -265,7 +264,7 @@ class Hub:
             merged = sorted((entry for name in key for entry in runs[name]), key=itemgetter(0))
             self._fan_out([item for _, item in merged], listeners)
 
-    def _fan_out(self, items: list[EncodedPublication], listeners: list[Listener]) -> None:
+    def _fan_out(self, items: list[Publication], listeners: list[Listener]) -> None:
         if self._later is None or (len(listeners) <= _SLICE and not self._waiting):
             self._send(items, listeners)
             return
@@ -292,7 +291,7 @@ class Hub:
             if not self._waiting:
                 self.broker.resume()
 
-    def _send(self, items: list[EncodedPublication], listeners: list[Listener]) -> None:
+    def _send(self, items: list[Publication], listeners: list[Listener]) -> None:
         by_encoding = items[0] if len(items) == 1 else _Joined(items)
         encoding: Encoding | None = None
         data = b""

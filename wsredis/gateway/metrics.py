@@ -1,4 +1,4 @@
-"""The table of counters and gauges. Plain attributes: counting must cost nothing."""
+"""The counters of a gateway, as plain attributes: counting must cost next to nothing."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Metrics"]
 @dataclass(slots=True)
 class Metrics:
     """
-    What one gateway has counted since it started.
+    Everything that one gateway has counted since it started.
 
     Attributes:
         connections: WebSockets open now.
         opened: WebSockets opened since the start.
-        refused: Handshakes that were answered with an HTTP error.
+        refused: Handshakes answered with an HTTP error.
         publications: Messages that came from Redis on a channel with a subscription.
-        oversized: Messages from Redis that were left out, being larger than ``max_publication``.
-        received: Messages that came from clients.
-        unpublished: Messages from clients that could not be published; each was told to its client.
+        oversized: Messages from Redis left out because they are larger than ``max_publication``.
+        received: Messages from clients.
+        unpublished: Messages from clients that could not be published; each client was notified.
         unpersisted: Messages that were published, but that Redis refused to store.
-        slow_consumers: Connections closed because their queue was full.
+        slow_consumers: Connections closed because their send queue was full.
         timeouts: Connections closed because they did not answer a ping.
         broker_losses: How often the link to Redis was lost.
     """

@@ -1,8 +1,8 @@
 """
-Sweeps: one timer for all connections instead of timers for each.
+Timers for many connections at once, instead of several for each connection.
 
-A timer a connection costs more than a third of a core at 50,000 connections; a sweep costs a
-tenth of that, and its visits are spread over the period without a random number to remember.
+A timer for each connection costs more than a third of a core at 50,000 connections. One timer that
+visits all of them costs a tenth of that, and spreads the visits evenly over its period.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 class PeriodicTask:
     """
-    Calls a function again and again; what it raises is logged and does not end it.
+    Calls a function again and again. An exception is logged and does not end it.
 
     Args:
         interval: Seconds between two calls.
-        function: Called with the number of intervals that have passed: more than 1 where the
-            reactor was late.
+        function: Called with the number of intervals that have passed: more than 1 if the reactor
+            was late.
     """
 
     _log = Logger()
@@ -52,22 +52,22 @@ class PeriodicTask:
         try:
             self._function(count)
         except Exception:
-            self._log.failure("a periodic task failed, and goes on")
+            self._log.failure("periodic task failed; it goes on")
 
     def _crashed(self, failure: Any) -> None:
-        self._log.failure("a periodic task ended", failure=failure)
+        self._log.failure("periodic task ended", failure=failure)
 
 
 class StaggeredTimer(Generic[T]):
     """
     Visits each member once a period, the members spread evenly over it.
 
-    The slot of a member follows from its address in memory, so nothing is stored for it.
-    What a visit raises is logged.
+    The slot of a member follows from its address in memory, so nothing is stored for it. An
+    exception in a visit is logged, and the other members are visited all the same.
 
     Args:
         period: Seconds between two visits of the same member; the first comes sooner.
-        visit: Called with a member; may discard any member.
+        visit: Called with a member. It may discard any member.
     """
 
     _log = Logger()
@@ -77,28 +77,28 @@ class StaggeredTimer(Generic[T]):
         self._slots: list[set[T]] = [set() for _ in range(97)]
         self._visit = visit
         self._next = 0
-        self._sweep = PeriodicTask(clock, period / len(self._slots), self._turn)
+        self._task = PeriodicTask(clock, period / len(self._slots), self._visit_slots)
 
     def start(self) -> None:
-        """Begin to turn."""
-        self._sweep.start()
+        """Begin to visit."""
+        self._task.start()
 
     def stop(self) -> None:
-        """Stop turning; members stay."""
-        self._sweep.stop()
+        """Visit nobody until the next `start`; members stay."""
+        self._task.stop()
 
     def add(self, member: T) -> None:
         """Visit *member* from now on."""
         self._slot(member).add(member)
 
     def discard(self, member: T) -> None:
-        """Visit *member* no more. Harmless for a stranger."""
+        """Visit *member* no more. Harmless if it is not a member."""
         self._slot(member).discard(member)
 
     def _slot(self, member: T) -> set[T]:
         return self._slots[(id(member) >> 4) % len(self._slots)]
 
-    def _turn(self, count: int) -> None:
+    def _visit_slots(self, count: int) -> None:
         for _ in range(min(count, len(self._slots))):
             slot = self._slots[self._next]
             self._next = (self._next + 1) % len(self._slots)
@@ -111,24 +111,27 @@ class StaggeredTimer(Generic[T]):
         try:
             self._visit(member)
         except Exception:
-            self._log.failure("a periodic visit failed, and the others go on")
+            self._log.failure("periodic visit of one connection failed; the others go on")
 
 
 class TimeoutQueue(Generic[T]):
     """
-    Members that have the same time to finish, in the order of their coming.
+    Members that all have the same time to finish something.
 
     Args:
-        timeout: Seconds that each has.
-        expire: Called with a member whose time is up; it is no member any more.
+        timeout: Seconds for each member.
+        expire: Called with a member whose time is up; it is not a member any more. The call comes
+            up to half a second, or a quarter of *timeout*, late. An exception is logged.
     """
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime, timeout: float, expire: Callable[[T], None]) -> None:
         self._clock = clock
         self._timeout = timeout
         self._expire = expire
         self._due: dict[T, float] = {}
-        self._sweep = PeriodicTask(clock, min(0.5, timeout / 4), self._check)
+        self._task = PeriodicTask(clock, min(0.5, timeout / 4), self._check)
 
     def __len__(self) -> int:
         return len(self._due)
@@ -137,19 +140,19 @@ class TimeoutQueue(Generic[T]):
         return iter(list(self._due))
 
     def start(self) -> None:
-        """Begin to look."""
-        self._sweep.start()
+        """Begin to look for members whose time is up."""
+        self._task.start()
 
     def stop(self) -> None:
-        """Stop looking; members stay."""
-        self._sweep.stop()
+        """Expire nobody until the next `start`; members stay."""
+        self._task.stop()
 
     def add(self, member: T) -> None:
         """Give *member* its time. Adding it twice changes nothing."""
         self._due.setdefault(member, self._clock.seconds() + self._timeout)
 
     def discard(self, member: T) -> None:
-        """Let *member* go. Harmless for a stranger."""
+        """Remove *member*. Harmless if it is not a member."""
         self._due.pop(member, None)
 
     def _check(self, count: int) -> None:
@@ -161,4 +164,7 @@ class TimeoutQueue(Generic[T]):
             late.append(member)
         for member in late:
             if self._due.pop(member, None) is not None:
-                self._expire(member)
+                try:
+                    self._expire(member)
+                except Exception:
+                    self._log.failure("timeout of one connection failed; the others go on")

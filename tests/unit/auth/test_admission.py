@@ -15,9 +15,8 @@ from wsredis.auth.admission import Accepted, Admission
 from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
-from wsredis.gateway.broker import Publication
-from wsredis.gateway.encoding import EncodedPublication
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.publication import Publication
 
 _ALL = "/ws/a?subscribe-broadcast&subscribe-user&subscribe-group&subscribe-session"
 
@@ -348,9 +347,7 @@ class EndTests(_DoorCase):
         connection = client.protocol.connection
         assert connection is not None
         admission.opened(connection, accepted)
-        admission.deliver(
-            [EncodedPublication(Publication(b"wsredis-control", b'{"recheck": {"user": "john"}}'))]
-        )
+        admission.deliver([Publication(b"wsredis-control", b'{"recheck": {"user": "john"}}')])
         self.assertEqual([1], told)
         self.assertEqual(2, len(self.register.asked))
         self.sorted_away(client)

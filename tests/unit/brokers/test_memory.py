@@ -9,20 +9,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import Broker, Publication
+from wsredis.gateway.broker import Broker
+from wsredis.gateway.publication import Publication
 
 
 class _Listener:
     """Remembers what it was told."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Publication]] = []
+        self.batches: list[list[tuple[bytes, bytes]]] = []
         self.restored: list[dict[bytes, bytes]] = []
         self.forbidden: list[bytes] = []
 
     def deliver(self, batch: Sequence[Publication]) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""
-        self.batches.append(list(batch))
+        self.batches.append([(each.channel, each.payload) for each in batch])
 
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""

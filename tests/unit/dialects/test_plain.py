@@ -20,9 +20,9 @@ from tests.support.fakes import FakeClient
 from wsredis.channels import Access, Audience
 from wsredis.dialects.plain import MAX_FACILITY_BYTES, PlainDialect, parse_access
 from wsredis.errors import BadRequest, LimitExceeded
-from wsredis.gateway.broker import Publication
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.identity import Identity
+from wsredis.gateway.publication import Publication
 
 
 class PlainDialectTests(SynchronousTestCase):

@@ -12,9 +12,9 @@ from tests.support.fakes import FakeListener
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import Publication
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 from wsredis.transports.websocket import frames
 from wsredis.transports.websocket.encoding import Encodings
 
@@ -292,7 +292,7 @@ class CompressTests(_HubCase):
         both = self.listener(b"a", b"b", window=15, direct=False)
         self.deliver((b"b", self.two), (b"a", self.one))
         self.assertEqual([self.deflated(self.one, window=15)], alone.written)
-        self.assertEqual([self.two, self.one], [each.payload for each in both.heard])
+        self.assertEqual([self.two, self.one], [payload for _, payload in both.heard])
         self.assertIs(alone.written[0], both.items[1][both.encoding])
 
     def test_not_direct(self) -> None:
@@ -388,7 +388,7 @@ class RestoreTests(_HubCase):
         """The payloads that *listener* is given when the broker comes back with *values*."""
         listener.restored.clear()
         self.hub.restore({name.encode(): payload for name, payload in values.items()})
-        return [item.publication.payload for item in listener.restored]
+        return [item.payload for item in listener.restored]
 
     def test_never_saw_anything(self) -> None:
         """Who saw nothing gets the stored message."""
@@ -398,7 +398,8 @@ class RestoreTests(_HubCase):
         """What is handed over is channel, payload and frame."""
         listener = self.listener(b"a")
         self.hub.restore({b"a": b"x"})
-        self.assertEqual([(b"a", b"x")], [each.publication for each in listener.restored])
+        (restored,) = listener.restored
+        self.assertEqual((b"a", b"x"), (restored.channel, restored.payload))
 
     def test_saw_the_same(self) -> None:
         """Who saw that very message last gets nothing."""
@@ -469,7 +470,7 @@ class RestoreTests(_HubCase):
         listener = self.listener(b"a", b"b")
         self.deliver((b"a", b"x"))
         self.assertEqual([b"x"], self.restored(listener, a=b"x", b=b"x"))
-        self.assertEqual(b"b", listener.restored[0].publication.channel)
+        self.assertEqual(b"b", listener.restored[0].channel)
 
     def test_unknown_and_empty(self) -> None:
         """Channels without a listener, and empty values, are nothing to restore."""
@@ -626,6 +627,6 @@ class SliceTests(_HubCase):
         self.deliver((b"many", b"1"))
         self.hub.restore({b"many": b"2"})
         self.assertEqual([joined(b"1")], crowd[-1].written)
-        self.assertEqual([b"2"], [item.publication.payload for item in crowd[-1].restored])
+        self.assertEqual([b"2"], [item.payload for item in crowd[-1].restored])
         self.turn()
         self.assertEqual([joined(b"1")], crowd[-1].written)

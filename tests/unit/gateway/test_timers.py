@@ -18,7 +18,7 @@ class _Ending(BaseException):
     """What no function should catch."""
 
 
-class SweepTests(SynchronousTestCase):
+class PeriodicTaskTests(SynchronousTestCase):
     """One function, again and again."""
 
     def setUp(self) -> None:
@@ -98,7 +98,7 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(1, len(self.calls))
 
 
-class WheelTests(SynchronousTestCase):
+class StaggeredTimerTests(SynchronousTestCase):
     """Everybody once a period."""
 
     PERIOD = 97.0
@@ -207,7 +207,7 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
 
-class DeadlineTests(SynchronousTestCase):
+class TimeoutQueueTests(SynchronousTestCase):
     """The same time for each."""
 
     def setUp(self) -> None:
@@ -311,3 +311,22 @@ class DeadlineTests(SynchronousTestCase):
         self.wait(10)
         self.assertEqual(([], 1), (self.late, len(self.deadlines)))
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_one_raises(self) -> None:
+        """An error in the call for one member is logged; the others expire all the same."""
+        expired = []
+
+        def expire(member: str) -> None:
+            expired.append(member)
+            if member == "bad":
+                raise RuntimeError("this member is broken")
+
+        queue = TimeoutQueue(self.clock, 1.0, expire)
+        queue.start()
+        for member in ("first", "bad", "last"):
+            queue.add(member)
+        self.clock.pump([0.25] * 5)
+        self.assertEqual(["first", "bad", "last"], expired)
+        self.assertEqual(0, len(queue))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        queue.stop()

@@ -14,8 +14,9 @@ from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.brokers.redis.url import Target
 from wsredis.config import Limits
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import BrokerListener, Publication
+from wsredis.gateway.broker import BrokerListener
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 
 __all__ = ["RedisBroker"]
 
@@ -150,7 +151,7 @@ class RedisBroker:
     def _messages(self, batch: Sequence[Publication]) -> None:
         if self._held is not None:
             self._held += batch
-            self._held_bytes += sum(len(payload) for _, payload in batch)
+            self._held_bytes += sum(len(each.payload) for each in batch)
             if self._held_bytes > _MAX_HELD:
                 self._log.warn("too much to hold: stored messages of the outage are left out")
                 self._resume({})
@@ -190,7 +191,7 @@ class RedisBroker:
         self._resumed = True
         self._was_up = True
         if self._listener is not None:
-            live = set(held)
+            live = {(each.channel, each.payload) for each in held}
             missed = {name: value for name, value in values.items() if (name, value) not in live}
             if missed:
                 self._listener.restore(missed)

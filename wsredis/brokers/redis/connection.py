@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from wsredis.brokers.redis.url import Target
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import Publication
+from wsredis.gateway.publication import Publication
 from wsredis.gateway.timers import PeriodicTask
 
 __all__ = ["RedisConnection", "RedisProtocol", "Reply"]

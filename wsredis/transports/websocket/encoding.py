@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsredis.gateway.dialect import Dialect
-from wsredis.gateway.encoding import EncodedPublication, Encoding
+from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.websocket import frames
 
 __all__ = ["Encodings"]
@@ -21,10 +21,12 @@ class _PlainEncoding:
         self.heartbeat = None if dialect.heartbeat is None else self._frame(dialect.heartbeat)
         self.heartbeat_interval = dialect.heartbeat_interval
 
-    def encode(self, publication: EncodedPublication) -> bytes:
-        return self._frame(self._message_of(publication.publication))
+    def encode(self, publication: Publication) -> bytes:
+        """Frame the message of the dialect."""
+        return self._frame(self._message_of(publication))
 
     def message(self, payload: str | bytes) -> bytes:
+        """Frame a message by its type."""
         if isinstance(payload, str):
             return frames.text(payload.encode())
         return frames.binary(payload)
@@ -40,7 +42,7 @@ class _DeflatedEncoding:
         self._window = window
         self._threshold = threshold
 
-    def encode(self, publication: EncodedPublication) -> bytes:
+    def encode(self, publication: Publication) -> bytes:
         return frames.deflated(publication[self._plain], self._window, self._threshold)
 
     def message(self, payload: str | bytes) -> bytes:

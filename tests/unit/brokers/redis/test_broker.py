@@ -15,8 +15,8 @@ from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.brokers.redis.connection import MAX_DELAY, SILENCE
 from wsredis.config import Limits
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import Publication
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 
 
 class _Listener:
@@ -26,7 +26,7 @@ class _Listener:
         self.events: list[Any] = []
 
     def deliver(self, batch: Sequence[Publication]) -> None:
-        self.events.append(("live", list(batch)))
+        self.events.append(("live", [(each.channel, each.payload) for each in batch]))
 
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
         self.events.append(("restored", dict(stored)))

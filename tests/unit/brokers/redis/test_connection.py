@@ -19,7 +19,7 @@ from tests.support.fake_redis import FakeRedis
 from wsredis.brokers.redis import connection as link
 from wsredis.brokers.redis.connection import RedisConnection, RedisProtocol
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import Publication
+from wsredis.gateway.publication import Publication
 
 _PING = 3.0
 _MAX_REPLY = 1000
@@ -30,7 +30,7 @@ class _Owner:
 
     def __init__(self) -> None:
         self.events: list[object] = []
-        self.batches: list[list[Publication]] = []
+        self.batches: list[list[tuple[bytes, bytes]]] = []
         self.reasons: list[str] = []
         self.on_messages: Callable[[], None] = lambda: None
 
@@ -44,8 +44,8 @@ class _Owner:
         self.reasons.append(reason)
 
     def messages(self, batch: Sequence[Publication]) -> None:
-        self.batches.append(list(batch))
-        self.events.append(list(batch))
+        self.batches.append([(each.channel, each.payload) for each in batch])
+        self.events.append(self.batches[-1])
         self.on_messages()
 
 

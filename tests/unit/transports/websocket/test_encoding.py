@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.dialects.plain import PlainDialect
-from wsredis.gateway.broker import Publication
-from wsredis.gateway.encoding import EncodedPublication
+from wsredis.gateway.publication import Publication
 from wsredis.transports.websocket import frames
 from wsredis.transports.websocket.encoding import Encodings
 
@@ -39,7 +38,7 @@ class EncodingsTests(SynchronousTestCase):
 
     def test_publication(self) -> None:
         """The bytes are made once for each encoding; compression starts from the plain frame."""
-        publication = EncodedPublication(Publication(b"a", LARGE))
+        publication = Publication(b"a", LARGE)
         plain, wide = self.encodings[self.dialect, 0], self.encodings[self.dialect, 15]
         self.assertEqual(frames.deflated(frames.text(LARGE), 15, 100), publication[wide])
         self.assertEqual(frames.text(LARGE), publication[plain])
@@ -49,7 +48,7 @@ class EncodingsTests(SynchronousTestCase):
 
     def test_threshold(self) -> None:
         """A small message has the same bytes in all encodings."""
-        publication = EncodedPublication(Publication(b"a", b"x" * 99))
+        publication = Publication(b"a", b"x" * 99)
         self.assertIs(
             publication[self.encodings[self.dialect, 0]],
             publication[self.encodings[self.dialect, 15]],
@@ -70,7 +69,7 @@ class EncodingsTests(SynchronousTestCase):
             (_Fixed(True), frames.binary),
         ):
             encoding = self.encodings[dialect, 0]
-            publication = EncodedPublication(Publication(b"a", b"text"))
+            publication = Publication(b"a", b"text")
             self.assertEqual(frame(b"text"), publication[encoding])
             self.assertEqual(frame(b"beat"), encoding.heartbeat)
 

@@ -9,8 +9,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sphinx.application import Sphinx
-
 import wsredis
 
 project = "wsredis"
@@ -31,22 +29,6 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!wsredis).*"),
     # Ours, but no part of the public interface.
-    ("py:.*", r"wsredis\.gateway\.(broker|client|encoding|hub|metrics)\..*"),
+    ("py:.*", r"wsredis\.gateway\.(broker|client|hub|metrics|publication)\..*"),
     ("py:.*", r"wsredis\.(transports|web)\..*"),
 ]
-
-
-def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
-    # Before napoleon, which would take "Returns:" with words behind it for plain text.
-    app.connect("autodoc-process-docstring", _separate_returns, priority=400)
-
-
-def _separate_returns(*words: object) -> None:
-    lines = words[-1]
-    assert isinstance(lines, list)
-    for number in reversed(range(len(lines))):
-        if lines[number].startswith("Returns: "):
-            lines[number : number + 1] = ["", lines[number].replace("Returns:", ":returns:", 1)]
-        elif lines[number] == "Raises:":
-            lines.insert(number, "")

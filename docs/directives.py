@@ -52,7 +52,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 class Layers(_Generated):
-    """The folders of the package in their order, the highest first."""
+    """The table of layers, the highest first."""
 
     def lines(self) -> Iterable[str]:
         """A table of ``LAYERS``."""
@@ -112,7 +112,7 @@ class Unreleased(_Generated):
         return sorted((ROOT / "docs" / "newsfragments").glob("*.rst"))
 
     def lines(self) -> Iterable[str]:
-        """What ``towncrier build`` would write; nothing where there are no fragments."""
+        """The text that ``towncrier build`` would write. If there are no fragments, nothing."""
         if not self.sources():
             return []
         command = [sys.executable, "-m", "towncrier", "build", "--draft", "--dir", str(ROOT)]

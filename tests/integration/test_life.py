@@ -140,7 +140,7 @@ class WrongSettingsTests(LifeCase):
             (("--redis", "nonsense"), "redis: "),
             (("--redis", "http://localhost"), "redis: "),
             (("--redis", "redis://localhost:port"), "redis: "),
-            (("--redis", "redis://localhost/two"), "redis: the URL ends in"),
+            (("--redis", "redis://localhost/two"), "redis: the URL does not end with"),
             (("--redis", "unix://"), "redis: "),
             (("--redis", "rediss://x", "--redis-ca", "/nonexistent/ca"), "redis-ca: "),
             ((*NO_REDIS, "--redis-password-file", "/nonexistent/x"), "redis-password-file: "),

@@ -47,7 +47,7 @@ class Rule:
         if not isinstance(self.allow, bool):
             raise ValueError(f"allow: {self.allow!r} is neither true nor false")
         for key in ("facility", "audience", "right", "who"):
-            object.__setattr__(self, key, _words(key, getattr(self, key)))
+            object.__setattr__(self, key, _strings(key, getattr(self, key)))
         _check("audience", self.audience, _AUDIENCES)
         _check("right", self.right, RIGHTS)
         for each in self.who:
@@ -122,17 +122,17 @@ def _rule(table: dict[str, Any]) -> Rule:
     return Rule(**table)
 
 
-def _words(key: str, value: Any) -> tuple[str, ...]:
-    words = (value,) if isinstance(value, str) else value
-    if not isinstance(words, (list, tuple)) or not all(isinstance(each, str) for each in words):
+def _strings(key: str, value: Any) -> tuple[str, ...]:
+    strings = (value,) if isinstance(value, str) else value
+    if not isinstance(strings, (list, tuple)) or not all(isinstance(each, str) for each in strings):
         raise ValueError(f"{key}: {value!r} is neither a string nor a list of strings")
-    if not words:
+    if not strings:
         raise ValueError(f"{key}: the list is empty; without the key the rule applies to any value")
-    return tuple(words)
+    return tuple(strings)
 
 
-def _check(key: str, words: Iterable[str], known: Collection[str]) -> None:
-    for each in words:
+def _check(key: str, values: Iterable[str], known: Collection[str]) -> None:
+    for each in values:
         if each not in known:
             raise ValueError(f"{key}: {each!r} is not one of {', '.join(known)}")
 

@@ -1,9 +1,9 @@
 """
-Every setting: its name, default, unit and check, in one place.
+Every setting: its name, default, unit and check.
 
 A setting is a field of `GatewayConfig` or of one of its parts. Its name, with dashes, is the option
 of ``twistd wsredis`` and the key in the TOML file. In capitals, after ``WSREDIS_``, it is the
-environment variable.
+environment variable. All of them are one module because they are one list to the reader.
 
 Rules are the exception: they are tables of the file, and `GatewayConfig.rules`.
 """

@@ -192,7 +192,7 @@ MEANINGS: dict[str, Check] = {
 
 
 def _path_of(url: str) -> str:
-    # What a client percent-encodes, as browsers do it.
+    # Percent-encoded in the way of browsers.
     return str(url_prefix(quote(urlsplit(url).path, safe="/!$&'()*+,;=:@~")))
 
 
@@ -264,6 +264,6 @@ def _imported(path: str) -> Any:
         return getattr(found, name)
     except (Exception, SystemExit) as error:
         # Other errors may quote values of other settings.
-        words = f": {' '.join(str(error).split())}" if isinstance(error, ImportError) else ""
+        text = f": {' '.join(str(error).split())}" if isinstance(error, ImportError) else ""
         kind = type(error).__name__
-        raise ValueError(f"{path!r} cannot be imported ({kind}{words})") from None
+        raise ValueError(f"{path!r} cannot be imported ({kind}{text})") from None

@@ -161,7 +161,7 @@ class GatewayService(Service):
             self._certificates.stop()
         ports, self._ports = self._ports, []
         stopped = gatherResults([self._close(port) for port in ports])
-        return stopped.addCallback(self._drain).addCallback(self._let_go)
+        return stopped.addCallback(self._drain).addCallback(self._stop_parts)
 
     def _close(self, port: IListeningPort) -> Deferred[object]:
         # If a port fails to close, connections and Redis must still be closed.
@@ -171,14 +171,14 @@ class GatewayService(Service):
 
     def _drain(self, _: object) -> Deferred[Any]:
         return gatherResults(
-            [self._in_time(self.factory.drain()), self._in_time(self._site.drain())]
+            [self._within_drain(self.factory.drain()), self._within_drain(self._site.drain())]
         )
 
-    def _in_time(self, gone: Deferred[None]) -> Deferred[None]:
-        gone.addTimeout(self._config.drain, self._reactor)
-        return gone.addErrback(lambda failure: failure.trap(TimeoutError) and None)
+    def _within_drain(self, closed: Deferred[None]) -> Deferred[None]:
+        closed.addTimeout(self._config.drain, self._reactor)
+        return closed.addErrback(lambda failure: failure.trap(TimeoutError) and None)
 
-    def _let_go(self, _: object) -> Deferred[None]:
+    def _stop_parts(self, _: object) -> Deferred[None]:
         self.factory.stop()
         self._site.stop()
         self._auth.stop()

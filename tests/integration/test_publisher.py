@@ -18,7 +18,7 @@ from tests.support.case import GatewayCase
 from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, reserve_port
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
-from wsredis.errors import BrokerUnavailable
+from wsredis.errors import PublishOutcomeUnknown
 from wsredis.publisher import AsyncRedisPublisher, RedisPublisher, TwistedRedisPublisher
 
 _HELLO = "Grüße".encode()
@@ -212,6 +212,32 @@ class GatewayTests(GatewayCase):
 
         self.check("publisher-own", lambda name: asyncio.run(publish(self.redis.url, name)))
         self.check("publisher-given", lambda name: asyncio.run(publish_given(name)))
+
+    def test_asyncio_closes_its_own(self) -> None:
+        """`aclose` ends the connections of its own client, and none of a client that was given."""
+
+        def connections() -> int:
+            clients = self.redis.command("CLIENT", "LIST")
+            assert isinstance(clients, bytes)
+            return clients.count(b"name=publisher-test")
+
+        async def run() -> None:
+            url = f"{self.redis.url}?client_name=publisher-test"
+            publisher = AsyncRedisPublisher(connection=url, facility="f", broadcast=True)
+            await publisher.publish_message("x")
+            self.assertEqual(1, connections())
+            await publisher.aclose()
+            self.assertEqual(0, connections())
+            async with redis.asyncio.Redis.from_url(url) as client:
+                async with AsyncRedisPublisher(
+                    connection=client, facility="f", broadcast=True
+                ) as given:
+                    await given.publish_message("x")
+                await given.aclose()
+                self.assertEqual(1, connections())
+            self.assertEqual(0, connections())
+
+        asyncio.run(run())
 
     def test_commands(self) -> None:
         """By ``python -m wsredis publish``; ``subscribe`` prints what a client publishes."""
@@ -474,7 +500,7 @@ class TwistedTests(TestCase):
             publisher = self.make(self.redis.url)
             await publisher.publish_message("one")
             self.redis.kill()
-            await self.assertFailure(publisher.publish_message("two"), BrokerUnavailable)
+            await self.assertFailure(publisher.publish_message("two"), PublishOutcomeUnknown)
             self.redis.start()
             await publisher.publish_message("three")
             self.assertEqual(b"three", await publisher.fetch_message(None, "f"))

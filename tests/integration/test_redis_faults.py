@@ -9,7 +9,9 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.internet import error, reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from tests.support.case import FreshGatewayCase
 from tests.support.certificates import Authority
@@ -18,6 +20,8 @@ from tests.support.proxy import Proxy
 from tests.support.raw import BINARY, PING, PONG, TEXT, RawClient, frame, handshake, response
 from tests.support.reading import receive_answer
 from tests.support.require import find_redis_server, missing
+from wsredis.brokers.redis.endpoint import CONNECT_TIMEOUT, make_endpoint
+from wsredis.config.redis_url import parse_url
 
 #: Seconds after the return of Redis within which everything works again.
 BACK = 5.0
@@ -513,6 +517,26 @@ class LoginTests(FaultCase):
         good = self.open(f"/ws/good?{BOTH}")
         good.send_text("yes")
         self.assertEqual(b"yes", good.message())
+
+
+class SwallowingTests(TestCase):
+    """An address that swallows packets, as behind some firewalls: nobody accepts or refuses."""
+
+    async def test_connect_timeout(self) -> None:
+        """An attempt ends after five seconds."""
+        listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(listening.close)
+        # The kernel answers no more once its queue of connections to accept is full.
+        for _ in range(8):
+            filler = socket.socket()
+            self.addCleanup(filler.close)
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        target = parse_url(f"redis://127.0.0.1:{listening.getsockname()[1]}")
+        started = time.monotonic()
+        connecting = make_endpoint(target, reactor).connect(Factory.forProtocol(Protocol))
+        await self.assertFailure(connecting, error.TimeoutError)
+        self.assertTrue(CONNECT_TIMEOUT - 0.5 < time.monotonic() - started < CONNECT_TIMEOUT + 2)
 
 
 class RefusalTests(FaultCase):

@@ -68,7 +68,8 @@ class TwistedRedisPublisher(BasePublisher):
         if isinstance(connection, RedisConfig):
             target = target_of(connection)
             self._redis = _Own(reactor, make_endpoint(target, reactor), target)
-        elif IStreamClientEndpoint.providedBy(connection):
+        elif IStreamClientEndpoint.implementedBy(type(connection)):
+            # The class is asked: an object of txredisapi has every attribute, as a command.
             self._redis = _Own(reactor, connection, RedisTarget(name=repr(connection)))
         else:
             self._redis = _Given(connection)

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.config import RedisConfig
-from wsredis.config.redis_url import RedisTarget, target_of
+from wsredis.config.redis_url import RedisTarget, format_url, parse_url, target_of
 from wsredis.errors import ConfigError
 
 
@@ -113,6 +113,45 @@ class RefusedTests(SynchronousTestCase):
     def test_ca_with_unix(self) -> None:
         """The same with a UNIX socket."""
         self.assertIn("redis-ca: ", self._refused("unix:///s", ca="/some/ca.pem"))
+
+    def test_embedded(self) -> None:
+        """The gateway's word for a private server leads nowhere from another program."""
+        self.assertIn("'embedded' is for the gateway", self._refused("embedded"))
+
+
+class OptionTests(SynchronousTestCase):
+    """Publishers may add options of redis-py to a URL; the rest of the grammar is the same."""
+
+    def test_options(self) -> None:
+        """They are left alone."""
+        for url in ("redis://h:7/2?socket_timeout=9", "rediss://h:7/2?a=b", "unix:///s?db=2&a=b"):
+            target = parse_url(url, with_options=True)
+            self.assertEqual(2, target.database)
+        self.assertRaises(ConfigError, parse_url, "redis://h:7/2?socket_timeout=9")
+
+    def test_mistakes(self) -> None:
+        """They excuse nothing else."""
+        for url in ("http://h?a=b", "redis://h/x?a=b", "redis://h?a=b#c", "unix://h/s?a=b"):
+            self.assertRaises(ConfigError, parse_url, url, with_options=True)
+
+    def test_user_without_a_password(self) -> None:
+        """Whether a user needs a password is not the business of the URL alone."""
+        self.assertEqual("joe", parse_url("redis://joe@h").username)
+
+
+class FormatTests(SynchronousTestCase):
+    """A URL that is written can be read."""
+
+    def test_round_trip(self) -> None:
+        """Whatever the parts are."""
+        for parts in (
+            {},
+            {"host": "::1", "port": 7000, "database": 3},
+            {"host": "h", "tls": True, "username": "a@b:c/%"},
+            {"path": "/run/a b?c#d.sock", "database": 2, "username": "joe"},
+        ):
+            target = parse_url(format_url(**parts))  # type: ignore[arg-type]
+            self.assertEqual(parts, {name: getattr(target, name) for name in parts})
 
 
 class PasswordTests(SynchronousTestCase):

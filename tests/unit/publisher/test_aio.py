@@ -42,6 +42,21 @@ class AsyncTests(PublishCase):
         self.assertEqual(expected, client.server.trips)
         self.assertFalse(client.server.closed)
 
+    def test_closed(self) -> None:
+        """A client of its own is closed by `aclose`, and at the end of ``async with``."""
+
+        async def run() -> list[bool]:
+            closed = []
+            for leave in (AsyncRedisPublisher.aclose, AsyncRedisPublisher.__aexit__):
+                publisher = AsyncRedisPublisher(connection="unix:///nowhere/redis.sock")
+                client = publisher._connection = FakeAsyncClient()
+                closed.append(client.server.closed)
+                await leave(publisher)
+                closed.append(client.server.closed)
+            return closed
+
+        self.assertEqual([False, True, False, True], asyncio.run(run()))
+
     def test_own(self) -> None:
         """A publisher that was given no client makes its own, and closes it, twice if need be."""
 

@@ -14,7 +14,7 @@ from wsredis.errors import ConfigError
 
 __all__ = ["CONNECT_TIMEOUT", "make_endpoint"]
 
-#: Seconds for one attempt to connect, including the lookup of the host name.
+#: Seconds for one attempt to connect to an address. The lookup of the host name comes before.
 CONNECT_TIMEOUT = 5.0
 
 

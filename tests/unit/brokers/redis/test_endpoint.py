@@ -7,11 +7,12 @@ from typing import Any
 
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from wsredis.brokers.redis.endpoint import make_endpoint
+from wsredis.brokers.redis.endpoint import CONNECT_TIMEOUT, make_endpoint
 from wsredis.config import RedisConfig
 from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
@@ -48,6 +49,15 @@ class EndpointTests(SynchronousTestCase):
         endpoint = _endpoint(MemoryReactorClock(), "redis://h:7000")
         verifyObject(IStreamClientEndpoint, endpoint)
         self.assertIn("h", repr(endpoint))
+
+    def test_address_that_swallows_packets(self) -> None:
+        """An attempt that is not answered ends after five seconds, on either kind of address."""
+        reactor = MemoryReactorClock()
+        _endpoint(reactor, "redis://127.0.0.1:7000").connect(Factory())
+        _endpoint(reactor, "rediss://127.0.0.1:7000").connect(Factory())
+        self.assertEqual([CONNECT_TIMEOUT] * 2, [each[3] for each in reactor.tcpClients])
+        _endpoint(reactor, "unix:///run/x.sock").connect(Factory())
+        self.assertEqual([CONNECT_TIMEOUT], [each[2] for each in reactor.unixClients])
 
     def test_tls(self) -> None:
         """With the CAs of the system, or with one's own."""

@@ -257,9 +257,9 @@ class WrongTests(LifeCase):
         """Mistakes in rules name the file, the rule and the key."""
         good = "[[rule]]\nallow = true\n"
         self.check(f"{good}{good}[[rule]]\nalow = true", "bad.toml: rule 3: alow: ")
-        self.check(f"{good}audience = 'all'", "bad.toml: rule 1: audience: 'all' is none of")
+        self.check(f"{good}audience = 'all'", "bad.toml: rule 1: audience: 'all' is not one of")
         self.check("[[rule]]\nwho = 'users'", "bad.toml: rule 1: allow: it is missing")
-        self.check("[rule]\nallow = true", "bad.toml: rule: each rule is a table")
+        self.check("[rule]\nallow = true", "bad.toml: rule: each rule must be a table")
 
     def test_function(self) -> None:
         """Mistakes in the name of the function, and in its module."""

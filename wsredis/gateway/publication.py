@@ -68,6 +68,10 @@ class Publication(dict[Encoding, bytes]):
             return NotImplemented
         return self.channel == other.channel and self.payload == other.payload
 
+    def __ne__(self, other: object) -> bool:
+        """Tell the opposite of ``==``: the one of dict would compare the bytes that were made."""
+        return not self == other
+
     def __hash__(self) -> int:  # type: ignore[override]
         return hash((self.channel, self.payload))
 

@@ -34,7 +34,7 @@ def from_config(
         reactor: Runs timers.
         hub: Brings the publications.
         dialects: Asked in this order to parse the URL of a handshake.
-        auth: Decides on handshakes, and watches over open connections.
+        auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: Answers requests that are not WebSocket handshakes.
         handler: The hook of the embedding program. If None, there is none.
 

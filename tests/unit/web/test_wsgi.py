@@ -1,4 +1,4 @@
-"""Tests of pages: a WSGI application in threads, on a clock and sockets in memory."""
+"""Tests of a WSGI application in threads, on a clock and sockets in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.memory_gateway import Socket
 from tests.support.threads import ThreadReactor
 from wsredis.errors import ConfigError
 from wsredis.web.site import GatewaySite
-from wsredis.web.wsgi import Pages, load_application
+from wsredis.web.wsgi import WSGIResource, check_twisted, load_application
 
 _GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -43,18 +43,18 @@ class LoadTests(SynchronousTestCase):
         return name
 
     def test_working_directory(self) -> None:
-        """Modules of the working directory are found, before all others."""
+        """Modules of the working directory are found before all others."""
         name = self.write("app = len")
         self.assertIs(len, load_application(f"{name}:app"))
         self.assertEqual(str(self.directory), sys.path[0])
 
     def test_refused(self) -> None:
-        """What cannot be used is refused in words that name the option."""
+        """The text of the error names the option."""
         error = self.assertRaises(ConfigError, load_application, "wsredis_nosuch:app")
         self.assertIn("--wsgi: 'wsredis_nosuch:app' cannot be used: ", str(error))
 
     def test_static_files(self) -> None:
-        """With Django in development, and only there, static files are served besides."""
+        """Static files are served too, only under Django with DEBUG and staticfiles."""
         name = self.write("app = len")
         handlers = SimpleNamespace(StaticFilesHandler=lambda application: (application,).__len__)
         for configured, debug, apps, wrapped in (
@@ -75,7 +75,7 @@ class LoadTests(SynchronousTestCase):
             self.assertIs(len, load_application(f"{name}:app"))
 
 
-class PagesTests(SynchronousTestCase):
+class WSGIResourceTests(SynchronousTestCase):
     """Requests and answers."""
 
     threads, queue = 1, 1
@@ -85,17 +85,17 @@ class PagesTests(SynchronousTestCase):
         self.reactor = ThreadReactor()
         self.environ: dict[str, Any] = {}
         self.answer: Callable[..., Any] = self._hello
-        self.pages = Pages(self.reactor, self._application, self.threads, self.queue)
-        self.site = GatewaySite(self.reactor, "/ws/", lambda: True, None, self.pages)
+        self.resource = WSGIResource(self.reactor, self._application, self.threads, self.queue)
+        self.site = GatewaySite(self.reactor, "/ws/", lambda: True, None, self.resource)
         self.stopped = False
         self.before = sys.getswitchinterval()
-        self.pages.start()
+        self.resource.start()
         self.addCleanup(self._stop)
 
     def _stop(self) -> None:
         if not self.stopped:
             self.stopped = True
-            self.pages.stop()
+            self.resource.stop()
         self.assertEqual(self.before, sys.getswitchinterval())
 
     def _application(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -108,7 +108,7 @@ class PagesTests(SynchronousTestCase):
 
     def done(self) -> None:
         """Let the application and the reactor come to an end."""
-        self.reactor.run_until(lambda: not self.pages.busy)
+        self.reactor.run_until(lambda: not self.resource.busy)
 
     def ask(self, request: bytes = _GET) -> Socket:
         """Send a request and have it answered."""
@@ -123,7 +123,7 @@ class PagesTests(SynchronousTestCase):
         return head.split(b" ", 2)[1], body
 
     def test_page(self) -> None:
-        """The pieces of an answer are sent, and the connection stays."""
+        """The pieces of an answer are sent, and the connection stays open."""
         client = self.ask()
         self.assertTrue(client.take().endswith(b"\r\n\r\nhello"))
         self.assertFalse(client.closed)
@@ -132,7 +132,7 @@ class PagesTests(SynchronousTestCase):
         self.assertTrue(client.take().endswith(b"hello"))
 
     def test_environment(self) -> None:
-        """Names with an underscore are not let in; what is decoded has no trace left."""
+        """Headers with an underscore, and those that are no longer true, are not passed on."""
         self.ask(
             b"POST /a HTTP/1.1\r\nHost: x\r\nX_A: 1\r\nX-A: 2\r\nCookie: a=1\r\nCookie: b=2\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
@@ -159,7 +159,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual([65536, 34464], [len(block) for block in found])
 
     def test_write(self) -> None:
-        """The old way to answer works; an answer that is closed was closed."""
+        """The write callable works, and the close method of the iterable is called."""
         closed = []
 
         class Answer(list[bytes]):
@@ -175,7 +175,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual([True], closed)
 
     def test_wrong_answers(self) -> None:
-        """An application that does wrong is 500, and logged; its words stay here."""
+        """A mistake of the application is a 500, and logged; the answer does not show it."""
 
         def raises(start_response: Any) -> Any:
             raise ZeroDivisionError("secret")
@@ -220,7 +220,7 @@ class PagesTests(SynchronousTestCase):
         self.flushLoggedErrors(ZeroDivisionError)
 
     def test_length(self) -> None:
-        """No more is sent than was said; less ends the connection."""
+        """No more than Content-Length is sent; an answer that is shorter ends the connection."""
 
         def long(start_response: Any) -> Any:
             start_response("200 OK", [("Content-Length", "3")])
@@ -240,7 +240,7 @@ class PagesTests(SynchronousTestCase):
         self.assertIn(27, [event.get("left") for event in events])
 
     def test_no_body(self) -> None:
-        """HEAD, 204 and 304 have a length and no body."""
+        """HEAD and 304 have a Content-Length and no body."""
         self.assertEqual((b"200", b""), self.body(_GET.replace(b"GET", b"HEAD")))
 
         def answer(start_response: Any) -> Any:
@@ -276,7 +276,7 @@ class PagesTests(SynchronousTestCase):
         self.assertFalse(client.closed)
 
     def test_client_that_never_reads(self) -> None:
-        """After a while its connection is cut, and the thread is free."""
+        """After 30 s its connection is aborted, and the thread is free."""
 
         def answer(start_response: Any) -> Iterator[bytes]:
             start_response("200 OK", [])
@@ -288,12 +288,14 @@ class PagesTests(SynchronousTestCase):
         client.reading = False
         client.send(_GET)
         self.reactor.run_until(lambda: client.protocol._waitingForTransport)
-        self.reactor.advance(30)
+        self.reactor.advance(29.9)
+        self.assertFalse(client.aborted)
+        self.reactor.advance(0.1)
         self.assertTrue(client.aborted)
         self.done()
 
     def test_client_leaves(self) -> None:
-        """What is made for a client that left is thrown away; one that waits is not begun."""
+        """An answer for a client that left is dropped; a request that still waits is not begun."""
         began, go = threading.Event(), threading.Event()
         calls = []
 
@@ -316,7 +318,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual([1], calls)
 
     def test_fails_for_a_client_that_left(self) -> None:
-        """The mistake is logged all the same."""
+        """A mistake of the application is logged although the client left."""
         began, go = threading.Event(), threading.Event()
 
         def answer(start_response: Any) -> Any:
@@ -334,7 +336,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_next_answer_for_a_slow_client(self) -> None:
-        """While an answer is unread, the next one on the connection waits, too."""
+        """While an answer is unread, the next one on the connection waits too."""
 
         def answer(start_response: Any) -> Any:
             start_response("200 OK", [("Content-Length", "200000")])
@@ -350,7 +352,7 @@ class PagesTests(SynchronousTestCase):
         self.assertGreater(len(client.take()), 400_000)
 
     def test_too_many(self) -> None:
-        """One more than may wait is 503; a thread that never ends is not waited for."""
+        """One request more than may wait is a 503; a stop does not wait for a thread."""
         go = threading.Event()
         self.addCleanup(go.set)
 
@@ -369,3 +371,25 @@ class PagesTests(SynchronousTestCase):
         with capturedLogs() as events:
             self._stop()
         self.assertEqual([2], [event["count"] for event in events])
+
+
+class CheckTests(SynchronousTestCase):
+    """A version of Twisted that cannot be used is named at start."""
+
+    def test_installed(self) -> None:
+        """The installed version can be used."""
+        check_twisted()
+
+    def test_missing(self) -> None:
+        """The text of the error names what is missing."""
+
+        class Response:
+            _requestFinished = _finished = _log = None
+
+        for classes, missing in (
+            ({"channel": Response}, "Response._waitingForTransport"),
+            ({"response": Response}, "Response._sendResponseHeaders"),
+        ):
+            text = str(self.assertRaises(ConfigError, check_twisted, **classes))
+            expected = rf"\ATwisted [0-9.]+\w* cannot be used: {missing} is missing\Z"
+            self.assertRegex(text, expected)

@@ -102,11 +102,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         return [b"http/1.1"]
 
     def start(self) -> None:
-        """Begin to look after connections."""
+        """See `Registry.start`."""
         self.registry.start()
 
     def stop(self) -> None:
-        """Stop looking after them, and reset the connections that are left."""
+        """See `Registry.stop`."""
         self.registry.stop()
 
     def drain(self) -> Deferred[None]:

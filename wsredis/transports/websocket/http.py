@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from twisted.python.failure import Failure
 
-__all__ = ["HttpChannel", "HttpSite", "Returned"]
+__all__ = ["GiveBack", "HttpChannel", "HttpSite"]
 
 #: Gives a connection back. Its arguments are the head of a request, the bytes that came after it,
 #: and the status and the reason with which the request is refused. With status 0 it is not
 #: refused: it is a WebSocket handshake.
-Returned = Callable[[bytes, bytes, int, str], None]
+GiveBack = Callable[[bytes, bytes, int, str], None]
 
 
 class HttpChannel(Protocol):
@@ -23,7 +23,7 @@ class HttpChannel(Protocol):
         returned: Called to give the connection back. If None, nobody takes it back.
     """
 
-    returned: Returned | None
+    returned: GiveBack | None
 
     def makeConnection(self, transport: Any) -> None:
         """Begin to use the transport."""

@@ -66,8 +66,11 @@ class GatewayProtocol(LeanProtocol):
     metrics: Metrics
     site: HttpSite
 
-    # An instance's attributes share the table of their names with all other instances, up to
-    # thirty names; one more costs each connection 768 bytes. Defaults stand here.
+    frequent_attributes = (
+        *LeanProtocol.frequent_attributes,
+        *("connection", "queue", "heard", "_deciding", "_answer"),
+    )
+
     heard = True
     connection: Connection | None = None
     queue: SendQueue | None = None
@@ -156,7 +159,7 @@ class GatewayProtocol(LeanProtocol):
         channel.dataReceived(data)
 
     def _take_back(self, request: bytes, rest: bytes, status: int, reason: str) -> None:
-        """Go on with a connection that plain HTTP gives back; see `http.Returned`."""
+        """Go on with a connection that plain HTTP gives back; see `http.GiveBack`."""
         self.enter(State.HEAD)
         del self._channel
         refusal = self.registry.refusal(Step.RETURN)

@@ -173,6 +173,15 @@ class OriginPolicyTests(SynchronousTestCase):
         ):
             self.refused(origin, allowed=allowed)
 
+    def test_wildcard_and_the_port_of_another_scheme(self) -> None:
+        """With a scheme, a wildcard allows no other scheme, not even on the same port."""
+        for entry, origin in (
+            ("https://*.app.example", "http://a.app.example:443"),
+            ("http://*.app.example", "https://a.app.example:80"),
+            ("https://*.app.example:8443", "http://a.app.example:8443"),
+        ):
+            self.refused(origin, allowed=(entry,))
+
     def test_everything(self) -> None:
         """An asterisk allows every page, even one without an origin."""
         for origin in ("https://evil.example", "null", "file://", "rubbish"):

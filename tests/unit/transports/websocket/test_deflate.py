@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
-from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.deflate import OFFER, compressed, inflated, squeezed
@@ -21,11 +21,11 @@ _MEBIBYTE = 1024 * 1024
 
 
 class NegotiateTests(SynchronousTestCase):
-    """What is answered to the offers of a client."""
+    """The answer to the offers of a client."""
 
     def answer(self, header: str) -> tuple[int, str] | None:
         """The outcome for a header, which Autobahn parses."""
-        return negotiate(WebSocketProtocol()._parseExtensionsHeader(header))
+        return negotiate(WebSocketServerProtocol()._parseExtensionsHeader(header))
 
     def test_accepted(self) -> None:
         """No side keeps a context; the window is the one that the client asked for."""
@@ -114,6 +114,15 @@ class InflaterTests(SynchronousTestCase):
         """So does what its sender could not make smaller."""
         self.assertEqual(b"hello", self.read(b"\x00\x05\x00\xfa\xffhello\x00"))
 
+    def test_looks_back_far(self) -> None:
+        """A client may refer back as far as the widest window allows: more than 16 KiB."""
+        noise = random.Random(1).randbytes((1 << 15) - 262)
+        data = squeezed(noise + noise[:1000])
+        self.assertRaises(zlib.error, zlib.decompressobj(-14).decompress, data)
+        self.assertEqual(noise + noise[:1000], self.read(data))
+        parts = [data[n : n + 1000] for n in range(0, len(data), 1000)]
+        self.assertEqual(noise + noise[:1000], self.read(*parts))
+
     def test_last_block(self) -> None:
         """A block that is marked as the last may be the last (RFC 7692, 7.2.3.4)."""
         final = bytes.fromhex("f348cdc9c90700")
@@ -122,7 +131,7 @@ class InflaterTests(SynchronousTestCase):
         self.assertEqual(b"Hello", self.read(final))
 
     def test_behind_the_last_block(self) -> None:
-        """Nothing else may follow it."""
+        """No other byte may follow it."""
         final = bytes.fromhex("f348cdc9c90700")
         for parts in ((final + final,), (final, final), (final + b"\x00\x00",), (final, b"x")):
             self.inflater = Inflater()
@@ -175,7 +184,7 @@ class InflaterTests(SynchronousTestCase):
         self.assertEqual([_MEBIBYTE + 1], made)
 
     def test_garbage(self) -> None:
-        """What is not deflated, or ends too early, is corrupt."""
+        """A message that is not deflated, or ends too early, is corrupt."""
         whole = squeezed(b"to be or not to be, that is the question")
         cut = [(whole[:n],) for n in range(len(whole))]
         # Each of these takes what is put behind a message for a part of it, or for its end.
@@ -244,7 +253,7 @@ class CompressTests(MemoryGatewayCase):
                 self.assertIn(answer, head)
 
     def test_both_ways(self) -> None:
-        """Large messages go compressed to whom it was agreed with, small ones do not."""
+        """Large messages are compressed for clients that agreed on it; small ones are not."""
         deflating, narrow = self.opened(), self.opened(f"{OFFER}; server_max_window_bits=9")
         plain = self.opened("X-Nothing: 1")
         for payload, rsv in ((self.large, 4), (b"small", 0)):
@@ -277,7 +286,7 @@ class CompressTests(MemoryGatewayCase):
         self.assertEqual([Frame(TEXT, b"--hb--")], client.frames())
 
     def test_too_large(self) -> None:
-        """What is too large when it is inflated closes with 1009, in one frame or in many."""
+        """A message that is too large after inflating closes with 1009, in one frame or in many."""
         for size in (2001, 10_000_000):
             data = squeezed(b"x" * size)
             self.assertEqual(1009, self.fails(frame(TEXT, data[:1900], rsv=4)), size)
@@ -289,7 +298,7 @@ class CompressTests(MemoryGatewayCase):
         self.assertEqual([b"x" * 2000], [inflated(each) for each in client.frames()])
 
     def test_garbage(self) -> None:
-        """What cannot be inflated, and text that is not UTF-8, close with 1007."""
+        """A message that cannot be inflated, and text that is not UTF-8, close with 1007."""
         self.assertEqual(1007, self.fails(frame(TEXT, b"\xff\xff\xff", rsv=4)))
         self.assertEqual(1007, self.fails(frame(BINARY, squeezed(b"cut off")[:-3], rsv=4)))
         self.assertEqual(1007, self.fails(frame(TEXT, b"", rsv=4)))

@@ -59,7 +59,7 @@ class AdmissionTests(MemoryGatewayCase):
     """The decision on a handshake may take time, and much may happen meanwhile."""
 
     def setUp(self) -> None:
-        """Somebody slow has to be asked."""
+        """Make a gateway whose authenticator is slow."""
         self.slow = SlowAuthenticator()
         self.use(MemoryGateway(self.config, authenticator=self.slow))
 
@@ -76,7 +76,7 @@ class AdmissionTests(MemoryGatewayCase):
         self.assertTrue(client.take().startswith(b"HTTP/1.1 101 "))
 
     def test_client_leaves(self) -> None:
-        """No onOpen on a dead transport, no hub entry, no timer; the question is cancelled."""
+        """It leaves no WebSocket, no hub entry and no timer; the authenticator is cancelled."""
         client = self._asking()
         client.leave()
         self.assertTrue(self.slow.asked[0].called)
@@ -84,7 +84,7 @@ class AdmissionTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_client_leaves_and_the_answer_comes_all_the_same(self) -> None:
-        """Somebody who cannot be cancelled may answer late: nobody listens."""
+        """An answer that comes after the client has gone changes nothing."""
         client = self._asking()
         protocol = self.protocol(client)
         client.leave()
@@ -103,7 +103,7 @@ class AdmissionTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_full_meanwhile(self) -> None:
-        """Many may ask at once; only so many are accepted."""
+        """Many handshakes may be decided at once; no more than the limit are accepted."""
         config = GatewayConfig(limits=Limits(max_connections=1))
         self.use(MemoryGateway(config, authenticator=self.slow))
         clients = [self._asking(), self._asking()]
@@ -114,7 +114,7 @@ class AdmissionTests(MemoryGatewayCase):
         self.assertEqual(1, len(self.factory.registry.connections))
 
     def test_second_request_meanwhile(self) -> None:
-        """A second request is not parsed as one; behind the answer it is a broken frame."""
+        """A second request is not parsed as one; after the answer it is a broken frame."""
         client = self._asking(handshake(BOTH))
         client.send(handshake(BOTH))
         self.assertEqual(1, len(self.slow.asked))
@@ -134,7 +134,7 @@ class AdmissionTests(MemoryGatewayCase):
         self.assertEqual(b"\x81\x011\x81\x012", rest)
 
     def test_too_many_early_bytes(self) -> None:
-        """They are bounded."""
+        """The early bytes are bounded."""
         client = self._asking()
         client.send(b"x" * 65536)
         self.assertFalse(client.closed)
@@ -177,7 +177,7 @@ class AdmissionTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_held_and_then_sent(self) -> None:
-        """What is published meanwhile comes behind the stored message."""
+        """A message that is published meanwhile follows the stored message."""
         fetching: Deferred[dict[bytes, bytes]] = Deferred()
         self.patch(self.gateway.broker, "fetch", lambda channels: fetching)
         client = self._asking()
@@ -190,7 +190,7 @@ class AdmissionTests(MemoryGatewayCase):
 
 
 class RefusalTests(MemoryGatewayCase):
-    """A refusal has a status, a text that cannot hurt, and a line in the log."""
+    """A refusal has a status, a harmless body, and a line in the log."""
 
     def _refused_by(self, error: Exception) -> tuple[int, bytes]:
         self.use(MemoryGateway(self.config, authenticator=_Failing(error)))
@@ -199,7 +199,7 @@ class RefusalTests(MemoryGatewayCase):
         return status, answer
 
     def test_by_the_authenticator(self) -> None:
-        """Its status and its words are the answer; its hint is for the log alone."""
+        """Its status and its reason are the answer; its hint is for the log alone."""
         with capturedLogs() as events:
             status, answer = self._refused_by(HandshakeRejected("not today", 403, "use --magic"))
         self.assertEqual(403, status)
@@ -208,7 +208,7 @@ class RefusalTests(MemoryGatewayCase):
         self.assertIn("--magic", events[0]["hint"])
 
     def test_words_cannot_split_the_answer(self) -> None:
-        """Whatever the words are, they stand in the body."""
+        """Whatever the reason is, it stands in the body."""
         reason = "a\r\nX-Evil: 1\r\n\r\n<script>\ud800"
         status, answer = self._refused_by(HandshakeRejected(reason))
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -226,19 +226,19 @@ class RefusalTests(MemoryGatewayCase):
         self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
 
     def test_by_rights_and_limits(self) -> None:
-        """What Redis or a limit forbids is 403."""
+        """A channel that Redis forbids, or a limit, is 403."""
         for error in (PermissionDenied("no"), LimitExceeded("no")):
             self.assertEqual(403, self._refused_by(error)[0])
 
     def test_unavailable(self) -> None:
-        """What is away is 503, with the time to wait."""
+        """A broker that is away is 503, with the seconds to wait."""
         status, answer = self._refused_by(BrokerUnavailable("Redis has gone"))
         self.assertEqual(503, status)
         self.assertIn(b"\r\nRetry-After: ", answer)
         self.assertNotIn(b"gone", answer)
 
     def test_redis_is_away(self) -> None:
-        """Without Redis nobody is accepted."""
+        """Without Redis no client is accepted."""
         self.gateway.broker.disconnect()
         self.assertEqual(503, self.answer(handshake(LISTEN))[0])
 
@@ -249,12 +249,12 @@ class RefusalTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_other_paths(self) -> None:
-        """Outside of the prefix there is nothing."""
+        """A path outside of the prefix is 404."""
         for path in ("/", "/ws", "/wsx/a", "/x/ws/a"):
             self.assertEqual(404, self.answer(handshake(path))[0], path)
 
     def test_foreign_origin(self) -> None:
-        """A page from elsewhere may not publish."""
+        """A page of another origin may not publish."""
         self.assertEqual(403, self.answer(handshake(BOTH, "Origin: https://evil.example"))[0])
 
     def test_seams_of_any_kind(self) -> None:

@@ -137,7 +137,7 @@ class FrameTests(MemoryGatewayCase):
 
 
 class ShortMessageTests(MemoryGatewayCase):
-    """Short messages are read without Autobahn, and nobody can tell."""
+    """Short messages are read without Autobahn, with the same outcome."""
 
     _facilities = 0
 
@@ -413,7 +413,7 @@ class PlainSocketTests(SynchronousTestCase):
             self.assertIs(self.socket, plain_socket(transport))
 
     def test_no_overtaking_of_what_the_transport_holds(self) -> None:
-        """Bytes that somebody wrote to the transport before are sent first."""
+        """Bytes that were written to the transport earlier are sent first."""
         server = ServerTransport(self.socket)
         server.transport.write(b"an earlier answer, ")
         send_queue = self.queue(server.transport)

@@ -17,8 +17,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.test import iosim
 
+from tests.support.deflate import OFFER, compressed
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
-from tests.support.raw import CLOSE, TEXT, frame, handshake
+from tests.support.raw import CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
 from wsredis.config import GatewayConfig, Limits
 from wsredis.gateway.client import PauseReason
@@ -48,7 +49,7 @@ class OpenTests(MemoryGatewayCase):
         self.assertEqual(b"\x81\x05hello", rest)
 
     def test_all_in_one_segment(self) -> None:
-        """Frames right behind the head are not lost."""
+        """Frames in the same read as the head are not lost."""
         client = self.connect()
         client.send(handshake(BOTH) + frame(TEXT, b"1") + frame(TEXT, b"2"))
         _, _, rest = client.take().partition(b"\r\n\r\n")
@@ -99,18 +100,37 @@ class OpenTests(MemoryGatewayCase):
 
     def test_small(self) -> None:
         """Open connections share the table of their attributes, which is 500 bytes for each."""
-        size = sys.getsizeof(self.protocol(self.open("/ws/a?subscribe-broadcast")).__dict__)
-        self.assertLess(size, 400)
+        self.use(MemoryGateway(GatewayConfig(compress=True)))
+        # Each kind of connection has attributes of its own. Together they must not be too many.
+        self.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        busy = self.open(BOTH, OFFER)
+        busy.send(compressed(b"x") + frame(TEXT, b"x", fin=False) + frame(PING) + frame(0, b"x"))
+        self.protocol(busy).pause(PauseReason.HANDLER)
+        self.close(self.open(BOTH), 1000)
+        client = self.open(LISTEN)
+        client.send(frame(PONG))
+        self.assertLess(sys.getsizeof(self.protocol(client).__dict__), 400)
+        self.assertLessEqual(len({*GatewayProtocol.frequent_attributes}), 29)
+
+    def test_few_attributes(self) -> None:
+        """An idle connection has an attribute for its transport and its parts, and few more."""
+        self.assertEqual(
+            {
+                *("connected", "connection", "current_frame", "data", "inside_message"),
+                *("queue", "state", "transport"),
+            },
+            set(vars(self.protocol(self.open(LISTEN)))),
+        )
 
     def test_stored_then_live(self) -> None:
-        """The stored message comes right after the answer, and live ones behind it."""
+        """The stored message follows the answer, and live messages follow it."""
         self.gateway.redis.store(b"broadcast:a", 60, b"stored")
         client = self.open()
         self.publish(b"live")
         self.assertEqual([b"stored", b"live"], [each.payload for each in client.frames()])
 
     def test_subprotocol(self) -> None:
-        """The first of those offered is chosen, and none where none is offered."""
+        """The first one that is offered is chosen, and none if none is offered."""
         for offered, chosen in (("chat", "chat"), ("b, a", "b"), (None, None)):
             client = self.connect()
             headers = [] if offered is None else [f"Sec-WebSocket-Protocol: {offered}"]
@@ -143,7 +163,7 @@ class OpenTests(MemoryGatewayCase):
         self.assertNotIn("s3cret", f"{answer!r} {events}")
 
     def test_rubbish_as_subprotocol(self) -> None:
-        """What is no token is not echoed into our answer."""
+        """A subprotocol that is not a token does not come back in the answer."""
         status, answer = self.answer(handshake(LISTEN, "Sec-WebSocket-Protocol: a;b=<c>"))
         self.assertEqual(400, status)
         self.assertNotIn(b"<c>", answer)
@@ -163,7 +183,7 @@ class OpenTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_leftovers_of_the_handshake(self) -> None:
-        """What Autobahn keeps of the handshake is let go: it is a third of a connection."""
+        """Attributes that Autobahn keeps of the handshake are deleted: a third of a connection."""
         client = self.open()
         self.assertEqual(
             set(),
@@ -171,7 +191,7 @@ class OpenTests(MemoryGatewayCase):
         )
 
     def test_every_connection_has_its_own_state(self) -> None:
-        """What stands on the class is shared by all, so nothing of one may get there."""
+        """Attributes of the class are shared by all connections; no connection changes them."""
         first, second = self.open(BOTH), self.open(BOTH)
         first.send(frame(TEXT, b"a", fin=False))
         second.send(frame(TEXT, b"b"))
@@ -183,10 +203,10 @@ class OpenTests(MemoryGatewayCase):
 
 
 class HeadTests(MemoryGatewayCase):
-    """What is no clean head of a request is refused before anybody parses it."""
+    """A request whose head is not clean is refused before Autobahn or twisted.web parse it."""
 
     def test_smuggled_headers(self) -> None:
-        """Everything that one reader takes for a new header and another does not is refused."""
+        """Bytes that only some readers take for the start of a new header are refused."""
         for line in (
             "User-Agent: a\x85X-Forwarded-For: 6.6.6.6",
             "User-Agent: a\x0bX-Evil: 1",
@@ -211,11 +231,11 @@ class HeadTests(MemoryGatewayCase):
         self.assertEqual(0, self.metrics.opened)
 
     def test_harmless_headers(self) -> None:
-        """Bytes above ASCII, tabs and empty values are nobody's business."""
+        """Bytes above ASCII, tabs and empty values are harmless."""
         self.open(LISTEN, "X-A: gr\xfc\xdfe\tx", "X-B:", "X-C:no blank")
 
     def test_request_line(self) -> None:
-        """A request line that is none is refused."""
+        """A malformed request line is refused."""
         good = handshake(LISTEN)
         for line in (
             b"GET  /ws/a HTTP/1.1",
@@ -298,7 +318,7 @@ class HeadTests(MemoryGatewayCase):
         self.assertNotIn(b"Injected", answer)
 
     def test_what_follows_an_error(self) -> None:
-        """Bytes behind a refused request are thrown away: there is one answer."""
+        """Bytes after a refused request are thrown away: there is one answer."""
         client = self.connect()
         client.reading = False
         client.send(b"\x00")
@@ -395,7 +415,7 @@ class CloseTests(MemoryGatewayCase):
             self.assertEqual([1002], codes(client.frames()), body)
 
     def test_nothing_after_close(self) -> None:
-        """Data behind a close frame is ignored, and nothing is delivered after ours."""
+        """Data after the client's close frame is ignored; nothing is delivered after ours."""
         client = self.open(BOTH)
         other = self.open()
         client.send(frame(CLOSE, b"\x03\xe8") + frame(TEXT, b"late"))
@@ -464,11 +484,11 @@ class CloseTests(MemoryGatewayCase):
         self.nothing_left()
 
 
-class HoldTests(MemoryGatewayCase):
-    """A client that is held is not read, and has no further frame taken from it."""
+class PauseTests(MemoryGatewayCase):
+    """A client that is paused is not read, and has no further frame taken from it."""
 
     def test_until_the_last_reason_is_gone(self) -> None:
-        """Reading goes on when nobody holds any more."""
+        """Reading goes on when the last reason is gone."""
         client = self.open()
         protocol = self.protocol(client)
         protocol.pause(PauseReason.PUBLISH)
@@ -507,7 +527,7 @@ class HoldTests(MemoryGatewayCase):
         self.assertFalse(client.paused)
 
     def test_released_after_the_end(self) -> None:
-        """Whoever held a client that is gone may let it go."""
+        """A pause that ends after the client has gone changes nothing."""
         client = self.open()
         protocol = self.protocol(client)
         protocol.pause(PauseReason.HANDLER)
@@ -516,7 +536,7 @@ class HoldTests(MemoryGatewayCase):
         self.assertTrue(client.paused)
 
     def test_closed_by_a_frame_that_waited(self) -> None:
-        """The frame that waited may be the close frame: nobody reads on after it."""
+        """If the frame that waited is the close frame, nothing is read after it."""
         client = self.open()
         protocol = self.protocol(client)
         protocol.pause(PauseReason.HANDLER)
@@ -580,7 +600,7 @@ class SlowConsumerTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_slow_but_alive(self) -> None:
-        """Whoever reads in time gets everything."""
+        """A client that reads in time gets everything."""
         client = self.open()
         for _ in range(10):
             client.reading = False
@@ -622,7 +642,7 @@ class SlowConsumerTests(MemoryGatewayCase):
 
 
 class HttpTests(MemoryGatewayCase):
-    """A request that is no handshake is twisted.web's, with all that was read of it."""
+    """A request that is not a handshake goes to twisted.web, with all bytes that were read."""
 
     def test_get(self) -> None:
         """The page, and the end of the connection."""
@@ -708,7 +728,7 @@ class LogTests(MemoryGatewayCase):
         self.assertNotIn("secret", repr(list(events)))
 
     def test_never_opened(self) -> None:
-        """What never opened does not close."""
+        """A connection that was never open has no line about its end."""
         with capturedLogs() as events:
             self.connect().leave()
         self.assertEqual([], list(events))
@@ -746,7 +766,7 @@ class _FakeKernelSocket:
 
 
 class TcpTests(MemoryGatewayCase):
-    """What is done to a real TCP socket."""
+    """The options of a real TCP socket, and its end."""
 
     def setUp(self) -> None:
         """A connection on Twisted's own transport."""

@@ -216,14 +216,14 @@ class LimitTests(MemoryGatewayCase):
     config = GatewayConfig(limits=Limits(max_connections=2, max_handshakes=3))
 
     def test_connections(self) -> None:
-        """One more is answered with 503; one that leaves makes room."""
+        """One WebSocket more is answered with 503; one that leaves makes room."""
         clients = [self.open(), self.open()]
         self.assertEqual(503, self.answer(handshake(LISTEN))[0])
         clients[0].leave()
         self.open()
 
     def test_handshakes(self) -> None:
-        """So many may be under way; one more is answered at once."""
+        """One handshake more than the limit is answered at once."""
         waiting = [self.connect() for _ in range(3)]
         late = self.connect()
         answer = late.take()
@@ -234,7 +234,7 @@ class LimitTests(MemoryGatewayCase):
         self.assertEqual(b"", self.connect().take())
 
     def test_sockets(self) -> None:
-        """Sockets that are neither, such as plain HTTP, are bounded as well."""
+        """Connections with plain HTTP are bounded as well."""
         for _ in range(5):
             self.connect().send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         self.assertTrue(self.connect().take().startswith(b"HTTP/1.1 503 "))
@@ -249,7 +249,7 @@ class LimitTests(MemoryGatewayCase):
 
 
 class SweepTests(MemoryGatewayCase):
-    """Pings find clients that vanished; a text heartbeat keeps old clients content."""
+    """Pings find clients that vanished; ws4redis.js needs the text heartbeat."""
 
     config = GatewayConfig(ping_interval=20, heartbeat="--hb--")
 
@@ -294,7 +294,7 @@ class SweepTests(MemoryGatewayCase):
         self.assertFalse(client.closed)
 
     def test_held_client(self) -> None:
-        """A client that we do not read cannot answer, and is not blamed for it."""
+        """A client that we do not read cannot answer a ping, and is not dropped for it."""
         client = self.open()
         self.protocol(client).pause(PauseReason.HANDLER)
         self.wait(100)
@@ -304,7 +304,7 @@ class SweepTests(MemoryGatewayCase):
         self.assertTrue(client.aborted)
 
     def test_client_that_only_reads_slowly(self) -> None:
-        """Taking bytes is a sign of life, too."""
+        """A client that takes bytes gives a sign of life."""
         client = self.open()
         for _ in range(5):
             client.reading = False
@@ -326,10 +326,10 @@ class SweepTests(MemoryGatewayCase):
 
 
 class DrainTests(MemoryGatewayCase):
-    """The end of a gateway: goodbye to all, in bounded time."""
+    """The end of a gateway: all clients are closed, in bounded time."""
 
     def test_goodbye(self) -> None:
-        """All get 1001, behind what is already on its way; it fires when the last one is gone."""
+        """All get 1001 after what is already on its way; it fires when the last one is gone."""
         clients = [self.open() for _ in range(3)]
         self.publish(b"last")
         done = self.factory.drain()
@@ -344,11 +344,11 @@ class DrainTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_nobody_there(self) -> None:
-        """Without clients there is nothing to wait for."""
+        """Without clients it fires at once."""
         self.successResultOf(self.factory.drain())
 
     def test_cancelled(self) -> None:
-        """Who does not wait any longer is not told, and the rest is reset by `stop`."""
+        """After the waiting was cancelled, `stop` resets the connections that are left."""
         client, waiting = self.open(), self.connect()
         done = self.factory.drain()
         done.addErrback(lambda failure: None)
@@ -359,7 +359,7 @@ class DrainTests(MemoryGatewayCase):
         self.nothing_left()
 
     def test_no_new_clients(self) -> None:
-        """Meanwhile nobody is accepted."""
+        """Meanwhile no client is accepted."""
         self.open()
         self.factory.drain()
         status, answer = self.answer(handshake(LISTEN))

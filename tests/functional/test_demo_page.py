@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.browser import Browser, DemoPage, missing_browser, shared_browser
 from tests.support.case import FreshGatewayCase, GatewayCase
-from tests.support.children import Gateway, RedisServer, free_port
+from tests.support.children import Gateway, RedisServer
 
 #: Seconds. The page waits longer after each try: the first three are over in less than 15.
 RECONNECT = 45.0
@@ -26,7 +26,7 @@ class _Pages(GatewayCase):
     browser: Browser
 
     def setUp(self) -> None:
-        """Start what is not running yet, and forget what an earlier test said."""
+        """Start the gateway and the browser once, and forget the messages of earlier tests."""
         super().setUp()
         self.redis.command("DEL", "broadcast:demo")
         self.browser = shared_browser()
@@ -37,7 +37,7 @@ class _Pages(GatewayCase):
         return DemoPage(self.browser, self.gateway.port)
 
     def publish(self, message: str) -> None:
-        """What a back end does."""
+        """Publish as a back end does."""
         self.redis.command("PUBLISH", "broadcast:demo", message)
 
 
@@ -47,7 +47,7 @@ class ChatTests(_Pages):
     skip = missing_browser()
 
     def test_two_windows(self) -> None:
-        """Two windows of the page talk to each other, and each sees its own words once."""
+        """Two windows of the page exchange messages, and each sees its own ones once."""
         one, two = self.page(), self.page()
         one.say("hello")
         two.wait_for("hello")
@@ -58,7 +58,7 @@ class ChatTests(_Pages):
         self.assertEqual([], self.browser.errors())
 
     def test_publication(self) -> None:
-        """What a program publishes through Redis appears in every window."""
+        """A publication through Redis appears in every window."""
         one, two = self.page(), self.page()
         self.publish("from a program")
         one.wait_for("from a program")
@@ -66,7 +66,7 @@ class ChatTests(_Pages):
         self.assertEqual([], self.browser.errors())
 
     def test_reload(self) -> None:
-        """After a reload the page shows the message that was kept."""
+        """After a reload the page shows the stored message."""
         page = self.page()
         page.say("stay")
         page.wait_for("stay")
@@ -76,7 +76,7 @@ class ChatTests(_Pages):
         self.assertEqual([], self.browser.errors())
 
     def test_markup_is_text(self) -> None:
-        """HTML in a message is shown letter by letter, and nothing in it runs."""
+        """HTML in a message is shown as text, and no script in it runs."""
         page = self.page()
         self.publish(HOSTILE)
         page.wait_for(HOSTILE)
@@ -87,12 +87,12 @@ class ChatTests(_Pages):
         self.assertEqual([], self.browser.errors())
 
     def test_bytes(self) -> None:
-        """A publication that is not UTF-8 is announced with its size."""
+        """A publication that is not UTF-8 is shown as its size."""
         page = self.page()
         self.redis.command("PUBLISH", "broadcast:demo", b"\xff\x00\xfe")
         self.publish("text")
         page.wait_for("text")
-        self.assertEqual(["3 bytes that are no text"], page.notes)
+        self.assertEqual(["3 bytes that are not text"], page.notes)
 
     def test_long_list(self) -> None:
         """The list keeps the newest 500 messages and stays scrolled to the last of them."""
@@ -133,11 +133,11 @@ class LooksTests(_Pages):
         self.assertEqual([], self.browser.errors())
 
     def test_phone(self) -> None:
-        """On a phone everything is in sight and nothing is wider than the screen."""
+        """On a phone everything is visible and nothing is wider than the screen."""
         self._check("phone", 390, 844, phone=True)
 
     def test_desktop(self) -> None:
-        """On a desktop the same."""
+        """The same holds on a desktop."""
         self._check("desktop", 1280, 800, phone=False)
 
     def test_scheme(self) -> None:
@@ -154,14 +154,14 @@ class LooksTests(_Pages):
         self.assertLess(dark, 150)
 
     def test_one_file(self) -> None:
-        """The page loads nothing but itself."""
+        """The page loads no other file."""
         page = self.page()
         script = "return performance.getEntriesByType('resource').map(each => each.name)"
         self.assertEqual([], [each for each in page.window.run(script) if each[:5] != "data:"])
 
 
 class OutsideTests(SynchronousTestCase):
-    """The line for a shell does what it says."""
+    """The shell line of the page works."""
 
     skip = missing_browser() or (
         None if shutil.which("redis-cli") else "there is no redis-cli on this machine"
@@ -170,7 +170,7 @@ class OutsideTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Start a Redis of our own, on both kinds of socket."""
         # The shared gateway would be a second subscriber, and redis-cli prints how many there are.
-        self.redis = RedisServer(port=free_port())
+        self.redis = RedisServer(tcp=True)
         self.addCleanup(self.redis.stop)
         self.browser = shared_browser()
         self.addCleanup(self.browser.close_windows)
@@ -187,15 +187,15 @@ class OutsideTests(SynchronousTestCase):
         self.assertEqual([], self.browser.errors())
 
     def test_unix_socket(self) -> None:
-        """It reaches the page where Redis listens on a UNIX socket."""
+        """It reaches the page if Redis listens on a UNIX socket."""
         self._try_line(self.redis.url)
 
     def test_port(self) -> None:
-        """It reaches the page where Redis listens on a port, and the page uses a database."""
+        """It reaches the page if Redis listens on a port, with a database."""
         self._try_line(f"redis://127.0.0.1:{self.redis.port}/3")
 
     def test_path_with_blank(self) -> None:
-        """A path with a blank and a semicolon is one word of the line."""
+        """A path with a blank and a semicolon is one argument of the line."""
         odd = Path(self.redis.directory, "a b;c")
         odd.symlink_to(self.redis.path)
         self._try_line(f"unix://{quote(str(odd))}")
@@ -206,7 +206,7 @@ class OutsideTests(SynchronousTestCase):
 
 
 class RecoveryTests(FreshGatewayCase):
-    """What breaks comes back, without a reload."""
+    """The page recovers without a reload."""
 
     skip = missing_browser()
     options = ("--demo",)
@@ -218,7 +218,7 @@ class RecoveryTests(FreshGatewayCase):
         self.addCleanup(self.browser.close_windows)
 
     def _unexpected_errors(self) -> list[str]:
-        """Errors without those with which the browser itself tells of a gateway that is away."""
+        """List errors, without those of the browser itself about a gateway that is away."""
         return [each for each in self.browser.errors() if "WebSocket connection to" not in each]
 
     def _restart_redis(self) -> None:
@@ -227,7 +227,7 @@ class RecoveryTests(FreshGatewayCase):
         self.gateway.child.wait_for("connected to ", since=since)
 
     def test_redis_restarts(self) -> None:
-        """A Redis that dies and comes back costs the page nothing, not even its connection."""
+        """A restart of Redis costs the page nothing, not even its connection."""
         one, two = (DemoPage(self.browser, self.gateway.port) for _ in range(2))
         self.redis.kill()
         self._restart_redis()
@@ -238,7 +238,7 @@ class RecoveryTests(FreshGatewayCase):
         self.assertEqual([], self.browser.errors())
 
     def test_say_while_redis_is_away(self) -> None:
-        """What could not be published is shown as such, with the reason, and the page recovers."""
+        """A message that could not be published is shown with the reason, and the page recovers."""
         page = DemoPage(self.browser, self.gateway.port)
         since = len(self.gateway.log)
         self.redis.kill()
@@ -255,8 +255,9 @@ class RecoveryTests(FreshGatewayCase):
 
     def test_gateway_restarts(self) -> None:
         """
-        While the gateway is away the page says so and takes no message; when it is back the page
-        connects by itself, and does not show a second time what it showed before.
+        While the gateway is away, the page shows that and sends no message.
+
+        When the gateway is back, the page connects by itself, and does not repeat the last message.
         """
         page = DemoPage(self.browser, self.gateway.port)
         page.say("before")

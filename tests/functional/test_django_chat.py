@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.browser import missing_browser, shared_browser
-from tests.support.children import PATIENCE, Gateway, free_port, until
+from tests.support.children import PATIENCE, Gateway, reserve_port, until
 from tests.support.django_chat import ChatPage, log_in, shared_gateway, shared_site
 from tests.support.django_project import missing_django
 
@@ -82,7 +82,7 @@ class BroadcastTests(_Chat):
         """What is no text is told by its size."""
         one, _ = self.pages
         self.site.redis.command("PUBLISH", "mysite:broadcast:chat", b"\xff\xfe")
-        one.wait_for("2 bytes that are no text")
+        one.wait_for("2 bytes that are not text")
 
     def test_policy(self) -> None:
         """The pages forbid all that is inline, such as the script of an intruder."""
@@ -253,7 +253,7 @@ class RunserverTests(_Chat):
 
     def test_runserver(self) -> None:
         """``manage.py runserver`` has pages, static files and sockets; logout and all."""
-        self.port = free_port()
+        self.port = reserve_port(self)
         self.addCleanup(self.site.runserver(self.port).stop)
         john, mary = (
             log_in(browser, self.port, name)

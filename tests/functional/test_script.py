@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.browser import missing_browser, shared_browser
 from tests.support.case import FreshGatewayCase
-from tests.support.children import Gateway, free_port, until
+from tests.support.children import Gateway, reserve_port, until
 from tests.support.script import ClientPage, ClientSite, read_script
 from tests.support.scripted import Accepted, ScriptedServer
 from wsredis.errors import CLOSE_CODES
@@ -130,7 +130,7 @@ class BackoffTests(_Case):
 
     def test_nobody_there(self) -> None:
         """Each wait is random up to a bound, which doubles up to 30 seconds."""
-        page = self.page({"uri": f"ws://127.0.0.1:{free_port()}/"})
+        page = self.page({"uri": f"ws://127.0.0.1:{reserve_port(self)}/"})
         self.assertEqual([500, 1000, 2000, 4000, 8000, 15000, 15000], self._delays(page, 7))
         page.wait_for_state("waiting")
         page.run("Math.random = () => 0; advance(arguments[0])", page.detail["delay"])
@@ -139,7 +139,7 @@ class BackoffTests(_Case):
     def test_bounds(self) -> None:
         """The bounds are options."""
         options = {"base_delay": 10, "max_delay": 30}
-        page = self.page({"uri": f"ws://127.0.0.1:{free_port()}/", **options})
+        page = self.page({"uri": f"ws://127.0.0.1:{reserve_port(self)}/", **options})
         self.assertEqual([5, 10, 15, 15], self._delays(page, 4))
 
     def test_refused(self) -> None:
@@ -194,7 +194,7 @@ class BackoffTests(_Case):
 
     def test_online(self) -> None:
         """When the network is back the wait is over, and the next one is a first one."""
-        page = self.page({"uri": f"ws://127.0.0.1:{free_port()}/"})
+        page = self.page({"uri": f"ws://127.0.0.1:{reserve_port(self)}/"})
         self._delays(page, 3)
         page.wait_for_state("waiting")
         page.run("dispatchEvent(new Event('online'))")

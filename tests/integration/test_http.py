@@ -14,7 +14,7 @@ _MEBIBYTE = 1048576
 
 
 def _request(path: str, *headers: str, method: str = "GET", body: bytes = b"") -> bytes:
-    """A request of HTTP/1.1, with the length of its body if it has one."""
+    """Make a request of HTTP/1.1, with a Content-Length if it has a body."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
@@ -22,7 +22,7 @@ def _request(path: str, *headers: str, method: str = "GET", body: bytes = b"") -
 
 
 class _HttpCase(WireCase):
-    """Requests, and what must be true of each answer."""
+    """Requests, and checks that hold for each answer."""
 
     def ask(
         self, path: str, *headers: str, method: str = "GET", body: bytes = b""
@@ -38,30 +38,30 @@ class _HttpCase(WireCase):
 
 
 class HealthTests(_HttpCase):
-    """For the supervisor, and the balancer in front."""
+    """Health checks of supervisors and load balancers."""
 
     skip = missing("redis")
 
     def test_live(self) -> None:
-        """The process says that it lives; nobody keeps that answer."""
+        """A live process answers with 200, which no cache keeps."""
         status, head, body = self.ask("/health/live")
         self.assertEqual((200, b"ok\n"), (status, body))
         self.assertIn("\r\ncontent-type: text/plain", head)
         self.assertIn("\r\ncache-control: no-store", head)
 
     def test_ready(self) -> None:
-        """With Redis it is ready for work. A query changes nothing."""
+        """With Redis the gateway is ready. A query changes nothing."""
         self.assertEqual(200, self.ask("/health/ready")[0])
         self.assertEqual(200, self.ask("/health/ready?verbose=1")[0])
 
     def test_old_clients(self) -> None:
-        """A balancer may ask with HTTP/1.0, and without Host."""
+        """A load balancer may use HTTP/1.0 without Host."""
         _, head, body = response(self.gateway.port, b"GET /health/live HTTP/1.0\r\n\r\n")
         self.assertRegex(head, r"^HTTP/1\.[01] 200 ")
         self.assertEqual(b"ok\n", body)
 
     def test_head(self) -> None:
-        """HEAD gets the same head, and no body."""
+        """HEAD gets the same head without a body."""
         status, head, body = self.ask("/health/live", method="HEAD")
         self.assertEqual((200, b""), (status, body))
         self.assertIn("\r\ncontent-length: 3", head)
@@ -83,7 +83,7 @@ class ReadyTests(_HttpCase, FreshGatewayCase):
     skip = missing("redis")
 
     def test_redis_away(self) -> None:
-        """Without Redis the gateway lives and is not ready; with it it is ready again."""
+        """Without Redis the gateway is live and not ready; with Redis it is ready again."""
         self.redis.kill()
         self.gateway.child.wait_for("lost the connection")
         self.assertEqual(503, self.ask("/health/ready")[0])
@@ -93,12 +93,12 @@ class ReadyTests(_HttpCase, FreshGatewayCase):
 
 
 class PathTests(_HttpCase):
-    """What is where."""
+    """Paths, and their answers."""
 
     skip = missing("redis")
 
     def test_not_found(self) -> None:
-        """Everything else is 404 to any method, and the answer repeats nothing of the request."""
+        """Any other path is a 404 for any method; the answer repeats nothing of the request."""
         for path in (
             "/",
             "//",
@@ -136,7 +136,7 @@ class PathTests(_HttpCase):
         self.assertNotIn(b"<", body)
 
     def test_script(self) -> None:
-        """The browser script is there, and not sent again to those who have it."""
+        """The browser script is served, and not sent again to a browser that has it."""
         for path in ("/wsredis.js", "/wsredis.mjs"):
             status, head, body = self.ask(path)
             self.assertEqual(200, status)
@@ -150,7 +150,7 @@ class PathTests(_HttpCase):
             self.assertEqual(404, self.ask(path)[0], path)
 
     def test_facility(self) -> None:
-        """A plain request for a facility is told what is missing."""
+        """The answer to a plain request for a facility names the reason."""
         for path in ("/ws/x", "/ws/", "/ws/a/b?subscribe-broadcast", "/ws/%ff"):
             status, head, body = self.ask(path)
             self.assertEqual(400, status, path)
@@ -158,7 +158,7 @@ class PathTests(_HttpCase):
             self.assertIn("\r\nsec-websocket-version: 13", head)
 
     def test_facility_with_other_methods(self) -> None:
-        """So is a POST, whatever its body, and any other method."""
+        """The same holds for a POST with any body, and for any other method."""
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             for body in (b"", b"a=1&b=2", b"x" * 60000):
                 status, _, answer = self.ask("/ws/x", method=method, body=body)
@@ -166,19 +166,19 @@ class PathTests(_HttpCase):
                 self.assertIn(b"upgrade to a websocket", answer)
 
     def test_head(self) -> None:
-        """HEAD gets no body, wherever it asks."""
+        """HEAD gets no body on any path."""
         for path, expected in (("/", 404), ("/ws/x", 400), ("/health/ready", 200), ("/x", 404)):
             status, _, body = self.ask(path, method="HEAD")
             self.assertEqual((expected, b""), (status, body), path)
 
 
 class BodyTests(_HttpCase):
-    """Bodies that nobody needs."""
+    """Bodies that no resource uses."""
 
     skip = missing("redis")
 
     def test_forms(self) -> None:
-        """Forms and documents of any kind do no harm."""
+        """Forms and documents of any kind are harmless."""
         part = (
             b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\nhello\r\n--b--'
         )
@@ -207,7 +207,7 @@ class BodyTests(_HttpCase):
         self.assertIn(b"upgrade to a websocket", body)
 
     def test_expect(self) -> None:
-        """A client that waits for leave to send its body gets it, or an answer."""
+        """A client with Expect: 100-continue gets that, or an answer."""
         with RawClient(self.gateway.port) as client:
             client.send(
                 _request("/ws/x", "Expect: 100-continue", "Content-Length: 5", method="POST")
@@ -219,7 +219,7 @@ class BodyTests(_HttpCase):
             self.assertTrue(head.startswith("HTTP/1.1 4"), head)
 
     def test_bad_lengths(self) -> None:
-        """Lengths and encodings that servers read in different ways are refused."""
+        """Lengths and codings that servers read in different ways are refused."""
         for headers in (
             ("Content-Length: -1",),
             ("Content-Length: +5",),
@@ -238,7 +238,7 @@ class BodyTests(_HttpCase):
             self.assertEqual(1, (head + "HTTP/1.1").count("HTTP/1.1") - bool(status), headers)
 
     def test_bad_chunks(self) -> None:
-        """Chunks that are none end the connection."""
+        """Malformed chunks end the connection."""
         request = _request("/health/live", "Transfer-Encoding: chunked", method="POST")
         for chunks in (
             b"hello",
@@ -258,7 +258,7 @@ class BodyTests(_HttpCase):
             self.assertNotIn(b" 200 ", answer.partition(b"\r\n")[0], chunks[:20])
 
     def test_large(self) -> None:
-        """Large bodies are not read, not kept, and stop nobody else."""
+        """Large bodies are neither read nor kept, and disturb no other client."""
         before = self.gateway.memory()
         for path in ("/ws/x", "/health/live", "/other"):
             for header, start in (
@@ -273,7 +273,7 @@ class BodyTests(_HttpCase):
         self.assertLess(memory_growth(self.gateway, before), 16)
 
     def _pour(self, client: RawClient) -> None:
-        """Send until the gateway ends the connection."""
+        """Send until the gateway closes the connection."""
         piece = bytes(65536)
         for _ in range(256):
             try:
@@ -284,18 +284,18 @@ class BodyTests(_HttpCase):
 
 
 class ConnectionTests(_HttpCase):
-    """Requests that share a connection, or do not come to an end."""
+    """Requests that share a connection, or never end."""
 
     skip = missing("redis")
 
     def test_one_request_a_connection(self) -> None:
-        """The answer says that the connection ends, and it does, also if asked to stay."""
+        """The connection is closed after the answer, which says so, even with keep-alive."""
         for path in ("/health/live", "/other", "/ws/x"):
             _, head, _ = self.ask(path, "Connection: keep-alive")
             self.assertIn("\r\nconnection: close", head)
 
     def test_pipelined(self) -> None:
-        """Of several requests in one packet the first is answered."""
+        """Of several requests in one packet only the first is answered."""
         data = _request("/health/live") + _request("/other") + _request("/ws/x", method="POST")
         with RawClient(self.gateway.port) as client:
             client.send(data)
@@ -304,7 +304,7 @@ class ConnectionTests(_HttpCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
 
     def test_handshake_behind_a_request(self) -> None:
-        """A handshake in the body of a request, or behind it, opens no WebSocket."""
+        """A handshake in the body of a request, or after it, opens no WebSocket."""
         shake = handshake("/ws/smuggled?subscribe-broadcast")
         for data in (
             _request("/health/live") + shake,
@@ -319,7 +319,7 @@ class ConnectionTests(_HttpCase):
         self.assertEqual(0, self.publish("broadcast:smuggled", "anybody?"))
 
     def test_request_behind_a_handshake(self) -> None:
-        """A request behind a handshake gets no answer of HTTP."""
+        """A request after a handshake gets no HTTP answer."""
         with RawClient(self.gateway.port) as client:
             client.send(handshake("/ws/x") + _request("/health/live"))
             self.assertIn(" 101 ", client.head())
@@ -335,7 +335,7 @@ class ConnectionTests(_HttpCase):
         self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
 
     def test_junk(self) -> None:
-        """What is no request is refused or cut off."""
+        """Bytes that are not a request are refused, or the connection is closed."""
         for data in (
             b"GET /health/live\r\n\r\n",
             b"GET\r\n\r\n",
@@ -353,7 +353,7 @@ class ConnectionTests(_HttpCase):
             self.assertTrue(status == 0 or status >= 400, (data, head))
 
     def test_nothing_left(self) -> None:
-        """Hundreds of requests, answered or broken off, leave no descriptor behind."""
+        """Hundreds of requests, answered or broken off, leave no descriptor open."""
         before = self.gateway.descriptors()
         for n in range(100):
             self.assertEqual(404, self.ask(f"/{n}")[0])
@@ -365,7 +365,7 @@ class ConnectionTests(_HttpCase):
 
 
 class DemoTests(_HttpCase):
-    """The page of ``--demo``, under settings that could break it."""
+    """The page of ``--demo``, with settings that could break it."""
 
     skip = missing("redis")
     options = (
@@ -376,7 +376,7 @@ class DemoTests(_HttpCase):
     )
 
     def test_page(self) -> None:
-        """It is a whole page in one file, that no cache keeps."""
+        """It is a whole page in one file, which no cache keeps."""
         status, head, body = self.ask("/")
         self.assertEqual(200, status)
         self.assertIn("\r\ncontent-type: text/html; charset=utf-8", head)
@@ -389,28 +389,28 @@ class DemoTests(_HttpCase):
         self.assertIn("/so%20ckets/", page)
 
     def test_no_external_assets(self) -> None:
-        """It loads nothing from anywhere."""
+        """It loads nothing from elsewhere."""
         page = self.ask("/")[2].decode("utf-8")
         self.assertNotRegex(page, r"(?i)<(?:iframe|img|object|embed)\b|@import|\burl\(")
         links = re.findall(r"(?i)\b(?:src|href|action)\s*=\s*[\"']?([^\"'\s>]*)", page)
         self.assertEqual(set(), set(links) - {"data:,"})
 
     def test_settings_are_no_markup(self) -> None:
-        """Settings stand in the script as text, whatever they contain."""
+        """Settings are text in the script, whatever they contain."""
         page = self.ask("/")[2].decode("utf-8")
         self.assertEqual(1, page.lower().count("<script"))
         self.assertEqual(1, page.lower().count("</script"))
         self.assertNotIn("<!--", page)
 
     def test_head(self) -> None:
-        """HEAD gets its length, and no body."""
+        """HEAD gets its length without a body."""
         length = len(self.ask("/")[2])
         status, head, body = self.ask("/", method="HEAD")
         self.assertEqual((200, b""), (status, body))
         self.assertIn(f"\r\ncontent-length: {length}", head)
 
     def test_only_there(self) -> None:
-        """It is at the root, for GET, with any query; elsewhere there is nothing."""
+        """It is at the root only, for GET, with any query."""
         self.assertEqual(200, self.ask("/?x=y")[0])
         self.assertEqual(405, self.ask("/", method="POST", body=b"x")[0])
         for path in ("/index.html", "/demo", "/demo.html", "//", "/ws/"):

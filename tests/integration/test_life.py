@@ -21,7 +21,7 @@ from tests.support.children import (
     Gateway,
     RedisServer,
     clean_environment,
-    free_port,
+    reserve_port,
     until,
 )
 from tests.support.raw import CLOSE, RawClient, frame, handshake, response
@@ -130,8 +130,8 @@ class WrongSettingsTests(LifeCase):
             (("--port", "http"), "'http'"),
             (("--port", "nonsense:80"), "nonsense:80"),
             (("--port", "tcp:http"), "tcp:http"),
-            ((*NO_REDIS, "--port", "tcp:0:interface=192.0.2.1"), "--port: 192.0.2.1"),
-            ((*NO_REDIS, "--port", "unix:/nonexistent/x.sock"), "--port: "),
+            ((*NO_REDIS, "--port", "tcp:0:interface=192.0.2.1"), " port: 192.0.2.1"),
+            ((*NO_REDIS, "--port", "unix:/nonexistent/x.sock"), " port: "),
         )
 
     def test_redis(self) -> None:
@@ -140,7 +140,7 @@ class WrongSettingsTests(LifeCase):
             (("--redis", "nonsense"), "redis: "),
             (("--redis", "http://localhost"), "redis: "),
             (("--redis", "redis://localhost:port"), "redis: "),
-            (("--redis", "redis://localhost/two"), "redis: the URL ends in"),
+            (("--redis", "redis://localhost/two"), "redis: the URL does not end with"),
             (("--redis", "unix://"), "redis: "),
             (("--redis", "rediss://x", "--redis-ca", "/nonexistent/ca"), "redis-ca: "),
             ((*NO_REDIS, "--redis-password-file", "/nonexistent/x"), "redis-password-file: "),
@@ -209,7 +209,7 @@ class WrongSettingsTests(LifeCase):
         )
         twistd = (sys.executable, "-c", launcher, *TWISTD[1:])
         child = self.wrong(*NO_REDIS, "--port", "tcp:81:interface=127.0.0.1", twistd=twistd)
-        self.assert_one_line(child, "--port: 127.0.0.1:81: Permission denied")
+        self.assert_one_line(child, " port: 127.0.0.1:81: Permission denied")
 
 
 class PortTests(LifeCase):
@@ -224,7 +224,7 @@ class PortTests(LifeCase):
         client = self.open(first.port, f"/ws/first?{BOTH}")
         port = f"tcp:{first.port}:interface=127.0.0.1"
         second = self.wrong("--redis", redis.url, "--port", port)
-        self.assert_one_line(second, f"--port: 127.0.0.1:{first.port}: Address already in use")
+        self.assert_one_line(second, f" port: 127.0.0.1:{first.port}: Address already in use")
         self.assert_serves(client)
 
     def test_several_ports(self) -> None:
@@ -496,7 +496,7 @@ class CrashTests(LifeCase):
     def test_killed_and_started_again(self) -> None:
         """After SIGKILL the same command works in the same folder, whatever was left there."""
         redis = self.redis_server()
-        port = free_port()
+        port = reserve_port(self)
         words = (*TWISTD, "wsredis", "--port", f"tcp:{port}:interface=127.0.0.1")
         first = self.child(*words, "--redis", redis.url)
         first.wait_for("connected to ")
@@ -513,7 +513,7 @@ class CrashTests(LifeCase):
         if not os.path.exists("/dev/full"):
             raise SkipTest("this machine has no /dev/full")
         redis = self.redis_server()
-        port = free_port()
+        port = reserve_port(self)
         self.child(
             *(*TWISTD, "--pidfile=", "--logfile=/dev/full", "wsredis", "--verbose"),
             *("--port", f"tcp:{port}:interface=127.0.0.1", "--redis", redis.url),
@@ -526,7 +526,7 @@ class CrashTests(LifeCase):
     def test_log_pipe_closed(self) -> None:
         """A log that nobody reads any more keeps nobody from being served."""
         redis = self.redis_server()
-        port = free_port()
+        port = reserve_port(self)
         process = subprocess.Popen(
             [
                 *(*TWISTD, "--pidfile=", "wsredis", "--verbose", "--redis", redis.url),
@@ -636,7 +636,7 @@ class PrivateRedisTests(LifeCase):
 
     def test_who_answers(self) -> None:
         """A Redis with a password counts as one; a web server and a closed port do not."""
-        port = free_port()
+        port = reserve_port(self)
         self.assertFalse(embedded.answers(port))
         redis = RedisServer("--requirepass", "geheim", port=port)
         self.addCleanup(redis.stop)

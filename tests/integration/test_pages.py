@@ -1,4 +1,4 @@
-"""Pages of a Django project beside the sockets: ``--wsgi``."""
+"""The pages of a Django project beside the sockets: ``--wsgi``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _chunk(client: RawClient) -> bytes:
 
 
 def _answer(client: RawClient, *, has_body: bool = True) -> tuple[int, str, bytes]:
-    """Read one answer from a connection that stays. Returns: Status, head in lower case, body."""
+    """Read one answer from a kept connection. Returns: Status, head in lower case, body."""
     head = client.head().lower()
     status = int(head.split(" ", 2)[1])
     body = b""
@@ -52,14 +52,14 @@ def _answer(client: RawClient, *, has_body: bool = True) -> tuple[int, str, byte
 
 
 class _PagesCase(SynchronousTestCase):
-    """A gateway with pages."""
+    """A gateway with a WSGI application."""
 
     skip = missing("redis")
     options: tuple[str, ...] = ()
     environ: dict[str, str] = {}
 
     def setUp(self) -> None:
-        """Start it, and a Redis."""
+        """Start a Redis and the gateway."""
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
         self.gateway = Gateway(
@@ -69,7 +69,7 @@ class _PagesCase(SynchronousTestCase):
         self.addCleanup(self.gateway.stop)
 
     def connect(self) -> RawClient:
-        """A new connection; it is closed after the test."""
+        """Make a connection; it is closed after the test."""
         client = RawClient(self.gateway.port)
         self.addCleanup(client.socket.close)
         return client
@@ -84,17 +84,17 @@ class _PagesCase(SynchronousTestCase):
 
 
 class PageTests(_PagesCase):
-    """What the application sees, and what comes of it."""
+    """Requests arrive at the application, and its answers at the client."""
 
     def test_page(self) -> None:
-        """Pages are everywhere but below the prefix and at /health."""
+        """The application answers for all paths but the prefix and /health."""
         self.assertEqual((200, b"hello"), self.ask("/hello")[::2])
         self.assertEqual(404, self.ask("/nothing")[0])
         self.assertEqual((200, b"ok\n"), self.ask("/health/live")[::2])
         self.assertEqual(400, self.ask("/ws/x")[0])
 
     def test_many_requests_on_one_connection(self) -> None:
-        """The connection stays, also for requests that come together."""
+        """The connection is kept, also for requests that come together."""
         client = self.connect()
         for _ in range(3):
             client.send(_request("/hello") + _request("/health/live"))
@@ -134,7 +134,7 @@ class PageTests(_PagesCase):
         self.assertNotIn("HTTP_CONTENT_TYPE", told)
 
     def test_absolute_target(self) -> None:
-        """A target with scheme and host is one, and its host counts."""
+        """A target with scheme and host is accepted, and its host counts."""
         told = json.loads(self.ask("http://other:81/environ?x")[2])
         self.assertEqual(
             ("/environ", "x", "other:81"),
@@ -147,7 +147,7 @@ class PageTests(_PagesCase):
         self.assertEqual(400, self.ask("environ")[0])
 
     def test_bodies(self) -> None:
-        """A body arrives whole, with a length or in chunks, as a form or not."""
+        """A body arrives whole, with a length or in chunks."""
         data = bytes(range(256)) * 1000
         for kind in (
             "application/octet-stream",
@@ -164,7 +164,7 @@ class PageTests(_PagesCase):
         self.assertEqual((200, b"hello world"), _answer(client)[::2])
 
     def test_head_and_not_modified(self) -> None:
-        """Answers without a body have none, and the connection stays usable."""
+        """After an answer without a body the connection is still usable."""
         client = self.connect()
         for path, method, status in (
             ("/hello", "HEAD", 200),
@@ -182,7 +182,7 @@ class PageTests(_PagesCase):
         self.assertEqual((200, expected), self.ask("/file")[::2])
 
     def test_no_static_files(self) -> None:
-        """Outside of development nobody serves static files."""
+        """Without DEBUG static files are not served."""
         self.assertEqual(404, self.ask("/static/site/site.css")[0])
 
 
@@ -198,13 +198,13 @@ class StaticTests(_PagesCase):
 
 
 class SocketTests(_PagesCase):
-    """Sockets on connections that had pages."""
+    """WebSockets on connections that were used for pages."""
 
     def _count(self) -> int:
         return self.gateway.descriptors()
 
     def test_handshake_behind_pages(self) -> None:
-        """A handshake may be a later request, with frames right behind it, and leaves nothing."""
+        """A handshake may be a later request, with frames right after it, and leaves nothing."""
         before = self._count()
         for together in (False, True):
             client = self.connect()
@@ -225,7 +225,7 @@ class SocketTests(_PagesCase):
         until(lambda: self._count() <= before)
 
     def test_refused_handshake_behind_pages(self) -> None:
-        """It is refused as any other; with a body it is none."""
+        """It is refused as any other; with a body it is a plain request."""
         for shake, status in (
             (handshake("/ws/%ff"), 400),
             (handshake(_BOTH).replace(b"Version: 13", b"Version: 8"), 426),
@@ -240,7 +240,7 @@ class SocketTests(_PagesCase):
             self.assertEqual(status, _answer(client)[0], shake)
 
     def test_under_load(self) -> None:
-        """A hung page and busy threads do not keep a socket from its messages."""
+        """A page that hangs and busy threads do not delay the messages of a socket."""
         client = RawClient.opened(self.gateway.port, _BOTH)
         self.addCleanup(client.socket.close)
         busy = [self.connect() for _ in range(30)]
@@ -253,12 +253,12 @@ class SocketTests(_PagesCase):
 
 
 class FaultTests(_PagesCase):
-    """Applications and clients that do wrong."""
+    """Mistakes of applications and of clients."""
 
     options = ("--wsgi-threads", "2", "--wsgi-queue", "2", "--max-body", "1000", "--drain", "1")
 
     def test_raises(self) -> None:
-        """A page with a mistake is 500 and in the log; the next request is served."""
+        """A mistake in the application is a 500 and is logged; the next request is served."""
         client = self.connect()
         client.send(_request("/fails"))
         status, _, body = _answer(client)
@@ -275,10 +275,10 @@ class FaultTests(_PagesCase):
             self.assertNotIn(b"\r\n0\r\n", data)
             self.assertNotIn(b"secret", data)
         self.gateway.child.wait_for("ZeroDivisionError")
-        self.gateway.child.wait_for("5 bytes shorter than it said")
+        self.gateway.child.wait_for("5 bytes shorter than its Content-Length")
 
     def test_large_body(self) -> None:
-        """A body over the bound is 413, told or not, and the rest of it is not read."""
+        """A body over the limit is a 413, with or without a length; the rest is not read."""
         for request in (
             _request("/echo", "Content-Length: 1001", method="POST"),
             _request("/echo", "Content-Length: 1001", "Expect: 100-continue", method="POST"),
@@ -295,9 +295,9 @@ class FaultTests(_PagesCase):
 
     def test_hangs(self) -> None:
         """
-        A page that never comes costs its thread.
+        A page that never comes takes up its thread.
 
-        Others are served, too many are told so, and the process ends in time all the same.
+        Other pages are served, too many requests get a 503, and the process still ends in time.
         """
         hung = []
         for number in range(4):
@@ -315,10 +315,10 @@ class FaultTests(_PagesCase):
             client.send_text("x")
             self.assertEqual(b"x", client.message())
         self.assertEqual(-signal.SIGTERM, self.gateway.stop())
-        self.assertIn("requests for pages did not come to an end", self.gateway.log)
+        self.assertIn("requests to the WSGI application were not finished", self.gateway.log)
 
     def test_client_that_does_not_read(self) -> None:
-        """A page of 500 MB waits for its client, in little memory, and ends when that leaves."""
+        """A page of 500 MB waits in little memory, and ends when its client leaves."""
         before = self.gateway.memory()
         client = self.connect()
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -344,12 +344,12 @@ class FaultTests(_PagesCase):
 
 
 class ConnectionTests(_PagesCase):
-    """Connections for pages are bounded."""
+    """The number of connections for pages is limited."""
 
     options = ("--max-handshakes", "4", "--handshake-timeout", "5")
 
     def test_too_many(self) -> None:
-        """Half of them are kept; beyond all of them a page is 503, and a socket is not."""
+        """Half of them are kept; one more than the limit is a 503 for a page, not for a socket."""
         clients = [self.connect() for _ in range(4)]
         kept = []
         for client in clients:
@@ -386,7 +386,7 @@ class EndpointTests(SynchronousTestCase):
         return gateway
 
     def test_tls(self) -> None:
-        """Over TLS the scheme is https, and a handshake behind a page works, too."""
+        """Over TLS the scheme is https, and a handshake after a page works too."""
         path = Authority(self.directory).bundle(self.directory / "a.pem", "localhost")
         gateway = self.start("--tls-port", "tcp:0:interface=127.0.0.1", "--tls-cert", str(path))
         client = RawClient(gateway.port)
@@ -402,7 +402,7 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual(b"x", client.message())
 
     def test_tls_client_that_does_not_read(self) -> None:
-        """Over TLS a page waits for its client as well."""
+        """Over TLS a page waits for its client too."""
         path = Authority(self.directory).bundle(self.directory / "a.pem", "localhost")
         gateway = self.start("--tls-port", "tcp:0:interface=127.0.0.1", "--tls-cert", str(path))
         client = RawClient(gateway.port)
@@ -417,7 +417,7 @@ class EndpointTests(SynchronousTestCase):
         self.assertLess(int(ended[1]), 20_000_000)
 
     def test_unix(self) -> None:
-        """On a UNIX socket clients have no address."""
+        """Clients of a UNIX socket have an empty address."""
         path = str(self.directory / "s")
         self.start("--port", f"unix:{path}")
         with RawClient(path) as client:
@@ -426,7 +426,7 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual(("", "80"), (told["REMOTE_ADDR"], told["SERVER_PORT"]))
 
     def test_proxy(self) -> None:
-        """Behind a PROXY header the address is that of the client."""
+        """With the PROXY protocol the address is that of the client."""
         gateway = self.start("--port", "haproxy:tcp:0:interface=127.0.0.1")
         with RawClient(gateway.port) as client:
             client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 80\r\n" + _request("/environ"))
@@ -437,7 +437,7 @@ class EndpointTests(SynchronousTestCase):
             self.assertEqual(b"x", client.message())
 
     def test_workers(self) -> None:
-        """Every worker has the pages."""
+        """Every worker serves the pages."""
         gateway = self.start("--workers", "2")
         gateway.child.wait_for("all 2 workers are ready")
         for _ in range(5):
@@ -447,7 +447,7 @@ class EndpointTests(SynchronousTestCase):
 
 
 class WrongTests(SynchronousTestCase):
-    """Applications that cannot be used."""
+    """Applications that cannot be imported."""
 
     def test_one_line(self) -> None:
         """Each ends the program with one line that names the option, and status 1."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.children import Child, RedisServer, clean_environment, free_port, until
+from tests.support.children import Child, RedisServer, clean_environment, reserve_port, until
 from tests.support.pages import copy_of_site, site_environment
 from tests.support.raw import RawClient, response
 from tests.support.require import missing
@@ -29,7 +29,7 @@ class RunserverTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
-        self.port = free_port()
+        self.port = reserve_port(self)
 
     def start(self, *words: str, port: str = "", environ: dict[str, str] | None = None) -> Child:
         """Start the command. Returns: The child, which may not serve yet."""
@@ -99,7 +99,7 @@ class RunserverTests(SynchronousTestCase):
         """Control-C and SIGTERM end it, with and without the reloader, and say goodbye."""
         for words in ((), ("--noreload",)):
             for number in (signal.SIGINT, signal.SIGTERM):
-                self.port = free_port()
+                self.port = reserve_port(self)
                 child = self.start(*words)
                 child.wait_for("connected to ")
                 client = RawClient.opened(self.port, _SOCKET)

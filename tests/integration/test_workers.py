@@ -1,4 +1,4 @@
-"""``--workers``: several processes behind the same ports, and what each may do to the others."""
+"""``--workers``: several processes share ports; the end of one does not harm the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.require import missing
 
 
 def is_running(process: int) -> bool:
-    """Whether there is such a process, and it is not only waiting to be collected."""
+    """Tell whether a process runs. A zombie does not."""
     try:
         return " Z " not in Path(f"/proc/{process}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -36,7 +36,7 @@ class WorkersCase(LifeCase):
     address: int | str
 
     def start(self, *options: str, environ: dict[str, str] | None = None) -> None:
-        """Start both, and wait until the workers are ready."""
+        """Start a Redis and a gateway, and wait until the workers are ready."""
         self.redis = self.redis_server()
         self.run_gateway("--redis", self.redis.url, *options, environ=environ)
 
@@ -47,12 +47,12 @@ class WorkersCase(LifeCase):
         self.gateway_.child.wait_for(r"\] all 2 workers are ready")
 
     def process(self, number: int) -> int:
-        """The newest process of a worker."""
+        """Find the newest process of a worker in the log."""
         found = re.findall(rf"worker {number} is process (\d+)", self.gateway_.log)
         return int(found[-1])
 
     def clients(self, facility: str, least: int = 2) -> dict[int, list[RawClient]]:
-        """Connect until each worker has so many clients. Returns: The clients of each worker."""
+        """Connect until each worker has so many clients. Returns: The clients by worker."""
         found: dict[int, list[RawClient]] = {1: [], 2: []}
         deadline = time.monotonic() + PATIENCE
         while min(map(len, found.values())) < least:
@@ -64,13 +64,13 @@ class WorkersCase(LifeCase):
         return found
 
     def assert_told(self, client: RawClient) -> None:
-        """Read the goodbye, and answer it."""
+        """Read a close frame with 1001, and answer it."""
         self.assertEqual(1001, client.closing())
         client.send(frame(CLOSE, b"\x03\xe9"))
         self.assertEqual(b"", client.rest())
 
     def assert_reached(self, clients: list[RawClient], facility: str, payload: bytes) -> None:
-        """What is published reaches each of *clients*, once and next."""
+        """A publication is the next message of each of *clients*."""
         self.redis.command("PUBLISH", f"broadcast:{facility}", payload)
         self.assertEqual([payload] * len(clients), [client.message() for client in clients])
 
@@ -81,16 +81,16 @@ class WorkersCase(LifeCase):
         self.assertEqual(self.gateway_.port, again.port)
 
     def is_ready(self) -> bool:
-        """What the health check says."""
+        """Tell whether the health check answers with 200."""
         assert isinstance(self.address, int)
         return response(self.address, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
 
 
 class ServingTests(WorkersCase):
-    """All workers serve, and are one gateway to their clients."""
+    """All workers serve, and look like one gateway to their clients."""
 
     def test_both(self) -> None:
-        """Both get clients; what one client says, or Redis, reaches those of both."""
+        """Both get clients; a message of a client or of a publisher reaches those of both."""
         self.start()
         found = self.clients("both")
         one, other = found[1][0], found[2][0]
@@ -109,14 +109,14 @@ class ServingTests(WorkersCase):
         self.assert_reached(burst, "burst", b"to all")
 
     def test_health(self) -> None:
-        """When all are ready all say so; when Redis is away none does."""
+        """All workers are ready if each is; none is without Redis."""
         self.start()
         until(self.is_ready)
         self.redis.kill()
         for number in (1, 2):
             self.gateway_.child.wait_for(f"worker {number}: lost the connection")
         self.assertFalse(self.is_ready())
-        # What is over sooner than the parent hears of it is nothing that it could tell.
+        # The parent cannot report a change that is over before it is notified.
         self.gateway_.child.wait_for("not all 2 workers are ready")
         since = len(self.gateway_.log)
         self.redis.start()
@@ -125,9 +125,9 @@ class ServingTests(WorkersCase):
 
     def test_unix_socket(self) -> None:
         """
-        A UNIX socket is shared: its mode is what was asked for, whoever dies or is stopped.
+        A UNIX socket is shared, and keeps its mode when a worker is killed or stopped.
 
-        Its file is gone after the stop.
+        Its file is removed when the parent stops.
         """
         path = self.directory / "gateway.sock"
         self.start("--port", f"unix:{path}:mode=600")
@@ -146,7 +146,7 @@ class ServingTests(WorkersCase):
         self.assertEqual([], list(self.directory.iterdir()))
 
     def test_behind_haproxy(self) -> None:
-        """A proxy that tells the address of the client is understood by the workers."""
+        """Workers understand the PROXY protocol."""
         self.start("--port", "haproxy:tcp:0:interface=127.0.0.1")
         with RawClient(self.gateway_.port) as client:
             told = b"PROXY TCP4 203.0.113.7 127.0.0.1 5555 8080\r\n"
@@ -156,7 +156,7 @@ class ServingTests(WorkersCase):
             self.assert_serves(client)
 
     def test_ipv6(self) -> None:
-        """A socket of the other family is shared as well."""
+        """A socket of IPv6 is shared as well."""
         if not socket.has_dualstack_ipv6():
             raise self.skipTest("this machine has no IPv6")
         self.start("--port", r"tcp:0:interface=\:\:1")
@@ -165,7 +165,7 @@ class ServingTests(WorkersCase):
             self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 101 "))
 
     def test_systemd(self) -> None:
-        """A socket that systemd passes is handed on."""
+        """A socket of systemd is passed on."""
         redis = self.redis_server()
         launcher = (
             "import os, socket, sys\n"
@@ -185,7 +185,7 @@ class ServingTests(WorkersCase):
         self.assert_serves(self.open(port, f"/ws/systemd?{BOTH}"))
 
     def test_private_redis(self) -> None:
-        """There is one private Redis for all, and it is the parent's."""
+        """All workers use one private Redis, which belongs to the parent."""
         self.run_gateway("--redis", "embedded")
         self.assertEqual(1, self.gateway_.log.count("started a private Redis"))
         found = self.clients("private", least=1)
@@ -214,7 +214,7 @@ class TlsTests(WorkersCase):
     """TLS in the workers."""
 
     def test_renewed(self) -> None:
-        """All of them serve the certificate, and the new one after SIGHUP to the parent."""
+        """All workers serve the certificate, and a new one after SIGHUP to the parent."""
         authority = Authority(self.directory)
         bundle = authority.bundle(self.directory / "a.pem", "a.example")
         local = "tcp:0:interface=127.0.0.1"
@@ -235,7 +235,7 @@ class TlsTests(WorkersCase):
             self.assert_reached([*plain[1], *plain[2], client], "tls", b"%d" % number)
 
     def secured(self, authority: Authority, number: int) -> tuple[RawClient, object]:
-        """A client of one worker through TLS, and the certificate that it was shown."""
+        """Connect with TLS until *worker* answers. Returns: The client and the certificate."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             since = len(self.gateway_.log)
@@ -253,7 +253,7 @@ class TlsTests(WorkersCase):
         self.fail(f"worker {number} gets no client")
 
     def test_unreadable(self) -> None:
-        """A worker that cannot read the certificate any more says so in words."""
+        """A worker that cannot read the certificate any more logs the reason in one line."""
         bundle = Authority(self.directory).bundle(self.directory / "a.pem", "a.example")
         local = "tcp:0:interface=127.0.0.1"
         self.start("--port", local, "--tls-port", local, "--tls-cert", str(bundle))
@@ -266,10 +266,10 @@ class TlsTests(WorkersCase):
 
 
 class ReplacingTests(WorkersCase):
-    """A worker that ends is replaced, and nobody else notices."""
+    """A worker that ends is replaced, and other workers go on."""
 
     def test_killed(self) -> None:
-        """Clients of the other are unhurt; the health check says no until all are back."""
+        """Clients of the other worker stay; the health check fails until all are back."""
         self.start()
         until(self.is_ready)
         found = self.clients("killed")
@@ -292,7 +292,7 @@ class ReplacingTests(WorkersCase):
         self.assertEqual(1, len(re.findall(r"worker \d \(process", self.gateway_.log[since:])))
 
     def test_told_to_stop(self) -> None:
-        """A worker that gets SIGTERM says goodbye to its own clients, and is replaced."""
+        """A worker that gets SIGTERM closes its own clients with 1001, and is replaced."""
         self.start()
         found = self.clients("told")
         since = len(self.gateway_.log)
@@ -304,7 +304,7 @@ class ReplacingTests(WorkersCase):
         self.assert_reached(found[1], "told", b"still here")
 
     def test_cannot_start(self) -> None:
-        """Workers that cannot start are tried again, each time later, and a stop is still one."""
+        """Workers that cannot start are tried again, each time later, and a stop still works."""
         (self.directory / "sitecustomize.py").write_text(
             "import sys\nif 'worker' in sys.orig_argv:\n    raise SystemExit('no today')\n"
         )
@@ -317,20 +317,39 @@ class ReplacingTests(WorkersCase):
         self.assertIn("worker 1: SystemExit: no today", gateway.log)
         self.assertIn(gateway.stop(), CLEAN)
 
+    def test_pipe_that_stays_open(self) -> None:
+        """A worker is replaced although a program that it has started holds its output open."""
+        (self.directory / "sitecustomize.py").write_text(
+            "import subprocess, sys\n"
+            "if 'worker' in sys.orig_argv:\n"
+            "    sleeper = subprocess.Popen(['sleep', '600'])\n"
+            "    print('sleeper', sleeper.pid, file=sys.stderr)\n"
+        )
+        self.start(environ={"PYTHONPATH": self.python_path()})
+        for sleeper in re.findall(r"sleeper (\d+)", self.gateway_.log):
+            self.addCleanup(os.kill, int(sleeper), signal.SIGKILL)
+        since = len(self.gateway_.log)
+        os.kill(self.process(1), signal.SIGKILL)
+        self.gateway_.child.wait_for("worker 1 .* ended by signal 9", since=since)
+        self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
+        (sleeper,) = re.findall(r"sleeper (\d+)", self.gateway_.log[since:])
+        self.addCleanup(os.kill, int(sleeper), signal.SIGKILL)
+        self.assertIn(self.gateway_.stop(), CLEAN)
+
     def python_path(self) -> str:
         """The directory of this test, then the checkout."""
         return os.pathsep.join([str(self.directory), str(Path(__file__).parents[2])])
 
 
 class StoppingTests(WorkersCase):
-    """All stop together."""
+    """All workers stop together."""
 
     def processes(self) -> list[int]:
-        """All of them."""
+        """Name the parent and both workers."""
         return [self.gateway_.child.pid, self.process(1), self.process(2)]
 
     def assert_all_ended(self, processes: list[int]) -> None:
-        """None is left."""
+        """Wait until none of *processes* is left."""
         until(lambda: not any(is_running(process) for process in processes))
 
     def test_terminated(self) -> None:
@@ -350,7 +369,7 @@ class StoppingTests(WorkersCase):
         self.assert_free()
 
     def test_interrupted(self) -> None:
-        """SIGINT, which a terminal sends to all of them."""
+        """SIGINT, which a terminal sends to all processes, stops them in order."""
         self.start()
         processes = self.processes()
         found = self.clients("interrupted", least=1)
@@ -363,7 +382,7 @@ class StoppingTests(WorkersCase):
         self.assertNotIn("another one", self.gateway_.log)
 
     def test_deaf_clients_and_a_worker_that_hangs(self) -> None:
-        """Neither clients that do not answer nor a worker that does nothing hold it for long."""
+        """Clients that do not answer and a worker that hangs delay a stop only a little."""
         self.start("--drain", "0.5")
         processes = self.processes()
         self.clients("deaf", least=1)
@@ -376,7 +395,7 @@ class StoppingTests(WorkersCase):
         self.assert_free()
 
     def test_stopped_while_one_is_away(self) -> None:
-        """A stop between the death of a worker and its replacement."""
+        """A stop between the end of a worker and its restart starts no worker."""
         self.start()
         since = len(self.gateway_.log)
         os.kill(self.process(1), signal.SIGKILL)
@@ -386,7 +405,7 @@ class StoppingTests(WorkersCase):
         self.assertNotIn("worker 1 is process", self.gateway_.log[since:])
 
     def test_parent_killed(self) -> None:
-        """Workers do not outlive a parent that was killed; their clients are told, too."""
+        """Workers do not outlive a killed parent; their clients get 1001 too."""
         self.start()
         processes = self.processes()
         found = self.clients("orphans", least=1)
@@ -398,15 +417,15 @@ class StoppingTests(WorkersCase):
 
 
 class WrongSettingsTests(LifeCase):
-    """What cannot be used is one line."""
+    """A setting that cannot be used is one line."""
 
     def test_numbers(self) -> None:
-        """Not a number of processes."""
+        """The option needs a number of processes."""
         for value in ("0", "-1", "many", "1.5", ""):
             self.assert_one_line(self.wrong("--workers", value), "--workers: ")
 
     def test_endpoints(self) -> None:
-        """Endpoints that are more than a listening socket."""
+        """Endpoints that need more than a listening socket are refused."""
         self.assert_one_line(
             self.wrong(*NO_REDIS, "--workers", "2", "--port", "ssl:0:privateKey=/x"),
             "--workers",
@@ -414,9 +433,9 @@ class WrongSettingsTests(LifeCase):
         )
 
     def test_settings_of_the_gateway(self) -> None:
-        """What a gateway refuses is refused before any worker starts."""
+        """A setting that a gateway refuses is refused before any worker starts."""
         self.assert_one_line(self.wrong("--workers", "2", "--redis", "http://x"), "redis: ")
         self.assert_one_line(
             self.wrong(*NO_REDIS, "--workers", "2", "--port", "unix:/nonexistent/x.sock"),
-            "--port: ",
+            " port: ",
         )

@@ -15,9 +15,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.support.require import find_redis_server
 
-__all__ = ["Child", "Gateway", "RedisServer", "clean_environment", "free_port", "until"]
+__all__ = [
+    "Child",
+    "Gateway",
+    "RedisServer",
+    "ReservedPort",
+    "clean_environment",
+    "reserve_port",
+    "until",
+]
 
 #: Seconds that anything may take before the test fails. A failing test waits so long, no other.
 PATIENCE = 60.0
@@ -25,12 +35,33 @@ PATIENCE = 60.0
 _ROOT = Path(__file__).parents[2]
 
 
-def free_port() -> int:
-    """A TCP port on localhost that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+class ReservedPort:
+    """
+    A TCP port on localhost that nobody else is given until `close`.
+
+    It refuses connections until a server that is told its number listens on it: the kernel lets a
+    second socket bind a port that is only bound, if both have SO_REUSEADDR, as servers do.
+
+    Attributes:
+        number: The port.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        """Let others have the port. Harmless when done twice."""
+        self._socket.close()
+
+
+def reserve_port(case: SynchronousTestCase) -> int:
+    """Reserve a port until the test is over; see `ReservedPort`."""
+    port = ReservedPort()
+    case.addCleanup(port.close)
+    return port.number
 
 
 class Child:
@@ -133,19 +164,22 @@ class RedisServer:
     A redis-server child on a UNIX socket, that can be stopped, frozen and started again.
 
     Args:
-        port: A TCP port on localhost as well. 0: none.
+        port: A TCP port on which it listens too. If 0, it does not.
+        tcp: Listen on a TCP port that nobody else uses.
         options: More options of redis-server, as words.
 
     Attributes:
         path: The UNIX socket.
         url: The URL of it for ``--redis``.
+        port: The TCP port. 0 if there is none.
     """
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    def __init__(self, *options: str, port: int = 0, tcp: bool = False) -> None:
         self.directory = tempfile.mkdtemp(prefix="wsredis-test-")
         self.path = f"{self.directory}/redis.sock"
         self.url = f"unix://{self.path}"
-        self.port = port
+        self._reserved = ReservedPort() if tcp else None
+        self.port = port if self._reserved is None else self._reserved.number
         self._options = options
         self._child: Child | None = None
         self.start()
@@ -182,6 +216,8 @@ class RedisServer:
         """End it, and remove its directory."""
         assert self._child is not None
         self._child.stop()
+        if self._reserved is not None:
+            self._reserved.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def version(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.certificates import Authority
-from tests.support.children import Child, Gateway, RedisServer, free_port, until
+from tests.support.children import Child, Gateway, RedisServer, ReservedPort, until
 from tests.support.raw import RawClient, handshake
 from tests.support.require import find_server
 
@@ -241,6 +241,8 @@ class Site:
             self._directory = tempfile.mkdtemp(prefix="wsredis-test-")
             stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
             self._authority = Authority(Path(self._directory))
+            self._reserved = ReservedPort()
+            stack.callback(self._reserved.close)
             self.redis = RedisServer()
             stack.callback(self.redis.stop)
             self._pages = _Pages()
@@ -307,7 +309,7 @@ class Site:
 
     def _start_server(self, changes: Mapping[str, str]) -> None:
         recipe = self._recipe
-        self._port = free_port()
+        self._port = self._reserved.number
         certificate = Path(self._directory, "site.pem")
         self._authority.bundle(certificate, HOST)
         parts = {"{main}": "", "{site}": (_EXAMPLES / recipe.file).read_text("utf-8")}

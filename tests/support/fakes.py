@@ -242,7 +242,7 @@ class FakeStreamTransport:
 
 class FakeOwner:
     """
-    The owner of an send_queue.
+    The owner of a send queue.
 
     Attributes:
         told: What it was told, in order.

@@ -2,80 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from types import TracebackType
-from typing import NamedTuple
 
 from tests.support.children import PATIENCE
+from wsredis.testing.wire import (
+    BINARY,
+    CLOSE,
+    KEY,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    frame,
+    handshake,
+)
 
-__all__ = ["Frame", "RawClient", "frame", "handshake", "response"]
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-
-
-class Frame(NamedTuple):
-    """One frame of the server."""
-
-    opcode: int
-    payload: bytes
-    fin: bool = True
-    rsv: int = 0
-
-    @property
-    def close_code(self) -> int | None:
-        """The code of a close frame. None: it has none."""
-        return struct.unpack("!H", self.payload[:2])[0] if len(self.payload) >= 2 else None
-
-
-def frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    fin: bool = True,
-    rsv: int = 0,
-    masked: bool = True,
-    length: int | None = None,
-) -> bytes:
-    """
-    Build one frame.
-
-    Args:
-        length: Claimed in the header. None: the true one.
-    """
-    size = len(payload) if length is None else length
-    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
-    bit = 0x80 if masked else 0
-    if size < 126:
-        head += bytes([bit | size])
-    elif size < 65536:
-        head += struct.pack("!BH", bit | 126, size)
-    else:
-        head += struct.pack("!BQ", bit | 127, size)
-    if not masked:
-        return head + payload
-    mask = os.urandom(4)
-    keys = (mask * (len(payload) // 4 + 1))[: len(payload)]
-    body = (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(
-        len(payload), "big"
-    )
-    return head + mask + body
-
-
-def handshake(path: str, *headers: str, host: str = "localhost", key: str = KEY) -> bytes:
-    """The head of a correct handshake, with *headers* added."""
-    lines = [
-        f"GET {path} HTTP/1.1",
-        f"Host: {host}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {key}",
-        "Sec-WebSocket-Version: 13",
-        *headers,
-    ]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "KEY",
+    "PING",
+    "PONG",
+    "TEXT",
+    "Frame",
+    "RawClient",
+    "frame",
+    "handshake",
+    "response",
+]
 
 
 class RawClient:

@@ -156,6 +156,7 @@ class PatternTests(SynchronousTestCase):
             ("a*c", "abc"),
             ("a*b*c", "a-b-b-c"),
             ("a*ab*b", "aabb"),
+            ("*aa*aa*", "aaaa"),
             ("**", "x"),
             ("[a]?", "[a]?"),
         ):
@@ -173,6 +174,10 @@ class PatternTests(SynchronousTestCase):
             ("a*b*c", "acb"),
             ("a*x*c", "abc"),
             ("a*b*b", "ab"),
+            # No character counts for two parts.
+            ("*aa*aa*", "aaa"),
+            ("a*ba*ab*b", "abab"),
+            ("*aba*ab*", "ababa"),
             ("[a]", "a"),
             ("?", "a"),
             ("*.room", "chat.room2"),

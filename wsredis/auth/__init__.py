@@ -1,1 +1,146 @@
 """Who a client is, what it may do, and whether it may stay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+from wsredis.auth.admission import Accepted, Admission
+from wsredis.auth.commands import RecentCommands
+from wsredis.auth.control import ControlChannel, ListenerHub
+from wsredis.auth.policies.builder import policies
+from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.auth.sessions import SessionMonitor
+from wsredis.config import GatewayConfig, JwtConfig
+from wsredis.errors import ConfigError
+from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
+
+__all__ = ["Accepted", "Admission", "Auth", "SessionMonitor", "from_config"]
+
+
+class Auth:
+    """
+    All parts of this folder, ready to be started.
+
+    Args:
+        admission: Decides on handshakes.
+        sessions: Watches open connections.
+        control: Carries out commands of the application. If None, it is not listened to.
+        backends: The authenticators to start and to stop.
+
+    Attributes:
+        admission: Decides on handshakes.
+        sessions: Watches open connections; is notified of each that was opened or lost.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        admission: Admission,
+        sessions: SessionMonitor,
+        control: ControlChannel | None = None,
+        backends: Sequence[AuthBackend] = (),
+    ) -> None:
+        self.admission = admission
+        self.sessions = sessions
+        self._control = control
+        self._backends = backends
+
+    def start(self) -> None:
+        """Start the backends, and watch over connections. Called once, when the gateway starts."""
+        for backend in self._backends:
+            backend.start()
+        if self._control is not None:
+            self._control.start()
+            self.sessions.start()
+
+    def stop(self) -> None:
+        """Stop all of it, without waiting. Open connections stay open. Harmless if not started."""
+        if self._control is not None:
+            self._control.stop()
+        self.sessions.stop()
+        for backend in self._backends:
+            try:
+                backend.stop()
+            except Exception:
+                # The others are still to be stopped.
+                self._log.failure("cannot stop {backend}", backend=type(backend).__name__)
+
+
+def from_config(
+    config: GatewayConfig,
+    reactor: Any,
+    hub: ListenerHub,
+    *,
+    authenticator: Authenticator | None = None,
+    policy: Policy | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> Auth:
+    """
+    Build this wing as the settings say.
+
+    Args:
+        config: The settings.
+        reactor: Runs timers, threads and HTTP requests.
+        hub: Brings the messages of the control channel.
+        authenticator: Asked in place of those of *config*. It is neither started nor stopped. If
+            None, those of *config*; without any, all clients are anonymous and are not watched.
+        policy: Asked in place of those of *config*. If None, those of *config*: origins, rules
+            and the function of ``policy``.
+        wall_clock: Returns the Unix time in seconds.
+    Returns:
+        The parts, not started.
+    Raises:
+        ConfigError: A setting cannot be used.
+    """
+    backends = _backends(config, reactor) if authenticator is None else []
+    authenticators = backends if authenticator is None else [authenticator]
+    recent = RecentCommands(reactor)
+    admission = Admission(
+        reactor,
+        authenticators,
+        policies(config) if policy is None else [policy],
+        recent,
+        timeout=config.auth_timeout,
+        is_foreign=OriginPolicy(config.allow_origin).is_foreign if policy is None else None,
+        wall_clock=wall_clock,
+    )
+    sessions = SessionMonitor(
+        reactor, admission.decide, recent, recheck=config.recheck, wall_clock=wall_clock
+    )
+    if not authenticators:
+        return Auth(admission, sessions)
+    forget = [backend.forget for backend in backends]
+    control = ControlChannel(hub, config.prefix, sessions, recent, forget)
+    return Auth(admission, sessions, control, backends)
+
+
+def _backends(config: GatewayConfig, reactor: Any) -> list[AuthBackend]:
+    """Make the authenticators of the settings, in the order in which they are asked."""
+    # Each is imported only if it is configured: it needs libraries that others do not have.
+    found: list[AuthBackend] = []
+    if config.jwt != JwtConfig():
+        from wsredis.auth.sources.jwt import JwtAuthenticator
+
+        found.append(JwtAuthenticator(config.jwt, reactor))
+    if config.django is not None and config.auth_url.url is not None:
+        raise ConfigError("auth-url: cannot be combined with django")
+    if config.django is not None:
+        from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
+
+        found.append(DjangoAuthenticator(reactor, config))
+    if config.auth_url.url is None and config.auth_url.cache:
+        raise ConfigError("auth-cache: requires auth-url")
+    if config.auth_url.url is not None:
+        from wsredis.auth.sources.subrequest import SubrequestAuthenticator
+
+        found.append(
+            SubrequestAuthenticator(
+                config.auth_url, reactor, config.auth_timeout, config.auth_concurrency
+            )
+        )
+    return found

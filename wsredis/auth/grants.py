@@ -1,4 +1,4 @@
-"""Grants: the channels that an identity is limited to, as a token or the application says."""
+"""Grants: the channels that an identity is limited to, as a token or the application lists them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from wsredis.errors import HandshakeRejected
 
 __all__ = ["Channels", "granted", "read_channels"]
 
-#: What an identity is limited to: flags by patterns of facilities.
+#: The limit of an identity: flags by patterns of facilities.
 Channels = Mapping[str, frozenset[str]]
 
 
 def read_channels(value: object) -> Channels:
     """
-    Read the limit that came with an identity, from what was JSON.
+    Read the limit that came with an identity.
 
     Args:
-        value: Lists of flags, as `wsredis.channels.parse_flags` reads them, by patterns of
-            facilities.
+        value: Decoded JSON: lists of flags, as `wsredis.channels.parse_flags` reads them, by
+            patterns of facilities.
+    Returns:
+        The limit.
     Raises:
-        ValueError: It is something else.
+        ValueError: *value* has another form.
     """
     if not isinstance(value, dict):
         raise ValueError("it is not an object")
@@ -35,14 +37,15 @@ def read_channels(value: object) -> Channels:
 
 def granted(access: Access, channels: Channels) -> Access:
     """
-    Hold a access against a limit. A facility has the rights of all patterns that fit it.
+    Check an access against a limit. A facility has the flags of all patterns that match it.
 
-    Returns: The same access.
+    Returns:
+        The same access.
     Raises:
-        HandshakeRejected: The access goes beyond it.
+        HandshakeRejected: With 403 if the access goes beyond the limit.
     """
-    fitting = [flags for pattern, flags in channels.items() if matches(pattern, access.facility)]
-    allowed = frozenset().union(*fitting)
+    matching = [flags for pattern, flags in channels.items() if matches(pattern, access.facility)]
+    allowed = frozenset().union(*matching)
     for flag in access.flags:
         if flag not in allowed:
             raise HandshakeRejected(f"you may not {flag} here")

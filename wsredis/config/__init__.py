@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wsredis.config.declare import Setting, setting_of
+from wsredis.config.load import load
 from wsredis.config.settings import (
     DEFAULT_URL,
     AuthUrlConfig,
@@ -9,9 +11,7 @@ from wsredis.config.settings import (
     JwtConfig,
     Limits,
     RedisConfig,
-    Setting,
     all_settings,
-    load,
 )
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "Setting",
     "all_settings",
     "load",
+    "setting_of",
 ]

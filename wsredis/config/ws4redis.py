@@ -1,61 +1,233 @@
 """
-What a Django project says about WebSockets, in the words of django-websocket-redis.
+The settings of a Django project for WebSockets, under the names of django-websocket-redis.
 
-Neither Django nor Twisted is loaded: publishers, pages and the gateway read the same.
+Each setting has one meaning, and it is here. The gateway, publishers, pages and the system checks
+of Django share it: what one of them takes, all of them take. Neither Django nor Twisted is
+imported.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-__all__ = ["MEMBER_OF", "SUBSCRIBER", "redis_settings"]
+from wsredis.config.redis_url import format_url
+from wsredis.config.values import (
+    Check,
+    channel_prefix,
+    integer,
+    optional_string,
+    origin,
+    repeated,
+    string,
+    url_prefix,
+)
+from wsredis.errors import ConfigError
 
-#: The session variable in which ws4redis keeps the groups of the user.
+__all__ = ["MEANINGS", "MEMBER_OF", "SUBSCRIBER", "gateway_values", "project_value"]
+
+#: The session variable in which ws4redis stores the groups of the user.
 MEMBER_OF = "ws4redis:memberof"
 
-#: The class of which ws4redis makes its subscribers. It is not imported: all channels are its own.
+#: The class of which ws4redis makes its subscribers. It is never imported here.
 SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
 
 _HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
 
+_seconds = integer(-(2**63))
 
-def redis_settings(connection: Any) -> tuple[dict[str, Any], list[str]]:
+
+def project_value(project: object, name: str, default: Any = None) -> Any:
     """
-    Translate ``WS4REDIS_CONNECTION``: arguments of redis-py. What is missing is as it has it.
+    Read one setting of a project.
 
-    Returns: Values by the names of settings of the gateway, and the arguments without a meaning
-        there.
+    Args:
+        project: The settings of the project, or None if there is no project.
+        name: One of `MEANINGS`.
+        default: The value if the project does not have the setting.
+
+    Returns:
+        The value in the form that the function in `MEANINGS` gives it.
+
     Raises:
-        ValueError: One of them cannot be understood. Its value does not show.
+        ConfigError: The value is not allowed. The message begins with *name*, and contains neither
+            a password nor a part of one.
     """
-    if not isinstance(connection, Mapping):
+    if not hasattr(project, name):
+        return default
+    try:
+        return MEANINGS[name](getattr(project, name))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def gateway_values(project: object) -> tuple[dict[str, Any], list[str]]:
+    """
+    Read all settings of a project that are settings of the gateway too.
+
+    Returns:
+        The values by the names of settings of the gateway, checked; those that the project does
+        not have are missing. And the arguments of ``WS4REDIS_CONNECTION`` that only redis-py
+        understands.
+
+    Raises:
+        ConfigError: See `project_value`.
+    """
+    values: dict[str, Any] = {}
+    for name, (setting, convert) in _GATEWAY.items():
+        if hasattr(project, name):
+            values[setting] = convert(project_value(project, name))
+    ignored: list[str] = []
+    if hasattr(project, "WS4REDIS_CONNECTION"):
+        arguments = project_value(project, "WS4REDIS_CONNECTION")
+        redis, ignored = _redis_values(arguments)
+        values.update(redis)
+    return values, ignored
+
+
+# -- Meanings: each function raises ValueError, without a password in its message
+
+
+def _websocket_url(value: Any) -> str:
+    """A path on the host of the page, or a whole URL. Facilities are appended to it."""
+    text = string(value)
+    parts = urlsplit(text)
+    if (parts.scheme or parts.netloc) and (parts.scheme not in ("ws", "wss") or not parts.netloc):
+        raise ValueError(f"{text!r} is neither a path nor a whole ws:// or wss:// URL")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{text!r} has more than a path")
+    if not (parts.path.startswith("/") and parts.path.endswith("/")):
+        raise ValueError(f"{text!r} does not start and end with a slash")
+    return text
+
+
+def _prefix(value: Any) -> str:
+    """The prefix of all channels. Anything false is no prefix; a number is its digits."""
+    if isinstance(value, (bytes, bytearray)):
+        raise ValueError(f"{value!r} is not a string")
+    return str(channel_prefix(str(value or "")))
+
+
+def _expire(value: Any) -> int:
+    """Whole seconds, also as a string. None and less than 0 are 0, which stores no message."""
+    if value is None:
+        return 0
+    try:
+        return max(0, int(_seconds(value)))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a whole number of seconds") from None
+
+
+def _trusted_origins(value: Any) -> tuple[str, ...]:
+    """Origins in the form of ``allow-origin``. Django's wildcards include the name itself."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise ValueError(f"{value!r} is not a list")
+    given = [str(each) for each in value]
+    also = (each.replace("*.", "", 1) for each in given)
+    checked: tuple[str, ...] = repeated(origin)(list(dict.fromkeys([*given, *also])))
+    return checked
+
+
+def _hook(value: Any) -> Callable[..., Any] | None:
+    """A function, or the dotted name of one. None is no hook."""
+    hook = _imported(value) if isinstance(value, str) else value
+    if hook is not None and not callable(hook):
+        raise ValueError("this is neither a function nor the name of one")
+    found: Callable[..., Any] | None = hook
+    return found
+
+
+def _subscriber(value: Any) -> tuple[str, ...] | None:
+    """The flags that the class with this dotted name knows. None if it is the original's: all."""
+    if value == SUBSCRIBER:
+        return None
+    subscriber = _imported(str(value))
+    try:
+        return (*subscriber.subscription_channels, *subscriber.publish_channels)
+    except (AttributeError, TypeError):
+        raise ValueError("the class has no lists of channels") from None
+
+
+def _connection(value: Any) -> dict[str, Any]:
+    """
+    Arguments of redis-py. One that is missing or None has redis-py's default.
+
+    Which other arguments there are is known to redis-py only: publishers find out.
+    """
+    if not isinstance(value, Mapping):
         raise ValueError("this is not a dictionary")
-    left = {str(name): value for name, value in connection.items() if value is not None}
+    given = {str(name): each for name, each in value.items() if each is not None}
+    for name in ("host", "unix_socket_path", "username", "ssl_ca_certs"):
+        if not isinstance(given.get(name, ""), str):
+            raise ValueError(f"{name!r} is not a string")
+    for name in ("port", "db"):
+        if name in given:
+            given[name] = _number(name, given[name])
+    if "password" in given:
+        given["password"] = _password(given["password"])
+    if "unix_socket_path" not in given and not _HOST.fullmatch(given.get("host", "localhost")):
+        raise ValueError("'host' is not the name of a host")
+    return given
+
+
+#: Every setting of a project that is read, and the function that turns what the project gives into
+#: the form that is used.
+MEANINGS: dict[str, Check] = {
+    "WEBSOCKET_URL": _websocket_url,
+    "WS4REDIS_CONNECTION": _connection,
+    "WS4REDIS_PREFIX": _prefix,
+    "WS4REDIS_EXPIRE": _expire,
+    "WS4REDIS_HEARTBEAT": optional_string,
+    "WS4REDIS_ALLOWED_CHANNELS": _hook,
+    "WS4REDIS_PROCESS_REQUEST": _hook,
+    "WS4REDIS_SUBSCRIBER": _subscriber,
+    "CSRF_TRUSTED_ORIGINS": _trusted_origins,
+}
+
+
+# -- The gateway
+
+
+def _path_of(url: str) -> str:
+    # Percent-encoded in the way of browsers.
+    return str(url_prefix(quote(urlsplit(url).path, safe="/!$&'()*+,;=:@~")))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+#: Settings of a project by the setting of the gateway, and the change of form that it needs.
+_GATEWAY: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "WEBSOCKET_URL": ("url-prefix", _path_of),
+    "WS4REDIS_PREFIX": ("prefix", _same),
+    "WS4REDIS_EXPIRE": ("expire", _same),
+    "WS4REDIS_HEARTBEAT": ("heartbeat", _same),
+    "CSRF_TRUSTED_ORIGINS": ("allow-origin", _same),
+}
+
+
+def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Settings of the gateway for the Redis of these arguments, and the arguments without one."""
+    left = dict(arguments)
     password = left.pop("password", None)
     username = left.pop("username", None)
-    database = _number("db", left.pop("db", 0))
+    database = left.pop("db", 0)
     path = left.pop("unix_socket_path", None)
-    host = str(left.pop("host", "localhost"))
-    port = _number("port", left.pop("port", 6379))
+    host = left.pop("host", "localhost")
+    port = left.pop("port", 6379)
     tls = bool(left.pop("ssl", False))
     ca = left.pop("ssl_ca_certs", None)
-    user = f"{quote(str(username), safe='')}@" if username else ""
-    if path is not None:
-        url = f"unix://{user}{quote(str(path))}?db={database}"
-    elif _HOST.fullmatch(host):
-        shown = f"[{host}]" if ":" in host else host
-        url = f"{'rediss' if tls else 'redis'}://{user}{shown}:{port}/{database}"
-    else:
-        raise ValueError("'host' is not the name of a host")
-    found: dict[str, Any] = {"redis": url}
+    url = format_url(host=host, port=port, path=path, tls=tls, username=username, database=database)
+    values: dict[str, Any] = {"redis": url}
     if password:
-        found["redis-password"] = _text("password", password)
+        values["redis-password"] = password
     if tls and ca is not None and path is None:
-        found["redis-ca"] = str(ca)
-    return found, sorted(left)
+        values["redis-ca"] = ca
+    return values, sorted(left)
 
 
 def _number(name: str, value: Any) -> int:
@@ -68,11 +240,30 @@ def _number(name: str, value: Any) -> int:
     return number
 
 
-def _text(name: str, value: Any) -> str:
+def _password(value: Any) -> str:
     try:
-        text = value.decode() if isinstance(value, bytes) else value
+        # redis-py sends the digits of a number.
+        text = str(value) if type(value) is int else value
+        text = text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError:
         text = None
     if not isinstance(text, str):
-        raise ValueError(f"{name!r} is not a text")
+        raise ValueError("'password' is not a string")
     return text
+
+
+def _imported(path: str) -> Any:
+    """Import ``package.module.name``, as Django does."""
+    module, _, name = path.rpartition(".")
+    try:
+        if not module:
+            raise ImportError("there is no module in it")
+        found = import_module(module)
+        if not hasattr(found, name):
+            raise ImportError(f"the module has no {name}")
+        return getattr(found, name)
+    except (Exception, SystemExit) as error:
+        # Other errors may quote values of other settings.
+        text = f": {' '.join(str(error).split())}" if isinstance(error, ImportError) else ""
+        kind = type(error).__name__
+        raise ValueError(f"{path!r} cannot be imported ({kind}{text})") from None

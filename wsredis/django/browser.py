@@ -1,4 +1,4 @@
-"""What a page tells the browser script: where the gateway is, and the text of its heartbeat."""
+"""The configuration of the browser script in a page: the URL of the gateway and its heartbeat."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from django.templatetags.static import static
 from django.utils.html import format_html, json_script
 from django.utils.safestring import mark_safe
 
+from wsredis.config.ws4redis import project_value
+
 __all__ = ["heartbeat", "literal", "script", "uri"]
 
 #: Characters that end a script element, or begin a comment or an entity in it.
@@ -19,14 +21,16 @@ _ESCAPES = {ord(each): f"\\u{ord(each):04x}" for each in "<>&"}
 
 def uri(request: Any) -> str:
     """
-    The URL that facilities are appended to.
+    Return the URL that facilities are appended to.
 
-    ``WEBSOCKET_URL`` is a path on the host of the page, or a whole URL where it is another host.
+    ``WEBSOCKET_URL`` is a path on the host of the page, or a whole URL if it is another host.
 
     Raises:
-        django.core.exceptions.DisallowedHost: The host of the request is none of the project's.
+        ConfigError: ``WEBSOCKET_URL`` is not allowed.
+        django.core.exceptions.DisallowedHost: The host of the request does not belong to the
+            project.
     """
-    url = str(getattr(settings, "WEBSOCKET_URL", "/ws/"))
+    url = str(project_value(settings, "WEBSOCKET_URL", "/ws/"))
     if urlsplit(url).netloc:
         return url
     scheme = "wss" if request.is_secure() else "ws"
@@ -34,25 +38,34 @@ def uri(request: Any) -> str:
 
 
 def heartbeat() -> str | None:
-    """The text of the heartbeat. None: there is none."""
-    return getattr(settings, "WS4REDIS_HEARTBEAT", None) or None
+    """
+    Return the text of the heartbeat. None if there is none.
+
+    Raises:
+        ConfigError: ``WS4REDIS_HEARTBEAT`` is not allowed.
+    """
+    text: str | None = project_value(settings, "WS4REDIS_HEARTBEAT")
+    return text
 
 
 def literal(value: str | None) -> Any:
-    """A JavaScript literal of *value*, safe in a script element and marked so for templates."""
+    """Return *value* as a JavaScript literal that is safe in a script element of a template."""
     return mark_safe(json.dumps(value).translate(_ESCAPES))
 
 
 def script(request: Any, nonce: Any = None) -> Any:
     """
-    The elements that put the script and its configuration into a page.
+    Return the elements that put the script and its configuration into a page.
 
     Args:
-        nonce: Of the content security policy. None: there is none.
+        request: The request of the page.
+        nonce: The nonce of the content security policy. If None, the element has none.
+
     Raises:
+        ConfigError: See `uri` and `heartbeat`.
         django.core.exceptions.DisallowedHost: See `uri`.
     """
-    # The first element is data, which no policy is asked about.
+    # The first element is data; a content security policy applies to the second only.
     return format_html(
         '{}<script src="{}"{}></script>',
         json_script({"uri": uri(request), "heartbeat": heartbeat()}, "wsredis-config"),

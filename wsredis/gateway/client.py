@@ -19,7 +19,9 @@ class PauseReason(Flag):
 class Client(Protocol):
     """The part of a transport that a connection needs: one client's socket."""
 
-    peer: str
+    @property
+    def peer(self) -> str:
+        """The address of the client, for logs."""
 
     def write(self, data: bytes) -> None:
         """Send encoded messages."""

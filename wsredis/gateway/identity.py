@@ -1,17 +1,17 @@
 """
-Who a client is, and what it may do: two seams, each with one question.
+The identity of a client and what it may do: the types, and the ports that are asked for them.
 
 An `Authenticator` is asked for the identity behind a handshake, a `Policy` for the rights of that
-identity. Both fail closed: whatever else than the listed exceptions they raise refuses the client.
+identity. Both fail closed: any exception that their methods do not list rejects the handshake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from wsredis.channels import Access
+from wsredis.channels import Access, Audience, channel_names
 
 __all__ = [
     "AuthBackend",
@@ -25,15 +25,17 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class Identity:
     """
-    Who a connection belongs to. The default is nobody.
+    The owner of a connection. The default is an anonymous client.
 
     Attributes:
-        user: Name of the user. None: not logged in.
+        user: Name of the user. None if nobody is logged in.
         groups: Names of the user's groups.
-        session: Key of the session. None: there is none. Whoever has it is the user: never log it.
-        expires: Unix time at which the connection is closed with 4401. None: never.
-        granted: What it may do, in place of what the handshake asks for. None: the policy
-            decides on what was asked for.
+        session: Key of the session. None if there is no session. Anyone who has the key can act
+            as the user: never log it.
+        expires: Unix time in seconds at which the connection is closed with 4401. If None, the
+            identity does not expire.
+        granted: Access that the client starts with, in place of the access that the handshake
+            requests. If None, the requested access. The policies decide on either.
     """
 
     user: str | None = None
@@ -42,19 +44,41 @@ class Identity:
     expires: float | None = None
     granted: Access | None = None
 
+    def channels(self, prefix: str, facility: str, audiences: Iterable[Audience]) -> list[bytes]:
+        """
+        Name the channels that *audiences* of *facility* stand for, for this identity.
+
+        Args:
+            prefix: Put before every name, with a colon. An empty string puts nothing.
+            facility: The topic.
+            audiences: Those without a name in this identity give no channel.
+        Returns:
+            The names, each once; see `wsredis.channels.channel_names`.
+        """
+        return channel_names(
+            prefix,
+            facility,
+            audiences,
+            user=self.user,
+            groups=self.groups,
+            session=self.session,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
     """
-    The request of a client that wants a WebSocket.
+    The HTTP request that asks for a connection.
 
     Attributes:
-        requested: The facility and the audiences that it asks for.
+        requested: The facility and the audiences that the client asks for.
         path: The path of the request, percent-encoded, without the query.
-        headers: Names in lower case; a header that came several times is joined with ", ".
-        peer: The address it came from, for the log.
+        headers: Values by names in lower case. A header that came several times is joined
+            with ", ".
+        peer: Address of the client, for the log.
         query: The query of the request, percent-encoded. It may hold secrets: never log it.
-        secure: Whether it came by TLS to the gateway itself; a proxy may have had it by TLS, too.
+        secure: Tells whether the gateway itself received the request over TLS. If False, a proxy
+            may still have received it over TLS.
     """
 
     requested: Access
@@ -65,7 +89,13 @@ class Handshake:
     secure: bool = False
 
     def cookies(self) -> dict[str, str]:
-        """The cookies, as they stand in the header; the first of a name counts (RFC 6265, 5.4)."""
+        """
+        Read the cookies from the header.
+
+        Returns:
+            Values by names, not decoded. The first of several cookies with the same name counts
+            (RFC 6265, 5.4).
+        """
         found: dict[str, str] = {}
         for pair in self.headers.get("cookie", "").split(";"):
             name, sign, value = pair.partition("=")
@@ -76,41 +106,50 @@ class Handshake:
 
 class Authenticator(Protocol):
     """
-    Tells who a client is.
+    Finds out the identity of a client.
 
-    It is asked once more for the same handshake whenever the identity of an open connection is
-    checked again.
+    It is asked again with the same handshake whenever an open connection is rechecked.
     """
 
     def identify(self, handshake: Handshake) -> Awaitable[Identity | None] | Identity | None:
         """
-        Returns: The identity, or None for a client that this authenticator knows nothing about.
+        Find out who sent *handshake*.
+
+        Returns:
+            The identity, or None if this authenticator does not know the client. The next
+            authenticator is asked then.
 
         Raises:
-            HandshakeRejected: This client is not let in: 401 for credentials that are not valid,
-                403 for valid ones that do not suffice, 503 where it cannot be told now.
+            HandshakeRejected: The client is not let in: with 401 if its credentials are invalid,
+                403 if they are valid and not sufficient, 503 if they cannot be checked now.
         """
 
 
 class AuthBackend(Authenticator, Protocol):
-    """An authenticator that has something to start and to stop, as threads or connections."""
+    """An authenticator that is started and stopped, since it has threads or connections."""
 
     def start(self) -> None:
-        """Begin. Called once, when the reactor runs."""
+        """Start. Called once, when the gateway starts."""
 
     def stop(self) -> None:
-        """End, and wait for nothing. Called once."""
+        """Stop without waiting for anything. Called once."""
 
     def forget(self) -> None:
-        """Ask anew about everybody: what was learnt of identities so far may be wrong."""
+        """Drop all remembered identities, since they may be out of date. Ask again for each."""
 
 
 class Policy(Protocol):
-    """Tells what an identity may do."""
+    """Decides what an identity may do."""
 
     def allow(self, identity: Identity, handshake: Handshake) -> Awaitable[Access] | Access:
         """
-        Returns: What is granted: the access of the handshake, or another in its place.
+        Decide what *identity* may do.
+
+        Args:
+            identity: The identity of the client.
+            handshake: Its handshake. ``handshake.requested`` is what was granted so far.
+        Returns:
+            The granted access: that of the handshake, or another one in its place.
         Raises:
-            HandshakeRejected: The access is not granted.
+            HandshakeRejected: The access is denied.
         """

@@ -1,9 +1,8 @@
-"""Questions that block, asked in threads, so that the reactor never waits for an answer."""
+"""Blocking calls in threads, so that the reactor never waits for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -13,118 +12,143 @@ from twisted.python.threadpool import ThreadPool
 
 from wsredis.errors import HandshakeRejected
 
-__all__ = ["DaemonThreadPool", "Threads"]
+__all__ = ["BoundedThreads", "DaemonThreadPool"]
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 
-#: So many questions may wait for each thread.
+#: Calls that may wait for each thread.
 _WAITING = 16
 
 
 class DaemonThreadPool(ThreadPool):
-    """Twisted's pool, with threads that do not keep the process from ending."""
-
-    class threadFactory(Thread):
-        """A daemon thread."""
-
-        def __init__(self, *args: Any, **more: Any) -> None:
-            super().__init__(*args, daemon=True, **more)
-
-
-class Threads:
     """
-    A bounded number of threads, and of questions that wait for them.
-
-    Those of twisted.python.threadpool would be joined when the process stops: one that hangs in a
-    database would keep it from ending.
+    Twisted's pool, with threads that do not keep the process from ending.
 
     Args:
-        reactor: Takes calls from threads.
-        count: Threads at most. They start when they are needed.
+        minimum: Threads that are started at once.
+        maximum: Threads that are started as they are needed.
+        name: Stands in the names of the threads.
+        at_end: Called in each thread that ends, if it is given.
+    """
+
+    def __init__(
+        self,
+        minimum: int,
+        maximum: int,
+        name: str,
+        at_end: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__(minimum, maximum, name)
+        self._at_end = at_end
+
+    def threadFactory(  # type: ignore[override]
+        self, *, target: Callable[[], object], name: str
+    ) -> Thread:
+        """Make a daemon thread. Twisted calls this."""
+
+        def run() -> None:
+            target()
+            if self._at_end is not None:
+                self._at_end()
+
+        return Thread(target=run, name=name, daemon=True)
+
+    def leave(self) -> None:
+        """Stop, and wait for no thread: each ends after the call that it is busy with."""
+        # Twisted's own `stop` joins those in this list.
+        self.threads = []
+        self.stop()
+
+
+class BoundedThreads:
+    """
+    Calls functions in a bounded number of threads, with a bounded number of calls that wait.
+
+    Args:
+        reactor: Takes the results from the threads.
+        count: Threads at most. They start when they are needed. For each of them 16 calls may
+            wait.
         at_end: Called in each thread that ends.
     """
 
     def __init__(self, reactor: Any, count: int, at_end: Callable[[], object]) -> None:
         self._reactor = reactor
         self._count = count
-        self._at_end = at_end
-        self._work: SimpleQueue[tuple[Deferred[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._started = 0
+        self._pool = DaemonThreadPool(0, count, "auth", at_end)
+        self._pool.start()
         self._busy = 0
+        #: The calls that have no thread yet, in the order of their arrival.
         self._waiting: dict[Deferred[Any], Callable[[], Any]] = {}
-        self._asked: set[Deferred[Any]] = set()
+        #: All results that somebody still waits for.
+        self._results: set[Deferred[Any]] = set()
         self._stopped = False
 
-    def ask(self, question: Callable[[], _T]) -> Deferred[_T]:
+    def call(self, function: Callable[[], T]) -> Deferred[T]:
         """
-        Call *question* in a thread.
+        Call *function* in a thread.
 
-        Returns: Fires with what it returns or raises. Cancelling drops the answer, and a question
-            that still waits is never asked.
+        Returns:
+            Fires with the result of *function*, or fails with its exception. Cancelling it drops
+            the result; a call that still waits for a thread is then never made.
         Raises:
-            HandshakeRejected: With 503: too many wait, the threads are stopped, or the system has
-                no more.
+            HandshakeRejected: With 503 if too many calls wait, after `stop`, or if the system
+                cannot start a thread. *function* is not called.
         """
         if self._stopped or len(self._waiting) >= _WAITING * self._count:
             raise HandshakeRejected("try again later", 503, "too many wait: --auth-concurrency")
-        answer: Deferred[_T] = Deferred(self._forget)
+        result: Deferred[T] = Deferred(self._forget)
         if self._busy < self._count:
-            self._begin(answer, question)
+            self._begin(result, function)
         else:
-            self._waiting[answer] = question
-        self._asked.add(answer)
-        return answer
+            self._waiting[result] = function
+        self._results.add(result)
+        return result
 
     def stop(self) -> None:
-        """Ask no more. Threads end with what they do now; nobody waits for one that hangs."""
+        """
+        Make no more calls, and fail all results with 503.
+
+        Idle threads end at once, busy ones after their call. A thread that hangs is not waited
+        for. Repeating it is harmless.
+        """
+        if self._stopped:
+            return
         self._stopped = True
         self._waiting.clear()
-        while self._asked:
-            self._asked.pop().errback(
+        while self._results:
+            self._results.pop().errback(
                 HandshakeRejected("try again later", 503, "the gateway stops")
             )
-        for _ in range(self._started):
-            self._work.put(None)
+        self._pool.leave()
 
-    def _begin(self, answer: Deferred[Any], question: Callable[[], Any]) -> None:
-        if self._busy == self._started:
-            name = f"wsredis-auth-{self._started + 1}"
+    def _begin(self, result: Deferred[Any], function: Callable[[], Any]) -> None:
+        def work() -> None:
+            outcome: Any
             try:
-                Thread(target=self._run, name=name, daemon=True).start()
-            except RuntimeError:
-                # Nothing is counted: there may be one the next time.
-                raise HandshakeRejected(
-                    "try again later", 503, "no thread can be started"
-                ) from None
-            self._started += 1
-        self._busy += 1
-        self._work.put((answer, question))
-
-    def _run(self) -> None:
-        """The life of a thread."""
-        while (work := self._work.get()) is not None:
-            answer, question = work
-            result: Any
-            try:
-                result = question()
+                outcome = function()
             except BaseException as error:
-                result = Failure(error)
-                # The frames hold what the client sent.
-                result.cleanFailure()
-            self._reactor.callFromThread(self._answered, answer, result)
-            # A thread that waits keeps nothing of the last client.
-            del work, answer, question, result
-        self._at_end()
+                outcome = Failure(error)
+                # The frames hold data of the client.
+                outcome.cleanFailure()
+            self._reactor.callFromThread(self._finished, result, outcome)
 
-    def _answered(self, answer: Deferred[Any], result: Any) -> None:
+        try:
+            self._pool.callInThread(work)
+        except RuntimeError:
+            # The system has no thread now, and may have one the next time.
+            self._pool.threads.pop()
+            raise HandshakeRejected("try again later", 503, "no thread can be started") from None
+        self._busy += 1
+
+    def _finished(self, result: Deferred[Any], outcome: Any) -> None:
         self._busy -= 1
-        if answer in self._asked:
-            self._asked.discard(answer)
-            answer.callback(result)
+        if result in self._results:
+            self._results.discard(result)
+            result.callback(outcome)
         if self._waiting and not self._stopped:
             first = next(iter(self._waiting))
             self._begin(first, self._waiting.pop(first))
 
-    def _forget(self, answer: Deferred[Any]) -> None:
-        self._asked.discard(answer)
-        self._waiting.pop(answer, None)
+    def _forget(self, result: Deferred[Any]) -> None:
+        self._results.discard(result)
+        self._waiting.pop(result, None)

@@ -1,30 +1,40 @@
-"""A private redis-server for a machine that has none: nothing to set up, nothing kept on disk."""
+"""A private redis-server for a machine without one: no set-up, and nothing is kept on disk."""
 
 from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from wsredis.errors import ConfigError
+from wsredis.service.child import ChildSupervisor, RestartPolicy
 
-__all__ = ["DEFAULT_PORT", "EmbeddedRedis", "answers", "command", "find_server", "free_port"]
+__all__ = [
+    "DEFAULT_PORT",
+    "EmbeddedRedis",
+    "answers",
+    "command",
+    "find_server",
+    "private_redis",
+    "reserve_port",
+]
 
-#: Where redis-cli looks when it is told nothing.
+#: The port that redis-cli uses without arguments.
 DEFAULT_PORT = 6379
 
-#: Becomes the server, in a session of its own: what a terminal or a supervisor sends to all would
-#: end it before those who use it. On Linux it asks the kernel to stop it when the gateway dies
-#: (prctl(2), PR_SET_PDEATHSIG): a killed gateway could not.
+#: Becomes the server, in a session of its own: a signal that a terminal or a supervisor sends to
+#: the whole group would end it before the gateway has stopped. On Linux it asks the kernel to stop
+#: it when the gateway dies (prctl(2), PR_SET_PDEATHSIG): a killed gateway cannot do that.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 os.setsid()
@@ -33,18 +43,21 @@ if sys.platform == "linux":
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
-#: Seconds to wait before a server that died is started again.
-_RESTART = 1.0
+#: A server that ended is started again after a second.
+_RESTART = RestartPolicy(first=1.0, longest=1.0)
 
 #: Seconds that a server has to stop before it is killed.
 _PATIENCE = 3.0
 
+#: Bytes of the last output of a server that are kept for the log.
+_LAST_OUTPUT = 400
+
 
 def answers(port: int) -> bool:
     """
-    Whether a Redis answers on localhost; one that asks for a password does as well.
+    Tell whether a Redis answers at *port* of localhost; one that asks for a password counts too.
 
-    Blocks for half a second at most: for the time before the reactor runs.
+    Blocks for half a second at most. It is for the time before the reactor runs.
     """
     try:
         with socket.create_connection(("localhost", port), timeout=0.5) as connection:
@@ -56,7 +69,10 @@ def answers(port: int) -> bool:
 
 def find_server() -> str:
     """
-    The path of a redis-server: from PATH, else the one that the ``embedded`` extra brings.
+    Find a redis-server: in PATH, or else the one that the ``embedded`` extra brings.
+
+    Returns:
+        The path of the executable.
 
     Raises:
         ConfigError: There is none.
@@ -75,16 +91,34 @@ def find_server() -> str:
     return str(bundled)
 
 
-def free_port() -> int:
-    """A TCP port on localhost that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def reserve_port() -> socket.socket:
+    """
+    Reserve a free TCP port on localhost for a server that binds it later.
+
+    The socket is bound and does not listen. On Linux a server that sets SO_REUSEADDR, as Redis
+    does, may then bind the same port, but the system gives it to no other program. Elsewhere the
+    server could not bind the port, so the socket has to be closed first, and another program may
+    take the port in between.
+
+    Returns:
+        The bound socket. Close it to give the port back.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind(("127.0.0.1", 0))
+    return reservation
 
 
 def command(executable: str, port: int, directory: str) -> list[str]:
-    """The words that start a server at *port* of localhost, which ends with who started it."""
+    """
+    Make the command line of a server at *port* of localhost.
+
+    Args:
+        directory: The working directory of the server.
+
+    Returns:
+        The command. On Linux the server ends with the process that starts it.
+    """
     return [
         *(sys.executable, "-c", _LAUNCHER, executable),
         *("--port", str(port), "--bind", "127.0.0.1"),
@@ -92,82 +126,118 @@ def command(executable: str, port: int, directory: str) -> list[str]:
     ]
 
 
-class EmbeddedRedis(Service, ProcessProtocol):
+@contextmanager
+def private_redis(executable: str, port: int, patience: float = _PATIENCE) -> Iterator[None]:
     """
-    A redis-server child that lives as long as the service; it is started again when it dies.
+    Run a server at *port* of localhost for as long as the block runs.
+
+    This is for processes without a reactor. A server that ends by itself is not started again.
+
+    Args:
+        patience: Seconds that the server has to stop after the block, before it is killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="wsredis-") as directory:
+        server = subprocess.Popen(command(executable, port, directory), stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            server.terminate()
+            try:
+                server.wait(patience)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+class EmbeddedRedis(Service):
+    """
+    A redis-server child that lives as long as the service; it is started again when it ends.
 
     Args:
         executable: Path of the server.
-        port: TCP port on localhost.
+        port: TCP port on localhost. If None, a free one is reserved until the service stops.
+
+    Attributes:
+        port: The TCP port.
     """
 
     name = "redis"
+    child_descriptors: tuple[int, ...] = (0, 1, 2)
     _log = Logger()
 
-    def __init__(self, reactor: Any, executable: str, port: int) -> None:
+    def __init__(self, reactor: Any, executable: str, port: int | None = None) -> None:
         self._reactor = reactor
         self._executable = executable
-        self._port = port
-        self._process: Any = None
+        self._reservation: socket.socket | None = None
+        if port is None:
+            self._reservation = reserve_port()
+            port = int(self._reservation.getsockname()[1])
+        self.port = port
+        self._supervisor = ChildSupervisor(reactor, self, _RESTART)
         self._directory = ""
-        self._ended: Deferred[None] | None = None
-        self._again: Any = None
-        self._kill: Any = None
-        self._last_words = b""
+        self._last_output = b""
 
     def startService(self) -> None:
         """Start the server. It answers a moment later."""
         super().startService()
         self._directory = tempfile.mkdtemp(prefix="wsredis-")
+        if sys.platform != "linux":
+            self._give_port_back()
         self._log.info(
             "started a private Redis at localhost:{port} ({executable}); it keeps nothing on disk",
-            port=self._port,
+            port=self.port,
             executable=self._executable,
         )
-        self._spawn()
+        self._supervisor.start()
 
     def stopService(self) -> Deferred[None]:
-        """Stop the server. Fires when it has ended."""
+        """
+        Stop the server.
+
+        Returns:
+            Fires when the server has ended, after three seconds at the latest.
+        """
         super().stopService()
-        if self._again is not None and self._again.active():
-            self._again.cancel()
-        if self._process is None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            return succeed(None)
-        self._ended = Deferred()
-        self._signal("TERM")
-        self._kill = self._reactor.callLater(_PATIENCE, self._signal, "KILL")
-        return self._ended
+        return self._supervisor.stop(_PATIENCE).addCallback(self._tidy)
 
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Remember what the server says, for the case that it dies."""
-        self._last_words = (self._last_words + data)[-400:]
+    def _tidy(self, _: None) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._give_port_back()
 
-    def processEnded(self, reason: Failure) -> None:
-        """The server has ended."""
-        self._process = None
-        if self._ended is not None:
-            if self._kill.active():
-                self._kill.cancel()
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._ended.callback(None)
-            return
-        words = self._last_words.decode("utf-8", "replace").strip().splitlines()
-        self._log.warn(
-            "the private Redis ended, starting it again: {reason}",
-            reason=words[-1] if words else reason.getErrorMessage(),
-        )
-        self._again = self._reactor.callLater(_RESTART, self._spawn)
+    def _give_port_back(self) -> None:
+        if self._reservation is not None:
+            self._reservation.close()
 
-    def _spawn(self) -> None:
-        words = command(self._executable, self._port, self._directory)
-        self._process = self._reactor.spawnProcess(
-            self, sys.executable, words, env=None, path=self._directory
+    # -- wsredis.service.child.ChildOwner
+
+    def spawn_child(self, protocol: ProcessProtocol) -> Any:
+        """Start the server."""
+        args = command(self._executable, self.port, self._directory)
+        return self._reactor.spawnProcess(
+            protocol, sys.executable, args, env=None, path=self._directory
         )
 
-    def _signal(self, name: str) -> None:
-        if self._process is not None:
-            try:
-                self._process.signalProcess(name)
-            except ProcessExitedAlready:
-                pass
+    def child_started(self, pid: int) -> None:
+        """Forget the output of the server before."""
+        self._last_output = b""
+
+    def child_received(self, descriptor: int, data: bytes) -> None:
+        """Keep the last output for the log."""
+        self._last_output = (self._last_output + data)[-_LAST_OUTPUT:]
+
+    def ask_child_to_stop(self, process: Any) -> None:
+        """Send SIGTERM."""
+        process.signalProcess("TERM")
+
+    def child_is_killed(self) -> None:
+        """Log it."""
+        self._log.warn("the private Redis does not stop, and is killed")
+
+    def child_ended(self, how: str, restart: float | None) -> None:
+        """Log the last line of output, or how the server ended."""
+        if restart is not None:
+            lines = self._last_output.decode("utf-8", "replace").strip().splitlines()
+            self._log.warn(
+                "the private Redis ended, starting it again: {reason}",
+                reason=lines[-1] if lines else how,
+            )

@@ -3,17 +3,15 @@ Bytes to one socket: straight to the kernel, else through a bounded queue.
 
 Everything that is written to a connection passes here, so "nothing is queued" means that the
 transport buffers nothing either. In that state bytes go to ``socket.send`` directly, which costs
-a third of ``transport.write``. Only a transport that is exactly Twisted's TCP or UNIX server
-transport is treated so: a TLS transport has a ``socket`` too, and plaintext must not reach it.
+a third of ``transport.write``. Whether a transport allows that is the caller's knowledge: under TLS
+there is a socket too, and plaintext must not reach it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -25,19 +23,51 @@ _CHUNK = 65536
 
 
 class SendQueueOwner(Protocol):
-    """Whom an send_queue tells."""
+    """The owner of a send queue, which hears of its state."""
 
     def send_queue_overflowed(self) -> None:
-        """More waits than the limit. Whatever waited has been dropped, at a frame's border."""
+        """More bytes wait than the limit. All that waited was dropped, at the end of a frame."""
 
     def send_queue_congested(self) -> None:
         """The client reads slower than it is written to."""
 
     def send_queue_advanced(self) -> None:
-        """The client took some of what was waiting."""
+        """The client took some of the bytes that were waiting."""
 
     def send_queue_drained(self) -> None:
         """Nothing waits any more."""
+
+
+class _Sink(Protocol):
+    """The place for bytes while nothing is queued."""
+
+    def send(self, data: bytes, /) -> int:
+        """As ``socket.send``: take some bytes, and tell how many."""
+
+
+class _TransportSink:
+    """Lets a transport that only has ``write`` look like a socket."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def send(self, data: bytes, /) -> int:
+        if len(data) > _CHUNK:
+            data = data[:_CHUNK]
+        self._transport.write(data)
+        return len(data)
+
+
+class _Nowhere:
+    """Takes the bytes for a connection that is gone."""
+
+    def send(self, data: bytes, /) -> int:
+        return len(data)
+
+
+_nowhere = _Nowhere()
 
 
 @implementer(IPushProducer)
@@ -46,13 +76,15 @@ class SendQueue:
     The write side of one connection.
 
     Args:
-        transport: Where the bytes go.
-        limit: Bytes that may wait behind the write that is under way. One write more is taken
-            however large it is, so that a message larger than the limit can pass.
-        owner: Told when the queue grows, drains and overflows.
+        transport: The transport of the connection.
+        limit: Bytes that may wait, not counting the write that is under way. One write more is
+            taken however large it is, so that a message larger than the limit can pass.
+        owner: It is notified when the queue grows, drains and overflows.
+        socket: The socket below the transport, if bytes may be sent past the transport while it
+            has none to send. If None, they may not: TLS is spoken, or the transport changes bytes.
 
     Attributes:
-        waiting: Bytes that wait behind the write under way.
+        waiting: Bytes that wait, not counting the write under way.
     """
 
     __slots__ = (
@@ -62,12 +94,14 @@ class SendQueue:
         "_paused",
         "_pulled",
         "_queue",
-        "_take",
+        "_sink",
         "_transport",
         "waiting",
     )
 
-    def __init__(self, transport: Any, limit: int, owner: SendQueueOwner) -> None:
+    def __init__(
+        self, transport: Any, limit: int, owner: SendQueueOwner, socket: Any = None
+    ) -> None:
         self._transport = transport
         self._limit = limit
         self._owner = owner
@@ -76,12 +110,9 @@ class SendQueue:
         self._paused = False
         self._closing = False
         #: Pulled by the transport whenever its buffer is empty, or paused and resumed by it.
-        self._pulled = _is_plain(transport)
-        self._take: Callable[[bytes], int]
-        if self._pulled:
-            self._take = transport.socket.send
-        else:
-            self._take = self._hand_over
+        self._pulled = socket is not None
+        self._sink: _Sink = socket if self._pulled else _TransportSink(transport)
+        if not self._pulled:
             transport.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
@@ -90,7 +121,7 @@ class SendQueue:
             self._enqueue(data)
             return
         try:
-            taken = self._take(data)
+            taken = self._sink.send(data)
         except OSError:
             # The kernel is full, or the transport will meet the same error and report the loss.
             taken = 0
@@ -124,7 +155,7 @@ class SendQueue:
         """The connection is lost."""
         self._queue = None
         self.waiting = 0
-        self._take = len
+        self._sink = _nowhere
 
     def _pump(self, queue: deque[bytes | memoryview]) -> None:
         while queue and not self._paused:
@@ -133,13 +164,6 @@ class SendQueue:
                 return
         if not queue and not self._paused:
             self._drained()
-
-    def _hand_over(self, data: bytes) -> int:
-        """Like ``socket.send``, for transports that only have ``write``."""
-        if len(data) > _CHUNK:
-            data = data[:_CHUNK]
-        self._transport.write(data)
-        return len(data)
 
     def _block(self, rest: bytes | memoryview) -> None:
         if self._queue is None:
@@ -164,7 +188,7 @@ class SendQueue:
             self._owner.send_queue_congested()
 
     def _overflow(self, queue: deque[bytes | memoryview]) -> None:
-        # What is partly sent must be finished, or no close frame could be read after it.
+        # A write that is partly sent must be finished, or no close frame could be read after it.
         under_way = queue[0] if queue else b""
         queue.clear()
         if under_way:
@@ -203,13 +227,3 @@ class SendQueue:
         # A TLS transport does not shut down while a producer is registered.
         self._transport.unregisterProducer()
         self._transport.loseConnection()
-
-
-def _is_plain(transport: Any) -> bool:
-    """Whether bytes may go past the transport: no TLS, no subclass, nothing buffered already."""
-    return (
-        type(transport) in (tcp.Server, unix.Server)
-        and not transport.TLS
-        and not transport.dataBuffer
-        and not transport._tempDataBuffer
-    )

@@ -1,1 +1,79 @@
-"""Plain HTTP on the port of the WebSockets: health, scripts, and the pages of an application."""
+"""Plain HTTP on the port of the WebSockets: health, scripts, demo page, WSGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wsredis.channels import Audience, channel_names
+from wsredis.config import GatewayConfig
+from wsredis.config.redis_url import target_of
+from wsredis.errors import ConfigError
+from wsredis.web import channel, wsgi
+from wsredis.web.application import WSGIResource, load_application
+from wsredis.web.resources import demo_page
+from wsredis.web.site import GatewaySite
+
+__all__ = ["from_config"]
+
+#: The facility of the demo page.
+_DEMO = "demo"
+
+
+def from_config(
+    config: GatewayConfig,
+    reactor: Any,
+    ready: Callable[[], bool],
+    application: wsgi.Application | None = None,
+) -> GatewaySite:
+    """
+    Build the site of a gateway.
+
+    Args:
+        ready: Tells whether clients are accepted; ``/health/ready`` answers with it.
+        application: A WSGI application. If None, the one that *config* names, if any.
+
+    Returns:
+        The site. It is not started, and has no connections.
+
+    Raises:
+        ConfigError: The application cannot be imported, both the demo page and an application are
+            wanted, or the installed Twisted cannot be used.
+    """
+    channel.check_twisted()
+    if application is None and config.wsgi is not None:
+        application = load_application(config.wsgi)
+    if application is not None and config.demo:
+        raise ConfigError("demo: its page and those of the application would both be at /")
+    limits = config.limits
+    return GatewaySite(
+        reactor,
+        config.url_prefix,
+        ready,
+        _demo_page(config) if config.demo else None,
+        None if application is None else _application_resource(config, reactor, application),
+        max_body=limits.max_body,
+        max_channels=limits.max_handshakes,
+    )
+
+
+def _application_resource(
+    config: GatewayConfig, reactor: Any, application: wsgi.Application
+) -> WSGIResource:
+    wsgi.check_twisted()
+    return WSGIResource(
+        reactor,
+        application,
+        config.wsgi_threads,
+        config.limits.wsgi_queue,
+        multiprocess=config.workers > 1,
+    )
+
+
+def _demo_page(config: GatewayConfig) -> str:
+    (name,) = channel_names(
+        config.prefix, _DEMO, [Audience.BROADCAST], user=None, groups=(), session=None
+    )
+    return demo_page(
+        config.url_prefix, name.decode(), target_of(config.redis).cli_arguments, config.heartbeat
+    )

@@ -1,16 +1,174 @@
-"""Tests for `wsredis.config.ws4redis`."""
+"""Tests for `wsredis.config.ws4redis`: what each setting of a project means."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.brokers.redis.url import parse
-from wsredis.config import RedisConfig
-from wsredis.config.ws4redis import redis_settings
+from wsredis.config import RedisConfig, all_settings
+from wsredis.config.redis_url import target_of
+from wsredis.config.ws4redis import MEANINGS, gateway_values, project_value
+from wsredis.errors import ConfigError
 
 
-class RedisSettingsTests(SynchronousTestCase):
-    """`redis_settings`."""
+def read(name: str, value: Any) -> Any:
+    """The meaning of a setting."""
+    return project_value(SimpleNamespace(**{name: value}), name)
+
+
+class ValueTests(SynchronousTestCase):
+    """`project_value`."""
+
+    def test_missing(self) -> None:
+        """A setting that the project lacks has the default; without a project there is none."""
+        for name in MEANINGS:
+            self.assertIsNone(project_value(None, name))
+            self.assertEqual("x", project_value(SimpleNamespace(), name, "x"))
+
+    def test_expire(self) -> None:
+        """Seconds are whole numbers, also as strings; None and less than 0 are 0."""
+        for value, expected in (
+            (3600, 3600),
+            (0, 0),
+            (-1, 0),
+            (None, 0),
+            ("60", 60),
+            ("-1", 0),
+        ):
+            self.assertEqual(expected, read("WS4REDIS_EXPIRE", value))
+        for value in (1.9, 60.0, True, False, "soon", "", "1.5", [60], float("inf"), "9" * 5000):
+            error = self.assertRaises(ConfigError, read, "WS4REDIS_EXPIRE", value)
+            expected = f"WS4REDIS_EXPIRE: {value!r} is not a whole number of seconds"
+            self.assertEqual(expected, str(error))
+
+    def test_prefix(self) -> None:
+        """Anything false is no prefix, as in the original; a number is its digits."""
+        for value, expected in (
+            (None, ""),
+            ("", ""),
+            (0, ""),
+            (False, ""),
+            (5, "5"),
+            ("a:b", "a:b"),
+        ):
+            self.assertEqual(expected, read("WS4REDIS_PREFIX", value))
+        for value in ("a b", "a\n", b"a", "\ud800"):
+            self.assertRaises(ConfigError, read, "WS4REDIS_PREFIX", value)
+
+    def test_heartbeat(self) -> None:
+        """A heartbeat is a string; None and the empty string are no heartbeat."""
+        for value, expected in ((None, None), ("", None), ("--hb--", "--hb--")):
+            self.assertEqual(expected, read("WS4REDIS_HEARTBEAT", value))
+        for value in (5, True, b"--hb--", ["--hb--"]):
+            self.assertRaises(ConfigError, read, "WS4REDIS_HEARTBEAT", value)
+
+    def test_url(self) -> None:
+        """A path, or a whole URL for WebSockets; both end with a slash."""
+        for value in ("/", "/ws/", "/\u00e9 t/", "ws://h/ws/", "wss://h:8443/ws/"):
+            self.assertEqual(value, read("WEBSOCKET_URL", value))
+        for value in (
+            *("", "/ws", "ws/", "http://h/ws/", "//h/ws/", "ws:/ws/", "/ws/?a", "/ws/#a"),
+            *("wss://h", "ws://[::1/", None, 5, b"/ws/", "/\ud800/"),
+        ):
+            self.assertRaises(ConfigError, read, "WEBSOCKET_URL", value)
+
+    def test_origins(self) -> None:
+        """A list of origins; Django's wildcards include the name itself."""
+        self.assertEqual(
+            ("https://*.a.example:443", "https://a.example:443"),
+            read("CSRF_TRUSTED_ORIGINS", ["https://*.a.example"]),
+        )
+        for value in (5, None, "https://a.example", ["a.example"]):
+            self.assertRaises(ConfigError, read, "CSRF_TRUSTED_ORIGINS", value)
+
+    def test_hooks(self) -> None:
+        """A function, or the dotted name of one."""
+        for name in ("WS4REDIS_ALLOWED_CHANNELS", "WS4REDIS_PROCESS_REQUEST"):
+            self.assertIsNone(read(name, None))
+            self.assertIs(len, read(name, len))
+            self.assertIs(read, read(name, f"{__name__}.read"))
+            for value, words in (
+                (5, "neither a function nor the name of one"),
+                (f"{__name__}.__doc__", "neither a function nor the name of one"),
+                ("", "(ImportError: there is no module in it)"),
+                ("read", "(ImportError: there is no module in it)"),
+                (".read", "(ImportError: there is no module in it)"),
+                ("no.such", "(ModuleNotFoundError: No module named 'no')"),
+                (f"{__name__}.nothing", "(ImportError: the module has no nothing)"),
+            ):
+                error = self.assertRaises(ConfigError, read, name, value)
+                self.assertTrue(str(error).startswith(f"{name}: "), error)
+                self.assertIn(words, str(error))
+
+    def test_subscriber(self) -> None:
+        """A class with lists of flags. The original's is not imported and knows all of them."""
+        name = "WS4REDIS_SUBSCRIBER"
+        self.assertIsNone(read(name, "ws4redis.subscriber.RedisSubscriber"))
+        self.assertEqual(("subscribe-user", "publish-user"), read(name, f"{__name__}.Subscriber"))
+        for value in (f"{__name__}.read", "no.such", None, 5):
+            self.assertRaises(ConfigError, read, name, value)
+
+
+class Subscriber:
+    """A class of subscribers, as a project may have it."""
+
+    subscription_channels = ("subscribe-user",)
+    publish_channels = ("publish-user",)
+
+
+class GatewayTests(SynchronousTestCase):
+    """`gateway_values`."""
+
+    def test_nothing(self) -> None:
+        """A project without these settings has nothing to say."""
+        self.assertEqual(({}, []), gateway_values(SimpleNamespace(SECRET_KEY="secret")))
+
+    def test_checked(self) -> None:
+        """Each value is as the check of its setting leaves it, so that nobody checks again."""
+        project = SimpleNamespace(
+            WEBSOCKET_URL="wss://h/\u00e9 t/",
+            WS4REDIS_PREFIX=5,
+            WS4REDIS_EXPIRE="60",
+            WS4REDIS_HEARTBEAT="",
+            WS4REDIS_CONNECTION={"host": "h", "ssl": True, "ssl_ca_certs": "ca", "password": 7},
+            CSRF_TRUSTED_ORIGINS=["https://a.example"],
+        )
+        values, ignored = gateway_values(project)
+        self.assertEqual(
+            {
+                "url-prefix": "/%C3%A9%20t/",
+                "prefix": "5",
+                "expire": 60,
+                "heartbeat": None,
+                "redis": "rediss://h:6379/0",
+                "redis-ca": "ca",
+                "redis-password": "7",
+                "allow-origin": ("https://a.example:443",),
+            },
+            values,
+        )
+        self.assertEqual([], ignored)
+        checks = {each.name: each.check for each in all_settings()}
+        for name, value in values.items():
+            if name != "allow-origin":
+                self.assertEqual(value, checks[name](value), name)
+
+
+def redis_settings(connection: Any) -> tuple[dict[str, Any], list[str]]:
+    """The settings of the gateway for a project with this Redis."""
+    return gateway_values(SimpleNamespace(WS4REDIS_CONNECTION=connection))
+
+
+class ConnectionTests(SynchronousTestCase):
+    """``WS4REDIS_CONNECTION``."""
+
+    def test_arguments(self) -> None:
+        """Publishers get arguments of redis-py; what is None is left to it."""
+        given = {"host": None, "port": "7", "password": b"p", "socket_timeout": 1, "db": None}
+        expected = {"port": 7, "password": "p", "socket_timeout": 1}
+        self.assertEqual(expected, read("WS4REDIS_CONNECTION", given))
 
     def test_url(self) -> None:
         """Arguments of redis-py become a URL, without the password."""
@@ -44,7 +202,7 @@ class RedisSettingsTests(SynchronousTestCase):
             ),
         ):
             self.assertEqual(({"redis": url, **rest}, []), redis_settings(given))
-            target = parse(RedisConfig(url=url, password="x"))
+            target = target_of(RedisConfig(url=url, password="x"))
             self.assertEqual(given.get("unix_socket_path"), target.path)
             self.assertEqual(given.get("username"), target.username)
 
@@ -64,8 +222,13 @@ class RedisSettingsTests(SynchronousTestCase):
             ({"db": []}, "'db' is not a number from 0 to 65535"),
             ({"host": "secret@localhost"}, "'host' is not the name of a host"),
             ({"host": "a/b"}, "'host' is not the name of a host"),
-            ({"password": ["secret"]}, "'password' is not a text"),
-            ({"password": b"secret\xff"}, "'password' is not a text"),
+            ({"password": ["secret"]}, "'password' is not a string"),
+            ({"password": True}, "'password' is not a string"),
+            ({"password": b"secret\xff"}, "'password' is not a string"),
+            ({"host": 5}, "'host' is not a string"),
+            ({"username": 5}, "'username' is not a string"),
+            ({"unix_socket_path": 5}, "'unix_socket_path' is not a string"),
+            (None, "this is not a dictionary"),
         ):
-            error = self.assertRaises(ValueError, redis_settings, given)
-            self.assertEqual(words, str(error))
+            error = self.assertRaises(ConfigError, redis_settings, given)
+            self.assertEqual(f"WS4REDIS_CONNECTION: {words}", str(error))

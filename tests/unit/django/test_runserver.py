@@ -8,7 +8,7 @@ from importlib.util import find_spec, module_from_spec
 from io import StringIO
 from typing import Any
 
-from tests.support.children import free_port, until
+from tests.support.children import reserve_port, until
 from tests.support.django_project import missing_django
 from tests.support.require import missing
 from tests.unit.django.case import AppCase
@@ -54,7 +54,7 @@ class RunserverCase(AppCase):
     def setUp(self) -> None:
         """Find the port."""
         super().setUp()
-        self.redis_port = free_port()
+        self.redis_port = reserve_port(self)
         self.served: list[tuple[int, bool]] = []
 
     def command(self) -> Any:

@@ -13,7 +13,7 @@ from django.test import override_settings
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.children import free_port, until
+from tests.support.children import reserve_port, until
 from tests.support.django_project import configured, missing_django
 from tests.support.require import missing
 from wsredis.django.server import (
@@ -36,7 +36,7 @@ class RedisTests(SynchronousTestCase):
 
     def test_private(self) -> None:
         """It is needed until it answers, or the project names one; it ends with the block."""
-        port = free_port()
+        port = reserve_port(self)
         self.assertTrue(needs_redis(port))
         with override_settings(WS4REDIS_CONNECTION={"host": "x"}):
             self.assertFalse(needs_redis(port))

@@ -734,3 +734,104 @@ class CompressTests(ConnectionCase):
             frames.text(b"small"),
         ]
         self.assertEqual(expected, self.written)
+
+
+class _Listening(Connection):
+    """The least that a dialect has to add."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.channels = [CHANNEL]
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        """Say it to the handler."""
+        self.handle_message(payload, is_binary)
+
+    def publish(self, payload: bytes) -> None:
+        """Publish on everything that it hears, and trip over an error."""
+        self.publish_on(self.channels, payload, self.trip)
+
+    def trip(self, failure: object, size: int) -> None:
+        """A mistake of a dialect."""
+        raise ZeroDivisionError("a bug")
+
+
+class BaseTests(ConnectionCase):
+    """What every dialect gets from `Connection`."""
+
+    def listening(self) -> tuple[_Listening, FakeClient]:
+        """A connection that is not open yet."""
+        client = FakeClient()
+        encoding = self.encodings[self.dialect, 0]
+        access = Access("chat", frozenset({Audience.BROADCAST}))
+        connection = _Listening(self.hub, self.limits, None, client, encoding, JOHN, access)
+        client.connection = connection
+        return connection, client
+
+    def open_one(self) -> tuple[_Listening, FakeClient]:
+        """An open connection."""
+        connection, client = self.listening()
+        connection.opened(self.successResultOf(self.opening(connection)))
+        return connection, client
+
+    def subscribe(self, connection: Connection, *names: bytes) -> Deferred[None]:
+        """Subscribe to more channels."""
+        return Deferred.fromCoroutine(connection.subscribe(names))
+
+    def test_hears_everything(self) -> None:
+        """Publications that were held back come first; then it hears everything at once."""
+        connection, client = self.listening()
+        self.server.store(CHANNEL, 10, b"stored")
+        stored = self.successResultOf(self.opening(connection))
+        self.assertEqual({}, stored)
+        self.stranger_says(b"1")
+        self.assertFalse(connection.direct)
+        connection.opened(stored)
+        self.stranger_says(b"2")
+        self.assertEqual([b"1", b"2"], client.got)
+        self.assertTrue(connection.direct)
+        connection.direct = False
+        self.stranger_says(b"3")
+        self.assertEqual([b"1", b"2", b"3"], client.got)
+
+    def test_subscribe(self) -> None:
+        """Channels come and go; a channel that it hears already is not subscribed twice."""
+        connection, client = self.open_one()
+        self.successResultOf(self.subscribe(connection, b"b", CHANNEL))
+        self.assertEqual([CHANNEL, b"b"], connection.channels)
+        self.stranger_says(b"1", b"b")
+        connection.unsubscribe([b"b", b"unknown"])
+        self.stranger_says(b"2", b"b")
+        self.stranger_says(b"3")
+        self.assertEqual([b"1", b"3"], client.got)
+        self.assertEqual([CHANNEL], connection.channels)
+        self.assertEqual(1, len(self.hub))
+
+    def test_limit(self) -> None:
+        """As many channels as allowed are taken; one more changes nothing."""
+        connection, _ = self.open_one()
+        names = [b"%d" % number for number in range(self.limits.max_channels - 1)]
+        self.successResultOf(self.subscribe(connection, *names))
+        self.failureResultOf(self.subscribe(connection, b"more"), LimitExceeded)
+        self.assertEqual([CHANNEL, *names], connection.channels)
+        self.assertEqual(self.limits.max_channels, len(self.hub))
+
+    def test_held_back_to_the_limit(self) -> None:
+        """As many bytes as the queue may hold wait for the end of the handshake."""
+        connection, client = self.listening()
+        stored = self.successResultOf(self.opening(connection))
+        for _ in range(20):
+            self.stranger_says(b"x" * (self.limits.max_queue // 20))
+        connection.opened(stored)
+        self.assertEqual(20, len(client.got))
+        self.assertIsNone(client.closed)
+
+    def test_failed_dialect(self) -> None:
+        """A dialect that trips over a lost message closes the connection, and is logged."""
+        connection, client = self.open_one()
+        self.broker.slow = {"publish"}
+        connection.receive(b"text", False)
+        self.broker.refuse(BrokerUnavailable("lost"))
+        self.assertEqual((1011, "internal error"), (client.closed, client.reason))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(0, len(self.hub))

@@ -17,6 +17,8 @@ class ConnectionSetTests(SynchronousTestCase):
         some.add(2)
         some.add(2)
         self.assertEqual(2, len(some))
+        self.assertIn(1, some)
+        self.assertNotIn(3, some)
         for each in some:
             some.discard(each)
             self.assertNotIn(each, some)

@@ -271,6 +271,11 @@ class CompressTests(_HubCase):
         """One write each, in what each can read; what is small stays plain."""
         windows = (0, 15, 10, 15, 0)
         listeners = [self.listener(b"a", window=window) for window in windows]
+        # From now on the hub knows that there are several encodings.
+        self.deliver((b"a", self.small))
+        self.dialect.encoded.clear()
+        for listener in listeners:
+            listener.written.clear()
         self.deliver((b"a", self.one), (b"a", self.small), (b"a", self.two))
         for window, listener in zip(windows, listeners, strict=True):
             expected = self.deflated(self.one, self.small, self.two, window=window)
@@ -490,6 +495,12 @@ class RestoreTests(_HubCase):
         self.assertEqual([], self.restored(listener, a=b"x" * 1001))
         self.assertEqual(1, self.metrics.oversized)
 
+    def test_as_large_as_allowed(self) -> None:
+        """A stored message of exactly the limit is handed over like a live one."""
+        listener = self.listener(b"a")
+        self.assertEqual([b"x" * 1000], self.restored(listener, a=b"x" * 1000))
+        self.assertEqual(0, self.metrics.oversized)
+
     def test_left_and_came_back(self) -> None:
         """A channel that everybody left starts anew."""
         listener = self.listener(b"a")
@@ -630,3 +641,30 @@ class SliceTests(_HubCase):
         self.assertEqual([b"2"], [item.payload for item in crowd[-1].restored])
         self.turn()
         self.assertEqual([joined(b"1")], crowd[-1].written)
+
+
+class FreshTests(_HubCase):
+    """Whether a listener was given something on a channel already."""
+
+    def test_nothing_yet(self) -> None:
+        """A listener is fresh on each of its channels until something comes there."""
+        listener = self.listener(b"a", b"b")
+        self.assertTrue(self.hub.is_fresh(listener, b"a"))
+        self.broker.server.publish(b"a", b"text")
+        self.assertFalse(self.hub.is_fresh(listener, b"a"))
+        self.assertTrue(self.hub.is_fresh(listener, b"b"))
+
+    def test_stored(self) -> None:
+        """A stored message counts, be it from the handshake or after an outage."""
+        first, second = self.listener(b"a"), self.listener(b"a")
+        self.hub.mark_stored(first, Publication(b"a", b"text"))
+        self.assertFalse(self.hub.is_fresh(first, b"a"))
+        self.assertTrue(self.hub.is_fresh(second, b"a"))
+        self.hub.restore({b"a": b"new"})
+        self.assertFalse(self.hub.is_fresh(second, b"a"))
+
+    def test_latecomer(self) -> None:
+        """Publications that came before a listener were not given to it."""
+        self.listener(b"a")
+        self.broker.server.publish(b"a", b"text")
+        self.assertTrue(self.hub.is_fresh(self.listener(b"a"), b"a"))

@@ -63,9 +63,11 @@ class PublicationTests(SynchronousTestCase):
         one[_Numbered()]
         self.assertEqual(one, two)
         self.assertEqual(1, len({one, two}))
-        self.assertNotEqual(one, Publication(b"a", b"y"))
-        self.assertNotEqual(one, Publication(b"b", b"x"))
-        self.assertNotEqual(one, {})
+        for other in (Publication(b"a", b"y"), Publication(b"b", b"x"), (b"a", b"x")):
+            for each in (one, two):
+                self.assertFalse(each == other)
+                self.assertTrue(each != other)
+        self.assertFalse(one != two)
 
     def test_repr(self) -> None:
         """It shows no payload."""

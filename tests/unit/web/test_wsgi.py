@@ -1,138 +1,36 @@
-"""Tests of pages: a WSGI application in threads, on a clock and sockets in memory."""
+"""Tests of answers of a WSGI application, on a clock and sockets in memory."""
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.children import PATIENCE
 from tests.support.memory_gateway import Socket
-from tests.support.threads import ThreadReactor
+from tests.unit.web.case import GET, WSGICase
 from wsredis.errors import ConfigError
-from wsredis.web.site import GatewaySite
-from wsredis.web.wsgi import Pages, load_application
-
-_GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
+from wsredis.web.wsgi import check_twisted
 
 
-class LoadTests(SynchronousTestCase):
-    """Applications are found by name."""
-
-    def setUp(self) -> None:
-        """A directory with modules."""
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
-        self.patch(sys, "path", [*sys.path])
-        self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(self.directory)
-
-    def write(self, text: str) -> str:
-        """Write a module. Returns: Its name, which nobody used before."""
-        name = f"wsredis_test_{self.id().rpartition('.')[2]}_{len(os.listdir())}"
-        (self.directory / f"{name}.py").write_text(text)
-        self.addCleanup(sys.modules.pop, name, None)
-        return name
-
-    def test_working_directory(self) -> None:
-        """Modules of the working directory are found, before all others."""
-        name = self.write("app = len")
-        self.assertIs(len, load_application(f"{name}:app"))
-        self.assertEqual(str(self.directory), sys.path[0])
-
-    def test_refused(self) -> None:
-        """What cannot be used is refused in words that name the option."""
-        error = self.assertRaises(ConfigError, load_application, "wsredis_nosuch:app")
-        self.assertIn("--wsgi: 'wsredis_nosuch:app' cannot be used: ", str(error))
-
-    def test_static_files(self) -> None:
-        """With Django in development, and only there, static files are served besides."""
-        name = self.write("app = len")
-        handlers = SimpleNamespace(StaticFilesHandler=lambda application: (application,).__len__)
-        for configured, debug, apps, wrapped in (
-            (False, True, ["django.contrib.staticfiles"], False),
-            (True, False, ["django.contrib.staticfiles"], False),
-            (True, True, [], False),
-            (True, True, ["django.contrib.staticfiles"], True),
-        ):
-            settings = SimpleNamespace(configured=configured, DEBUG=debug, INSTALLED_APPS=apps)
-            modules: dict[str, Any] = {
-                "django.conf": SimpleNamespace(settings=settings),
-                "django.contrib.staticfiles.handlers": handlers,
-            }
-            with patch.dict(sys.modules, modules):
-                self.assertEqual(wrapped, load_application(f"{name}:app") is not len)
-        with patch.dict(sys.modules):
-            sys.modules.pop("django.conf", None)
-            self.assertIs(len, load_application(f"{name}:app"))
-
-
-class PagesTests(SynchronousTestCase):
-    """Requests and answers."""
-
-    threads, queue = 1, 1
-
-    def setUp(self) -> None:
-        """A site whose application is chosen by the test."""
-        self.reactor = ThreadReactor()
-        self.environ: dict[str, Any] = {}
-        self.answer: Callable[..., Any] = self._hello
-        self.pages = Pages(self.reactor, self._application, self.threads, self.queue)
-        self.site = GatewaySite(self.reactor, "/ws/", lambda: True, None, self.pages)
-        self.stopped = False
-        self.before = sys.getswitchinterval()
-        self.pages.start()
-        self.addCleanup(self._stop)
-
-    def _stop(self) -> None:
-        if not self.stopped:
-            self.stopped = True
-            self.pages.stop()
-        self.assertEqual(self.before, sys.getswitchinterval())
-
-    def _application(self, environ: dict[str, Any], start_response: Any) -> Any:
-        self.environ = environ
-        return self.answer(start_response)
-
-    def _hello(self, start_response: Any) -> Any:
-        start_response("200 OK", [("Content-Length", "5")])
-        return [b"he", b"", b"llo"]
-
-    def done(self) -> None:
-        """Let the application and the reactor come to an end."""
-        self.reactor.run_until(lambda: not self.pages.busy)
-
-    def ask(self, request: bytes = _GET) -> Socket:
-        """Send a request and have it answered."""
-        client = Socket(self.site)
-        client.send(request)
-        self.done()
-        return client
-
-    def body(self, request: bytes = _GET) -> tuple[bytes, bytes]:
-        """Returns: Status and body of the answer."""
-        head, _, body = self.ask(request).take().partition(b"\r\n\r\n")
-        return head.split(b" ", 2)[1], body
+class WSGIResponseTests(WSGICase):
+    """Requests arrive at the application, and its answers at the client."""
 
     def test_page(self) -> None:
-        """The pieces of an answer are sent, and the connection stays."""
+        """The pieces of an answer are sent, and the connection stays open."""
         client = self.ask()
         self.assertTrue(client.take().endswith(b"\r\n\r\nhello"))
         self.assertFalse(client.closed)
-        client.send(_GET)
+        client.send(GET)
         self.done()
         self.assertTrue(client.take().endswith(b"hello"))
 
     def test_environment(self) -> None:
-        """Names with an underscore are not let in; what is decoded has no trace left."""
+        """Headers with an underscore, and those that are no longer true, are not passed on."""
         self.ask(
             b"POST /a HTTP/1.1\r\nHost: x\r\nX_A: 1\r\nX-A: 2\r\nCookie: a=1\r\nCookie: b=2\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
@@ -159,7 +57,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual([65536, 34464], [len(block) for block in found])
 
     def test_write(self) -> None:
-        """The old way to answer works; an answer that is closed was closed."""
+        """The write callable works, and the close method of the iterable is called."""
         closed = []
 
         class Answer(list[bytes]):
@@ -175,7 +73,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual([True], closed)
 
     def test_wrong_answers(self) -> None:
-        """An application that does wrong is 500, and logged; its words stay here."""
+        """A mistake of the application is a 500, and logged; the answer does not show it."""
 
         def raises(start_response: Any) -> Any:
             raise ZeroDivisionError("secret")
@@ -220,7 +118,7 @@ class PagesTests(SynchronousTestCase):
         self.flushLoggedErrors(ZeroDivisionError)
 
     def test_length(self) -> None:
-        """No more is sent than was said; less ends the connection."""
+        """No more than Content-Length is sent; an answer that is shorter ends the connection."""
 
         def long(start_response: Any) -> Any:
             start_response("200 OK", [("Content-Length", "3")])
@@ -240,8 +138,8 @@ class PagesTests(SynchronousTestCase):
         self.assertIn(27, [event.get("left") for event in events])
 
     def test_no_body(self) -> None:
-        """HEAD, 204 and 304 have a length and no body."""
-        self.assertEqual((b"200", b""), self.body(_GET.replace(b"GET", b"HEAD")))
+        """HEAD and 304 have a Content-Length and no body."""
+        self.assertEqual((b"200", b""), self.body(GET.replace(b"GET", b"HEAD")))
 
         def answer(start_response: Any) -> Any:
             start_response("304 Not Modified", [("Content-Length", "5")])
@@ -263,7 +161,7 @@ class PagesTests(SynchronousTestCase):
         self.answer = answer
         client = Socket(self.site)
         client.reading = False
-        client.send(_GET)
+        client.send(GET)
         self.reactor.run_until(lambda: len(made) == 6)
         # It waits; the clock does not.
         self.reactor.advance(29)
@@ -276,7 +174,7 @@ class PagesTests(SynchronousTestCase):
         self.assertFalse(client.closed)
 
     def test_client_that_never_reads(self) -> None:
-        """After a while its connection is cut, and the thread is free."""
+        """After 30 s its connection is aborted, and the thread is free."""
 
         def answer(start_response: Any) -> Iterator[bytes]:
             start_response("200 OK", [])
@@ -286,14 +184,16 @@ class PagesTests(SynchronousTestCase):
         self.answer = answer
         client = Socket(self.site)
         client.reading = False
-        client.send(_GET)
+        client.send(GET)
         self.reactor.run_until(lambda: client.protocol._waitingForTransport)
-        self.reactor.advance(30)
+        self.reactor.advance(29.9)
+        self.assertFalse(client.aborted)
+        self.reactor.advance(0.1)
         self.assertTrue(client.aborted)
         self.done()
 
     def test_client_leaves(self) -> None:
-        """What is made for a client that left is thrown away; one that waits is not begun."""
+        """An answer for a client that left is dropped; a request that still waits is not begun."""
         began, go = threading.Event(), threading.Event()
         calls = []
 
@@ -307,7 +207,7 @@ class PagesTests(SynchronousTestCase):
         self.answer = answer
         clients = [Socket(self.site), Socket(self.site)]
         for client in clients:
-            client.send(_GET)
+            client.send(GET)
         self.assertTrue(began.wait(PATIENCE))
         for client in clients:
             client.leave()
@@ -316,7 +216,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual([1], calls)
 
     def test_fails_for_a_client_that_left(self) -> None:
-        """The mistake is logged all the same."""
+        """A mistake of the application is logged although the client left."""
         began, go = threading.Event(), threading.Event()
 
         def answer(start_response: Any) -> Any:
@@ -326,7 +226,7 @@ class PagesTests(SynchronousTestCase):
 
         self.answer = answer
         client = Socket(self.site)
-        client.send(_GET)
+        client.send(GET)
         self.assertTrue(began.wait(PATIENCE))
         client.leave()
         go.set()
@@ -334,7 +234,7 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_next_answer_for_a_slow_client(self) -> None:
-        """While an answer is unread, the next one on the connection waits, too."""
+        """While an answer is unread, the next one on the connection waits too."""
 
         def answer(start_response: Any) -> Any:
             start_response("200 OK", [("Content-Length", "200000")])
@@ -343,29 +243,30 @@ class PagesTests(SynchronousTestCase):
         self.answer = answer
         client = Socket(self.site)
         client.reading = False
-        client.send(_GET + _GET)
+        client.send(GET + GET)
         self.done()
         self.assertFalse(client.closed)
         client.read()
         self.assertGreater(len(client.take()), 400_000)
 
-    def test_too_many(self) -> None:
-        """One more than may wait is 503; a thread that never ends is not waited for."""
-        go = threading.Event()
-        self.addCleanup(go.set)
 
-        def answer(start_response: Any) -> Any:
-            go.wait(PATIENCE)
-            return []
+class CheckTests(SynchronousTestCase):
+    """A version of Twisted that cannot be used is named at start."""
 
-        self.answer = answer
-        for _ in range(2):
-            Socket(self.site).send(_GET)
-        client = Socket(self.site)
-        client.send(_GET)
-        answered = client.take()
-        self.assertIn(b" 503 ", answered)
-        self.assertIn(b"Retry-After: 2", answered)
-        with capturedLogs() as events:
-            self._stop()
-        self.assertEqual([2], [event["count"] for event in events])
+    def test_installed(self) -> None:
+        """The installed version can be used."""
+        check_twisted()
+
+    def test_missing(self) -> None:
+        """The text of the error names what is missing."""
+
+        class Response:
+            _requestFinished = _finished = _log = None
+
+        for classes, missing in (
+            ({"channel": Response}, "Response._waitingForTransport"),
+            ({"response": Response}, "Response._sendResponseHeaders"),
+        ):
+            text = str(self.assertRaises(ConfigError, check_twisted, **classes))
+            expected = rf"\ATwisted [0-9.]+\w* cannot be used: {missing} is missing\Z"
+            self.assertRegex(text, expected)

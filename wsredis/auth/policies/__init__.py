@@ -1,1 +1,1 @@
-"""What an identity may do: origins, rules and a function of the operator."""
+"""Policies decide what an identity may do: by origins, by rules, by a function of the operator."""

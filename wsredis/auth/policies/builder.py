@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.policies.rules import RulePolicy
 from wsredis.config import GatewayConfig
@@ -13,14 +13,17 @@ __all__ = ["policies"]
 
 def policies(config: GatewayConfig) -> list[Policy]:
     """
-    In the order in which they are asked: the one for origins, the rules, the function.
+    Make the policies that the settings ask for.
 
+    Returns:
+        They are to be asked in this order: the one for origins, the rules, the function. Those
+        that *config* does not have are left out; the one for origins is always there.
     Raises:
-        ConfigError: The function cannot be had.
+        ConfigError: The function cannot be imported or called.
     """
     found: list[Policy] = [OriginPolicy(config.allow_origin)]
     if config.rules:
         found.append(RulePolicy(config.rules))
     if config.policy is not None:
-        found.append(CallPolicy(config.policy))
+        found.append(FunctionPolicy(config.policy))
     return found

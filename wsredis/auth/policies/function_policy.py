@@ -1,4 +1,4 @@
-"""A policy that is a function of somebody's own: ``--policy package.module:name``."""
+"""A policy that is a function of the operator: ``--policy package.module:name``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from wsredis.config.imports import import_named, search_here
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 
-__all__ = ["CallPolicy"]
+__all__ = ["FunctionPolicy"]
 
 
-class CallPolicy:
+class FunctionPolicy:
     """
-    Asks a function, ``function(identity, handshake)``, that may return a Deferred or a coroutine.
+    Calls ``function(identity, handshake)``, which may return a Deferred or a coroutine.
 
-    True grants the access of the handshake, a `wsredis.Access` is granted in its place, False and
-    None refuse. Any other answer is a mistake, and refuses like an exception.
+    True grants the access of the handshake. A `wsredis.Access` is granted in its place. False and
+    None deny it. Any other result is a mistake in the function, and rejects the handshake like an
+    exception.
 
     Args:
-        name: ``package.module:name``. Modules in the working directory are found behind all others.
+        name: ``package.module:name``. The working directory is searched last.
     Raises:
-        ConfigError: It cannot be imported, or not be called so.
+        ConfigError: The function cannot be imported, or does not take two arguments.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,7 +44,7 @@ class CallPolicy:
         if answer is False or answer is None:
             raise HandshakeRejected("you may not do this here", hint=f"policy {self._name}")
         raise TypeError(
-            f"policy {self._name} returned {type(answer).__name__}, no bool and no Access"
+            f"policy {self._name} must return a bool or an Access, not {type(answer).__name__}"
         )
 
 
@@ -55,6 +56,6 @@ def _load(name: str) -> Callable[..., Any]:
     except TypeError:
         raise ConfigError(f"policy: {name}: it does not take (identity, handshake)") from None
     except ValueError:
-        # Something written in C does not say what it takes.
+        # Some functions that are written in C have no signature to check.
         pass
     return found

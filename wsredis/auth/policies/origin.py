@@ -1,9 +1,10 @@
 """
-Which web pages may open a socket (cross-site WebSocket hijacking, CWE-1385).
+The origin policy: which web pages may open a WebSocket.
 
-A browser sends the cookies of a site with a WebSocket that any other site opens, and names that
-other site in the Origin header (RFC 6454). So a page from elsewhere may hear what everybody may
-hear, and nothing more. A request without Origin does not come from a browser.
+It prevents cross-site WebSocket hijacking (CWE-1385): a browser sends the cookies of a site with a
+WebSocket that any other site opens, and names that other site in the Origin header (RFC 6454). So
+a page of a foreign origin may only subscribe to broadcasts, as any stranger may. A request without
+Origin does not come from a browser.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ __all__ = ["OriginPolicy"]
 
 class OriginPolicy:
     """
-    Grants what was asked for, if the page that asks may.
+    Grants the requested access, unless a page of a foreign origin asks for too much.
 
     Args:
-        allowed: ``https://example.com`` allows this origin, ``https://*.example.com`` every host
-            below it, ``*.example.com`` so under any scheme and port, ``*`` everything.
+        allowed: Origins that are not foreign, apart from that of the gateway itself.
+            ``https://example.com`` allows this origin, ``https://*.example.com`` every host below
+            it, ``*.example.com`` the same with any scheme and port, ``*`` every origin.
+    Raises:
+        ValueError: An entry of *allowed* has another form.
     """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
@@ -42,17 +46,17 @@ class OriginPolicy:
         self._below = [entry.split("*") for entry in entries if "://*." in entry]
 
     def is_foreign(self, handshake: Handshake) -> bool:
-        """Whether a page asks that may hear only what everybody may hear."""
+        """Tell whether *handshake* comes from a page of a foreign origin."""
         if self._everything or "origin" not in handshake.headers:
             return False
         match = _match(handshake)
-        return match is None or not self._may(match, handshake.headers.get("host", ""))
+        return match is None or not self._is_allowed(match, handshake.headers.get("host", ""))
 
     def allow(self, identity: Identity, handshake: Handshake) -> Access:
         """See `wsredis.gateway.identity.Policy.allow`."""
         if handshake.requested.only_listens_to_broadcast or not self.is_foreign(handshake):
             return handshake.requested
-        # Only what is an origin is repeated in the log.
+        # The header may hold anything: only a well-formed origin goes to the log.
         match = _match(handshake)
         shown = match[0] if match is not None else "*"
         raise HandshakeRejected(
@@ -60,11 +64,11 @@ class OriginPolicy:
             hint=f"--allow-origin {shown} would allow it",
         )
 
-    def _may(self, origin: re.Match[str], host: str) -> bool:
+    def _is_allowed(self, origin: re.Match[str], host: str) -> bool:
         scheme, name, port = origin.groups()
         port = port or default_port(scheme)
         own = HOST_HEADER.fullmatch(host.strip().lower())
-        # A gateway behind a TLS proxy does not know its own scheme; host and port must do.
+        # After a TLS proxy, the gateway does not know its own scheme: host and port must do.
         if own and own[1] == name and (own[2] or default_port(scheme)) == port:
             return True
         shown = written_out(origin)
@@ -76,6 +80,6 @@ class OriginPolicy:
 
 
 def _match(handshake: Handshake) -> re.Match[str] | None:
-    """The origin, if it is one with a host."""
+    """Match the Origin header. None if it is not an origin with a host, such as "null"."""
     match = ORIGIN.fullmatch(handshake.headers["origin"].strip().lower())
     return match if match is not None and match[2] else None

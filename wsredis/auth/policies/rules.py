@@ -14,10 +14,13 @@ __all__ = ["RulePolicy"]
 
 class RulePolicy:
     """
-    Holds every flag of a access against the rules; what no rule is about is granted.
+    Checks every flag of an access against the rules. A flag that no rule matches is granted.
 
-    A flag is held against them also where it gives no channel: an anonymous client that asks for
-    ``subscribe-user`` asks for what a rule may deny.
+    A flag is also checked if it gives the client no channel: an anonymous client that asks for
+    ``subscribe-user`` asks for something that a rule may deny.
+
+    Args:
+        rules: In the order of the file; the first that matches a flag decides on it.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -26,9 +29,9 @@ class RulePolicy:
     def allow(self, identity: Identity, handshake: Handshake) -> Access:
         """See `wsredis.gateway.identity.Policy.allow`."""
         access = handshake.requested
-        for right, wanted in (("subscribe", access.subscribe), ("publish", access.publish)):
+        for right, audiences in (("subscribe", access.subscribe), ("publish", access.publish)):
             for audience in Audience:
-                if audience in wanted:
+                if audience in audiences:
                     self._check(right, audience, access.facility, identity)
         return access
 

@@ -1,1 +1,1 @@
-"""Where identities come from: tokens, the application, Django."""
+"""Authenticators, by the source of their identities: tokens, the application, Django."""

@@ -1,4 +1,4 @@
-"""Asking other servers by HTTP, beyond what treq does: bounded, as it came, and without a word."""
+"""HTTP client helpers: size-limited bodies, no content decoding, no log lines."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ from zope.interface import implementer
 __all__ = ["QuietPool", "UnencodedAgent", "read_body"]
 
 
-class _Quiet(_HTTP11ClientFactory):
-    """Makes connections without two lines in the log for each."""
+class _QuietFactory(_HTTP11ClientFactory):
+    """Makes connections without the two log lines that Twisted writes for each."""
 
     noisy = False
 
 
 class QuietPool(HTTPConnectionPool):
     """
-    Connections that are not logged.
+    A pool of connections that are not logged.
 
     Args:
-        persistent: Whether they are kept for further requests.
+        persistent: Tells whether connections are kept for further requests.
     """
 
-    _factory = _Quiet
+    _factory = _QuietFactory
 
 
 @implementer(IAgent)
 class UnencodedAgent:
     """
-    An agent that takes no compressed answers, though treq offers to.
+    An agent that accepts no compressed answers, although treq offers to.
 
-    A bound on what is unpacked would come too late: a small packet becomes many megabytes at once.
+    A size limit after decompression would come too late: a small packet can expand to many
+    megabytes at once.
 
     Args:
+        reactor: Makes the connections.
+        pool: Keeps them.
         timeout: Seconds to connect.
     """
 
@@ -57,24 +60,26 @@ class UnencodedAgent:
         """See `twisted.web.iweb.IAgent.request`."""
         assert headers is not None
         headers.setRawHeaders("accept-encoding", [b"identity"])
-        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
-        # treq unpacks what this header names; without it everything stays as it came.
-        return asked.addCallback(_as_it_came)
+        pending: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return pending.addCallback(_without_encoding)
 
 
-def _as_it_came(response: IResponse) -> IResponse:
+def _without_encoding(response: IResponse) -> IResponse:
+    # treq decodes what this header names, and leaves the body alone without it.
     response.headers.removeHeader("content-encoding")
     return response
 
 
 def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
     """
-    Read the body of an answer, and hang up on one that is too large.
+    Read the body of an answer.
 
     Args:
-        limit: Bytes.
-    Returns: Fires with the body, or fails with ValueError, whose text says why. Cancelling hangs
-        up.
+        response: The answer.
+        limit: Bytes. The connection of a larger body is closed.
+    Returns:
+        Fires with the body, or fails with ValueError if it is larger than *limit* or incomplete.
+        The text of the error says which. Cancelling closes the connection.
     """
     body = _Body(limit)
     response.deliverBody(body)
@@ -98,7 +103,7 @@ class _Body(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:
             return
-        # Without a length, which HTTP/1.0 does not demand, the end of the connection must do.
+        # HTTP/1.0 allows a body without a length: it ends with the connection.
         if reason.check(ResponseDone, PotentialDataLoss):
             self.done.callback(b"".join(self._parts))
         else:

@@ -1,51 +1,38 @@
 """
-The keys that tokens are verified with: one from a file, or a JWK Set from a file or a URL.
+JWK Sets (RFC 7517), from a file or from a URL.
 
-One algorithm is pinned (RFC 8725, 3.1): of a set, only the keys that fit it are ever looked at, so
-nothing that a token says can have a public key taken for a shared secret.
+One algorithm is fixed by the settings (RFC 8725, 3.1). Only the keys of a set that suit it are ever
+used, so a token cannot have a public key taken for a shared secret.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth.sources.client import QuietPool, UnencodedAgent, read_body
+from wsredis.auth.sources.keys import MAX_SIZE, read_file, require_library, weakness
 from wsredis.config.files import file_stamp
 from wsredis.errors import ConfigError, HandshakeRejected
+from wsredis.gateway.signal import Signal
 
-__all__ = ["FetchedKeys", "FileKeys", "Keys", "OneKey", "library", "read_key"]
+__all__ = ["Fetch", "FetchedKeys", "FileKeys"]
 
-#: Seconds that the answer with a JWK Set may take.
+#: Time limit in seconds for fetching a JWK Set.
 FETCH_TIMEOUT = 5.0
-
-#: Bytes; a larger file or answer is refused.
-MAX_SIZE = 1048576
 
 #: Seconds between two attempts while there are no keys at all.
 RETRY = 2.0
 
-#: Seconds after which a set is fetched again, so that a key that was withdrawn is not believed for
-#: ever.
+#: Seconds after which a set is fetched again, so that a withdrawn key is not accepted for ever.
 STALE = 300.0
 
-#: RFC 7518, 3.2: as long as the output of the hash.
-_MIN_SECRET = 32
-
-#: RFC 7518, 3.3. In bits.
-_MIN_RSA = 2048
-
-#: RFC 7518, 6.1, and RFC 8037, 2: kty and crv of the keys for an algorithm.
+#: The kty and crv of the keys for an algorithm (RFC 7518, 6.1; RFC 8037, 2).
 _KINDS = {
     "HS256": ("oct", None),
     "RS256": ("RSA", None),
@@ -53,144 +40,20 @@ _KINDS = {
     "EdDSA": ("OKP", "Ed25519"),
 }
 
-#: Names of an algorithm in a JWK that mean the same (RFC 9864, 2.2).
+#: Other names that a JWK may have for an algorithm (RFC 9864, 2.2).
 _SYNONYMS = {"Ed25519": "EdDSA"}
 
+#: Returns the body of a successful answer from a URL, and raises if there is none.
 Fetch = Callable[[str], Awaitable[bytes]]
 
 
-def library(option: str) -> Any:
-    """
-    PyJWT, which is wanted only where there are tokens.
-
-    Raises:
-        ConfigError: It is not installed; the text names *option*.
-    """
-    try:
-        import jwt
-        import jwt.exceptions  # not in just any folder of that name
-    except ImportError:
-        raise ConfigError(f"{option}: needs PyJWT: pip install 'wsredis[jwt]'") from None
-    return jwt
-
-
-def read_key(path: str, algorithm: str | None) -> tuple[str, Any]:
-    """
-    Read the file of ``jwt-key``.
-
-    Args:
-        algorithm: The one that is wanted. None: that which fits the key.
-    Returns: The algorithm and the key.
-    Raises:
-        ConfigError: The file cannot be read, or used for the algorithm.
-    """
-    jwt = library("jwt-key")
-    where = f"jwt-key: {path}"
-    text = _read("jwt-key", path)
-    if b"-----BEGIN" in text:
-        fitting, key = _public_key(where, text)
-    else:
-        # Editors and shells put an end of line behind a secret.
-        fitting, key = "HS256", text.removesuffix(b"\n").removesuffix(b"\r")
-    if algorithm not in (None, fitting):
-        raise ConfigError(f"jwt-algorithm: {algorithm} does not fit {path}, a key for {fitting}")
-    if fitting == "HS256":
-        try:
-            # Refuses public keys in other forms than PEM.
-            jwt.get_algorithm_by_name("HS256").prepare_key(key)
-        except jwt.InvalidKeyError:
-            raise ConfigError(
-                f"{where}: this is no shared secret: write a public key as PEM"
-            ) from None
-    weakness = _weakness(key)
-    if weakness:
-        raise ConfigError(f"{where}: {weakness}")
-    return fitting, key
-
-
-def _read(option: str, path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(MAX_SIZE + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{option}: {path}: {reason}") from None
-    if not text.strip():
-        raise ConfigError(f"{option}: {path}: the file is empty")
-    if len(text) > MAX_SIZE:
-        raise ConfigError(f"{option}: {path}: the file is larger than {MAX_SIZE} bytes")
-    return text
-
-
-def _public_key(where: str, text: bytes) -> tuple[str, Any]:
-    if b"PRIVATE KEY-----" in text:
-        raise ConfigError(f"{where}: this is a private key: keep it where tokens are made")
-    try:
-        key = load_pem_public_key(text)
-    except Exception:
-        # Whatever is wrong with a file, it must not end in a traceback.
-        raise ConfigError(f"{where}: there is no public key in it that can be read") from None
-    if isinstance(key, RSAPublicKey):
-        return "RS256", key
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return "ES256", key
-    if isinstance(key, Ed25519PublicKey):
-        return "EdDSA", key
-    raise ConfigError(f"{where}: the key is neither RSA, nor EC on P-256, nor Ed25519")
-
-
-def _weakness(key: Any) -> str:
-    if isinstance(key, bytes) and len(key) < _MIN_SECRET:
-        return f"the secret is shorter than {_MIN_SECRET} bytes (RFC 7518, 3.2)"
-    if isinstance(key, RSAPublicKey) and key.key_size < _MIN_RSA:
-        return f"the key is shorter than {_MIN_RSA} bits (RFC 7518, 3.3)"
-    return ""
-
-
-class Keys(Protocol):
-    """Where a key is looked up."""
-
-    def start(self) -> None:
-        """Fetch what has to be fetched."""
-
-    def stop(self) -> None:
-        """Leave nothing under way."""
-
-    async def find(self, kid: str | None) -> Any:
-        """
-        Look a key up by the id that a token names.
-
-        Args:
-            kid: None: the token names none.
-        Returns: The key. None: there is no such key.
-        Raises:
-            HandshakeRejected: With 503: it cannot be told now.
-        """
-
-
-class OneKey:
-    """One key for all tokens, whatever key they name."""
-
-    def __init__(self, key: Any) -> None:
-        self._key = key
-
-    def start(self) -> None:
-        """See `Keys.start`."""
-
-    stop = start
-
-    async def find(self, kid: str | None) -> Any:
-        """See `Keys.find`."""
-        return self._key
-
-
 class _KeySet:
-    """What can be used of a JWK Set (RFC 7517)."""
+    """The usable keys of a JWK Set. It is empty at first."""
 
     _log = Logger()
 
     def __init__(self, algorithm: str) -> None:
-        self._jwt = library("jwt-algorithm")
+        self._jwt = require_library("jwt-algorithm")
         self._algorithm = algorithm
         self._keys: dict[str | None, Any] = {}
 
@@ -198,28 +61,35 @@ class _KeySet:
         return bool(self._keys)
 
     def get(self, kid: str | None) -> Any:
-        """The key of this id, or the only one there is if *kid* is None. None: there is none."""
+        """
+        Look up a key.
+
+        Args:
+            kid: The id of the key. If None, a set with a single key gives that one.
+        Returns:
+            The key, or None if there is no such key.
+        """
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid)
 
-    def replace(self, text: bytes) -> None:
+    def replace(self, content: bytes) -> None:
         """
-        Use another set from now on.
+        Use the JWK Set *content* from now on.
 
         Raises:
-            ValueError: It cannot be used. The old one stays.
+            ValueError: It is malformed, or has no usable key. The old keys stay.
         """
         try:
-            document = json.loads(text)
+            document = json.loads(content)
         except (ValueError, RecursionError):
             raise ValueError("it is not JSON") from None
         entries = document.get("keys") if isinstance(document, dict) else None
         if not isinstance(entries, list):
-            raise ValueError("it is no JWK Set: it has no list of keys")
+            raise ValueError("it is not a JWK Set: it has no list of keys")
         found: dict[str | None, Any] = {}
         for entry in entries:
-            key = self._key(entry) if isinstance(entry, dict) else None
+            key = self._read(entry) if isinstance(entry, dict) else None
             if key is not None:
                 found.setdefault(entry.get("kid"), key)
         if not found:
@@ -232,8 +102,8 @@ class _KeySet:
             )
         self._keys = found
 
-    def _key(self, entry: Mapping[str, Any]) -> Any:
-        """The key of a JWK, if it is one to verify with, in our algorithm."""
+    def _read(self, entry: Mapping[str, Any]) -> Any:
+        """Read one JWK. None if it is not a key to verify with in this algorithm."""
         named = entry.get("alg", self._algorithm)
         if (
             (entry.get("kty"), entry.get("crv")) != _KINDS[self._algorithm]
@@ -247,17 +117,21 @@ class _KeySet:
         try:
             key = self._jwt.PyJWK(entry, self._algorithm).key
         except Exception:
-            # One that cannot be read does no harm to the others.
+            # One unreadable key must not cost the others.
             return None
-        return None if _weakness(key) else key
+        return None if weakness(key) else key
 
 
 class FileKeys:
     """
-    A JWK Set in a file, which is read again when it has changed.
+    A JWK Set in a file. The file is read again when it has changed.
 
+    Args:
+        path: The file.
+        algorithm: The algorithm of the keys.
     Raises:
-        ConfigError: It cannot be read or used. Later, that is logged and the old keys stay.
+        ConfigError: The file cannot be read, or has no usable key. After the start, that is logged
+            instead, and the old keys stay.
     """
 
     _log = Logger()
@@ -269,25 +143,26 @@ class FileKeys:
         self._load()
 
     def start(self) -> None:
-        """See `Keys.start`."""
+        """See `wsredis.auth.sources.keys.Keys.start`."""
 
-    stop = start
+    def stop(self) -> None:
+        """See `wsredis.auth.sources.keys.Keys.stop`."""
 
     async def find(self, kid: str | None) -> Any:
-        """See `Keys.find`."""
+        """See `wsredis.auth.sources.keys.Keys.find`."""
         stamp = file_stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             try:
                 self._load()
             except ConfigError as error:
-                self._log.warn("{error}; the old keys stay", error=error)
+                self._log.error("{error}; keeping the old keys", error=error)
         return self._set.get(kid)
 
     def _load(self) -> None:
-        text = _read("jwt-jwks-file", self._path)
+        content = read_file("jwt-jwks-file", self._path)
         try:
-            self._set.replace(text)
+            self._set.replace(content)
         except ValueError as error:
             raise ConfigError(f"jwt-jwks-file: {self._path}: {error}") from None
 
@@ -296,14 +171,17 @@ class FetchedKeys:
     """
     A JWK Set at a URL.
 
-    It is fetched at the start, when a token names a key that is not in it, and when it is old, but
-    not more often than *interval* allows. When that fails the old keys stay.
+    It is fetched at the start, when a token names an unknown key, and when it is older than
+    `STALE`, but not more often than *interval* allows. If that fails, the old keys stay.
 
     Args:
-        interval: Seconds between two fetches, at least. While there are no keys, it is tried more
-            often.
-        fetch: Gets the body of an answer with status 200, and raises if there is none. None: by
-            HTTP.
+        url: The URL.
+        algorithm: The algorithm of the keys.
+        interval: Seconds between two fetches, at least. While there are no keys, at most `RETRY`.
+        reactor: Makes requests and keeps time.
+        fetch: Gets the body from the URL. If None, over HTTP.
+    Raises:
+        ConfigError: A library is not installed.
     """
 
     _log = Logger()
@@ -320,23 +198,24 @@ class FetchedKeys:
         self._set = _KeySet(algorithm)
         self._interval = interval
         self._reactor = reactor
-        self._fetch = fetch or _http(reactor)
+        self._fetch = fetch or _http_fetch(reactor)
         self._fetching: Deferred[None] | None = None
-        self._waiters: list[Deferred[None]] = []
-        self._asked: float | None = None
+        self._fetched: Signal[None] = Signal()
+        #: Time of the last fetch, in seconds of the reactor.
+        self._last_fetch: float | None = None
         self._failed = False
 
     def start(self) -> None:
-        """See `Keys.start`."""
+        """See `wsredis.auth.sources.keys.Keys.start`."""
         self._refresh()
 
     def stop(self) -> None:
-        """See `Keys.stop`."""
+        """See `wsredis.auth.sources.keys.Keys.stop`."""
         if self._fetching is not None:
             self._fetching.cancel()
 
     async def find(self, kid: str | None) -> Any:
-        """See `Keys.find`."""
+        """See `wsredis.auth.sources.keys.Keys.find`."""
         key = self._set.get(kid)
         if key is not None:
             if self._is_due(max(self._interval, STALE)):
@@ -346,10 +225,7 @@ class FetchedKeys:
         if self._is_due(self._interval if self._set else min(self._interval, RETRY)):
             self._refresh()
         if self._fetching is not None:
-            # Of many that wait, each may leave.
-            waiter: Deferred[None] = Deferred()
-            self._waiters.append(waiter)
-            await waiter
+            await self._fetched.wait()
         key = self._set.get(kid)
         if key is None and self._failed:
             raise HandshakeRejected(
@@ -360,35 +236,34 @@ class FetchedKeys:
     def _is_due(self, interval: float) -> bool:
         if self._fetching is not None:
             return False
-        return self._asked is None or self._reactor.seconds() - self._asked >= interval
+        last = self._last_fetch
+        return last is None or self._reactor.seconds() - last >= interval
 
     def _refresh(self) -> None:
-        self._asked = self._reactor.seconds()
-        fetched = Deferred.fromCoroutine(self._update())
-        self._fetching = fetched
-        fetched.addTimeout(FETCH_TIMEOUT, self._reactor)
-        fetched.addErrback(self._complain).addBoth(self._wake)
+        self._last_fetch = self._reactor.seconds()
+        fetching = Deferred.fromCoroutine(self._update())
+        self._fetching = fetching
+        fetching.addTimeout(FETCH_TIMEOUT, self._reactor)
+        fetching.addErrback(self._fetch_failed).addBoth(self._fetch_done)
 
     async def _update(self) -> None:
         self._set.replace(await self._fetch(self._url))
         self._failed = False
 
-    def _complain(self, failure: Failure) -> None:
+    def _fetch_failed(self, failure: Failure) -> None:
         self._failed = True
         error = failure.value
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         if isinstance(error, TimeoutError):
             reason = f"no answer within {FETCH_TIMEOUT:g} seconds"
-        self._log.warn("jwt-jwks-url: the JWK Set cannot be had: {reason}", reason=reason[:200])
+        self._log.warn("jwt-jwks-url: cannot fetch the JWK Set: {reason}", reason=reason[:200])
 
-    def _wake(self, _: object) -> None:
+    def _fetch_done(self, _: object) -> None:
         self._fetching = None
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
+        self._fetched.fire(None)
 
 
-def _http(reactor: Any) -> Fetch:
+def _http_fetch(reactor: Any) -> Fetch:
     try:
         import treq
     except ImportError:
@@ -399,9 +274,9 @@ def _http(reactor: Any) -> Fetch:
     async def fetch(url: str) -> bytes:
         # A redirect could lead anywhere.
         response = await treq.get(url, allow_redirects=False, unbuffered=True, agent=agent)
-        text = await read_body(response, MAX_SIZE)
+        body = await read_body(response, MAX_SIZE)
         if response.code != 200:
             raise ValueError(f"the answer has the status {response.code}")
-        return text
+        return body
 
     return fetch

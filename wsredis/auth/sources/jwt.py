@@ -1,4 +1,4 @@
-"""Identities by JSON Web Tokens (RFC 7519, RFC 8725): what stands in a signed token is believed."""
+"""Identities from JSON Web Tokens (RFC 7519, RFC 8725): the claims of a signed token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from wsredis.auth.grants import granted, read_channels
-from wsredis.auth.sources.jwks import Fetch, FetchedKeys, FileKeys, Keys, OneKey, library, read_key
+from wsredis.auth.sources.jwks import Fetch, FetchedKeys, FileKeys
+from wsredis.auth.sources.keys import Keys, OneKey, read_key, require_library
 from wsredis.channels import Access
 from wsredis.config import JwtConfig
 from wsredis.errors import ConfigError, HandshakeRejected
@@ -15,23 +16,25 @@ from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["JwtAuthenticator"]
 
-#: Stands before a token among the subprotocols, the only header that a page can choose.
+#: Prefix of a token among the subprotocols, the only header that a web page can choose.
 _SUBPROTOCOL = "bearer."
 
 
 class JwtAuthenticator:
     """
-    Knows clients by the tokens that they bring.
+    Knows clients by the token in their handshake. See `wsredis.gateway.identity.AuthBackend`.
 
     Args:
-        fetch: Gets the JWK Set from a URL. None: by HTTP.
+        config: The settings ``jwt-...``.
+        reactor: Makes requests and keeps time.
+        fetch: Gets the JWK Set from a URL. If None, over HTTP.
     Raises:
-        ConfigError: The settings do not fit each other, a file cannot be used, or a library is
+        ConfigError: The settings contradict each other, a file cannot be used, or a library is
             not installed.
     """
 
     def __init__(self, config: JwtConfig, reactor: Any, fetch: Fetch | None = None) -> None:
-        self._jwt = library(_source(config))
+        self._jwt = require_library(_source(config))
         self._config = config
         self._algorithm, self._keys = _keys(config, reactor, fetch)
 
@@ -40,11 +43,11 @@ class JwtAuthenticator:
         self._keys.start()
 
     def stop(self) -> None:
-        """Leave nothing under way."""
+        """Cancel a fetch of the keys that is under way."""
         self._keys.stop()
 
     def forget(self) -> None:
-        """See `wsredis.gateway.identity.AuthBackend.forget`. A token says the same each time."""
+        """Do nothing: no identity is remembered, and a token says the same each time."""
 
     async def identify(self, handshake: Handshake) -> Identity | None:
         """See `wsredis.gateway.identity.Authenticator.identify`."""
@@ -54,7 +57,7 @@ class JwtAuthenticator:
         return self._identity(await self._verified(token), handshake.requested)
 
     def _tokens(self, handshake: Handshake) -> Iterator[str | None]:
-        """All that might be tokens; only the first is looked at."""
+        """Find the tokens in order of precedence. Those that are None or empty do not count."""
         config, headers = self._config, handshake.headers
         scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
         if scheme.lower() == "bearer":
@@ -68,7 +71,7 @@ class JwtAuthenticator:
             yield from (value for name, value in parse_qsl(handshake.query) if name == config.query)
 
     async def _verified(self, token: str) -> dict[str, Any]:
-        """The claims of a token that is valid now."""
+        """Verify a token, and return its claims."""
         jwt, config = self._jwt, self._config
         try:
             key = await self._keys.find(jwt.get_unverified_header(token).get("kid"))
@@ -81,7 +84,7 @@ class JwtAuthenticator:
                 audience=config.audience,
                 issuer=config.issuer,
                 leeway=config.leeway,
-                # The claims that stand for the user, whatever they are called, are checked below.
+                # The claim with the user, whatever its name is, is checked in `_identity`.
                 options={"require": ["exp"], "verify_sub": False},
             )
         except jwt.ExpiredSignatureError:
@@ -89,11 +92,12 @@ class JwtAuthenticator:
         except jwt.ImmatureSignatureError:
             raise HandshakeRejected("the token is not valid yet", 401) from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            # Its text may repeat parts of the token.
+            # The text of the error may repeat parts of the token.
             raise _invalid(self._hint(error)) from None
         return claims
 
     def _hint(self, error: Exception) -> str:
+        """Say for the log why a token is invalid."""
         jwt = self._jwt
         if isinstance(error, jwt.MissingRequiredClaimError):
             return f"it has no {error.claim}"
@@ -111,9 +115,9 @@ class JwtAuthenticator:
         config = self._config
         limit = config.channels_claim
         return Identity(
-            user=_text(config.user_claim, claims.get(config.user_claim)),
-            groups=_texts(config.groups_claim, claims.get(config.groups_claim)),
-            session=_text(config.session_claim, claims.get(config.session_claim)),
+            user=_string(config.user_claim, claims.get(config.user_claim)),
+            groups=_strings(config.groups_claim, claims.get(config.groups_claim)),
+            session=_string(config.session_claim, claims.get(config.session_claim)),
             expires=_expiry(claims["exp"], config.leeway),
             granted=_limited(limit, claims[limit], access) if limit in claims else None,
         )
@@ -121,10 +125,12 @@ class JwtAuthenticator:
 
 def _source(config: JwtConfig) -> str:
     """
-    The name of the one setting that says where the keys are.
+    Find the one setting that says where the keys are.
 
+    Returns:
+        Its name.
     Raises:
-        ConfigError: There is none, or more than one.
+        ConfigError: No such setting is given, or more than one.
     """
     sources = {
         "jwt-key": config.key,
@@ -133,24 +139,24 @@ def _source(config: JwtConfig) -> str:
     }
     given = [name for name, value in sources.items() if value is not None]
     if not given:
-        raise ConfigError(f"{', '.join(sources)}: one of them must say where the keys are")
+        raise ConfigError(f"{', '.join(sources)}: one of them is required")
     if len(given) > 1:
         raise ConfigError(f"{', '.join(given)}: only one of them can be given")
     return given[0]
 
 
 def _keys(config: JwtConfig, reactor: Any, fetch: Fetch | None) -> tuple[str, Keys]:
-    """The algorithm, and the keys for it."""
+    """Make the algorithm, and the keys for it."""
     if config.key is not None:
         algorithm, key = read_key(config.key, config.algorithm)
         return algorithm, OneKey(key)
     if config.algorithm is None:
-        raise ConfigError(f"{_source(config)}: needs jwt-algorithm")
+        raise ConfigError(f"{_source(config)}: requires jwt-algorithm")
     if config.jwks_file is not None:
         return config.algorithm, FileKeys(config.jwks_file, config.algorithm)
     assert config.jwks_url is not None
     if config.algorithm == "HS256":
-        raise ConfigError("jwt-algorithm: HS256 takes a secret, which no URL should give away")
+        raise ConfigError("jwt-algorithm: HS256 needs a secret, which a URL must not publish")
     return config.algorithm, FetchedKeys(
         config.jwks_url, config.algorithm, config.jwks_interval, reactor, fetch
     )
@@ -160,29 +166,30 @@ def _invalid(hint: str) -> HandshakeRejected:
     return HandshakeRejected("the token is not valid", 401, hint)
 
 
-def _text(name: str, value: Any) -> str | None:
-    """A claim that may be missing."""
+def _string(name: str, value: Any) -> str | None:
+    """Check a claim that may be missing."""
     if value is None:
         return None
     if not isinstance(value, str) or not value:
-        raise _invalid(f"its {name} is not a text")
+        raise _invalid(f"its {name} is not a string")
     try:
         value.encode()
     except UnicodeEncodeError:
-        # JSON can have half of a surrogate pair.
+        # JSON can contain half of a surrogate pair.
         raise _invalid(f"its {name} is not Unicode") from None
     return value
 
 
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    """A claim with several texts, or one."""
+def _strings(name: str, value: Any) -> tuple[str, ...]:
+    """Check a claim with a list of strings, or a single one."""
     values = value if isinstance(value, list) else [value]
-    return tuple(text for text in (_text(name, each) for each in values) if text is not None)
+    found = (_string(name, each) for each in values)
+    return tuple(each for each in found if each is not None)
 
 
 def _expiry(value: Any, leeway: float) -> float:
-    """When the token is no longer valid; the library counts whole seconds."""
-    # It also takes a text with a number, which RFC 7519 does not.
+    """Return the Unix time at which the token expires; the library counts whole seconds."""
+    # The library also accepts a number in a string, which RFC 7519 does not.
     if isinstance(value, (int, float)):
         try:
             return int(value) + leeway
@@ -192,8 +199,9 @@ def _expiry(value: Any, leeway: float) -> float:
 
 
 def _limited(name: str, channels: Any, access: Access) -> Access:
+    """Check the access against the claim that limits it."""
     try:
         return granted(access, read_channels(channels))
     except ValueError:
-        # Its text may repeat parts of the token.
+        # The text of the error may repeat parts of the token.
         raise _invalid(f"its {name} does not map patterns to lists of flags") from None

@@ -1,8 +1,8 @@
 """
-permessage-deflate (RFC 7692) without anything that lasts longer than one message.
+permessage-deflate (RFC 7692) without state that lasts longer than one message.
 
-Neither side may look back to earlier messages, so that one compressed frame serves all connections
-and an idle connection holds no zlib state: Autobahn's own extension keeps 100 KiB of it for each.
+Neither side may look back to earlier messages. Thus one compressed frame serves all connections,
+and an idle connection holds no zlib state; Autobahn's own extension keeps 100 KiB for each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Inflater", "negotiate"]
 
 _NAME = "permessage-deflate"
 
-#: What the sender has cut off the end of a message, and the end of the whole stream behind it.
+#: The bytes that the sender cuts off the end of a message, then the end of a whole stream.
 _TAIL = b"\x00\x00\xff\xff\x01\x00\x00\xff\xff"
 
 _FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
@@ -32,9 +32,12 @@ def negotiate(
     Choose among the extensions that a client offers.
 
     Args:
-        offers: In the client's order; each a name and its parameters, True for no value.
-    Returns: The window that the client wants, as a power of two, and the answer to it. None: there
-        is nothing that we know and that is in order; the others are declined (RFC 7692, 5.1).
+        offers: In the client's order; each is a name and its parameters, with True for a parameter
+            without a value.
+
+    Returns:
+        The window that the client wants, as a power of two, and the header of the answer. None if
+        no offer is known and valid; invalid ones are declined (RFC 7692, 5.1).
     """
     for name, parameters in offers:
         window = _window(parameters) if name == _NAME else None
@@ -66,9 +69,9 @@ class Inflater:
     """
     Reads the compressed messages of one connection, one after the other.
 
-    It stands in the place of Autobahn's extension object, and raises what that does. Between two
-    messages it holds nothing. After the first failure it reads no more: the connection is being
-    closed, and Autobahn still works off what comes.
+    It takes the place of Autobahn's extension object, and raises the same exceptions. Between two
+    messages it holds nothing. After the first failure it ignores all input: the connection is being
+    closed, and Autobahn goes on with the rest.
     """
 
     EXTENSION_NAME = _NAME
@@ -80,7 +83,7 @@ class Inflater:
         self._stream: Any = None
 
     def start_decompress_message(self) -> None:
-        """A compressed message begins."""
+        """Begin a compressed message."""
         if not self._failed:
             self._stream = zlib.decompressobj(-15)
 
@@ -89,10 +92,11 @@ class Inflater:
         Inflate a part of the message.
 
         Args:
-            max_output_len: Bytes that it may be. No more than one byte beyond it is made.
+            max_output_len: The most bytes that it may have inflated. At most one byte more is made.
+
         Raises:
-            PayloadExceededError: It is more.
-            PayloadCorruptError: This cannot be inflated.
+            PayloadExceededError: It has more.
+            PayloadCorruptError: It cannot be inflated.
         """
         stream = self._stream
         if stream is None:
@@ -105,7 +109,7 @@ class Inflater:
         if len(out) > max_output_len:
             self._fail()
             raise PayloadExceededError("the message is too large")
-        # Behind a block that is marked as the last, only the start of an empty one may follow
+        # After a block that is marked as the last, only the start of an empty one may follow
         # (RFC 7692, 7.2.3.4).
         if stream.unused_data not in (b"", b"\x00"):
             raise self._failure()

@@ -1,4 +1,4 @@
-"""Payload to wire: the frames that a server sends, unmasked and whole (RFC 6455, 5.2)."""
+"""The frames that a server sends: unmasked, whole messages (RFC 6455, 5.2)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ _BINARY = 0x82
 #: RSV1: the message is compressed (RFC 7692, 6).
 _COMPRESSED = 0x40
 
-#: Deflate looks back so much less far than its window is wide.
+#: Bytes by which deflate looks back less far than its window is wide.
 _LOOKAHEAD = 262
 
-#: From this many bytes on speed counts more than size: 1 MiB takes 5 ms and not 27, and the
+#: From this many bytes on, speed counts more than size: 1 MiB takes 5 ms in place of 27, and the
 #: process does nothing else meanwhile.
 _LARGE = 16385
 
+
+#: The heads of short text frames, by length: most messages are short, and a list is fast.
+_SHORT = [bytes((_TEXT, length)) for length in range(126)]
 
 _HEAD_16 = Struct("!BBH").pack
 _HEAD_64 = Struct("!BBQ").pack
@@ -28,29 +31,29 @@ _HEAD_64 = Struct("!BBQ").pack
 def _frame(first: int, payload: bytes) -> bytes:
     length = len(payload)
     if length < 126:
-        return bytes((first, length)) + payload
+        return (_SHORT[length] if first == _TEXT else bytes((first, length))) + payload
     if length < 65536:
         return _HEAD_16(first, 126, length) + payload
     return _HEAD_64(first, 127, length) + payload
 
 
 def text(payload: bytes) -> bytes:
-    """One text frame. The caller answers for *payload* being UTF-8."""
+    """Return one text frame. The caller has to know that *payload* is UTF-8."""
     return _frame(_TEXT, payload)
 
 
 def binary(payload: bytes) -> bytes:
-    """One binary frame."""
+    """Return one binary frame."""
     return _frame(_BINARY, payload)
 
 
 def message(payload: bytes) -> bytes:
     """
-    A text frame where *payload* is UTF-8, else a binary one.
+    Return a text frame if *payload* is UTF-8, else a binary one.
 
     Redis carries no opcode, and a browser fails the connection on a text frame that is not UTF-8.
     """
-    # Most payloads are ASCII, and to see that costs a third.
+    # Most payloads are ASCII, and finding that out costs a third.
     if not payload.isascii():
         try:
             payload.decode()
@@ -65,23 +68,25 @@ PING = _frame(0x89, b"")
 
 def deflated(frame: bytes, window: int, threshold: int) -> bytes:
     """
-    The same message, compressed by itself: whoever negotiated the window can read it.
+    Return the same message, compressed by itself.
 
-    No context is used and none is left behind, so that one frame serves all connections
-    (RFC 7692, 7.2.1).
+    It uses no context and leaves none behind, so that all clients that negotiated the same window
+    can read the same frame (RFC 7692, 7.2.1).
 
     Args:
         frame: One whole data frame that is not compressed.
-        window: What the client can look back, as a power of two, from 9 to 15. 0: it knows no
-            compression.
-        threshold: Bytes; a smaller payload is not worth it.
-    Returns: *frame* itself where compressing it is not allowed or not worth it.
+        window: The number of bytes that the client can look back, as a power of two from 9 to 15.
+            0 if the client knows no compression.
+        threshold: Bytes; a smaller payload is not compressed.
+
+    Returns:
+        *frame* itself if compressing it is not allowed, or does not make it smaller.
     """
     start = {126: 4, 127: 10}.get(frame[1], 2)
     size = len(frame) - start
     if not window or not size or size < threshold:
         return frame
-    # A window no wider than the payload says the same, and costs a quarter for 1 KiB.
+    # A window no wider than the payload gives the same, and costs a quarter for 1 KiB.
     window = min(window, max(9, (size + _LOOKAHEAD - 1).bit_length()))
     level = 1 if size >= _LARGE else 6
     deflater = zlib.compressobj(level, zlib.DEFLATED, -window, min(8, window - 6))

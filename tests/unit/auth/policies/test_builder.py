@@ -1,11 +1,11 @@
-"""Tests for `wsredis.auth.policies.builder`."""
+"""Tests of `wsredis.auth.policies.builder`."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.auth.policies.builder import policies
-from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.policies.rules import RulePolicy
 from wsredis.config import GatewayConfig
@@ -17,17 +17,17 @@ class PoliciesTests(SynchronousTestCase):
     """`policies`."""
 
     def test_default(self) -> None:
-        """Only origins are looked at."""
+        """By default there is only the policy for origins."""
         self.assertEqual([OriginPolicy], [type(each) for each in policies(GatewayConfig())])
 
     def test_all(self) -> None:
-        """Origins, then rules, then the function."""
+        """The order is origins, rules, function."""
         config = GatewayConfig(rules=(Rule(allow=True),), policy="builtins:max")
         self.assertEqual(
-            [OriginPolicy, RulePolicy, CallPolicy], [type(each) for each in policies(config)]
+            [OriginPolicy, RulePolicy, FunctionPolicy], [type(each) for each in policies(config)]
         )
 
     def test_no_such_function(self) -> None:
-        """A function that is not there is a mistake in the settings."""
+        """A missing function is an error of the settings."""
         config = GatewayConfig(policy="nosuch_module:may")
         self.assertRaises(ConfigError, policies, config)

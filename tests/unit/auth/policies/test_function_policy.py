@@ -1,4 +1,4 @@
-"""Tests for `wsredis.auth.policies.function_policy`: functions of somebody else, good and bad."""
+"""Tests of `wsredis.auth.policies.function_policy`: functions of an operator, good and bad."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth.policies.function_policy import CallPolicy
+from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.channels import Access, Audience
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
@@ -22,79 +22,79 @@ later: Deferred[object] = Deferred()
 
 
 def yes(identity: Identity, handshake: Handshake) -> bool:
-    """Everything is granted."""
+    """Grant everything."""
     return True
 
 
 def only_john(identity: Identity, handshake: Handshake) -> bool:
-    """One user may."""
+    """Allow one user."""
     return identity == JOHN and handshake is ASKED
 
 
 def nothing(identity: Identity, handshake: Handshake) -> None:
-    """It forgot to answer."""
+    """Return nothing."""
 
 
 def other(identity: Identity, handshake: Handshake) -> Access:
-    """It grants something else."""
+    """Grant another access."""
     return OTHER
 
 
 def deferred(identity: Identity, handshake: Handshake) -> Deferred[bool]:
-    """It answers by a Deferred."""
+    """Return a Deferred."""
     return succeed(True)
 
 
 async def waits(identity: Identity, handshake: Handshake) -> object:
-    """It answers after a while."""
+    """Answer after a while."""
     return await later
 
 
 def refuses(identity: Identity, handshake: Handshake) -> bool:
-    """It has words of its own."""
+    """Reject with a reason of its own."""
     raise HandshakeRejected("pay first", 402)
 
 
 def fails(identity: Identity, handshake: Handshake) -> bool:
-    """It has a mistake."""
+    """Fail."""
     raise KeyError("x")
 
 
 def truthy(identity: Identity, handshake: Handshake) -> int:
-    """It answers what only looks like yes."""
+    """Return a value that is true, and is not True."""
     return 1
 
 
 def too_few(identity: Identity) -> bool:
-    """It does not take what it is given."""
+    """Take one argument."""
     return True
 
 
 class Method:
-    """Something that is called through an attribute."""
+    """The function may be an attribute of a class."""
 
     @staticmethod
     def allow(identity: Identity, handshake: Handshake) -> bool:
-        """Everything is granted."""
+        """Grant everything."""
         return True
 
 
-class CallPolicyTests(SynchronousTestCase):
-    """What the function may answer."""
+class FunctionPolicyTests(SynchronousTestCase):
+    """Results of the function."""
 
     def ask(self, name: str, identity: Identity = JOHN) -> Deferred[Access]:
         """Ask a function of this module."""
-        policy = CallPolicy(f"{__name__}:{name}")
+        policy = FunctionPolicy(f"{__name__}:{name}")
         return Deferred.fromCoroutine(policy.allow(identity, ASKED))
 
     def test_granted(self) -> None:
-        """True grants what was asked for, a access what it says."""
+        """True grants the requested access; an Access is granted in its place."""
         for name in ("yes", "only_john", "deferred", "Method.allow"):
             self.assertIs(ASKED.requested, self.successResultOf(self.ask(name)), name)
         self.assertIs(OTHER, self.successResultOf(self.ask("other")))
 
     def test_waits(self) -> None:
-        """A coroutine is waited for."""
+        """The result of a coroutine is waited for."""
         self.patch(sys.modules[__name__], "later", Deferred())
         answer = self.ask("waits")
         self.assertNoResult(answer)
@@ -102,7 +102,7 @@ class CallPolicyTests(SynchronousTestCase):
         self.assertIs(ASKED.requested, self.successResultOf(answer))
 
     def test_refused(self) -> None:
-        """False, no answer, and a refusal of its own."""
+        """False and None deny; a rejection of its own is passed on."""
         for name, identity in (("only_john", Identity()), ("nothing", JOHN)):
             error = self.failureResultOf(self.ask(name, identity), HandshakeRejected).value
             self.assertEqual((403, f"policy {__name__}:{name}"), (error.status, error.hint))
@@ -111,17 +111,17 @@ class CallPolicyTests(SynchronousTestCase):
         self.assertEqual((402, "pay first"), (error.status, error.reason))
 
     def test_mistakes(self) -> None:
-        """An exception, and an answer that is none, are mistakes, and grant nothing."""
+        """An exception and a result of another type are mistakes, and grant nothing."""
         self.failureResultOf(self.ask("fails"), KeyError)
         error = self.failureResultOf(self.ask("truthy"), TypeError).value
-        self.assertIn("truthy returned int", str(error))
+        self.assertIn("truthy must return a bool or an Access, not int", str(error))
 
 
 class LoadTests(SynchronousTestCase):
-    """What cannot be used is one line when the gateway starts."""
+    """An unusable function is an error of one line when the gateway starts."""
 
     def setUp(self) -> None:
-        """Modules are looked for in a folder of this test, which is the working directory."""
+        """Make an empty folder the working directory."""
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.addCleanup(os.chdir, os.getcwd())
@@ -131,28 +131,28 @@ class LoadTests(SynchronousTestCase):
         self.patch(sys, "dont_write_bytecode", True)
 
     def refused(self, name: str) -> str:
-        """The text of the refusal."""
-        text = str(self.assertRaises(ConfigError, CallPolicy, name))
+        """Return the text of the error."""
+        text = str(self.assertRaises(ConfigError, FunctionPolicy, name))
         self.assertEqual(1, len(text.splitlines()), text)
         self.assertTrue(text.startswith(f"policy: {name}: "), text)
         return text
 
     def test_working_directory(self) -> None:
-        """A module beside which the gateway was started is found, behind all others."""
+        """A module in the working directory is found, after all others."""
         Path("rights_here.py").write_text("def may(identity, handshake):\n    return False\n")
-        CallPolicy("rights_here:may")
-        CallPolicy("rights_here:may")
+        FunctionPolicy("rights_here:may")
+        FunctionPolicy("rights_here:may")
         self.assertEqual(os.getcwd(), sys.path[-1])
         self.assertEqual(1, sys.path.count(os.getcwd()))
 
     def test_missing(self) -> None:
-        """What is not there is refused before a client comes."""
+        """A missing module is an error."""
         self.assertIn("ModuleNotFoundError", self.refused("nosuch_module:may"))
 
     def test_wrong_signature(self) -> None:
-        """So is what takes something else."""
+        """A function with other arguments is an error."""
         self.assertIn("does not take (identity, handshake)", self.refused(f"{__name__}:too_few"))
 
     def test_no_signature(self) -> None:
-        """What does not tell what it takes is believed."""
-        CallPolicy("builtins:max")
+        """A function that does not tell its arguments is accepted."""
+        FunctionPolicy("builtins:max")

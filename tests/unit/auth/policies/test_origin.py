@@ -1,4 +1,4 @@
-"""Tests for `wsredis.auth.policies.origin`."""
+"""Tests of `wsredis.auth.policies.origin`."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ PRIVATE = "subscribe-user&publish-broadcast"
 
 
 class OriginPolicyTests(SynchronousTestCase):
-    """Which pages may open a socket."""
+    """`OriginPolicy`."""
 
     def handshake(
         self, origin: str | None, host: str | None = "example.com", query: str = PRIVATE
     ) -> Handshake:
-        """What a page of *origin* asks the gateway at *host* for."""
+        """Make the handshake of a page of *origin* with the gateway at *host*."""
         headers = {"origin": origin, "host": host}
         given = {name: value for name, value in headers.items() if value is not None}
         return Handshake(parse_access("chat", query), "/ws/chat", given, "192.0.2.1:4711")
 
     def granted(self, *args: str | None, allowed: tuple[str, ...] = (), **kwargs: str) -> Access:
-        """What is granted to such a page."""
+        """Return the access that is granted to such a page."""
         return OriginPolicy(allowed).allow(Identity(), self.handshake(*args, **kwargs))
 
     def assertGranted(self, *args: str | None, **kwargs: tuple[str, ...]) -> None:
-        """The access is granted as it is."""
+        """Check that the requested access is granted."""
         self.assertEqual(parse_access("chat", PRIVATE), self.granted(*args, **kwargs), args)
 
     def refused(self, *args: str | None, **kwargs: tuple[str, ...]) -> HandshakeRejected:
-        """The refusal of the access."""
+        """Return the rejection."""
         error = self.assertRaises(HandshakeRejected, self.granted, *args, **kwargs)
         self.assertEqual(403, error.status)
         self.assertNotIn("allow-origin", error.reason)
         return error
 
     def test_no_browser(self) -> None:
-        """A request without an Origin does not come from a page."""
+        """A request without Origin does not come from a page, and is allowed."""
         self.assertGranted(None)
         self.assertGranted(None, None)
 
     def test_is_foreign(self) -> None:
-        """A page is foreign unless it is of the same host, or allowed, whatever it wants."""
+        """A page is foreign unless its host is that of the gateway or is allowed."""
         for origin, allowed, expected in (
             (None, (), False),
             ("https://example.com", (), False),
@@ -75,7 +75,7 @@ class OriginPolicyTests(SynchronousTestCase):
             self.assertGranted(origin, host)
 
     def test_foreign(self) -> None:
-        """Pages from elsewhere may not, however much they look alike."""
+        """Foreign pages are rejected, however similar their origins are."""
         for origin, host in (
             ("https://evil.example", "example.com"),
             ("https://example.com.evil.example", "example.com"),
@@ -100,14 +100,14 @@ class OriginPolicyTests(SynchronousTestCase):
             self.refused(origin, host)
 
     def test_broadcast_only(self) -> None:
-        """Any page may hear what everybody may hear."""
+        """Any page may subscribe to broadcasts."""
         for origin in ("https://evil.example", "null", "rubbish"):
             for query in ("", "echo", "subscribe-broadcast"):
                 access = self.granted(origin, query=query)
                 self.assertEqual(parse_access("chat", query), access)
 
     def test_everything_else_is_private(self) -> None:
-        """To publish, or to hear user, group or session, a page must be known."""
+        """A foreign page may not publish, or subscribe to user, group or session."""
         for query in (
             "publish-broadcast",
             "publish-user",
@@ -119,7 +119,7 @@ class OriginPolicyTests(SynchronousTestCase):
             self.assertRaises(HandshakeRejected, self.granted, "https://evil.example", query=query)
 
     def test_listed(self) -> None:
-        """A listed origin may do everything: the same scheme, host and port."""
+        """A listed origin may do everything, with the same scheme, host and port."""
         allowed = ("https://app.example", "http://localhost:3000")
         self.assertGranted("https://app.example", allowed=allowed)
         self.assertGranted("https://APP.example:443", allowed=allowed)
@@ -136,7 +136,7 @@ class OriginPolicyTests(SynchronousTestCase):
             self.refused(origin, allowed=allowed)
 
     def test_wildcard_host(self) -> None:
-        """A wildcard allows every host below the name, not the name itself and no look-alike."""
+        """A wildcard allows every host below the name, not the name itself or a similar one."""
         allowed = ("*.app.example",)
         for origin in (
             "https://a.app.example",
@@ -154,7 +154,7 @@ class OriginPolicyTests(SynchronousTestCase):
             self.refused(origin, allowed=allowed)
 
     def test_wildcard_origin(self) -> None:
-        """With a scheme, a wildcard allows the hosts below under this scheme and port only."""
+        """A wildcard with a scheme allows the hosts below it with this scheme and port only."""
         allowed = ("https://*.app.example", "http://*.app.example:81")
         for origin in (
             "https://a.app.example",
@@ -164,6 +164,7 @@ class OriginPolicyTests(SynchronousTestCase):
             self.assertGranted(origin, allowed=allowed)
         for origin in (
             "http://a.app.example",
+            "http://a.app.example:443",
             "https://a.app.example:444",
             "https://app.example",
             "https://evilapp.example",
@@ -172,8 +173,17 @@ class OriginPolicyTests(SynchronousTestCase):
         ):
             self.refused(origin, allowed=allowed)
 
+    def test_wildcard_and_the_port_of_another_scheme(self) -> None:
+        """With a scheme, a wildcard allows no other scheme, not even on the same port."""
+        for entry, origin in (
+            ("https://*.app.example", "http://a.app.example:443"),
+            ("http://*.app.example", "https://a.app.example:80"),
+            ("https://*.app.example:8443", "http://a.app.example:8443"),
+        ):
+            self.refused(origin, allowed=(entry,))
+
     def test_everything(self) -> None:
-        """An asterisk allows every page, even one without an origin of its own."""
+        """An asterisk allows every page, even one without an origin."""
         for origin in ("https://evil.example", "null", "file://", "rubbish"):
             self.assertGranted(origin, allowed=("*",))
 
@@ -183,7 +193,7 @@ class OriginPolicyTests(SynchronousTestCase):
         self.refused("chrome-extension://abd", allowed=("chrome-extension://abc",))
 
     def test_hint(self) -> None:
-        """The log learns which option would allow it, and that option is a valid one."""
+        """The hint names an option that would allow the page, and that option is valid."""
         error = self.refused("https://evil.example")
         self.assertEqual("--allow-origin https://evil.example would allow it", error.hint)
         for origin in ("https://evil.example:81", "chrome-extension://abc", "file://"):
@@ -192,10 +202,10 @@ class OriginPolicyTests(SynchronousTestCase):
                 self.assertGranted(origin, allowed=(check_allowed_origin(rest.split()[0]),))
 
     def test_no_hint_for_rubbish(self) -> None:
-        """What is no origin at all is not repeated in the log."""
+        """A header that is not an origin is not repeated in the log."""
         error = self.refused("rubbish\x1b[31m")
         self.assertNotIn("rubbish", error.hint + error.reason)
 
     def test_bad_list(self) -> None:
-        """A list with something else in it is refused."""
+        """A list with an invalid entry is refused."""
         self.assertRaises(ValueError, OriginPolicy, ["example.com"])

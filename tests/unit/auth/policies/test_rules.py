@@ -1,4 +1,4 @@
-"""Tests for `wsredis.auth.policies.rules`: the first rule that fits decides on each flag."""
+"""Tests of `wsredis.auth.policies.rules`: the first rule that matches decides on each flag."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class RulePolicyTests(SynchronousTestCase):
     def allow(
         self, query: str, *rules: Rule, identity: Identity = NOBODY, facility: str = "chat"
     ) -> Access:
-        """What is granted of a query."""
+        """Return the access that is granted for a query."""
         handshake = Handshake(parse_access(facility, query), f"/ws/{facility}", {}, "peer")
         granted = RulePolicy(rules).allow(identity, handshake)
         self.assertIs(handshake.requested, granted)
         return granted
 
     def refused(self, query: str, *rules: Rule, identity: Identity = NOBODY) -> tuple[str, str]:
-        """The words for the client, and those for the log."""
+        """Return the reason for the client, and the hint for the log."""
         error = self.assertRaises(HandshakeRejected, self.allow, query, *rules, identity=identity)
         self.assertEqual(403, error.status)
         return error.reason, error.hint
 
     def test_no_rule_fits(self) -> None:
-        """What no rule is about is granted."""
+        """Flags that no rule matches are granted."""
         everything = "subscribe-broadcast&subscribe-user&publish-group&publish-session&echo"
         self.allow(everything)
         self.allow(everything, Rule(allow=False, facility=("other",)))
         self.allow(everything, Rule(allow=False, who=("users",)))
 
     def test_denied(self) -> None:
-        """The client is told what it may not, the log which rule says so."""
+        """The reason names the flag, the hint names the rule."""
         self.assertEqual(
             ("you may not publish-broadcast here", "rule 2"),
             self.refused(
@@ -52,7 +52,7 @@ class RulePolicyTests(SynchronousTestCase):
         )
 
     def test_first_match(self) -> None:
-        """A later rule says nothing any more."""
+        """A later rule is not asked."""
         for first in (True, False):
             rules = (Rule(allow=first), Rule(allow=not first))
             if first:
@@ -61,7 +61,7 @@ class RulePolicyTests(SynchronousTestCase):
                 self.assertEqual("rule 1", self.refused("subscribe-user", *rules)[1])
 
     def test_each_flag(self) -> None:
-        """One flag that is denied refuses all; the first in order is named."""
+        """One denied flag rejects the whole access; the first in order is named."""
         rule = Rule(allow=False, audience=("user",), right=("publish",))
         query = "publish-broadcast&publish-user&subscribe-user"
         self.assertEqual("you may not publish-user here", self.refused(query, rule)[0])
@@ -78,10 +78,10 @@ class RulePolicyTests(SynchronousTestCase):
         self.refused("publish-broadcast", *rules, identity=Identity(user="staff"))
 
     def test_flag_without_a_channel(self) -> None:
-        """A rule denies a flag also to those for whom it would give no channel."""
+        """A rule also denies a flag that would give the client no channel."""
         self.refused("subscribe-user", Rule(allow=False))
 
     def test_nothing_asked(self) -> None:
-        """Who asks for nothing is not refused: nothing is given."""
+        """A client that asks for nothing is not rejected."""
         self.allow("", Rule(allow=False))
         self.allow("echo", Rule(allow=False))

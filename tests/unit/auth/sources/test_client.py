@@ -1,4 +1,4 @@
-"""What requests to applications and to key servers have in common."""
+"""Tests of `wsredis.auth.sources.client`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OK = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
 
 
 class HttpTests(SynchronousTestCase):
-    """A request, its answer, and the bound on it."""
+    """A request, its answer, and the size limit of the answer."""
 
     def setUp(self) -> None:
         """A request that is under way."""
@@ -30,7 +30,7 @@ class HttpTests(SynchronousTestCase):
         self.client.makeConnection(self.transport)
 
     def answered(self, limit: int, body: bytes) -> Deferred[bytes]:
-        """The body of an answer, read up to a limit."""
+        """Answer, and read the body up to a limit."""
         self.client.dataReceived(_OK)
         self.response = self.successResultOf(self.asked)
         done = read_body(self.response, limit)
@@ -38,38 +38,38 @@ class HttpTests(SynchronousTestCase):
         return done
 
     def assertFails(self, words: str, done: Deferred[bytes]) -> None:
-        """It failed with these words."""
+        """Check that the body failed with this error."""
         self.assertEqual(words, str(self.failureResultOf(done, ValueError).value))
 
     def test_body(self) -> None:
-        """A body as large as the bound is whole, and is not unpacked."""
+        """A body of the size of the limit is complete, and is not decoded."""
         done = self.answered(4, b"\x1f\x8bab")
         self.assertEqual(b"\x1f\x8bab", self.successResultOf(done))
         self.assertFalse(self.response.headers.hasHeader("content-encoding"))
         self.assertIn(b"Accept-Encoding: identity\r\n", self.transport.value())
 
     def test_too_large(self) -> None:
-        """A larger one is not waited for, and its rest is thrown away."""
+        """A larger body is not waited for, and its rest is ignored."""
         done = self.answered(2, b"abc")
         self.assertFails("the answer is larger than 2 bytes", done)
         self.assertTrue(self.transport.disconnecting)
         self.client.dataReceived(b"d")
 
     def test_broken_off(self) -> None:
-        """Half a body is none."""
+        """An incomplete body is an error."""
         done = self.answered(4, b"ab")
         self.client.connectionLost(Failure(ConnectionLost()))
         self.assertFails("the answer broke off", done)
 
     def test_cancelled(self) -> None:
-        """Who does not want it any more hangs up."""
+        """Cancelling closes the connection."""
         done = self.answered(4, b"ab")
         done.addErrback(lambda _: None)
         done.cancel()
         self.assertTrue(self.transport.disconnecting)
 
     def test_quiet(self) -> None:
-        """A connection is not worth a line in the log."""
+        """A connection is not logged."""
         with capturedLogs() as events:
             self.call[2].doStart()
             self.call[2].doStop()

@@ -1,4 +1,4 @@
-"""Tests for `wsredis.auth.sources.jwt`."""
+"""Tests of `wsredis.auth.sources.jwt`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PAST = 978307200
 
 
 def handshake(token: str | None = None, *, flags: str = "", query: str = "", **headers: str) -> Any:
-    """A handshake with a token in the Authorization header, or with others."""
+    """Make a handshake with a token in the Authorization header, or with other headers."""
     if token is not None:
         headers["authorization"] = f"Bearer {token}"
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -45,26 +45,26 @@ def handshake(token: str | None = None, *, flags: str = "", query: str = "", **h
 
 
 class JwtCase(SynchronousTestCase):
-    """Authenticators with keys from files."""
+    """A test case for authenticators with keys from files."""
 
     def file(self, content: bytes) -> str:
-        """A file with this content."""
+        """Write a file, and return its path."""
         path = Path(self.mktemp())
         path.write_bytes(content)
         return str(path)
 
     def authenticator(self, algorithm: str = "HS256", **settings: Any) -> JwtAuthenticator:
-        """One that verifies with one key of this algorithm."""
+        """Make an authenticator with one key of an algorithm."""
         key = self.file(verifier(algorithm))
         return JwtAuthenticator(JwtConfig(key=key, **settings), Clock())
 
     def identify(self, authenticator: JwtAuthenticator, given: Handshake) -> Identity | None:
-        """Who a client is, found out at once."""
+        """Return the identity, which is found without waiting."""
         asked: Awaitable[Identity | None] = authenticator.identify(given)
         return self.successResultOf(Deferred.fromCoroutine(asked))  # type: ignore[arg-type]
 
     def known(self, token: str, *, flags: str = "", **settings: Any) -> Identity:
-        """The identity of a token with HS256."""
+        """Return the identity of a token with HS256."""
         identity = self.identify(self.authenticator(**settings), handshake(token, flags=flags))
         assert identity is not None
         return identity
@@ -72,7 +72,7 @@ class JwtCase(SynchronousTestCase):
     def refusal(
         self, token: str, authenticator: JwtAuthenticator | None = None, flags: str = ""
     ) -> HandshakeRejected:
-        """How a token is refused; neither the answer nor the log repeats anything of it."""
+        """Return the rejection of a token, and check that it repeats nothing of it."""
         asked = (authenticator or self.authenticator()).identify(handshake(token, flags=flags))
         with capturedLogs() as events:
             failure = self.failureResultOf(Deferred.fromCoroutine(asked), HandshakeRejected)
@@ -84,37 +84,37 @@ class JwtCase(SynchronousTestCase):
         return refused
 
     def assertInvalid(self, token: str, hint: str, **settings: Any) -> None:
-        """The token is refused, and the log says why."""
+        """Check that the token is invalid, and that the hint says why."""
         refused = self.refusal(token, self.authenticator(**settings))
         self.assertEqual((401, "the token is not valid"), (refused.status, refused.reason))
         self.assertEqual(hint, refused.hint)
 
 
 class SignatureTests(JwtCase):
-    """What is believed, and what is not."""
+    """Tokens that are valid, and tokens that are not."""
 
     def test_algorithms(self) -> None:
-        """A token that is signed with the key is believed, in every algorithm."""
+        """A token that is signed with the key is valid, with every algorithm."""
         for algorithm in ALGORITHMS:
             found = self.identify(self.authenticator(algorithm), handshake(signed(algorithm)))
             assert found is not None
             self.assertEqual("john", found.user, algorithm)
 
     def test_other_key(self) -> None:
-        """A token that is signed with another key is not."""
+        """A token that is signed with another key is invalid."""
         for algorithm in ALGORITHMS:
             refused = self.refusal(signed(algorithm, number=1), self.authenticator(algorithm))
             self.assertEqual(401, refused.status)
             self.assertEqual("its signature does not fit the key", refused.hint)
 
     def test_forged(self) -> None:
-        """Claims that were changed after signing are not believed."""
+        """A token whose claims were changed after signing is invalid."""
         head, _, signature = signed().split(".")
         payload = signed(sub="admin").split(".")[1]
         self.assertInvalid(f"{head}.{payload}.{signature}", "its signature does not fit the key")
 
     def test_no_algorithm(self) -> None:
-        """A token without signature is not believed, in no way of writing it."""
+        """A token without a signature is invalid, in every spelling."""
         payload = signed().split(".")[1]
         for alg in ("none", "None", "NONE", "nOnE", "", None, 0, [], {}, ["HS256"], "HS256 "):
             head = base64.urlsafe_b64encode(json.dumps({"alg": alg}).encode()).decode().rstrip("=")
@@ -122,13 +122,13 @@ class SignatureTests(JwtCase):
                 self.assertInvalid(f"{head}.{payload}.{signature}", "its alg is not HS256")
 
     def test_algorithm_named_by_nobody(self) -> None:
-        """A token that names no algorithm is not believed."""
+        """A token that names no algorithm is invalid."""
         head = base64.urlsafe_b64encode(b'{"typ":"JWT"}').decode().rstrip("=")
         _, payload, signature = signed().split(".")
         self.assertInvalid(f"{head}.{payload}.{signature}", "its alg is not HS256")
 
     def test_public_key_as_secret(self) -> None:
-        """Who signs with the public key, and says HS256, is nobody."""
+        """A token that is signed with the public key as a secret for HS256 is invalid."""
         for algorithm in ("RS256", "ES256", "EdDSA"):
             pem = public_pem(private_key(algorithm))
             # The library would not sign with it.
@@ -141,7 +141,7 @@ class SignatureTests(JwtCase):
             self.assertEqual((401, f"its alg is not {algorithm}"), (refused.status, refused.hint))
 
     def test_no_other_algorithm(self) -> None:
-        """The algorithm is pinned: other ones are refused even where the key would fit."""
+        """The algorithm is fixed: others are refused even if the key suits them."""
         secret = private_key("HS256") + b" and some more, as HS512 wants it"
         token = library.encode({"sub": "john", "exp": FAR}, secret, "HS512")
         key = self.file(secret)
@@ -149,7 +149,7 @@ class SignatureTests(JwtCase):
         self.assertEqual("its alg is not HS256", refused.hint)
 
     def test_no_token(self) -> None:
-        """What is no token at all is refused, of any form and size."""
+        """A value that is not a token is refused, of any form and size."""
         head, payload, signature = signed().split(".")
         deep = base64.urlsafe_b64encode(b"[" * 9000).decode().rstrip("=")
         for token in (
@@ -172,51 +172,51 @@ class SignatureTests(JwtCase):
             self.assertEqual(401, self.refusal(token).status, token[:80])
 
     def test_large_token(self) -> None:
-        """A large token is as good as a small one."""
+        """A large token is accepted like a small one."""
         groups = [f"group-{number}" for number in range(500)]
         self.assertEqual(tuple(groups), self.known(signed(groups=groups)).groups)
 
     def test_critical_extension(self) -> None:
-        """What must be understood and is not leads to a refusal (RFC 7515, 4.1.11)."""
+        """An unknown critical header is refused (RFC 7515, 4.1.11)."""
         token = signed(headers={"crit": ["secret-word"], "secret-word": 1})
         self.assertInvalid(token, "it is malformed")
         self.assertInvalid(signed(headers={"kid": 7}), "it is malformed")
 
 
 class TimeTests(JwtCase):
-    """exp, nbf and iat."""
+    """The claims exp, nbf and iat."""
 
     def test_expired(self) -> None:
-        """A token that expired is told so."""
+        """A token that has expired is rejected with that reason."""
         refused = self.refusal(signed(exp=PAST))
         self.assertEqual((401, "the token expired"), (refused.status, refused.reason))
 
     def test_not_yet(self) -> None:
-        """A token that is not valid yet is told so."""
+        """A token that is not valid yet is rejected with that reason."""
         for claims in ({"nbf": FAR - 1}, {"iat": FAR - 1}):
             refused = self.refusal(signed(**claims))
             self.assertEqual((401, "the token is not valid yet"), (refused.status, refused.reason))
 
     def test_past_times(self) -> None:
-        """Times that have come do no harm."""
+        """Times in the past do no harm."""
         self.assertEqual("john", self.known(signed(nbf=PAST, iat=PAST)).user)
 
     def test_end(self) -> None:
-        """The identity ends with the token, and with the time by which clocks may differ."""
+        """The identity expires with the token, plus the leeway."""
         self.assertEqual(FAR + 2.0, self.known(signed()).expires)
         self.assertEqual(FAR + 7.5, self.known(signed(exp=FAR + 0.5), leeway=7.5).expires)
 
     def test_leeway(self) -> None:
-        """The leeway reaches back to tokens that expired."""
+        """The leeway accepts tokens that expired a moment ago."""
         expires = self.known(signed(exp=PAST), leeway=float(FAR)).expires
         self.assertEqual(PAST + float(FAR), expires)
 
     def test_no_end(self) -> None:
-        """A token that never ends is not accepted."""
+        """A token that never expires is refused."""
         self.assertInvalid(signed(exp=None), "it has no exp")
 
     def test_rubbish_as_time(self) -> None:
-        """What is no time is refused."""
+        """A claim that is not a time is refused."""
         for name in ("exp", "nbf", "iat"):
             for value in ("tomorrow", [], {}, float("inf"), float("nan")):
                 self.assertInvalid(signed(**{name: value}), "it is malformed")
@@ -225,10 +225,10 @@ class TimeTests(JwtCase):
 
 
 class NameTests(JwtCase):
-    """aud and iss."""
+    """The claims aud and iss."""
 
     def test_audience(self) -> None:
-        """The audience that is configured must be among those of the token."""
+        """The configured audience must be among those of the token."""
         for audience in ("chat", ["news", "chat"]):
             self.assertEqual("john", self.known(signed(aud=audience), audience="chat").user)
         hint = "its aud does not fit jwt-audience"
@@ -237,11 +237,11 @@ class NameTests(JwtCase):
         self.assertInvalid(signed(), "it has no aud", audience="chat")
 
     def test_meant_for_others(self) -> None:
-        """A token that is meant for somebody is refused where nobody is configured."""
+        """A token with an audience is refused if none is configured."""
         self.assertInvalid(signed(aud="chat"), "its aud does not fit jwt-audience")
 
     def test_issuer(self) -> None:
-        """The issuer must be the configured one; without one, any is."""
+        """The issuer must be the configured one; if none is configured, any is accepted."""
         self.assertEqual("john", self.known(signed(iss="me"), issuer="me").user)
         self.assertEqual("john", self.known(signed(iss="anybody")).user)
         for wrong in ("you", 7, ["me"]):
@@ -250,7 +250,7 @@ class NameTests(JwtCase):
 
 
 class ClaimTests(JwtCase):
-    """What is made of the claims."""
+    """The identity from the claims."""
 
     def test_all(self) -> None:
         """User, groups and session are taken from their claims."""
@@ -276,22 +276,22 @@ class ClaimTests(JwtCase):
         self.assertIsNotNone(identity.granted)
 
     def test_one_group(self) -> None:
-        """A single group need not be a list; no list is none."""
+        """A single group need not be a list; a missing claim gives no groups."""
         self.assertEqual(("all users",), self.known(signed(groups="all users")).groups)
         self.assertEqual((), self.known(signed(groups=[])).groups)
 
     def test_wrong_types(self) -> None:
-        """What is not of the right type is refused, not guessed."""
+        """A claim of another type is refused, not guessed."""
         for value in (7, True, ["john"], {"a": 1}, ""):
             token = signed(user=value)
-            self.assertInvalid(token, "its user is not a text", user_claim="user")
-            self.assertInvalid(signed(sid=value), "its sid is not a text")
+            self.assertInvalid(token, "its user is not a string", user_claim="user")
+            self.assertInvalid(signed(sid=value), "its sid is not a string")
         for value in (7, False, {"a": 1}, "", ["a", 7], [["a"]], [""]):
-            self.assertInvalid(signed(groups=value), "its groups is not a text")
-        self.assertInvalid(signed(sub=7), "its sub is not a text")
+            self.assertInvalid(signed(groups=value), "its groups is not a string")
+        self.assertInvalid(signed(sub=7), "its sub is not a string")
 
     def test_half_a_character(self) -> None:
-        """A text that could not be the name of a channel is refused."""
+        """A string that could not be part of a channel name is refused."""
         self.assertInvalid(signed(sub="\ud800"), "its sub is not Unicode")
         self.assertEqual("jürgen\U0001f600", self.known(signed(sub="jürgen\U0001f600")).user)
 
@@ -300,24 +300,24 @@ class ChannelTests(JwtCase):
     """The claim that limits channels."""
 
     def test_no_limit(self) -> None:
-        """Without the claim, the policy decides on what was asked for."""
+        """Without the claim, the policy decides on the requested access."""
         self.assertIsNone(self.known(signed(), flags="subscribe-user").granted)
 
     def test_granted(self) -> None:
-        """What the claim lists is granted."""
+        """An access within the claim is granted."""
         token = signed(channels={"ch*": ["subscribe"], "chat": ["publish-user"]})
         flags = "subscribe-user&subscribe-broadcast&publish-user&echo"
         self.assertEqual(parse_access("chat", flags), self.known(token, flags=flags).granted)
 
     def test_not_granted(self) -> None:
-        """What it does not list is refused by name."""
+        """An access beyond the claim is rejected, and the reason names the flag."""
         token = signed(channels={"chat": ["subscribe"], "news": ["publish"]})
         refused = self.refusal(token, flags="subscribe-user&publish-user")
         self.assertEqual((403, "you may not publish-user here"), (refused.status, refused.reason))
         self.assertEqual(403, self.refusal(signed(channels={}), flags="subscribe-user").status)
 
     def test_rubbish(self) -> None:
-        """What cannot be read refuses the token: it is a limit."""
+        """A malformed claim makes the token invalid, since it is a limit."""
         hint = "its channels does not map patterns to lists of flags"
         for value in (
             "chat",
@@ -337,15 +337,15 @@ class ChannelTests(JwtCase):
 
 
 class SourceTests(JwtCase):
-    """Where the token comes from."""
+    """The place of the token in the handshake."""
 
     def user(self, given: Handshake, **settings: Any) -> str | None:
-        """The user of a handshake. None: it has no token."""
+        """Return the user of a handshake. None if it has no token."""
         identity = self.identify(self.authenticator(**settings), given)
         return None if identity is None else identity.user
 
     def test_nowhere(self) -> None:
-        """Without a token the client is unknown here, and others may be asked."""
+        """Without a token the client is unknown, and the next authenticator is asked."""
         for given in (
             handshake(),
             handshake(authorization="Basic am9objpzZWNyZXQ="),
@@ -360,31 +360,31 @@ class SourceTests(JwtCase):
             self.assertIsNone(self.user(given, cookie="token", query="token"))
 
     def test_authorization(self) -> None:
-        """The Authorization header, in any case and with any blanks."""
+        """The token may be in the Authorization header, in any case and with any blanks."""
         for scheme in ("Bearer ", "bearer ", "BEARER   ", " Bearer "):
             self.assertEqual("john", self.user(handshake(authorization=scheme + signed() + " ")))
 
     def test_subprotocol(self) -> None:
-        """An offered subprotocol, at any place."""
+        """The token may be an offered subprotocol, at any place."""
         for offers in ("bearer.{}", "wsredis, bearer.{}", "bearer.{} ,wsredis"):
             given = handshake(sec_websocket_protocol=offers.format(signed()))
             self.assertEqual("john", self.user(given))
 
     def test_cookie(self) -> None:
-        """The cookie that is configured, and no other."""
+        """The token may be in the configured cookie, and in no other."""
         given = handshake(cookie=f"a=b; token={signed()}; c=d")
         self.assertEqual("john", self.user(given, cookie="token"))
         self.assertIsNone(self.user(given, cookie="a-token"))
         self.assertIsNone(self.user(given))
 
     def test_query(self) -> None:
-        """The parameter that is configured, and none without that."""
+        """The token may be in the configured parameter of the query, and in no other."""
         given = handshake(query=f"subscribe-user&token={signed()}&token=x")
         self.assertEqual("john", self.user(given, query="token"))
         self.assertIsNone(self.user(given))
 
     def test_order(self) -> None:
-        """The first counts, even where it is wrong; an empty one does not."""
+        """The first token counts, even if it is invalid; an empty one does not."""
         names = ["header", "protocol", "cookie", "query"]
         tokens = {name: signed(sub=name) for name in names}
 
@@ -410,7 +410,7 @@ class SourceTests(JwtCase):
 
 
 class SetTests(JwtCase):
-    """Keys of a JWK Set."""
+    """Keys from a JWK Set."""
 
     def test_file(self) -> None:
         """The key that the token names is taken from the file."""
@@ -428,7 +428,7 @@ class SetTests(JwtCase):
             self.assertEqual(401, unknown.status)
 
     def test_fetched(self) -> None:
-        """Keys from a URL are fetched from the start to the stop."""
+        """Keys from a URL are fetched between start and stop."""
         answers: list[Deferred[bytes]] = []
 
         def fetch(url: str) -> Deferred[bytes]:
@@ -451,19 +451,19 @@ class SetTests(JwtCase):
 
 
 class SettingTests(JwtCase):
-    """Settings that do not fit."""
+    """Settings that contradict each other."""
 
     def wrong(self, **settings: Any) -> str:
-        """What is said about such settings: one line."""
+        """Return the error about the settings."""
         config = JwtConfig(**settings)
         text = str(self.assertRaises(ConfigError, JwtAuthenticator, config, Clock()))
         self.assertNotIn("\n", text)
         return text
 
     def test_one_source(self) -> None:
-        """There is exactly one place where keys come from."""
+        """Exactly one setting must say where the keys are."""
         all_three = "jwt-key, jwt-jwks-url, jwt-jwks-file"
-        said = f"{all_three}: one of them must say where the keys are"
+        said = f"{all_three}: one of them is required"
         self.assertEqual(said, self.wrong(audience="chat"))
         said = self.wrong(key="a", jwks_url="http://b/", jwks_file="c")
         self.assertEqual(f"{all_three}: only one of them can be given", said)
@@ -471,17 +471,17 @@ class SettingTests(JwtCase):
         self.assertEqual("jwt-key, jwt-jwks-file: only one of them can be given", said)
 
     def test_set_without_algorithm(self) -> None:
-        """A set says not which algorithm is meant."""
-        self.assertEqual("jwt-jwks-file: needs jwt-algorithm", self.wrong(jwks_file="a"))
-        self.assertEqual("jwt-jwks-url: needs jwt-algorithm", self.wrong(jwks_url="http://b/"))
+        """A JWK Set requires an algorithm in the settings."""
+        self.assertEqual("jwt-jwks-file: requires jwt-algorithm", self.wrong(jwks_file="a"))
+        self.assertEqual("jwt-jwks-url: requires jwt-algorithm", self.wrong(jwks_url="http://b/"))
 
     def test_secrets_at_a_url(self) -> None:
         """A shared secret is not fetched from a URL."""
         said = self.wrong(jwks_url="http://b/", algorithm="HS256")
-        self.assertEqual("jwt-algorithm: HS256 takes a secret, which no URL should give away", said)
+        self.assertEqual("jwt-algorithm: HS256 needs a secret, which a URL must not publish", said)
 
     def test_no_library(self) -> None:
-        """Without the library the first line says how to get it."""
+        """Without the library, the error says how to install it."""
         with mock.patch.dict(sys.modules, {"jwt": None}):
             said = self.wrong(key=self.file(verifier("HS256")))
         self.assertEqual("jwt-key: needs PyJWT: pip install 'wsredis[jwt]'", said)

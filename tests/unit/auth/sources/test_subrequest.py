@@ -1,4 +1,4 @@
-"""Tests for `wsredis.auth.sources.subrequest`."""
+"""Tests of `wsredis.auth.sources.subrequest`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ URL = "http://127.0.0.1:8000/who?key=hidden"
 NOW = 1_000_000.0
 
 
-def told(
+def response(
     value: object = None,
     status: str = "200 OK",
     kind: str = "application/json",
     *headers: str,
 ) -> bytes:
-    """An answer of an application. A value that is not bytes is written as JSON."""
+    """Make an answer of the application. A value that is not bytes is written as JSON."""
     body = (
         value if isinstance(value, bytes) else json.dumps({} if value is None else value).encode()
     )
@@ -39,11 +39,11 @@ def told(
     return "\r\n".join([*lines, *headers]).encode("latin-1") + b"\r\n\r\n" + body
 
 
-class RedisConnection(StringTransport):
+class ApplicationConnection(StringTransport):
     """
-    One connection to the application, seen from there.
+    One connection to the application, on the side of the application.
 
-    As with a real one, the gateway hears of the end in a later turn of the reactor.
+    As with a real one, the gateway notices the end in a later turn of the reactor.
     """
 
     def __init__(self, reactor: MemoryReactorClock, factory: Any) -> None:
@@ -54,13 +54,13 @@ class RedisConnection(StringTransport):
         self.protocol.makeConnection(self)
 
     def loseConnection(self) -> None:
-        """The gateway hangs up."""
+        """Close, as the gateway wants."""
         if self.connected:
             self.connected = False
             self.reactor.callLater(0, self.protocol.connectionLost, Failure(ConnectionDone()))
 
     def request(self) -> tuple[bytes, dict[str, str]]:
-        """The request that came: its line, and its headers by lower-case names."""
+        """Return the request that came: its line, and its headers by names in lower case."""
         head, end, rest = self.value().partition(b"\r\n\r\n")
         assert end and not rest, self.value()
         self.clear()
@@ -71,25 +71,25 @@ class RedisConnection(StringTransport):
         return line, found
 
     def send(self, data: bytes) -> None:
-        """Answer, or go on answering."""
+        """Send a part of an answer."""
         self.protocol.dataReceived(data)
 
     def reset(self) -> None:
-        """Hang up, if the gateway has not."""
+        """Close, unless the gateway has."""
         if self.connected:
             self.connected = False
             self.protocol.connectionLost(Failure(ConnectionLost()))
 
 
 class SubrequestCase(SynchronousTestCase):
-    """An authenticator, and an application that answers when the test says so."""
+    """A test case with an authenticator, and an application that the test answers for."""
 
     def setUp(self) -> None:
-        """Start both."""
+        """Make them."""
         self.use()
 
     def use(self, url: str = URL, cache: float = 0.0, concurrency: int = 2) -> None:
-        """Go on with another authenticator."""
+        """Continue with another authenticator."""
         self.reactor = MemoryReactorClock()
         self.reactor.advance(NOW)
         self.authenticator = SubrequestAuthenticator(
@@ -105,7 +105,7 @@ class SubrequestCase(SynchronousTestCase):
         peer: str = "192.0.2.1:4711",
         **headers: str,
     ) -> Handshake:
-        """What a client asks for; in the names of headers an underscore is a dash."""
+        """Make a handshake. An underscore in the name of a header is a dash."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if cookie is not None:
             given["cookie"] = cookie
@@ -116,25 +116,25 @@ class SubrequestCase(SynchronousTestCase):
         question = self.authenticator.identify(handshake or self.handshake())
         return Deferred.fromCoroutine(question)
 
-    def links(self) -> list[RedisConnection]:
-        """Accept the connections that wait for it."""
+    def links(self) -> list[ApplicationConnection]:
+        """Accept the connections of the gateway."""
         attempts, self.reactor.tcpClients[:] = list(self.reactor.tcpClients), []
-        return [RedisConnection(self.reactor, factory) for _, _, factory, _, _ in attempts]
+        return [ApplicationConnection(self.reactor, factory) for _, _, factory, _, _ in attempts]
 
-    def link(self) -> RedisConnection:
-        """Accept the only connection that waits for it."""
+    def link(self) -> ApplicationConnection:
+        """Accept the only connection of the gateway."""
         (link,) = self.links()
         return link
 
     def identity(self, answer: object, **headers: str) -> Identity:
-        """Who a client is if the application says *answer*."""
+        """Return the identity of a client if the application answers with *answer*."""
         asked = self.ask(self.handshake(**headers))
         link = self.link()
-        link.send(told(answer))
+        link.send(response(answer))
         return self.successResultOf(asked)
 
     def refusal(self, answer: bytes, *, ends: bool = False) -> HandshakeRejected:
-        """How a client is refused if the application answers so, and perhaps hangs up then."""
+        """Return the rejection if the application sends *answer*, and closes if *ends*."""
         self.use()
         asked = self.ask()
         link = self.link()
@@ -145,7 +145,7 @@ class SubrequestCase(SynchronousTestCase):
         return self.refused(asked)
 
     def refused(self, asked: Deferred[Any]) -> HandshakeRejected:
-        """The refusal that a question ended with."""
+        """Return the rejection that *asked* ended with, and check that it shows no secret."""
         error = self.failureResultOf(asked, HandshakeRejected).value
         assert isinstance(error, HandshakeRejected)
         self.assertNotIn("hidden", f"{error.reason}{error.hint}")
@@ -154,20 +154,20 @@ class SubrequestCase(SynchronousTestCase):
 
 
 class StartTests(SynchronousTestCase):
-    """What is found out when the gateway starts."""
+    """Errors that are found when the gateway starts."""
 
     def make(self, url: str) -> SubrequestAuthenticator:
-        """An authenticator for the URL."""
+        """Make an authenticator for *url*."""
         return SubrequestAuthenticator(AuthUrlConfig(url), MemoryReactorClock(), 3.0, 1)
 
     def test_treq(self) -> None:
-        """Without treq it is said how to get it."""
+        """Without treq, the error says how to install it."""
         with patch.dict(sys.modules, {"treq.client": None}):
             error = self.assertRaises(ConfigError, self.make, URL)
         self.assertEqual("--auth-url: needs treq: pip install 'wsredis[auth-url]'", str(error))
 
     def test_urls(self) -> None:
-        """A URL that can never be asked is named, without its query."""
+        """A URL that cannot be requested is an error, which does not show the query."""
         for url in (
             "http://[::1/?q=hidden",
             "http://[::1]/?q=hidden",
@@ -188,26 +188,26 @@ class StartTests(SynchronousTestCase):
         self.assertIn("an IPv6 address", str(error))
 
     def test_good_urls(self) -> None:
-        """Names and paths beyond ASCII, ports and TLS can be asked."""
+        """Names and paths beyond ASCII, ports and TLS are accepted."""
         for url in ("https://b\u00fccher.example/\u00e4?\u00f6", "https://a:8443/b", "http://a"):
             self.make(url)
 
 
 class QuestionTests(SubrequestCase):
-    """What the application is asked."""
+    """The request to the application."""
 
     def question(self, handshake: Handshake) -> tuple[bytes, dict[str, str]]:
-        """The request that a handshake leads to."""
+        """Return the request that a handshake leads to."""
         self.use()
         asked = self.ask(handshake)
         link = self.link()
         found = link.request()
-        link.send(told())
+        link.send(response())
         self.successResultOf(asked)
         return found
 
     def test_all(self) -> None:
-        """It is a GET with the client's credentials, the access, and where the client is."""
+        """It is a GET with the client's credentials, its access and its address."""
         line, headers = self.question(
             self.handshake(
                 origin="https://example.com",
@@ -240,7 +240,7 @@ class QuestionTests(SubrequestCase):
         )
 
     def test_nothing(self) -> None:
-        """A client that brings nothing is asked about all the same."""
+        """A client without credentials leads to a request, too."""
         _, headers = self.question(self.handshake(cookie=None, query="", facility=""))
         self.assertEqual("", headers["x-wsredis-facility"])
         self.assertEqual("", headers["x-wsredis-channels"])
@@ -259,7 +259,7 @@ class QuestionTests(SubrequestCase):
         )
 
     def test_facility(self) -> None:
-        """A facility is percent-encoded: it cannot add a header, nor anything beyond ASCII."""
+        """A facility is percent-encoded: it is ASCII, and cannot add a header."""
         for facility, encoded in (
             ("a/b", "a/b"),
             ("a b,c;d", "a%20b%2Cc%3Bd"),
@@ -272,7 +272,7 @@ class QuestionTests(SubrequestCase):
             self.assertEqual("session=abc", headers["cookie"])
 
     def test_header_injection(self) -> None:
-        """Whatever a header of the client holds, it stays one header."""
+        """A header of the client stays one header, whatever its value is."""
         for name in ("cookie", "authorization", "origin", "user_agent", "x_forwarded_for"):
             value = "a\r\nX-Wsredis-Facility: other\n\rX: y\u2603"
             _, headers = self.question(self.handshake(**{name: value}))
@@ -285,7 +285,7 @@ class QuestionTests(SubrequestCase):
         self.assertEqual("name=caf\xe9", headers["cookie"])
 
     def test_addresses(self) -> None:
-        """The address goes behind those that proxies told; a UNIX socket has none."""
+        """The address comes after those that proxies added; a UNIX socket has none."""
         for peer, passed, expected in (
             ("192.0.2.1:4711", None, "192.0.2.1"),
             ("::1:4711", None, "::1"),
@@ -299,10 +299,10 @@ class QuestionTests(SubrequestCase):
 
 
 class AnswerTests(SubrequestCase):
-    """Answers as agreed upon."""
+    """Answers as documented."""
 
     def test_all(self) -> None:
-        """All that an answer may say becomes the identity."""
+        """All values of an answer become the identity."""
         identity = self.identity(
             {
                 "user": "john",
@@ -326,12 +326,12 @@ class AnswerTests(SubrequestCase):
         for kind in ("Application/JSON", "application/json; charset=utf-8"):
             self.use()
             asked = self.ask()
-            self.link().send(told({"user": "john"}, kind=kind))
+            self.link().send(response({"user": "john"}, kind=kind))
             self.assertEqual("john", self.successResultOf(asked).user)
 
     def test_pieces(self) -> None:
         """An answer may come byte by byte, in chunks, or without a length."""
-        whole = told({"user": "john"})
+        whole = response({"user": "john"})
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         chunked = b"Transfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n0\r\n\r\n"
         for answer in (whole, head + chunked, b"HTTP/1.1 100 Continue\r\n\r\n" + whole):
@@ -354,7 +354,7 @@ class AnswerTests(SubrequestCase):
         self.assertEqual(Identity(), self.identity(b"{}" + b" " * 65534))
 
     def test_channels(self) -> None:
-        """A access beyond the channels is refused with 403 and the flag."""
+        """An access beyond the channels is rejected with 403, which names the flag."""
         for channels, flag in (
             ({}, "subscribe-user"),
             ({"*": ["publish"]}, "subscribe-user"),
@@ -363,12 +363,12 @@ class AnswerTests(SubrequestCase):
         ):
             self.use()
             asked = self.ask()
-            self.link().send(told({"user": "john", "channels": channels}))
+            self.link().send(response({"user": "john", "channels": channels}))
             error = self.refused(asked)
             self.assertEqual((403, f"you may not {flag} here"), (error.status, error.reason))
 
     def test_refusals(self) -> None:
-        """401 and 403 refuse, whatever the body is; a printable reason is told."""
+        """401 and 403 reject, whatever the body is; a printable reason goes to the client."""
         for status, default in ((401, "you are not logged in"), (403, "you may not do this here")):
             line = f"{status} No"
             for body, kind, reason in (
@@ -390,15 +390,15 @@ class AnswerTests(SubrequestCase):
                 ),
                 (b"x" * 65537, "application/json", default),
             ):
-                error = self.refusal(told(body, line, kind))
+                error = self.refusal(response(body, line, kind))
                 self.assertEqual((status, reason), (error.status, error.reason))
-            error = self.refusal(told(b"whole", line)[:-1], ends=True)
+            error = self.refusal(response(b"whole", line)[:-1], ends=True)
             self.assertEqual(status, error.status)
 
     def test_expired(self) -> None:
-        """An identity that has expired is refused with 401."""
+        """An identity that has expired is rejected with 401."""
         for expires in (NOW, NOW - 1, 0):
-            error = self.refusal(told({"user": "john", "expires": expires}))
+            error = self.refusal(response({"user": "john", "expires": expires}))
             self.assertEqual(401, error.status)
 
     def test_cookies_are_not_kept(self) -> None:
@@ -406,36 +406,36 @@ class AnswerTests(SubrequestCase):
         asked = self.ask()
         link = self.link()
         link.request()
-        link.send(told({}, "200 OK", "application/json", "Set-Cookie: session=johns; Path=/"))
+        link.send(response({}, "200 OK", "application/json", "Set-Cookie: session=johns; Path=/"))
         self.successResultOf(asked)
         asked = self.ask(self.handshake(cookie=None))
         _, headers = link.request()
         self.assertNotIn("cookie", headers)
-        link.send(told())
+        link.send(response())
         self.successResultOf(asked)
 
 
 class GarbageTests(SubrequestCase):
-    """Answers that nobody agreed upon let nobody in: 503, and a hint for the log."""
+    """Unexpected answers let nobody in: the client gets 503, the log gets a hint."""
 
     def assertUnknown(self, hint: str, answer: bytes, *, ends: bool = False) -> None:
-        """It is refused with 503, and the hint says why."""
+        """Check that *answer* leads to 503, and that the hint says why."""
         error = self.refusal(answer, ends=ends)
         self.assertEqual((503, "try again later"), (error.status, error.reason))
         self.assertTrue(error.hint.startswith("--auth-url http://127.0.0.1:8000/who: "), error.hint)
         self.assertIn(hint, error.hint)
 
     def test_statuses(self) -> None:
-        """Any other status is no answer; a redirect is not followed."""
+        """Any other status is unexpected; a redirect is not followed."""
         for status in (201, 202, 203, 204, 206, 300, 304, 400, 402, 404, 418, 429, 500, 502, 599):
-            self.assertUnknown(f"it answered {status}", told({}, f"{status} Other"))
+            self.assertUnknown(f"it answered {status}", response({}, f"{status} Other"))
         for status in (301, 302, 303, 307, 308):
-            answer = told({}, f"{status} Found", "application/json", "Location: /login")
+            answer = response({}, f"{status} Found", "application/json", "Location: /login")
             self.assertUnknown(f"it answered {status}", answer)
             self.assertEqual([], self.links())
 
     def test_bodies(self) -> None:
-        """What is not an object in JSON is no answer."""
+        """A body that is not a JSON object is unexpected."""
         for body in (
             b"",
             b"john",
@@ -446,20 +446,20 @@ class GarbageTests(SubrequestCase):
             b"[" * 60000,
             b'{"expires": ' + b"9" * 5000 + b"}",
         ):
-            self.assertUnknown("is not JSON", told(body))
+            self.assertUnknown("is not JSON", response(body))
         for value in ([], "john", 1, True, [{"user": "john"}]):
-            self.assertUnknown("is not a JSON object", told(value))
-        self.assertUnknown("is not a JSON object", told(b"null"))
+            self.assertUnknown("is not a JSON object", response(value))
+        self.assertUnknown("is not a JSON object", response(b"null"))
 
     def test_content_types(self) -> None:
-        """JSON under another name is no answer."""
+        """Another content type is unexpected."""
         for kind in ("text/html", "text/plain", "application/jsonp", ""):
-            self.assertUnknown("is not application/json", told({}, kind=kind))
+            self.assertUnknown("is not application/json", response({}, kind=kind))
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         self.assertUnknown("is not application/json", answer)
 
     def test_types(self) -> None:
-        """A value of another type than agreed upon is no answer."""
+        """A value of another type is unexpected."""
         for key, values in (
             ("user", (1, True, [], {}, "a\nb", "a\x00", "\ud800", "\x9b")),
             ("session", (1, 1.5, ["abc"], "\r")),
@@ -469,20 +469,20 @@ class GarbageTests(SubrequestCase):
             ("expires", ("1e9", True, False, [], {}, -1, -0.5, 1e300, 10**400, NOW * 1e6)),
         ):
             for value in values:
-                self.assertUnknown(f"{key!r}", told({key: value}))
+                self.assertUnknown(f"{key!r}", response({key: value}))
         for number in (b"NaN", b"Infinity", b"-Infinity", b"1e999"):
-            self.assertUnknown("'expires'", told(b'{"expires": %s}' % number))
+            self.assertUnknown("'expires'", response(b'{"expires": %s}' % number))
 
     def test_unknown_keys(self) -> None:
-        """A key with a meaning that nobody knows is no answer: it may be a limit, misspelt."""
+        """An unknown key is unexpected: it may be a misspelt limit."""
         for value in ({"group": []}, {"user": "john", "chanels": {}}, {"detail": "who?"}):
-            self.assertUnknown("which means nothing", told(value))
+            self.assertUnknown("has an unknown key", response(value))
 
     def test_sizes(self) -> None:
-        """A body beyond 64 KiB is no answer, however it comes; the connection is closed."""
+        """A body beyond 64 KiB is unexpected, however it comes; the connection is closed."""
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         for answer in (
-            told(b"{}" + b" " * 65535),
+            response(b"{}" + b" " * 65535),
             head + b"Content-Length: 9999999\r\n\r\n" + b" " * 65537,
             head + b"Transfer-Encoding: chunked\r\n\r\n11000\r\n" + b" " * 0x11000,
             head + b"\r\n" + b" " * 70000,
@@ -490,7 +490,7 @@ class GarbageTests(SubrequestCase):
             self.assertUnknown("is larger than 65536 bytes", answer)
 
     def test_more_after_too_much(self) -> None:
-        """What comes behind a body that is too large does no harm."""
+        """More bytes after a body that is too large do no harm."""
         asked = self.ask()
         link = self.link()
         link.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + b" " * 70000)
@@ -498,15 +498,15 @@ class GarbageTests(SubrequestCase):
         self.assertFalse(link.connected)
 
     def test_compressed(self) -> None:
-        """A compressed body, which was not asked for, is not unpacked."""
+        """A compressed body, which was not asked for, is not decompressed."""
         bomb = gzip.compress(b" " * 10_000_000)
         for body in (gzip.compress(b"{}"), bomb):
             for coding in ("gzip", "br", "gzip, gzip"):
-                answer = told(body, "200 OK", "application/json", f"Content-Encoding: {coding}")
+                answer = response(body, "200 OK", "application/json", f"Content-Encoding: {coding}")
                 self.assertUnknown("is not JSON", answer)
 
     def test_no_http(self) -> None:
-        """What is not HTTP is no answer."""
+        """An answer that is not HTTP is unexpected."""
         for answer in (
             b"SSH-2.0-OpenSSH\r\n",
             b"HTTP/1.1 abc OK\r\n\r\n",
@@ -517,8 +517,8 @@ class GarbageTests(SubrequestCase):
             self.assertUnknown("it cannot be asked: ", answer, ends=True)
 
     def test_broken_off(self) -> None:
-        """A connection that is closed in the middle is no answer."""
-        whole = told({"user": "john"})
+        """A connection that closes within the answer is unexpected."""
+        whole = response({"user": "john"})
         for size in (0, 8, 40):
             self.assertUnknown("it cannot be asked: ", whole[:size], ends=True)
         self.assertUnknown("the answer broke off", whole[:-1], ends=True)
@@ -528,7 +528,7 @@ class GarbageTests(SubrequestCase):
         self.assertUnknown("the answer broke off", chunked + b"zz\r\n", ends=True)
 
     def test_unreachable(self) -> None:
-        """An application that is not there is named."""
+        """An application that cannot be reached leads to 503, and the hint names the error."""
         asked = self.ask()
         ((_, _, factory, _, _),) = self.reactor.tcpClients
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
@@ -540,10 +540,10 @@ class GarbageTests(SubrequestCase):
 
 
 class TimeTests(SubrequestCase):
-    """Applications that are slow, and clients that leave."""
+    """Slow applications, and clients that leave."""
 
     def assertLate(self, asked: Deferred[Identity]) -> None:
-        """The deadline ends it with 503, and not before."""
+        """Check that the question ends with 503 at the time limit, and not before."""
         self.assertNoResult(asked)
         self.reactor.advance(2.9)
         self.assertNoResult(asked)
@@ -557,15 +557,15 @@ class TimeTests(SubrequestCase):
         self.assertLate(self.ask())
 
     def test_silence(self) -> None:
-        """An application that says nothing loses the connection at the deadline."""
+        """A connection without an answer is closed at the time limit."""
         asked = self.ask()
         link = self.link()
         self.assertLate(asked)
         self.assertFalse(link.connected)
 
     def test_drip(self) -> None:
-        """Bytes that come one after the other do not move the deadline."""
-        for answer in (told({"user": "x" * 100}), told({"reason": "x" * 100}, "401 No")):
+        """Single bytes do not prolong the time limit."""
+        for answer in (response({"user": "x" * 100}), response({"reason": "x" * 100}, "401 No")):
             self.use()
             asked = self.ask()
             link = self.link()
@@ -579,13 +579,13 @@ class TimeTests(SubrequestCase):
             self.assertFalse(link.connected)
 
     def test_leaving(self) -> None:
-        """A client that leaves ends its request, wherever that stands, and frees its place."""
+        """A client that leaves ends its request at any stage, and frees its place."""
         self.use(concurrency=1)
         asked = self.ask()
         asked.cancel()
         self.failureResultOf(asked)
         self.reactor.tcpClients.clear()
-        for part in (b"", told()[:20], told()[:-1]):
+        for part in (b"", response()[:20], response()[:-1]):
             asked, waiting = self.ask(), self.ask()
             link = self.link()
             link.send(part)
@@ -593,43 +593,43 @@ class TimeTests(SubrequestCase):
             self.failureResultOf(asked)
             self.assertFalse(link.connected)
             second = self.link()
-            second.send(told({"user": "next"}))
+            second.send(response({"user": "next"}))
             self.assertEqual("next", self.successResultOf(waiting).user)
             second.reset()
 
     def test_concurrency(self) -> None:
-        """So many requests are under way as are allowed; the others take their turn."""
+        """A bounded number of requests is under way; the others wait for their turn."""
         asked = [self.ask() for _ in range(4)]
         first, second = self.links()
         first.request()
         second.request()
-        second.send(told({"user": "second"}))
+        second.send(response({"user": "second"}))
         self.assertEqual("second", self.successResultOf(asked[1]).user)
         self.assertEqual([], self.links())
         self.assertEqual(b"", first.value())
-        first.send(told({"user": "first"}))
+        first.send(response({"user": "first"}))
         self.assertEqual("first", self.successResultOf(asked[0]).user)
         for link, deferred in ((second, asked[2]), (first, asked[3])):
             link.request()
-            link.send(told())
+            link.send(response())
             self.successResultOf(deferred)
 
     def test_leaving_the_queue(self) -> None:
-        """Who leaves while waiting is not asked about."""
+        """A client that leaves while it waits leads to no request."""
         self.use(concurrency=1)
         first, second, third = [self.ask() for _ in range(3)]
         link = self.link()
         second.cancel()
         self.failureResultOf(second, CancelledError)
-        link.send(told())
+        link.send(response())
         self.successResultOf(first)
         link.clear()
-        link.send(told())
+        link.send(response())
         self.successResultOf(third)
         self.assertEqual(b"", link.value())
 
     def test_queue(self) -> None:
-        """Too many questions are refused at once; waiting counts for the deadline."""
+        """Too many questions are rejected at once; waiting counts for the time limit."""
         self.use(concurrency=1)
         asked = [self.ask() for _ in range(65)]
         error = self.refused(self.ask())
@@ -642,16 +642,16 @@ class TimeTests(SubrequestCase):
             self.assertEqual(503, self.refused(each).status)
 
     def test_persistence(self) -> None:
-        """A connection serves one question after the other; stopping closes it."""
+        """A connection serves several requests in turn; stopping closes it."""
         asked = self.ask()
         link = self.link()
         for _ in range(3):
             link.request()
-            link.send(told())
+            link.send(response())
             self.successResultOf(asked)
             asked = self.ask()
         self.assertEqual([], self.links())
-        link.send(told())
+        link.send(response())
         self.authenticator.stop()
         self.assertFalse(link.connected)
         self.reactor.advance(0)
@@ -661,11 +661,11 @@ class TimeTests(SubrequestCase):
         """A connection that the application closed since the last answer does no harm."""
         asked = self.ask()
         link = self.link()
-        link.send(told())
+        link.send(response())
         self.successResultOf(asked)
         asked = self.ask()
         link.reset()
-        self.link().send(told({"user": "john"}))
+        self.link().send(response({"user": "john"}))
         self.assertEqual("john", self.successResultOf(asked).user)
 
     def test_stopping_under_way(self) -> None:
@@ -673,7 +673,7 @@ class TimeTests(SubrequestCase):
         asked = self.ask()
         link = self.link()
         self.authenticator.stop()
-        link.send(told())
+        link.send(response())
         self.successResultOf(asked)
         self.reactor.advance(0)
         self.assertFalse(link.connected)
@@ -682,15 +682,15 @@ class TimeTests(SubrequestCase):
 
 
 class CacheTests(SubrequestCase):
-    """Answers that are remembered for a time."""
+    """Answers that are kept for a time."""
 
     def setUp(self) -> None:
-        """Remember answers for 10 seconds."""
+        """Keep answers for 10 seconds."""
         self.use(cache=10.0)
-        self.connection: RedisConnection | None = None
+        self.connection: ApplicationConnection | None = None
 
     def answer(self, answer: bytes) -> None:
-        """Answer the question under way."""
+        """Answer the request that is under way."""
         for link in self.links():
             self.connection = link
         assert self.connection is not None
@@ -698,17 +698,17 @@ class CacheTests(SubrequestCase):
         self.connection.send(answer)
 
     def is_asked(self, handshake: Handshake | None = None) -> bool:
-        """Whether the application is asked about the handshake; if so, it knows nobody."""
+        """Tell whether a handshake leads to a request; if so, answer it with an anonymous one."""
         asked = self.ask(handshake)
         if asked.called:
             self.successResultOf(asked)
             return False
-        self.answer(told())
+        self.answer(response())
         self.successResultOf(asked)
         return True
 
     def test_time(self) -> None:
-        """The same question is asked again when the time is over."""
+        """The same question leads to a request again after the time."""
         self.assertTrue(self.is_asked())
         self.reactor.advance(9.9)
         self.assertFalse(self.is_asked())
@@ -717,7 +717,7 @@ class CacheTests(SubrequestCase):
         self.assertFalse(self.is_asked())
 
     def test_off(self) -> None:
-        """Without a time for it, nothing is remembered, and nothing is shared."""
+        """With a time of 0, no answer is kept, and no request is shared."""
         self.use(cache=0.0)
         self.assertTrue(self.is_asked())
         self.assertTrue(self.is_asked())
@@ -728,7 +728,7 @@ class CacheTests(SubrequestCase):
             self.failureResultOf(each)
 
     def test_keys(self) -> None:
-        """Whatever the application gets to see makes another question; the port does not."""
+        """All that the application sees is part of the question; the port of the client is not."""
         base = {"cookie": "a=b", "origin": "http://a", "authorization": "c", "user_agent": "d"}
         self.assertTrue(self.is_asked(self.handshake(**base)))
         for name in base:
@@ -744,41 +744,41 @@ class CacheTests(SubrequestCase):
         self.assertFalse(self.is_asked(self.handshake(**base, peer="192.0.2.1:4712")))
 
     def test_borders(self) -> None:
-        """No part of a question can be taken for a part of another."""
+        """No part of a question can be taken for a part of another one."""
         self.assertTrue(self.is_asked(self.handshake(cookie="a", authorization="bc")))
         self.assertTrue(self.is_asked(self.handshake(cookie="ab", authorization="c")))
         self.assertTrue(self.is_asked(self.handshake(cookie="", authorization="abc")))
         self.assertTrue(self.is_asked(self.handshake(cookie=None, authorization="abc")))
 
     def test_refusals(self) -> None:
-        """401 and 403 are remembered, each time as a new exception."""
+        """401 and 403 are kept, and raise a new exception each time."""
         for status in (401, 403):
             self.use(cache=10.0)
             asked = self.ask()
-            self.answer(told({"reason": "no"}, f"{status} No"))
+            self.answer(response({"reason": "no"}, f"{status} No"))
             first, second = self.refused(asked), self.refused(self.ask())
             self.assertEqual((status, "no"), (second.status, second.reason))
             self.assertIsNot(first, second)
 
     def test_failures(self) -> None:
-        """What could not be told is asked again."""
+        """An unexpected answer is not kept."""
         for _ in range(2):
             asked = self.ask()
-            self.answer(told({}, "500 Oops"))
+            self.answer(response({}, "500 Oops"))
             self.assertEqual(503, self.refused(asked).status)
 
     def test_echo(self) -> None:
-        """Flags that the application is not told of are those of each client."""
+        """Flags that the application does not see are not part of the question."""
         asked = self.ask()
-        self.answer(told({"channels": {"*": ["subscribe", "publish"]}}))
+        self.answer(response({"channels": {"*": ["subscribe", "publish"]}}))
         self.assertIsNone(self.successResultOf(asked).granted)
         query = "subscribe-user&publish-broadcast&echo"
         self.assertFalse(self.is_asked(self.handshake(query=query)))
 
     def test_expires(self) -> None:
-        """An answer is not remembered beyond the time at which it expires."""
+        """An answer is not kept after it has expired."""
         asked = self.ask()
-        self.answer(told({"user": "john", "expires": NOW + 5}))
+        self.answer(response({"user": "john", "expires": NOW + 5}))
         self.successResultOf(asked)
         self.reactor.advance(4.9)
         self.assertFalse(self.is_asked())
@@ -786,17 +786,17 @@ class CacheTests(SubrequestCase):
         self.assertTrue(self.is_asked())
 
     def test_shared(self) -> None:
-        """Equal questions at the same time are one request, and an answer for all."""
+        """Equal questions at the same time share one request."""
         asked = [self.ask() for _ in range(5)]
-        self.answer(told({"user": "john"}))
+        self.answer(response({"user": "john"}))
         self.assertEqual({"john"}, {self.successResultOf(each).user for each in asked})
         self.reactor.advance(10)
         asked = [self.ask() for _ in range(5)]
-        self.answer(told({}, "302 Found"))
+        self.answer(response({}, "302 Found"))
         self.assertEqual({503}, {self.refused(each).status for each in asked})
 
     def test_leaving(self) -> None:
-        """The request goes on while one is there who waits for it, and ends with the last."""
+        """A shared request goes on while a client waits for it, and ends with the last one."""
         asked = [self.ask() for _ in range(3)]
         link = self.link()
         for each in (asked.pop(0), asked.pop()):
@@ -810,7 +810,7 @@ class CacheTests(SubrequestCase):
         self.assertTrue(self.is_asked())
 
     def test_forget(self) -> None:
-        """What was known, or asked, before something changed is of no use afterwards."""
+        """Forgetting drops answers; a request under way serves only earlier clients."""
         self.assertTrue(self.is_asked())
         assert self.connection is not None
         handshake = self.handshake(cookie="other")
@@ -819,20 +819,20 @@ class CacheTests(SubrequestCase):
         asked.append(self.ask(handshake))
         for link, user in ((self.connection, "early"), (self.link(), "late")):
             link.request()
-            link.send(told({"user": user}))
+            link.send(response({"user": user}))
         asked.append(self.ask(handshake))
         users = [self.successResultOf(each).user for each in asked]
         self.assertEqual(["early", "late", "late"], users)
         self.assertTrue(self.is_asked())
 
     def test_nothing_to_forget(self) -> None:
-        """Without a time for it there is nothing to forget."""
+        """With a time of 0, forgetting is harmless."""
         self.use(cache=0.0)
         self.authenticator.forget()
         self.assertTrue(self.is_asked())
 
     def test_bound(self) -> None:
-        """Only so many answers are remembered; the oldest goes first."""
+        """A bounded number of answers is kept; the oldest goes first."""
 
         def cookies(numbers: Sequence[int]) -> list[bool]:
             return [self.is_asked(self.handshake(cookie=f"n={number}")) for number in numbers]

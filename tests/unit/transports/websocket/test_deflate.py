@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import random
 import zlib
+from typing import Any
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
-from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.deflate import squeezed
+from tests.support.deflate import OFFER, compressed, inflated, squeezed
+from tests.support.memory_gateway import MemoryGatewayCase, Socket
+from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, Frame, frame, handshake
+from tests.unit.transports.websocket.case import BOTH, LISTEN, codes
+from wsredis.config import GatewayConfig, Limits
 from wsredis.transports.websocket.deflate import Inflater, negotiate
 
 _MEBIBYTE = 1024 * 1024
 
 
 class NegotiateTests(SynchronousTestCase):
-    """What is answered to the offers of a client."""
+    """The answer to the offers of a client."""
 
     def answer(self, header: str) -> tuple[int, str] | None:
         """The outcome for a header, which Autobahn parses."""
-        return negotiate(WebSocketProtocol()._parseExtensionsHeader(header))
+        return negotiate(WebSocketServerProtocol()._parseExtensionsHeader(header))
 
     def test_accepted(self) -> None:
         """No side keeps a context; the window is the one that the client asked for."""
@@ -96,9 +102,26 @@ class InflaterTests(SynchronousTestCase):
             self.assertEqual(payload, self.read(*(data[n : n + 1] for n in range(len(data)))))
             self.assertEqual(payload, self.read(b"", data[:1], b"", data[1:], b""))
 
+    def test_far_reference(self) -> None:
+        """A message may refer back as far as the largest window reaches."""
+        for distance in (16_385, 20_000, 32_000):
+            block = random.Random(distance).randbytes(distance)
+            data = squeezed(block * 2)
+            self.assertLess(len(data), 1.1 * distance, "it does not refer back")
+            self.assertEqual(block * 2, self.read(data))
+
     def test_stored(self) -> None:
         """So does what its sender could not make smaller."""
         self.assertEqual(b"hello", self.read(b"\x00\x05\x00\xfa\xffhello\x00"))
+
+    def test_looks_back_far(self) -> None:
+        """A client may refer back as far as the widest window allows: more than 16 KiB."""
+        noise = random.Random(1).randbytes((1 << 15) - 262)
+        data = squeezed(noise + noise[:1000])
+        self.assertRaises(zlib.error, zlib.decompressobj(-14).decompress, data)
+        self.assertEqual(noise + noise[:1000], self.read(data))
+        parts = [data[n : n + 1000] for n in range(0, len(data), 1000)]
+        self.assertEqual(noise + noise[:1000], self.read(*parts))
 
     def test_last_block(self) -> None:
         """A block that is marked as the last may be the last (RFC 7692, 7.2.3.4)."""
@@ -108,7 +131,7 @@ class InflaterTests(SynchronousTestCase):
         self.assertEqual(b"Hello", self.read(final))
 
     def test_behind_the_last_block(self) -> None:
-        """Nothing else may follow it."""
+        """No other byte may follow it."""
         final = bytes.fromhex("f348cdc9c90700")
         for parts in ((final + final,), (final, final), (final + b"\x00\x00",), (final, b"x")):
             self.inflater = Inflater()
@@ -161,7 +184,7 @@ class InflaterTests(SynchronousTestCase):
         self.assertEqual([_MEBIBYTE + 1], made)
 
     def test_garbage(self) -> None:
-        """What is not deflated, or ends too early, is corrupt."""
+        """A message that is not deflated, or ends too early, is corrupt."""
         whole = squeezed(b"to be or not to be, that is the question")
         cut = [(whole[:n],) for n in range(len(whole))]
         # Each of these takes what is put behind a message for a part of it, or for its end.
@@ -182,3 +205,132 @@ class InflaterTests(SynchronousTestCase):
             self.inflater.end_decompress_message()
             self.assertEqual(b"", self.read(squeezed(b"x")))
             self.assertIsNone(self.inflater._stream)
+
+
+class CompressTests(MemoryGatewayCase):
+    """permessage-deflate (RFC 7692), where it is switched on."""
+
+    config = GatewayConfig(compress=True, heartbeat="--hb--", limits=Limits(max_message=2000))
+    large = b"0123456789" * 100
+
+    def opened(self, *headers: str) -> Socket:
+        """A client that has read the heartbeat which it is greeted with."""
+        client = self.open(BOTH, *(headers or (OFFER,)))
+        self.assertEqual([Frame(TEXT, b"--hb--")], client.frames())
+        return client
+
+    def fails(self, data: bytes) -> int | None:
+        """Send what is wrong. Returns: The code that this is answered with, and nothing else."""
+        client = self.opened()
+        listener = self.opened()
+        client.send(data)
+        (code,) = codes(client.frames())
+        self.assertEqual([], listener.frames())
+        self.close(client)
+        self.close(listener)
+        self.nothing_of(client)
+        return code
+
+    def nothing_of(self, client: Socket) -> None:
+        """The closing handshake was finished, whatever came before."""
+        self.assertTrue(client.closed)
+        self.assertFalse(client.aborted)
+
+    def test_answer(self) -> None:
+        """The answer names what was agreed; without an offer that is in order it does not."""
+        for offer, answer in (
+            ("permessage-deflate; server_max_window_bits=10", b"; server_max_window_bits=10\r\n"),
+            ("permessage-deflate; client_max_window_bits", b"; client_no_context_takeover\r\n"),
+            ("permessage-deflate; nonsense", None),
+            ("x-other", None),
+        ):
+            client = self.connect()
+            client.send(handshake(LISTEN, f"Sec-WebSocket-Extensions: {offer}"))
+            head = client.take()
+            self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+            self.assertEqual(answer is not None, b"\r\nSec-WebSocket-Extensions: " in head)
+            if answer is not None:
+                self.assertIn(answer, head)
+
+    def test_both_ways(self) -> None:
+        """Large messages are compressed for clients that agreed on it; small ones are not."""
+        deflating, narrow = self.opened(), self.opened(f"{OFFER}; server_max_window_bits=9")
+        plain = self.opened("X-Nothing: 1")
+        for payload, rsv in ((self.large, 4), (b"small", 0)):
+            deflating.send(compressed(payload))
+            for client, window in ((deflating, 15), (narrow, 9)):
+                (got,) = client.frames()
+                self.assertEqual((TEXT, rsv), (got.opcode, got.rsv))
+                self.assertEqual(payload, inflated(got, window))
+            self.assertEqual([Frame(TEXT, payload)], plain.frames())
+
+    def test_mixed(self) -> None:
+        """A client may send plain messages as well, binary ones, in pieces and in fragments."""
+        client = self.opened()
+        client.send(frame(TEXT, b"plain") + compressed(b"\xff\xfe", BINARY))
+        data = squeezed(b"fragments")
+        parts = [frame(TEXT, data[:4], fin=False, rsv=4), frame(PING, b"x"), frame(0, data[4:])]
+        for byte in b"".join(parts):
+            client.send(bytes([byte]))
+        client.send(frame(TEXT, b"plain"))
+        got = [each for each in client.frames() if each.opcode != PONG]
+        self.assertEqual(
+            [(TEXT, b"plain"), (BINARY, b"\xff\xfe"), (TEXT, b"fragments"), (TEXT, b"plain")],
+            [(each.opcode, each.payload) for each in got],
+        )
+
+    def test_heartbeat(self) -> None:
+        """A compressed heartbeat is one, and is answered with a plain one."""
+        client = self.opened()
+        client.send(compressed(b"--hb--"))
+        self.assertEqual([Frame(TEXT, b"--hb--")], client.frames())
+
+    def test_too_large(self) -> None:
+        """A message that is too large after inflating closes with 1009, in one frame or in many."""
+        for size in (2001, 10_000_000):
+            data = squeezed(b"x" * size)
+            self.assertEqual(1009, self.fails(frame(TEXT, data[:1900], rsv=4)), size)
+            middle = len(data) // 2
+            first = frame(TEXT, data[:middle], fin=False, rsv=4)
+            self.assertEqual(1009, self.fails(first + frame(0, data[middle : middle + 1900])))
+        client = self.opened()
+        client.send(compressed(b"x" * 2000))
+        self.assertEqual([b"x" * 2000], [inflated(each) for each in client.frames()])
+
+    def test_garbage(self) -> None:
+        """A message that cannot be inflated, and text that is not UTF-8, close with 1007."""
+        self.assertEqual(1007, self.fails(frame(TEXT, b"\xff\xff\xff", rsv=4)))
+        self.assertEqual(1007, self.fails(frame(BINARY, squeezed(b"cut off")[:-3], rsv=4)))
+        self.assertEqual(1007, self.fails(frame(TEXT, b"", rsv=4)))
+        self.assertEqual(1007, self.fails(compressed(b"caf\xe9!")))
+
+    def test_reserved_bits(self) -> None:
+        """Other bits, or this one on a control frame or a continuation, close with 1002."""
+        for opcode in (PING, PONG, CLOSE):
+            self.assertEqual(1002, self.fails_hard(frame(opcode, rsv=4)))
+        for rsv in (1, 2, 3, 5, 6, 7):
+            self.assertEqual(1002, self.fails_hard(frame(TEXT, squeezed(b"a"), rsv=rsv)))
+        for rsv in (0, 4):
+            start = frame(TEXT, squeezed(b"a"), fin=False, rsv=rsv)
+            self.assertEqual(1002, self.fails_hard(start + frame(0, b"", rsv=4)))
+
+    def fails_hard(self, data: bytes) -> int | None:
+        """As `fails`; the rest cannot be read, so that the client is not heard any more."""
+        client = self.opened()
+        client.send(data)
+        (code,) = codes(client.frames())
+        return code
+
+    def test_not_offered(self) -> None:
+        """A compressed message of a client that did not offer it closes with 1002."""
+        client = self.opened("X-Nothing: 1")
+        client.send(compressed(b"a"))
+        self.assertEqual([1002], codes(client.frames()))
+
+    def test_idle(self) -> None:
+        """An idle connection holds no state of zlib, and Autobahn sees no extension of its own."""
+        client = self.opened()
+        client.send(compressed(self.large))
+        inflater: Any = self.protocol(client)._perMessageCompress
+        self.assertIsNone(inflater._stream)
+        self.assertFalse(hasattr(inflater, "__dict__"))

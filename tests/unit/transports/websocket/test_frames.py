@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import zlib
+from string import ascii_letters
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.deflate import squeezed
 from tests.support.fakes import messages
 from wsredis.transports.websocket import frames
 
@@ -66,6 +68,11 @@ def _text(size: int) -> bytes:
     return " ".join(words).encode()[:size].decode(errors="ignore").encode()
 
 
+def _noise(size: int) -> bytes:
+    """Letters in which nothing repeats that is worth the mention."""
+    return bytes(random.Random(size).choices(ascii_letters.encode(), k=size))
+
+
 class DeflatedTests(SynchronousTestCase):
     """One compressed frame for all (RFC 7692)."""
 
@@ -76,7 +83,7 @@ class DeflatedTests(SynchronousTestCase):
         return message.opcode, message.payload
 
     def test_each_window(self) -> None:
-        """Whoever can look back as far as agreed can read it, be it the first message or not."""
+        """A client with the agreed window can read it, be it the first message or not."""
         for window in range(9, 16):
             keeps = zlib.decompressobj(-window)
             for size in _SIZES[3:]:
@@ -86,8 +93,33 @@ class DeflatedTests(SynchronousTestCase):
                 for reader in (zlib.decompressobj(-window), keeps):
                     self.assertEqual(payload, reader.decompress(data + b"\x00\x00\xff\xff"))
 
+    def test_far_repetition(self) -> None:
+        """A passage is sent once if it repeats within the window of the client, however far."""
+        for window in range(9, 16):
+            # zlib does not look into the last 262 bytes of a window.
+            reach = (1 << window) - 262
+            for size, agreed in ((reach, 15), (reach, window), (3 * reach, window)):
+                noise = _noise(size)
+                again = noise[: reach - 60] + noise[:60] + noise[reach:]
+                once, twice = (
+                    len(frames.deflated(frames.text(payload), agreed, 1))
+                    for payload in (noise, again)
+                )
+                self.assertLess(twice, once - 30, (window, size))
+
+    def test_halves(self) -> None:
+        """The second half of a payload is found to be equal to the first, whatever the size."""
+        # 256 is the first distance that a window of 9 does not reach, 512 that of 10, and so on.
+        for distance in (200, 256, 512, 1024, 4096, 8192, 16_384, 32_000):
+            block = random.Random(distance).randbytes(distance)
+            made = frames.deflated(frames.binary(block * 2), 15, 1)
+            self.assertLess(len(made), 1.1 * distance + 40, distance)
+            _, data = self.compressed(made)
+            reader = zlib.decompressobj(-15)
+            self.assertEqual(block * 2, reader.decompress(data + b"\x00\x00\xff\xff"))
+
     def test_binary(self) -> None:
-        """What was binary stays so."""
+        """A binary message stays binary."""
         opcode, _ = self.compressed(frames.deflated(frames.binary(b"\xff" * 300), 15, 1))
         self.assertEqual(2, opcode)
 
@@ -102,12 +134,23 @@ class DeflatedTests(SynchronousTestCase):
         self.assertIs(empty, frames.deflated(empty, 15, 0))
 
     def test_no_window(self) -> None:
-        """For who knows no compression it stays as it is."""
+        """For a client without compression it stays as it is."""
         frame = frames.text(b"a" * 1000)
         self.assertIs(frame, frames.deflated(frame, 0, 0))
 
     def test_not_smaller(self) -> None:
-        """What does not become smaller stays as it is."""
+        """A payload that does not become smaller stays as it is."""
         for size in (1, 3, 500, 70000):
             frame = frames.binary(random.Random(1).randbytes(size))
             self.assertIs(frame, frames.deflated(frame, 15, 0))
+
+    def test_as_large_as_before(self) -> None:
+        """What takes as many bytes as before stays as it is, since reading it is free of work."""
+        found = 0
+        for size in range(20, 60):
+            payload = _noise(size) + b"a" * 4
+            if len(squeezed(payload)) == len(payload):
+                frame = frames.text(payload)
+                self.assertIs(frame, frames.deflated(frame, 15, 0))
+                found += 1
+        self.assertTrue(found)

@@ -1,1 +1,1 @@
-"""Identities from the sessions of a Django project, and the hooks of django-websocket-redis."""
+"""Identities from the sessions of a Django project, and its settings."""

@@ -1,0 +1,158 @@
+"""Tests of `wsredis.auth.sources.django.project`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from unittest.mock import patch
+
+from twisted.logger import capturedLogs, formatEvent
+
+from tests.support.django_project import SETTINGS
+from tests.unit.auth.sources.django.case import DjangoCase
+from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
+from wsredis.auth.sources.django.project import project_settings
+from wsredis.config import GatewayConfig
+from wsredis.errors import ConfigError
+
+
+class ProjectSettingsTests(DjangoCase):
+    """`project_settings`."""
+
+    def test_default(self) -> None:
+        """Settings that the project does not have are missing."""
+        self.assertEqual({"url-prefix": "/ws/", "allow-origin": ()}, project_settings(SETTINGS))
+
+    def test_values(self) -> None:
+        """Settings of Django become settings of the gateway."""
+        for name, value, setting, expected in (
+            ("WEBSOCKET_URL", "/sockets/", "url-prefix", "/sockets/"),
+            ("WEBSOCKET_URL", "wss://example.com/sockets/", "url-prefix", "/sockets/"),
+            ("WEBSOCKET_URL", "/é t/", "url-prefix", "/%C3%A9%20t/"),
+            ("WS4REDIS_PREFIX", None, "prefix", ""),
+            ("WS4REDIS_PREFIX", "", "prefix", ""),
+            ("WS4REDIS_PREFIX", "site", "prefix", "site"),
+            ("WS4REDIS_PREFIX", 5, "prefix", "5"),
+            ("WS4REDIS_EXPIRE", None, "expire", 0),
+            ("WS4REDIS_EXPIRE", 0, "expire", 0),
+            ("WS4REDIS_EXPIRE", -1, "expire", 0),
+            ("WS4REDIS_EXPIRE", 7200, "expire", 7200),
+            ("WS4REDIS_HEARTBEAT", None, "heartbeat", None),
+            ("WS4REDIS_HEARTBEAT", "", "heartbeat", None),
+            ("WS4REDIS_HEARTBEAT", "--heartbeat--", "heartbeat", "--heartbeat--"),
+            (
+                *("CSRF_TRUSTED_ORIGINS", ["https://a.example", "https://*.b.example"]),
+                "allow-origin",
+                ("https://a.example:443", "https://*.b.example:443", "https://b.example:443"),
+            ),
+        ):
+            self.vary(**{name: value})
+            self.assertEqual(expected, project_settings(SETTINGS)[setting], (name, value))
+
+    def test_expire_refused(self) -> None:
+        """A value that is not a number of seconds is an error."""
+        for value in ("soon", [60]):
+            self.vary(WS4REDIS_EXPIRE=value)
+            error = self.assertRaises(ConfigError, project_settings, SETTINGS)
+            self.assertEqual(
+                f"--django: WS4REDIS_EXPIRE: {value!r} is not a whole number of seconds",
+                str(error),
+            )
+
+    def test_connection(self) -> None:
+        """Arguments of redis-py become settings of Redis."""
+        self.vary(WS4REDIS_CONNECTION={"host": "a", "password": "p"})
+        found = project_settings(SETTINGS)
+        self.assertEqual("redis://a:6379/0", found["redis"])
+        self.assertEqual("p", found["redis-password"])
+
+    def test_connection_ignored(self) -> None:
+        """Arguments that the gateway does not use are logged in one line, without their values."""
+        self.vary(WS4REDIS_CONNECTION={"socket_timeout": "secret", "retry": "secret"})
+        with capturedLogs() as events:
+            project_settings(SETTINGS)
+        expected = "WS4REDIS_CONNECTION: retry and socket_timeout are not used by the gateway"
+        self.assertEqual([expected], [formatEvent(event) for event in events])
+        self.vary(WS4REDIS_CONNECTION={"ssl_keyfile": "secret"})
+        with capturedLogs() as events:
+            project_settings(SETTINGS)
+        expected = "WS4REDIS_CONNECTION: ssl_keyfile is not used by the gateway"
+        self.assertEqual([expected], [formatEvent(event) for event in events])
+
+    def test_wrong(self) -> None:
+        """An unusable value is an error of one line, with its name and without a secret."""
+        for name, value in (
+            ("WEBSOCKET_URL", "/ws"),
+            ("WEBSOCKET_URL", ""),
+            ("WS4REDIS_PREFIX", "a b"),
+            ("WS4REDIS_EXPIRE", "soon"),
+            ("WS4REDIS_EXPIRE", float("inf")),
+            ("WS4REDIS_EXPIRE", []),
+            ("WS4REDIS_HEARTBEAT", 5),
+            ("CSRF_TRUSTED_ORIGINS", ["example.com"]),
+            ("CSRF_TRUSTED_ORIGINS", 5),
+            ("WS4REDIS_CONNECTION", "redis://:secret@localhost"),
+            ("WS4REDIS_CONNECTION", {"port": "secret"}),
+        ):
+            from django.test import override_settings
+
+            with override_settings(**{name: value}):
+                error = self.assertRaises(ConfigError, project_settings, SETTINGS)
+                self.assertRegex(str(error), rf"^--django: {name}: [^\n]+$")
+                self.assertNotIn("secret", str(error))
+
+    def test_other_project(self) -> None:
+        """A process can have one project."""
+        error = self.assertRaises(ConfigError, project_settings, "other.settings")
+        self.assertIn("--django: other.settings: this process has other settings", str(error))
+
+    def test_broken_project(self) -> None:
+        """A project that fails is an error of one line; texts that may hold values are left out."""
+        for settings, words in (
+            ({"SESSION_ENGINE": "json"}, "AttributeError at sessions.py:"),
+            ({"SESSION_ENGINE": "no.such.engine"}, "ModuleNotFoundError: No module named 'no'"),
+            ({"INSTALLED_APPS": []}, "ImproperlyConfigured: django.contrib.auth is not in"),
+            ({"SECRET_KEY": ""}, "ImproperlyConfigured: The SECRET_KEY setting must not be empty"),
+            ({"SESSION_SERIALIZER": "no.Such"}, "ModuleNotFoundError: No module named 'no'"),
+        ):
+            from django.test import override_settings
+
+            with override_settings(**settings):
+                config = GatewayConfig(django=SETTINGS)
+                error = self.assertRaises(ConfigError, DjangoAuthenticator, None, config)
+                self.assertIn(f"--django: {SETTINGS}: {words}", str(error))
+                self.assertNotIn("secret", str(error))
+
+    def test_broken_setup(self) -> None:
+        """So is one that fails, or ends the program, while Django is set up."""
+        import django
+
+        for error, text in (
+            (ValueError("secret"), "ValueError at test_project.py:"),
+            (SystemExit("secret"), "SystemExit at test_project.py:"),
+            (ImportError("No module\nnamed x"), "ImportError: No module named x"),
+        ):
+
+            def setup(error: BaseException = error) -> None:
+                raise error
+
+            with patch.object(django, "setup", setup):
+                found = str(self.assertRaises(ConfigError, project_settings, SETTINGS))
+            self.assertIn(f"--django: {SETTINGS}: {text}", found)
+            self.assertNotIn("secret", found)
+
+    def test_no_django(self) -> None:
+        """Without Django, the error says how to install it."""
+        self.addCleanup(sys.modules.__setitem__, "django", sys.modules["django"])
+        sys.modules["django"] = None  # type: ignore[assignment]
+        error = self.assertRaises(ConfigError, project_settings, SETTINGS)
+        self.assertEqual(
+            "--django: Django is not installed: pip install 'wsredis[django]'", str(error)
+        )
+
+    def test_working_directory(self) -> None:
+        """Modules in the working directory are found, as with manage.py."""
+        self.patch(sys, "path", [each for each in sys.path if each != os.getcwd()])
+        for _ in range(2):
+            project_settings(SETTINGS)
+            self.assertEqual(1, sys.path.count(os.getcwd()))

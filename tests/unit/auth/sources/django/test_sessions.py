@@ -1,0 +1,212 @@
+"""Tests of `wsredis.auth.sources.django.sessions`, through the authenticator."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import capturedLogs, formatEvent
+
+from tests.support.django_project import PASSWORD
+from tests.unit.auth.sources.django.case import ALL, ENGINES, DjangoCase, engine
+from wsredis.dialects.plain import parse_access
+from wsredis.gateway.identity import Handshake, Identity
+
+#: Made a file if this was ever unpickled.
+_BITTEN = "bitten"
+
+
+class Hostile:
+    """An object that does harm when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return open, (_BITTEN, "w")
+
+
+class SessionTests(DjangoCase):
+    """`open_session`."""
+
+    def test_engines(self) -> None:
+        """A session of any engine gives user, groups and its key."""
+        for name in ENGINES:
+            self.vary(SESSION_ENGINE=engine(name))
+            key = self.log_in("mary")
+            self.assertEqual(Identity("mary", ("chatters", "staff"), key), self.identify(key), name)
+
+    def test_no_cookie(self) -> None:
+        """Without the cookie the client is unknown, and no thread is used."""
+        authenticator = self.make()
+        for cookies in ("", "other=1; xsessionid=1", "rubbish"):
+            handshake = Handshake(parse_access("x", ALL), "/ws/x", {"cookie": cookies}, "unix")
+            self.assertIsNone(authenticator.identify(handshake))
+        self.vary(SESSION_COOKIE_NAME="mine")
+        self.assertIsNone(authenticator.identify(self.handshake(self.log_in("john"))))
+
+    def test_unknown(self) -> None:
+        """A cookie of any value that belongs to no session gives an anonymous identity."""
+        authenticator = self.make()
+        values = (
+            *(
+                "",
+                "1",
+                "short",
+                "a" * 32,
+                "a" * 8192,
+                "a b c d e f",
+                "../../etc/passwd",
+                "%00",
+                '"',
+                "user:a:b",
+            ),
+            *("\xff\xfe", "None", '"\\012"'),
+        )
+        for name in ENGINES:
+            self.vary(SESSION_ENGINE=engine(name))
+            for value in values:
+                found = self.identify(value, authenticator=authenticator)
+                self.assertEqual(Identity(), found, (name, value))
+
+    def test_anonymous_session(self) -> None:
+        """A session without a user gives its key, and no groups."""
+        for name in ("db", "cache", "cached_db", "file"):
+            self.vary(SESSION_ENGINE=engine(name))
+            session = self.session(**{"ws4redis:memberof": ["staff"]})
+            found = self.identify(session.session_key)
+            self.assertEqual(Identity(session=session.session_key), found, name)
+
+    def test_other_project(self) -> None:
+        """A session that was made with another secret key has no user."""
+        for name in ("db", "file", "signed_cookies"):
+            self.vary(SESSION_ENGINE=engine(name))
+            self.vary(SECRET_KEY="another")
+            key = self.log_in("john")
+            self.vary(SECRET_KEY="for tests only")
+            found = self.identify(key)
+            self.assertEqual((None, ()), (found.user, found.groups), name)
+            if name == "signed_cookies":
+                self.assertIsNone(found.session)
+
+    def test_pickle(self) -> None:
+        """No session is unpickled, wherever it is stored."""
+        from django.contrib.sessions.models import Session
+        from django.utils import timezone
+
+        hostile = b64encode(b"0" * 40 + b":" + pickle.dumps(Hostile())).decode()
+        self.identify(hostile)
+        self.vary(SESSION_ENGINE=engine("signed_cookies"))
+        self.assertEqual(Identity(), self.identify(hostile))
+        self.vary(SESSION_ENGINE=engine("db"))
+        key = self.session(a=1).session_key
+        Session.objects.filter(pk=key).update(
+            session_data=hostile, expire_date=timezone.now().replace(year=2999)
+        )
+        self.assertEqual(Identity(session=key), self.identify(key))
+        self.vary(SESSION_ENGINE=engine("file"))
+        key = self.session(a=1).session_key
+        Path(self.project.folder, f"sessionid{key}").write_bytes(hostile.encode())
+        self.assertEqual(Identity(session=key), self.identify(key))
+        self.assertFalse(os.path.exists(_BITTEN))
+
+    def test_expired(self) -> None:
+        """A session that has expired has no user, and no other one is made in its place."""
+        for name in ("db", "cache", "cached_db", "file"):
+            self.vary(SESSION_ENGINE=engine(name))
+            session = self.session()
+            session.set_expiry(-1)
+            session.save()
+            before = sorted(os.listdir(self.project.folder))
+            self.assertEqual(Identity(), self.identify(session.session_key), name)
+            gone = f"sessionid{session.session_key}"
+            after = sorted(os.listdir(self.project.folder))
+            self.assertEqual([each for each in before if each != gone], after)
+
+    def test_ended(self) -> None:
+        """After a logout the same cookie gives an anonymous identity."""
+        from django.contrib.sessions.models import Session
+
+        authenticator = self.make()
+        key = self.log_in("john")
+        self.assertEqual("john", self.identify(key, authenticator=authenticator).user)
+        Session.objects.get(pk=key).delete()
+        self.assertEqual(Identity(), self.identify(key, authenticator=authenticator))
+
+    def user(self, name: str) -> Any:
+        """Make a user, who is deleted after the test."""
+        from django.contrib.auth.models import User
+
+        user = User.objects.create_user(name, password=PASSWORD)
+        self.addCleanup(User.objects.filter(username=name).delete)
+        return user
+
+    def test_password(self) -> None:
+        """After a change of the password, older sessions have no user, and are not deleted."""
+        from django.contrib.sessions.models import Session
+
+        user = self.user("ringo")
+        key = self.log_in("ringo")
+        self.assertEqual("ringo", self.identify(key).user)
+        user.set_password("another")
+        user.save()
+        self.assertEqual(Identity(), self.identify(key))
+        self.assertTrue(Session.objects.filter(pk=key).exists())
+
+    def test_fallback_key(self) -> None:
+        """A session from before a change of SECRET_KEY goes on, with the same key."""
+        self.vary(SECRET_KEY="old")
+        key = self.log_in("john")
+        self.vary(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"])
+        for _ in range(2):
+            self.assertEqual(Identity("john", ("chatters",), key), self.identify(key))
+        self.vary(SECRET_KEY_FALLBACKS=[])
+        self.assertIsNone(self.identify(key).user)
+
+    def test_inactive(self) -> None:
+        """A user who is inactive or deleted does not count."""
+        user = self.user("pete")
+        key = self.log_in("pete")
+        user.is_active = False
+        user.save()
+        self.assertEqual(Identity(session=key), self.identify(key))
+        user.delete()
+        self.assertEqual(Identity(session=key), self.identify(key))
+
+    def test_member_of(self) -> None:
+        """A list of groups that ws4redis put into the session counts; another value does not."""
+        from importlib import import_module
+
+        from django.conf import settings
+
+        for listed, expected in (
+            (["chess", "go"], ("chess", "go")),
+            ([], ()),
+            (["chess", 5, None], ("chess",)),
+            ("chess", ()),
+            ({"chess": 1}, ()),
+            (None, ("chatters",)),
+        ):
+            key = self.log_in("john")
+            session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+            session["ws4redis:memberof"] = listed
+            session.save()
+            self.assertEqual(expected, self.identify(key).groups, listed)
+
+    def test_groups_follow(self) -> None:
+        """The groups are those that the user has now."""
+        from django.contrib.auth.models import Group, User
+
+        key = self.log_in("paul")
+        self.assertEqual((), self.identify(key).groups)
+        paul, group = User.objects.get(username="paul"), Group.objects.get(name="staff")
+        paul.groups.add(group)
+        self.addCleanup(paul.groups.clear)
+        self.assertEqual(("staff",), self.identify(key).groups)
+
+    def test_secrets(self) -> None:
+        """A large cookie does no harm, and is not logged."""
+        authenticator = self.make()
+        with capturedLogs() as events:
+            self.identify("a" * 8192, authenticator=authenticator)
+        self.assertEqual([], [formatEvent(event) for event in events])

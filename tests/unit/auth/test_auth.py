@@ -1,0 +1,153 @@
+"""Tests of `wsredis.auth`: the wing as the settings build it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.django_project import SETTINGS, configured, missing_django
+from wsredis import auth
+from wsredis.auth import Auth
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig
+from wsredis.errors import ConfigError
+from wsredis.gateway.hub import Hub
+from wsredis.gateway.identity import Handshake
+from wsredis.gateway.metrics import Metrics
+
+
+class _Backend:
+    """
+    A backend that writes down its calls.
+
+    Attributes:
+        broken: It raises when it is stopped.
+    """
+
+    def __init__(self, calls: list[str], name: str, *, broken: bool = False) -> None:
+        self._calls = calls
+        self._name = name
+        self.broken = broken
+
+    def identify(self, handshake: Handshake) -> None:
+        """Know nobody."""
+
+    def start(self) -> None:
+        """Write it down."""
+        self._calls.append(f"start {self._name}")
+
+    def stop(self) -> None:
+        """Write it down, or fail."""
+        self._calls.append(f"stop {self._name}")
+        if self.broken:
+            raise ValueError("a broken backend")
+
+    def forget(self) -> None:
+        """Write it down."""
+        self._calls.append(f"forget {self._name}")
+
+
+class AuthTests(SynchronousTestCase):
+    """`Auth` and `from_config`."""
+
+    def setUp(self) -> None:
+        """A hub."""
+        self.clock = MemoryReactorClock()
+        self.hub = Hub(MemoryBroker(MemoryServer(self.clock)), 1000, Metrics())
+
+    def build(self, config: GatewayConfig, **more: Any) -> Auth:
+        """Build the wing."""
+        return auth.from_config(config, self.clock, self.hub, **more)
+
+    def test_backends(self) -> None:
+        """Backends are started and stopped; one that cannot stop does not keep the others."""
+        calls: list[str] = []
+        built = self.build(GatewayConfig())
+        backends = [_Backend(calls, "a", broken=True), _Backend(calls, "b")]
+        both = Auth(built.admission, built.sessions, None, backends)
+        both.start()
+        both.stop()
+        self.assertEqual(["start a", "start b", "stop a", "stop b"], calls)
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+    def test_anonymous(self) -> None:
+        """Without an authenticator there is no subscription and no timer."""
+        built = self.build(GatewayConfig(recheck=60.0))
+        built.start()
+        self.assertEqual(0, len(self.hub))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        built.stop()
+
+    def test_watched(self) -> None:
+        """With one there are both, until it is stopped; it is not started itself."""
+        calls: list[str] = []
+        built = self.build(GatewayConfig(recheck=60.0), authenticator=_Backend(calls, "mine"))
+        built.start()
+        self.assertEqual(1, len(self.hub))
+        self.assertEqual(2, len(self.clock.getDelayedCalls()))
+        built.stop()
+        self.assertEqual(0, len(self.hub))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual([], calls)
+
+    def test_given_authenticator(self) -> None:
+        """It takes the place of those of the settings, which are not even made."""
+        config = GatewayConfig(jwt=JwtConfig(key="/nowhere"))
+        self.assertRaises(ConfigError, self.build, config)
+        self.build(config, authenticator=_Backend([], "mine"))
+
+    def test_forget(self) -> None:
+        """The backends of the settings are notified of commands."""
+        built = self.build(GatewayConfig(auth_url=AuthUrlConfig(url="http://localhost/")))
+        self.assertEqual(1, len(built._backends))
+        assert built._control is not None
+        self.assertEqual([each.forget for each in built._backends], built._control._notify)
+
+    def test_order(self) -> None:
+        """Tokens are looked at first, then the project or the application is asked."""
+        path = Path(self.mktemp())
+        path.write_bytes(b"x" * 32)
+        jwt = JwtConfig(key=str(path))
+        url = AuthUrlConfig(url="http://localhost/")
+        found = [
+            [type(each).__name__ for each in self.build(config)._backends]
+            for config in (GatewayConfig(), GatewayConfig(jwt=jwt, auth_url=url))
+        ]
+        self.assertEqual([[], ["JwtAuthenticator", "SubrequestAuthenticator"]], found)
+
+    def test_django(self) -> None:
+        """A Django project is asked if the settings name it."""
+        configured()
+        built = self.build(GatewayConfig(django=SETTINGS))
+        self.assertEqual(["DjangoAuthenticator"], [type(each).__name__ for each in built._backends])
+        built.stop()
+
+    test_django.skip = missing_django()  # type: ignore[attr-defined]
+
+    def test_settings(self) -> None:
+        """Settings that exclude each other, or lack another, are refused."""
+        for config, text in (
+            (
+                GatewayConfig(django="x", auth_url=AuthUrlConfig(url="http://localhost/")),
+                "auth-url: cannot be combined with django",
+            ),
+            (GatewayConfig(auth_url=AuthUrlConfig(cache=5.0)), "auth-cache: requires auth-url"),
+        ):
+            error = self.assertRaises(ConfigError, self.build, config)
+            self.assertEqual(text, str(error))
+
+    def test_optional_libraries(self) -> None:
+        """Importing the wing loads none of the libraries that only some settings need."""
+        code = (
+            "import sys, wsredis.auth\n"
+            "print(*{'jwt', 'treq', 'django', 'cryptography'} & sys.modules.keys())"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        self.assertEqual("", found.stdout.strip())

@@ -1,0 +1,56 @@
+"""Tests for `wsredis.transports.websocket.factory`."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from zope.interface.verify import verifyObject
+
+from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
+from wsredis.config import GatewayConfig, Limits
+from wsredis.transports.websocket.protocol import GatewayProtocol
+
+
+class FactoryTests(MemoryGatewayCase):
+    """The parts and options that all connections share."""
+
+    def test_alpn(self) -> None:
+        """On TLS, HTTP/1.1 is selected of what a client offers."""
+        verifyObject(IProtocolNegotiationFactory, self.factory)
+        self.assertEqual(
+            [b"http/1.1"], IProtocolNegotiationFactory(self.factory).acceptableProtocols()
+        )
+
+    def test_options_that_matter(self) -> None:
+        """
+        The dangerous defaults are off: unlimited sizes, the status page, drops instead of codes.
+
+        `setProtocolOptions` changes `allowNullOrigin` when it is not named.
+        """
+        made = self.protocol(self.connect())
+        self.assertEqual(1048576, made.maxMessagePayloadSize)
+        self.assertEqual(1048576, made.maxFramePayloadSize)
+        self.assertFalse(made.webStatus)
+        self.assertFalse(made.failByDrop)
+        self.assertTrue(made.allowNullOrigin)
+        self.assertEqual([13], made.versions)
+        self.assertEqual(0, made.openHandshakeTimeout)
+        self.assertEqual(0, made.trustXForwardedFor)
+        self.assertTrue(made.tcpNoDelay)
+        self.assertIsNone(made.perMessageCompressionAccept([]))
+
+    def test_shared_parts(self) -> None:
+        """Connections find the shared parts on their class; another gateway has its own class."""
+        first, second = self.connect(), self.connect()
+        self.assertIs(self.protocol(first).registry, self.factory.registry)
+        self.assertIs(type(first.protocol), type(second.protocol))
+        for name in ("config", "factory", "handshaker", "metrics", "registry", "sessions", "site"):
+            self.assertNotIn(name, vars(first.protocol))
+            self.assertFalse(hasattr(GatewayProtocol, name) and name != "factory", name)
+        other = MemoryGateway(self.config)
+        self.assertIsNot(other.connect().protocol.registry, self.factory.registry)
+
+    def test_limits_of_the_configuration(self) -> None:
+        """Autobahn gets the limits that the configuration names."""
+        self.use(MemoryGateway(GatewayConfig(limits=Limits(max_frame=5, max_message=7))))
+        made = self.protocol(self.connect())
+        self.assertEqual((5, 7), (made.maxFramePayloadSize, made.maxMessagePayloadSize))

@@ -1,0 +1,359 @@
+"""Tests for `wsredis.transports.websocket.handshake`: the decision, and the answer to an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
+from tests.support.raw import TEXT, frame, handshake
+from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
+from wsredis.channels import Access
+from wsredis.config import GatewayConfig, Limits
+from wsredis.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    HandshakeRejected,
+    LimitExceeded,
+    PermissionDenied,
+)
+from wsredis.gateway.connection import Connection
+from wsredis.gateway.handler import Handler
+from wsredis.gateway.identity import Handshake, Identity
+from wsredis.transports.websocket.handshake import error_response, rejection_for
+
+
+class _Stubborn:
+    """An authenticator that ignores that it is cancelled."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Identity] = Deferred(lambda answer: answer.callback(Identity()))
+
+    def identify(self, handshake: Handshake) -> Deferred[Identity]:
+        return self.answer
+
+
+class _Failing:
+    """An authenticator that raises an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def identify(self, handshake: Handshake) -> Identity:
+        raise self.error
+
+
+class _Own:
+    """A policy made of a function."""
+
+    def __init__(self, grant: Callable[[Identity, Handshake], Any]) -> None:
+        self.allow = grant
+
+
+class AdmissionTests(MemoryGatewayCase):
+    """The decision on a handshake may take time, and much may happen meanwhile."""
+
+    def setUp(self) -> None:
+        """Make a gateway whose authenticator is slow."""
+        self.slow = SlowAuthenticator()
+        self.use(MemoryGateway(self.config, authenticator=self.slow))
+
+    def _asking(self, rest: bytes = b"") -> Socket:
+        client = self.connect()
+        client.send(handshake(BOTH) + rest)
+        self.assertEqual(b"", client.take())
+        return client
+
+    def test_answered_later(self) -> None:
+        """The handshake goes on with the answer."""
+        client = self._asking()
+        self.slow.asked[0].callback(Identity())
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 101 "))
+
+    def test_client_leaves(self) -> None:
+        """It leaves no WebSocket, no hub entry and no timer; the authenticator is cancelled."""
+        client = self._asking()
+        client.leave()
+        self.assertTrue(self.slow.asked[0].called)
+        self.assertEqual(0, self.metrics.opened)
+        self.nothing_left()
+
+    def test_client_leaves_and_the_answer_comes_all_the_same(self) -> None:
+        """An answer that comes after the client has gone changes nothing."""
+        client = self._asking()
+        protocol = self.protocol(client)
+        client.leave()
+        protocol.succeedHandshake(None)
+        protocol.failHandshake("too late")
+        self.assertEqual(0, self.metrics.opened)
+        self.nothing_left()
+
+    def test_client_leaves_and_the_question_is_not_cancelled(self) -> None:
+        """An authenticator that answers all the same opens nothing."""
+        self.use(MemoryGateway(self.config, authenticator=_Stubborn()))
+        client = self.connect()
+        client.send(handshake(BOTH))
+        client.leave()
+        self.assertEqual([], self.flushLoggedErrors())
+        self.nothing_left()
+
+    def test_full_meanwhile(self) -> None:
+        """Many handshakes may be decided at once; no more than the limit are accepted."""
+        config = GatewayConfig(limits=Limits(max_connections=1))
+        self.use(MemoryGateway(config, authenticator=self.slow))
+        clients = [self._asking(), self._asking()]
+        for each in self.slow.asked:
+            each.callback(Identity())
+        statuses = [client.take().split(b" ", 2)[1] for client in clients]
+        self.assertEqual([b"101", b"503"], statuses)
+        self.assertEqual(1, len(self.factory.registry.connections))
+
+    def test_second_request_meanwhile(self) -> None:
+        """A second request is not parsed as one; after the answer it is a broken frame."""
+        client = self._asking(handshake(BOTH))
+        client.send(handshake(BOTH))
+        self.assertEqual(1, len(self.slow.asked))
+        self.slow.asked[0].callback(Identity())
+        head, _, rest = client.take().partition(b"\r\n\r\n")
+        self.assertEqual(1, head.count(b"HTTP/1.1 101 "))
+        client.received = rest
+        self.assertEqual([1002], codes(client.frames()))
+        self.assertEqual(1, self.metrics.opened)
+
+    def test_early_frames(self) -> None:
+        """Frames that come before the answer are kept, in order."""
+        client = self._asking(frame(TEXT, b"1"))
+        client.send(frame(TEXT, b"2"))
+        self.slow.asked[0].callback(Identity())
+        _, _, rest = client.take().partition(b"\r\n\r\n")
+        self.assertEqual(b"\x81\x011\x81\x012", rest)
+
+    def test_too_many_early_bytes(self) -> None:
+        """The early bytes are bounded."""
+        client = self._asking()
+        client.send(b"x" * 65536)
+        self.assertFalse(client.closed)
+        client.send(b"x")
+        self.assertTrue(client.aborted)
+        self.nothing_left()
+
+    def test_gateway_stops_meanwhile(self) -> None:
+        """A client that is accepted too late is sent away."""
+        client = self._asking()
+        self.factory.drain()
+        self.slow.asked[0].callback(Identity())
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
+        # The admission still hears the application.
+        self.assertEqual(1, len(self.gateway.hub))
+
+    def test_redis_leaves_meanwhile(self) -> None:
+        """Redis may be gone when the answer comes."""
+        client = self._asking()
+        self.gateway.broker.disconnect()
+        self.slow.asked[0].callback(Identity())
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
+        client.leave()
+        self.nothing_left()
+
+    def test_published_meanwhile(self) -> None:
+        """
+        Too much for the queue of a client that is not there yet refuses it.
+
+        Here the subscription stands, and the stored messages are still being fetched.
+        """
+        fetching: Deferred[dict[bytes, bytes]] = Deferred()
+        self.patch(self.gateway.broker, "fetch", lambda channels: fetching)
+        client = self._asking()
+        self.slow.asked[0].callback(Identity())
+        for _ in range(3):
+            self.publish(b"x" * 600_000)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
+        self.assertTrue(fetching.called)
+        self.nothing_left()
+
+    def test_held_and_then_sent(self) -> None:
+        """A message that is published meanwhile follows the stored message."""
+        fetching: Deferred[dict[bytes, bytes]] = Deferred()
+        self.patch(self.gateway.broker, "fetch", lambda channels: fetching)
+        client = self._asking()
+        self.slow.asked[0].callback(Identity())
+        self.publish(b"live")
+        fetching.callback({b"broadcast:a": b"stored"})
+        _, _, rest = client.take().partition(b"\r\n\r\n")
+        client.received = rest
+        self.assertEqual([b"stored", b"live"], [each.payload for each in client.frames()])
+
+
+class RefusalTests(MemoryGatewayCase):
+    """A refusal has a status, a harmless body, and a line in the log."""
+
+    def _refused_by(self, error: Exception) -> tuple[int, bytes]:
+        self.use(MemoryGateway(self.config, authenticator=_Failing(error)))
+        status, answer = self.answer(handshake(LISTEN))
+        self.nothing_left()
+        return status, answer
+
+    def test_by_the_authenticator(self) -> None:
+        """Its status and its reason are the answer; its hint is for the log alone."""
+        with capturedLogs() as events:
+            status, answer = self._refused_by(HandshakeRejected("not today", 403, "use --magic"))
+        self.assertEqual(403, status)
+        self.assertTrue(answer.endswith(b"\r\n\r\nnot today"))
+        self.assertNotIn(b"magic", answer)
+        self.assertIn("--magic", events[0]["hint"])
+
+    def test_words_cannot_split_the_answer(self) -> None:
+        """Whatever the reason is, it stands in the body."""
+        reason = "a\r\nX-Evil: 1\r\n\r\n<script>\ud800"
+        status, answer = self._refused_by(HandshakeRejected(reason))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        self.assertEqual(403, status)
+        self.assertNotIn(b"Evil", head)
+        self.assertIn(b"Content-Type: text/plain", head)
+        self.assertIn(b"nosniff", head)
+        self.assertIn(b"Content-Length: %d\r\n" % len(body), head)
+
+    def test_by_a_bug(self) -> None:
+        """The text of an unexpected exception is for the log, not for the client."""
+        status, answer = self._refused_by(ValueError("the password is hunter2"))
+        self.assertEqual(500, status)
+        self.assertNotIn(b"hunter2", answer)
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+    def test_by_rights_and_limits(self) -> None:
+        """A channel that Redis forbids, or a limit, is 403."""
+        for error in (PermissionDenied("no"), LimitExceeded("no")):
+            self.assertEqual(403, self._refused_by(error)[0])
+
+    def test_unavailable(self) -> None:
+        """A broker that is away is 503, with the seconds to wait."""
+        status, answer = self._refused_by(BrokerUnavailable("Redis has gone"))
+        self.assertEqual(503, status)
+        self.assertIn(b"\r\nRetry-After: ", answer)
+        self.assertNotIn(b"gone", answer)
+
+    def test_redis_is_away(self) -> None:
+        """Without Redis no client is accepted."""
+        self.gateway.broker.disconnect()
+        self.assertEqual(503, self.answer(handshake(LISTEN))[0])
+
+    def test_forbidden_channel(self) -> None:
+        """A channel that Redis forbids is 403, and leaves nothing in the hub."""
+        self.gateway.redis.forbidden.add(b"broadcast:a")
+        self.assertEqual(403, self.answer(handshake(LISTEN))[0])
+        self.nothing_left()
+
+    def test_other_paths(self) -> None:
+        """A path outside of the prefix is 404."""
+        for path in ("/", "/ws", "/wsx/a", "/x/ws/a"):
+            self.assertEqual(404, self.answer(handshake(path))[0], path)
+
+    def test_foreign_origin(self) -> None:
+        """A page of another origin may not publish."""
+        self.assertEqual(403, self.answer(handshake(BOTH, "Origin: https://evil.example"))[0])
+
+    def test_seams_of_any_kind(self) -> None:
+        """Authenticator and policy may answer at once, with a Deferred, or as coroutines."""
+
+        class Authenticator:
+            async def identify(self, handshake: Handshake) -> Identity:
+                return Identity(user="joe")
+
+        def policy(identity: Identity, handshake: Handshake) -> Deferred[Access]:
+            return succeed(handshake.requested)
+
+        self.use(
+            MemoryGateway(
+                self.config,
+                authenticator=Authenticator(),  # type: ignore[arg-type]
+                policy=_Own(policy),
+            )
+        )
+        client = self.open("/ws/a?subscribe-user")
+        self.publish(b"hello", b"user:joe:a")
+        self.assertEqual([b"hello"], [each.payload for each in client.frames()])
+
+    def test_handler_that_fails_in_on_connect(self) -> None:
+        """A bug of the embedding program closes with 1011, after a proper answer."""
+
+        class Bad(Handler):
+            def on_connect(self, connection: Connection) -> None:
+                raise ZeroDivisionError
+
+        self.use(MemoryGateway(self.config, handler=Bad()))
+        client = self.open()
+        self.assertEqual([1011], codes(client.frames()))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_bug_behind_the_answer(self) -> None:
+        """If the opening itself fails, the connection is dropped and the bug is logged."""
+        client = self.connect()
+
+        def fail(stored: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(Connection, "opened", lambda connection, stored: fail(stored))
+        client.send(handshake(LISTEN))
+        self.assertTrue(client.aborted)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.nothing_left()
+
+
+class ErrorResponseTests(SynchronousTestCase):
+    """`error_response`."""
+
+    def check(self, status: int, reason: str, *headers: str) -> None:
+        """Check a whole answer: its status line, all its headers, and its body."""
+        head, _, body = error_response(status, reason).partition(b"\r\n\r\n")
+        line, *rest = head.decode("ascii").split("\r\n")
+        self.assertEqual(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", line)
+        common = [
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            "X-Content-Type-Options: nosniff",
+            "Connection: close",
+        ]
+        self.assertEqual([*common, *headers], rest)
+        self.assertEqual(reason.encode("utf-8", "replace"), body)
+
+    def test_headers(self) -> None:
+        """Some statuses need a header more (RFC 6455, 4.2.2; RFC 9110, 10.2.3 and 15.5.2)."""
+        self.check(400, "no", "Sec-WebSocket-Version: 13")
+        self.check(401, "no", "WWW-Authenticate: Bearer")
+        for status in (403, 404, 408, 413, 431, 500):
+            self.check(status, "no")
+        self.check(426, "no", "Sec-WebSocket-Version: 13")
+        self.check(503, "no", "Retry-After: 2")
+
+    def test_body(self) -> None:
+        """The reason stays in the body, whatever is in it."""
+        for reason in ("", "gr\xfc\xdfe", "a\r\nX-Evil: 1\r\n\r\n<b>", "\ud800"):
+            self.check(404, reason)
+
+
+class RejectionTests(SynchronousTestCase):
+    """`rejection_for`."""
+
+    def test_table(self) -> None:
+        """Each known error has its status; the text of some is for the log alone."""
+        mine = HandshakeRejected("mine", 418, "hint")
+        self.assertIs(mine, rejection_for(mine))
+        for error, status, reason, hint in (
+            (BadRequest("bad"), 400, "bad", ""),
+            (BrokerUnavailable("gone"), 503, "try again later", "gone"),
+            (PermissionDenied("forbidden"), 403, "forbidden", ""),
+            (LimitExceeded("many"), 403, "many", ""),
+        ):
+            found = rejection_for(error)
+            assert found is not None
+            self.assertEqual((status, reason, hint), (found.status, found.reason, found.hint))
+
+    def test_bug(self) -> None:
+        """Any other error stands for no refusal."""
+        for error in (ValueError("x"), CancelledError(), None):
+            self.assertIsNone(rejection_for(error))

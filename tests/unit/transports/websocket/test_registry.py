@@ -1,0 +1,378 @@
+"""Tests for `wsredis.transports.websocket.registry`."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.memory_gateway import MemoryGatewayCase
+from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
+from tests.unit.transports.websocket.case import BOTH, LISTEN, codes
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.config import GatewayConfig, Limits
+from wsredis.dialects.plain import PlainDialect
+from wsredis.gateway.client import PauseReason
+from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket.registry import Registry, Step
+
+
+class _Site:
+    """Plain HTTP with a number of places."""
+
+    max_channels = 1
+    full = False
+
+    def is_full(self) -> bool:
+        return self.full
+
+    def buildProtocol(self, addr: object) -> object:
+        raise NotImplementedError
+
+
+class _Member:
+    """A connection that remembers what is done with it."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+        self.transport = self
+
+    def abortConnection(self) -> None:
+        self.events.append("abort")
+
+    def close(self, code: int, reason: str) -> None:
+        self.events.append(code)
+
+    def check_alive(self) -> None:
+        self.events.append("ping")
+
+    def send_heartbeat(self) -> None:
+        self.events.append("heartbeat")
+
+    def handshake_timed_out(self) -> None:
+        self.events.append("late handshake")
+
+    def close_timed_out(self) -> None:
+        self.events.append("late close")
+
+
+class RegistryTests(SynchronousTestCase):
+    """A registry by itself."""
+
+    def setUp(self) -> None:
+        """Make one with little room."""
+        self.clock = Clock()
+        self.broker = MemoryBroker(MemoryServer(self.clock))
+        self.broker.connect()
+        self.metrics = Metrics()
+        self.site = _Site()
+        limits = Limits(
+            max_connections=2, max_handshakes=2, handshake_timeout=4.0, close_timeout=2.0
+        )
+        self.registry = Registry(
+            self.clock,
+            limits,
+            self.broker,
+            self.metrics,
+            self.site,
+            ping_interval=20.0,
+            heartbeat_intervals={3.0, 5.0},
+        )
+
+    def refused(self) -> dict[Step, str]:
+        """The steps that are refused now, each with the hint for the log."""
+        found = {step: self.registry.refusal(step) for step in Step}
+        for refusal in found.values():
+            self.assertIn(None if refusal is None else refusal.status, (None, 503))
+        return {step: refusal.hint for step, refusal in found.items() if refusal is not None}
+
+    def open(self, heartbeat_interval: float | None = None) -> _Member:
+        """A WebSocket."""
+        member = _Member()
+        self.registry.connected(member)
+        self.registry.opened(member, heartbeat_interval)
+        return member
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass in small steps."""
+        for _ in range(round(seconds / 0.02)):
+            self.clock.advance(0.02)
+
+    def test_room(self) -> None:
+        """With room for everything, nothing is refused."""
+        self.assertEqual({}, self.refused())
+
+    def test_no_room(self) -> None:
+        """Each limit refuses the steps that it is for, and no others."""
+        waiting = [_Member(), _Member()]
+        for member in waiting:
+            self.registry.connected(member)
+        handshakes = "--max-connections, --max-handshakes"
+        self.assertEqual(
+            {Step.CONNECT: handshakes, Step.RETURN: "--max-handshakes"}, self.refused()
+        )
+        for member in waiting:
+            self.registry.opened(member, None)
+        full = "--max-connections"
+        self.assertEqual({Step.DECIDE: full, Step.OPEN: full}, self.refused())
+        self.registry.connection_lost(waiting[0])
+        self.assertEqual({}, self.refused())
+        self.site.full = True
+        self.assertEqual({Step.HTTP: "--max-handshakes, for pages"}, self.refused())
+
+    def test_sockets(self) -> None:
+        """All sockets count together, also those that plain HTTP has."""
+        members = [_Member() for _ in range(5)]
+        for member in members:
+            self.assertNotIn(Step.CONNECT, self.refused())
+            self.registry.connected(member)
+            self.registry.handed_over(member)
+        self.assertEqual({Step.CONNECT}, set(self.refused()))
+        self.registry.connection_lost(members[0])
+        self.assertEqual({}, self.refused())
+
+    def test_stopping_and_redis(self) -> None:
+        """No handshake is accepted while the gateway stops or Redis is away."""
+        self.broker.disconnect()
+        away = "Redis is away"
+        self.assertEqual({Step.DECIDE: away, Step.OPEN: away}, self.refused())
+        self.broker.connect()
+        self.successResultOf(self.registry.drain())
+        stops = "the gateway stops"
+        self.assertEqual({Step.DECIDE: stops, Step.OPEN: stops}, self.refused())
+
+    def test_refusal_changes_nothing(self) -> None:
+        """Asking has no effect."""
+        for _ in range(10):
+            self.refused()
+        self.assertEqual((0, 0), (self.registry.sockets, len(self.registry.handshakes)))
+
+    def test_counts(self) -> None:
+        """Only WebSockets count as opened, and each is forgotten once."""
+        member, http = self.open(), _Member()
+        self.registry.connected(http)
+        self.assertEqual((1, 1), (self.metrics.opened, self.metrics.connections))
+        self.assertEqual(2, self.registry.sockets)
+        self.assertFalse(self.registry.connection_lost(http))
+        self.assertTrue(self.registry.connection_lost(member))
+        self.assertEqual((1, 0), (self.metrics.opened, self.metrics.connections))
+        self.assertEqual(0, self.registry.sockets)
+
+    def test_timeouts(self) -> None:
+        """A request and an end have their time; an open WebSocket has no limit."""
+        self.registry.start()
+        late, ending, open_ = _Member(), _Member(), self.open()
+        for member in (late, ending):
+            self.registry.connected(member)
+        self.registry.last_bytes(ending)
+        self.wait(2.6)
+        self.assertEqual(([], ["late close"]), (late.events, ending.events))
+        self.wait(2.0)
+        self.assertEqual((["late handshake"], ["late close"]), (late.events, ending.events))
+        self.assertEqual([], [each for each in open_.events if each != "ping"])
+
+    def test_visits(self) -> None:
+        """Each WebSocket has pings, and heartbeats at the interval of its dialect."""
+        self.registry.start()
+        slow, quick, none = self.open(5.0), self.open(3.0), self.open()
+        self.wait(60)
+        self.assertIn(slow.events.count("heartbeat"), (11, 12, 13))
+        self.assertIn(quick.events.count("heartbeat"), (19, 20, 21))
+        self.assertEqual(0, none.events.count("heartbeat"))
+        self.assertIn(none.events.count("ping"), (2, 3, 4))
+        for member in (slow, quick, none):
+            self.registry.detached(member)
+            member.events.clear()
+        self.wait(60)
+        self.assertEqual([[]] * 3, [slow.events, quick.events, none.events])
+
+    def test_drain(self) -> None:
+        """Every WebSocket is closed with 1001, and the last that is gone ends the waiting."""
+        members = [self.open(), self.open()]
+        waiting = _Member()
+        self.registry.connected(waiting)
+        done = self.registry.drain()
+        self.assertEqual([[1001], [1001], []], [each.events for each in (*members, waiting)])
+        self.registry.connection_lost(members[0])
+        self.assertNoResult(done)
+        self.registry.connection_lost(members[1])
+        self.successResultOf(done)
+
+    def test_stop(self) -> None:
+        """All that is left is reset, and no timer stays."""
+        self.registry.start()
+        waiting, ending, open_ = _Member(), _Member(), self.open()
+        self.registry.connected(waiting)
+        self.registry.connected(ending)
+        self.registry.last_bytes(ending)
+        self.registry.stop()
+        self.assertEqual([["abort"]] * 3, [waiting.events, ending.events, open_.events])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class LimitTests(MemoryGatewayCase):
+    """The numbers of connections of each kind are bounded."""
+
+    config = GatewayConfig(limits=Limits(max_connections=2, max_handshakes=3))
+
+    def test_connections(self) -> None:
+        """One WebSocket more is answered with 503; one that leaves makes room."""
+        clients = [self.open(), self.open()]
+        self.assertEqual(503, self.answer(handshake(LISTEN))[0])
+        clients[0].leave()
+        self.open()
+
+    def test_handshakes(self) -> None:
+        """One handshake more than the limit is answered at once."""
+        waiting = [self.connect() for _ in range(3)]
+        late = self.connect()
+        answer = late.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+        self.assertIn(b"Retry-After", answer)
+        self.assertTrue(late.closed)
+        waiting[0].leave()
+        self.assertEqual(b"", self.connect().take())
+
+    def test_sockets(self) -> None:
+        """Connections with plain HTTP are bounded as well."""
+        for _ in range(5):
+            self.connect().send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        self.assertTrue(self.connect().take().startswith(b"HTTP/1.1 503 "))
+
+    def test_nothing_left(self) -> None:
+        """All counts return to nothing."""
+        clients = [self.connect() for _ in range(6)]
+        clients.append(self.connect())
+        for client in clients:
+            client.leave()
+        self.nothing_left()
+
+
+class SweepTests(MemoryGatewayCase):
+    """Pings find clients that vanished; ws4redis.js needs the text heartbeat."""
+
+    config = GatewayConfig(ping_interval=20, heartbeat="--hb--")
+
+    def test_pinged_and_answering(self) -> None:
+        """A client that answers stays, and each interval has one ping."""
+        client = self.open()
+        pings = 0
+        for _ in range(200):
+            self.wait(1)
+            for got in client.frames():
+                if got.opcode == PING:
+                    pings += 1
+                    client.send(frame(PONG, got.payload))
+        self.assertFalse(client.closed)
+        self.assertIn(pings, (9, 10, 11))
+
+    def test_no_pong(self) -> None:
+        """A client that is silent is dropped within two intervals of the last sign of life."""
+        client = self.open()
+        with capturedLogs() as events:
+            self.wait(41)
+        self.assertTrue(client.aborted)
+        self.assertEqual(1, self.metrics.timeouts)
+        self.assertEqual(1, len(events))
+        self.nothing_left()
+
+    def test_late_reactor(self) -> None:
+        """A reactor that is late, with other work, must not make heartbeats rare."""
+        client = self.open()
+        client.take()
+        for _ in range(20):
+            self.clock.advance(1)
+        self.assertIn(sum(got.opcode == TEXT for got in client.frames()), (4, 5, 6))
+
+    def test_any_byte_is_a_sign_of_life(self) -> None:
+        """A client in the middle of a long message needs no pong."""
+        client = self.open()
+        data = frame(BINARY, b"x" * 500)
+        for position in range(100):
+            self.wait(1)
+            client.send(data[position : position + 1])
+        self.assertFalse(client.closed)
+
+    def test_held_client(self) -> None:
+        """A client that we do not read cannot answer a ping, and is not dropped for it."""
+        client = self.open()
+        self.protocol(client).pause(PauseReason.HANDLER)
+        self.wait(100)
+        self.assertFalse(client.closed)
+        self.protocol(client).resume(PauseReason.HANDLER)
+        self.wait(41)
+        self.assertTrue(client.aborted)
+
+    def test_client_that_only_reads_slowly(self) -> None:
+        """A client that takes bytes gives a sign of life."""
+        client = self.open()
+        for _ in range(5):
+            client.reading = False
+            self.publish(b"x" * 100_000)
+            self.wait(15)
+            client.read()
+        self.assertFalse(client.closed)
+
+    def test_heartbeat(self) -> None:
+        """The text goes out at once, then every few seconds, and is answered at once."""
+        client = self.open(BOTH)
+        self.assertEqual([b"--hb--"], [each.payload for each in client.frames()])
+        self.wait(PlainDialect.heartbeat_interval * 5)
+        texts = [each.payload for each in client.frames() if each.opcode == TEXT]
+        self.assertEqual({b"--hb--"}, set(texts))
+        self.assertIn(len(texts), (4, 5, 6))
+        client.send(frame(TEXT, b"--hb--"))
+        self.assertEqual([b"--hb--"], [each.payload for each in client.frames()])
+
+
+class DrainTests(MemoryGatewayCase):
+    """The end of a gateway: all clients are closed, in bounded time."""
+
+    def test_goodbye(self) -> None:
+        """All get 1001 after what is already on its way; it fires when the last one is gone."""
+        clients = [self.open() for _ in range(3)]
+        self.publish(b"last")
+        done = self.factory.drain()
+        for client in clients:
+            frames = client.frames()
+            self.assertEqual([TEXT, CLOSE], [each.opcode for each in frames])
+            self.assertEqual([1001], codes(frames))
+        self.assertNoResult(done)
+        for client in clients:
+            self.close(client, 1001)
+        self.successResultOf(done)
+        self.nothing_left()
+
+    def test_nobody_there(self) -> None:
+        """Without clients it fires at once."""
+        self.successResultOf(self.factory.drain())
+
+    def test_cancelled(self) -> None:
+        """After the waiting was cancelled, `stop` resets the connections that are left."""
+        client, waiting = self.open(), self.connect()
+        done = self.factory.drain()
+        done.addErrback(lambda failure: None)
+        done.cancel()
+        self.factory.stop()
+        self.assertTrue(client.aborted)
+        self.assertTrue(waiting.aborted)
+        self.nothing_left()
+
+    def test_no_new_clients(self) -> None:
+        """Meanwhile no client is accepted."""
+        self.open()
+        self.factory.drain()
+        status, answer = self.answer(handshake(LISTEN))
+        self.assertEqual(503, status)
+        self.assertIn(b"Retry-After", answer)
+
+    def test_deaf_clients(self) -> None:
+        """A client that does not read is reset by `stop`."""
+        deaf = self.open()
+        deaf.reading = False
+        self.publish(b"x" * 100_000)
+        done = self.factory.drain()
+        self.factory.stop()
+        self.assertTrue(deaf.aborted)
+        self.successResultOf(done)
+        self.nothing_left()

@@ -1,0 +1,222 @@
+"""Tests of the HTTP channel: timeouts, limits, addresses, and the check of twisted.web."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import HTTPChannel
+
+from tests.support.memory_gateway import Socket
+from tests.unit.web.case import ApplicationCase, SiteCase, make_request
+from wsredis.errors import ConfigError
+from wsredis.web.channel import check_twisted
+
+
+class OneRequestTests(SiteCase):
+    """Without an application a connection serves one short request."""
+
+    def test_one_request_per_connection(self) -> None:
+        """It is closed then: the next request might be a handshake."""
+        client = Socket(self.site)
+        client.reading = False
+        client.send(make_request("GET /health/live") + make_request("GET /health/live"))
+        client.read()
+        answer = client.take()
+        self.assertEqual(1, answer.count(b"HTTP/1.1 200"))
+        self.assertIn(b"connection: close", answer.lower())
+        self.assertTrue(client.closed)
+
+    def test_large_body(self) -> None:
+        """A body that no resource uses is read up to a limit; then the connection is aborted."""
+        client = Socket(self.site)
+        client.send(make_request("POST /ws/a", "Content-Length: 1000000", body=b"x" * 60000))
+        self.assertFalse(client.closed)
+        client.send(b"x" * 60000)
+        self.assertTrue(client.aborted)
+
+    def test_slowrequest(self) -> None:
+        """A request has a limited time to arrive."""
+        client = Socket(self.site)
+        client.send(b"GET / HTTP/1.1\r\n")
+        for _ in range(60):
+            self.clock.advance(1)
+        self.assertTrue(client.closed)
+
+
+class KeptTests(ApplicationCase):
+    """With an application a connection is kept, for a limited time and for limited bodies."""
+
+    def test_targets(self) -> None:
+        """A target may have scheme and host; anything else starts with a slash."""
+        client = self.connect()
+        for target, status, body in (
+            ("http://a:1/x?q", 200, b"/x "),
+            ("HTTPS://a", 200, b"/ "),
+            ("http://a?q", 200, b"/ "),
+            ("x", 400, b"the request target is malformed\n"),
+        ):
+            self.assertEqual(
+                (status, body), self.ask(client, make_request(f"GET {target}")), target
+            )
+
+    def test_large_body(self) -> None:
+        """A body over the limit is a 413 and ends the connection; up to the limit it is read."""
+        size = self.config.limits.max_body
+        for request in (
+            make_request("POST /x", f"Content-Length: {size + 1}"),
+            make_request("POST /x", f"Content-Length: {size + 1}", "Expect: 100-continue"),
+            make_request("POST /x", "Transfer-Encoding: chunked")
+            + b"%x\r\n" % (size + 1)
+            + bytes(size + 1)
+            + b"rubbish\r\n",
+        ):
+            client = self.connect()
+            self.assertEqual(413, self.ask(client, request)[0])
+            self.wait(4)
+            self.assertTrue(client.closed)
+        client = self.connect()
+        request = make_request("POST /x", f"Content-Length: {size}", body=bytes(size))
+        self.assertEqual(3 + size, len(self.ask(client, request)[1]))
+        client.leave()
+        self.assert_nothing_left()
+
+    def test_large_body_with_an_end(self) -> None:
+        """Bytes after the part that is too large change nothing."""
+        size = self.config.limits.max_body
+        client = self.connect()
+        chunk = b"%x\r\n%s\r\n" % (size + 1, bytes(size + 1))
+        request = make_request("POST /x", "Transfer-Encoding: chunked")
+        self.assertEqual(413, self.ask(client, request + chunk + b"1\r\nx\r\n0\r\n\r\n")[0])
+
+    def test_bad_chunks(self) -> None:
+        """A malformed chunk is a 400."""
+        client = self.connect()
+        request = make_request("POST /x", "Transfer-Encoding: chunked")
+        self.assertEqual(400, self.ask(client, request + b"rubbish\r\n")[0])
+        self.assertTrue(client.closed)
+
+    def test_idle(self) -> None:
+        """A connection is kept for 75 s without a request, and for 15 s with half a request."""
+        client = self.connect()
+        for _ in range(2):
+            self.ask(client, make_request("GET /x"))
+            self.clock.advance(74.9)
+            self.assertFalse(client.closed)
+        self.clock.advance(0.1)
+        self.assertTrue(client.closed)
+        client = self.connect()
+        self.ask(client, make_request("GET /x"))
+        self.clock.advance(70)
+        client.send(b"GET /x")
+        self.clock.advance(14.9)
+        self.assertFalse(client.closed)
+        self.clock.advance(0.1)
+        self.assertTrue(client.closed)
+        self.assert_nothing_left()
+
+    def test_slow_body(self) -> None:
+        """A body may take its time as long as much of it comes, and not byte by byte."""
+        client = self.connect()
+        client.send(make_request("POST /x", "Content-Length: 100000"))
+        for _ in range(4):
+            self.wait(10)
+            client.send(bytes(20000))
+        self.assertFalse(client.closed)
+        for _ in range(15):
+            self.wait(1.1)
+            client.send(b"x")
+        self.assertTrue(client.closed)
+        self.assert_nothing_left()
+
+    def test_client_that_does_not_read(self) -> None:
+        """A client has a limited time to read the last answer."""
+        client = self.connect()
+        client.reading = False
+        client.send(make_request("GET /x", "Connection: close"))
+        self.wait(76)
+        self.assertTrue(client.aborted)
+        client.send(make_request("GET /x"))
+        self.assert_nothing_left()
+
+    def test_slow_end(self) -> None:
+        """A drain does not give more time to a connection that is already being closed."""
+        client = self.connect()
+        client.reading = False
+        client.send(make_request("GET /x", "Connection: close"))
+        self.wait(50)
+        self.site.drain()
+        self.wait(26)
+        self.assertTrue(client.aborted)
+
+    def test_nothing_is_taken_while_it_closes(self) -> None:
+        """A request after the last one is not answered."""
+        client = self.connect()
+        client.reading = False
+        client.send(make_request("GET /x", "Connection: close"))
+        client.send(make_request("GET /y"))
+        client.read()
+        self.assertEqual(1, client.take().count(b"HTTP/1.1 "))
+
+    def test_addresses(self) -> None:
+        """A client of a UNIX socket has an address that applications can show."""
+        client = self.connect()
+        client.send(make_request("GET /later"))
+        self.assertEqual("192.0.2.1", self.application.later.getClientAddress().host)
+        self.assertEqual(80, self.application.later.getHost().port)
+        client._address = UNIXAddress(b"")  # type: ignore[assignment]
+        client.getHost = lambda: client._address  # type: ignore[method-assign]
+        self.application.later.finish()
+        client.send(make_request("GET /later"))
+        self.assertEqual("", self.application.later.getClientAddress().host)
+        self.assertEqual(80, self.application.later.getHost().port)
+
+
+class CheckTests(SynchronousTestCase):
+    """A version of Twisted that cannot be used is named at start."""
+
+    def test_installed(self) -> None:
+        """The installed version can be used."""
+        check_twisted()
+
+    def refused(self, base: type[HTTPChannel]) -> str:
+        """Check *base*. Returns: The text of the error."""
+        text = str(self.assertRaises(ConfigError, check_twisted, base))
+        self.assertRegex(text, r"\ATwisted [0-9.]+\w* cannot be used: [^\n]+\Z")
+        return text
+
+    def test_missing(self) -> None:
+        """The text of the error names what is missing or works in another way."""
+
+        class NoRequestLine(HTTPChannel):
+            def lineReceived(self, line: bytes) -> None:
+                super().lineReceived(line)
+                self.__dict__.pop("_path", None)
+
+        class AnotherCall(HTTPChannel):
+            _abortingCall = ()
+
+        class KeepsCall(HTTPChannel):
+            def connectionLost(self, reason: Any) -> None:
+                self.setTimeout(None)
+
+        class AnotherTimeout(HTTPChannel):
+            def requestDone(self, request: Any) -> None:
+                self._savedTimeOut = None
+                super().requestDone(request)
+
+        class AnotherAnswer(HTTPChannel):
+            def dataReceived(self, data: bytes) -> None:
+                if data.startswith(b"this is not"):
+                    return
+                super().dataReceived(data)
+
+        for base, name in (
+            (NoRequestLine, "_command"),
+            (AnotherCall, "_abortingCall"),
+            (KeepsCall, "_abortingCall"),
+            (AnotherTimeout, "_savedTimeOut"),
+            (AnotherAnswer, "_respondToBadRequestAndDisconnect"),
+        ):
+            self.assertIn(f"HTTPChannel.{name} ", self.refused(base), base)

@@ -1,0 +1,74 @@
+"""Tests of the builder: the site that a configuration describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.memory_gateway import Socket
+from tests.unit.web.case import make_request
+from wsredis import web
+from wsredis.config import GatewayConfig, Limits, RedisConfig
+from wsredis.errors import ConfigError
+from wsredis.web.site import GatewaySite
+
+
+def named_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """An application that is never called."""
+    raise AssertionError
+
+
+class FromConfigTests(SynchronousTestCase):
+    """One function makes the site from the settings."""
+
+    name = f"{__name__}:named_application"
+
+    def make(self, config: GatewayConfig, **arguments: Any) -> GatewaySite:
+        """Build a site that is ready."""
+        self.reactor = MemoryReactorClock()
+        return web.from_config(config, self.reactor, lambda: True, **arguments)
+
+    def ask(self, site: GatewaySite, path: str) -> tuple[int, str]:
+        """Returns: Status and body of the answer."""
+        client = Socket(site)
+        client.send(make_request(f"GET {path}"))
+        head, _, body = client.take().partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), body.decode()
+
+    def test_plain(self) -> None:
+        """By default there are health and facilities, and neither a page nor an application."""
+        site = self.make(GatewayConfig(url_prefix="/sock/"))
+        self.assertEqual(200, self.ask(site, "/health/ready")[0])
+        self.assertEqual(400, self.ask(site, "/sock/a")[0])
+        self.assertEqual(404, self.ask(site, "/")[0])
+        self.assertFalse(site.has_application)
+        self.assertEqual(0, site.max_channels)
+
+    def test_demo(self) -> None:
+        """The demo page has the channel, the heartbeat, and the arguments that lead to Redis."""
+        redis = RedisConfig(url="redis://localhost:7000/3")
+        config = GatewayConfig(demo=True, prefix="p", heartbeat="--hb--", redis=redis)
+        status, body = self.ask(self.make(config), "/")
+        self.assertEqual(200, status)
+        for part in ('"p:broadcast:demo"', '"-p 7000 -n 3"', '"--hb--"', '"/ws/"'):
+            self.assertIn(part, body)
+
+    def test_application(self) -> None:
+        """An argument comes before the setting; the limits are those of the settings."""
+        limits = Limits(max_handshakes=7, max_body=70)
+        config = GatewayConfig(wsgi="nosuch:nosuch", limits=limits)
+        site = self.make(config, application=named_application)
+        self.assertTrue(site.has_application)
+        self.assertEqual((7, 70), (site.max_channels, site.max_body))
+
+    def test_named(self) -> None:
+        """The application may be named; one that cannot be imported is a ConfigError."""
+        self.assertTrue(self.make(GatewayConfig(wsgi=self.name)).has_application)
+        self.assertRaises(ConfigError, self.make, GatewayConfig(wsgi=f"{__name__}:nosuch"))
+
+    def test_demo_and_application(self) -> None:
+        """Both would be at the same path."""
+        error = self.assertRaises(ConfigError, self.make, GatewayConfig(demo=True, wsgi=self.name))
+        self.assertIn("demo: ", str(error))

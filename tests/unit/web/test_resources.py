@@ -1,0 +1,157 @@
+"""Tests of the resources on a gateway's port: health, scripts, the demo page, short errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.raw import handshake
+from tests.unit.web.case import ApplicationCase, SiteCase, make_request
+from wsredis.web.resources import demo_page
+from wsredis.web.site import GatewaySite
+
+
+class ResourceTests(SiteCase):
+    """Paths that the gateway itself answers for."""
+
+    def test_page(self) -> None:
+        """The page is at the root only."""
+        status, head, body = self.ask(make_request("GET /"))
+        self.assertEqual((200, b"<p>the page</p>"), (status, body))
+        self.assertIn("content-type: text/html; charset=utf-8", head)
+        self.assertIn("cache-control: no-store", head)
+        self.assertEqual(404, self.ask(make_request("GET /x"))[0])
+
+    def test_query(self) -> None:
+        """A query changes nothing."""
+        self.assertEqual(200, self.ask(make_request("GET /?x=1"))[0])
+
+    def test_without_page(self) -> None:
+        """Without a page, the root is not found."""
+        self.site = GatewaySite(self.clock, "/ws/", lambda: True, None)
+        self.assertEqual(404, self.ask(make_request("GET /"))[0])
+
+    def test_health(self) -> None:
+        """Live always; ready only while the gateway is."""
+        self.assertEqual((200, b"ok\n"), self.ask(make_request("GET /health/live"))[::2])
+        self.assertEqual((200, b"ok\n"), self.ask(make_request("GET /health/ready"))[::2])
+        self.ready = False
+        self.assertEqual(200, self.ask(make_request("GET /health/live"))[0])
+        self.assertEqual(503, self.ask(make_request("GET /health/ready"))[0])
+
+    def test_head(self) -> None:
+        """HEAD is a GET without a body."""
+        status, head, body = self.ask(make_request("HEAD /"))
+        self.assertEqual((200, b""), (status, body))
+        self.assertIn("content-length: 15", head)
+
+    def test_scripts(self) -> None:
+        """The browser script and its module are served to pages of any origin."""
+        for path, word in (("/wsredis.js", b"globalThis.WS4Redis"), ("/wsredis.mjs", b"export")):
+            status, head, body = self.ask(make_request(f"GET {path}"))
+            self.assertEqual(200, status)
+            self.assertIn(word, body)
+            for header in (
+                "content-type: text/javascript; charset=utf-8",
+                "cache-control: no-cache",
+                "x-content-type-options: nosniff",
+                "access-control-allow-origin: *",
+            ):
+                self.assertIn(f"\r\n{header}\r\n", head)
+
+    def test_known_script(self) -> None:
+        """A browser that has the script gets 304; one with another version gets the script."""
+        _, head, _ = self.ask(make_request("GET /wsredis.js"))
+        found = re.search(r'etag: ("[^"]+")', head)
+        assert found is not None
+        same = self.ask(make_request("GET /wsredis.js", f"If-None-Match: {found[1]}"))
+        self.assertEqual((304, b""), same[::2])
+        other = self.ask(make_request("GET /wsredis.js", 'If-None-Match: "0123456789abcdef"'))
+        self.assertEqual(200, other[0])
+
+    def test_exact_paths(self) -> None:
+        """A path that only resembles one of the gateway is not found."""
+        for path in ("/health", "/health/", "/health/live/", "/health/live/x", "//", "/ws", "/."):
+            status, _, body = self.ask(make_request(f"GET {path}"))
+            self.assertEqual((404, b"there is nothing here\n"), (status, body), path)
+
+    def test_facility(self) -> None:
+        """The answer to a plain request on a facility names the reason, for any method."""
+        for method in ("GET", "POST", "DELETE"):
+            status, head, body = self.ask(make_request(f"{method} /ws/a?subscribe-broadcast"))
+            self.assertEqual(400, status)
+            self.assertIn(b"upgrade to a websocket", body)
+            self.assertIn("sec-websocket-version: 13", head)
+        self.assertIn(b"HTTP method must be a GET", body)
+
+    def test_handshake_is_not_for_this_site(self) -> None:
+        """This site upgrades nothing by itself: the WebSocket protocol does."""
+        self.assertEqual(400, self.ask(handshake("/ws/a"))[0])
+
+    def test_nothing_of_the_client_comes_back(self) -> None:
+        """No answer contains a part of the request."""
+        for path in ("/<script>", "/ws/<script>", "/health/<script>"):
+            status, head, body = self.ask(make_request(f"GET {path}", "X: <script>"))
+            self.assertNotIn(b"<script>", body)
+            self.assertIn("text/plain", head)
+            self.assertNotEqual(200, status)
+
+    def test_bug_shows_no_traceback(self) -> None:
+        """An error in the gateway is a 500 that does not show it."""
+
+        def fail() -> bool:
+            raise ZeroDivisionError("secret")
+
+        self.site = GatewaySite(self.clock, "/ws/", fail, None)
+        status, _, body = self.ask(make_request("GET /health/ready"))
+        self.assertEqual(500, status)
+        self.assertNotIn(b"secret", body)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+
+class ApplicationTests(ApplicationCase):
+    """Requests that do not reach the application."""
+
+    def test_two_hosts(self) -> None:
+        """A request with two Host headers is refused."""
+        request = b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
+        self.assertEqual((400, b"there is more than one Host\n"), self.ask(self.connect(), request))
+
+
+class DemoPageTests(SynchronousTestCase):
+    """The demo page gets its settings safely."""
+
+    def _settings(self, page: str) -> Any:
+        found = re.search(r"= (\{.*\});", page)
+        assert found is not None
+        return json.loads(found[1])
+
+    def test_settings(self) -> None:
+        """All of them arrive, and the placeholder is gone."""
+        page = demo_page("/ws/", "p:broadcast:demo", "-p 7000", "--hb--")
+        self.assertNotIn("/*SETTINGS*/", page)
+        self.assertEqual(
+            {
+                "urlPrefix": "/ws/",
+                "channel": "p:broadcast:demo",
+                "redis": "-p 7000",
+                "heartbeat": "--hb--",
+            },
+            self._settings(page),
+        )
+
+    def test_hostile_settings(self) -> None:
+        """A setting cannot end the script."""
+        evil = "</script><script>alert(1)//"
+        page = demo_page("/ws/", evil, evil, evil)
+        self.assertNotIn(evil, page)
+        self.assertEqual(evil, self._settings(page)["channel"])
+
+    def test_no_assets_from_elsewhere(self) -> None:
+        """The page loads nothing from elsewhere."""
+        page = demo_page("/ws/", "c", "", None)
+        for found in re.findall(r"(?:src|href)=[\"']([^\"']*)", page):
+            self.assertFalse(found.startswith(("http", "//")), found)

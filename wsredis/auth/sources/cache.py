@@ -1,0 +1,116 @@
+"""A cache of answers to ``--auth-url``, in which equal questions share one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from wsredis.auth.sources.answer import Answer
+from wsredis.gateway.signal import Signal
+
+__all__ = ["AnswerCache"]
+
+#: Answers that are kept.
+_MAX_ANSWERS = 4096
+
+
+class _SharedRequest:
+    """
+    One request, and the clients that wait for its answer.
+
+    Args:
+        cancel: Called when the last waiting client has left.
+    """
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._cancel = cancel
+        self._answered: Signal[Answer] = Signal()
+        self._is_done = False
+
+    def join(self) -> Deferred[Answer]:
+        """
+        Wait for the answer.
+
+        Returns:
+            Fires with the answer, or fails as the request does. Cancelling it affects no other
+            client.
+        """
+        return self._answered.wait().addErrback(self._cancelled)
+
+    def finish(self, outcome: Answer | Failure) -> None:
+        """Give all waiting clients the outcome."""
+        self._is_done = True
+        if isinstance(outcome, Failure):
+            self._answered.fail(outcome)
+        else:
+            self._answered.fire(outcome)
+
+    def _cancelled(self, failure: Failure) -> Failure:
+        if not self._is_done and not len(self._answered):
+            self._cancel()
+        return failure
+
+
+class AnswerCache:
+    """
+    Keeps answers for a time, and makes one request for all who ask the same meanwhile.
+
+    Args:
+        seconds: Time for which an answer is kept, unless it expires before.
+        now: Returns the Unix time in seconds.
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._now = now
+        #: Answers by questions, with the Unix time until which they hold.
+        self._answers: dict[bytes, tuple[float, Answer]] = {}
+        self._requests: dict[bytes, _SharedRequest] = {}
+
+    def get(self, key: bytes, ask: Callable[[], Deferred[Answer]]) -> Deferred[Answer]:
+        """
+        Answer a question from the cache, or ask.
+
+        Args:
+            key: Identifies the question.
+            ask: Makes the request. Its Deferred is cancelled when no client waits any more.
+        Returns:
+            Fires with the answer, or fails as *ask* does; a failure is not kept. Cancelling it
+            affects no other client.
+        """
+        until, answer = self._answers.get(key, (0.0, None))
+        if answer is not None and self._now() < until:
+            return succeed(answer)
+        if key in self._requests:
+            return self._requests[key].join()
+        shared = self._requests[key] = _SharedRequest(lambda: request.cancel())
+        waiter = shared.join()
+
+        def finish(outcome: Answer | Failure) -> None:
+            # If it is another one by now, this answer is older than `clear`.
+            if self._requests.get(key) is shared:
+                del self._requests[key]
+                if isinstance(outcome, Answer):
+                    self._keep(outcome, key)
+            shared.finish(outcome)
+
+        request = ask()
+        request.addBoth(finish)
+        return waiter
+
+    def clear(self) -> None:
+        """Drop all answers. Requests that are under way serve only those who wait already."""
+        self._answers.clear()
+        self._requests.clear()
+
+    def _keep(self, answer: Answer, key: bytes) -> None:
+        # An older answer goes first, so that the oldest key is always the first one.
+        self._answers.pop(key, None)
+        if len(self._answers) >= _MAX_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+        until = self._now() + self._seconds
+        if answer.identity.expires is not None:
+            until = min(until, answer.identity.expires)
+        self._answers[key] = (until, answer)

@@ -1,0 +1,129 @@
+"""
+The Django project: set up once in a process, and asked for its settings.
+
+Django is imported inside functions, so that a gateway without it can do without Django.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+from twisted.logger import Logger
+
+from wsredis.config.imports import search_here
+from wsredis.config.ws4redis import gateway_values, project_value
+from wsredis.errors import ConfigError
+
+__all__ = [
+    "error_in_project",
+    "error_place",
+    "project_settings",
+    "read_setting",
+    "set_up",
+]
+
+_log = Logger()
+
+#: The environment variable with the name of the settings module.
+_VARIABLE = "DJANGO_SETTINGS_MODULE"
+
+#: Characters of the reason in an error.
+_MAX_REASON = 200
+
+
+def set_up(module: str) -> None:
+    """
+    Set Django up. Repeating it is harmless.
+
+    Args:
+        module: The settings module of the project; the working directory is searched first.
+    Raises:
+        ConfigError: Django is not installed, this process has another project already, or the
+            project fails.
+    """
+    # This is where manage.py is.
+    search_here(first=True)
+    try:
+        import django
+        from django.conf import settings as project
+    except ImportError:
+        raise ConfigError(
+            "--django: Django is not installed: pip install 'wsredis[django]'"
+        ) from None
+    if project.configured and os.environ.get(_VARIABLE) != module:
+        raise ConfigError(f"--django: {module}: this process has other settings of Django already")
+    os.environ[_VARIABLE] = module
+    try:
+        django.setup()
+    except (Exception, SystemExit) as error:
+        raise error_in_project(module, error) from None
+
+
+def project_settings(module: str) -> dict[str, Any]:
+    """
+    Set Django up, and read the settings of the project that the gateway uses.
+
+    Args:
+        module: The settings module of the project; the working directory is searched first.
+    Returns:
+        Values by the names of the settings of wsredis. Those that the project does not have are
+        missing.
+    Raises:
+        ConfigError: The project or one of its settings cannot be used. The text names ``--django``,
+            and does not show the value of a secret.
+    """
+    set_up(module)
+    from django.conf import settings as project
+
+    try:
+        values, ignored = gateway_values(project)
+    except ConfigError as error:
+        raise ConfigError(f"--django: {error}") from None
+    if ignored:
+        _log.warn(
+            "WS4REDIS_CONNECTION: {names} not used by the gateway",
+            names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
+        )
+    return values
+
+
+def read_setting(project: object, name: str) -> Any:
+    """
+    Read one setting of the project, as `wsredis.config.ws4redis.project_value` does.
+
+    Args:
+        project: ``django.conf.settings``.
+        name: Name of the setting.
+    Returns:
+        Its value, or None if the project does not have it.
+    Raises:
+        ConfigError: The value cannot be used.
+    """
+    try:
+        return project_value(project, name)
+    except ConfigError as error:
+        raise ConfigError(f"--django: {error}") from None
+
+
+def error_in_project(module: str, error: BaseException) -> ConfigError:
+    """Make an error of one line from any that a project raises, without values of its settings."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    # The texts of these name modules, settings, variables and lines. Those of others may quote.
+    if isinstance(error, (ImportError, ImproperlyConfigured, KeyError, SyntaxError)):
+        text = " ".join(str(error).split())[:_MAX_REASON]
+        return ConfigError(f"--django: {module}: {type(error).__name__}: {text}")
+    return ConfigError(f"--django: {module}: {error_place(error)}")
+
+
+def error_place(error: BaseException) -> str:
+    """
+    Name the class and the place of an error.
+
+    Its text is left out: it may hold data of a client or of a database.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"

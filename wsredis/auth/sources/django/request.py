@@ -1,0 +1,45 @@
+"""The handshake as a request of Django."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from wsredis.config.origins import HOST_HEADER, default_port
+from wsredis.gateway.identity import Handshake
+
+__all__ = ["django_request"]
+
+
+def django_request(handshake: Handshake) -> Any:
+    """Make the request of *handshake*, as a WSGI server would pass it to Django."""
+    from django.core.handlers.wsgi import WSGIRequest
+
+    host, _, port = handshake.peer.rpartition(":")
+    own = HOST_HEADER.fullmatch(handshake.headers.get("host", "").lower())
+    scheme = "https" if handshake.secure else "http"
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(handshake.path).decode("latin-1"),
+        "QUERY_STRING": handshake.query,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": own[1] if own else "localhost",
+        "SERVER_PORT": (own and own[2]) or default_port(scheme),
+        "REMOTE_ADDR": host,
+        "REMOTE_PORT": port if host else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scheme,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for header, value in handshake.headers.items():
+        # X_Forwarded_Proto would pass for X-Forwarded-Proto, which only a proxy may set.
+        if "_" not in header and header not in ("content-type", "content-length"):
+            environ[f"HTTP_{header.upper().replace('-', '_')}"] = value
+    return WSGIRequest(environ)

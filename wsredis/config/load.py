@@ -1,0 +1,152 @@
+"""Make a configuration: option over environment over file over Django project over default."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wsredis.config.declare import Checked, Setting
+from wsredis.config.rules import Rule, read_rules
+from wsredis.config.settings import (
+    AuthUrlConfig,
+    GatewayConfig,
+    JwtConfig,
+    Limits,
+    RedisConfig,
+    all_settings,
+)
+from wsredis.errors import ConfigError
+
+__all__ = ["load"]
+
+#: The variable that names the TOML file.
+_FILE = "WSREDIS_CONFIG"
+
+#: Variables that are not settings: the file, and what the tests require.
+_NOT_SETTINGS = frozenset({_FILE, "WSREDIS_REQUIRE"})
+
+#: What Kubernetes puts into the environment of every pod for a service with the name wsredis.
+_KUBERNETES = re.compile(
+    r"WSREDIS_(?:SERVICE_[A-Z0-9_]+=.*|PORT=[a-z]+://.*|PORT_[0-9]+_[A-Z_]+=.*)", re.DOTALL
+)
+
+#: The parts of `GatewayConfig`, by the field that holds them.
+_PARTS: dict[str, type[Checked]] = {
+    "redis": RedisConfig,
+    "jwt": JwtConfig,
+    "auth_url": AuthUrlConfig,
+    "limits": Limits,
+}
+
+
+def load(
+    options: Mapping[str, Any],
+    environ: Mapping[str, str] = os.environ,
+    path: str | None = None,
+    project: Callable[[str], Mapping[str, Any]] | None = None,
+) -> GatewayConfig:
+    """
+    Make a configuration: option over environment over file over project over default.
+
+    Every value that is given is checked once, also one that another source overrides.
+
+    Args:
+        options: Values by the name of their setting. None stands for "not given".
+        environ: Read for names that start with ``WSREDIS_``.
+        path: The TOML file. If None, it is the one that ``WSREDIS_CONFIG`` names, if any.
+        project: Called with the settings module of ``django``. Returns the values that the Django
+            project has for settings, by their names; they have passed their checks. If None, the
+            project is not asked.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: A value is not allowed, or the file cannot be read. The message begins with the
+            option, the variable, or the file and the key.
+    """
+    known = {each.name: each for each in all_settings()}
+    values: dict[str, Any] = {}
+    path = path or environ.get(_FILE)
+    rules: tuple[Rule, ...] = ()
+    if path:
+        found, rules = _from_file(path, known)
+        values.update(found)
+    values.update(_from_environment(environ, known))
+    for name, value in options.items():
+        if value is not None and value != []:
+            values[name] = known[name].read(value, known[name].option)
+    if project is not None and values.get("django"):
+        for name, value in _from_project(project(values["django"]), values, known):
+            values.setdefault(name, value)
+    if values.get("tls-port"):
+        # A port without TLS is opened only if it was asked for.
+        values.setdefault("port", ())
+    return _assembled(values, known, rules)
+
+
+def _from_file(path: str, known: Mapping[str, Setting]) -> tuple[dict[str, Any], tuple[Rule, ...]]:
+    try:
+        table = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config: {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {path}: {error}") from None
+    try:
+        rules = read_rules(table.pop("rule", []))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    values = {}
+    for key, value in table.items():
+        setting = known.get(key)
+        if setting is None or setting.secret:
+            shown = key if key.isprintable() else repr(key)
+            raise ConfigError(f"{path}: {shown}: there is no such setting")
+        values[key] = setting.read(value, f"{path}: {key}")
+    return values, rules
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+    by_variable = {each.variable: each for each in known.values()}
+    values = {}
+    for variable, value in environ.items():
+        if not variable.startswith("WSREDIS_") or variable in _NOT_SETTINGS:
+            continue
+        # Compose files pass an empty variable for one that is not set.
+        if not value or _KUBERNETES.fullmatch(f"{variable}={value}"):
+            continue
+        setting = by_variable.get(variable.upper())
+        if setting is None:
+            raise ConfigError(f"{variable}: there is no such setting")
+        values[setting.name] = setting.read(value, variable)
+    return values
+
+
+def _from_project(
+    found: Mapping[str, Any], values: Mapping[str, Any], known: Mapping[str, Setting]
+) -> list[tuple[str, Any]]:
+    # The password or the CA of the project's Redis must not be sent to another Redis.
+    skipped = "redis" if "redis" in values else None
+    return [
+        (name, value)
+        for name, value in found.items()
+        if skipped is None or known[name].part != skipped
+    ]
+
+
+def _assembled(
+    values: Mapping[str, Any], known: Mapping[str, Setting], rules: tuple[Rule, ...]
+) -> GatewayConfig:
+    own: dict[str, Any] = {"rules": rules}
+    parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+    for name, value in values.items():
+        part = known[name].part
+        fields = own if part is None else parts[part]
+        fields[known[name].attribute] = value
+    for part, cls in _PARTS.items():
+        own[part] = cls.from_checked(parts[part])
+    return GatewayConfig.from_checked(own)

@@ -1,0 +1,114 @@
+"""The factory: the options of all connections, and the parts that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from zope.interface import implementer
+
+from wsredis.auth import Auth
+from wsredis.config import GatewayConfig
+from wsredis.gateway.connection import Hooks
+from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.hub import Hub
+from wsredis.transports.websocket.handshake import Handshaker
+from wsredis.transports.websocket.http import HttpSite
+from wsredis.transports.websocket.lean import lean_class
+from wsredis.transports.websocket.protocol import GatewayProtocol
+from wsredis.transports.websocket.registry import Registry
+
+__all__ = ["GatewayFactory"]
+
+
+@implementer(IProtocolNegotiationFactory)
+class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
+    """
+    Makes a protocol for each TCP connection.
+
+    Args:
+        dialects: Asked in this order to parse a URL.
+        auth: Decides on handshakes, and watches over open connections. Started elsewhere.
+        site: Answers requests that are not WebSocket handshakes.
+        handler: The hook of the embedding program. If None, there is none.
+
+    Attributes:
+        registry: The connections.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: GatewayConfig,
+        hub: Hub,
+        dialects: Sequence[Dialect],
+        auth: Auth,
+        site: HttpSite,
+        handler: Hooks | None = None,
+    ) -> None:
+        super().__init__(reactor=reactor, server="")
+        self.config = config
+        limits = config.limits
+        self.registry = Registry(
+            reactor,
+            limits,
+            hub.broker,
+            hub.metrics,
+            site,
+            ping_interval=config.ping_interval,
+            heartbeat_intervals={
+                each.heartbeat_interval for each in dialects if each.heartbeat is not None
+            },
+        )
+        self.setProtocolOptions(
+            versions=[13],
+            webStatus=False,
+            maxFramePayloadSize=limits.max_frame,
+            maxMessagePayloadSize=limits.max_message,
+            failByDrop=False,
+            echoCloseCodeReason=True,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            allowNullOrigin=True,
+        )
+        self.protocol = lean_class(
+            GatewayProtocol,
+            self,
+            config=config,
+            registry=self.registry,
+            handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
+            sessions=auth.sessions,
+            metrics=hub.metrics,
+            site=site,
+        )
+
+    def buildProtocol(self, addr: Any) -> GatewayProtocol:
+        """Return the protocol of a new connection."""
+        # Its class knows this factory; Twisted's method would store it in each instance.
+        return self.protocol()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        Return the protocols that are spoken on TLS, for ALPN: browsers and curl always offer some.
+
+        Without an answer from here Twisted selects an empty name, which OpenSSL takes for a
+        mistake of ours: the TLS handshake would fail.
+        """
+        return [b"http/1.1"]
+
+    def start(self) -> None:
+        """See `Registry.start`."""
+        self.registry.start()
+
+    def stop(self) -> None:
+        """See `Registry.stop`."""
+        self.registry.stop()
+
+    def drain(self) -> Deferred[None]:
+        """See `Registry.drain`."""
+        return self.registry.drain()

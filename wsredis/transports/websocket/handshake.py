@@ -1,0 +1,189 @@
+"""The decision on a WebSocket handshake, and the HTTP answer to one that is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple, Protocol
+
+from autobahn.websocket.types import ConnectionRequest
+from twisted.internet.defer import CancelledError
+
+from wsredis.auth import Accepted, Admission
+from wsredis.channels import Access
+from wsredis.config import GatewayConfig
+from wsredis.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    HandshakeRejected,
+    LimitExceeded,
+    PermissionDenied,
+)
+from wsredis.gateway.client import Client
+from wsredis.gateway.connection import Connection, Hooks
+from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.hub import Hub
+from wsredis.gateway.identity import Handshake
+from wsredis.transports.websocket.deflate import negotiate
+from wsredis.transports.websocket.encoding import Encodings
+from wsredis.transports.websocket.registry import Registry, Step
+
+__all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
+
+#: Seconds that a client is asked to wait before it tries again.
+_RETRY_AFTER = 2
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+class HandshakeClient(Client, Protocol):
+    """
+    A client that waits for the answer to its handshake.
+
+    Attributes:
+        connection: Set as soon as there is one: whoever ends the client has to end it as well.
+    """
+
+    connection: Connection | None
+
+    def is_pending(self) -> bool:
+        """Tell whether the client still waits."""
+
+    def is_secure(self) -> bool:
+        """Tell whether the client speaks TLS with the gateway itself."""
+
+
+class Answer(NamedTuple):
+    """
+    The answer to an accepted handshake.
+
+    Attributes:
+        accepted: The outcome of the admission.
+        stored: The stored messages by channel, for `Connection.opened`.
+        subprotocol: The chosen one. None if there is none.
+        headers: Further headers of the answer.
+        is_compressed: Tells whether both sides may send compressed messages.
+    """
+
+    accepted: Accepted
+    stored: Mapping[bytes, bytes]
+    subprotocol: str | None
+    headers: dict[str, str]
+    is_compressed: bool
+
+
+class Handshaker:
+    """
+    Decides on the handshakes of one gateway.
+
+    Args:
+        dialects: Asked in this order to parse a URL.
+        handler: The hook of the embedding program. If None, there is none.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        dialects: Sequence[Dialect],
+        admission: Admission,
+        registry: Registry,
+        handler: Hooks | None = None,
+    ) -> None:
+        self._limits = config.limits
+        self._compress = config.compress
+        self._encodings = Encodings(config.compress_threshold)
+        self._hub = hub
+        self._dialects = dialects
+        self._admission = admission
+        self._registry = registry
+        self._handler = handler
+
+    async def decide(
+        self, client: HandshakeClient, request: ConnectionRequest, target: str
+    ) -> Answer:
+        """
+        Decide on a well-formed handshake: URL, room, subprotocol, identity, rights, subscriptions.
+
+        Args:
+            request: The request as Autobahn read it.
+            target: The request target, percent-encoded, with the query.
+
+        Raises:
+            Exception: The handshake is refused; see `rejection_for`. If `client.connection` is
+                set, its `closed` undoes the subscriptions.
+        """
+        path, _, query = target.partition("?")
+        dialect, requested = self._parse(path, query)
+        refusal = self._registry.refusal(Step.DECIDE)
+        if refusal is not None:
+            raise refusal
+        subprotocol = dialect.choose_subprotocol(request.protocols)
+        if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
+            raise BadRequest("the subprotocol is not a token")
+        agreed = negotiate(request.extensions) if self._compress else None
+        window, extension = agreed or (0, "")
+        accepted = await self._admission.admit(
+            Handshake(requested, path, request.headers, client.peer, query, client.is_secure())
+        )
+        if not client.is_pending():
+            # The client left, and an authenticator or a policy ignored that it was cancelled.
+            raise CancelledError
+        connection = client.connection = dialect.connection(
+            self._hub,
+            self._limits,
+            self._handler,
+            client,
+            self._encodings[dialect, window],
+            accepted.identity,
+            accepted.granted,
+        )
+        headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
+        return Answer(accepted, await connection.open(), subprotocol, headers, bool(window))
+
+    def _parse(self, path: str, query: str) -> tuple[Dialect, Access]:
+        """Find the dialect that a URL belongs to, and the access that the URL asks for."""
+        for dialect in self._dialects:
+            requested = dialect.parse(path, query)
+            if requested is not None:
+                return dialect, requested
+        raise HandshakeRejected("there is nothing here", 404)
+
+
+def rejection_for(error: BaseException | None) -> HandshakeRejected | None:
+    """Return the refusal that *error* stands for. None if it stands for none: it is a bug."""
+    if isinstance(error, HandshakeRejected):
+        return error
+    if isinstance(error, BadRequest):
+        return HandshakeRejected(str(error), 400)
+    if isinstance(error, BrokerUnavailable):
+        return HandshakeRejected("try again later", 503, str(error))
+    if isinstance(error, (PermissionDenied, LimitExceeded)):
+        return HandshakeRejected(error.reason, 403)
+    return None
+
+
+def error_response(status: int, reason: str) -> bytes:
+    """
+    Return an HTTP error as bytes.
+
+    Args:
+        reason: The body. It may be anything, also what a client sent: it is sent as plain text.
+    """
+    body = reason.encode("utf-8", "replace")
+    head = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if status == 401:
+        # RFC 9110, 15.5.2 asks for a challenge; no browser opens a window for this one.
+        head.append("WWW-Authenticate: Bearer")
+    if status in (400, 426):
+        head.append("Sec-WebSocket-Version: 13")
+    if status == 503:
+        head.append(f"Retry-After: {_RETRY_AFTER}")
+    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body

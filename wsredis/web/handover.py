@@ -1,0 +1,104 @@
+"""
+Connections that go from twisted.web to the WebSocket protocol.
+
+There are two ways. A gateway's own port gives every connection to the WebSocket protocol first,
+which passes those with plain requests on to the channel of `wsredis.web.channel`; if a handshake
+follows on such a connection, the channel gives it back. In a foreign site twisted.web has the
+connection first, and `take_over` gives it to a new WebSocket protocol. In both cases the protocol
+reads the head of the request again, from the bytes that `request_head` makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IAddress
+
+__all__ = [
+    "GiveBack",
+    "ProtocolFactory",
+    "detach",
+    "has_body",
+    "request_head",
+    "take_over",
+    "wants_websocket",
+]
+
+#: Called when the channel gives a connection back. Arguments: the head of the request; the bytes
+#: that were read after it; the HTTP status to refuse the request with, and the reason. A status of
+#: 0 means that the request is a WebSocket handshake and is not refused.
+GiveBack = Callable[[bytes, bytes, int, str], None]
+
+
+class ProtocolFactory(Protocol):
+    """The part of a WebSocket factory that is used here."""
+
+    def buildProtocol(self, addr: IAddress) -> Any:
+        """
+        Make the protocol of one TCP connection.
+
+        Returns:
+            A protocol that reads WebSocket handshakes.
+        """
+
+
+def wants_websocket(request: Any) -> bool:
+    """Tell whether the Upgrade header of a request names WebSocket."""
+    values = request.requestHeaders.getRawHeaders(b"upgrade", [])
+    names = [name.strip(b" \t").lower() for value in values for name in value.split(b",")]
+    return b"websocket" in names
+
+
+def has_body(request: Any) -> bool:
+    """Tell whether the headers of a request announce a body of at least one byte."""
+    return request.requestHeaders.hasHeader("transfer-encoding") or request.getHeader(
+        "content-length"
+    ) not in (None, "0")
+
+
+def request_head(request: Any) -> bytes:
+    """
+    Write the head of a request again.
+
+    Returns:
+        The request line and all headers. The order of different headers, and the case of their
+        names, may differ from what the client sent.
+    """
+    lines = [b"%s %s %s" % (request.method, request.uri, request.clientproto)]
+    for name, values in request.requestHeaders.getAllRawHeaders():
+        lines += [b"%s: %s" % (name, value) for value in values]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def detach(channel: Any) -> Any:
+    """
+    Take the transport away from a channel of twisted.web.
+
+    The channel then writes nothing, and no timeout of its own is left. The caller has to read from
+    the transport again with ``resumeProducing()``.
+
+    Returns:
+        The transport.
+    """
+    transport = channel.transport
+    channel.setTimeout(None)
+    transport.unregisterProducer()
+    channel.transport = None
+    return transport
+
+
+def take_over(request: Any, factory: ProtocolFactory) -> None:
+    """Give the connection of a request to a new protocol, which reads the request again."""
+    head = request_head(request)
+    rest = request.channel.clearLineBuffer()
+    transport = detach(request.channel)
+    protocol = factory.buildProtocol(transport.getPeer())
+    # Under TLS the transport calls its protocol by another name.
+    if hasattr(transport, "wrappedProtocol"):
+        transport.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+    protocol.makeConnection(transport)
+    transport.resumeProducing()
+    protocol.dataReceived(head + rest)

@@ -1,0 +1,189 @@
+"""The resources on a gateway's port: health, scripts, the demo page, and short errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from twisted.web.http import CACHED
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from wsredis.web.handover import ProtocolFactory, has_body, take_over, wants_websocket
+
+__all__ = ["ApplicationResource", "GatewayResource", "RootResource", "demo_page"]
+
+_TEXT = "text/plain; charset=utf-8"
+
+#: The browser script as a classic script, and as a module to import.
+_SCRIPTS = ("wsredis.js", "wsredis.mjs")
+
+
+class ApplicationResource(Resource):
+    """A resource that answers for all paths that the gateway does not use itself."""
+
+    isLeaf = True
+
+    def start(self) -> None:
+        """Get ready for requests. Called once, when the gateway starts."""
+
+    def stop(self) -> None:
+        """Let go of everything. Called once, when no connection is left."""
+
+
+class _TextResource(Resource):
+    """A short text that is made anew for each request."""
+
+    isLeaf = True
+
+    def __init__(self, content_type: str, body: Callable[[], tuple[int, str]]) -> None:
+        super().__init__()
+        self._content_type = content_type
+        self._body = body
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer with the status and the text of this moment."""
+        status, body = self._body()
+        request.setResponseCode(status)
+        request.setHeader("content-type", self._content_type)
+        request.setHeader("cache-control", "no-store")
+        request.setHeader("x-content-type-options", "nosniff")
+        return body.encode()
+
+
+class _ScriptResource(Resource):
+    """A script for browsers, which may keep it and ask whether it has changed."""
+
+    isLeaf = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._body = files("wsredis").joinpath("django", "static", "wsredis", name).read_bytes()
+        self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:16]}"'.encode()
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer with the script, or with 304 if the browser has it."""
+        request.setHeader("content-type", "text/javascript; charset=utf-8")
+        request.setHeader("cache-control", "no-cache")
+        request.setHeader("x-content-type-options", "nosniff")
+        # Without this header, pages of another origin could load the script but not import it.
+        request.setHeader("access-control-allow-origin", "*")
+        return b"" if request.setETag(self._tag) is CACHED else self._body
+
+
+class GatewayResource(Resource):
+    """
+    The gateway as a part of a twisted.web site.
+
+    Put it at the path that ``url_prefix`` of the configuration names, with
+    ``site.putChild(b"ws", ...)`` for ``/ws/``. It takes connections with WebSocket handshakes away
+    from twisted.web, and answers any other request with 400, as django-websocket-redis does.
+
+    Args:
+        factory: The factory of a `wsredis.service.service.GatewayService`. If None, handshakes are
+            answered with 400 as well.
+    """
+
+    isLeaf = True
+
+    def __init__(self, factory: ProtocolFactory | None = None) -> None:
+        super().__init__()
+        self._factory = factory
+
+    def render(self, request: Any) -> Any:
+        """Hand the connection over, or answer with the reason why not."""
+        if self._factory is not None and wants_websocket(request):
+            take_over(request, self._factory)
+            return NOT_DONE_YET
+        request.setResponseCode(400)
+        request.setHeader("content-type", _TEXT)
+        request.setHeader("sec-websocket-version", "13")
+        reason = "Client does not wish to upgrade to a websocket"
+        if request.method not in (b"GET", b"HEAD"):
+            reason = f"HTTP method must be a GET. {reason}"
+        return reason.encode()
+
+
+class RootResource(Resource):
+    """
+    The root of a gateway's own port: exact paths, facilities below the prefix, the application.
+
+    Args:
+        ready: Tells whether ``/health/ready`` answers with 200; else it answers with 503.
+        page: The HTML page at ``/``. If None, the gateway has no page there.
+        application: Answers for all other paths. If None, they are answered with 404.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        url_prefix: str,
+        ready: Callable[[], bool],
+        page: str | None,
+        application: Resource | None,
+    ) -> None:
+        super().__init__()
+        self._url_prefix = url_prefix.encode()
+        self._gateway = GatewayResource()
+        self._application = application
+        self._resources: dict[bytes, Resource] = {
+            **{f"/{name}".encode(): _ScriptResource(name) for name in _SCRIPTS},
+            b"/health/live": _TextResource(_TEXT, lambda: (200, "ok\n")),
+            b"/health/ready": _TextResource(
+                _TEXT, lambda: (200, "ok\n") if ready() else (503, "not ready\n")
+            ),
+        }
+        if page is not None:
+            self._resources[b"/"] = _TextResource("text/html; charset=utf-8", lambda: (200, page))
+
+    def render(self, request: Request) -> Any:
+        """Answer with the resource of the path, or with a short error instead of an HTML page."""
+        resource = self._resources.get(request.path)
+        if resource is not None:
+            return resource.render(request)
+        if request.path.startswith(self._url_prefix):
+            return self._render_facility(request)
+        if self._application is None:
+            status, reason = 404, b"there is nothing here\n"
+        elif not request.path.startswith(b"/"):
+            status, reason = 400, b"the request target is malformed\n"
+        elif len(request.requestHeaders.getRawHeaders(b"host", [])) > 1:
+            # RFC 9112, 3.2. An application would see them as one.
+            status, reason = 400, b"there is more than one Host\n"
+        else:
+            return self._application.render(request)
+        request.setResponseCode(status)
+        request.setHeader("content-type", _TEXT)
+        return reason
+
+    def _render_facility(self, request: Any) -> Any:
+        channel = request.channel
+        may_return = self._application is not None and channel.returned is not None
+        # A request with a body is not a handshake: a proxy may see the end of the body elsewhere.
+        if may_return and not has_body(request) and wants_websocket(request):
+            channel.give_back_handshake(request)
+            return NOT_DONE_YET
+        return self._gateway.render(request)
+
+
+def demo_page(url_prefix: str, channel: str, redis: str, heartbeat: str | None) -> str:
+    """
+    Make the demo page.
+
+    Args:
+        channel: The Redis channel that the page listens to.
+        redis: Arguments of redis-cli that lead to the Redis of this gateway.
+        heartbeat: The text heartbeat of the gateway. If None, the page sends and expects none.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    settings = {"urlPrefix": url_prefix, "channel": channel, "redis": redis, "heartbeat": heartbeat}
+    # "<" would end the script element.
+    text = json.dumps(settings).replace("<", "\\u003c")
+    page = files("wsredis.web").joinpath("demo.html").read_text("utf-8")
+    return page.replace("/*SETTINGS*/ null", text)

@@ -136,7 +136,7 @@ def wsredis(ground: Ground, port: int, scenario: str) -> list[str]:
 def wsredis_missing() -> str:
     """Can it be imported?"""
     found = subprocess.run(
-        [sys.executable, "-c", "import wsredis.service.tap"],
+        [sys.executable, "-c", "from wsredis import GatewayService"],
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,

@@ -57,7 +57,7 @@ class HandshakeRejected(WsredisError):
     Args:
         reason: Text for the client, in the body of the answer.
         status: The HTTP status, 400 to 599.
-        hint: Text for the log only: what the operator could change. If empty, nothing is added.
+        hint: Text for the log only, about a remedy. If empty, nothing is added.
 
     Raises:
         ValueError: *status* is not the status of an HTTP error.
@@ -155,7 +155,7 @@ CLOSE_CODES: dict[int, CloseCode] = {
     1008: CloseCode("policy: slow consumer, or Redis forbids the channel", False),
     1009: CloseCode("message too big", False),
     1011: CloseCode("internal error: a handler failed", True),
-    1013: CloseCode("try again later: Redis is away and a message was lost", True),
+    1013: CloseCode("try again later: Redis did not confirm a message of the client", True),
     4401: CloseCode("the identity ended: logged out, or its token expired", False),
     4403: CloseCode("forbidden: the identity may no longer do what the connection is for", False),
 }

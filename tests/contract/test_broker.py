@@ -1,8 +1,8 @@
 """
 The contract of a broker: one suite, over the broker in memory and over a real Redis.
 
-What is asserted here is the promise of `wsredis.gateway.broker`; whatever passes
-may stand behind a hub.
+The suite asserts the promise of `wsredis.gateway.broker`; a broker that passes it
+may serve a hub.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _Case = TestCase if TYPE_CHECKING else object
 
 
 class _Recorder:
-    """A listener that writes down what it is told."""
+    """A listener that keeps its calls."""
 
     def __init__(self) -> None:
         self.live: list[tuple[bytes, bytes]] = []
@@ -79,12 +79,12 @@ class _Recorder:
         return [kind for name, kind in self.order if name == channel]
 
     def on(self, channel: bytes) -> list[bytes]:
-        """What arrived on one channel."""
+        """Return the payloads that arrived on one channel."""
         return [payload for name, payload in self.live if name == channel]
 
 
 class _Outside(_Case):
-    """What a suite needs of the world behind the broker. Channels named no... are forbidden."""
+    """The server of the broker, as the suite needs it. Channels named no... are forbidden."""
 
     listener: _Recorder
 
@@ -101,7 +101,7 @@ class _Outside(_Case):
         raise NotImplementedError
 
     def stored(self, channel: bytes) -> bytes | None:
-        """What is stored."""
+        """Return the stored message of a channel. If None, there is none."""
         raise NotImplementedError
 
     def lose(self) -> None:
@@ -146,7 +146,7 @@ class _Contract(_Outside):
         return broker
 
     async def arrived(self, channel: bytes, count: int) -> list[bytes]:
-        """What has arrived on a channel once there are *count*, and nothing that follows is."""
+        """Wait for *count* payloads on a channel, and return them; there must not be more."""
         await self.until(lambda: len(self.listener.on(channel)) >= count)
         payloads = self.listener.on(channel)
         self.assertEqual(count, len(payloads), "something arrived twice")
@@ -181,7 +181,7 @@ class _Contract(_Outside):
     # -- Subscribe and deliver
 
     async def test_delivers_in_order_and_byte_for_byte(self) -> None:
-        """What a backend publishes arrives once, in order, and is the same bytes."""
+        """Publications of a backend arrive once, in order, byte for byte."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         for payload in _PAYLOADS:
@@ -189,7 +189,7 @@ class _Contract(_Outside):
         self.assertEqual(_PAYLOADS, await self.arrived(b"ok-a", len(_PAYLOADS)))
 
     async def test_empty_payload(self) -> None:
-        """An empty payload is one: what it means is for others to say."""
+        """An empty payload is delivered like any other."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         self.publish(b"ok-a", b"")
@@ -208,7 +208,7 @@ class _Contract(_Outside):
         self.assertEqual([], self.listener.on(b"ok-a"))
 
     async def test_order_across_channels(self) -> None:
-        """What is published on several channels arrives in that order."""
+        """Publications on several channels arrive in the order of publishing."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
         sent = [(b"ok-a" if number % 3 else b"ok-b", b"%d" % number) for number in range(30)]
@@ -248,7 +248,7 @@ class _Contract(_Outside):
         self.assertEqual([b"2"], self.listener.on(b"ok-b"))
 
     async def test_unsubscribed_and_back(self) -> None:
-        """Whoever comes back at once misses nothing from its confirmation on."""
+        """A channel that is wanted again at once misses nothing after its confirmation."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         broker.unsubscribe([b"ok-a"])
@@ -256,8 +256,8 @@ class _Contract(_Outside):
         self.publish(b"ok-a", b"1")
         self.assertEqual([b"1"], await self.arrived(b"ok-a", 1))
 
-    async def test_hold(self) -> None:
-        """A broker that is held brings nothing, loses nothing, and answers behind what it held."""
+    async def test_pause(self) -> None:
+        """A paused broker delivers nothing, loses nothing, and completes a fetch afterwards."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         self.store(b"ok-a", b"stored")
@@ -323,7 +323,7 @@ class _Contract(_Outside):
     # -- Publish and fetch
 
     async def test_own_publications_come_back(self) -> None:
-        """What we publish is delivered as any other, once on each channel."""
+        """Our own publications are delivered like others, once on each channel."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
         await broker.publish([b"ok-a", b"ok-b"], b"007")
@@ -331,7 +331,7 @@ class _Contract(_Outside):
         self.assertEqual([b"007"], await self.arrived(b"ok-b", 1))
 
     async def test_stored_before_it_is_published(self) -> None:
-        """Whoever hears a publication finds it stored."""
+        """A message is stored when its publication arrives."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         found: list[bytes | None] = []
@@ -343,7 +343,7 @@ class _Contract(_Outside):
         self.assertEqual([b"1.50"], found)
 
     async def test_fetch(self) -> None:
-        """What is stored is fetched byte for byte; empty and missing ones are left out."""
+        """Stored messages are fetched byte for byte; empty and missing ones are left out."""
         broker = await self.start()
         for number, payload in enumerate(_PAYLOADS):
             await broker.publish([b"ok-%d" % number], payload)
@@ -353,13 +353,13 @@ class _Contract(_Outside):
         self.assertEqual(dict(zip(names, _PAYLOADS, strict=True)), values)
 
     async def test_fetch_of_nothing(self) -> None:
-        """Fetching no channel, and one without a message, is no error."""
+        """Fetching no channel, or one without a message, gives nothing."""
         broker = await self.start()
         self.assertEqual({}, await broker.fetch([]))
         self.assertEqual({}, await broker.fetch([b"ok-missing"]))
 
     async def test_values_that_look_like_protocol(self) -> None:
-        """Whatever is stored, what is fetched afterwards is right as well."""
+        """Stored values that look like the protocol do not disturb the fetches after them."""
         broker = await self.start()
         words = [b"message", b"x", b"y"]
         for word in words:
@@ -379,7 +379,7 @@ class _Contract(_Outside):
         self.assertEqual(200, len(self.listener.on(b"ok-a")))
 
     async def test_expire_0(self) -> None:
-        """With 0 nothing is stored, and what was stored before stays."""
+        """With 0 nothing is stored, and older stored messages stay."""
         broker = await self.start(expire=0)
         await broker.subscribe([b"ok-a"])
         self.store(b"ok-b", b"old")
@@ -399,7 +399,7 @@ class _Contract(_Outside):
         for name in (b"ok-a", b"ok-b", b"ok-c"):
             self.publish(name, b"1")
             self.assertEqual([b"1"], await self.arrived(name, 1))
-        # Whoever asked was told; nobody else has to be.
+        # The failure of the call is the only report.
         self.assertEqual([], self.listener.forbidden)
 
     async def test_forbidden_while_away(self) -> None:
@@ -422,7 +422,7 @@ class _Contract(_Outside):
         self.assertTrue(broker.up)
 
     async def test_partly_forbidden_publication(self) -> None:
-        """The other channels are published on; what is stored is stored also where it is not."""
+        """The other channels are published on; the message is stored also on the forbidden one."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
         await self._refuses(PermissionDenied, broker.publish([b"ok-a", b"no-a", b"ok-b"], b"x"))
@@ -458,7 +458,7 @@ class _Contract(_Outside):
             await self._refuses(BrokerUnavailable, action)
 
     async def test_back(self) -> None:
-        """What was wanted before, and what was asked for meanwhile, is subscribed again."""
+        """Channels that were wanted before and during the outage are subscribed."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         self.lose()
@@ -510,7 +510,7 @@ class _Contract(_Outside):
         self.assertEqual([b"1"], self.listener.on(b"ok-a"))
 
     async def test_stopped(self) -> None:
-        """After a stop nothing is told any more, and everything fails."""
+        """After a stop nothing is delivered any more, and everything fails."""
         broker = await self.start(stop=False)
         await broker.subscribe([b"ok-a"])
         await broker.stop()

@@ -295,9 +295,9 @@ class FaultTests(_PagesCase):
 
     def test_hangs(self) -> None:
         """
-        A page that never comes costs its thread.
+        A page that never comes takes up its thread.
 
-        Others are served, too many are told so, and the process ends in time all the same.
+        Other pages are served, too many requests get a 503, and the process still ends in time.
         """
         hung = []
         for number in range(4):

@@ -63,7 +63,7 @@ class OriginalTests(SynchronousTestCase):
         """
         Run the program on an empty Redis.
 
-        Returns: What it printed, what was stored, and what Redis was told to publish.
+        Returns: The output, the stored values, and the PUBLISH commands.
         """
         server = RedisServer()
         self.addCleanup(server.stop)
@@ -110,7 +110,7 @@ class DjangoTests(SynchronousTestCase):
         self.addCleanup(self.redis.stop)
 
     def test_self(self) -> None:
-        """SELF is the real user with its live groups, AnonymousUser is nobody."""
+        """SELF is the real user with its live groups; AnonymousUser has no channel."""
         code = """
 import os, sys
 from django.conf import settings
@@ -158,7 +158,7 @@ print(RedisPublisher().fetch_message(request, "f"))
 
 
 class GatewayTests(GatewayCase):
-    """What is published arrives at the clients of a gateway."""
+    """Published messages arrive at the clients of a gateway."""
 
     skip = missing("redis")
 
@@ -189,7 +189,7 @@ class GatewayTests(GatewayCase):
         self.check("publisher-transaction", publish_at_once)
 
     def test_fetch(self) -> None:
-        """`fetch_message` reads what a client published."""
+        """`fetch_message` reads the message of a client."""
         listener = self.open("/ws/publisher-fetch?subscribe-broadcast")
         self.open("/ws/publisher-fetch?publish-broadcast").send_text("from a client")
         self.assertEqual(b"from a client", listener.message())
@@ -240,7 +240,7 @@ class GatewayTests(GatewayCase):
         asyncio.run(run())
 
     def test_commands(self) -> None:
-        """By ``python -m wsredis publish``; ``subscribe`` prints what a client publishes."""
+        """By ``python -m wsredis publish``; ``subscribe`` prints the message of a client."""
         environ = clean_environment({"WSREDIS_REDIS": self.redis.url, "PYTHONWARNINGS": "error"})
         program = [sys.executable, "-m", "wsredis"]
         early = self.open("/ws/shell?subscribe-broadcast")
@@ -332,7 +332,7 @@ class AclTests(SynchronousTestCase):
         self.redis.command("ACL", "SETUSER", "john", "on", ">secret", "~*:f", "&*:f")
 
     def test_enough(self) -> None:
-        """With these rights, and no others, the user can do what they are for."""
+        """With these rights, and no others, the user can do its task."""
         publisher = RedisPublisher(connection=self.url, facility="f", broadcast=True)
         allow = ("ACL", "SETUSER", "john")
         self.redis.command(*allow, "+setex", "+publish")
@@ -440,7 +440,7 @@ class TwistedTests(TestCase):
         return publisher
 
     def test_own(self) -> Deferred[None]:
-        """It connects by itself, and publishes and fetches what is no text too."""
+        """It connects by itself, and publishes and fetches binary messages, too."""
         return Deferred.fromCoroutine(self.check(self.make(self.redis.url)))
 
     def test_given(self) -> Deferred[None]:

@@ -14,7 +14,7 @@ class ErrorTests(SynchronousTestCase):
     """The tree of exceptions."""
 
     def test_one_root(self) -> None:
-        """Whatever wsredis raises on purpose can be caught by one name."""
+        """All exceptions of wsredis have one base class."""
         for name in errors.__all__:
             each = getattr(errors, name)
             if isinstance(each, type) and each is not CloseCode:
@@ -34,7 +34,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(list(lines(WsredisError, 0)), documented)
 
     def test_safe_to_repeat(self) -> None:
-        """Whoever catches the error that is safe to repeat does not catch the other one."""
+        """A handler of the error that is safe to repeat does not catch the other one."""
         self.assertFalse(issubclass(errors.PublishOutcomeUnknown, errors.BrokerUnavailable))
         for each in (errors.PublishOutcomeUnknown, errors.BrokerUnavailable):
             self.assertTrue(issubclass(each, errors.BrokerError))

@@ -183,7 +183,7 @@ class MemoryBroker:
         return done
 
     def _when_not_paused(self, step: Callable[[], None]) -> None:
-        # What comes while `resume` is at work waits for its turn.
+        # Calls that come while `resume` hands over older ones wait for their turn.
         if self._paused or self._held:
             self._held.append(step)
         else:

@@ -92,8 +92,8 @@ def parse_url(url: str, *, with_options: bool = False) -> RedisTarget:
     Read a redis://, rediss:// or unix:// URL. User, password and path are percent-decoded.
 
     Args:
-        with_options: Whether a query is allowed behind any URL: redis-py takes options there. The
-            query is not checked. Otherwise it is allowed only as ``?db=1`` of a unix:// URL.
+        with_options: Whether any URL may have a query, where redis-py takes options; they are not
+            checked. Otherwise only ``?db=1`` of a unix:// URL is allowed.
 
     Raises:
         ConfigError: The URL cannot be used. The text shows no part of it, since a part of a

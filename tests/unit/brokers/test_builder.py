@@ -53,7 +53,7 @@ class BuilderTests(SynchronousTestCase):
 
 
 class _Listener:
-    """A listener that nobody calls."""
+    """A listener that is never called."""
 
     def deliver(self, batch: object) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""

@@ -61,7 +61,7 @@ class UrlTests(SynchronousTestCase):
         self.assertEqual("rediss://example.com:6379", target.name)
 
     def test_name_has_no_credentials(self) -> None:
-        """What goes to the log has neither user nor password."""
+        """The name for logs has neither user nor password."""
         for url in ("redis://joe:secret@h:1/2", "unix://joe:secret@/s", "rediss://joe:secret@h"):
             target = _parse(url)
             for text in (target.name, repr(target), target.cli_arguments):
@@ -70,7 +70,7 @@ class UrlTests(SynchronousTestCase):
 
 
 class RefusedTests(SynchronousTestCase):
-    """What cannot be used is one line that names the setting, and shows no password."""
+    """A wrong setting is refused in one line that names it and shows no password."""
 
     def _refused(self, url: str | None, **more: Any) -> str:
         text = str(self.assertRaises(ConfigError, _parse, url, **more))
@@ -107,7 +107,7 @@ class RefusedTests(SynchronousTestCase):
         self.assertIn("there is no password", self._refused("redis://joe@h"))
 
     def test_ca_without_tls(self) -> None:
-        """A CA that nobody would look at is an error, not a false sense of safety."""
+        """A CA that would not be used is an error."""
         self.assertIn("redis-ca: ", self._refused("redis://h", ca="/some/ca.pem"))
 
     def test_ca_with_unix(self) -> None:
@@ -143,7 +143,7 @@ class FormatTests(SynchronousTestCase):
     """A URL that is written can be read."""
 
     def test_round_trip(self) -> None:
-        """Whatever the parts are."""
+        """All parts come back as they were."""
         for parts in (
             {},
             {"host": "::1", "port": 7000, "database": 3},
@@ -198,7 +198,7 @@ class CliTests(SynchronousTestCase):
     """The demo page shows how to reach the same Redis by hand."""
 
     def test_arguments(self) -> None:
-        """What redis-cli needs, and nothing that it assumes anyway."""
+        """The arguments that redis-cli needs, without its defaults."""
         for url, words in (
             (None, ""),
             ("redis://localhost:7000", "-p 7000"),

@@ -76,5 +76,5 @@ class PublishCase(SettingsCase):
 
 
 def messages(logs: Any) -> list[str]:
-    """What was logged."""
+    """Return the log messages."""
     return [record.getMessage() for record in logs.records]

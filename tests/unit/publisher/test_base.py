@@ -7,10 +7,10 @@ from wsredis.publisher import RedisMessage
 
 
 class MessageTests(SettingsCase):
-    """What is a message."""
+    """The kinds of values that are messages."""
 
     def test_kinds(self) -> None:
-        """Text becomes UTF-8, bytes stay; what a subscriber read is unpacked."""
+        """A string becomes UTF-8, bytes stay, and a message as redis-py reads it is unpacked."""
         for value, expected in (
             ("Grüße", "Grüße".encode()),
             (b"\x00\xff", b"\x00\xff"),
@@ -22,7 +22,7 @@ class MessageTests(SettingsCase):
             self.assertEqual(expected, message)
 
     def test_none(self) -> None:
-        """The heartbeat and what is no message are None."""
+        """The heartbeat, and a value that is not a message, give None."""
         self.use_django(WS4REDIS_HEARTBEAT="--beat--")
         for value in ("--beat--", b"--beat--", 5, None, [], [b"subscribe", b"c", 1], [b"message"]):
             self.assertIsNone(RedisMessage(value))

@@ -17,7 +17,7 @@ class ConnectionTests(SettingsCase):
     """Where Redis is."""
 
     def arguments(self, publisher: Any) -> dict[str, Any]:
-        """What the connections of a publisher are made with."""
+        """Return the arguments of the connections of a publisher."""
         pool = publisher._connection.connection_pool
         return {"class": pool.connection_class.__name__, **pool.connection_kwargs}
 
@@ -27,7 +27,7 @@ class ConnectionTests(SettingsCase):
         self.assertEqual(expected, {name: found.get(name) for name in expected})
 
     def test_default(self) -> None:
-        """Redis is at localhost; nothing is repeated, and nobody waits for ever."""
+        """Redis is at localhost; nothing is repeated, and every wait ends."""
         publisher = RedisPublisher()
         found = self.arguments(publisher)
         found.setdefault("host", "localhost")
@@ -36,7 +36,7 @@ class ConnectionTests(SettingsCase):
         self.assertEqual(0, found["retry"]._retries)
 
     def test_url(self) -> None:
-        """A URL says all; what it has goes before the defaults."""
+        """A URL goes before the defaults."""
         publisher = RedisPublisher(connection="redis://u:p@h:7/2?socket_timeout=9")
         expected = {"host": "h", "port": 7, "db": 2, "username": "u", "password": "p"}
         self.check(publisher, **expected, socket_timeout=9.0)
@@ -56,7 +56,7 @@ class ConnectionTests(SettingsCase):
         self.check(RedisPublisher(), password="from-file")
         os.environ["WSREDIS_REDIS"] = "redis://:from-url@h"
         self.check(RedisPublisher(), password="from-url")
-        # They belong to that Redis, and are told to no other.
+        # They belong to that Redis, and are sent to no other.
         self.check(RedisPublisher(connection="redis://other"), password=None)
 
     def test_tls(self) -> None:
@@ -86,7 +86,7 @@ class ConnectionTests(SettingsCase):
             RedisPublisher()
 
     def test_patience(self) -> None:
-        """Who asks for the project's client says how long to wait; it is another one then."""
+        """A client of the project with a time limit of its own is another client."""
         self.use_django(WS4REDIS_CONNECTION={"host": "h", "socket_timeout": 9})
         client = connect_as_project(0.5)
         found = client.connection_pool.connection_kwargs
@@ -107,7 +107,7 @@ class ConnectionTests(SettingsCase):
         self.assertIsNot(one, other)
 
     def test_wrong(self) -> None:
-        """What is no URL is refused in one line that shows no password."""
+        """A wrong URL is refused in one line that shows no password."""
         for url, why in (
             ("http://h", "a URL starts with redis://, rediss:// or unix://"),
             ("h:6379", "a URL starts with redis://, rediss:// or unix://"),

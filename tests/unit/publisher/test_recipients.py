@@ -10,7 +10,7 @@ from wsredis.publisher import SELF, BasePublisher
 
 
 class ChannelTests(SettingsCase):
-    """Who is meant."""
+    """The recipients of a message, and their channels."""
 
     def channels(self, **names: Any) -> list[str]:
         """The channels of a publisher of facility f."""
@@ -26,17 +26,17 @@ class ChannelTests(SettingsCase):
         self.assertEqual(expected, found)
 
     def test_nobody(self) -> None:
-        """Nothing said means nobody; so do None, False and empty names."""
+        """Nothing given means no recipient; so do None, False and empty names."""
         self.assertEqual([], self.channels())
         for nothing in (None, False, [], (), [None, ""]):
             self.assertEqual([], self.channels(users=nothing, groups=nothing, sessions=nothing))
 
     def test_no_facility(self) -> None:
-        """Without a facility the name is that of the original, to which nobody listens."""
+        """Without a facility the name is the one of django-websocket-redis; no client has it."""
         self.assertEqual((b"broadcast:{facility}",), BasePublisher(broadcast=True).channels)
 
     def test_any_names(self) -> None:
-        """Sets, generators and one name alone do; what is no text gives its text."""
+        """Sets, generators and one name alone are accepted, and any objects as names."""
 
         class User:
             def __str__(self) -> str:
@@ -47,7 +47,7 @@ class ChannelTests(SettingsCase):
         self.assertEqual(["session:5:f"], self.channels(sessions=[5]))
 
     def test_wrong_names(self) -> None:
-        """What is no collection of names is refused, and the argument named."""
+        """A value that is not a collection of names is refused, and the argument is named."""
         for wrong in (5, b"john", bytearray(b"john"), object()):
             with self.assertRaisesRegex(ValueError, "groups must be a list"):
                 self.channels(groups=wrong)
@@ -94,7 +94,7 @@ class ChannelTests(SettingsCase):
         self.assertEqual(["group:go:f"], self.channels(request=request, groups=[SELF]))
 
     def test_anonymous(self) -> None:
-        """Where there is no request, user or session, SELF has no channel."""
+        """Without a request, a user or a session, SELF has no channel."""
         bare = SimpleNamespace()
         empty = SimpleNamespace(user=None, session=None)
         for request in (None, bare, empty, request_of(memberof=["chess"], groups=("go",))):

@@ -39,7 +39,7 @@ class SettingTests(SettingsCase):
         self.assertEqual(("", 0, None), self.settings())
 
     def test_chosen(self) -> None:
-        """A project that is named is asked, though nobody has asked for its settings yet."""
+        """A project that is named is asked, even if its settings are not loaded yet."""
         self.use_django(configured=False, WS4REDIS_PREFIX="site")
         self.assertEqual("", self.settings()[0])
         os.environ["DJANGO_SETTINGS_MODULE"] = "site.settings"

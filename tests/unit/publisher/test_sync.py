@@ -11,7 +11,7 @@ from wsredis.publisher import RedisMessage, RedisPublisher
 
 
 class PublishTests(PublishCase):
-    """What is sent."""
+    """The commands that are sent."""
 
     def test_publish(self) -> None:
         """Each channel is stored, then published, in one round trip; receivers are counted."""
@@ -33,7 +33,7 @@ class PublishTests(PublishCase):
         self.assertEqual([["MULTI", "SETEX", "PUBLISH"], ["SETEX", "PUBLISH"]], names)
 
     def test_expire(self) -> None:
-        """What is said with the message counts; 0 or less does not store."""
+        """The argument goes before the setting; 0 or less does not store."""
         publisher = self.publisher(users=())
         for expire in (5, 0, -1):
             publisher.publish_message("x", expire)
@@ -42,7 +42,7 @@ class PublishTests(PublishCase):
         self.assertEqual([["5", b"x"], [b"x"], [b"x"], [b"x"]], told)
 
     def test_wrong_expire(self) -> None:
-        """What is no whole number of seconds is refused, and nothing is sent."""
+        """A value that is not a whole number is refused, and nothing is sent."""
         for wrong in (0.5, 5.0, "5", True):
             with self.assertRaisesRegex(ValueError, "expire: .* is not a whole number of seconds"):
                 self.publisher().publish_message("x", wrong)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ class PublishTests(PublishCase):
         self.assertEqual([], self.client.trips)
 
     def test_nobody(self) -> None:
-        """For nobody nothing is sent; a wrong message is refused all the same."""
+        """Without a recipient nothing is sent; a wrong message is refused all the same."""
         publisher = RedisPublisher(connection=self.client)
         self.assertEqual(0, publisher.publish_message("x"))
         with self.assertRaises(ValueError):
@@ -59,14 +59,14 @@ class PublishTests(PublishCase):
         self.assertEqual([], self.client.trips)
 
     def test_messages(self) -> None:
-        """Text, bytes and what RedisMessage made are published alike."""
+        """A string, bytes and a RedisMessage are published alike."""
         publisher = self.publisher(users=(), expire=0)
         for message in ("ü", "ü".encode(), RedisMessage("ü")):
             publisher.publish_message(message)  # type: ignore[arg-type]
         self.assertEqual({"ü".encode()}, {trip[0][2] for trip in self.client.trips})
 
     def test_wrong_messages(self) -> None:
-        """What is no message, and the heartbeat, are refused; nothing is sent."""
+        """The heartbeat, and a value that is not a message, are refused; nothing is sent."""
         publisher = self.publisher(heartbeat="--beat--")
         for wrong, what in ((None, "NoneType"), (5, "int"), ([b"message", b"c", b"x"], "list")):
             with self.assertRaisesRegex(ValueError, f"str, bytes or RedisMessage, not {what}"):
@@ -99,7 +99,7 @@ class PublishTests(PublishCase):
 
 
 class FetchTests(PublishCase):
-    """What is kept."""
+    """The messages that are stored."""
 
     def setUp(self) -> None:
         """A message for each audience."""
@@ -134,7 +134,7 @@ class FetchTests(PublishCase):
             self.assertEqual(expected, self.fetch(self.request, audience))
 
     def test_anonymous(self) -> None:
-        """A stranger, or nobody, gets what is for everybody."""
+        """An anonymous visitor gets the broadcast message, and so does no visitor at all."""
         for request in (None, request_of()):
             self.assertEqual(b"broadcast", self.fetch(request))
             for audience in ("session", "user", "group"):

@@ -43,7 +43,7 @@ class _OwnCase(SynchronousTestCase):
 
 
 class PublishTests(_OwnCase):
-    """What is sent, when there is a connection and when there is none."""
+    """The commands that are sent, with a connection and without one."""
 
     def test_publish(self) -> None:
         """Each channel is stored, then published; it waits for the connection."""
@@ -64,7 +64,7 @@ class PublishTests(_OwnCase):
         self.assertEqual(8, len(sent))
 
     def test_nobody(self) -> None:
-        """For nobody nothing is sent, but a wrong message is refused."""
+        """Without a recipient nothing is sent, but a wrong message is refused."""
         publisher = self.make(broadcast=False, users=())
         self.assertEqual(0, self.successResultOf(publisher.publish_message("x")))
         with self.assertRaises(ValueError):
@@ -100,7 +100,7 @@ class PublishTests(_OwnCase):
         publisher.close()
 
     def test_lost(self) -> None:
-        """What is under way when the connection is lost fails; it comes back for the next."""
+        """A message without an answer fails when the connection is lost; the next one is sent."""
         self.server.pump()
         heard = self.publisher.publish_message("x")
         self.server.kill()
@@ -111,7 +111,7 @@ class PublishTests(_OwnCase):
         self.assertEqual(0, self.successResultOf(heard))
 
     def test_lost_in_the_middle(self) -> None:
-        """Where one channel of two was published nobody knows about the other."""
+        """If one channel of two was published, the outcome on the other is unknown."""
         self.server.pump()
         heard = self.publisher.publish_message("x")
         link = self.publisher._redis._link  # type: ignore[union-attr]
@@ -122,14 +122,14 @@ class PublishTests(_OwnCase):
         self.failureResultOf(heard, PublishOutcomeUnknown)
 
     def test_closed(self) -> None:
-        """Who waits for a connection when it is closed is told at once."""
+        """A call that waits for a connection fails at once when the publisher is closed."""
         publisher = self.make()
         heard = publisher.publish_message("x")
         publisher.close()
         self.failureResultOf(heard, BrokerUnavailable)
 
     def test_cancelled(self) -> None:
-        """Who does not want to wait any more is not waited for."""
+        """A cancelled call is not sent."""
         heard = self.publisher.publish_message("x")
         heard.cancel()
         self.failureResultOf(heard, CancelledError)
@@ -138,7 +138,7 @@ class PublishTests(_OwnCase):
 
 
 class FetchTests(_OwnCase):
-    """What is kept."""
+    """The messages that are stored."""
 
     def test_fetch(self) -> None:
         """The message that is there, or None."""
@@ -169,7 +169,7 @@ class FetchTests(_OwnCase):
 
 
 class _FakeConnection:
-    """What `txredisapi.Connection` fires with, as far as it is used; it is its own protocol."""
+    """The part of a connection of txredisapi that is used; it is its own protocol."""
 
     def __init__(self, **replies: object) -> None:
         self.replies = replies
@@ -237,7 +237,7 @@ class GivenTests(SynchronousTestCase):
         self.failureResultOf(heard, txredisapi.ConnectionError)
 
     def test_fetch(self) -> None:
-        """Whatever the connection makes of text, bytes come out; what became a number is lost."""
+        """The result is bytes, also if the connection decodes; a number is refused."""
         for values, expected in (([b"\xff"], b"\xff"), (["ü"], "ü".encode()), ([None], None)):
             found = self.make(_FakeConnection(MGET=values)).fetch_message(None, "f")
             self.assertEqual(expected, self.successResultOf(found))
@@ -246,7 +246,7 @@ class GivenTests(SynchronousTestCase):
         self.assertIn("convertNumbers=False", why)
 
     def test_nobody(self) -> None:
-        """An audience that nobody is in has no message, and Redis is not asked."""
+        """An audience without a recipient has no message, and Redis is not asked."""
         connection = _FakeConnection()
         found = self.make(connection).fetch_message(None, "f", "user")
         self.assertIsNone(self.successResultOf(found))
@@ -257,7 +257,7 @@ class WhereTests(SynchronousTestCase):
     """Where Redis is."""
 
     def test_places(self) -> None:
-        """A URL, settings and the environment name the place; what is wrong with them is told."""
+        """A URL, settings and the environment name the place; mistakes in them are reported."""
         url = "unix:///run/redis.sock"
         with mock.patch.dict(os.environ, {"WSREDIS_REDIS": url}):
             for place in (url, RedisConfig(url=url), None):

@@ -100,7 +100,7 @@ class FakeRedisTests(SynchronousTestCase):
         self.assertEqual((b"+abc\r\n", 0), (client.received, self.redis.sessions[0].unread))
 
     def test_close(self) -> None:
-        """A client that closes is gone in the next turn; what it writes then is lost."""
+        """A client that closes is gone in the next turn; later bytes are lost."""
         client = self.connect()
         client.transport.loseConnection()
         client.transport.write(b"*1\r\n$4\r\nPING\r\n")

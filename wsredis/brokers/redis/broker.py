@@ -133,7 +133,7 @@ class RedisBroker:
 
     def pause(self) -> None:
         """See `wsredis.gateway.broker.Broker.pause`."""
-        # The commands connection is read on: who publishes is not to wait for this.
+        # The commands connection is not paused, so that publishing does not wait.
         self._paused = True
         self._subscriber_link.pause()
 
@@ -141,7 +141,7 @@ class RedisBroker:
         """See `wsredis.gateway.broker.Broker.resume`."""
         self._paused = False
         self._subscriber_link.resume()
-        # What was read may have paused the broker again.
+        # The delivery of the backlog may have paused the broker again.
         if not self._paused:
             self._resume_signal.fire(None)
 

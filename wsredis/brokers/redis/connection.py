@@ -147,7 +147,7 @@ class RedisConnection:
     def protocol_failed(self, protocol: RedisProtocol, error: Exception) -> None:
         """See `ProtocolOwner`. Close the connection, so that a new one is made."""
         if isinstance(error, (InvalidReply, MemoryError)):
-            self._failed(f"not understood: {error}")
+            self._failed(f"invalid reply: {error}")
         else:
             self._log.failure("reading from {redis} failed", redis=self._target.name)
         protocol.transport.abortConnection()

@@ -46,7 +46,7 @@ class NoReply(Exception):
 
 
 class ProtocolOwner(Protocol):
-    """The port to the owner of a `RedisProtocol`, which the protocol tells about its life."""
+    """The port through which a `RedisProtocol` notifies its owner."""
 
     def connection_made(self, protocol: RedisProtocol) -> None:
         """The transport is connected; nothing has been sent."""
@@ -162,7 +162,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             self.dataReceived(b"")
 
     def connectionMade(self) -> None:
-        """Tell the owner, who logs in; txredisapi would give up for ever where a login fails."""
+        """Notify the owner, which logs in. txredisapi would give up for ever if a login failed."""
         self._owner.connection_made(self)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
@@ -174,7 +174,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             self._owner.protocol_failed(self, error)
 
     def connectionLost(self, why: Failure) -> None:
-        """Tell the owner, then every handler that waits for a reply."""
+        """Notify the owner, then every handler that waits for a reply."""
         self._owner.connection_lost(self, why)
         error = NoReply("the connection to Redis was lost")
         while self._expected:
@@ -202,7 +202,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
                 self._hand_over(batch)
                 batch = []
             elif not self._expected:
-                raise InvalidReply(f"unexpected reply: {_shorten(reply)}")
+                raise InvalidReply(f"no command waits for {_shorten(reply)}")
             elif self._expected[0][0](reply):
                 self._expected.popleft()
         if batch:

@@ -38,8 +38,8 @@ class _Wanted:
             sent on this connection.
         confirmed: Whether Redis has answered that command.
         confirmation: Fired when Redis answers it.
-        relied_on: Whether somebody relies on the channel who does not wait for that answer: it was
-            confirmed before, or was wanted while there was no connection.
+        relied_on: Whether a client relies on the channel without waiting for that answer: the
+            channel was confirmed before, or was wanted while there was no connection.
     """
 
     __slots__ = ("command", "confirmation", "confirmed", "relied_on")
@@ -56,8 +56,8 @@ class Subscriptions:
     The set of wanted channels, on one connection at a time.
 
     Args:
-        forbidden: Called with a channel that Redis refuses and that somebody relies on who does not
-            wait for the answer. It is not wanted any more.
+        forbidden: Called with a channel that Redis refuses, if a client relies on it without
+            waiting for the answer. The channel is not wanted any more.
     """
 
     _log = Logger()

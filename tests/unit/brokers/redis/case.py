@@ -48,7 +48,7 @@ class Owner:
 
 
 class LinkCase(SynchronousTestCase):
-    """A link, and the Redis that it leads to."""
+    """A link, and the Redis in memory that it leads to."""
 
     def setUp(self) -> None:
         """Nothing is connected yet."""
@@ -70,7 +70,7 @@ class LinkCase(SynchronousTestCase):
         return RedisConnection(self.clock, **{**arguments, **more})
 
     def start(self, **settings: Any) -> RedisConnection:
-        """Start a link that takes messages, and let it greet."""
+        """Start a link that subscribes, and let it log in."""
         target = RedisTarget(name="redis://fake:6379", **settings)
         self.link = self.make(target=target, deliver=self.owner.messages)
         self.link.start()

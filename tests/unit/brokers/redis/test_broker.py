@@ -1,4 +1,4 @@
-"""Tests of the two links of the broker together: up, down, and what was missed."""
+"""Tests of the two links of the broker together: up, down, paused, and catching up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wsredis.testing.redis import FakeRedis
 
 
 class _Listener:
-    """Writes down what it is told, in order."""
+    """A listener that keeps its calls, in order."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
@@ -137,7 +137,7 @@ class UpTests(_BrokerCase):
         self.assertTrue(self.broker.up)
 
     def test_unsubscribe(self) -> None:
-        """A channel that nobody wants any more is let go after a moment."""
+        """A channel is unsubscribed a moment after the last client has left."""
         self.subscribe(b"a", b"b")
         self.broker.unsubscribe([b"a"])
         self.wait(4)
@@ -163,7 +163,7 @@ class UpTests(_BrokerCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_messages_and_refusals_after_a_stop(self) -> None:
-        """What still comes while the links are being closed is told to nobody."""
+        """Publications that come while the links are being closed are not delivered."""
         self.subscribe(b"a")
         self.server.forbidden = {b"x"}
         self.broker.subscribe([b"x"]).addErrback(lambda failure: None)
@@ -174,7 +174,7 @@ class UpTests(_BrokerCase):
 
 
 class LogTests(_BrokerCase):
-    """An operator learns once what happened, and never a password."""
+    """The log has each event once, and never a password."""
 
     def _told(self, events: Any) -> list[tuple[str, str]]:
         return [(event["log_level"].name, event["log_format"]) for event in events]
@@ -196,14 +196,14 @@ class LogTests(_BrokerCase):
         self.assertEqual(1, self.metrics.broker_losses)
 
     def test_long_outage(self) -> None:
-        """The reason is told once a minute, not at every attempt of every link."""
+        """The reason is logged once a minute, not at every attempt of every link."""
         with capturedLogs() as events:
             self.outage(150)
         reasons = [each for each in events if "no connection" in each["log_format"]]
         self.assertEqual(3, len(reasons))
 
     def test_password_changed(self) -> None:
-        """A refused login is told without the password, and told again when it is another."""
+        """A refused login is logged without the password."""
         self.server.users = {"default": "other"}
         with capturedLogs() as events:
             self.server.kill()
@@ -216,7 +216,7 @@ class LogTests(_BrokerCase):
         self.assertTrue(self.broker.up)
 
     def test_many_reasons(self) -> None:
-        """What is remembered of reasons is bounded, should each be another."""
+        """The number of reasons that are remembered is limited, even if each is another."""
         with capturedLogs() as events:
             for number in range(100):
                 self.broker._failed(f"reason {number}")
@@ -318,7 +318,7 @@ class PauseTests(_BrokerCase):
         self.assertEqual(("restored", {b"a": b"missed"}), self.listener.events[0])
 
     def test_publishing_goes_on(self) -> None:
-        """A pause is none for those who publish."""
+        """A pause does not delay publishing."""
         self.broker.pause()
         done = self.broker.publish([b"a"], b"1")
         self.server.pump()
@@ -356,7 +356,7 @@ class PauseTests(_BrokerCase):
 
 
 class FetchTests(_BrokerCase):
-    """A fetched value comes after what was published before it."""
+    """A fetched value comes after the publications that preceded it."""
 
     def test_waits_for_the_other_link(self) -> None:
         """The two connections know nothing of each other: a PING on the subscriber tells."""
@@ -372,7 +372,7 @@ class FetchTests(_BrokerCase):
         self.assertEqual([("live", [(b"a", b"1")]), {b"a": b"1"}], self.listener.events)
 
     def test_nothing_to_wait_for(self) -> None:
-        """Without a value nobody waits."""
+        """Without a stored message there is nothing to wait for."""
         before = len(self.server.sent(b"PING"))
         fetched = self.broker.fetch([b"a"])
         self.server.pump()
@@ -380,7 +380,7 @@ class FetchTests(_BrokerCase):
         self.assertEqual(before, len(self.server.sent(b"PING")))
 
     def test_subscriber_lost_meanwhile(self) -> None:
-        """Without the subscriber there is no telling, so it fails."""
+        """Without the subscriber the order cannot be known, so the fetch fails."""
         self.subscribe(b"a")
         self.server.store(b"a", b"1")
         fetched = self.broker.fetch([b"a"])
@@ -401,7 +401,7 @@ class FetchTests(_BrokerCase):
 
 
 class OutageTests(_BrokerCase):
-    """After an outage: what is stored first, then what is live, nothing twice."""
+    """After an outage stored messages come first, then live ones, and nothing comes twice."""
 
     def setUp(self) -> None:
         """Two channels are subscribed."""
@@ -431,7 +431,7 @@ class OutageTests(_BrokerCase):
             self._move_subscriber()
 
     def test_arrives_between_subscription_and_fetch(self) -> None:
-        """What comes live meanwhile is held, and comes once: as the live one."""
+        """A message that is live and stored comes once: as the live one."""
         self.outage()
         self._until_subscribed()
         self.server.store(b"a", b"new")
@@ -453,7 +453,7 @@ class OutageTests(_BrokerCase):
         )
 
     def test_too_much_to_hold(self) -> None:
-        """What is held has a bound; beyond it the live messages go out alone."""
+        """Publications that wait are limited; if there are more, the stored ones are left out."""
         self.outage()
         self.server.store(b"a", b"old")
         self._until_subscribed()
@@ -522,7 +522,7 @@ class OutageTests(_BrokerCase):
         self.assertEqual([("restored", {b"a": b"missed"})], self.listener.events)
 
     def test_no_listener_while_catching_up(self) -> None:
-        """A broker that is being stopped has nobody to tell."""
+        """A broker that is being stopped delivers nothing."""
         self.outage()
         self._until_subscribed()
         self.broker._listener = None
@@ -530,7 +530,7 @@ class OutageTests(_BrokerCase):
         self.assertEqual([], self.listener.events)
 
     def test_waiters_are_let_go(self) -> None:
-        """Who waits for the command link in vain leaves nothing behind."""
+        """A cancelled wait for the commands connection leaves no waiter."""
         self.outage()
         waiter: Deferred[None] = self.broker._when_commands_are_up()
         waiter.addErrback(lambda failure: None)
@@ -542,7 +542,7 @@ class FirstConnectionTests(_BrokerCase):
     """The first connection has missed nothing."""
 
     def test_nothing_is_read(self) -> None:
-        """Stored messages are for those who subscribe, not for the start."""
+        """Stored messages are fetched by subscribers, not read at the start."""
         self.assertEqual([], self.server.sent(b"MGET"))
         self.assertEqual([], self.listener.events)
 

@@ -43,13 +43,13 @@ class _StoreCase(SynchronousTestCase):
         self.server.pump()
 
     def publish(self, *channels: bytes, payload: bytes = b"hello") -> Any:
-        """Publish, and move what moves."""
+        """Publish, and let all bytes arrive."""
         done = self.store.publish(channels, payload)
         self.server.pump()
         return done
 
     def fetch(self, *channels: bytes) -> Any:
-        """Fetch, and move what moves."""
+        """Fetch, and let all bytes arrive."""
         done = self.store.fetch(channels)
         self.server.pump()
         return done
@@ -84,7 +84,7 @@ class PublishTests(_StoreCase):
             self.assertEqual(payload, self.server.value(b"a b\xc3\xa9"))
 
     def test_nowhere(self) -> None:
-        """No channel is no command, and no failure."""
+        """Without a channel nothing is sent, and nothing fails."""
         self.successResultOf(self.publish())
         self.assertEqual(1, len(self.server.commands))
 
@@ -145,7 +145,7 @@ class PublishTests(_StoreCase):
         self.assertEqual(b"hello", self.server.value(b"a"))
 
     def test_forbidden_and_lost(self) -> None:
-        """That one channel is forbidden does not hide that nobody knows about the other."""
+        """A forbidden channel does not hide that the outcome on the other is unknown."""
         for replies in (
             b"+OK\r\n-NOPERM no\r\n",
             b"+OK\r\n-ERR whatever\r\n+OK\r\n-NOPERM no\r\n",
@@ -158,7 +158,7 @@ class PublishTests(_StoreCase):
             self.failureResultOf(done, PublishOutcomeUnknown)
 
     def test_refused(self) -> None:
-        """Any other refusal is told with its reason; the message may be stored all the same."""
+        """Any other refusal is reported with its reason; the message may be stored all the same."""
         self.server.refuse["PUBLISH"] = "ERR whatever"
         failure = self.failureResultOf(self.publish(b"a"), PublishOutcomeUnknown)
         self.assertEqual(b"hello", self.server.value(b"a"))
@@ -185,7 +185,7 @@ class StoringRefusedTests(_StoreCase):
         self.server.refuse["SETEX"] = "READONLY You can't write against a read only replica."
 
     def test_published_and_counted(self) -> None:
-        """It is no failure of the publication."""
+        """The publication does not fail."""
         with capturedLogs() as events:
             self.successResultOf(self.publish(b"a"))
         self.assertEqual(1, self.metrics.unpersisted)
@@ -207,7 +207,7 @@ class StoringRefusedTests(_StoreCase):
 
 
 class BoundTests(_StoreCase):
-    """What is under way is bounded in number and size."""
+    """Unanswered commands are limited in number and size."""
 
     limits = Limits(max_commands=4, max_command_bytes=2000)
 
@@ -247,7 +247,7 @@ class BoundTests(_StoreCase):
         self.assertEqual(0, self.store._unanswered_bytes)
 
     def test_limit_of_the_next_connection(self) -> None:
-        """What was unanswered when a connection was lost does not weigh on the next."""
+        """Commands that were unanswered when a connection was lost do not count on the next."""
         self.server.frozen = True
         for _ in range(2):
             self.store.publish([b"a"], b"x" * 900).addErrback(lambda failure: None)
@@ -304,7 +304,7 @@ class FetchTests(_StoreCase):
         self.assertEqual(1, self.server.accepted)
 
     def test_nothing(self) -> None:
-        """No name is no command."""
+        """Without a name nothing is sent."""
         self.assertEqual({}, self.successResultOf(self.fetch()))
         self.assertEqual([], self.server.sent(b"MGET"))
 
@@ -328,7 +328,7 @@ class FetchTests(_StoreCase):
         self.failureResultOf(done, BrokerUnavailable)
 
     def test_cancelled(self) -> None:
-        """An answer that nobody waits for any more is no error."""
+        """The reply to a cancelled fetch is not an error."""
         done = self.store.fetch([b"a"])
         done.addErrback(lambda failure: None)
         done.cancel()

@@ -10,10 +10,10 @@ from wsredis.brokers.redis.reconnect import MAX_DELAY
 
 
 class GreetingTests(LinkCase):
-    """A link counts only when Redis let it in."""
+    """A link is up when Redis has accepted the login."""
 
     def test_without_password(self) -> None:
-        """With nothing else to say, one PING is the whole greeting."""
+        """Without a password and a database, one PING is the whole login."""
         self.start()
         self.assertEqual(["up"], self.owner.events)
         self.assertEqual([(b"PING",)], self.server.commands)
@@ -39,14 +39,14 @@ class GreetingTests(LinkCase):
         self.assertEqual(["up"], self.owner.events)
 
     def test_nothing_counts_before_the_answer(self) -> None:
-        """As long as Redis has not answered there is no protocol to send commands on."""
+        """There is no protocol to send commands on before Redis has answered."""
         self.server.frozen = True
         self.start()
         self.assertIsNone(self.link.protocol)
         self.assertEqual([], self.owner.events)
 
     def test_wrong_password_is_told_and_tried_again(self) -> None:
-        """A password that is refused is told without it, and the link recovers when it fits."""
+        """A refused password is reported without it, and the link recovers when it is right."""
         self.server.users = {"default": "new"}
         self.start(password="0ld-secret")
         self.assertEqual([], self.owner.events)
@@ -59,7 +59,7 @@ class GreetingTests(LinkCase):
         self.assertEqual(["up"], self.owner.events)
 
     def test_no_password_where_one_is_needed(self) -> None:
-        """NOAUTH does not count as being let in."""
+        """NOAUTH fails the login."""
         self.server.users = {"default": "x"}
         self.start()
         self.assertEqual([], self.owner.events)
@@ -69,7 +69,7 @@ class GreetingTests(LinkCase):
         """
         A connection that drops during AUTH is made again.
 
-        txredisapi 1.6 stops for ever in this case, which is why it is told no password.
+        txredisapi 1.6 stops for ever in this case, so it does not get the password.
         """
         self.server.users = {"default": "x"}
         self.server.frozen = True
@@ -82,7 +82,7 @@ class GreetingTests(LinkCase):
         self.assertEqual(2, self.server.accepted)
 
     def test_certificate_is_not_good(self) -> None:
-        """A TLS server that we do not trust is told in words."""
+        """The reason why a TLS server is not trusted is reported as text."""
         for error, words in (
             (SSL.Error([("SSL routines", "", "certificate verify failed")]), "verify failed"),
             (VerificationError([]), "not for this host name"),
@@ -106,19 +106,19 @@ class GreetingTests(LinkCase):
         self.assertEqual(["up"], self.owner.events)
 
     def test_unknown_database(self) -> None:
-        """A database that Redis does not have is no link, although PING would be answered."""
+        """An unknown database fails the login, although PING would be answered."""
         self.start(database=99)
         self.assertEqual([], self.owner.events)
         self.assertIn("SELECT was refused: ERR DB index is out of range", self.owner.reasons[0])
 
     def test_refused_greeting_is_told_once(self) -> None:
-        """After the first refusal, the answers to the rest of the greeting say nothing more."""
+        """After the first refusal, the replies to the rest of the login are not reported."""
         self.server.users = {"default": "x"}
         self.start(password="y", database=1)
         self.assertEqual(1, len(self.owner.reasons))
 
     def test_loading(self) -> None:
-        """A server that still reads its data takes subscriptions and publications: that counts."""
+        """A server that still loads its data takes subscriptions and publications."""
         self.server.loading = True
         self.start()
         self.assertEqual(["up"], self.owner.events)
@@ -241,7 +241,7 @@ class PauseTests(LinkCase):
 
 
 class KeepAliveTests(LinkCase):
-    """A server that falls silent is left."""
+    """A connection to a server that falls silent is given up."""
 
     def test_pings(self) -> None:
         """An idle link sends one PING per interval."""
@@ -251,7 +251,7 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(["up"], self.owner.events)
 
     def test_no_ping_while_others_wait(self) -> None:
-        """Commands under way are as good as a PING: none is added behind them."""
+        """Unanswered commands are as good as a PING: none is added after them."""
         self.start()
         self.server.frozen = True
         self.protocol().call("MGET", b"a")
@@ -327,6 +327,20 @@ class KeepAliveTests(LinkCase):
                 self.protocol().dataReceived(b"x")
         self.assertEqual(["no answer for 6 seconds"], self.owner.reasons[:1])
 
+    def test_reply_that_comes_slowly(self) -> None:
+        """Bytes without a complete reply are half a sign of life: twice the time is waited."""
+        self.start()
+        self.server.frozen = True
+        self.protocol().call("PING").addErrback(lambda failure: None)
+        self.protocol().dataReceived(b"$999\r\n")
+        for _ in range(4):
+            self.protocol().dataReceived(b"x")
+            self.clock.advance(PING)
+        self.assertEqual([], self.owner.reasons)
+        self.protocol().dataReceived(b"x")
+        self.clock.advance(PING)
+        self.assertEqual(["no answer for 6 seconds"], self.owner.reasons)
+
     def test_nothing_asked_and_nothing_said(self) -> None:
         """A login that waits for nothing is not timed by mistake."""
         self.start()
@@ -346,7 +360,7 @@ class KeepAliveTests(LinkCase):
 
 
 class StopTests(LinkCase):
-    """After a stop nothing is left: no connection, no timer, no word."""
+    """After a stop nothing is left: no connection, no timer, no report."""
 
     def _stopped(self) -> None:
         done = self.link.stop()

@@ -64,7 +64,7 @@ class EndpointTests(SynchronousTestCase):
         reactor = MemoryReactorClock()
         verifyObject(IStreamClientEndpoint, _endpoint(reactor, "rediss://h"))
         path = self.mktemp()
-        # Some text around certificates is usual.
+        # Text around certificates is usual.
         Path(path).write_text(f"My CA\n{_CERTIFICATE}another\n{_CERTIFICATE}")
         verifyObject(IStreamClientEndpoint, _endpoint(reactor, "rediss://h", ca=path))
 

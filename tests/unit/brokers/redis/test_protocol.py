@@ -28,7 +28,7 @@ class ReplyTests(LinkCase):
 
     def test_three_channels_and_a_ping(self) -> None:
         """
-        SUBSCRIBE with three names has three replies, and the PING behind it gets its own.
+        SUBSCRIBE with three names has three replies, and the PING after it gets its own.
 
         txredisapi 1.6 gives the second reply of SUBSCRIBE to PING.
         """
@@ -46,7 +46,7 @@ class ReplyTests(LinkCase):
         self.assertEqual([b"pong", b""], self.successResultOf(pong))
 
     def test_messages_before_a_reply_come_before_it(self) -> None:
-        """What arrived before an answer is delivered before it, within one read."""
+        """Publications before a reply are delivered before it, within one read."""
         self.start()
         self.protocol().call("SUBSCRIBE", b"a")
         self.server.pump()
@@ -69,7 +69,7 @@ class ReplyTests(LinkCase):
         self.assertEqual([[(b"a", b"\r\n")]], self.owner.batches)
 
     def test_refusal_fails_the_call(self) -> None:
-        """An error of Redis reaches the caller, and nobody else."""
+        """An error reply reaches its caller, and no other."""
         self.start()
         refused = self.protocol().call("NOSUCH")
         fine = self.protocol().call("PING")
@@ -103,7 +103,7 @@ class ReplyTests(LinkCase):
         self.assertEqual(["up", "down"], self.owner.events)
 
     def test_cancelled_call(self) -> None:
-        """A caller who lost patience does not disturb the order of replies."""
+        """A caller that gives up does not disturb the order of replies."""
         self.start()
         impatient = self.protocol().call("PING")
         patient = self.protocol().call("MGET", b"a")
@@ -126,7 +126,7 @@ class ReplyTests(LinkCase):
         self.assertEqual(b"PONG", self.successResultOf(after))
 
     def test_command_from_within_delivery(self) -> None:
-        """Whoever is told of a message may send a command right away."""
+        """The receiver of a publication may send a command at once."""
         self.start()
         self.protocol().call("SUBSCRIBE", b"a")
         self.server.pump()
@@ -138,7 +138,7 @@ class ReplyTests(LinkCase):
 
 
 class RubbishTests(LinkCase):
-    """What is not Redis' protocol ends the connection, and a new one is made."""
+    """Bytes that are not RESP2 end the connection, and a new one is made."""
 
     def _broken_by(self, data: bytes) -> str:
         self.start()
@@ -153,19 +153,19 @@ class RubbishTests(LinkCase):
 
     def test_not_resp(self) -> None:
         """Text that is not RESP."""
-        self.assertIn("not understood", self._broken_by(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+        self.assertIn("invalid reply", self._broken_by(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
 
     def test_absurd_length(self) -> None:
         """A length that no array can have."""
-        self.assertIn("not understood", self._broken_by(b"*99999999999999\r\n"))
+        self.assertIn("invalid reply", self._broken_by(b"*99999999999999\r\n"))
 
     def test_stray_reply(self) -> None:
-        """A reply without a command, however long, is told in short."""
-        self.assertIn("unexpected reply", self._broken_by(b"$500\r\n" + b"x" * 500 + b"\r\n"))
+        """A reply without a command is reported in short, however long it is."""
+        self.assertIn("no command waits for", self._broken_by(b"$500\r\n" + b"x" * 500 + b"\r\n"))
 
     def test_stray_error(self) -> None:
         """An error without a command."""
-        self.assertIn("unexpected reply", self._broken_by(b"-ERR whatever\r\n"))
+        self.assertIn("no command waits for", self._broken_by(b"-ERR whatever\r\n"))
 
     def test_endless_reply(self) -> None:
         """A reply that is longer than the limit is not collected."""
@@ -182,7 +182,7 @@ class RubbishTests(LinkCase):
         self.assertEqual(["up", self.owner.batches[0]], self.owner.events)
 
     def test_long_replies_over_many_reads(self) -> None:
-        """Nor is it for several reads: what was complete before does not count."""
+        """Nor is it for several reads: complete replies do not count."""
         self.start()
         one = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$400\r\n" + b"x" * 400 + b"\r\n"
         for position in range(0, len(one) * 10, 300):
@@ -195,13 +195,18 @@ class RubbishTests(LinkCase):
     def test_endless_reply_over_many_reads(self) -> None:
         """One reply that never ends is noticed as soon as its parts are more than the limit."""
         self.start()
-        self.protocol().dataReceived(b"$999999999\r\n")
+        message = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
+        for _ in range(3):
+            self.protocol().dataReceived(message)
+        head = b"$999999999\r\n"
+        self.protocol().dataReceived(head)
         for _ in range(9):
             self.protocol().dataReceived(b"x" * 100)
+        self.protocol().dataReceived(b"x" * (MAX_REPLY - 900 - len(head)))
         self.assertEqual([], self.owner.reasons)
-        self.protocol().dataReceived(b"x" * 100)
+        self.protocol().dataReceived(b"x")
         self.assertEqual(
-            [f"not understood: a reply of more than {MAX_REPLY} bytes"], self.owner.reasons
+            [f"invalid reply: a reply of more than {MAX_REPLY} bytes"], self.owner.reasons
         )
 
     def test_reply_with_several_values(self) -> None:
@@ -219,11 +224,11 @@ class RubbishTests(LinkCase):
         protocol.dataReceived(b"*5\r\n$999999\r\n" + b"x" * 4900)
         self.assertEqual([], self.owner.reasons)
         protocol.dataReceived(b"x" * 100)
-        reason = f"not understood: a reply of more than {5 * MAX_REPLY} bytes"
+        reason = f"invalid reply: a reply of more than {5 * MAX_REPLY} bytes"
         self.assertEqual([reason], self.owner.reasons)
 
     def test_error_of_a_listener(self) -> None:
-        """A bug behind the link is logged with its traceback, and the link starts afresh."""
+        """A bug of the receiver is logged with its traceback, and the connection is made again."""
         self.start()
 
         def fail() -> None:

@@ -17,10 +17,10 @@ from wsredis.errors import ConfigError
 
 
 class ReconnectTests(LinkCase):
-    """For ever, soon, and not all at once."""
+    """A link connects again for ever, soon, and not at the same time as others."""
 
     def test_server_is_not_there_yet(self) -> None:
-        """The first attempts fail without a word; then the reason is told."""
+        """The first attempts fail silently; then the reason is reported."""
         self.server.down = True
         self.start()
         self.assertEqual([], self.owner.reasons)
@@ -55,7 +55,7 @@ class ReconnectTests(LinkCase):
         self.assertLess(self.server.accepted, 60 / (MAX_DELAY / 2) + 10)
 
     def test_back_soon_after_each_loss(self) -> None:
-        """The wait starts from anew once Redis let us in."""
+        """The wait is short again after a successful login."""
         self.start()
         for _ in range(12):
             self.server.kill()

@@ -1,4 +1,4 @@
-"""Tests of the set of wanted channels, and of what Redis is told about it."""
+"""Tests of the set of wanted channels, and of the commands that it sends."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class _SubscriptionsCase(SynchronousTestCase):
         return self.subscriptions.want(names)
 
     def subscribed(self) -> set[bytes]:
-        """What Redis thinks that we want."""
+        """Return the subscriptions of the connection, as Redis sees them."""
         (session,) = self.server.sessions
         return session.subscribed
 
     def linger(self) -> None:
-        """Let channels go that nobody wants."""
+        """Let the time pass after which dropped channels are unsubscribed."""
         self.clock.advance(LINGER + 0.5)
         self.server.pump()
 
@@ -84,7 +84,7 @@ class WantTests(_SubscriptionsCase):
         self.assertEqual([(b"SUBSCRIBE", b"a", b"b", b"c")], self.server.sent(b"SUBSCRIBE"))
 
     def test_nothing(self) -> None:
-        """No channel is no command."""
+        """Without a channel nothing is sent."""
         self.successResultOf(self.want())
         self.assertEqual([], self.server.sent(b"SUBSCRIBE"))
 
@@ -111,14 +111,14 @@ class WantTests(_SubscriptionsCase):
         self.assertEqual({b"a"}, self.subscribed())
 
     def test_lost_before_the_answer(self) -> None:
-        """All who wait fail once, with BrokerUnavailable."""
+        """All waiting calls fail once, with BrokerUnavailable."""
         waiting = [self.want(b"a", b"b"), self.want(b"b")]
         self.server.kill()
         for each in waiting:
             self.failureResultOf(each, BrokerUnavailable)
 
     def test_cancelled(self) -> None:
-        """Who gives up is not told, and disturbs nobody."""
+        """A cancelled call disturbs no other."""
         impatient, patient = self.want(b"a"), self.want(b"a")
         impatient.addErrback(lambda failure: None)
         impatient.cancel()
@@ -126,7 +126,7 @@ class WantTests(_SubscriptionsCase):
         self.successResultOf(patient)
 
     def test_cancelled_leaves_nobody_waiting(self) -> None:
-        """Whoever gives up on several channels waits for none of them."""
+        """A cancelled call for several channels waits for none of them."""
         for _ in range(3):
             impatient = self.want(b"a", b"b")
             impatient.addErrback(lambda failure: None)
@@ -135,7 +135,7 @@ class WantTests(_SubscriptionsCase):
         self.assertEqual([0, 0], waiting)
 
     def test_cancelled_and_refused(self) -> None:
-        """A refusal does not reach one who gave up."""
+        """A refusal without a waiter is reported."""
         self.server.forbidden = {b"x"}
         impatient = self.want(b"x")
         impatient.addErrback(lambda failure: None)
@@ -173,7 +173,7 @@ class DropTests(_SubscriptionsCase):
         self.assertEqual({b"a"}, self.subscribed())
 
     def test_unknown(self) -> None:
-        """A channel that nobody wanted is ignored."""
+        """An unknown channel is ignored."""
         self.subscriptions.drop([b"zz"])
         self.linger()
         self.assertEqual([], self.server.sent(b"UNSUBSCRIBE"))
@@ -189,7 +189,7 @@ class DropTests(_SubscriptionsCase):
         self.assertEqual({b"a"}, self.subscribed())
 
     def test_confirmation_of_an_older_subscribe(self) -> None:
-        """The answer to a SUBSCRIBE before an UNSUBSCRIBE confirms nothing to who came after."""
+        """The reply to a SUBSCRIBE before an UNSUBSCRIBE does not confirm the next SUBSCRIBE."""
         self.want(b"b")
         self.subscriptions.drop([b"b"])
         self.clock.advance(LINGER + 0.5)
@@ -225,7 +225,7 @@ class DropTests(_SubscriptionsCase):
         self.assertEqual(set(), self.subscribed())
 
     def test_refused_unsubscribe(self) -> None:
-        """An error in place of the answer is no reason to stumble."""
+        """An error reply to UNSUBSCRIBE changes nothing."""
         self.server.refuse["UNSUBSCRIBE"] = "ERR no"
         self.subscriptions.drop([b"a"])
         self.linger()
@@ -248,7 +248,7 @@ class DropTests(_SubscriptionsCase):
 
 
 class RefusalTests(_SubscriptionsCase):
-    """A forbidden channel costs its own listeners, and nobody else."""
+    """A forbidden channel concerns its own listeners only."""
 
     def setUp(self) -> None:
         """Two channels are forbidden."""
@@ -259,7 +259,7 @@ class RefusalTests(_SubscriptionsCase):
         """
         Redis refuses the whole command; the others are subscribed all the same.
 
-        Whoever asked for all of them is refused.
+        The call for all of them is refused.
         """
         other = self.want(b"a", b"b")
         with capturedLogs() as events:
@@ -273,7 +273,7 @@ class RefusalTests(_SubscriptionsCase):
         self.assertEqual([b"x"], [event["channel"] for event in events])
 
     def test_two_of_two(self) -> None:
-        """The error comes once, and is the only report to those who asked."""
+        """The error comes once, and is the only report."""
         done = self.want(b"x", b"y")
         self.server.pump()
         self.failureResultOf(done, PermissionDenied)
@@ -281,7 +281,7 @@ class RefusalTests(_SubscriptionsCase):
         self.assertEqual([], self.subscriptions.names())
 
     def test_wanted_while_away(self) -> None:
-        """Who was told that Redis is away learns by a report that it forbids the channel."""
+        """A refusal after BrokerUnavailable is reported: no call waits for it."""
         self.server.down = True
         self.server.kill()
         self.failureResultOf(self.want(b"x", b"a"), BrokerUnavailable)
@@ -312,7 +312,7 @@ class RefusalTests(_SubscriptionsCase):
         return done
 
     def test_left_meanwhile(self) -> None:
-        """A refusal of a channel that was let go meanwhile concerns nobody."""
+        """A refusal of a channel that was dropped meanwhile is not reported."""
         self.server.frozen = True
         self.want(b"x").addErrback(lambda failure: None)
         self.subscriptions.drop([b"x"])
@@ -427,7 +427,7 @@ class ReconnectTests(_SubscriptionsCase):
         self.successResultOf(waiting)
 
     def test_wanted_during_the_reconnect(self) -> None:
-        """One who comes while all are subscribed again is confirmed with them."""
+        """A channel that is wanted during the reconnect is confirmed with the others."""
         self.want(b"a")
         self.server.pump()
         self.reconnect(pump=False)

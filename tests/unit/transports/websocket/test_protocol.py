@@ -17,8 +17,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.test import iosim
 
+from tests.support.deflate import OFFER, compressed
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
-from tests.support.raw import CLOSE, TEXT, frame, handshake
+from tests.support.raw import CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
 from wsredis.config import GatewayConfig, Limits
 from wsredis.gateway.client import PauseReason
@@ -99,8 +100,27 @@ class OpenTests(MemoryGatewayCase):
 
     def test_small(self) -> None:
         """Open connections share the table of their attributes, which is 500 bytes for each."""
-        size = sys.getsizeof(self.protocol(self.open("/ws/a?subscribe-broadcast")).__dict__)
-        self.assertLess(size, 400)
+        self.use(MemoryGateway(GatewayConfig(compress=True)))
+        # Each kind of connection has attributes of its own. Together they must not be too many.
+        self.connect().send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        busy = self.open(BOTH, OFFER)
+        busy.send(compressed(b"x") + frame(TEXT, b"x", fin=False) + frame(PING) + frame(0, b"x"))
+        self.protocol(busy).pause(PauseReason.HANDLER)
+        self.close(self.open(BOTH), 1000)
+        client = self.open(LISTEN)
+        client.send(frame(PONG))
+        self.assertLess(sys.getsizeof(self.protocol(client).__dict__), 400)
+        self.assertLessEqual(len({*GatewayProtocol.frequent_attributes}), 29)
+
+    def test_few_attributes(self) -> None:
+        """An idle connection has an attribute for its transport and its parts, and few more."""
+        self.assertEqual(
+            {
+                *("connected", "connection", "current_frame", "data", "inside_message"),
+                *("queue", "state", "transport"),
+            },
+            set(vars(self.protocol(self.open(LISTEN)))),
+        )
 
     def test_stored_then_live(self) -> None:
         """The stored message follows the answer, and live messages follow it."""

@@ -6,8 +6,8 @@ twisted.web leaves out: back-pressure for a client that reads slowly, a limit on
 a call of the iterable's ``close()`` in every case, a stop that does not wait for a thread that
 hangs, and a check of the body against the Content-Length of the application.
 
-All that builds on private names of twisted.web's WSGI support is in this module; `check_twisted`
-tells at start whether the installed version still has them.
+It is one module because all of that builds on private names of twisted.web's WSGI support;
+`check_twisted` tells at start whether the installed version still has them.
 """
 
 from __future__ import annotations

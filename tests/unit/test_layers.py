@@ -51,6 +51,33 @@ BORDERS = {
     "asyncio": {"auth.sources.django"},
 }
 
+#: Modules without a test file of their own: ports, which have no code, and modules that need a
+#: whole process or a whole Django, or are compared with the real thing, in tests elsewhere.
+WITHOUT_TESTS = {
+    "__main__",
+    "django/apps",
+    "django/context_processors",
+    "django/management/commands/runserver",
+    "django/templatetags/wsredis",
+    "gateway/broker",
+    "gateway/client",
+    "gateway/dialect",
+    "testing/redis",
+    "transports/websocket/http",
+}
+
+#: Test files for the package itself, or for something outside it.
+WITHOUT_MODULE = {
+    "dialects/second_dialect",
+    "django/runserver",
+    "fakes",
+    "layers",
+    "packaging",
+    "plugin",
+    "public",
+    "testing/outside",
+}
+
 
 def modules(root: Path) -> dict[str, Path]:
     """The modules of the package at *root*, by their dotted names below it."""
@@ -165,7 +192,25 @@ class LayerTests(SynchronousTestCase):
                 silent.append(str(path))
         self.assertEqual([], silent)
 
-    test_length.todo = "#8: three modules are still to be split"
+    def test_mirror(self) -> None:
+        """
+        Every module has a test file at the same place in tests/unit, and the other way round.
+
+        The test file of a folder itself has the name of the folder.
+        """
+        root, tests = Path(wsredis.__file__).parent, Path(__file__).parent
+        modules = {
+            path.relative_to(root).with_suffix("").as_posix()
+            for path in root.rglob("*.py")
+            if path.name != "__init__.py"
+        }
+        folders = {f"{path.parent.name}/{path.parent.name}" for path in root.glob("*/__init__.py")}
+        tested = {
+            (path.relative_to(tests).parent / path.stem.removeprefix("test_")).as_posix()
+            for path in tests.rglob("test_*.py")
+        }
+        self.assertEqual(set(), modules - tested - WITHOUT_TESTS)
+        self.assertEqual(set(), tested - modules - folders - WITHOUT_MODULE)
 
 
 class RuleTests(SynchronousTestCase):

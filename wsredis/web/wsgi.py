@@ -5,8 +5,8 @@ The environment and the checks of ``start_response`` are those of twisted.web. T
 twisted.web leaves out: back-pressure for a client that reads slowly, a call of the iterable's
 ``close()`` in every case, and a check of the body against the Content-Length of the application.
 
-All that builds on private names of twisted.web's WSGI support is in this module; `check_twisted`
-tells at start whether the installed version still has them.
+It is one module because all of that builds on private names of twisted.web's WSGI support;
+`check_twisted` tells at start whether the installed version still has them.
 """
 
 from __future__ import annotations

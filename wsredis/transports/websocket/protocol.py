@@ -4,6 +4,7 @@ The life of one TCP connection: a head, then plain HTTP or a WebSocket, then the
 The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, a
 handshake is decided by `handshake`, frames are read by Autobahn below `lean`; the registry knows
 all connections. A request that is not a handshake is handed, bytes and transport, to twisted.web.
+It is one module because it is one state machine.
 """
 
 from __future__ import annotations

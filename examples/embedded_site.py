@@ -11,8 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.static import File
 
-from wsredis import GatewayService
-from wsredis.config import load
+from wsredis import GatewayService, load
 
 # No port of its own: the connections come from the site.
 gateway = GatewayService(load({"port": ()}))

@@ -1,4 +1,4 @@
-"""Publish one message with redis-py, and keep it for pages that connect later."""
+"""Publish one message with redis-py, and store it for pages that connect later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXPIRE = 3600  # seconds
 
 message = sys.argv[1] if len(sys.argv) > 1 else "Hello"
 with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379")) as client:
-    # In one transaction, so that a page that connects right now gets the message exactly once.
+    # In one transaction: a page that connects at this moment receives the message exactly once.
     with client.pipeline(transaction=True) as together:
         together.set(CHANNEL, message, ex=EXPIRE)
         together.publish(CHANNEL, message)

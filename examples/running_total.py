@@ -1,11 +1,10 @@
-"""Each client sends numbers, and gets the total of its own numbers back."""
+"""Each client sends numbers, and receives the total of its own numbers."""
 
 from __future__ import annotations
 
 from twisted.application.service import Application
 
-from wsredis import Connection, GatewayService, Handler
-from wsredis.config import load
+from wsredis import Connection, GatewayService, Handler, load
 
 
 class RunningTotal(Handler):

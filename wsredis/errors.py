@@ -1,4 +1,21 @@
-"""Exceptions, and the one table of WebSocket close codes."""
+"""
+The exceptions of wsredis, and the one table of WebSocket close codes.
+
+* `WsredisError`
+
+  * `ConfigError`
+  * `BadRequest`
+  * `HandshakeRejected`
+  * `BrokerError`
+
+    * `BrokerUnavailable`
+    * `PublishOutcomeUnknown`
+
+  * `ClientError`
+
+    * `PermissionDenied`
+    * `LimitExceeded`
+"""
 
 from __future__ import annotations
 
@@ -8,6 +25,7 @@ from http import HTTPStatus
 __all__ = [
     "CLOSE_CODES",
     "BadRequest",
+    "BrokerError",
     "BrokerUnavailable",
     "ClientError",
     "CloseCode",
@@ -15,20 +33,21 @@ __all__ = [
     "HandshakeRejected",
     "LimitExceeded",
     "PermissionDenied",
+    "PublishOutcomeUnknown",
     "WsredisError",
 ]
 
 
 class WsredisError(Exception):
-    """Base of all errors that wsredis raises on purpose."""
+    """Base class of all errors that wsredis raises on purpose."""
 
 
 class ConfigError(WsredisError):
-    """A setting is wrong. The text names the setting and fits one line."""
+    """A setting is wrong. The text names the setting, fits on one line and shows no password."""
 
 
 class BadRequest(WsredisError):
-    """A handshake that no client should repeat unchanged: HTTP 400."""
+    """The handshake is malformed: HTTP 400. A client should not repeat it unchanged."""
 
 
 class HandshakeRejected(WsredisError):
@@ -36,25 +55,48 @@ class HandshakeRejected(WsredisError):
     The handshake is answered with an HTTP error.
 
     Args:
-        reason: For the client, in the body of the answer.
+        reason: Text for the client, in the body of the answer.
         status: The HTTP status, 400 to 599.
-        hint: For the log only: what the operator could change. Empty says nothing.
+        hint: Text for the log only, about a remedy. If empty, nothing is added.
+
     Raises:
-        ValueError: *status* is none that HTTP knows for an error.
+        ValueError: *status* is not the status of an HTTP error.
     """
 
     def __init__(self, reason: str, status: int = 403, hint: str = "") -> None:
         super().__init__(reason)
         HTTPStatus(status)
         if status < 400:
-            raise ValueError(f"{status} does not refuse")
+            raise ValueError(f"{status} is not the status of an error")
         self.reason = reason
         self.status = status
         self.hint = hint
 
 
-class BrokerUnavailable(WsredisError):
-    """Redis cannot be reached, or has too much to do. Nothing was sent; safe to repeat."""
+class BrokerError(WsredisError):
+    """
+    The broker did not confirm a request.
+
+    A client whose message this concerns is closed with 1013, whichever of the two kinds it is.
+    """
+
+
+class BrokerUnavailable(BrokerError):
+    """
+    The broker cannot be reached, or too many commands are waiting for its answer.
+
+    Nothing was published or stored, so the call is safe to repeat.
+    """
+
+
+class PublishOutcomeUnknown(BrokerError):
+    """
+    A message was sent to the broker, which did not confirm that it was published everywhere.
+
+    The connection was lost before the answer, or the broker answered with an error. The message may
+    have been stored and published on all of its channels, on some or on none, so a repetition may
+    deliver it twice.
+    """
 
 
 class ClientError(WsredisError):
@@ -63,7 +105,7 @@ class ClientError(WsredisError):
 
     Attributes:
         code: The WebSocket close code; one of `CLOSE_CODES`.
-        reason: Words for the client, at most 123 bytes of UTF-8 (RFC 6455, 5.5).
+        reason: Text for the client, at most 123 bytes of UTF-8 (RFC 6455, 5.5).
     """
 
     code = 1011
@@ -74,13 +116,18 @@ class ClientError(WsredisError):
 
 
 class PermissionDenied(ClientError):
-    """The policy, or Redis, refused. Nothing changed."""
+    """
+    The policy, or the broker, refuses a channel.
+
+    The other channels of the same call are not affected: `Broker.subscribe` keeps them wanted, and
+    `Broker.publish` publishes on them.
+    """
 
     code = 1008
 
 
 class LimitExceeded(ClientError):
-    """A bound of `wsredis.config.Limits` was passed."""
+    """A limit of `wsredis.config.Limits` was exceeded."""
 
     code = 1008
 
@@ -91,7 +138,7 @@ class CloseCode:
     One close code that the gateway sends.
 
     Attributes:
-        meaning: When it is sent.
+        meaning: The reason for which it is sent.
         retry: Whether a client should connect again.
     """
 
@@ -108,7 +155,7 @@ CLOSE_CODES: dict[int, CloseCode] = {
     1008: CloseCode("policy: slow consumer, or Redis forbids the channel", False),
     1009: CloseCode("message too big", False),
     1011: CloseCode("internal error: a handler failed", True),
-    1013: CloseCode("try again later: Redis is away and a message was lost", True),
+    1013: CloseCode("try again later: Redis did not confirm a message of the client", True),
     4401: CloseCode("the identity ended: logged out, or its token expired", False),
     4403: CloseCode("forbidden: the identity may no longer do what the connection is for", False),
 }

@@ -1,4 +1,4 @@
-"""An application with a login of its own, that tells wsredis who is there."""
+"""An application with a login of its own, which identifies clients for wsredis."""
 
 import secrets
 from typing import Annotated
@@ -10,13 +10,13 @@ app = FastAPI()
 
 GROUPS = {"john": ["staff"]}
 
-#: Users by the keys of their sessions. A real one would keep them in a database.
+#: Users by the keys of their sessions. A real application would keep them in a database.
 sessions: dict[str, str] = {}
 
 
 @app.post("/login")
 async def login(user: Annotated[str, Body(embed=True)]) -> PlainTextResponse:
-    # A real one would look at a password.
+    # A real application would check a password.
     key = secrets.token_urlsafe()
     sessions[key] = user
     response = PlainTextResponse("welcome")

@@ -1,4 +1,4 @@
-"""An application with a login of its own, that tells wsredis who is there."""
+"""An application with a login of its own, which identifies clients for wsredis."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ GROUPS = {"john": ["staff"]}
 
 @app.post("/login")
 def login():
-    # A real one would look at a password.
+    # A real application would check a password.
     session["user"] = request.json["user"]
     session["key"] = secrets.token_urlsafe()
     session["until"] = time.time() + 8 * 3600
@@ -29,7 +29,7 @@ def logout():
 
 @app.get("/wsredis-auth")
 def wsredis_auth():
-    """Flask's cookie was forwarded, so that its session is that of the client."""
+    """The gateway forwards Flask's cookie, so `session` is the session of the client."""
     facility = request.headers["X-Wsredis-Facility"]
     user = session.get("user")
     if user is None:

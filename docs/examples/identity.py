@@ -1,16 +1,15 @@
-"""Users from a header that a proxy sets, and a policy on top of the rules for origins."""
+"""An authenticator that reads a header of a proxy, and a policy that adds to the origins."""
 
 from __future__ import annotations
 
 from twisted.application.service import Application
 
-from wsredis import Access, GatewayService, Handshake, HandshakeRejected, Identity
+from wsredis import Access, GatewayService, Handshake, HandshakeRejected, Identity, load
 from wsredis.auth.policies.origin import OriginPolicy
-from wsredis.config import load
 
 
 class ProxyUser:
-    """The proxy must remove this header from what comes from outside."""
+    """The proxy must remove this header from requests of clients."""
 
     def identify(self, handshake: Handshake) -> Identity:
         return Identity(user=handshake.headers.get("x-remote-user"))

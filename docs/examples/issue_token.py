@@ -1,4 +1,4 @@
-"""Prints a token for a user, signed with the secret in the file token.key, good for ten minutes."""
+"""Print a token for a user: signed with the secret in token.key, valid for ten minutes."""
 
 import sys
 import time

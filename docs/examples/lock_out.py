@@ -1,4 +1,4 @@
-"""Changes that Django tells nobody of, and the words that the gateway needs."""
+"""A change without a signal of Django, and the call that reports it to the gateway."""
 
 from __future__ import annotations
 

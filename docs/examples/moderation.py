@@ -1,4 +1,4 @@
-"""A handler that waits, then publishes something else than it was sent."""
+"""A handler that waits, and then publishes a changed message."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from twisted.application.service import Application
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from wsredis import Connection, GatewayService, Handler
-from wsredis.config import load
+from wsredis import Connection, GatewayService, Handler, load
 
 
 class Moderation(Handler):
@@ -18,7 +17,7 @@ class Moderation(Handler):
         if is_binary:
             connection.close(4000, "text only")
             return
-        # Here you would ask a database. The next message of this client waits, other clients go on.
+        # Here you would query a database. Meanwhile only this client waits.
         await deferLater(reactor, 0.01)
         connection.publish(payload.replace(b"darn", b"****"))
 

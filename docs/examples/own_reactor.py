@@ -1,4 +1,4 @@
-"""The gateway in a program that runs the reactor by itself: python own_reactor.py"""
+"""The gateway in a program that runs the reactor itself: python own_reactor.py"""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import sys
 from twisted.internet import reactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
-from wsredis import ConfigError, GatewayService
-from wsredis.config import load
+from wsredis import ConfigError, GatewayService, load
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-# Everybody who listens to "news":
+# To everybody who listens to "news":
 python -m wsredis publish news --broadcast "Hello"
 
-# Two users and a group; the message is kept for a minute:
+# To two users and a group; the message is stored for a minute:
 python -m wsredis publish news --user john --user mary --group staff --expire 60 "Hello"
 
-# What another program prints, byte for byte; it is not kept:
+# The output of another program, byte for byte; it is not stored:
 date | tr -d '\n' | python -m wsredis publish news --broadcast --expire 0 -
 
 # Any client of Redis does the same:

@@ -1,4 +1,4 @@
-"""The same in a program on asyncio: python publish_async.py"""
+"""Publish from a program that uses asyncio: python publish_async.py"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from wsredis.publisher import AsyncRedisPublisher
 
 async def main() -> None:
     async with AsyncRedisPublisher(facility="news", broadcast=True) as publisher:
-        heard = await publisher.publish_message("Hello")
-        print(f"{heard} subscriber(s) received it")
+        receivers = await publisher.publish_message("Hello")
+        print(f"{receivers} subscriber(s) received it")
         print(await publisher.fetch_message(None, "news"))
 
 

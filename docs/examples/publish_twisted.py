@@ -1,4 +1,4 @@
-"""The same in a program on Twisted: python publish_twisted.py"""
+"""Publish from a program that uses Twisted: python publish_twisted.py"""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from twisted.internet.task import react
 
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.publisher import TwistedRedisPublisher
 
 
 async def main(reactor: Any) -> None:
     publisher = TwistedRedisPublisher(facility="news", broadcast=True, reactor=reactor)
     try:
-        heard = await publisher.publish_message("Hello")
-        print(f"{heard} subscriber(s) received it")
+        receivers = await publisher.publish_message("Hello")
+        print(f"{receivers} subscriber(s) received it")
         print(await publisher.fetch_message(None, "news"))
     finally:
         await publisher.close()

@@ -1,4 +1,4 @@
-"""Views of Django that publish, and read what is kept."""
+"""Views of Django that publish a message, and read the stored message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rights in code: twistd wsredis --policy rights:may, started in the folder of this file."""
+"""A policy function. Start in this folder: twistd wsredis --policy rights:may"""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def may(identity: Identity, handshake: Handshake) -> bool:
         return True
     if identity.user is None:
         raise HandshakeRejected("log in to enter a room", 403)
-    # The room of the tigers is for the group of the tigers.
+    # The name of a room is the name of the group that may enter it.
     return room in identity.groups

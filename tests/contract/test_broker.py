@@ -1,8 +1,8 @@
 """
 The contract of a broker: one suite, over the broker in memory and over a real Redis.
 
-What is asserted here is the promise of `wsredis.gateway.broker`; whatever passes
-may stand behind a hub.
+The suite asserts the promise of `wsredis.gateway.broker`; a broker that passes it
+may serve a hub.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
 from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.support.children import RedisServer
 from tests.support.require import missing
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.brokers.redis.broker import RedisBroker
-from wsredis.brokers.redis.url import Target
+from wsredis.brokers.redis.endpoint import make_endpoint
 from wsredis.config import Limits
-from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import Broker
+from wsredis.config.redis_url import RedisTarget
+from wsredis.errors import BrokerError, BrokerUnavailable, PermissionDenied
+from wsredis.gateway.broker import Broker, BrokerListener
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
 
@@ -48,37 +50,41 @@ _Case = TestCase if TYPE_CHECKING else object
 
 
 class _Recorder:
-    """A listener that writes down what it is told."""
+    """A listener that keeps its calls."""
 
     def __init__(self) -> None:
         self.live: list[tuple[bytes, bytes]] = []
         self.restored: dict[bytes, bytes] = {}
         self.forbidden: list[bytes] = []
-        self.order: list[str] = []
+        self.order: list[tuple[bytes, str]] = []
         self.on_delivery: Callable[[Publication], None] = lambda publication: None
 
     def deliver(self, batch: Sequence[Publication]) -> None:
         for publication in batch:
             self.live.append((publication.channel, publication.payload))
-            self.order.append("live")
+            self.order.append((publication.channel, "live"))
             self.on_delivery(publication)
 
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
         for channel, payload in stored.items():
             assert channel not in self.restored, "restored twice"
             self.restored[channel] = payload
-            self.order.append("restored")
+            self.order.append((channel, "restored"))
 
     def forbid(self, channel: bytes) -> None:
         self.forbidden.append(channel)
 
+    def kinds_on(self, channel: bytes) -> list[str]:
+        """Whether each message on one channel was a stored or a live one, in order."""
+        return [kind for name, kind in self.order if name == channel]
+
     def on(self, channel: bytes) -> list[bytes]:
-        """What arrived on one channel."""
+        """Return the payloads that arrived on one channel."""
         return [payload for name, payload in self.live if name == channel]
 
 
 class _Outside(_Case):
-    """What a suite needs of the world behind the broker. Channels named no... are forbidden."""
+    """The server of the broker, as the suite needs it. Channels named no... are forbidden."""
 
     listener: _Recorder
 
@@ -95,7 +101,7 @@ class _Outside(_Case):
         raise NotImplementedError
 
     def stored(self, channel: bytes) -> bytes | None:
-        """What is stored."""
+        """Return the stored message of a channel. If None, there is none."""
         raise NotImplementedError
 
     def lose(self) -> None:
@@ -140,7 +146,7 @@ class _Contract(_Outside):
         return broker
 
     async def arrived(self, channel: bytes, count: int) -> list[bytes]:
-        """What has arrived on a channel once there are *count*, and nothing that follows is."""
+        """Wait for *count* payloads on a channel, and return them; there must not be more."""
         await self.until(lambda: len(self.listener.on(channel)) >= count)
         payloads = self.listener.on(channel)
         self.assertEqual(count, len(payloads), "something arrived twice")
@@ -153,6 +159,17 @@ class _Contract(_Outside):
         self.publish(b"ok-marker", b"x")
         await self.until(lambda: len(self.listener.on(b"ok-marker")) > before)
 
+    async def until_published(self, broker: Broker) -> None:
+        """Wait until the broker can publish, and three round trips longer."""
+        for _ in range(3):
+            published = False
+            while not published:
+                try:
+                    await broker.publish([b"ok-other"], b"x")
+                    published = True
+                except BrokerError:
+                    await deferLater(reactor, 0.005)
+
     async def _refuses(self, error: type[Exception], action: Deferred[Any]) -> None:
         """*action* fails with *error* and nothing else."""
         try:
@@ -164,7 +181,7 @@ class _Contract(_Outside):
     # -- Subscribe and deliver
 
     async def test_delivers_in_order_and_byte_for_byte(self) -> None:
-        """What a backend publishes arrives once, in order, and is the same bytes."""
+        """Publications of a backend arrive once, in order, byte for byte."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         for payload in _PAYLOADS:
@@ -172,7 +189,7 @@ class _Contract(_Outside):
         self.assertEqual(_PAYLOADS, await self.arrived(b"ok-a", len(_PAYLOADS)))
 
     async def test_empty_payload(self) -> None:
-        """An empty payload is one: what it means is for others to say."""
+        """An empty payload is delivered like any other."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         self.publish(b"ok-a", b"")
@@ -191,7 +208,7 @@ class _Contract(_Outside):
         self.assertEqual([], self.listener.on(b"ok-a"))
 
     async def test_order_across_channels(self) -> None:
-        """What is published on several channels arrives in that order."""
+        """Publications on several channels arrive in the order of publishing."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
         sent = [(b"ok-a" if number % 3 else b"ok-b", b"%d" % number) for number in range(30)]
@@ -231,7 +248,7 @@ class _Contract(_Outside):
         self.assertEqual([b"2"], self.listener.on(b"ok-b"))
 
     async def test_unsubscribed_and_back(self) -> None:
-        """Whoever comes back at once misses nothing from its confirmation on."""
+        """A channel that is wanted again at once misses nothing after its confirmation."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         broker.unsubscribe([b"ok-a"])
@@ -239,8 +256,8 @@ class _Contract(_Outside):
         self.publish(b"ok-a", b"1")
         self.assertEqual([b"1"], await self.arrived(b"ok-a", 1))
 
-    async def test_hold(self) -> None:
-        """A broker that is held brings nothing, loses nothing, and answers behind what it held."""
+    async def test_pause(self) -> None:
+        """A paused broker delivers nothing, loses nothing, and completes a fetch afterwards."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         self.store(b"ok-a", b"stored")
@@ -259,10 +276,54 @@ class _Contract(_Outside):
         self.assertEqual({b"ok-a": b"stored"}, await fetched)
         self.assertEqual([[b"1", b"2", b"3"]], seen)
 
+    async def test_pause_and_a_fetch_of_nothing(self) -> None:
+        """A fetch that finds nothing waits for the end of the pause as well."""
+        broker = await self.start()
+        broker.pause()
+        found: list[object] = []
+        fetched = broker.fetch([b"ok-missing"]).addCallback(found.append)
+        await broker.publish([b"ok-other"], b"x")
+        self.assertEqual([], found)
+        broker.resume()
+        await fetched
+        self.assertEqual([{}], found)
+
+    async def test_pause_outlives_a_link(self) -> None:
+        """A link that is lost and back during a pause brings nothing before its end."""
+        broker = await self.start()
+        await broker.subscribe([b"ok-a", b"ok-b"])
+        broker.pause()
+        self.miss(b"ok-a", b"missed")
+        await self.until(lambda: not (self.nobody_listens(b"ok-a") or self.nobody_listens(b"ok-b")))
+        self.publish(b"ok-a", b"live")
+        self.publish(b"ok-b", b"live")
+        # Long enough for a broker that is not paused to have read it.
+        await self.until_published(broker)
+        self.assertEqual(([], {}), (self.listener.live, self.listener.restored))
+        broker.resume()
+        await self.until(lambda: broker.up)
+        await self.settle(broker)
+        self.assertEqual({b"ok-a": b"missed"}, self.listener.restored)
+        self.assertEqual([b"live"], self.listener.on(b"ok-a"))
+        self.assertEqual([b"live"], self.listener.on(b"ok-b"))
+        self.assertEqual(["restored", "live"], self.listener.kinds_on(b"ok-a"))
+
+    async def test_fetch_under_way_when_a_paused_link_is_lost(self) -> None:
+        """A fetch that waits for the end of a pause fails if the link is lost meanwhile."""
+        broker = await self.start()
+        await broker.subscribe([b"ok-a"])
+        self.store(b"ok-a", b"x")
+        broker.pause()
+        fetched = broker.fetch([b"ok-a"])
+        await broker.publish([b"ok-other"], b"x")
+        self.lose()
+        broker.resume()
+        await self._refuses(BrokerUnavailable, fetched)
+
     # -- Publish and fetch
 
     async def test_own_publications_come_back(self) -> None:
-        """What we publish is delivered as any other, once on each channel."""
+        """Our own publications are delivered like others, once on each channel."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
         await broker.publish([b"ok-a", b"ok-b"], b"007")
@@ -270,7 +331,7 @@ class _Contract(_Outside):
         self.assertEqual([b"007"], await self.arrived(b"ok-b", 1))
 
     async def test_stored_before_it_is_published(self) -> None:
-        """Whoever hears a publication finds it stored."""
+        """A message is stored when its publication arrives."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         found: list[bytes | None] = []
@@ -282,7 +343,7 @@ class _Contract(_Outside):
         self.assertEqual([b"1.50"], found)
 
     async def test_fetch(self) -> None:
-        """What is stored is fetched byte for byte; empty and missing ones are left out."""
+        """Stored messages are fetched byte for byte; empty and missing ones are left out."""
         broker = await self.start()
         for number, payload in enumerate(_PAYLOADS):
             await broker.publish([b"ok-%d" % number], payload)
@@ -292,13 +353,13 @@ class _Contract(_Outside):
         self.assertEqual(dict(zip(names, _PAYLOADS, strict=True)), values)
 
     async def test_fetch_of_nothing(self) -> None:
-        """Fetching no channel, and one without a message, is no error."""
+        """Fetching no channel, or one without a message, gives nothing."""
         broker = await self.start()
         self.assertEqual({}, await broker.fetch([]))
         self.assertEqual({}, await broker.fetch([b"ok-missing"]))
 
     async def test_values_that_look_like_protocol(self) -> None:
-        """Whatever is stored, what is fetched afterwards is right as well."""
+        """Stored values that look like the protocol do not disturb the fetches after them."""
         broker = await self.start()
         words = [b"message", b"x", b"y"]
         for word in words:
@@ -318,7 +379,7 @@ class _Contract(_Outside):
         self.assertEqual(200, len(self.listener.on(b"ok-a")))
 
     async def test_expire_0(self) -> None:
-        """With 0 nothing is stored, and what was stored before stays."""
+        """With 0 nothing is stored, and older stored messages stay."""
         broker = await self.start(expire=0)
         await broker.subscribe([b"ok-a"])
         self.store(b"ok-b", b"old")
@@ -333,7 +394,23 @@ class _Contract(_Outside):
         """A forbidden channel is refused; the others, also those asked for with it, work."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
-        await self._refuses(PermissionDenied, broker.subscribe([b"no-a"]))
+        await self._refuses(PermissionDenied, broker.subscribe([b"ok-b", b"no-a", b"ok-c"]))
+        await self.until(lambda: not self.nobody_listens(b"ok-c"))
+        for name in (b"ok-a", b"ok-b", b"ok-c"):
+            self.publish(name, b"1")
+            self.assertEqual([b"1"], await self.arrived(name, 1))
+        # The failure of the call is the only report.
+        self.assertEqual([], self.listener.forbidden)
+
+    async def test_forbidden_while_away(self) -> None:
+        """A channel that was wanted without a link, and is then refused, is reported."""
+        self.listener = _Recorder()
+        broker = self.make()
+        await self._refuses(BrokerUnavailable, broker.subscribe([b"no-a", b"ok-a"]))
+        broker.start(self.listener)
+        self.addCleanup(broker.stop)
+        await self.until(lambda: broker.up)
+        self.assertEqual([b"no-a"], self.listener.forbidden)
         self.publish(b"ok-a", b"1")
         self.assertEqual([b"1"], await self.arrived(b"ok-a", 1))
 
@@ -343,6 +420,15 @@ class _Contract(_Outside):
         await self._refuses(PermissionDenied, broker.publish([b"no-a"], b"x"))
         await broker.publish([b"ok-a"], b"x")
         self.assertTrue(broker.up)
+
+    async def test_partly_forbidden_publication(self) -> None:
+        """The other channels are published on; the message is stored also on the forbidden one."""
+        broker = await self.start()
+        await broker.subscribe([b"ok-a", b"ok-b"])
+        await self._refuses(PermissionDenied, broker.publish([b"ok-a", b"no-a", b"ok-b"], b"x"))
+        for name in (b"ok-a", b"ok-b"):
+            self.assertEqual([b"x"], await self.arrived(name, 1))
+        self.assertEqual([b"x"] * 3, [self.stored(name) for name in (b"ok-a", b"no-a", b"ok-b")])
 
     async def test_forbidden_later(self) -> None:
         """A channel that is forbidden from now on is reported, the others come back."""
@@ -372,7 +458,7 @@ class _Contract(_Outside):
             await self._refuses(BrokerUnavailable, action)
 
     async def test_back(self) -> None:
-        """What was wanted before, and what was asked for meanwhile, is subscribed again."""
+        """Channels that were wanted before and during the outage are subscribed."""
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         self.lose()
@@ -399,7 +485,7 @@ class _Contract(_Outside):
         self.assertEqual({b"ok-a": b"missed"}, self.listener.restored)
         self.assertEqual([b"live"], self.listener.on(b"ok-a"))
         self.assertEqual([b"live"], self.listener.on(b"ok-b"))
-        self.assertEqual("restored", self.listener.order[0])
+        self.assertEqual(["restored", "live"], self.listener.kinds_on(b"ok-a"))
 
     async def test_nothing_to_restore_at_the_start(self) -> None:
         """A first connection has missed nothing."""
@@ -409,8 +495,22 @@ class _Contract(_Outside):
         await self.settle(broker)
         self.assertEqual({}, self.listener.restored)
 
+    async def test_nothing_to_restore_for_a_channel_that_was_wanted(self) -> None:
+        """Nor has it for a channel that was wanted before there was a link."""
+        self.store(b"ok-a", b"old")
+        self.listener = _Recorder()
+        broker = self.make()
+        await self._refuses(BrokerUnavailable, broker.subscribe([b"ok-a"]))
+        broker.start(self.listener)
+        self.addCleanup(broker.stop)
+        await self.until(lambda: broker.up)
+        self.publish(b"ok-a", b"1")
+        await self.settle(broker)
+        self.assertEqual({}, self.listener.restored)
+        self.assertEqual([b"1"], self.listener.on(b"ok-a"))
+
     async def test_stopped(self) -> None:
-        """After a stop nothing is told any more, and everything fails."""
+        """After a stop nothing is delivered any more, and everything fails."""
         broker = await self.start(stop=False)
         await broker.subscribe([b"ok-a"])
         await broker.stop()
@@ -418,6 +518,86 @@ class _Contract(_Outside):
         self.publish(b"ok-a", b"1")
         self.assertEqual([], self.listener.live)
         await self._refuses(BrokerUnavailable, broker.publish([b"ok-a"], b"x"))
+
+
+class TwoLinkBroker:
+    """A `Broker` on two links: it is up when both are, and a pause concerns both."""
+
+    def __init__(self, server: MemoryServer, expire: int) -> None:
+        self._links = [MemoryBroker(server, expire) for _ in range(2)]
+
+    def link_of(self, channel: bytes) -> MemoryBroker:
+        """The link that carries a channel."""
+        return self._links[channel[-1] % 2]
+
+    @property
+    def up(self) -> bool:
+        return all(link.up for link in self._links)
+
+    def start(self, listener: BrokerListener) -> None:
+        for link in self._links:
+            link.start(listener)
+
+    def stop(self) -> Deferred[None]:
+        return self._together([link.stop() for link in self._links])
+
+    def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
+        done = self._together(
+            [link.subscribe(names) for link, names in self._by_link(channels).items()]
+        )
+        # Both links have to be there, whichever carries the channel.
+        return done if self.up else self._away(done)
+
+    def unsubscribe(self, channels: Sequence[bytes]) -> None:
+        for link, names in self._by_link(channels).items():
+            link.unsubscribe(names)
+
+    def pause(self) -> None:
+        for link in self._links:
+            link.pause()
+
+    def resume(self) -> None:
+        for link in self._links:
+            link.resume()
+
+    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+        if not self.up:
+            return fail(BrokerUnavailable("a link is lost"))
+        return self._together(
+            [link.publish(names, payload) for link, names in self._by_link(channels).items()]
+        )
+
+    def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
+        if not self.up:
+            return fail(BrokerUnavailable("a link is lost"))
+        fetched = gatherResults(
+            [link.fetch(names) for link, names in self._by_link(channels).items()],
+            consumeErrors=True,
+        )
+        return fetched.addCallbacks(
+            lambda parts: {name: value for part in parts for name, value in part.items()}, _unwrap
+        )
+
+    def _by_link(self, channels: Sequence[bytes]) -> dict[MemoryBroker, list[bytes]]:
+        found: dict[MemoryBroker, list[bytes]] = {}
+        for channel in channels:
+            found.setdefault(self.link_of(channel), []).append(channel)
+        return found
+
+    @staticmethod
+    def _together(parts: list[Deferred[None]]) -> Deferred[None]:
+        return gatherResults(parts, consumeErrors=True).addCallbacks(lambda _: None, _unwrap)
+
+    @staticmethod
+    def _away(done: Deferred[None]) -> Deferred[None]:
+        done.addErrback(lambda failure: None)
+        return done.addCallback(lambda _: fail(BrokerUnavailable("a link is lost")))
+
+
+def _unwrap(failure: Failure) -> Failure:
+    """The error of the first part that failed."""
+    failure.trap(FirstError)
+    return failure.value.subFailure
 
 
 class _Forbidding(MemoryServer):
@@ -469,6 +649,35 @@ class MemoryBrokerTests(_Contract, TestCase):
         return channel not in self.broker._wanted
 
 
+class TwoLinkBrokerTests(MemoryBrokerTests):
+    """
+    The contract, over a broker with two links, as one for a Redis Cluster will have.
+
+    A channel belongs to one of them. The link that is lost, and comes back, is the one that carries
+    ``ok-a``; the other one stays.
+    """
+
+    def make(self, expire: int = 60) -> Broker:
+        self.two_links = TwoLinkBroker(self.server, expire)
+        self.broker = self.two_links.link_of(b"ok-a")
+        return self.two_links
+
+    def forbid(self, channel: bytes) -> None:
+        link = self.two_links.link_of(channel)
+        link.disconnect()
+        self.server.forbidden.add(channel)
+        link.connect()
+
+    def nobody_listens(self, channel: bytes) -> bool:
+        return channel not in self.two_links.link_of(channel)._wanted
+
+    def test_links(self) -> None:
+        """The names of the tests are spread over both links."""
+        self.make()
+        links = {self.two_links.link_of(name) for name in (b"ok-a", b"ok-b")}
+        self.assertEqual(2, len(links))
+
+
 class RedisBrokerTests(_Contract, TestCase):
     """The contract, over a real Redis."""
 
@@ -487,8 +696,9 @@ class RedisBrokerTests(_Contract, TestCase):
         )
 
     def make(self, expire: int = 60) -> Broker:
-        target = Target(name="redis", path=self.server.path, username="gate", password="secret")
-        return RedisBroker(reactor, target, expire, Limits(), Metrics())
+        target = RedisTarget("redis", path=self.server.path, username="gate", password="secret")
+        endpoint = make_endpoint(target, reactor)
+        return RedisBroker(reactor, endpoint, target, expire, Limits(), Metrics())
 
     def publish(self, channel: bytes, payload: bytes) -> None:
         self.server.command("PUBLISH", channel, payload)

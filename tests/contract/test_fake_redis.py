@@ -11,14 +11,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.children import RedisServer
-from tests.support.fake_redis import FakeRedis
 from tests.support.require import missing
+from wsredis.testing.redis import FakeRedis
 
 _Words = tuple[str | bytes, ...]
 
 
 class _Listening(Protocol):
-    """Keeps what arrives."""
+    """Keeps the bytes that arrive."""
 
     received = b""
 
@@ -78,7 +78,7 @@ class _Case(SynchronousTestCase):
 
 
 class AnswerTests(_Case):
-    """What a link sends is answered alike."""
+    """The commands that wsredis sends get the same answers."""
 
     def test_plain_commands(self) -> None:
         """Commands, publish, fetch, select, ping."""
@@ -94,7 +94,7 @@ class AnswerTests(_Case):
         )
 
     def test_subscribe_mode(self) -> None:
-        """Names one by one, messages in between, and what is not allowed meanwhile."""
+        """Names one by one, messages in between, and commands that are not allowed meanwhile."""
         self.same(
             ("SUBSCRIBE", "a", "b", "a"),
             ("PING",),
@@ -133,7 +133,7 @@ class AnswerTests(_Case):
         self.assertTrue(replies[0].startswith("NOPERM"), replies)
 
     def test_key_of_another_type(self) -> None:
-        """MGET passes over what is no string."""
+        """MGET passes over a value that is not a string."""
         self.real.command("LPUSH", "list", "x")
         self.fake.store(b"list", ["x"])
         self.same(("MGET", "list", "a"))

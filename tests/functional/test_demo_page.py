@@ -255,8 +255,9 @@ class RecoveryTests(FreshGatewayCase):
 
     def test_gateway_restarts(self) -> None:
         """
-        While the gateway is away the page says so and takes no message; when it is back the page
-        connects by itself, and does not show a second time what it showed before.
+        While the gateway is away, the page shows that and sends no message.
+
+        When the gateway is back, the page connects by itself, and does not repeat the last message.
         """
         page = DemoPage(self.browser, self.gateway.port)
         page.say("before")

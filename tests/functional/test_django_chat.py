@@ -82,7 +82,7 @@ class BroadcastTests(_Chat):
         """What is no text is told by its size."""
         one, _ = self.pages
         self.site.redis.command("PUBLISH", "mysite:broadcast:chat", b"\xff\xfe")
-        one.wait_for("2 bytes that are no text")
+        one.wait_for("2 bytes that are not text")
 
     def test_policy(self) -> None:
         """The pages forbid all that is inline, such as the script of an intruder."""

@@ -1,4 +1,4 @@
-"""``--auth-url``: real gateways that ask real applications."""
+"""``--auth-url``: gateways that ask applications, all in processes of their own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PRIVATE = "subscribe-user&subscribe-group&subscribe-session"
 
 
 class AuthUrlCase(SynchronousTestCase):
-    """A Redis, and a gateway that asks at a URL."""
+    """A test case with Redis, and a gateway that asks at a URL."""
 
     skip = missing("redis")
 
@@ -49,17 +49,17 @@ class AuthUrlCase(SynchronousTestCase):
         return client
 
     def refused(self, path: str, *headers: str) -> tuple[int, bytes]:
-        """Try to connect. Returns: The status, and the words."""
+        """Try to connect, and return the status and the text."""
         status, _, body = response(self.gateway.port, handshake(path, *headers))
         return status, body
 
     def publish(self, channel: str, payload: str) -> None:
-        """Publish to clients that must hear it."""
+        """Publish, and check that the clients receive it."""
         self.assertEqual(1, self.redis.command("PUBLISH", channel, payload))
 
 
 class ExampleCase(AuthUrlCase):
-    """What both examples do alike."""
+    """Tests that both examples share."""
 
     def start_application(self, *words: str, port: int = 0) -> None:
         """Start the application, and a gateway that asks it, if there is none yet."""
@@ -76,7 +76,7 @@ class ExampleCase(AuthUrlCase):
             self.start(f"http://127.0.0.1:{self.port}/wsredis-auth")
 
     def post(self, path: str, value: object = None, cookie: str = "") -> str:
-        """Use the application as a browser does. Returns: The cookie that it set, or nothing."""
+        """Use the application as a browser does, and return the cookie that it set, or nothing."""
         link = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         headers = {"Content-Type": "application/json", "Cookie": cookie}
         link.request("POST", path, json.dumps(value), headers)
@@ -87,7 +87,7 @@ class ExampleCase(AuthUrlCase):
         return (answer.getheader("Set-Cookie") or "").partition(";")[0]
 
     def check_users(self) -> str:
-        """Channels of users, groups and sessions belong to who is logged in. Returns: A cookie."""
+        """Check the channels of users, groups and sessions, and return a session cookie."""
         john = self.post("/login", {"user": "john"})
         mary = self.post("/login", {"user": "mary"})
         clients = {
@@ -105,7 +105,7 @@ class ExampleCase(AuthUrlCase):
         return john
 
     def check_strangers(self) -> None:
-        """Strangers hear broadcasts, where they may, and nothing else."""
+        """Check that anonymous clients get broadcasts and nothing else."""
         stranger = self.open("/ws/chat?subscribe-broadcast")
         self.publish("broadcast:chat", "for all")
         self.assertEqual(b"for all", stranger.message())
@@ -127,21 +127,21 @@ class FlaskTests(ExampleCase):
     """The example for Flask."""
 
     def setUp(self) -> None:
-        """Start it, as it says."""
+        """Start the example as its first lines say."""
         super().setUp()
         self.words = ("flask", "--app", "auth_flask", "run")
         self.start_application(*self.words)
 
     def test_users(self) -> None:
-        """Flask's own session says who a client is."""
+        """Clients are known by the session of Flask."""
         self.check_users()
 
     def test_strangers(self) -> None:
-        """Who is not logged in may do what the application says."""
+        """Anonymous clients may do what the application allows."""
         self.check_strangers()
 
     def test_transcript(self) -> None:
-        """The answers that the how-to shows are those of the example."""
+        """The answers in the how-to are those of the example."""
         page = (EXAMPLES.parent / "howto" / "ask-the-application.rst").read_text("utf-8")
         shown = re.findall(
             r"^   \$ curl -i http://127\.0\.0\.1:5000(\S+) (.+)\n   HTTP/1\.1 (\d+) .+\n"
@@ -162,7 +162,7 @@ class FlaskTests(ExampleCase):
             link.close()
 
     def test_stopped(self) -> None:
-        """While the application is away, nobody comes in and nobody is thrown out."""
+        """While the application is away, nobody gets in, and open WebSockets stay."""
         john = f"Cookie: {self.post('/login', {'user': 'john'})}"
         client = self.open("/ws/chat?subscribe-user", john)
         self.application.stop()
@@ -184,22 +184,22 @@ class FastapiTests(ExampleCase):
     """The example for FastAPI."""
 
     def setUp(self) -> None:
-        """Start it, as it says."""
+        """Start the example as its first lines say."""
         super().setUp()
         self.start_application("uvicorn", "auth_fastapi:app")
 
     def test_users(self) -> None:
-        """The session cookie of the application says who a client is, until logout."""
+        """Clients are known by the session cookie of the application, until logout."""
         john = self.check_users()
         self.post("/logout", cookie=john)
         self.assertEqual(403, self.refused("/ws/chat?subscribe-user", f"Cookie: {john}")[0])
 
     def test_strangers(self) -> None:
-        """Who is not logged in may do what the application says."""
+        """Anonymous clients may do what the application allows."""
         self.check_strangers()
 
     def test_logout(self) -> None:
-        """The application ends the sockets of a session by an order on the control channel."""
+        """The application ends the WebSockets of a session by a command."""
         cookies = [self.post("/login", {"user": "john"}) for _ in range(2)]
         first, second = (
             self.open("/ws/chat?subscribe-user", f"Cookie: {cookie}") for cookie in cookies
@@ -212,29 +212,29 @@ class FastapiTests(ExampleCase):
 
 
 class ApplicationCase(AuthUrlCase):
-    """A gateway, and an application that does as the test says."""
+    """A test case with a gateway, and an application that the test controls."""
 
     options: tuple[str, ...] = ()
 
     def setUp(self) -> None:
         """Start both."""
         super().setUp()
-        self.told: tuple[int, Any] = (200, {"user": "john"})
+        self.reply: tuple[int, Any] = (200, {"user": "john"})
         self.application = Application(self.answer)
         self.addCleanup(self.application.stop)
         url = f"http://127.0.0.1:{self.application.port}/who?key=query-secret"
         self.start(url, *self.options)
 
     def answer(self, headers: Mapping[str, str]) -> tuple[int, Any]:
-        """What the application says to a question."""
-        return self.told
+        """Return the reply of the application."""
+        return self.reply
 
 
 class SocketTests(ApplicationCase):
-    """What answers do to sockets that are open."""
+    """Replies that change open WebSockets."""
 
     def test_expires(self) -> None:
-        """A socket is closed with 4401 when its identity expires."""
+        """A WebSocket is closed with 4401 when its identity expires."""
         self.application.answer = lambda headers: (
             200,
             {"user": "john", "expires": time.time() + 2},
@@ -242,57 +242,57 @@ class SocketTests(ApplicationCase):
         self.assertEqual(4401, self.open("/ws/chat?subscribe-user").closing())
 
     def test_large_cookies(self) -> None:
-        """8 KiB of cookies arrive whole."""
+        """8 KiB of cookies arrive complete."""
         cookies = "; ".join(f"cookie{n}={'x' * 100}" for n in range(75))
         self.open("/ws/chat?subscribe-user", f"Cookie: {cookies}")
         self.assertEqual(cookies, self.application.questions[-1]["cookie"])
 
     def test_recheck(self) -> None:
-        """Asked again, the application may change groups, say nothing, and end it."""
+        """When asked again, the application may change groups, fail, or end the identity."""
         client = self.open("/ws/chat?subscribe-group")
-        order = json.dumps({"recheck": {"user": "john"}})
-        self.told = (200, {"user": "john", "groups": ["new"]})
-        self.publish("wsredis-control", order)
+        command = json.dumps({"recheck": {"user": "john"}})
+        self.reply = (200, {"user": "john", "groups": ["new"]})
+        self.publish("wsredis-control", command)
         until(lambda: self.redis.command("PUBSUB", "CHANNELS", "group:new:chat"))
         self.publish("group:new:chat", "welcome")
         self.assertEqual(b"welcome", client.message())
-        self.told = (500, {})
-        self.publish("wsredis-control", order)
+        self.reply = (500, {})
+        self.publish("wsredis-control", command)
         self.gateway.child.wait_for("identity check failed; keeping connections: --auth-url ")
         self.publish("group:new:chat", "still here")
         self.assertEqual(b"still here", client.message())
-        self.told = (401, {})
-        self.publish("wsredis-control", order)
+        self.reply = (401, {})
+        self.publish("wsredis-control", command)
         self.assertEqual(4401, client.closing())
 
     def test_another_user(self) -> None:
-        """A cookie that belongs to somebody else by now ends the socket."""
+        """A cookie that belongs to another user by now closes the WebSocket."""
         client = self.open("/ws/chat?subscribe-user")
-        self.told = (200, {"user": "mary"})
+        self.reply = (200, {"user": "mary"})
         self.publish("wsredis-control", json.dumps({"recheck": {"user": "john"}}))
         self.assertEqual(4401, client.closing())
 
 
 class LogTests(ApplicationCase):
-    """What is logged."""
+    """Log lines."""
 
     options = ("--verbose",)
 
     def test_secrets(self) -> None:
-        """No log line holds a cookie, a token, the URL's query or what the application said."""
+        """No log line has a cookie, a token, the query of the URL or a reply."""
         headers = (
             "Cookie: sessionid=cookie-secret",
             "Authorization: Bearer token-secret",
             "Sec-WebSocket-Protocol: bearer.protocol-secret",
         )
-        self.told = (200, {"user": "john", "session": "session-secret"})
+        self.reply = (200, {"user": "john", "session": "session-secret"})
         with self.open("/ws/chat?subscribe-session&x=client-secret", *headers):
             pass
-        for told in ((200, ["body-secret"]), (500, "body-secret"), (200, {"user": 1})):
-            self.told = told
+        for reply in ((200, ["body-secret"]), (500, "body-secret"), (200, {"user": 1})):
+            self.reply = reply
             self.assertEqual(503, self.refused("/ws/chat", *headers)[0])
         for status in (401, 403):
-            self.told = (status, {})
+            self.reply = (status, {})
             self.assertEqual(status, self.refused("/ws/chat", *headers)[0])
         self.assertEqual("Bearer token-secret", self.application.questions[-1]["authorization"])
         self.gateway.child.wait_for("closed ")
@@ -302,12 +302,12 @@ class LogTests(ApplicationCase):
 
 
 class SlowTests(ApplicationCase):
-    """An application that takes its time."""
+    """A slow application."""
 
     options = ("--auth-concurrency", "2", "--auth-timeout", "60", "--handshake-timeout", "60")
 
     def setUp(self) -> None:
-        """Whoever comes with X as a user agent must wait."""
+        """Start an application that delays clients with the user agent X."""
         self.go_on = Event()
         super().setUp()
         self.addCleanup(self.go_on.set)
@@ -316,10 +316,10 @@ class SlowTests(ApplicationCase):
         """Wait with some answers until the test says so."""
         if headers.get("user-agent") == "slow":
             self.go_on.wait(PATIENCE)
-        return self.told
+        return self.reply
 
     def waiting(self, count: int) -> RawClient:
-        """A client about whom the application thinks, when it was asked *count* questions."""
+        """Connect a client whose reply is delayed, and wait until *count* questions were asked."""
         client = RawClient(self.gateway.port)
         self.addCleanup(client.socket.close)
         client.send(handshake("/ws/chat?subscribe-user", "User-Agent: slow"))
@@ -327,7 +327,7 @@ class SlowTests(ApplicationCase):
         return client
 
     def test_others(self) -> None:
-        """Only the client waits whom the application has not answered yet."""
+        """Only clients wait that the application has not answered yet."""
         first = self.open("/ws/chat?subscribe-user")
         slow = self.waiting(2)
         second = self.open("/ws/other?subscribe-user")
@@ -354,27 +354,27 @@ class TimeoutTests(ApplicationCase):
     def answer(self, headers: Mapping[str, str]) -> tuple[int, Any]:
         """Wait until the client is tired of it."""
         self.go_on.wait(PATIENCE)
-        return self.told
+        return self.reply
 
     def setUp(self) -> None:
-        """It waits for the end of the test."""
+        """Start an application that waits for the end of the test."""
         self.go_on = Event()
         super().setUp()
         self.addCleanup(self.go_on.set)
 
     def test_silence(self) -> None:
-        """The client is told to come again."""
+        """The client gets 503 with Retry-After."""
         self.assertEqual((503, b"try again later"), self.refused("/ws/chat"))
         self.gateway.child.wait_for(r"it did not answer within 0\.1 s \(--auth-timeout\)")
 
 
 class CacheTests(ApplicationCase):
-    """Answers that are remembered."""
+    """Answers that are kept."""
 
     options = ("--auth-cache", "3600")
 
     def test_cache(self) -> None:
-        """One question serves all handshakes with the same credentials and access."""
+        """One question is enough for all handshakes with the same credentials and access."""
         for _ in range(3):
             self.open("/ws/chat?subscribe-user", "Cookie: a=1")
         self.assertEqual(1, len(self.application.questions))
@@ -383,9 +383,9 @@ class CacheTests(ApplicationCase):
         self.assertEqual(3, len(self.application.questions))
 
     def test_orders(self) -> None:
-        """An order is about the present: what is remembered does not count any more."""
+        """A command makes the gateway forget all answers."""
         client = self.open("/ws/chat?subscribe-user")
-        self.told = (401, {})
+        self.reply = (401, {})
         self.publish("wsredis-control", json.dumps({"recheck": {"user": "john"}}))
         self.assertEqual(4401, client.closing())
 
@@ -421,7 +421,7 @@ class StartTests(SynchronousTestCase):
             self.assertNotIn("secret", line)
 
     def mktemp_folder(self) -> str:
-        """A folder of its own."""
+        """Make an empty folder the working directory."""
         path = Path(self.mktemp())
         path.mkdir(parents=True)
         return str(path)

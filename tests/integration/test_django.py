@@ -1,4 +1,4 @@
-"""``twistd wsredis --django``: the real child, a real project with a database, a real Redis."""
+"""``twistd wsredis --django`` as a child process, with a project, its database and Redis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOBODY = "a" * 32
 
 
 class DjangoCase(SynchronousTestCase):
-    """A Redis, a project, and a gateway for it."""
+    """A test case with Redis, a project, and a gateway for it."""
 
     skip = missing("redis") or missing_django()
 
@@ -47,7 +47,7 @@ class DjangoCase(SynchronousTestCase):
         return client
 
     def refused(self, path: str, cookie: str = "", *headers: str) -> tuple[int, bytes]:
-        """Status and body of the answer to a handshake."""
+        """Return status and body of the answer to a handshake."""
         request = handshake(path, f"Cookie: sessionid={cookie}", *headers)
         status, _, body = response(self.gateway.port, request)
         return status, body.strip()
@@ -57,7 +57,7 @@ class DjangoCase(SynchronousTestCase):
         self.redis.command("PUBLISH", channel, payload)
 
     def check_heard(self, client: RawClient, *channels: str) -> None:
-        """The client gets what is published on the channels, and nothing before it."""
+        """Check that the client gets the next publication of each channel."""
         for channel in channels:
             self.publish(channel, f"on {channel}")
             self.assertEqual(f"on {channel}".encode(), client.message())
@@ -67,7 +67,7 @@ class EngineTests(DjangoCase):
     """Session engines."""
 
     def check(self, name: str, **settings: object) -> None:
-        """Users have their channels, and nobody has those of others."""
+        """Check that users have their own channels, and no others."""
         engine = f"django.contrib.sessions.backends.{name}"
         self.start(SESSION_ENGINE=engine, **settings)
         john, mary = self.project.log_in("john", "mary")
@@ -127,10 +127,10 @@ class EngineTests(DjangoCase):
 
 
 class ProjectTests(DjangoCase):
-    """One option turns a project over."""
+    """The settings of the project are those of the gateway."""
 
     def project_gateway(self, *options: str, **settings: object) -> None:
-        """A gateway that is told where Redis is by the project."""
+        """Start a gateway that learns from the project where Redis is."""
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
         self.project = Project(
@@ -149,7 +149,7 @@ class ProjectTests(DjangoCase):
         self.addCleanup(self.gateway.stop)
 
     def test_settings(self) -> None:
-        """URL, Redis, prefix, time to live, heartbeat and cookie are those of the project."""
+        """URL, Redis, prefix, expiry, heartbeat and cookie are those of the project."""
         self.project_gateway()
         (john,) = self.project.log_in("john")
         path = "/sockets/f?subscribe-user&publish-user&echo"
@@ -164,7 +164,7 @@ class ProjectTests(DjangoCase):
         self.assertEqual(404, self.refused("/ws/f")[0])
 
     def test_options_win(self) -> None:
-        """What is given on the command line or in a variable counts more."""
+        """Options and environment variables take precedence."""
         self.project_gateway("--prefix", "mine", "--url-prefix", "/ws/", "--heartbeat", "x")
         client = self.open("/ws/f?publish-broadcast&subscribe-broadcast&echo")
         self.assertEqual(b"x", client.message())
@@ -174,7 +174,7 @@ class ProjectTests(DjangoCase):
             self.assertEqual([b"mine:broadcast:f"], redis.keys())
 
     def test_other_redis(self) -> None:
-        """With another Redis, the password of the project's is not sent there."""
+        """The password of the project's Redis is not sent to another one."""
         other = RedisServer()
         self.addCleanup(other.stop)
         connection = {"host": "nowhere.invalid", "password": "secret", "ssl": True}
@@ -183,7 +183,7 @@ class ProjectTests(DjangoCase):
         self.gateway.child.wait_for("connected to ")
 
     def test_password(self) -> None:
-        """The password for Redis comes from the project, and does not show."""
+        """The password for Redis comes from the project, and is not shown."""
         redis = RedisServer("--requirepass", "p/@:?#", port=0)
         self.addCleanup(redis.stop)
         connection = {"unix_socket_path": redis.path, "password": "p/@:?#"}
@@ -192,7 +192,7 @@ class ProjectTests(DjangoCase):
         self.assertNotIn("p/@", self.gateway.log)
 
     def test_origins(self) -> None:
-        """Pages of origins that the project trusts may publish."""
+        """Pages of trusted origins of the project may publish."""
         self.project_gateway(CSRF_TRUSTED_ORIGINS=["https://*.example.com"])
         path = "/sockets/f?publish-broadcast"
         self.open(path, "", "Origin: https://www.example.com")
@@ -209,7 +209,7 @@ class HookTests(DjangoCase):
     """Functions of the project."""
 
     def test_allowed_channels(self) -> None:
-        """PermissionDenied is 403 with its words; whoever is not denied gets in."""
+        """PermissionDenied is 403 with its text; other clients get in."""
         self.start(WS4REDIS_ALLOWED_CHANNELS=f"{_HOOKS}.deny_by_header")
         path = "/ws/f?subscribe-broadcast"
         denied = self.refused(path, "", "Deny-Channels: YES")
@@ -227,7 +227,7 @@ class HookTests(DjangoCase):
         self.assertRaises(BlockingIOError, nobody.socket.recv, 1)
 
     def test_tls(self) -> None:
-        """A hook is told whether the client came by TLS."""
+        """A hook sees whether the client came over TLS."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         authority = Authority(directory)
@@ -242,13 +242,13 @@ class HookTests(DjangoCase):
         self.assertIn(" 101 ", client.head())
 
     def test_no_tls(self) -> None:
-        """Neither does a client without TLS pass for one, whatever it says."""
+        """A client without TLS cannot pass for one with TLS."""
         self.start(WS4REDIS_ALLOWED_CHANNELS=f"{_HOOKS}.only_by_tls")
         refused = self.refused("/ws/f", "", "X-Forwarded-Proto: https")
         self.assertEqual((403, b"TLS only"), refused)
 
     def test_failing(self) -> None:
-        """A hook that fails refuses the client; its error stays in one line of the log."""
+        """A hook that fails rejects the client, and is one line of the log."""
         self.start(WS4REDIS_ALLOWED_CHANNELS=f"{_HOOKS}.fail")
         denied = self.refused("/ws/f?subscribe-broadcast")
         self.assertEqual((500, b"internal error"), denied)
@@ -257,7 +257,7 @@ class HookTests(DjangoCase):
         self.assertNotIn("Traceback", self.gateway.log)
 
     def test_process_request(self) -> None:
-        """A hook says who the client is."""
+        """A hook sets the user of the client."""
         self.start(WS4REDIS_PROCESS_REQUEST=f"{_HOOKS}.user_from_header")
         client = self.open("/ws/f?subscribe-user&subscribe-group", "", "X-User: mary")
         self.check_heard(client, "user:mary:f", "group:staff:f")
@@ -268,7 +268,7 @@ class ExampleTests(DjangoCase):
     """The hooks of the guide."""
 
     def hooked(self, name: str) -> list[str]:
-        """Start a gateway with a hook of the example. Returns: Cookies of john and mary."""
+        """Start a gateway with a hook of the example, and return cookies of john and mary."""
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
         self.project = Project(WS4REDIS_ALLOWED_CHANNELS=f"chat_hooks.{name}")
@@ -281,7 +281,7 @@ class ExampleTests(DjangoCase):
         return self.project.log_in("john", "mary")
 
     def test_allowed_channels(self) -> None:
-        """Strangers listen, users do as they like, and some rooms are for the staff."""
+        """Anonymous clients may subscribe, users may publish, some rooms are for the staff."""
         john, _ = self.hooked("allowed_channels")
         path = "/ws/f?subscribe-broadcast&publish-broadcast"
         stranger, user = self.open(path, _NOBODY), self.open(path, john)
@@ -292,7 +292,7 @@ class ExampleTests(DjangoCase):
         self.assertEqual((403, b"This is for the staff."), refused)
 
     def test_coroutine(self) -> None:
-        """The database says who is of the staff."""
+        """The database tells who is of the staff."""
         john, mary = self.hooked("staff_of_the_moment")
         path = "/ws/f?subscribe-broadcast&publish-broadcast"
         self.open(path, john).send_text("may not be heard")
@@ -305,7 +305,7 @@ class OutageTests(DjangoCase):
     """A database that does not answer."""
 
     def test_hang(self) -> None:
-        """It delays those handshakes that need it, and nothing else; not even the end."""
+        """It delays only handshakes that need it, and not the stop of the gateway."""
         options = ("--auth-timeout", "1", "--auth-concurrency", "2")
         self.start(*options, WS4REDIS_ALLOWED_CHANNELS=f"{_HOOKS}.hang")
         fifo = f"{self.project.folder}/fifo"
@@ -326,7 +326,7 @@ class OutageTests(DjangoCase):
         self.assertIn(self.gateway.stop(), (0, -15))
 
     def test_database_gone(self) -> None:
-        """A database that fails is 503; it is found again when it is back."""
+        """A database that fails leads to 503, until it is back."""
         self.start("--recheck", "1", CONN_MAX_AGE=0)
         (john,) = self.project.log_in("john")
         client = self.open("/ws/f?subscribe-user", john)
@@ -344,10 +344,10 @@ class OutageTests(DjangoCase):
 
 
 class EndTests(DjangoCase):
-    """Identities that end, or change, while a socket is open, noticed by --recheck."""
+    """Identities that end or change while a WebSocket is open, noticed by --recheck."""
 
     def test_session_ends(self) -> None:
-        """A session that is gone closes its sockets with 4401, and no others."""
+        """A deleted session closes its WebSockets with 4401, and no others."""
         self.start("--recheck", "1")
         john, mary = self.project.log_in("john", "mary")
         clients = [self.open("/ws/f?subscribe-user", key) for key in (john, mary)]
@@ -359,7 +359,7 @@ Session.objects.get(pk={john!r}).delete()
         self.check_heard(clients[1], "user:mary:f")
 
     def test_password(self) -> None:
-        """A changed password closes the sockets of older sessions with 4401."""
+        """A changed password closes the WebSockets of older sessions with 4401."""
         self.start("--recheck", "1")
         (john,) = self.project.log_in("john")
         client = self.open("/ws/f?subscribe-user", john)
@@ -371,7 +371,7 @@ user.save()
         self.assertEqual(4401, client.closing())
 
     def test_groups(self) -> None:
-        """Who joins a group gets its messages; who leaves it gets them no more."""
+        """A user who joins a group gets its messages, until the user leaves it."""
         self.start("--recheck", "1")
         (mary,) = self.project.log_in("mary")
         client = self.open("/ws/f?subscribe-group&subscribe-broadcast", mary)
@@ -390,7 +390,7 @@ class StartTests(SynchronousTestCase):
     skip = missing("redis") or missing_django()
 
     def wrong(self, module: str = SETTINGS, **settings: object) -> str:
-        """What the gateway says when it cannot start, which is one line."""
+        """Return the one line of a gateway that cannot start."""
         project = Project(**settings)
         self.addCleanup(project.remove)
         Path(project.folder, "broken.py").write_text("SECRET_KEY = 'x'\nint('secret')\n")
@@ -411,7 +411,7 @@ class StartTests(SynchronousTestCase):
         return line
 
     def test_module(self) -> None:
-        """A settings module that is not there, or fails, is told in one line."""
+        """A settings module that is missing, or fails, is an error of one line."""
         for module, words in (
             ("no_such", "no_such: ModuleNotFoundError: No module named 'no_such'"),
             (
@@ -427,7 +427,7 @@ class StartTests(SynchronousTestCase):
             self.assertIn(words, self.wrong(module))
 
     def test_settings(self) -> None:
-        """So is a setting that cannot be used."""
+        """A setting that cannot be used is an error of one line."""
         for settings, words in (
             ({"INSTALLED_APPS": ["no_such"]}, "ModuleNotFoundError: No module named 'no_such'"),
             ({"INSTALLED_APPS": []}, "django.contrib.auth is not in INSTALLED_APPS"),

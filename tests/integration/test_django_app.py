@@ -174,7 +174,7 @@ lock_out("john")
         key = self.log_in("john")
         self.redis.kill()
         self.assertEqual(200, self.get("/logout/", key)[0])
-        self.pages.wait_for("the gateway is not told who has changed: ConnectionError")
+        self.pages.wait_for("cannot notify the gateway of a changed identity: ConnectionError")
         self.assertNotIn(key, self.pages.output)
 
     def test_redis_frozen(self) -> None:
@@ -185,7 +185,7 @@ lock_out("john")
         self.redis.freeze()
         self.addCleanup(self.redis.thaw)
         self.assertEqual(200, self.get("/logout/", key)[0])
-        self.pages.wait_for("the gateway is not told who has changed: TimeoutError")
+        self.pages.wait_for("cannot notify the gateway of a changed identity: TimeoutError")
 
     def test_redis_refuses(self) -> None:
         """And one with a Redis that forbids to publish; the log has no key of a session."""
@@ -194,7 +194,7 @@ lock_out("john")
         key = self.log_in("john")
         self.redis.command("ACL", "SETUSER", "default", "-publish")
         self.assertEqual(200, self.get("/logout/", key)[0])
-        self.pages.wait_for("the gateway is not told who has changed: NoPermissionError")
+        self.pages.wait_for("cannot notify the gateway of a changed identity: NoPermissionError")
         self.assertNotIn(key, self.pages.output)
 
 

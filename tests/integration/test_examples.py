@@ -228,6 +228,28 @@ for name in ("john", None):
         self.open(port, "/ws/x?subscribe-broadcast")
 
 
+class OwnTestsTests(SynchronousTestCase):
+    """The tests that readers write for their own programs."""
+
+    def test_pass(self) -> None:
+        """Each file of tests under docs/examples passes with trial, as the text says."""
+        folder = tempfile.mkdtemp(prefix="wsredis-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        shutil.copytree(DOCS / "examples", folder, dirs_exist_ok=True)
+        files = sorted(path.name for path in (DOCS / "examples").glob("test_*.py"))
+        self.assertTrue(files)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "twisted.trial", *files],
+            env=clean_environment({}),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"PASSED \(successes=\d+\)")
+
+
 class ConfigurationTests(SynchronousTestCase):
     """Files that the reader copies."""
 
@@ -240,7 +262,7 @@ class ConfigurationTests(SynchronousTestCase):
     def test_unit(self) -> None:
         """The systemd unit allows as many descriptors as the TOML file allows connections."""
         config = load({}, {}, str(DOCS / "examples" / "wsredis.toml"))
-        unit = (DOCS / "examples" / "wsredis.service.service").read_text("utf-8")
+        unit = (DOCS / "examples" / "wsredis.service").read_text("utf-8")
         found = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
         assert found is not None
         self.assertGreater(int(found[1]), config.limits.max_connections)
@@ -353,6 +375,17 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual({each.name: shown(each) for each in all_settings()}, dict(rows))
         self.assertEqual(len(rows), len(all_settings()))
 
+    def test_help(self) -> None:
+        """It explains every setting as the help of the option does, and may say more."""
+        page = (DOCS / "reference" / "options.rst").read_text("utf-8")
+        rows = re.findall(
+            r"^   \* - ``([a-z-]+)``\n     - .+\n     - ((?:.+\n       )*.+)$", page, re.MULTILINE
+        )
+        explained = {name: " ".join(text.replace("``", "").split()) for name, text in rows}
+        for each in all_settings():
+            help = each.help.replace("'", "")
+            self.assertEqual(help, explained[each.name][: len(help)], each.name)
+
     def test_close_codes(self) -> None:
         """The page of codes names every close code, and no other."""
         rows = re.findall(r"^   \* - (\d{4})\n     - (yes|no)$", page_of_codes(), re.MULTILINE)
@@ -362,10 +395,12 @@ class ReferenceTests(SynchronousTestCase):
     def test_statuses(self) -> None:
         """The page of codes names every HTTP status with which a handshake is answered."""
         told = set(re.findall(r"^   \* - (\d{3})$", page_of_codes(), re.MULTILINE))
-        source = (ROOT / "wsredis" / "protocol.py").read_text("utf-8")
-        sent = set(re.findall(r"(?:_refuse|_answer)\((\d{3})", source))
-        sent |= set(re.findall(r"HandshakeRejected\([^)]*, (\d{3})", source))
-        self.assertTrue(sent)
+        call = r"\b(?:HandshakeRejected|Head|give_back|setResponseCode|_refuse|_answer)"
+        sent: set[str] = set()
+        for module in (ROOT / "wsredis").rglob("*.py"):
+            source = module.read_text("utf-8")
+            sent |= set(re.findall(call + r"\([^()]*?\b([45]\d\d)\b", source))
+        self.assertLessEqual({"400", "401", "403", "404", "413", "503"}, sent)
         self.assertEqual(set(), sent - told)
 
     def test_metrics(self) -> None:

@@ -1,4 +1,4 @@
-"""Tokens against a real gateway: where they come from, what they give, when they end."""
+"""Tokens with a real gateway: their place, their claims, their expiry."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class _KeyServer:
     Serves a JWK Set over HTTP.
 
     Attributes:
-        body: What it answers with.
-        status: Likewise.
-        asked: How often it was asked.
+        body: Body of the answers.
+        status: HTTP status of the answers.
+        asked: The number of requests so far.
     """
 
     def __init__(
@@ -73,19 +73,19 @@ class _KeyServer:
 
 
 class JwtCase(GatewayCase):
-    """A gateway that knows clients by tokens."""
+    """A test case with gateways that know clients by tokens."""
 
     skip = missing("redis")
 
     def file(self, content: bytes) -> str:
-        """A file with this content."""
+        """Write a file, and return its path."""
         folder = tempfile.mkdtemp(dir=".")
         path = Path(folder, "file").absolute()
         path.write_bytes(content)
         return str(path)
 
     def start(self, *options: str, environ: dict[str, str] | None = None) -> Gateway:
-        """Start a gateway of this test."""
+        """Start a gateway, which is stopped after the test."""
         options = ("--redis", self.redis.url, "--prefix", self.id(), *options)
         gateway = Gateway(*options, environ=environ)
         self.addCleanup(gateway.stop)
@@ -98,22 +98,22 @@ class JwtCase(GatewayCase):
         return client
 
     def status(self, gateway: Gateway, token: str, path: str = "/ws/x?subscribe-user") -> int:
-        """How a handshake with a token in the header is answered."""
+        """Return the answer to a handshake with a token in the header."""
         with RawClient(gateway.port) as client:
             client.send(handshake(path, f"Authorization: Bearer {token}"))
             return int(client.head().split()[1])
 
     def assertHears(self, client: RawClient, channel: str) -> None:
-        """The client hears a channel."""
+        """Check that the client is subscribed to a channel."""
         self.redis.command("PUBLISH", f"{self.id()}:{channel}", channel)
         self.assertEqual(channel.encode(), client.message())
 
 
 class IdentityTests(JwtCase):
-    """What tokens give, and that the log keeps them."""
+    """The access that tokens give; no token is logged."""
 
     def test_everything(self) -> None:
-        """A token may come in four ways, and is logged in none, whether it is valid or not."""
+        """A token may come in four ways, and is never logged, whether it is valid or not."""
         key = self.file(verifier("RS256"))
         gateway = self.start(
             *("--jwt-key", key, "--jwt-cookie", "token", "--jwt-query", "token", "--verbose")
@@ -167,7 +167,7 @@ class IdentityTests(JwtCase):
             self.assertNotIn(claim, gateway.log)
 
     def test_algorithms(self) -> None:
-        """A gateway for each algorithm believes its own tokens and no other."""
+        """A gateway for each algorithm accepts its own tokens and no others."""
         for algorithm in ("HS256", "ES256", "EdDSA"):
             gateway = self.start("--jwt-key", self.file(verifier(algorithm)))
             self.assertEqual(101, self.status(gateway, signed(algorithm)))
@@ -177,7 +177,7 @@ class IdentityTests(JwtCase):
             gateway.stop()
 
     def test_channels(self) -> None:
-        """A claim limits channels: what it does not list is refused by name."""
+        """A claim limits channels: another flag is rejected, and named."""
         gateway = self.start("--jwt-key", self.file(verifier("HS256")))
         token = signed(channels={"chat.*": ["subscribe", "publish-broadcast"]})
         for path, status in (
@@ -190,7 +190,7 @@ class IdentityTests(JwtCase):
         self.assertIn("you may not publish-user here", gateway.log)
 
     def test_expiry(self) -> None:
-        """The socket is closed with 4401 when the token ends, and only then."""
+        """The WebSocket is closed with 4401 when the token expires, and not before."""
         gateway = self.start("--jwt-key", self.file(verifier("HS256")), "--jwt-leeway", "0")
         token = signed(exp=int(time.time()) + 4)
         staying = self.client(gateway, "/ws/x?subscribe-user", f"Authorization: Bearer {signed()}")
@@ -202,7 +202,7 @@ class IdentityTests(JwtCase):
         self.assertHears(staying, "user:john:x")
 
     def test_far_future(self) -> None:
-        """A time that is out of reach does no harm."""
+        """An expiry in the far future does no harm."""
         gateway = self.start("--jwt-key", self.file(verifier("HS256")))
         for exp in (1e300, 10**18):
             token = signed(exp=exp)
@@ -246,7 +246,7 @@ class KeySetTests(JwtCase):
         return self.start(*words, environ=environ)
 
     def test_rotation(self) -> None:
-        """New keys are found by themselves, with one request; old ones are not believed then."""
+        """New keys are fetched with one request; old ones are not accepted then."""
         server = self.serve(jwk_set(jwk("ES256", "old")))
         gateway = self.fetching(server, "--jwt-jwks-interval", "1")
         gateway.child.wait_for("the JWK Set has 1 keys for ES256")
@@ -259,7 +259,7 @@ class KeySetTests(JwtCase):
         self.assertEqual(401, self.status(gateway, old))
 
     def test_flood(self) -> None:
-        """Tokens with invented keys cause no more requests than the interval allows."""
+        """Tokens with unknown keys cause no more requests than the interval allows."""
         server = self.serve(jwk_set(jwk("ES256", "a")))
         gateway = self.fetching(server, "--jwt-jwks-interval", "3600")
         gateway.child.wait_for("the JWK Set has 1 keys for ES256")
@@ -271,7 +271,7 @@ class KeySetTests(JwtCase):
         self.assertEqual(101, self.status(gateway, signed("ES256", headers={"kid": "a"})))
 
     def test_no_keys_yet(self) -> None:
-        """Without keys a token is answered with 503, no token as ever; it heals by itself."""
+        """Without keys a token leads to 503, until the keys can be fetched."""
         server = self.serve(b"sorry", 500)
         gateway = self.fetching(server)
         gateway.child.wait_for("cannot fetch the JWK Set: the answer has the status 500")
@@ -283,7 +283,7 @@ class KeySetTests(JwtCase):
         self.assertNotIn("Traceback", gateway.log)
 
     def test_tls(self) -> None:
-        """A server with a certificate that nobody signed brings no keys; a trusted one does."""
+        """Keys are not fetched from a server with an untrusted certificate."""
         authority = Authority(Path(tempfile.mkdtemp(dir=".")).absolute())
         key, certificate = authority.issue("localhost")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

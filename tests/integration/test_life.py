@@ -130,8 +130,8 @@ class WrongSettingsTests(LifeCase):
             (("--port", "http"), "'http'"),
             (("--port", "nonsense:80"), "nonsense:80"),
             (("--port", "tcp:http"), "tcp:http"),
-            ((*NO_REDIS, "--port", "tcp:0:interface=192.0.2.1"), "--port: 192.0.2.1"),
-            ((*NO_REDIS, "--port", "unix:/nonexistent/x.sock"), "--port: "),
+            ((*NO_REDIS, "--port", "tcp:0:interface=192.0.2.1"), " port: 192.0.2.1"),
+            ((*NO_REDIS, "--port", "unix:/nonexistent/x.sock"), " port: "),
         )
 
     def test_redis(self) -> None:
@@ -140,7 +140,7 @@ class WrongSettingsTests(LifeCase):
             (("--redis", "nonsense"), "redis: "),
             (("--redis", "http://localhost"), "redis: "),
             (("--redis", "redis://localhost:port"), "redis: "),
-            (("--redis", "redis://localhost/two"), "redis: the URL ends in"),
+            (("--redis", "redis://localhost/two"), "redis: the URL does not end with"),
             (("--redis", "unix://"), "redis: "),
             (("--redis", "rediss://x", "--redis-ca", "/nonexistent/ca"), "redis-ca: "),
             ((*NO_REDIS, "--redis-password-file", "/nonexistent/x"), "redis-password-file: "),
@@ -209,7 +209,7 @@ class WrongSettingsTests(LifeCase):
         )
         twistd = (sys.executable, "-c", launcher, *TWISTD[1:])
         child = self.wrong(*NO_REDIS, "--port", "tcp:81:interface=127.0.0.1", twistd=twistd)
-        self.assert_one_line(child, "--port: 127.0.0.1:81: Permission denied")
+        self.assert_one_line(child, " port: 127.0.0.1:81: Permission denied")
 
 
 class PortTests(LifeCase):
@@ -224,7 +224,7 @@ class PortTests(LifeCase):
         client = self.open(first.port, f"/ws/first?{BOTH}")
         port = f"tcp:{first.port}:interface=127.0.0.1"
         second = self.wrong("--redis", redis.url, "--port", port)
-        self.assert_one_line(second, f"--port: 127.0.0.1:{first.port}: Address already in use")
+        self.assert_one_line(second, f" port: 127.0.0.1:{first.port}: Address already in use")
         self.assert_serves(client)
 
     def test_several_ports(self) -> None:

@@ -295,9 +295,9 @@ class FaultTests(_PagesCase):
 
     def test_hangs(self) -> None:
         """
-        A page that never comes costs its thread.
+        A page that never comes takes up its thread.
 
-        Others are served, too many are told so, and the process ends in time all the same.
+        Other pages are served, too many requests get a 503, and the process still ends in time.
         """
         hung = []
         for number in range(4):
@@ -318,7 +318,7 @@ class FaultTests(_PagesCase):
         self.assertIn("requests to the WSGI application were not finished", self.gateway.log)
 
     def test_client_that_does_not_read(self) -> None:
-        """A page of 500 MB waits for its client in little memory, and ends when that leaves."""
+        """A page of 500 MB waits in little memory, and ends when its client leaves."""
         before = self.gateway.memory()
         client = self.connect()
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -18,9 +18,8 @@ from tests.support.case import GatewayCase
 from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, reserve_port
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
-from wsredis.errors import BrokerUnavailable
-from wsredis.publisher import AsyncRedisPublisher, RedisPublisher
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.errors import PublishOutcomeUnknown
+from wsredis.publisher import AsyncRedisPublisher, RedisPublisher, TwistedRedisPublisher
 
 _HELLO = "Grüße".encode()
 
@@ -64,7 +63,7 @@ class OriginalTests(SynchronousTestCase):
         """
         Run the program on an empty Redis.
 
-        Returns: What it printed, what was stored, and what Redis was told to publish.
+        Returns: The output, the stored values, and the PUBLISH commands.
         """
         server = RedisServer()
         self.addCleanup(server.stop)
@@ -111,7 +110,7 @@ class DjangoTests(SynchronousTestCase):
         self.addCleanup(self.redis.stop)
 
     def test_self(self) -> None:
-        """SELF is the real user with its live groups, AnonymousUser is nobody."""
+        """SELF is the real user with its live groups; AnonymousUser has no channel."""
         code = """
 import os, sys
 from django.conf import settings
@@ -159,7 +158,7 @@ print(RedisPublisher().fetch_message(request, "f"))
 
 
 class GatewayTests(GatewayCase):
-    """What is published arrives at the clients of a gateway."""
+    """Published messages arrive at the clients of a gateway."""
 
     skip = missing("redis")
 
@@ -190,7 +189,7 @@ class GatewayTests(GatewayCase):
         self.check("publisher-transaction", publish_at_once)
 
     def test_fetch(self) -> None:
-        """`fetch_message` reads what a client published."""
+        """`fetch_message` reads the message of a client."""
         listener = self.open("/ws/publisher-fetch?subscribe-broadcast")
         self.open("/ws/publisher-fetch?publish-broadcast").send_text("from a client")
         self.assertEqual(b"from a client", listener.message())
@@ -214,8 +213,34 @@ class GatewayTests(GatewayCase):
         self.check("publisher-own", lambda name: asyncio.run(publish(self.redis.url, name)))
         self.check("publisher-given", lambda name: asyncio.run(publish_given(name)))
 
+    def test_asyncio_closes_its_own(self) -> None:
+        """`aclose` ends the connections of its own client, and none of a client that was given."""
+
+        def connections() -> int:
+            clients = self.redis.command("CLIENT", "LIST")
+            assert isinstance(clients, bytes)
+            return clients.count(b"name=publisher-test")
+
+        async def run() -> None:
+            url = f"{self.redis.url}?client_name=publisher-test"
+            publisher = AsyncRedisPublisher(connection=url, facility="f", broadcast=True)
+            await publisher.publish_message("x")
+            self.assertEqual(1, connections())
+            await publisher.aclose()
+            self.assertEqual(0, connections())
+            async with redis.asyncio.Redis.from_url(url) as client:
+                async with AsyncRedisPublisher(
+                    connection=client, facility="f", broadcast=True
+                ) as given:
+                    await given.publish_message("x")
+                await given.aclose()
+                self.assertEqual(1, connections())
+            self.assertEqual(0, connections())
+
+        asyncio.run(run())
+
     def test_commands(self) -> None:
-        """By ``python -m wsredis publish``; ``subscribe`` prints what a client publishes."""
+        """By ``python -m wsredis publish``; ``subscribe`` prints the message of a client."""
         environ = clean_environment({"WSREDIS_REDIS": self.redis.url, "PYTHONWARNINGS": "error"})
         program = [sys.executable, "-m", "wsredis"]
         early = self.open("/ws/shell?subscribe-broadcast")
@@ -268,7 +293,7 @@ class CommandTests(SynchronousTestCase):
         self.addCleanup(listener.stop)
         listener.wait_for("listening to user:john:f\n")
         server.kill()
-        listener.wait_for("lost Redis, and tries again: ")
+        listener.wait_for("connection to Redis lost, reconnecting: ")
         since = len(listener.output)
         server.start()
         listener.wait_for("listening to user:john:f\n", since=since)
@@ -307,7 +332,7 @@ class AclTests(SynchronousTestCase):
         self.redis.command("ACL", "SETUSER", "john", "on", ">secret", "~*:f", "&*:f")
 
     def test_enough(self) -> None:
-        """With these rights, and no others, the user can do what they are for."""
+        """With these rights, and no others, the user can do its task."""
         publisher = RedisPublisher(connection=self.url, facility="f", broadcast=True)
         allow = ("ACL", "SETUSER", "john")
         self.redis.command(*allow, "+setex", "+publish")
@@ -415,7 +440,7 @@ class TwistedTests(TestCase):
         return publisher
 
     def test_own(self) -> Deferred[None]:
-        """It connects by itself, and publishes and fetches what is no text too."""
+        """It connects by itself, and publishes and fetches binary messages, too."""
         return Deferred.fromCoroutine(self.check(self.make(self.redis.url)))
 
     def test_given(self) -> Deferred[None]:
@@ -475,7 +500,7 @@ class TwistedTests(TestCase):
             publisher = self.make(self.redis.url)
             await publisher.publish_message("one")
             self.redis.kill()
-            await self.assertFailure(publisher.publish_message("two"), BrokerUnavailable)
+            await self.assertFailure(publisher.publish_message("two"), PublishOutcomeUnknown)
             self.redis.start()
             await publisher.publish_message("three")
             self.assertEqual(b"three", await publisher.fetch_message(None, "f"))

@@ -1,4 +1,4 @@
-"""Redis is away, frozen, slow, full, forbids, or talks rubbish: what clients notice of it."""
+"""What clients notice when Redis is away, frozen, slow, full, forbids, or sends invalid bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.internet import error, reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from tests.support.case import FreshGatewayCase
 from tests.support.certificates import Authority
@@ -18,6 +20,8 @@ from tests.support.proxy import Proxy
 from tests.support.raw import BINARY, PING, PONG, TEXT, RawClient, frame, handshake, response
 from tests.support.reading import receive_answer
 from tests.support.require import find_redis_server, missing
+from wsredis.brokers.redis.endpoint import CONNECT_TIMEOUT, make_endpoint
+from wsredis.config.redis_url import parse_url
 
 #: Seconds after the return of Redis within which everything works again.
 BACK = 5.0
@@ -71,7 +75,7 @@ class FaultCase(FreshGatewayCase):
         return self.position()
 
     def assert_hears(self, client: RawClient, facility: str, *payloads: bytes) -> None:
-        """What is published now arrives, once and in order, and nothing before it."""
+        """Publications from now on arrive, once and in order, and nothing before them."""
         self.publish(facility, *payloads)
         self.assertEqual(list(payloads), [client.message() for _ in payloads])
 
@@ -168,7 +172,7 @@ class OutageTests(FaultCase):
         self.assert_hears(stays, "stays", b"still here")
 
     def test_publishing_during_the_outage(self) -> None:
-        """A client that publishes while Redis is away is told so, and so is the log."""
+        """A client that publishes while Redis is away is closed with 1013, and the log says so."""
         speaker = self.open("/ws/loud?publish-broadcast")
         listener = self.open("/ws/loud?subscribe-broadcast")
         self.kill_redis()
@@ -181,7 +185,7 @@ class OutageTests(FaultCase):
         answers_pings([listener], 0.0)
 
     def test_second_outage(self) -> None:
-        """What held for the first outage holds for the second."""
+        """The second outage is like the first."""
         client = self.open("/ws/again?subscribe-broadcast")
         for text in (b"once", b"twice"):
             since = self.kill_redis()
@@ -210,7 +214,7 @@ class CutTests(ProxyCase):
     """The way to Redis is cut, Redis itself goes on."""
 
     def test_stored_after_the_outage(self) -> None:
-        """What was stored meanwhile is handed over once, to those who have not seen it."""
+        """Messages that were stored meanwhile are sent once, to clients that have not seen them."""
         missed = self.open("/ws/missed?subscribe-broadcast")
         late = self.open("/ws/late?subscribe-broadcast")
         same = self.open("/ws/same?subscribe-broadcast")
@@ -289,7 +293,7 @@ class CutTests(ProxyCase):
         self.assertNotIn("Traceback", self.gateway.log)
 
     def test_stray_messages(self) -> None:
-        """Messages on channels that nobody asked for are passed over."""
+        """Messages on channels that are not subscribed are ignored."""
         client = self.open("/ws/stray?subscribe-broadcast")
         stray = b"*3\r\n$7\r\nmessage\r\n$15\r\nbroadcast:other\r\n$2\r\nhi\r\n"
         self.proxy.inject(stray, subscriber=True)
@@ -298,7 +302,7 @@ class CutTests(ProxyCase):
         self.assertNotIn("lost the connection", self.gateway.log)
 
     def test_absurd_length(self) -> None:
-        """A length of 90 GB is waited for by nobody, and an array of 2 billion neither."""
+        """The gateway waits neither for a length of 90 GB nor for an array of 2 billion."""
         client = self.open("/ws/absurd?subscribe-broadcast")
         before = self.gateway.memory()
         since = self.position()
@@ -434,7 +438,7 @@ class LoginTests(FaultCase):
         self.gateway = self.start_gateway("--redis", self.url, environ=self.environ)
 
     def test_password_changed(self) -> None:
-        """A password that fits no more is told without it; when it fits again, all is back."""
+        """A password that is refused is logged without it; when it is right again, all is back."""
         client = self.open("/ws/key?subscribe-broadcast")
         since = self.position()
         self.redis.command("ACL", "SETUSER", "gate", "resetpass", ">anders-43")
@@ -466,7 +470,7 @@ class LoginTests(FaultCase):
         self.assertNotIn("falsch-44", gateway.log)
 
     def test_password_missing(self) -> None:
-        """A Redis that wants a password which nobody has says so; when it wants none, all works."""
+        """A missing password is logged; when Redis needs none any more, all works."""
         redis = RedisServer("--requirepass", "geheim-45")
         self.addCleanup(redis.stop)
         gateway = self.start_gateway("--redis", redis.url, ready=False)
@@ -493,7 +497,7 @@ class LoginTests(FaultCase):
         self.assert_hears(other, "good-too", b"two")
 
     def test_forbidden_while_open(self) -> None:
-        """A channel that is forbidden later closes its clients with 1008, and nobody else."""
+        """A channel that is forbidden later closes its own clients with 1008, and no others."""
         good = self.open("/ws/good?subscribe-broadcast")
         bad = self.open("/ws/bad?subscribe-broadcast")
         since = self.position()
@@ -505,7 +509,7 @@ class LoginTests(FaultCase):
         self.assert_hears(good, "good", b"here")
 
     def test_forbidden_to_publish(self) -> None:
-        """A client that publishes where Redis forbids it is closed with 1008, and nobody else."""
+        """A client that publishes on a forbidden channel is closed with 1008, and no other."""
         self.redis.command("ACL", "SETUSER", "gate", "resetchannels", "&broadcast:good")
         bad = self.open("/ws/bad?publish-broadcast")
         bad.send_text("no")
@@ -515,8 +519,28 @@ class LoginTests(FaultCase):
         self.assertEqual(b"yes", good.message())
 
 
+class SwallowingTests(TestCase):
+    """An address that swallows packets, as some firewalls make it: no answer at all."""
+
+    async def test_connect_timeout(self) -> None:
+        """An attempt ends after five seconds."""
+        listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(listening.close)
+        # The kernel answers no more once its queue of connections to accept is full.
+        for _ in range(8):
+            filler = socket.socket()
+            self.addCleanup(filler.close)
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        target = parse_url(f"redis://127.0.0.1:{listening.getsockname()[1]}")
+        started = time.monotonic()
+        connecting = make_endpoint(target, reactor).connect(Factory.forProtocol(Protocol))
+        await self.assertFailure(connecting, error.TimeoutError)
+        self.assertTrue(CONNECT_TIMEOUT - 0.5 < time.monotonic() - started < CONNECT_TIMEOUT + 2)
+
+
 class RefusalTests(FaultCase):
-    """Redis answers, but not what one would like."""
+    """Redis answers, but with refusals."""
 
     def kick(self, kind: str) -> int:
         """End the gateway's connections of one kind. Returns: Where the log ended before."""
@@ -589,7 +613,7 @@ class RefusalTests(FaultCase):
         self.assert_hears(client, "cut", b"smaller")
 
     def test_wrong_type(self) -> None:
-        """Something else than a string under the key of a channel keeps nobody out."""
+        """A value that is not a string under the key of a channel keeps no client out."""
         self.redis.command("LPUSH", "broadcast:list", "x")
         client = self.open("/ws/list?subscribe-broadcast")
         self.assert_hears(client, "list", b"live")
@@ -605,7 +629,7 @@ class RefusalTests(FaultCase):
         self.assertEqual([b"live"] * 2, [client.message(), newcomer.message()])
 
     def test_loading(self) -> None:
-        """While Redis loads its data, clients come and hear what is live."""
+        """While Redis loads its data, clients connect and hear live messages."""
         if self.redis.version() < 7:
             raise SkipTest("a redis-server before 7.0 cannot be made to load slowly")
         client = self.open("/ws/loading?subscribe-broadcast")
@@ -648,7 +672,7 @@ class IdleTests(FaultCase):
 
 
 class TLSTests(SynchronousTestCase):
-    """Redis behind TLS: only the server that was meant gets to hear anything."""
+    """Redis with TLS: only a server with the right certificate is used."""
 
     skip = missing("redis")
 
@@ -694,7 +718,7 @@ class TLSTests(SynchronousTestCase):
         self.assert_refused(self.authority.server(), other.path, "certificate verify failed")
 
     def test_unknown_ca(self) -> None:
-        """Without ``--redis-ca`` only what the system trusts is trusted."""
+        """Without ``--redis-ca`` only the CAs of the system are trusted."""
         self.assert_refused(self.authority.server(), None, "certificate verify failed")
 
     def test_wrong_name(self) -> None:

@@ -1,4 +1,4 @@
-"""Rules and functions that decide on rights, in real gateways; and check-config in the shell."""
+"""Rules and functions of an operator in real gateways; and check-config in the shell."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def alters(identity, handshake):
 
 
 class RightsCase(LifeCase):
-    """Gateways that know who their clients are."""
+    """A test case with gateways that know clients by headers."""
 
     skip = missing("redis")
 
     def start(self, config: str) -> None:
         """
-        Start a gateway that believes what headers say, beside the examples.
+        Start a gateway that knows clients by headers, in a folder with the examples.
 
         Args:
             config: The text of its TOML file.
@@ -71,7 +71,7 @@ class RightsCase(LifeCase):
         self.running.wait_for("connected to ")
 
     def accepted(self, path: str, *headers: str) -> bool:
-        """Whether such a client is let in; if not, it is told that it may not."""
+        """Tell whether a client is let in; if not, check that the answer is 403."""
         with RawClient(self.port) as client:
             client.send(handshake(path, *headers))
             status = client.head().split()[1]
@@ -79,7 +79,7 @@ class RightsCase(LifeCase):
             return status == "101"
 
     def refused(self, path: str, *headers: str) -> tuple[int, str]:
-        """The status and the words of the answer."""
+        """Return the status and the text of the answer."""
         status, _, body = response(self.port, handshake(path, *headers))
         return status, body.decode()
 
@@ -88,7 +88,7 @@ class RuleTests(RightsCase):
     """Rules of the file."""
 
     def test_staff(self) -> None:
-        """Those whom a rule names may, others may not, and everybody may what no rule is about."""
+        """Users that a rule names are allowed, others are not; flags without a rule are allowed."""
         self.start((EXAMPLES / "rules-staff.toml").read_text())
         speak = "/ws/chat.lobby?publish-broadcast"
         self.assertEqual(
@@ -102,14 +102,14 @@ class RuleTests(RightsCase):
             self.assertFalse(self.accepted("/ws/chat%2Elobby?publish-user", *who))
 
     def test_message(self) -> None:
-        """What is allowed works: a message goes from one who may to one who only listens."""
+        """A message goes from a client that may publish to one that may only subscribe."""
         self.start((EXAMPLES / "rules-staff.toml").read_text())
         listener = self.open(self.port, "/ws/chat.x?subscribe-broadcast")
         self.open(self.port, "/ws/chat.x?publish-broadcast", *MARY).send_text("hello")
         self.assertEqual(b"hello", listener.message())
 
     def test_closed(self) -> None:
-        """With a last rule that denies, only what is listed is possible."""
+        """With a last rule that denies everything, only listed flags are allowed."""
         self.start((EXAMPLES / "rules-closed.toml").read_text())
         for path, expected in (
             ("/ws/news?subscribe-broadcast", [True, True]),
@@ -127,7 +127,7 @@ class RuleTests(RightsCase):
             self.assertEqual(expected, found, path)
 
     def test_words(self) -> None:
-        """The client is told the flag, the log names the rule."""
+        """The reason names the flag, the log names the rule."""
         self.start((EXAMPLES / "rules-staff.toml").read_text())
         path = "/ws/chat.x?subscribe-broadcast&publish-broadcast&publish-group"
         self.assertEqual((403, "you may not publish-broadcast here"), self.refused(path, *EVE))
@@ -140,7 +140,7 @@ class FunctionTests(RightsCase):
     """``policy = "module:function"``."""
 
     def test_example(self) -> None:
-        """The function of the how-to, from the folder in which the gateway was started."""
+        """The function of the how-to is found in the working directory."""
         self.start('policy = "rights:may"')
         path = "/ws/room.tigers?subscribe-broadcast"
         self.assertTrue(self.accepted(path, *EVE))
@@ -150,7 +150,7 @@ class FunctionTests(RightsCase):
         self.running.wait_for(r"403 'you may not do this here' \(policy rights:may\)")
 
     def test_behind_the_rules(self) -> None:
-        """What a rule denies, the function cannot allow; what it grants is what happens."""
+        """The function cannot allow a flag that a rule denies; its result is what is granted."""
         self.start('policy = "bad:alters"\n[[rule]]\nright = "publish"\nallow = false')
         self.assertFalse(self.accepted("/ws/x?publish-broadcast"))
         client = self.open(self.port, "/ws/x?subscribe-broadcast")
@@ -159,13 +159,13 @@ class FunctionTests(RightsCase):
         self.assertEqual(b"yes", client.message())
 
     def test_waits(self) -> None:
-        """A function may take its time, by a Deferred."""
+        """A function may return a Deferred."""
         self.start('policy = "bad:slow"')
         self.assertTrue(self.accepted("/ws/x", *JOHN))
         self.assertFalse(self.accepted("/ws/x", *EVE))
 
     def test_asked_again(self) -> None:
-        """When the identity is checked again, so is the function: who may no longer is closed."""
+        """The function is asked again at each check; a client that it denies then is closed."""
         self.start('policy = "bad:while_open"')
         client = self.open(self.port, "/ws/x?subscribe-broadcast", *JOHN)
         Path(self.directory, "closed").touch()
@@ -173,7 +173,7 @@ class FunctionTests(RightsCase):
         self.assertEqual(4403, client.closing())
 
     def test_mistake(self) -> None:
-        """A function that fails lets nobody in, says so in the log, and hurts nobody else."""
+        """A function that fails lets nobody in, is logged, and affects no other client."""
         self.start('policy = "bad:fails"')
         for _ in range(2):
             self.assertEqual((500, "internal error"), self.refused("/ws/bad"))
@@ -213,12 +213,12 @@ class WorkerTests(LifeCase):
 
 
 class TokenTests(LifeCase):
-    """Rules about those whom tokens name."""
+    """Rules about users and groups of tokens."""
 
     skip = missing("redis")
 
     def test_group(self) -> None:
-        """The groups of a token are those that a rule means."""
+        """Rules apply to the groups of a token."""
         key = Path(self.directory, "key")
         key.write_text("k" * 32)
         redis = self.redis_server()
@@ -238,10 +238,10 @@ class TokenTests(LifeCase):
 
 
 class WrongTests(LifeCase):
-    """What cannot be used is one line, and nothing starts."""
+    """An unusable setting is an error of one line."""
 
     def check(self, text: str, *parts: str) -> None:
-        """The gateway and check-config say the same about a file."""
+        """Return the error about a file, which gateway and check-config share."""
         path = Path(self.directory, "bad.toml")
         path.write_text(text)
         Path(self.directory, "broken.py").write_text("import nosuch_module\n")
@@ -257,9 +257,9 @@ class WrongTests(LifeCase):
         """Mistakes in rules name the file, the rule and the key."""
         good = "[[rule]]\nallow = true\n"
         self.check(f"{good}{good}[[rule]]\nalow = true", "bad.toml: rule 3: alow: ")
-        self.check(f"{good}audience = 'all'", "bad.toml: rule 1: audience: 'all' is none of")
+        self.check(f"{good}audience = 'all'", "bad.toml: rule 1: audience: 'all' is not one of")
         self.check("[[rule]]\nwho = 'users'", "bad.toml: rule 1: allow: it is missing")
-        self.check("[rule]\nallow = true", "bad.toml: rule: each rule is a table")
+        self.check("[rule]\nallow = true", "bad.toml: rule: each rule must be a table")
 
     def test_function(self) -> None:
         """Mistakes in the name of the function, and in its module."""
@@ -272,14 +272,14 @@ class CheckConfigTests(LifeCase):
     """``python -m wsredis check-config``."""
 
     def run_command(self, *words: str, environ: dict[str, str] | None = None) -> tuple[int, str]:
-        """The status and the output."""
+        """Return the status and the output."""
         child = self.child(
             *(sys.executable, "-m", "wsredis", "check-config", *words), environ=environ
         )
         return child.wait(), child.output
 
     def test_example(self) -> None:
-        """What the how-to shows is what is printed."""
+        """The output is that of the how-to."""
         shown = (EXAMPLES / "check-config.txt").read_text("utf-8")
         command, _, expected = shown.partition("\n")
         shutil.copy(EXAMPLES / "rules-staff.toml", self.directory)
@@ -291,14 +291,14 @@ class CheckConfigTests(LifeCase):
         self.assertEqual((0, expected), (status, output))
 
     def test_examples_are_sound(self) -> None:
-        """The files of the how-to pass."""
+        """The files of the how-to are valid."""
         for name in ("rules-staff.toml", "rules-closed.toml"):
             words = (*NO_REDIS, "--config", str(EXAMPLES / name))
             status, output = self.run_command(*words)
             self.assertEqual((0, "OK\n"), (status, output[:3]))
 
     def test_secrets(self) -> None:
-        """Of the password nothing is shown but that there is one."""
+        """The output does not show the password."""
         status, output = self.run_command(
             *("--redis", "redis://bob:hunter2@localhost/1"),
             environ={"WSREDIS_REDIS_PASSWORD": "hunter2"},
@@ -308,7 +308,7 @@ class CheckConfigTests(LifeCase):
         self.assertNotIn("hunter2", output)
 
     def test_waits(self) -> None:
-        """A function that waits for something is waited for."""
+        """A function that returns a Deferred is waited for."""
         Path(self.directory, "bad.py").write_text(BAD)
         words = (*NO_REDIS, "--policy", "bad:slow", "--facility", "x", "--user")
         status, output = self.run_command(*words, "john")

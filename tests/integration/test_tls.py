@@ -228,7 +228,7 @@ class RenewalTests(_TlsCase):
             old, since = self.serial(), len(self.secure.log)
             self.authority.bundle(self.first, "a.example")
             self.secure.child.signal(signal.SIGHUP)
-            self.secure.child.wait_for("TLS: .* altogether", since=since)
+            self.secure.child.wait_for("TLS: .* in use", since=since)
             self.assert_renewed(client, old)
 
     def test_change(self) -> None:
@@ -237,7 +237,7 @@ class RenewalTests(_TlsCase):
         client = self.websocket()
         old, since = self.serial(), len(self.secure.log)
         self.authority.bundle(self.first, "a.example")
-        self.secure.child.wait_for("TLS: 1 new certificates, 2 altogether", since=since, timeout=60)
+        self.secure.child.wait_for("TLS: 1 new certificates, 2 in use", since=since, timeout=60)
         self.assert_renewed(client, old)
 
     def test_new_name(self) -> None:
@@ -246,7 +246,7 @@ class RenewalTests(_TlsCase):
         self.assertRaises(ssl.SSLCertVerificationError, self.connect, "c.example")
         self.authority.bundle(self.folder / "c.pem", "c.example")
         self.secure.child.signal(signal.SIGHUP)
-        self.secure.child.wait_for("TLS: 1 new certificates, 3 altogether")
+        self.secure.child.wait_for("TLS: 1 new certificates, 3 in use")
         self.assert_serves(self.websocket(name="c.example"))
 
     def test_bad_file(self) -> None:
@@ -264,7 +264,7 @@ class RenewalTests(_TlsCase):
             since = len(self.secure.log)
             self.first.write_bytes(text)
             self.secure.child.signal(signal.SIGHUP)
-            self.secure.child.wait_for("TLS: .* altogether", since=since)
+            self.secure.child.wait_for("TLS: .* in use", since=since)
             lines = [line for line in self.secure.log[since:].splitlines() if "a.pem" in line]
             self.assertTrue(lines)
             for line in lines:
@@ -275,7 +275,7 @@ class RenewalTests(_TlsCase):
         self.authority.bundle(self.first, "a.example")
         since = len(self.secure.log)
         self.secure.child.signal(signal.SIGHUP)
-        self.secure.child.wait_for("TLS: .* altogether", since=since)
+        self.secure.child.wait_for("TLS: .* in use", since=since)
         self.assert_renewed(client, old)
 
 
@@ -322,7 +322,7 @@ class RefusedTests(_TlsCase):
             *("--redis", self.redis.url, "--tls-folder", str(self.folder)),
             *("--tls-port", f"tcp:{first.port}:interface=127.0.0.1"),
         )
-        self.assert_one_line(second, f"--tls-port: 127.0.0.1:{first.port}: Address already in use")
+        self.assert_one_line(second, f" tls-port: 127.0.0.1:{first.port}: Address already in use")
 
     def test_settings(self) -> None:
         """What cannot be used is one line that names the option."""
@@ -343,10 +343,14 @@ class RefusedTests(_TlsCase):
             (pair(empty, key), f"tls-cert: {empty}: "),
             (pair(certificate, junk), f"tls-key: {junk}: "),
             (pair(other, key), f"tls-key: {key}: ", "does not belong"),
-            (("--tls-port", _PORT, "--tls-cert", str(certificate)), "tls-cert: ", "no tls-key"),
+            (
+                ("--tls-port", _PORT, "--tls-cert", str(certificate)),
+                "tls-cert: ",
+                "tls-key is not given",
+            ),
             (("--tls-port", _PORT, "--tls-folder", str(nothing)), "tls-folder: ", "no .pem file"),
-            (("--tls-port", _PORT), "tls-port: it needs tls-cert or tls-folder"),
-            (("--tls-cert", str(certificate)), "tls-cert: ", "without tls-port"),
+            (("--tls-port", _PORT), "tls-port: requires tls-cert or tls-folder"),
+            (("--tls-cert", str(certificate)), "tls-cert: ", "requires tls-port"),
             (("--tls-port", "ssl:0:privateKey=x"), "--tls-port: ", "belongs to port"),
         ):
             self.assert_one_line(self.wrong(*NO_REDIS, *options), *parts)

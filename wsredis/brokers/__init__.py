@@ -1,1 +1,31 @@
-"""What carries publications between programs."""
+"""Programs that carry publications between gateways and publishers: Redis, and memory for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsredis.config import GatewayConfig
+from wsredis.config.redis_url import target_of
+from wsredis.gateway.broker import Broker
+from wsredis.gateway.metrics import Metrics
+
+__all__ = ["from_config"]
+
+
+def from_config(config: GatewayConfig, reactor: Any, metrics: Metrics) -> Broker:
+    """
+    Make the broker of the settings. It is not started.
+
+    Raises:
+        ConfigError: A setting of Redis cannot be used, or an installed library is of a version
+            that wsredis cannot work with.
+    """
+    # Imported late, since txredisapi installs the reactor: a program that imports wsredis may still
+    # choose another one.
+    from wsredis.brokers.redis.broker import RedisBroker
+    from wsredis.brokers.redis.endpoint import make_endpoint
+
+    target = target_of(config.redis)
+    return RedisBroker(
+        reactor, make_endpoint(target, reactor), target, config.expire, config.limits, metrics
+    )

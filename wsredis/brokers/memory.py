@@ -1,5 +1,5 @@
 """
-The broker without Redis: for tests, and as the executable meaning of the port.
+The broker without Redis: for tests, and as an executable description of the port.
 
 Several gateways of one process may share a `MemoryServer` as they would share a Redis.
 """
@@ -20,7 +20,10 @@ __all__ = ["MemoryBroker", "MemoryServer"]
 
 class MemoryServer:
     """
-    What Redis does for a gateway: it publishes and it keeps values for a time.
+    The part of Redis that a gateway uses: it publishes, and keeps values for a time.
+
+    Args:
+        clock: Decides when stored values expire.
 
     Attributes:
         forbidden: Channels that it refuses to subscribe to and to publish on.
@@ -47,12 +50,12 @@ class MemoryServer:
         return heard
 
     def store(self, channel: bytes, expire: int, payload: bytes) -> None:
-        """As SETEX. *expire* in seconds."""
+        """Store a value for *expire* seconds, as SETEX does."""
         if self.storing:
             self._values[channel] = (self._clock.seconds() + expire, payload)
 
     def value(self, channel: bytes) -> bytes | None:
-        """As GET."""
+        """Return the stored value. If None, there is none, or it has expired."""
         due, payload = self._values.get(channel, (0.0, b""))
         return payload if due > self._clock.seconds() else None
 
@@ -61,13 +64,18 @@ class MemoryServer:
         self._brokers.append(broker)
 
     def detach(self, broker: MemoryBroker) -> None:
-        """Let *broker* hear nothing any more."""
+        """Let *broker* hear no more publications. Harmless when it is not attached."""
         if broker in self._brokers:
             self._brokers.remove(broker)
 
 
 class MemoryBroker:
-    """`wsredis.gateway.broker.Broker` on a `MemoryServer`."""
+    """
+    `wsredis.gateway.broker.Broker` on a `MemoryServer`.
+
+    Args:
+        expire: Seconds that the last message of a channel is stored. 0 stores none.
+    """
 
     def __init__(self, server: MemoryServer, expire: int = 3600) -> None:
         self._server = server
@@ -76,8 +84,11 @@ class MemoryBroker:
         self._wanted: set[bytes] = set()
         self._was_up = False
         self._up = False
-        #: What waits for `resume`, in order. None: nothing is held.
-        self._held: list[Callable[[], None]] | None = None
+        self._paused = False
+        #: The calls that wait for `resume`, in order.
+        self._held: list[Callable[[], None]] = []
+        #: The fetches among them.
+        self._fetches: list[Deferred[dict[bytes, bytes]]] = []
 
     @property
     def up(self) -> bool:
@@ -96,68 +107,69 @@ class MemoryBroker:
         return succeed(None)
 
     def connect(self) -> None:
-        """The link is (again) there."""
+        """Make the link, as when Redis is there, or there again."""
         self._server.attach(self)
         self._up = True
-        if self._was_up and self._listener is not None:
-            for channel in sorted(self._wanted & self._server.forbidden):
-                self._wanted.discard(channel)
-                self._listener.forbid(channel)
-            self._listener.restore(self._read(list(self._wanted)))
+        missed = self._was_up
         self._was_up = True
+        self._when_not_paused(lambda: self._catch_up(missed))
 
     def disconnect(self) -> None:
-        """The link is lost."""
+        """Lose the link. Publications that a pause held back are lost with it."""
         self._server.detach(self)
         self._up = False
+        self._held.clear()
+        fetches, self._fetches = self._fetches, []
+        for fetch in fetches:
+            if not fetch.called:
+                fetch.errback(BrokerUnavailable("the link was lost"))
 
     def is_subscribed(self, channel: bytes) -> bool:
         """Tell whether the gateway has subscribed to *channel*."""
         return channel in self._wanted
 
     def arrived(self, channel: bytes, payload: bytes) -> None:
-        """The server published something."""
-        if self._held is not None:
-            self._held.append(lambda: self.arrived(channel, payload))
-        elif channel in self._wanted and self._listener is not None:
-            self._listener.deliver([Publication(channel, payload)])
+        """Take a publication of the server. Called by `MemoryServer`."""
+        self._when_not_paused(lambda: self._deliver(channel, payload))
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.subscribe`."""
-        if not self._server.forbidden.isdisjoint(channels):
-            return fail(PermissionDenied("this channel is forbidden"))
+        new = [channel for channel in channels if channel not in self._wanted]
         self._wanted.update(channels)
-        return succeed(None) if self._up else fail(BrokerUnavailable("there is no link"))
-
-    def pause(self) -> None:
-        """See `wsredis.gateway.broker.Broker.pause`."""
-        if self._held is None:
-            self._held = []
-
-    def resume(self) -> None:
-        """See `wsredis.gateway.broker.Broker.resume`."""
-        held, self._held = self._held or [], None
-        for position, step in enumerate(held):
-            step()
-            if self._held is not None:
-                # Held again: the rest waits in front of what came meanwhile.
-                self._held[:0] = held[position + 1 :]
-                return
+        if not self._up:
+            return fail(BrokerUnavailable("there is no link"))
+        forbidden = self._server.forbidden.intersection(channels)
+        if not forbidden:
+            return succeed(None)
+        self._wanted.difference_update(forbidden.intersection(new))
+        self._forbid(channels)
+        return fail(PermissionDenied("this channel is forbidden"))
 
     def unsubscribe(self, channels: Sequence[bytes]) -> None:
         """See `wsredis.gateway.broker.Broker.unsubscribe`."""
         self._wanted.difference_update(channels)
 
+    def pause(self) -> None:
+        """See `wsredis.gateway.broker.Broker.pause`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """See `wsredis.gateway.broker.Broker.resume`."""
+        self._paused = False
+        while self._held and not self._paused:
+            self._held.pop(0)()
+
     def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.publish`."""
         if not self._up:
             return fail(BrokerUnavailable("there is no link"))
-        if not self._server.forbidden.isdisjoint(channels):
-            return fail(PermissionDenied("this channel is forbidden"))
         for channel in channels:
             if self._expire:
                 self._server.store(channel, self._expire, payload)
-            self._server.publish(channel, payload)
+            if channel not in self._server.forbidden:
+                self._server.publish(channel, payload)
+        if not self._server.forbidden.isdisjoint(channels):
+            return fail(PermissionDenied("this channel is forbidden"))
         return succeed(None)
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
@@ -165,16 +177,39 @@ class MemoryBroker:
         if not self._up:
             return fail(BrokerUnavailable("there is no link"))
         values = self._read(channels)
-        if self._held is None:
-            return succeed(values)
         done: Deferred[dict[bytes, bytes]] = Deferred()
-
-        def hand_over() -> None:
-            if not done.called:
-                done.callback(values)
-
-        self._held.append(hand_over)
+        self._fetches.append(done)
+        self._when_not_paused(lambda: self._hand_over(done, values))
         return done
+
+    def _when_not_paused(self, step: Callable[[], None]) -> None:
+        # Calls that come while `resume` hands over older ones wait for their turn.
+        if self._paused or self._held:
+            self._held.append(step)
+        else:
+            step()
+
+    def _deliver(self, channel: bytes, payload: bytes) -> None:
+        if channel in self._wanted and self._listener is not None:
+            self._listener.deliver([Publication(channel, payload)])
+
+    def _hand_over(self, done: Deferred[dict[bytes, bytes]], values: dict[bytes, bytes]) -> None:
+        self._fetches.remove(done)
+        if not done.called:
+            done.callback(values)
+
+    def _catch_up(self, missed: bool) -> None:
+        self._forbid(list(self._wanted))
+        # The first connection has missed nothing.
+        stored = self._read(list(self._wanted)) if missed else {}
+        if stored and self._listener is not None:
+            self._listener.restore(stored)
+
+    def _forbid(self, channels: Sequence[bytes]) -> None:
+        for channel in sorted(self._server.forbidden & self._wanted.intersection(channels)):
+            self._wanted.discard(channel)
+            if self._listener is not None:
+                self._listener.forbid(channel)
 
     def _read(self, channels: Sequence[bytes]) -> dict[bytes, bytes]:
         values = {channel: self._server.value(channel) for channel in channels}

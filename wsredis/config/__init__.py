@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsredis.config.declare import Setting, option
+from wsredis.config.declare import Setting, setting_of
 from wsredis.config.load import load
 from wsredis.config.settings import (
     DEFAULT_URL,
@@ -24,5 +24,5 @@ __all__ = [
     "Setting",
     "all_settings",
     "load",
-    "option",
+    "setting_of",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Self
 from wsredis.config.values import Check, repeated
 from wsredis.errors import ConfigError
 
-__all__ = ["Checked", "Setting", "option", "setting", "settings_of"]
+__all__ = ["Checked", "Setting", "setting", "setting_of", "settings_of"]
 
 #: The key of a declaration in the metadata of its field.
 _DECLARED = "wsredis"
@@ -172,9 +172,9 @@ def settings_of(cls: Any, part: str | None = None) -> Iterator[Setting]:
             yield from settings_of(factory, each.name)
 
 
-def option(cls: Any, attribute: str) -> str:
+def setting_of(cls: Any, attribute: str) -> Setting:
     """
-    Return the option of a setting, such as ``--max-queue``: for hints and messages.
+    Return one setting of a dataclass: its name and its option, for messages and hints.
 
     Args:
         cls: The `Checked` dataclass that has the setting.
@@ -183,4 +183,4 @@ def option(cls: Any, attribute: str) -> str:
     Raises:
         KeyError: The dataclass has no such setting.
     """
-    return {each.attribute: each.option for each in _own_settings(cls)}[attribute]
+    return {each.attribute: each for each in _own_settings(cls)}[attribute]

@@ -1,4 +1,4 @@
-"""Whether a file has changed."""
+"""A stamp of a file, which differs when the file has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What settings name as ``package.module:name``, and where it is looked for."""
+"""Import of objects that settings name as ``package.module:name``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from wsredis.errors import ConfigError
 
 __all__ = ["import_named", "search_here"]
 
-#: Characters of what an error says.
-_MAX_WORDS = 500
+#: Characters of the message of an error.
+_MAX_MESSAGE = 500
 
 
 def search_here(*, first: bool) -> None:
-    """Have modules of the working directory found, before all others or behind them."""
-    # The script twistd does not look there by itself.
+    """
+    Find modules of the working directory from now on.
+
+    Args:
+        first: Tells whether they are found before all other modules, or after them.
+    """
+    # The script twistd does not add the working directory to the path.
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0 if first else len(sys.path), here)
@@ -28,19 +33,20 @@ def search_here(*, first: bool) -> None:
 
 def import_named(label: str, name: str) -> Callable[..., Any]:
     """
-    Import something that can be called.
+    Import a function or another object that can be called.
 
     Args:
-        label: What the text of an error begins with.
+        label: The message of an error begins with it.
         name: ``package.module:name``; the name may have dots.
+
     Raises:
-        ConfigError: It cannot be imported, or not be called. The text is one line.
+        ConfigError: It cannot be imported, or it cannot be called. The message is one line.
     """
     module, _, path = name.partition(":")
     try:
         found: Any = reduce(getattr, path.split("."), import_module(module))
     except (Exception, SystemExit) as error:
-        # Whoever ends the program at import time wanted to say that something is wrong.
+        # A module that ends the program while it is imported reports an error that way.
         raise ConfigError(f"{label}: {_in_one_line(error)}") from None
     if not callable(found):
         raise ConfigError(f"{label}: it is not callable")
@@ -49,8 +55,8 @@ def import_named(label: str, name: str) -> Callable[..., Any]:
 
 
 def _in_one_line(error: BaseException) -> str:
-    words = " ".join(str(error).split())[:_MAX_WORDS]
+    message = " ".join(str(error).split())[:_MAX_MESSAGE]
     last = traceback.extract_tb(error.__traceback__)[-1]
     is_ours = last.filename == __file__ or "importlib" in last.filename
     where = "" if is_ours else f" ({last.filename}:{last.lineno})"
-    return f"{type(error).__name__}: {words}{where}"
+    return f"{type(error).__name__}: {message}{where}"

@@ -1,6 +1,4 @@
-"""
-Origins, as RFC 6454 writes them, and the entries of an allow-list of them.
-"""
+"""Origins in the form of RFC 6454, and the entries of a list of allowed origins."""
 
 from __future__ import annotations
 
@@ -21,12 +19,12 @@ _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 
 def default_port(scheme: str) -> str:
-    """The port that an origin of *scheme* leaves out. Empty for a scheme without one."""
+    """Return the port that an origin of *scheme* leaves out. Empty if the scheme has none."""
     return _DEFAULT_PORTS.get(scheme, "")
 
 
 def written_out(origin: re.Match[str]) -> str:
-    """A match of `ORIGIN` with its port, where its scheme has one: the form that is compared."""
+    """Return a match of `ORIGIN` with its port, if the scheme has one. This form is compared."""
     scheme, host, port = origin.groups()
     port = port or default_port(scheme)
     return f"{scheme}://{host}:{port}" if port else f"{scheme}://{host}"
@@ -34,10 +32,13 @@ def written_out(origin: re.Match[str]) -> str:
 
 def check_allowed_origin(text: str) -> str:
     """
-    Check one entry of an allow-list, and bring it to the form of `written_out`.
+    Check one entry of a list of allowed origins.
+
+    Returns:
+        The entry in the form of `written_out`.
 
     Raises:
-        ValueError: Not ``*``, ``*.example.com``, ``https://example.com[:port]`` or
+        ValueError: It is not ``*``, ``*.example.com``, ``https://example.com[:port]`` or
             ``https://*.example.com[:port]``.
     """
     entry = text.strip().lower().rstrip("/")

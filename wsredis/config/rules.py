@@ -1,7 +1,7 @@
 """
-Rules: who may do what on which facility, as an operator writes them into the TOML file.
+Rules of the TOML file: which identity has which right on which facility.
 
-A rule that leaves a key out holds for anything there. The first rule that fits decides.
+A rule without one of the keys applies to any value of it. The first rule that applies decides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wsredis.channels import Audience, matches
 
 __all__ = ["RIGHTS", "Rule", "read_rules"]
 
-#: What can be done on a channel.
+#: The rights on a channel.
 RIGHTS = ("subscribe", "publish")
 
 _AUDIENCES = tuple(audience.value for audience in Audience)
@@ -23,17 +23,18 @@ _AUDIENCES = tuple(audience.value for audience in Audience)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """
-    One rule. A single text stands for a list of one.
+    One rule. A single string stands for a list of one.
 
     Attributes:
-        allow: Whether what fits is allowed.
+        allow: Tells whether the rule allows or denies.
         facility: Patterns of facilities, in which ``*`` is any run of characters.
-        audience: ``broadcast``, ``group``, ``user``, ``session``.
-        right: ``subscribe``, ``publish``.
-        who: ``anyone``, ``users`` (whoever is logged in), ``group:NAME``, ``user:NAME``. The names
-            must be the same, letter by letter.
+        audience: Any of ``broadcast``, ``group``, ``user``, ``session``.
+        right: Any of ``subscribe``, ``publish``.
+        who: Any of ``anyone``, ``users`` (all who are logged in), ``group:NAME``, ``user:NAME``.
+            Upper and lower case differ in a name.
+
     Raises:
-        ValueError: A value is not allowed; the text names the key.
+        ValueError: A value is not allowed; the message begins with the key.
     """
 
     allow: bool
@@ -46,13 +47,15 @@ class Rule:
         if not isinstance(self.allow, bool):
             raise ValueError(f"allow: {self.allow!r} is neither true nor false")
         for key in ("facility", "audience", "right", "who"):
-            object.__setattr__(self, key, _words(key, getattr(self, key)))
+            object.__setattr__(self, key, _strings(key, getattr(self, key)))
         _check("audience", self.audience, _AUDIENCES)
         _check("right", self.right, RIGHTS)
         for each in self.who:
             kind, _, name = each.partition(":")
             if each not in ("anyone", "users") and not (kind in ("group", "user") and name):
-                raise ValueError(f"who: {each!r} is none of anyone, users, group:NAME, user:NAME")
+                raise ValueError(
+                    f"who: {each!r} is not one of anyone, users, group:NAME, user:NAME"
+                )
 
     def fits(
         self,
@@ -63,7 +66,16 @@ class Rule:
         user: str | None,
         groups: Collection[str],
     ) -> bool:
-        """Whether the rule is about this right of this identity."""
+        """
+        Tell whether the rule applies to one right of one identity.
+
+        Args:
+            right: One of `RIGHTS`.
+            audience: The audience of the channel.
+            facility: The facility of the channel.
+            user: The name of the user. None or empty if nobody is logged in.
+            groups: The names of the user's groups.
+        """
         return (
             right in self.right
             and audience.value in self.audience
@@ -76,11 +88,17 @@ def read_rules(value: Any) -> tuple[Rule, ...]:
     """
     Read the tables of a TOML file.
 
+    Args:
+        value: The value of the key ``rule``.
+
+    Returns:
+        The rules in their order.
+
     Raises:
-        ValueError: The text begins with the number of the rule, and names the key.
+        ValueError: A rule is wrong. The message begins with its number, and names the key.
     """
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise ValueError("rule: each rule is a table of its own, below a line [[rule]]")
+        raise ValueError("rule: each rule must be a table of its own, below a line [[rule]]")
     rules = []
     for number, table in enumerate(value, 1):
         try:
@@ -94,7 +112,7 @@ def _rule(table: dict[str, Any]) -> Rule:
     known = [each.name for each in fields(Rule)]
     for key in table:
         if key not in known:
-            # In TOML all that follows [[rule]] belongs to it.
+            # In TOML, all keys below [[rule]] belong to the rule.
             raise ValueError(
                 f"{key if key.isprintable() else repr(key)}: a rule has no such key, only "
                 f"{', '.join(known)}; settings stand before the first rule"
@@ -104,19 +122,19 @@ def _rule(table: dict[str, Any]) -> Rule:
     return Rule(**table)
 
 
-def _words(key: str, value: Any) -> tuple[str, ...]:
-    words = (value,) if isinstance(value, str) else value
-    if not isinstance(words, (list, tuple)) or not all(isinstance(each, str) for each in words):
-        raise ValueError(f"{key}: {value!r} is neither a text nor a list of texts")
-    if not words:
-        raise ValueError(f"{key}: the list is empty; without the key the rule holds for any")
-    return tuple(words)
+def _strings(key: str, value: Any) -> tuple[str, ...]:
+    strings = (value,) if isinstance(value, str) else value
+    if not isinstance(strings, (list, tuple)) or not all(isinstance(each, str) for each in strings):
+        raise ValueError(f"{key}: {value!r} is neither a string nor a list of strings")
+    if not strings:
+        raise ValueError(f"{key}: the list is empty; without the key the rule applies to any value")
+    return tuple(strings)
 
 
-def _check(key: str, words: Iterable[str], known: Collection[str]) -> None:
-    for each in words:
+def _check(key: str, values: Iterable[str], known: Collection[str]) -> None:
+    for each in values:
         if each not in known:
-            raise ValueError(f"{key}: {each!r} is none of {', '.join(known)}")
+            raise ValueError(f"{key}: {each!r} is not one of {', '.join(known)}")
 
 
 def _is(who: str, user: str | None, groups: Collection[str]) -> bool:

@@ -1,9 +1,9 @@
 """
-Every setting: its name, default, unit and check, in one place.
+Every setting: its name, default, unit and check.
 
 A setting is a field of `GatewayConfig` or of one of its parts. Its name, with dashes, is the option
 of ``twistd wsredis`` and the key in the TOML file. In capitals, after ``WSREDIS_``, it is the
-environment variable.
+environment variable. All of them are one module because they are one list to the reader.
 
 Rules are the exception: they are tables of the file, and `GatewayConfig.rules`.
 """
@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from wsredis.config.declare import Checked, Setting, setting, settings_of
+from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
 from wsredis.config.values import (
     callable_name,
@@ -45,9 +46,6 @@ __all__ = [
     "RedisConfig",
     "all_settings",
 ]
-
-#: The URL of Redis if no setting names one.
-DEFAULT_URL = "redis://localhost:6379"
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +378,7 @@ class GatewayConfig(Checked):
     ping_interval: float = setting(
         25.0,
         seconds(1),
-        "Seconds between two pings. A client that answered none by then is disconnected.",
+        "Seconds between two pings. A client that sent nothing between them is disconnected.",
     )
     drain: float = setting(
         5.0,

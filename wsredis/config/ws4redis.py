@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from wsredis.config.redis_url import format_url
 from wsredis.config.values import (
     Check,
     channel_prefix,
@@ -191,7 +192,7 @@ MEANINGS: dict[str, Check] = {
 
 
 def _path_of(url: str) -> str:
-    # What a client percent-encodes, as browsers do it.
+    # Percent-encoded in the way of browsers.
     return str(url_prefix(quote(urlsplit(url).path, safe="/!$&'()*+,;=:@~")))
 
 
@@ -220,12 +221,7 @@ def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     port = left.pop("port", 6379)
     tls = bool(left.pop("ssl", False))
     ca = left.pop("ssl_ca_certs", None)
-    user = f"{quote(username, safe='')}@" if username else ""
-    if path is not None:
-        url = f"unix://{user}{quote(path)}?db={database}"
-    else:
-        shown = f"[{host}]" if ":" in host else host
-        url = f"{'rediss' if tls else 'redis'}://{user}{shown}:{port}/{database}"
+    url = format_url(host=host, port=port, path=path, tls=tls, username=username, database=database)
     values: dict[str, Any] = {"redis": url}
     if password:
         values["redis-password"] = password
@@ -268,6 +264,6 @@ def _imported(path: str) -> Any:
         return getattr(found, name)
     except (Exception, SystemExit) as error:
         # Other errors may quote values of other settings.
-        words = f": {' '.join(str(error).split())}" if isinstance(error, ImportError) else ""
+        text = f": {' '.join(str(error).split())}" if isinstance(error, ImportError) else ""
         kind = type(error).__name__
-        raise ValueError(f"{path!r} cannot be imported ({kind}{words})") from None
+        raise ValueError(f"{path!r} cannot be imported ({kind}{text})") from None

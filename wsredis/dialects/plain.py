@@ -18,7 +18,13 @@ from twisted.python.failure import Failure
 
 from wsredis.channels import FLAGS, Access, Audience, channel_names, parse_flags, read_flag
 from wsredis.config import Limits
-from wsredis.errors import BadRequest, BrokerUnavailable, ClientError, PermissionDenied
+from wsredis.errors import (
+    BadRequest,
+    BrokerError,
+    BrokerUnavailable,
+    ClientError,
+    PermissionDenied,
+)
 from wsredis.gateway.client import Client
 from wsredis.gateway.connection import Connection, Hooks
 from wsredis.gateway.hub import Hub
@@ -252,7 +258,7 @@ class PlainConnection(Connection):
     def _close_after_loss(self, failure: Failure, size: int) -> None:
         """Close with a code that says why a message was not published."""
         error = failure.value
-        if isinstance(error, BrokerUnavailable):
+        if isinstance(error, BrokerError):
             code, reason = 1013, "the message could not be published: try again later"
         elif isinstance(error, ClientError):
             code, reason = error.code, error.reason

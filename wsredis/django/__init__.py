@@ -1,1 +1,1 @@
-"""The Django app, for INSTALLED_APPS."""
+"""The Django app: runserver with WebSockets, template tags, system checks, and signals."""

@@ -15,11 +15,12 @@ class WsredisConfig(AppConfig):
     label = "wsredis"
 
     def ready(self) -> None:
-        """Listen to signals, and check the settings."""
-        # What they import needs the models of all apps.
+        """Connect to the signals of Django, and register the system checks."""
+        # These modules import models, which are loaded now.
         from wsredis.django.checks import check_settings
         from wsredis.django.control import control
-        from wsredis.django.signals import Watch
+        from wsredis.django.signals import SignalReceiver
 
-        self._watch = Watch(control)
+        # Signals have weak references only.
+        self._receiver = SignalReceiver(control)
         checks.register(check_settings, "wsredis")

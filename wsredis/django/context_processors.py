@@ -11,8 +11,12 @@ __all__ = ["default"]
 
 def default(request: Any) -> dict[str, Any]:
     """
-    What a page that is given to ``ws4redis.js`` or ``wsredis.js`` needs.
+    Return the variables that a page needs for ``ws4redis.js`` or ``wsredis.js``.
 
-    Returns: ``WEBSOCKET_URI``, and ``WS4REDIS_HEARTBEAT`` as a JavaScript literal.
+    Args:
+        request: The request of the page.
+
+    Returns:
+        ``WEBSOCKET_URI``, and ``WS4REDIS_HEARTBEAT`` as a JavaScript literal.
     """
     return {"WEBSOCKET_URI": uri(request), "WS4REDIS_HEARTBEAT": literal(heartbeat())}

@@ -1,4 +1,4 @@
-"""The server behind ``manage.py runserver``: pages, static files and sockets on one port."""
+"""The server of ``manage.py runserver``: pages, static files and WebSockets on one port."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from wsredis.web.wsgi import Application
 
 __all__ = ["GatewayServer", "logged", "needs_redis", "private_redis"]
 
-#: Clients that may wait to be accepted by the kernel.
+#: Clients that the kernel queues until they are accepted.
 _BACKLOG = 128
 
-#: Seconds that clients have to say goodbye before a reload.
+#: Seconds that clients have to close their connections before a reload.
 _DRAIN = 1.0
 
-#: Seconds to wait for the end of the server when the process ends.
+#: Seconds that the end of the process waits for the end of the server.
 _PATIENCE = 3.0
 
 _log = logging.getLogger("django.server")
@@ -51,7 +51,7 @@ _log = logging.getLogger("django.server")
 def _configuration() -> GatewayConfig:
     module = os.environ.get("DJANGO_SETTINGS_MODULE")
     config = load({"django": module}, project=project_settings)
-    # The port is that of the command. A project without users has only anonymous clients.
+    # The command has the port. Without users in the project all clients are anonymous.
     return replace(
         config,
         port=(),
@@ -65,25 +65,26 @@ def _configuration() -> GatewayConfig:
 
 
 def needs_redis(port: int) -> bool:
-    """Whether the project names no Redis, and none answers at *port* of localhost."""
+    """Tells whether a private Redis is needed: none is named, and none answers on localhost."""
     named = getattr(settings, "WS4REDIS_CONNECTION", None) or os.environ.get("WSREDIS_REDIS")
     return not named and not embedded.answers(port)
 
 
 class GatewayServer:
     """
-    What Django's runserver takes in place of its own server class.
+    The server class of runserver, in place of Django's own.
 
     Args:
         address: Host and port.
         handler_class: Not used.
-        ipv6: Whether the host is one of IPv6.
+        ipv6: Tells whether the host is an IPv6 address.
+
     Raises:
         OSError: The port cannot be bound.
 
     Attributes:
         server_port: The port that was bound.
-        reactor: None: the global one.
+        reactor: Runs the gateway. If None, it is the global reactor.
         begin_logging: Called with a list of observers.
     """
 
@@ -112,14 +113,14 @@ class GatewayServer:
         Serve until the reactor stops, or the process ends.
 
         Raises:
-            OSError: The settings cannot be used; that is what runserver shows as one line.
+            OSError: The settings cannot be used. runserver prints the message as one line.
         """
         if self.reactor is None:
             from twisted.internet import reactor
 
             self.reactor = reactor
         assert self._application is not None
-        # With --nothreading one request is worked on at a time.
+        # With --nothreading only one request is handled at a time.
         threads = 10 if isinstance(self, ThreadingMixIn) else 1
         try:
             self._service = GatewayService(
@@ -135,7 +136,7 @@ class GatewayServer:
         type(self).begin_logging([observer])
         is_main = threading.current_thread() is threading.main_thread()
         if not is_main:
-            # The reloader is in the main thread, and ends the process for a reload, too.
+            # The main thread belongs to the reloader, which ends the process for a reload.
             atexit.register(self._end)
         self.reactor.callWhenRunning(self._start)
         self.reactor.addSystemEventTrigger("before", "shutdown", self._stop)
@@ -154,13 +155,13 @@ class GatewayServer:
         return closed.addCallback(lambda _: self._service.stopService())
 
     def _end(self) -> None:
-        """Say goodbye to clients, from the main thread."""
+        """Close the connections of clients. Runs in the main thread."""
         self.reactor.callFromThread(self.reactor.stop)
         self._ended.wait(_PATIENCE)
 
 
 def logged(application: Application) -> Application:
-    """Log requests as Django's server does, but without what is behind the question mark."""
+    """Return an application that logs requests as Django's server does, without their query."""
 
     def call(environ: dict[str, Any], start_response: Any) -> Any:
         def start(status: str, *more: Any) -> Any:

@@ -1,8 +1,8 @@
 """
-What Django tells about sessions, users and groups, and what of it the gateway must know.
+Signals of Django about sessions, users and groups become commands to the gateway.
 
-Before a user or a group is saved, its name is read from the database: the gateway may know it by
-another one than it has then.
+Before a user or a group is saved, its old name is read from the database: the gateway knows it by
+that name.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from django.utils import timezone
 
 from wsredis.django.control import Control
 
-__all__ = ["Watch"]
+__all__ = ["SignalReceiver"]
 
-#: An attribute of an instance that is being saved.
+#: The attribute that holds the old name of an instance while it is saved.
 _OLD_NAME = "_wsredis_old_name"
 
 
-class Watch:
+class SignalReceiver:
     """
-    Passes on what happens to identities, as long as it lives.
+    Sends a command to the gateway when Django signals that an identity changed.
+
+    It is connected as long as it is referenced.
 
     Args:
-        control: Takes it.
+        control: Sends the commands.
     """
 
     def __init__(self, control: Control) -> None:
@@ -42,9 +44,9 @@ class Watch:
         for session in _family(_session_model()):
             post_delete.connect(self._session_deleted, sender=session)
         if apps.is_installed("django.contrib.auth"):
-            self._watch_users(get_user_model())
+            self._connect_users(get_user_model())
 
-    def _watch_users(self, model: Any) -> None:
+    def _connect_users(self, model: Any) -> None:
         for user in _family(model):
             pre_save.connect(self._before_user, sender=user)
             post_save.connect(self._user_saved, sender=user)
@@ -60,7 +62,7 @@ class Watch:
     # -- Sessions
 
     def _logged_in(self, request: Any, **_: Any) -> None:
-        """The session has another key now, and the old one is worth nothing."""
+        """The session has a new key now; the old key has ended."""
         old = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME)
         if old != getattr(getattr(request, "session", None), "session_key", old):
             self._control.end_sessions(old)
@@ -71,7 +73,7 @@ class Watch:
         self._control.end_sessions(getattr(session, "session_key", None))
 
     def _session_deleted(self, instance: Any, using: str, **_: Any) -> None:
-        # Who clears away sessions that have expired has many, which the gateway checks by itself.
+        # Expired sessions are deleted in great numbers. The gateway notices these without help.
         if instance.expire_date > timezone.now():
             self._control.end_sessions(instance.session_key, using=using)
 
@@ -89,7 +91,7 @@ class Watch:
         **_: Any,
     ) -> None:
         old = instance.__dict__.pop(_OLD_NAME, None)
-        # Every login sets that field.
+        # Every login saves this field.
         if not created and update_fields != frozenset(("last_login",)):
             self._control.recheck_users(old, instance.get_username(), using=using)
 
@@ -124,7 +126,7 @@ class Watch:
         if not reverse:
             self._control.recheck_users(instance.get_username(), using=using)
         elif action == "post_clear":
-            # Who was in it is known to the gateway.
+            # The gateway knows who was a member.
             self._control.recheck_groups(getattr(instance, "name", None), using=using)
         else:
             users = model._base_manager.using(using).filter(pk__in=pk_set)
@@ -140,7 +142,7 @@ def _remember(
     using: str,
     **_: Any,
 ) -> None:
-    """Keep the name that is in the database, if it may become another."""
+    """Keep the name that is in the database, unless this save cannot change it."""
     if instance.pk is None or (update_fields is not None and field not in update_fields):
         return
     found = sender._base_manager.using(using).filter(pk=instance.pk)
@@ -148,23 +150,23 @@ def _remember(
 
 
 def _family(model: Any) -> Iterator[Any]:
-    """The model with its proxies and heirs, which send signals of their own."""
+    """Return the model with its proxies and subclasses; each sends signals of its own."""
     if model is not None:
         yield from (each for each in apps.get_models() if issubclass(each, model))
 
 
 def _session_model() -> Any:
-    """The model of the sessions. None: they are in no database."""
+    """Return the model of the sessions. None if they are not in a database."""
     try:
         store = import_module(settings.SESSION_ENGINE).SessionStore
         return getattr(store, "get_model_class", lambda: None)()
     except (AttributeError, ImportError, RuntimeError):
-        # A check of the project tells: a wrong name, or an app that is not installed.
+        # A wrong name, or an app that is not installed: a system check reports it.
         return None
 
 
 def _groups_of(user_model: Any) -> tuple[Any, Any]:
-    """The model of the memberships, and that of the groups. None: there are none such."""
+    """Return the models of memberships and of groups. None for one that does not exist."""
     try:
         field = user_model._meta.get_field("groups")
     except FieldDoesNotExist:

@@ -1,10 +1,13 @@
 """
-The port to whatever carries publications between programs, and its promise.
+The broker port: how the gateway reaches the program that carries publications, and its promise.
 
 The promise: a publication reaches each subscriber **at most once**, and in the order of its
-channel. While the link is up it is exactly once. What was published while the link was down is
-lost to subscribers, save for the stored message of each channel, which is handed over when
-the link is back.
+channel. While the broker is up it is exactly once. A publication during an outage is lost to
+subscribers, except for the stored message of each channel, which is handed over when the broker is
+back.
+
+A broker may keep several connections, called links. Pausing, being up and being down are states of
+the broker as a whole: a link that is lost and comes back changes nothing about a pause.
 """
 
 from __future__ import annotations
@@ -20,71 +23,105 @@ __all__ = ["Broker", "BrokerListener"]
 
 
 class BrokerListener(Protocol):
-    """Whom a broker tells. Called synchronously, in the reactor thread."""
+    """The receiver of publications. The broker calls it synchronously, in the reactor thread."""
 
     def deliver(self, batch: Sequence[Publication]) -> None:
-        """Take what one read from the broker brought, in order of arrival."""
+        """
+        Take the publications of one read from the broker.
+
+        Args:
+            batch: At least one publication, in the order of arrival.
+        """
 
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
-        """Take the stored messages after the link was lost and is back; live ones follow."""
+        """
+        Take stored messages after an outage; the live publications follow.
+
+        Args:
+            stored: The stored message of each wanted channel that has one. A message that also
+                arrived live is left out.
+        """
 
     def forbid(self, channel: bytes) -> None:
-        """Learn that the broker refuses *channel* from now on: nothing will arrive on it."""
+        """
+        Take note that the broker refuses *channel*, which was wanted before.
+
+        It is not wanted any more: nothing is delivered on it until it is subscribed to again. If
+        `Broker.subscribe` fails for a channel that nobody else wants, that is the only report.
+        """
 
 
 class Broker(Protocol):
-    """Subscribe, publish, fetch; all names and payloads are bytes."""
+    """Subscribes, publishes and fetches. All names and payloads are bytes."""
 
     @property
     def up(self) -> bool:
-        """Whether the link works and every wanted channel is subscribed."""
+        """Whether every link works and every wanted channel is subscribed."""
 
     def start(self, listener: BrokerListener) -> None:
-        """Connect, and stay connected until `stop`. Called once."""
+        """Connect, and stay connected until `stop`. To be called once."""
 
     def stop(self) -> Deferred[None]:
-        """Let go of everything. Fires when no connection and no timer is left."""
+        """
+        Close all links. The listener is not called any more.
+
+        Returns:
+            Fires when neither a connection nor a timer is left.
+        """
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
         """
-        Want *channels*. Repeating it is free.
+        Want *channels* until `unsubscribe`. Wanting a channel twice costs nothing.
 
-        Returns: Fires when all of them are confirmed.
+        Returns:
+            Fires when the broker has confirmed all of them.
+
         Raises:
-            BrokerUnavailable: The link is down, or was lost meanwhile. The channels stay wanted.
-            PermissionDenied: The broker forbids one of them.
+            BrokerUnavailable: The broker is down, or was lost before it confirmed. All channels
+                stay wanted and are subscribed when the broker is back.
+            PermissionDenied: The broker forbids one of them. That one is not wanted any more, the
+                others stay wanted.
         """
+
+    def unsubscribe(self, channels: Sequence[bytes]) -> None:
+        """Do not want *channels* any more. Unknown ones are ignored."""
 
     def pause(self) -> None:
         """
-        Bring no publication, and complete no `fetch`, until `resume`.
+        Call the listener no more, and complete no `fetch`, until `resume`.
 
-        Nothing is lost by it, unless it lasts: Redis ends a connection that is not read.
+        It holds for links that are lost and come back meanwhile. Nothing is lost by a short pause;
+        Redis ends a connection that is not read for long.
         """
 
     def resume(self) -> None:
-        """Go on. Harmless when nothing is held."""
-
-    def unsubscribe(self, channels: Sequence[bytes]) -> None:
-        """Stop wanting *channels*. Unknown ones are ignored."""
+        """End the pause. Harmless when the broker is not paused."""
 
     def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
         """
         Store *payload* on each channel, then publish it there.
 
-        Returns: Fires when all of it was accepted. A refusal to store is counted and logged,
-            and is no failure.
+        Returns:
+            Fires when the broker has confirmed that it published on all channels. If it refuses to
+            store, that is counted and logged, and is not a failure.
+
         Raises:
-            BrokerUnavailable: The link is down, or broke before the answer: the payload may or
-                may not have been published.
-            PermissionDenied: The broker forbids it.
+            BrokerUnavailable: The broker is down, or too many commands are waiting for its answer.
+                Nothing was sent.
+            PublishOutcomeUnknown: The broker was lost before it answered, or it answered with an
+                error: the payload may have been stored and published, or not.
+            PermissionDenied: The broker forbids one of the channels. The payload may be stored
+                there; on the other channels it is published.
         """
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """
-        Read the stored message of each channel; empty and missing ones are left out.
+        Read the stored message of each channel.
 
-        Returns: Fires after all publications that preceded the read have been delivered.
+        Returns:
+            Fires with the messages by channel, without the empty and the missing ones, after all
+            publications that preceded the read have been delivered.
+
         Raises:
-            BrokerUnavailable: The link is down, or was lost meanwhile.
+            BrokerUnavailable: The broker is down, or was lost before it answered. Safe to repeat.
         """

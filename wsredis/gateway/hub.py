@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.metrics import Metrics
-from wsredis.gateway.publication import Encoding, Publication
+from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
 
 __all__ = ["Hub", "Listener"]
 
@@ -70,19 +70,6 @@ class _Channel:
         self.last: int | None = None
 
 
-class _Joined(dict[Encoding, bytes]):
-    """The bytes of several publications in a row, by encoding."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Sequence[Publication]) -> None:
-        self._items = items
-
-    def __missing__(self, encoding: Encoding) -> bytes:
-        made = self[encoding] = b"".join(map(encoding.encode, self._items))
-        return made
-
-
 class Hub:
     """
     Channels to connections, and back.
@@ -112,8 +99,11 @@ class Hub:
         self._max_publication = max_publication
         self._later = later
         self._channels: dict[bytes, _Channel] = {}
+        #: The encoding that was used first, and whether there was ever another.
+        self._encoding: Encoding | None = None
+        self._is_mixed = False
         #: Fan-outs that wait for their turn after a large one. The broker is paused meanwhile.
-        self._waiting: deque[tuple[list[Publication], Iterator[Listener]]] = deque()
+        self._waiting: deque[tuple[list[Publication], ByEncoding, Iterator[Listener]]] = deque()
 
     def __len__(self) -> int:
         """The number of channels that have a listener."""
@@ -209,7 +199,9 @@ class Hub:
                         alone.append(listener)
                 listeners = alone
             if listeners:
-                self._fan_out([item for _, item in run], listeners)
+                items = [item for _, item in run]
+                again = self._is_mixed or bool(mixed)
+                self._fan_out(items, listeners, items[0] if len(run) == 1 else Joined(items, again))
         if mixed:
             self._fan_out_mixed(runs, mixed)
 
@@ -262,16 +254,19 @@ class Hub:
             together.setdefault(tuple(names), []).append(listener)
         for key, listeners in together.items():
             merged = sorted((entry for name in key for entry in runs[name]), key=itemgetter(0))
-            self._fan_out([item for _, item in merged], listeners)
+            items = [item for _, item in merged]
+            self._fan_out(items, listeners, Joined(items, True))
 
-    def _fan_out(self, items: list[Publication], listeners: list[Listener]) -> None:
+    def _fan_out(
+        self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
+    ) -> None:
         if self._later is None or (len(listeners) <= _SLICE and not self._waiting):
-            self._send(items, listeners)
+            self._send(items, listeners, by_encoding)
             return
         if not self._waiting:
             self.broker.pause()
             self._later(self._take_turn)
-        self._waiting.append((items, iter(listeners)))
+        self._waiting.append((items, by_encoding, iter(listeners)))
 
     def _take_turn(self) -> None:
         """Send one slice, and let the reactor look after everything else before the next."""
@@ -282,17 +277,18 @@ class Hub:
             self._later(self._take_turn)
 
     def _go_on(self) -> None:
-        items, listeners = self._waiting[0]
+        items, by_encoding, listeners = self._waiting[0]
         slice_ = list(islice(listeners, _SLICE))
         if slice_:
-            self._send(items, slice_)
+            self._send(items, slice_, by_encoding)
         else:
             self._waiting.popleft()
             if not self._waiting:
                 self.broker.resume()
 
-    def _send(self, items: list[Publication], listeners: list[Listener]) -> None:
-        by_encoding = items[0] if len(items) == 1 else _Joined(items)
+    def _send(
+        self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
+    ) -> None:
         encoding: Encoding | None = None
         data = b""
         for listener in listeners:
@@ -302,6 +298,9 @@ class Hub:
                     if listener.encoding is not encoding:
                         data = by_encoding[listener.encoding]
                         encoding = listener.encoding
+                        if encoding is not self._encoding:
+                            self._is_mixed = self._encoding is not None
+                            self._encoding = self._encoding or encoding
                     listener.write(data)
                 except Exception:
                     self._log.failure("delivery to one connection failed")

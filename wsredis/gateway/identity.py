@@ -129,7 +129,7 @@ class AuthBackend(Authenticator, Protocol):
     """An authenticator that is started and stopped, since it has threads or connections."""
 
     def start(self) -> None:
-        """Start. Called once, when the reactor runs."""
+        """Start. Called once, when the gateway starts."""
 
     def stop(self) -> None:
         """Stop without waiting for anything. Called once."""

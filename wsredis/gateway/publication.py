@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-__all__ = ["Encoding", "Publication"]
+__all__ = ["ByEncoding", "Encoding", "Joined", "Publication"]
 
 
 class Encoding(Protocol):
@@ -78,3 +78,31 @@ class Publication(dict[Encoding, bytes]):
     def __repr__(self) -> str:
         """Show the size of the payload only: it may be secret."""
         return f"<Publication of {len(self.payload)} bytes on {self.channel!r}>"
+
+
+class Joined(dict[Encoding, bytes]):
+    """
+    The bytes of several publications in a row, by encoding.
+
+    Args:
+        again: The bytes of a single publication are needed again, for another encoding or another
+            set of channels, and worth remembering.
+    """
+
+    __slots__ = ("_again", "_items")
+
+    def __init__(self, items: Sequence[Publication], again: bool) -> None:
+        self._items = items
+        self._again = again
+
+    def __missing__(self, encoding: Encoding) -> bytes:
+        if self._again:
+            pieces = [item[encoding] for item in self._items]
+        else:
+            pieces = [*map(encoding.encode, self._items)]
+        made = self[encoding] = b"".join(pieces)
+        return made
+
+
+#: The bytes of one publication, or of several in a row, by encoding.
+ByEncoding = Publication | Joined

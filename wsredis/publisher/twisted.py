@@ -1,111 +1,145 @@
-"""Publish from a Twisted program."""
+"""Publish from a Twisted program, through txredisapi."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import txredisapi
 from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 
-from wsredis.brokers.redis.connection import SILENCE, RedisConnection, RedisProtocol, Reply
-from wsredis.brokers.redis.url import CONNECT_TIMEOUT, Target, parse
+from wsredis.brokers.redis.connection import SILENCE, RedisConnection
+from wsredis.brokers.redis.endpoint import CONNECT_TIMEOUT, make_endpoint
+from wsredis.brokers.redis.protocol import NoReply, Reply
 from wsredis.config import RedisConfig
-from wsredis.errors import BrokerUnavailable, ConfigError
-from wsredis.publisher.sync import BasePublisher, Command, receivers, redis_of_environment
+from wsredis.config.redis_url import RedisTarget, target_of
+from wsredis.errors import BrokerUnavailable, ConfigError, PublishOutcomeUnknown
+from wsredis.gateway.signal import Signal
+from wsredis.publisher.base import BasePublisher, Command, count_receivers
+from wsredis.publisher.settings import redis_of_environment
 
 __all__ = ["TwistedRedisPublisher"]
 
-#: Bytes; a longer reply than this means that something is wrong. Redis' own bound of a value.
+#: Largest reply in bytes. It is the limit of Redis itself for a value.
 _MAX_REPLY = 536870912
 
 
 class TwistedRedisPublisher(BasePublisher):
     """
-    As `wsredis.publisher.RedisPublisher`, with Deferreds, through txredisapi.
+    Does the same as `RedisPublisher` with Deferreds, through txredisapi.
 
-    Where many publishers are made, make one connection for all of them and give it to each. A
-    publisher that was given none connects when it is made, connects again when the connection is
-    lost, and goes on until `close`.
+    A publisher that was not given a connection of txredisapi connects when it is made, connects
+    again when the connection is lost, and goes on until `close`. A program that makes many
+    publishers should make one connection and give it to each.
 
     Args:
-        connection: What `txredisapi.Connection` and its like return or fire with. Those with
-            ``convertNumbers`` can publish, but not fetch every message. It is not closed. Or where
-            Redis is: a URL, or a `wsredis.RedisConfig`. None: where ``WSREDIS_REDIS`` of the
-            environment says, else at ``redis://localhost:6379``.
-        reactor: For a connection of its own. None: the global one.
-        names: The arguments of `wsredis.publisher.BasePublisher`.
+        connection: The object that `txredisapi.Connection` and its like return, or fire with; it is
+            never closed. One with ``convertNumbers`` can publish, but cannot fetch every message.
+            Or where Redis is, for a connection of its own: a URL, a `wsredis.RedisConfig`, or an
+            endpoint that needs no login. If None, it is ``WSREDIS_REDIS`` of the environment, else
+            ``redis://localhost:6379``.
+        reactor: The reactor for a connection of its own. If None, it is the global one.
+        names: The arguments of `BasePublisher`.
+
     Raises:
-        ConfigError: The URL cannot be used.
+        ValueError: An argument cannot be used.
+        ConfigError: A setting cannot be used.
     """
 
     def __init__(
         self,
         *,
-        connection: txredisapi.ConnectionHandler | RedisConfig | str | None = None,
+        connection: (
+            txredisapi.ConnectionHandler | IStreamClientEndpoint | RedisConfig | str | None
+        ) = None,
         reactor: Any = None,
         **names: Any,
     ) -> None:
         super().__init__(**names)
+        # txredisapi installed the global reactor when it was imported.
+        reactor = reactor or txredisapi.reactor
         if connection is None:
             connection = redis_of_environment()
         elif isinstance(connection, str):
             connection = RedisConfig(url=connection)
-        if isinstance(connection, RedisConfig):
-            connection = _target(connection)
         self._redis: _Given | _Own
-        if isinstance(connection, Target):
-            # txredisapi has installed the global one when it was imported.
-            self._redis = _Own(reactor or txredisapi.reactor, connection)
+        if isinstance(connection, RedisConfig):
+            target = target_of(connection)
+            self._redis = _Own(reactor, make_endpoint(target, reactor), target)
+        elif IStreamClientEndpoint.implementedBy(type(connection)):
+            # The class is asked: an object of txredisapi has every attribute, as a command.
+            self._redis = _Own(reactor, connection, RedisTarget(name=repr(connection)))
         else:
             self._redis = _Given(connection)
 
     def publish_message(self, message: str | bytes, expire: int | None = None) -> Deferred[int]:
         """
-        Publish, and keep the message for those who come later. One write.
-
-        The Deferred fails with `wsredis.errors.BrokerUnavailable` where Redis cannot be reached
-        within 5 seconds or the connection is lost, and with txredisapi's errors where Redis
-        refuses, or where a connection that was given is lost.
+        Store the message for clients that connect later, and publish it. One write.
 
         Args:
-            expire: Seconds that it is kept. 0 or less: it is not. None: as the publisher was told.
-        Returns: Fires with the number of subscribers that heard it, summed over the channels.
+            expire: Seconds that it is stored. 0 or less does not store it. If None, it is the
+                setting of the publisher.
+
+        Returns:
+            Fires with the number of subscribers that heard it, summed over the channels. It fails
+            with `wsredis.errors.BrokerUnavailable` if there is no connection within 5 seconds:
+            nothing was sent. It fails with `wsredis.errors.PublishOutcomeUnknown` if the connection
+            is lost before the answer, and with an error of txredisapi if Redis refuses: the message
+            may have been stored, and published on some of the channels. A connection that was given
+            fails with its own errors.
+
         Raises:
-            ValueError: *message* is none, or the heartbeat; *expire* is no whole number.
+            ValueError: *message* is not a message, or is the heartbeat, or *expire* is not a whole
+                number. Nothing was sent.
         """
         commands = self._commands(message, expire)
         if not commands:
             return succeed(0)
-        return self._redis.send(commands).addCallback(lambda got: receivers(commands, got))
+        return self._redis.send(commands).addCallbacks(
+            lambda replies: count_receivers(commands, replies), _outcome_unknown
+        )
 
     def fetch_message(
         self, request: Any, facility: str, audience: str = "any"
     ) -> Deferred[bytes | None]:
         """
-        Read the message that is kept for a visitor. The Deferred fails as that of publishing.
+        Read the message that is stored for a visitor.
 
         Args:
-            request: The visitor's. None: nobody's.
+            request: The request of the visitor. If None, only the broadcast message can be found.
             audience: ``session``, ``user``, ``group`` or ``broadcast``; ``any`` looks at all, in
                 this order. Another word finds nothing.
-        Returns: Fires with the first that is there and not empty, else with None.
+
+        Returns:
+            Fires with the first message that is there and not empty, else with None. It fails with
+            `wsredis.errors.BrokerUnavailable` if there is no connection within 5 seconds or it is
+            lost, and with an error of txredisapi if Redis refuses.
         """
         names = self._candidates(request, facility, audience)
         if not names:
             return succeed(None)
-        return self._redis.send([("MGET", *names)]).addCallback(_first)
+        return self._redis.send([("MGET", *names)]).addCallbacks(_first, _unavailable)
 
     def close(self) -> Deferred[None]:
-        """Close the connection, unless it was given. Fires when it is closed."""
+        """
+        Close the connection, unless it was given. Messages that wait for it are not sent.
+
+        Returns:
+            Fires when it is closed.
+        """
         return self._redis.close()
 
 
-def _target(config: RedisConfig) -> Target:
-    if config.url == "embedded":
-        raise ConfigError("redis: 'embedded' is for the gateway; name the URL that it logs")
-    return parse(config)
+def _outcome_unknown(failure: Failure) -> NoReturn:
+    failure.trap(NoReply)
+    raise PublishOutcomeUnknown("the connection to Redis was lost before the answer")
+
+
+def _unavailable(failure: Failure) -> NoReturn:
+    failure.trap(NoReply)
+    raise BrokerUnavailable("the connection to Redis was lost")
 
 
 def _first(replies: Sequence[Reply]) -> bytes | None:
@@ -123,13 +157,18 @@ def _first(replies: Sequence[Reply]) -> bytes | None:
 
 
 class _Given:
-    """A connection of txredisapi that belongs to somebody else."""
+    """A connection of txredisapi that belongs to the program."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def send(self, commands: Sequence[Command]) -> Deferred[list[Reply]]:
-        """Send all in one write. Fires with the replies, errors among them."""
+        """
+        Send all commands in one write.
+
+        Returns:
+            Fires with the replies, error replies among them.
+        """
         return Deferred.fromCoroutine(self._send(commands))
 
     async def _send(self, commands: Sequence[Command]) -> list[Reply]:
@@ -137,48 +176,56 @@ class _Given:
         replies: list[Reply] = []
 
         def answered(reply: Reply) -> None:
-            # A refusal is a reply as well: the others count all the same.
+            # An error reply is a reply, and the others count all the same.
             replies.append(reply.value if isinstance(reply, Failure) else reply)
 
-        for words in commands:
-            protocol.execute_command(*words).addBoth(answered)
+        for command in commands:
+            protocol.execute_command(*command).addBoth(answered)
         await protocol.execute_pipeline()
         return replies
 
     def close(self) -> Deferred[None]:
-        """It is not ours to close."""
+        """Leave the connection to its owner."""
         return succeed(None)
 
 
 class _Own:
-    """A connection as that of the gateway: TLS is verified, a server that falls silent is left."""
+    """A connection like those of the gateway: it comes back, and notices when Redis is silent."""
 
-    def __init__(self, reactor: Any, target: Target) -> None:
+    def __init__(self, reactor: Any, endpoint: IStreamClientEndpoint, target: RedisTarget) -> None:
         self._reactor = reactor
         self._name = target.name
         self._reason = "there was no time to connect"
-        self._waiting: list[Deferred[None]] = []
+        self._connected: Signal[None] = Signal()
         self._link = RedisConnection(
             reactor,
+            endpoint,
             target,
             ping_interval=SILENCE / 2,
             max_reply=_MAX_REPLY,
-            established=self._established,
+            established=lambda protocol: self._connected.fire(None),
             lost=lambda: None,
             failed=self._failed,
         )
-        self._link.start(reactor)
+        self._link.start()
 
     def send(self, commands: Sequence[Command]) -> Deferred[list[Reply]]:
-        """Send all in one write, as soon as there is a connection. Fires with the replies."""
+        """
+        Send all commands in one write, as soon as there is a connection.
+
+        Returns:
+            Fires with the replies, error replies among them.
+
+        Raises:
+            BrokerUnavailable: There is no connection within 5 seconds. Nothing was sent.
+            NoReply: The connection was lost before the last reply.
+        """
         return Deferred.fromCoroutine(self._send(commands))
 
     async def _send(self, commands: Sequence[Command]) -> list[Reply]:
         if self._link.protocol is None:
-            waiter: Deferred[None] = Deferred(self._waiting.remove)
-            self._waiting.append(waiter)
             try:
-                await waiter.addTimeout(CONNECT_TIMEOUT, self._reactor)
+                await self._connected.wait().addTimeout(CONNECT_TIMEOUT, self._reactor)
             except TimeoutError:
                 raise BrokerUnavailable(f"{self._name}: {self._reason}") from None
         protocol = self._link.protocol
@@ -186,27 +233,24 @@ class _Own:
         done: Deferred[list[Reply]] = Deferred()
         replies: list[Reply] = []
 
-        def answered(reply: Reply) -> bool:
+        def handler(reply: Reply) -> bool:
             replies.append(reply)
             if len(replies) == len(commands):
-                done.callback(replies)
+                # Replies come in order: if any is missing, the last one is.
+                if isinstance(reply, NoReply):
+                    done.errback(reply)
+                else:
+                    done.callback(replies)
             return True
 
-        for words in commands:
-            protocol.send(answered, *words)
+        for command in commands:
+            protocol.send(handler, *command)
         return await done
 
     def close(self) -> Deferred[None]:
-        """Close it. Who waits for a connection is told at once."""
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.errback(BrokerUnavailable("the publisher was closed"))
+        """Close it. Calls that wait for a connection fail at once."""
+        self._connected.fail(BrokerUnavailable("the publisher was closed"))
         return self._link.stop()
-
-    def _established(self, protocol: RedisProtocol) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
 
     def _failed(self, reason: str) -> None:
         self._reason = reason

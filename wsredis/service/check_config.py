@@ -1,4 +1,4 @@
-"""``python -m wsredis check-config``: would the gateway start, and who could do what?"""
+"""``python -m wsredis check-config``: checks whether the gateway would start, and shows rights."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ from wsredis.config.rules import RIGHTS
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BadRequest, ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity, Policy
-from wsredis.service.tap import Options, build, give_up
+from wsredis.service.startup import build, give_up
+from wsredis.service.tap import Options, repeatable
 
 __all__ = ["CheckOptions", "run"]
 
-#: Who refuses, in the table. A rule says its number itself.
+#: The names of policies that refuse, in the table. A rule gives its number itself.
 _REFUSERS: dict[type, str] = {OriginPolicy: "origin", FunctionPolicy: "policy"}
 
 
@@ -46,34 +47,34 @@ class CheckOptions(Options):
     synopsis = "Usage: python -m wsredis check-config [options]"
     help_command = "python -m wsredis check-config --help"
     longdesc = (
-        "Says whether twistd wsredis would start with these options, with the environment and the "
-        "file, and which settings differ from their defaults. With --facility it shows what the "
-        "identity of --user, --group and --session may do there; without them, a client that "
-        "nobody knows."
+        "Checks whether twistd wsredis would start with these options, the environment and the "
+        "file, and prints the settings that differ from their defaults. With --facility it shows "
+        "what the identity of --user, --group and --session may do on that facility; without them, "
+        "what an anonymous client may do."
     )
     optParameters = [
-        ["user", None, None, "name of a user"],
-        ["session", None, None, "key of a session"],
-        ["origin", None, None, "origin of the page that asks. Not given: it is no browser"],
+        ["user", None, None, "Name of the user."],
+        ["session", None, None, "Key of the session."],
+        [
+            *("origin", None, None),
+            "Origin of the page that connects. If not given, the client is not a browser.",
+        ],
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: list[str] = []
-        self.facilities: list[str] = []
-
-    def opt_group(self, value: str) -> None:
-        """name of a group. May be repeated"""
-        self.groups.append(value)
-
-    def opt_facility(self, value: str) -> None:
-        """facility to show the rights on. May be repeated"""
-        self.facilities.append(value)
+    opt_group = repeatable("group", "Name of a group of the user. May be repeated.")
+    opt_facility = repeatable("facility", "Facility to show the rights on. May be repeated.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a policy says to one flag: a word for the table, and the channels that are granted."""
+    """
+    The answer of the policies for one flag.
+
+    Attributes:
+        word: The cell of the table.
+        channels: The channels that are granted.
+        mistake: The error that a policy raised. Empty if there is none.
+    """
 
     word: str
     channels: tuple[str, ...] = ()
@@ -83,18 +84,20 @@ class _Answer:
 _Answers = dict[tuple[str, Audience], _Answer]
 
 
-def run(words: Sequence[str], reactor: Any = None) -> int:
+def run(args: Sequence[str], reactor: Any = None) -> int:
     """
-    Check a configuration, and show what it says.
+    Check a configuration, and print it. A mistake ends the program with one line and status 1.
 
     Args:
-        words: What stands behind ``check-config``.
-        reactor: None: the global one. It runs only where the function of ``policy`` waits for
-            something.
-    Returns: 0. What is wrong ends the program with one line and status 1.
+        args: The command line after ``check-config``.
+        reactor: If None, it is the global reactor. It runs only if the function of ``policy``
+            returns a Deferred that has not fired yet.
+
+    Returns:
+        0.
     """
     options = CheckOptions()
-    options.parseOptions(list(words))
+    options.parseOptions(list(args))
     if reactor is None:
         from twisted.internet import reactor
     try:
@@ -107,30 +110,33 @@ def run(words: Sequence[str], reactor: Any = None) -> int:
 
 
 def _checked(options: Options, reactor: Any) -> GatewayConfig:
-    """All that a start would do before it binds a port; its warnings go to standard error."""
-    warnings = FilteringLogObserver(_say, [LogLevelFilterPredicate(LogLevel.warn)])
+    """Do everything that a start does before it binds a port. Print warnings to standard error."""
+    warnings = FilteringLogObserver(_print_warning, [LogLevelFilterPredicate(LogLevel.warn)])
     globalLogPublisher.addObserver(warnings)
     try:
         config = options.load()
-        build(replace(config, port=_own(config.port), tls_port=_own(config.tls_port)), reactor)
+        build(
+            replace(config, port=_checkable(config.port), tls_port=_checkable(config.tls_port)),
+            reactor,
+        )
     finally:
         globalLogPublisher.removeObserver(warnings)
     return config
 
 
-def _own(ports: Sequence[str]) -> tuple[str, ...]:
-    # The sockets of systemd are there only in the service that it starts.
+def _checkable(ports: Sequence[str]) -> tuple[str, ...]:
+    # Sockets of systemd exist only in the service that systemd starts.
     return tuple("0" if "systemd:" in each else each for each in ports)
 
 
 @implementer(ILogObserver)
-def _say(event: LogEvent) -> None:
+def _print_warning(event: LogEvent) -> None:
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     print(f"warning: {text}", file=sys.stderr)
 
 
 def _settings_of(config: GatewayConfig) -> Iterator[str]:
-    """Lines with what differs from the default, as a TOML file would have it."""
+    """Return a line for each setting that differs from its default, as in a TOML file."""
     for setting in all_settings():
         part = config if setting.part is None else getattr(config, setting.part)
         value = getattr(part, setting.attribute)
@@ -148,7 +154,7 @@ def _shown(setting: Setting, value: Any) -> str:
 
 
 def _masked(value: Any) -> Any:
-    """Without what is secret in a URL: the password, and all of the query."""
+    """Return a URL without its secrets: the password and the query. Other values stay."""
     if not isinstance(value, str) or "://" not in value:
         return value
     value = re.sub(r"//([^/@:]*):[^/]*@", r"//\1:***@", value)
@@ -156,22 +162,24 @@ def _masked(value: Any) -> Any:
 
 
 def _rights(options: CheckOptions, config: GatewayConfig, reactor: Any) -> Iterator[str]:
-    """Lines with a table for each facility."""
+    """Return the lines of a table for each facility."""
     given = {name: options[name] for name in ("user", "session", "origin")}
-    owners = [*given.items(), *(("group", each) for each in options.groups)]
+    groups = options.repeated.get("group", [])
+    facilities = options.repeated.get("facility", [])
+    owners = [*given.items(), *(("group", each) for each in groups)]
     for name, value in owners:
         if value is not None:
             _check_text(name, value)
-    if not options.facilities and any(value is not None for _, value in owners):
-        raise ConfigError("--facility: name at least one, to see what could be done there")
-    identity = Identity(given["user"], tuple(options.groups), given["session"])
+    if not facilities and any(value is not None for _, value in owners):
+        raise ConfigError("--facility: required with --user, --group, --session or --origin")
+    identity = Identity(given["user"], tuple(groups), given["session"])
     headers = {} if given["origin"] is None else {"origin": given["origin"]}
     client = _Client(identity, config, reactor)
     asking = Handshake(Access(""), "", headers, "check-config")
     if identity != Identity() and OriginPolicy(config.allow_origin).is_foreign(asking):
         yield ""
-        yield "A page of this origin is known by a token of its own: cookies are not looked at."
-    for each in options.facilities:
+        yield "A page of this origin is identified by its token only: its cookies are ignored."
+    for each in facilities:
         facility, path = _facility(each, config.url_prefix)
         handshake = replace(asking, requested=Access(facility), path=path)
         answers = Deferred.fromCoroutine(client.answers(handshake))
@@ -188,7 +196,7 @@ def _check_text(name: str, value: str) -> None:
 
 
 def _facility(text: str, url_prefix: str) -> tuple[str, str]:
-    """The facility as the gateway would read it, and the path of its URL."""
+    """Return the facility as the gateway reads it, and the path of its URL."""
     path = url_prefix + quote(os.fsencode(text))
     try:
         access = PlainDialect(url_prefix=url_prefix).parse(path, "")
@@ -199,7 +207,7 @@ def _facility(text: str, url_prefix: str) -> tuple[str, str]:
 
 
 class _Client:
-    """Somebody for whom the policies are asked about one flag at a time."""
+    """A client for which the policies are asked about one flag at a time."""
 
     def __init__(self, identity: Identity, config: GatewayConfig, reactor: Any) -> None:
         self._identity = identity
@@ -208,7 +216,7 @@ class _Client:
         self._policies = policies(config)
 
     async def answers(self, handshake: Handshake) -> _Answers:
-        """What the policies say to each flag on the facility of *handshake*."""
+        """Return the answer for each flag on the facility of *handshake*."""
         return {
             (right, audience): await self._answer(right, audience, handshake)
             for right in RIGHTS
@@ -225,7 +233,7 @@ class _Client:
             except HandshakeRejected as error:
                 return _Answer(f"no ({_REFUSERS.get(type(policy)) or error.hint})")
             except Exception as error:
-                # As in the gateway: a mistake lets nobody in.
+                # As in the gateway, an error of a policy is a refusal.
                 return _Answer("no (mistake)", mistake=" ".join(repr(error).split()))
         if audience not in (access.subscribe if right == "subscribe" else access.publish):
             return _Answer("no (policy)")
@@ -247,7 +255,7 @@ class _Client:
 
 
 def _wait(answers: Deferred[_Answers], reactor: Any) -> _Answers:
-    """The answers; the reactor runs until they are there."""
+    """Run the reactor until the answers are there, and return them."""
     found: list[_Answers] = []
 
     def done(result: _Answers) -> None:
@@ -271,7 +279,7 @@ def _table(facility: str, answers: _Answers) -> Iterator[str]:
     for right in RIGHTS:
         cells = (answers[right, audience].word.ljust(width) for audience in Audience)
         yield f"  {right:11}{''.join(cells).rstrip()}"
-    # Each once, and in their order.
+    # Each mistake once, in the order of the cells.
     for mistake in dict.fromkeys(answer.mistake for answer in answers.values() if answer.mistake):
         yield f"  mistake: {mistake}"
     for (right, _), answer in answers.items():

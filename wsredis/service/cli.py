@@ -11,33 +11,43 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
 from wsredis import __version__
-from wsredis.config import GatewayConfig, RedisConfig, all_settings, load
+from wsredis.config import GatewayConfig, RedisConfig, load, setting_of
 from wsredis.errors import ConfigError
-from wsredis.publisher.sync import RedisPublisher, connect
+from wsredis.publisher import RedisPublisher
+from wsredis.publisher.client import connect
 
 if TYPE_CHECKING:
     import redis
 
 __all__ = ["COMMANDS", "Command", "Outside", "main"]
 
-#: Seconds without a message after which Redis is asked whether it is there, and then given up.
+#: Seconds without a message after which a PING is sent. After as many seconds without an answer
+#: the connection is given up.
 _SILENCE = 10.0
 
 #: Seconds between two attempts to connect again.
 _PAUSE = 1.0
 
-#: Settings of the gateway that are options here, too.
-_SETTINGS = ("redis", "redis-ca", "redis-password-file", "prefix")
+#: Settings of the gateway that are options here too.
+_SETTINGS = (
+    setting_of(RedisConfig, "url"),
+    setting_of(RedisConfig, "ca"),
+    setting_of(RedisConfig, "password_file"),
+    setting_of(GatewayConfig, "prefix"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
     """
-    What a command touches.
+    The world outside of a command: streams, Redis and time.
 
     Attributes:
+        stdin: Standard input.
+        stdout: Standard output, for messages.
+        stderr: Standard error, for everything else.
         connect: Makes the client of redis-py.
-        pause: Waits for so many seconds.
+        pause: Waits for a number of seconds.
     """
 
     stdin: BinaryIO
@@ -53,10 +63,10 @@ class Command:
     One command.
 
     Attributes:
-        help: What it does, in a line.
-        add_arguments: Tells the parser what it takes.
-        run: Does it. Returns: The status. Raises `ConfigError` (status 2) and errors of redis-py
-            (status 1), of which one line is shown.
+        help: One line about it, without a period.
+        add_arguments: Adds its arguments to the parser.
+        run: Runs it and returns the status. A `ConfigError` that it raises is printed as one line,
+            and the status is 2.
     """
 
     help: str
@@ -64,24 +74,26 @@ class Command:
     run: Callable[[argparse.Namespace, Outside], int]
 
 
-def main(words: Sequence[str], outside: Outside | None = None) -> int:
+def main(args: Sequence[str], outside: Outside | None = None) -> int:
     """
     Run one command.
 
     Args:
-        words: What stands behind ``python -m wsredis``.
-        outside: None: the streams of the process, and a real Redis.
-    Returns: The status: 0, 1 where Redis fails, 2 where the words or a setting are wrong, 130 where
-        it was interrupted.
+        args: The command line after ``python -m wsredis``.
+        outside: If None, it is the streams of the process, and a real Redis.
+
+    Returns:
+        The status: 0; 1 if Redis fails; 2 if an argument or a setting is wrong; 130 if it was
+        interrupted.
     """
     outside = outside or Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
-    arguments = _parser().parse_args(words)
+    arguments = _parser().parse_args(args)
     try:
         return COMMANDS[arguments.command].run(arguments, outside)
     except ConfigError as error:
         return _fail(outside, arguments, error, 2)
     except BrokenPipeError:
-        # Who read the output has seen enough; Python would complain when it flushes it at the end.
+        # The reader of the output has closed it. Python would fail when it flushes it at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), outside.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -89,7 +101,7 @@ def main(words: Sequence[str], outside: Outside | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """What is wrong is said in one line."""
+    """A parser that reports a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
@@ -116,8 +128,8 @@ def _fail(outside: Outside, arguments: argparse.Namespace, error: object, status
 
 
 def _add_channel_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("facility", metavar="FACILITY", help="the topic")
-    parser.add_argument("--broadcast", action="store_true", help="everybody who listens")
+    parser.add_argument("facility", metavar="FACILITY", help="The topic.")
+    parser.add_argument("--broadcast", action="store_true", help="To all listeners of the topic.")
     for audience, metavar in (("user", "NAME"), ("group", "NAME"), ("session", "KEY")):
         parser.add_argument(
             f"--{audience}",
@@ -125,25 +137,26 @@ def _add_channel_arguments(parser: argparse.ArgumentParser) -> None:
             default=[],
             type=_owner,
             metavar=metavar,
-            help=f"this {audience}. May be repeated",
+            help=f"To this {audience}. May be repeated.",
         )
-    known = {setting.name: setting for setting in all_settings()}
-    for name in _SETTINGS:
-        # Not all that the gateway says of it is true here.
-        about = "redis://, rediss:// or unix:// URL" if name == "redis" else known[name].help
-        parser.add_argument(f"--{name}", metavar="VALUE", help=about)
-    parser.add_argument("--config", metavar="FILE", help="TOML file with settings of the gateway")
+    for each in _SETTINGS:
+        # The commands start no Redis.
+        about = "URL of Redis (redis://, rediss:// or unix://)."
+        parser.add_argument(
+            each.option, metavar="VALUE", help=about if each.name == "redis" else each.help
+        )
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings of the gateway.")
 
 
 def _owner(text: str) -> str:
     if not text or ":" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} has no channel: it is empty or has a colon")
+        raise argparse.ArgumentTypeError(f"{text!r} is empty or has a colon: it has no channel")
     return text
 
 
 def _settings_of(arguments: argparse.Namespace) -> GatewayConfig:
-    """The settings that the gateway would have, with these options."""
-    given = {name: getattr(arguments, name.replace("-", "_")) for name in _SETTINGS}
+    """Return the settings that the gateway would have with these options."""
+    given = {each.name: getattr(arguments, each.name.replace("-", "_")) for each in _SETTINGS}
     return load(given, os.environ, arguments.config)
 
 
@@ -162,7 +175,7 @@ def _publisher_for(
         sessions=arguments.session,
     )
     if not publisher.channels:
-        raise ConfigError("for whom? Say --broadcast, --user, --group or --session")
+        raise ConfigError("no audience: give --broadcast, --user, --group or --session")
     return publisher
 
 
@@ -172,10 +185,13 @@ def _add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         "--expire",
         type=int,
         metavar="SECONDS",
-        help="how long the message is kept for those who come later. 0: it is not",
+        help="Seconds that Redis stores the message for clients that connect later. 0 does not "
+        "store it.",
     )
     parser.add_argument(
-        "message", metavar="MESSAGE", help="'-' reads standard input, to its end, as it is"
+        "message",
+        metavar="MESSAGE",
+        help="The message. '-' reads it from standard input, unchanged, to its end.",
     )
 
 
@@ -188,12 +204,12 @@ def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
         text = arguments.message
         message = outside.stdin.read() if text == "-" else os.fsencode(text)
         try:
-            heard = publisher.publish_message(message, arguments.expire)
+            count = publisher.publish_message(message, arguments.expire)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         except RedisError as error:
             return _fail(outside, arguments, error, 1)
-    outside.stdout.write(b"%d subscriber(s) received it\n" % heard)
+    outside.stdout.write(b"%d subscriber(s) received it\n" % count)
     outside.stdout.flush()
     return 0
 
@@ -205,7 +221,8 @@ def _subscribe(arguments: argparse.Namespace, outside: Outside) -> int:
 
         channels = _publisher_for(arguments, config, client).channels
         shown = " ".join(channel.decode() for channel in channels)
-        # None: Redis was not there yet, and to wait for it would hide a wrong address.
+        # None until the first connection: without one, the address may be wrong, and waiting would
+        # hide it.
         connected: bool | None = None
 
         def listening() -> None:
@@ -213,18 +230,18 @@ def _subscribe(arguments: argparse.Namespace, outside: Outside) -> int:
             connected = True
             print(f"listening to {shown}", file=outside.stderr, flush=True)
 
-        def heard(payload: bytes) -> None:
+        def received(payload: bytes) -> None:
             outside.stdout.write(_line(payload, outside.stdout.isatty()))
             outside.stdout.flush()
 
         while True:
             try:
-                _listen(client, channels, listening, heard)
+                _listen(client, channels, listening, received)
             except (ConnectionError, TimeoutError) as error:
                 if connected is None:
                     return _fail(outside, arguments, error, 1)
                 if connected:
-                    _fail(outside, arguments, f"lost Redis, and tries again: {error}", 1)
+                    _fail(outside, arguments, f"connection to Redis lost, reconnecting: {error}", 1)
                 connected = False
             except RedisError as error:
                 return _fail(outside, arguments, error, 1)
@@ -235,13 +252,17 @@ def _listen(
     client: redis.Redis,
     channels: Sequence[bytes],
     listening: Callable[[], None],
-    heard: Callable[[bytes], None],
+    received: Callable[[bytes], None],
 ) -> NoReturn:
     """
-    Hand over what is published.
+    Subscribe, and pass on each message that is published.
 
     Args:
+        client: A client of redis-py.
+        channels: The channels.
         listening: Called when Redis has confirmed all channels.
+        received: Called with each message.
+
     Raises:
         redis.RedisError: The connection was lost, or Redis refused.
     """
@@ -256,7 +277,7 @@ def _listen(
             if got is not None:
                 asked = False
                 if got["type"] == "message":
-                    heard(got["data"])
+                    received(got["data"])
                 elif got["type"] == "subscribe":
                     missing -= 1
                     if not missing:
@@ -269,7 +290,7 @@ def _listen(
 
 
 def _line(payload: bytes, terminal: bool) -> bytes:
-    """A message as it is shown; what a stranger sent must not command the terminal."""
+    """Return a message as one line. On a terminal, control characters of it are escaped."""
     if terminal:
         text = payload.decode("utf-8", "backslashreplace")
         shown = (each if each.isprintable() else _escaped(each) for each in text)
@@ -282,28 +303,28 @@ def _escaped(character: str) -> str:
 
 
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
-    # The options are those of the gateway, and Twisted reads them: here they are but words.
+    # The options are those of the gateway. Twisted parses them, so argparse must not.
     parser.prefix_chars = "\0"
-    parser.add_argument("words", nargs="*")
+    parser.add_argument("args", nargs="*")
 
 
 def _check_config(arguments: argparse.Namespace, outside: Outside) -> int:
-    # Imported here, since it loads the whole gateway.
+    # Imported late, since it loads the whole gateway.
     from wsredis.service.check_config import run
 
-    return run(arguments.words)
+    return run(arguments.args)
 
 
 #: All commands by their names. A new one needs an entry here and nothing else.
 COMMANDS = {
     "publish": Command("publish one message", _add_publish_arguments, _publish),
     "subscribe": Command(
-        "print what is published, one message a line, until Ctrl-C",
+        "print what is published, one message per line, until Ctrl-C",
         _add_channel_arguments,
         _subscribe,
     ),
     "check-config": Command(
-        "say whether the gateway would start, and what a user could do",
+        "check whether the gateway would start, and show what a user may do",
         _add_check_arguments,
         _check_config,
     ),

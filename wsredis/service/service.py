@@ -2,61 +2,58 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString, wrapServerTLS
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from wsredis import auth, dialects, transports, web
+from wsredis import auth, brokers, dialects, transports, web
 from wsredis.config import GatewayConfig
-from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
+from wsredis.service.endpoints import make_endpoints, shown_address
 from wsredis.service.tls import Certificates
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
 
 __all__ = ["GatewayService"]
 
-#: Clients that may wait to be accepted by the kernel. Twisted's 50 is soon full when all come back.
-_BACKLOG = 1024
-
 
 class GatewayService(Service):
     """
     One gateway. Put it under an Application, or start and stop it yourself.
 
-    Starting binds the ports and begins to connect to Redis, and waits for neither; until Redis is
-    there, handshakes are answered with 503. Stopping closes the ports, says goodbye to the clients
-    and then lets go of Redis.
+    Starting binds the ports and begins to connect to Redis. It does not wait for Redis: until the
+    connection is up, handshakes are answered with 503. Stopping closes the ports, then the
+    connections of clients, and then the connection to Redis.
 
-    A service that has been stopped is not started again: make a new one.
+    A service that has been stopped cannot be started again: make a new one.
 
     Args:
-        config: The settings. With ``port=()`` nothing is bound: use `resource`.
-        reactor: None: the global one.
-        broker: None: the Redis of *config*, or the one at localhost:6379.
-        authenticator: None: those of *config*; without any, everybody is anonymous.
-        policy: Asked in place of those of *config*. None: those: origins, rules, and the function.
-        handler: None: what clients send is published.
-        application: A WSGI application whose pages are served beside the sockets. None: the one
-            that *config* names.
+        config: The settings. With ``port=()`` no port is bound: use `resource`.
+        reactor: Runs everything. If None, it is the global reactor.
+        broker: Carries the publications. If None, it is the Redis of *config*, or the one at
+            localhost:6379.
+        authenticator: Says who a client is. If None, those of *config* do; without any, all
+            clients are anonymous.
+        policy: Says what a client may do. If None, the policies of *config* do: origins, rules and
+            the function.
+        handler: Gets the messages of clients. If None, they are published.
+        application: A WSGI application whose pages are served on the same ports. If None, it is the
+            one that *config* names, if any.
+
     Raises:
         ConfigError: A setting cannot be used.
 
     Attributes:
         factory: Makes the protocol of each connection.
-        metrics: What has been counted.
+        metrics: The counters of this gateway.
     """
 
     name = "wsredis"
@@ -78,7 +75,7 @@ class GatewayService(Service):
         self._reactor = reactor
         self._config = config
         self.metrics = Metrics()
-        self._broker = broker or self._redis_broker()
+        self._broker = broker or brokers.from_config(config, reactor, self.metrics)
         limits = config.limits
         self._hub = Hub(
             self._broker,
@@ -100,19 +97,19 @@ class GatewayService(Service):
             handler,
         )
         self._certificates = Certificates.of(config, reactor)
-        self._endpoints = list(self._make_endpoints())
+        self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
 
     def is_ready(self) -> bool:
-        """Whether clients are accepted: Redis is there, and the gateway does not stop."""
+        """Tells whether clients are accepted: Redis is up, and the gateway is not stopping."""
         return self._broker.up and not self.factory.registry.stopping
 
     def resource(self) -> GatewayResource:
-        """A twisted.web resource that serves the WebSockets of this gateway."""
+        """Return a twisted.web resource that serves the WebSockets of this gateway."""
         return GatewayResource(self.factory)
 
     def reload_certificates(self) -> None:
-        """Read the certificates of ``tls-port`` again now, not only when their files change."""
+        """Read the certificates of ``tls-port`` again now, even if their files look unchanged."""
         if self._certificates is not None:
             self._certificates.refresh(force=True)
 
@@ -121,30 +118,21 @@ class GatewayService(Service):
         Bind the ports.
 
         Raises:
-            CannotListenError: A port cannot be bound; its note names the setting. What was bound
-                before stays so until `stopService`.
+            CannotListenError: A port cannot be bound; a note names the setting. Ports that were
+                bound before it stay bound until `stopService`.
         """
-        for text, endpoint, is_secure in self._endpoints:
-            outcome: list[Any] = []
-            endpoint.listen(self.factory).addBoth(outcome.append)
-            # An endpoint that has not answered yet would have to wait for something: none does.
-            if isinstance(outcome[0], Failure):
-                error = outcome[0].value
-                assert error is not None
-                # For whoever tells it: the setting that it came from.
-                error.add_note("tls-port" if is_secure else "port")
-                raise error
-            port: IListeningPort = outcome[0]
+        for endpoint in self._endpoints:
+            port = endpoint.listen(self.factory)
             self._ports.append(port)
             address = port.getHost()
             self._log.info(
                 "listening on {address}{tls}",
-                address=_shown(address),
-                endpoint=text,
-                tls=" with TLS" if is_secure else "",
+                address=shown_address(address),
+                endpoint=endpoint.description,
+                tls=" with TLS" if endpoint.is_secure else "",
             )
             if self._config.demo and isinstance(address, IPv4Address):
-                scheme = "https" if is_secure else "http"
+                scheme = "https" if endpoint.is_secure else "http"
                 self._log.info(
                     "demo page: {scheme}://localhost:{port}/", scheme=scheme, port=address.port
                 )
@@ -163,77 +151,35 @@ class GatewayService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop: ports, connections, threads of pages, Redis, in this order.
+        Stop ports, connections, threads of pages and Redis, in this order.
 
-        Returns: Fires when nothing is left, after the time to drain at the latest.
+        Returns:
+            Fires when all of it has stopped, at the latest after the seconds of ``drain``.
         """
         super().stopService()
         if self._certificates is not None:
             self._certificates.stop()
         ports, self._ports = self._ports, []
         stopped = gatherResults([self._close(port) for port in ports])
-        return stopped.addCallback(self._drain).addCallback(self._let_go)
+        return stopped.addCallback(self._drain).addCallback(self._stop_parts)
 
     def _close(self, port: IListeningPort) -> Deferred[object]:
-        # Whatever a port does, the clients and Redis are still to be let go.
+        # If a port fails to close, connections and Redis must still be closed.
         return maybeDeferred(port.stopListening).addErrback(
-            lambda failure: self._log.failure("a port could not be closed", failure=failure)
+            lambda failure: self._log.failure("cannot close a port", failure=failure)
         )
 
     def _drain(self, _: object) -> Deferred[Any]:
         return gatherResults(
-            [self._in_time(self.factory.drain()), self._in_time(self._site.drain())]
+            [self._within_drain(self.factory.drain()), self._within_drain(self._site.drain())]
         )
 
-    def _in_time(self, gone: Deferred[None]) -> Deferred[None]:
-        gone.addTimeout(self._config.drain, self._reactor)
-        return gone.addErrback(lambda failure: failure.trap(TimeoutError) and None)
+    def _within_drain(self, closed: Deferred[None]) -> Deferred[None]:
+        closed.addTimeout(self._config.drain, self._reactor)
+        return closed.addErrback(lambda failure: failure.trap(TimeoutError) and None)
 
-    def _let_go(self, _: object) -> Deferred[None]:
+    def _stop_parts(self, _: object) -> Deferred[None]:
         self.factory.stop()
         self._site.stop()
         self._auth.stop()
         return self._broker.stop()
-
-    def _redis_broker(self) -> Broker:
-        # Imported here, since txredisapi installs the reactor: whoever imports wsredis may still
-        # choose another one.
-        from wsredis.brokers.redis.broker import RedisBroker
-        from wsredis.brokers.redis.url import parse
-
-        config = self._config
-        target = parse(config.redis)
-        return RedisBroker(self._reactor, target, config.expire, config.limits, self.metrics)
-
-    def _make_endpoints(self) -> Iterator[tuple[str, Any, bool]]:
-        """What was given, the endpoint, and whether TLS is spoken there."""
-        for text in self._config.port:
-            yield text, self._endpoint("port", text), False
-        for text in self._config.tls_port:
-            assert self._certificates is not None
-            endpoint = self._endpoint("tls-port", text)
-            yield text, wrapServerTLS(self._certificates, endpoint, self._reactor), True
-
-    def _endpoint(self, option: str, text: str) -> Any:
-        description = f"tcp:{text}:backlog={_BACKLOG}" if text.isdigit() else text
-        try:
-            endpoint = serverFromString(self._reactor, description)
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            if isinstance(error, LookupError):
-                reason = "there is no such socket, or the description lacks an argument"
-            raise ConfigError(f"{option}: {text!r} cannot be used: {reason}") from None
-        # Of Twisted's own ssl: endpoint; others keep their certificates to themselves.
-        options = getattr(endpoint, "_sslContextFactory", None)
-        if options is not None and options.certificate.has_expired():
-            self._log.warn("the certificate of --port {endpoint} has expired", endpoint=text)
-        return endpoint
-
-
-def _shown(address: object) -> str:
-    if isinstance(address, (IPv4Address, IPv6Address)):
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{host}:{address.port}"
-    if isinstance(address, UNIXAddress):
-        return f"unix:{os.fsdecode(address.name or b'')}"
-    return repr(address)

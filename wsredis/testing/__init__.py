@@ -8,10 +8,12 @@ from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.testing.client import Client, HandshakeFailed, Socket
 from wsredis.testing.gateway import MemoryGateway
 from wsredis.testing.publishing import AsyncRedisClient, RedisClient
+from wsredis.testing.redis import FakeRedis
 
 __all__ = [
     "AsyncRedisClient",
     "Client",
+    "FakeRedis",
     "HandshakeFailed",
     "MemoryBroker",
     "MemoryGateway",

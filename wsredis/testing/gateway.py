@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from wsredis import auth, transports, web
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig
-from wsredis.dialects import from_config
+from wsredis.dialects import from_config as dialects_of
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
@@ -87,7 +87,7 @@ class MemoryGateway:
             config,
             self.clock,
             self.hub,
-            dialects or from_config(config),
+            dialects or dialects_of(config),
             self.auth,
             self.site,
             handler,

@@ -7,6 +7,7 @@ from typing import Any
 
 from wsredis.channels import Audience, channel_names
 from wsredis.config import GatewayConfig
+from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
 from wsredis.web import channel, wsgi
 from wsredis.web.resources import demo_page
@@ -69,12 +70,9 @@ def _application_resource(
 
 
 def _demo_page(config: GatewayConfig) -> str:
-    # Only this page needs to know where Redis is.
-    from wsredis.brokers.redis.url import parse
-
     (name,) = channel_names(
         config.prefix, _DEMO, [Audience.BROADCAST], user=None, groups=(), session=None
     )
     return demo_page(
-        config.url_prefix, name.decode(), parse(config.redis).cli_arguments, config.heartbeat
+        config.url_prefix, name.decode(), target_of(config.redis).cli_arguments, config.heartbeat
     )

@@ -298,7 +298,7 @@ def _responds_to_bad_request(base: type[HTTPChannel]) -> bool:
     return responded
 
 
-#: What has to work, by the private name that it depends on.
+#: Checks of the behaviour that this module needs, by the private name that each is about.
 _SELF_TESTS: dict[str, Callable[[type[HTTPChannel]], bool]] = {
     "_abortingCall": _cancels_aborting_call,
     "_command": _keeps_request_line,

@@ -1,12 +1,12 @@
-"""Who may listen and speak where."""
+"""The rights of clients on channels."""
 
 
 def allowed_channels(request, channels):
     """
-    Choose among the flags with which a WebSocket was asked for.
+    Choose among the flags that a WebSocket requests.
 
-    Everybody talks in ``chat``. In ``userchat`` one listens, after a login; one speaks through the
-    form, whose view knows who it is.
+    In ``chat`` everybody may listen and publish. In ``userchat`` users may listen after a login;
+    they publish through the form, because its view knows the user.
     """
     if request.path_info == "/ws/chat":
         return channels

@@ -1,4 +1,4 @@
-"""What one fills in to write to somebody."""
+"""The form for a message."""
 
 from django import forms
 from django.contrib.auth.models import Group, User

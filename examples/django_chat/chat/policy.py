@@ -1,4 +1,4 @@
-"""A content security policy: all that a page uses is a file of this site."""
+"""A content security policy: pages may use nothing but files of this site."""
 
 POLICY = "; ".join(
     (

@@ -15,24 +15,24 @@ from wsredis.publisher import RedisPublisher
 
 
 def overview(request):
-    """What there is."""
+    """A page with links to both chats."""
     return render(request, "chat/overview.html")
 
 
 def broadcast(request):
-    """A chat of everybody with everybody; the messages never pass through Django."""
+    """The chat for everybody; its messages never pass through Django."""
     return render(request, "chat/broadcast.html")
 
 
 @login_required
 def userchat(request):
-    """A chat with users and groups."""
+    """The chat with users and groups."""
     return render(request, "chat/userchat.html", {"form": MessageForm()})
 
 
 @require_POST
 def send(request):
-    """Publish a message from the form of the page above."""
+    """Publish the message of the form of ``userchat``."""
     if not request.user.is_authenticated:
         return HttpResponse("You are logged out.", status=401)
     form = MessageForm(request.POST)

@@ -1,4 +1,4 @@
-"""Settings of the project. What wsredis reads stands at the end."""
+"""Settings of the project. The settings for wsredis stand at the end."""
 
 from pathlib import Path
 
@@ -49,17 +49,17 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "userchat"
 LOGOUT_REDIRECT_URL = "overview"
 
-# -- wsredis, by the names that django-websocket-redis gave them
+# -- wsredis, with the names of django-websocket-redis
 
-# Where the WebSockets are.
+# The path of the WebSockets.
 WEBSOCKET_URL = "/ws/"
-# What all names in Redis begin with.
+# The beginning of all names in Redis.
 WS4REDIS_PREFIX = "mysite"
-# For so many seconds the last message of a channel is kept for those who come later.
+# Seconds for which the last message of a channel is stored for pages that connect later.
 WS4REDIS_EXPIRE = 3600
-# What pages and gateway say to each other to know that they are still there.
+# Pages and gateway send this text to each other, to notice a lost connection.
 WS4REDIS_HEARTBEAT = "--heartbeat--"
-# Who may listen and speak where.
+# The function that decides about channels.
 WS4REDIS_ALLOWED_CHANNELS = "chat.channels.allowed_channels"
-# Where Redis is. Not said: at localhost:6379.
+# The address of Redis. The default is localhost:6379.
 # WS4REDIS_CONNECTION = {"host": "redis.internal", "port": 6379, "db": 0}

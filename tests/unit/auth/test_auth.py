@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.django_project import SETTINGS, configured, missing_django
 from wsredis import auth
 from wsredis.auth import Auth
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
@@ -105,6 +107,27 @@ class AuthTests(SynchronousTestCase):
         self.assertEqual(1, len(built._backends))
         assert built._control is not None
         self.assertEqual([each.forget for each in built._backends], built._control._notify)
+
+    def test_order(self) -> None:
+        """Tokens are looked at first, then the project or the application is asked."""
+        path = Path(self.mktemp())
+        path.write_bytes(b"x" * 32)
+        jwt = JwtConfig(key=str(path))
+        url = AuthUrlConfig(url="http://localhost/")
+        found = [
+            [type(each).__name__ for each in self.build(config)._backends]
+            for config in (GatewayConfig(), GatewayConfig(jwt=jwt, auth_url=url))
+        ]
+        self.assertEqual([[], ["JwtAuthenticator", "SubrequestAuthenticator"]], found)
+
+    def test_django(self) -> None:
+        """A Django project is asked if the settings name it."""
+        configured()
+        built = self.build(GatewayConfig(django=SETTINGS))
+        self.assertEqual(["DjangoAuthenticator"], [type(each).__name__ for each in built._backends])
+        built.stop()
+
+    test_django.skip = missing_django()  # type: ignore[attr-defined]
 
     def test_settings(self) -> None:
         """Settings that exclude each other, or lack another, are refused."""

@@ -1,4 +1,4 @@
-"""Tests for `wsredis.brokers.memory`; what it shares with Redis is in the contract suite."""
+"""Tests for `wsredis.brokers.memory`; the contract suite has the promises that Redis shares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsredis.gateway.publication import Publication
 
 
 class _Listener:
-    """Remembers what it was told."""
+    """A listener that keeps its calls."""
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[bytes, bytes]]] = []
@@ -54,11 +54,11 @@ class ServerTests(SynchronousTestCase):
         self.assertIsNone(self.server.value(b"a"))
 
     def test_missing(self) -> None:
-        """What was never stored is not there."""
+        """A value that was never stored is not there."""
         self.assertIsNone(self.server.value(b"a"))
 
     def test_full(self) -> None:
-        """A server that does not store keeps what it has."""
+        """A server that does not store keeps its old values."""
         self.server.store(b"a", 10, b"1")
         self.server.storing = False
         self.server.store(b"a", 10, b"2")
@@ -126,7 +126,7 @@ class BrokerTests(SynchronousTestCase):
         return self.successResultOf(self.broker.fetch(channels))
 
     def test_expire(self) -> None:
-        """What is stored lasts as long as was said; for 0 seconds nothing is."""
+        """A stored message expires in time; with 0 seconds nothing is stored."""
         self.successResultOf(self.broker.publish([b"a"], b"1"))
         self.clock.advance(10)
         self.assertEqual({}, self.fetched(b"a"))
@@ -136,7 +136,7 @@ class BrokerTests(SynchronousTestCase):
         self.assertEqual({}, self.fetched(b"a"))
 
     def test_empty(self) -> None:
-        """An empty message clears what was stored."""
+        """An empty message clears the stored one."""
         self.successResultOf(self.broker.publish([b"a"], b"1"))
         self.successResultOf(self.broker.publish([b"a"], b""))
         self.assertEqual({}, self.fetched(b"a", b"b"))
@@ -150,7 +150,7 @@ class BrokerTests(SynchronousTestCase):
         self.assertEqual({}, self.fetched(b"a"))
 
     def test_down(self) -> None:
-        """Without a link everything fails, but what was wanted stays wanted."""
+        """Without a link everything fails, but wanted channels stay wanted."""
         self.broker.disconnect()
         self.assertFalse(self.broker.up)
         self.failureResultOf(self.broker.subscribe([b"a"]), BrokerUnavailable)
@@ -162,7 +162,7 @@ class BrokerTests(SynchronousTestCase):
         self.assertEqual([[(b"a", b"2")]], self.listener.batches)
 
     def test_restore(self) -> None:
-        """When the link is back, the listener gets what is stored on its channels."""
+        """When the link is back, the listener gets the stored messages of its channels."""
         self.assertEqual([], self.listener.restored)
         self.wanted(b"a", b"b", b"c")
         self.broker.disconnect()
@@ -173,14 +173,17 @@ class BrokerTests(SynchronousTestCase):
         self.assertEqual([{b"a": b"1"}], self.listener.restored)
 
     def test_forbidden(self) -> None:
-        """What the server forbids cannot be wanted and not published on."""
+        """A channel that the server forbids is refused, and the others of the same call are not."""
         self.server.forbidden.add(b"a")
         self.failureResultOf(self.broker.subscribe([b"a", b"b"]), PermissionDenied)
+        self.assertEqual([], self.listener.forbidden)
         self.failureResultOf(self.broker.publish([b"b", b"a"], b"1"), PermissionDenied)
-        self.assertEqual({}, self.fetched(b"b"))
+        # As with Redis, the other channel is wanted and published on, and storing is another right.
+        self.assertEqual([[(b"b", b"1")]], self.listener.batches)
+        self.assertEqual({b"a": b"1", b"b": b"1"}, self.fetched(b"a", b"b"))
 
     def test_forbidden_later(self) -> None:
-        """What is forbidden when the link is back is told, and wanted no more."""
+        """A channel that is forbidden when the link is back is reported and dropped."""
         self.wanted(b"a", b"b")
         self.broker.disconnect()
         self.server.forbidden.add(b"a")

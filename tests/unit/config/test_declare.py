@@ -12,15 +12,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import wsredis
-from wsredis.config import Limits, all_settings, option
+from wsredis.config import Limits, all_settings, setting_of
 from wsredis.config.declare import Checked, setting, settings_of
 from wsredis.config.values import integer
 from wsredis.errors import ConfigError
 
 #: Options in the strings of the package that are not options of the gateway.
 _OTHERS = {
-    *("--broadcast", "--config", "--facility", "--group", "--help", "--session", "--user"),
-    *("--version",),
+    *("--broadcast", "--config", "--facility", "--group", "--help", "--origin", "--session"),
+    *("--user", "--version"),
     # Those of other programs.
     *("--appendonly", "--askpass", "--bind", "--daemonize", "--dir", "--nothreading", "--save"),
     *("--tls",),
@@ -60,7 +60,7 @@ class Whole(Checked):
 
 
 class SettingTests(SynchronousTestCase):
-    """`settings_of`, `setting` and `option`."""
+    """`settings_of`, `setting` and `setting_of`."""
 
     def test_names(self) -> None:
         """A field gives the setting its name; the order is that of the fields."""
@@ -87,10 +87,10 @@ class SettingTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, size.read, "x", "WSREDIS_X")
         self.assertEqual("WSREDIS_X: 'x' is not a whole number", str(error))
 
-    def test_option(self) -> None:
+    def test_setting_of(self) -> None:
         """A hint names an option of the declaration, or fails when it is written."""
-        self.assertEqual("--max-queue", option(Limits, "max_queue"))
-        self.assertRaises(KeyError, option, Limits, "max_quue")
+        self.assertEqual("--max-queue", setting_of(Limits, "max_queue").option)
+        self.assertRaises(KeyError, setting_of, Limits, "max_quue")
 
     def test_secrets(self) -> None:
         """A secret is not in the repr."""

@@ -101,16 +101,16 @@ class RuleTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         """What is wrong is named, with what would be right."""
         for keys, words in (
-            ({"audience": "all"}, "audience: 'all' is none of broadcast, group, user, session"),
-            ({"audience": ["user", "User"]}, "audience: 'User' is none of "),
-            ({"right": "read"}, "right: 'read' is none of subscribe, publish"),
-            ({"right": ["subscribe-user"]}, "right: 'subscribe-user' is none of "),
-            ({"who": "john"}, "who: 'john' is none of anyone, users, group:NAME, user:NAME"),
-            ({"who": "user:"}, "who: 'user:' is none of "),
-            ({"who": ["group:"]}, "who: 'group:' is none of "),
-            ({"who": "users:x"}, "who: 'users:x' is none of "),
-            ({"who": ""}, "who: '' is none of "),
-            ({"facility": 5}, "facility: 5 is neither a text nor a list of texts"),
+            ({"audience": "all"}, "audience: 'all' is not one of broadcast, group, user, session"),
+            ({"audience": ["user", "User"]}, "audience: 'User' is not one of "),
+            ({"right": "read"}, "right: 'read' is not one of subscribe, publish"),
+            ({"right": ["subscribe-user"]}, "right: 'subscribe-user' is not one of "),
+            ({"who": "john"}, "who: 'john' is not one of anyone, users, group:NAME, user:NAME"),
+            ({"who": "user:"}, "who: 'user:' is not one of "),
+            ({"who": ["group:"]}, "who: 'group:' is not one of "),
+            ({"who": "users:x"}, "who: 'users:x' is not one of "),
+            ({"who": ""}, "who: '' is not one of "),
+            ({"facility": 5}, "facility: 5 is neither a string nor a list of strings"),
             ({"facility": ["a", 5]}, "facility: ['a', 5] is neither "),
             ({"facility": {"a": 1}}, "facility: {'a': 1} is neither "),
             ({"facility": None}, "facility: None is neither "),
@@ -154,7 +154,9 @@ class ReadTests(SynchronousTestCase):
         """The refusal begins with the number of the rule, counted from one."""
         good = {"allow": True}
         text = self.refused([good, good, {"allow": True, "audience": "all"}])
-        self.assertEqual("rule 3: audience: 'all' is none of broadcast, group, user, session", text)
+        self.assertEqual(
+            "rule 3: audience: 'all' is not one of broadcast, group, user, session", text
+        )
 
     def test_allow_is_missing(self) -> None:
         """A rule has to say whether it allows."""

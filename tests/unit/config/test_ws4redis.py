@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.brokers.redis.url import parse
 from wsredis.config import RedisConfig, all_settings
+from wsredis.config.redis_url import target_of
 from wsredis.config.ws4redis import MEANINGS, gateway_values, project_value
 from wsredis.errors import ConfigError
 
@@ -202,7 +202,7 @@ class ConnectionTests(SynchronousTestCase):
             ),
         ):
             self.assertEqual(({"redis": url, **rest}, []), redis_settings(given))
-            target = parse(RedisConfig(url=url, password="x"))
+            target = target_of(RedisConfig(url=url, password="x"))
             self.assertEqual(given.get("unix_socket_path"), target.path)
             self.assertEqual(given.get("username"), target.username)
 

@@ -306,13 +306,13 @@ class AppTests(CheckCase):
         from django.contrib.auth.signals import user_logged_out
         from django.core import checks
 
-        from wsredis.django.signals import Watch
+        from wsredis.django.signals import SignalReceiver
 
         self.addCleanup(gc.collect)
         self.vary(INSTALLED_APPS=[*_APPS, "wsredis.django"], WEBSOCKET_URL="ws")
         sent = user_logged_out.send(sender=None, request=None, user=None)
         owners = [getattr(receiver, "__self__", None) for receiver, _ in sent]
-        self.assertEqual([Watch], [type(each) for each in owners if each is not None])
+        self.assertEqual([SignalReceiver], [type(each) for each in owners if each is not None])
         found = [each.id for each in checks.run_checks(tags=["wsredis"])]
         self.assertEqual(["wsredis.E001"], found)
 

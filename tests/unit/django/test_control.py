@@ -96,9 +96,8 @@ class OutageTests(AppCase):
         control = self.control()
         self.redis.refuse["PUBLISH"] = Unreachable("Connection refused.")
         said = self.warned(control, "secret")
-        self.assertEqual(
-            ["the gateway is not told who has changed: ConnectionError: Connection refused."], said
-        )
+        words = "ConnectionError: Connection refused."
+        self.assertEqual([f"cannot notify the gateway of a changed identity: {words}"], said)
         self.redis.refuse.clear()
         self.redis.trips.clear()
         self.clock.advance(1.9)
@@ -120,7 +119,7 @@ class OutageTests(AppCase):
         """Settings that are of no use are as harmless, and show no password."""
         self.vary(WS4REDIS_CONNECTION={"hots": "h", "password": "secret"})
         from wsredis.django.control import TIMEOUT, Control
-        from wsredis.publisher.sync import connect_as_project
+        from wsredis.publisher.client import connect_as_project
 
         control = Control(lambda: connect_as_project(TIMEOUT), self.clock.seconds)
         (said,) = self.warned(control, "key")

@@ -19,10 +19,10 @@ class SignalCase(AppCase):
         self.watched()
 
     def watched(self) -> None:
-        """Watch, from now to the end of the test, with the settings as they are."""
-        from wsredis.django.signals import Watch
+        """Connected, from now to the end of the test, with the settings as they are."""
+        from wsredis.django.signals import SignalReceiver
 
-        self.watch: Any = Watch(self.control())
+        self.watch: Any = SignalReceiver(self.control())
         # Nobody else holds it.
         self.addCleanup(setattr, self, "watch", None)
 

@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_redis import FakeRedis
 from wsredis.config import RedisConfig
-from wsredis.errors import BrokerUnavailable, ConfigError
-from wsredis.publisher.twisted import TwistedRedisPublisher
+from wsredis.errors import BrokerUnavailable, ConfigError, PublishOutcomeUnknown
+from wsredis.publisher import TwistedRedisPublisher
+from wsredis.testing.redis import FakeRedis
 
 
 class _OwnCase(SynchronousTestCase):
@@ -31,7 +31,7 @@ class _OwnCase(SynchronousTestCase):
         """A publisher on this Redis."""
         given = {"facility": "f", "broadcast": True, "users": ["john"], "expire": 60, **names}
         return TwistedRedisPublisher(
-            connection=self.server.target(), reactor=self.clock, prefix="", heartbeat="", **given
+            connection=self.server.endpoint(), reactor=self.clock, prefix="", heartbeat="", **given
         )
 
     def stop(self) -> None:
@@ -43,7 +43,7 @@ class _OwnCase(SynchronousTestCase):
 
 
 class PublishTests(_OwnCase):
-    """What is sent, when there is a connection and when there is none."""
+    """The commands that are sent, with a connection and without one."""
 
     def test_publish(self) -> None:
         """Each channel is stored, then published; it waits for the connection."""
@@ -64,7 +64,7 @@ class PublishTests(_OwnCase):
         self.assertEqual(8, len(sent))
 
     def test_nobody(self) -> None:
-        """For nobody nothing is sent, but a wrong message is refused."""
+        """Without a recipient nothing is sent, but a wrong message is refused."""
         publisher = self.make(broadcast=False, users=())
         self.assertEqual(0, self.successResultOf(publisher.publish_message("x")))
         with self.assertRaises(ValueError):
@@ -96,29 +96,40 @@ class PublishTests(_OwnCase):
         self.assertNoResult(heard)
         self.clock.pump([0.5] * 2)
         why = self.failureResultOf(heard, BrokerUnavailable).getErrorMessage()
-        self.assertRegex(why, "^redis://fake:6379: .*refused")
+        self.assertRegex(why, "^<.*Endpoint.*>: .*refused")
         publisher.close()
 
     def test_lost(self) -> None:
-        """What is under way when the connection is lost fails; it comes back for the next."""
+        """A message without an answer fails when the connection is lost; the next one is sent."""
         self.server.pump()
         heard = self.publisher.publish_message("x")
         self.server.kill()
-        self.failureResultOf(heard, BrokerUnavailable)
+        self.failureResultOf(heard, PublishOutcomeUnknown)
         heard = self.publisher.publish_message("y")
         self.clock.advance(1)
         self.server.pump()
         self.assertEqual(0, self.successResultOf(heard))
 
+    def test_lost_in_the_middle(self) -> None:
+        """If one channel of two was published, the outcome on the other is unknown."""
+        self.server.pump()
+        heard = self.publisher.publish_message("x")
+        link = self.publisher._redis._link  # type: ignore[union-attr]
+        assert link.protocol is not None
+        link.protocol.dataReceived(b"+OK\r\n:1\r\n+OK\r\n")
+        self.assertNoResult(heard)
+        self.server.kill()
+        self.failureResultOf(heard, PublishOutcomeUnknown)
+
     def test_closed(self) -> None:
-        """Who waits for a connection when it is closed is told at once."""
+        """A call that waits for a connection fails at once when the publisher is closed."""
         publisher = self.make()
         heard = publisher.publish_message("x")
         publisher.close()
         self.failureResultOf(heard, BrokerUnavailable)
 
     def test_cancelled(self) -> None:
-        """Who does not want to wait any more is not waited for."""
+        """A cancelled call is not sent."""
         heard = self.publisher.publish_message("x")
         heard.cancel()
         self.failureResultOf(heard, CancelledError)
@@ -127,7 +138,7 @@ class PublishTests(_OwnCase):
 
 
 class FetchTests(_OwnCase):
-    """What is kept."""
+    """The messages that are stored."""
 
     def test_fetch(self) -> None:
         """The message that is there, or None."""
@@ -141,6 +152,13 @@ class FetchTests(_OwnCase):
         self.server.pump()
         self.assertIsNone(self.successResultOf(found))
 
+    def test_lost(self) -> None:
+        """A connection that is lost before the answer: reading is safe to repeat."""
+        self.server.pump()
+        found = self.publisher.fetch_message(None, "f")
+        self.server.kill()
+        self.failureResultOf(found, BrokerUnavailable)
+
     def test_refused(self) -> None:
         """Where Redis refuses, its words are raised."""
         self.server.pump()
@@ -151,7 +169,7 @@ class FetchTests(_OwnCase):
 
 
 class _FakeConnection:
-    """What `txredisapi.Connection` fires with, as far as it is used; it is its own protocol."""
+    """The part of a connection of txredisapi that is used; it is its own protocol."""
 
     def __init__(self, **replies: object) -> None:
         self.replies = replies
@@ -219,7 +237,7 @@ class GivenTests(SynchronousTestCase):
         self.failureResultOf(heard, txredisapi.ConnectionError)
 
     def test_fetch(self) -> None:
-        """Whatever the connection makes of text, bytes come out; what became a number is lost."""
+        """The result is bytes, also if the connection decodes; a number is refused."""
         for values, expected in (([b"\xff"], b"\xff"), (["ü"], "ü".encode()), ([None], None)):
             found = self.make(_FakeConnection(MGET=values)).fetch_message(None, "f")
             self.assertEqual(expected, self.successResultOf(found))
@@ -228,7 +246,7 @@ class GivenTests(SynchronousTestCase):
         self.assertIn("convertNumbers=False", why)
 
     def test_nobody(self) -> None:
-        """An audience that nobody is in has no message, and Redis is not asked."""
+        """An audience without a recipient has no message, and Redis is not asked."""
         connection = _FakeConnection()
         found = self.make(connection).fetch_message(None, "f", "user")
         self.assertIsNone(self.successResultOf(found))
@@ -239,7 +257,7 @@ class WhereTests(SynchronousTestCase):
     """Where Redis is."""
 
     def test_places(self) -> None:
-        """A URL, settings and the environment name the place; what is wrong with them is told."""
+        """A URL, settings and the environment name the place; mistakes in them are reported."""
         url = "unix:///run/redis.sock"
         with mock.patch.dict(os.environ, {"WSREDIS_REDIS": url}):
             for place in (url, RedisConfig(url=url), None):

@@ -247,7 +247,7 @@ chat.x
 
     def test_cookies_of_others(self) -> None:
         """With a user, it is said that a foreign page is not known by the cookie of its visitor."""
-        said = "A page of this origin is known by a token of its own: cookies are not looked at."
+        said = "A page of this origin is identified by its token only: its cookies are ignored."
         words = ("--facility", "x", "--origin", "https://a.example")
         self.assertIn(said, self.printed(*words, "--user", "john"))
         self.assertNotIn(said, self.printed(*words))

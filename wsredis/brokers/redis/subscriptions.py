@@ -1,9 +1,8 @@
 """
-The subscriber side: what is wanted is the truth, and Redis is brought to agree with it.
+The wanted channels, and the SUBSCRIBE and UNSUBSCRIBE commands that make Redis agree with them.
 
 One connection carries the subscriptions of all clients. After a loss every wanted channel is
-subscribed again before the link counts as up; what arrives meanwhile is held, so that the stored
-messages of the outage can go first.
+subscribed again on the next connection.
 """
 
 from __future__ import annotations
@@ -13,14 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from wsredis.brokers.redis.connection import RedisProtocol, Reply
+from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply, ReplyHandler
 from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.gateway.signal import Signal
 from wsredis.gateway.timers import TimeoutQueue
 
-__all__ = ["Subscriptions"]
+__all__ = ["LINGER", "Subscriptions"]
 
-#: Names in one SUBSCRIBE when many are wanted at once.
+#: Names in one SUBSCRIBE when many channels are subscribed at once.
 _BATCH = 500
 
 #: Seconds that a channel stays subscribed after the last client left: a page that is reloaded
@@ -30,26 +31,33 @@ LINGER = 2.0
 
 class _Wanted:
     """
+    The state of one wanted channel.
+
     Attributes:
-        turn: The last SUBSCRIBE sent for this name, by number. 0: none on this connection.
-        confirmed: Redis answered that one.
-        waiters: Whom to tell when it does.
+        command: The number of the last SUBSCRIBE that was sent for this channel. If 0, none was
+            sent on this connection.
+        confirmed: Whether Redis has answered that command.
+        confirmation: Fired when Redis answers it.
+        relied_on: Whether a client relies on the channel without waiting for that answer: the
+            channel was confirmed before, or was wanted while there was no connection.
     """
 
-    __slots__ = ("confirmed", "turn", "waiters")
+    __slots__ = ("command", "confirmation", "confirmed", "relied_on")
 
     def __init__(self) -> None:
-        self.turn = 0
+        self.command = 0
         self.confirmed = False
-        self.waiters: list[Deferred[None]] = []
+        self.confirmation: Signal[None] = Signal()
+        self.relied_on = False
 
 
 class Subscriptions:
     """
-    The set of wanted channels, and its reconciliation with one connection at a time.
+    The set of wanted channels, on one connection at a time.
 
     Args:
-        forbidden: Called with a channel that Redis refuses.
+        forbidden: Called with a channel that Redis refuses, if a client relies on it without
+            waiting for the answer. The channel is not wanted any more.
     """
 
     _log = Logger()
@@ -58,27 +66,31 @@ class Subscriptions:
         self._forbidden = forbidden
         self._wanted: dict[bytes, _Wanted] = {}
         self._protocol: RedisProtocol | None = None
-        self._turn = 0
-        self._leaving: TimeoutQueue[bytes] = TimeoutQueue(clock, LINGER, self._leave)
+        self._commands = 0
+        self._leaving: TimeoutQueue[bytes] = TimeoutQueue(clock, LINGER, self._unsubscribe)
 
     def start(self) -> None:
-        """Begin to let go of channels that nobody wants."""
+        """Start the timer that unsubscribes dropped channels."""
         self._leaving.start()
 
     def stop(self) -> None:
-        """End the timer."""
+        """Stop the timer."""
         self._leaving.stop()
 
     def names(self) -> list[bytes]:
-        """All wanted channels."""
+        """Return all wanted channels, also those that are about to be unsubscribed."""
         return list(self._wanted)
 
     def want(self, names: Sequence[bytes]) -> Deferred[None]:
         """
-        Subscribe to *names*.
+        Subscribe to *names*. They stay wanted until `drop`, also if this fails.
 
-        Returns: Fires when all are confirmed.
-        Raises: As `wsredis.gateway.broker.Broker.subscribe`.
+        Returns:
+            Fires when all of them are confirmed. Cancelling it changes nothing.
+
+        Raises:
+            BrokerUnavailable: See `wsredis.gateway.broker.Broker.subscribe`.
+            PermissionDenied: See there, too.
         """
         new = []
         unconfirmed = []
@@ -88,109 +100,123 @@ class Subscriptions:
                 wanted = self._wanted[name] = _Wanted()
             else:
                 self._leaving.discard(name)
-            if not wanted.turn:
+            if not wanted.command:
                 new.append(name)
             if not wanted.confirmed:
                 unconfirmed.append(wanted)
         if self._protocol is None:
+            for wanted in unconfirmed:
+                wanted.relied_on = True
             return fail(BrokerUnavailable("Redis is away"))
         if new:
             self._subscribe(new)
         if not unconfirmed:
             return succeed(None)
-        return self._all(unconfirmed)
+        return _wait_for_all([wanted.confirmation for wanted in unconfirmed])
 
     def drop(self, names: Iterable[bytes]) -> None:
-        """Want *names* no more; Redis hears of it a little later."""
+        """Stop wanting *names*: they are unsubscribed after `LINGER`, if not wanted again."""
         for name in names:
             if name in self._wanted:
                 self._leaving.add(name)
 
     def connected(self, protocol: RedisProtocol) -> Deferred[None]:
-        """Subscribe to all that is wanted. Fires when each was confirmed or refused."""
+        """
+        Subscribe to all wanted channels on a new connection.
+
+        Returns:
+            Fires when Redis has confirmed or refused each of them, or the connection is lost.
+        """
         self._protocol = protocol
         names = list(self._wanted)
         done: Deferred[None] = Deferred()
         for start in range(0, len(names), _BATCH):
             self._subscribe(names[start : start + _BATCH])
-        # Answers come in order: this one comes after all of those, also those sent again.
-        self._settle(protocol, done)
+        self._wait_until_settled(protocol, done)
         return done
 
     def disconnected(self) -> None:
-        """The connection is gone: nothing is confirmed any more."""
+        """Take note that the connection is gone: nothing is confirmed any more."""
         self._protocol = None
-        waiters = []
+        waiting = []
         for wanted in self._wanted.values():
-            wanted.turn = 0
+            wanted.command = 0
             wanted.confirmed = False
-            waiters += wanted.waiters
-            wanted.waiters = []
-        for waiter in waiters:
-            waiter.errback(BrokerUnavailable("the connection to Redis was lost"))
+            wanted.relied_on = True
+            if wanted.confirmation:
+                waiting.append(wanted.confirmation)
+        for confirmation in waiting:
+            confirmation.fail(BrokerUnavailable("the connection to Redis was lost"))
 
-    def _settle(self, protocol: RedisProtocol, done: Deferred[None]) -> None:
-        def answered(reply: Reply) -> bool:
+    def _wait_until_settled(self, protocol: RedisProtocol, done: Deferred[None]) -> None:
+        """
+        Fire *done* when no SUBSCRIBE is unanswered.
+
+        Replies come in the order of commands, so the reply to a PING comes after all others; but a
+        refusal may have sent more of them meanwhile.
+        """
+
+        def handler(reply: Reply) -> bool:
             pending = any(
-                wanted.turn and not wanted.confirmed and protocol is self._protocol
+                wanted.command and not wanted.confirmed and protocol is self._protocol
                 for wanted in self._wanted.values()
             )
-            if pending and not isinstance(reply, BrokerUnavailable):
-                self._settle(protocol, done)
+            if pending and not isinstance(reply, NoReply):
+                self._wait_until_settled(protocol, done)
             else:
                 done.callback(None)
             return True
 
-        protocol.send(answered, "PING")
+        protocol.send(handler, "PING")
 
     def _subscribe(self, names: list[bytes]) -> None:
         assert self._protocol is not None
-        self._turn += 1
+        self._commands += 1
         for name in names:
-            self._wanted[name].turn = self._turn
-        self._protocol.send(self._expect("subscribe", names, self._turn), "SUBSCRIBE", *names)
+            self._wanted[name].command = self._commands
+        self._protocol.send(self._handler("subscribe", names), "SUBSCRIBE", *names)
 
-    def _leave(self, name: bytes) -> None:
+    def _unsubscribe(self, name: bytes) -> None:
         self._wanted.pop(name)
         if self._protocol is not None:
-            self._protocol.send(self._expect("unsubscribe", [name], 0), "UNSUBSCRIBE", name)
+            self._protocol.send(self._handler("unsubscribe", [name]), "UNSUBSCRIBE", name)
 
-    def _expect(self, verb: str, names: list[bytes], turn: int) -> Callable[[Reply], bool]:
-        """Take the replies to one command: one for each name, or one error for all."""
+    def _handler(self, verb: str, names: list[bytes]) -> ReplyHandler:
+        """Make the handler of one command: one reply for each name, or one error for all."""
+        command = self._commands if verb == "subscribe" else 0
         expected = iter(names)
         left = len(names)
 
-        def answered(reply: Reply) -> bool:
+        def handler(reply: Reply) -> bool:
             nonlocal left
-            if isinstance(reply, BrokerUnavailable):
+            if isinstance(reply, NoReply):
                 return True
             if isinstance(reply, Exception):
-                if verb == "subscribe":
-                    self._refused(names, turn, reply)
+                if command:
+                    self._refused(names, command, reply)
                 return True
             name = next(expected)
             if reply[0] != verb.encode() or reply[1] != name:
                 raise ValueError(f"{verb} {name!r} was answered with {reply!r}")
-            if verb == "subscribe":
-                self._confirmed(name, turn)
+            if command:
+                self._confirmed(name, command)
             left -= 1
             return left == 0
 
-        return answered
+        return handler
 
-    def _confirmed(self, name: bytes, turn: int) -> None:
+    def _confirmed(self, name: bytes, command: int) -> None:
         wanted = self._wanted.get(name)
-        if wanted is None or wanted.turn != turn:
-            return
-        wanted.confirmed = True
-        waiters, wanted.waiters = wanted.waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
+        if wanted is not None and wanted.command == command:
+            wanted.confirmed = wanted.relied_on = True
+            wanted.confirmation.fire(None)
 
-    def _refused(self, names: list[bytes], turn: int, error: Exception) -> None:
-        # Redis refuses the whole command for one forbidden name: ask for each alone.
-        names = [name for name in names if name in self._wanted and self._wanted[name].turn == turn]
+    def _refused(self, names: list[bytes], command: int, error: Exception) -> None:
+        names = [
+            name for name in names if name in self._wanted and self._wanted[name].command == command
+        ]
         if len(names) > 1:
+            # Redis refuses the whole command for one forbidden name: ask for each alone.
             for name in names:
                 self._subscribe([name])
             return
@@ -200,28 +226,40 @@ class Subscriptions:
             self._log.warn(
                 "Redis refuses to subscribe to {channel!r}: {error}", channel=name, error=str(error)
             )
-            for waiter in wanted.waiters:
-                waiter.errback(PermissionDenied("Redis forbids this channel"))
-            self._forbidden(name)
+            # Without a waiter, the one that there was has given up.
+            report = wanted.relied_on or not wanted.confirmation
+            wanted.confirmation.fail(PermissionDenied("Redis forbids this channel"))
+            if report:
+                self._forbidden(name)
 
-    @staticmethod
-    def _all(unconfirmed: list[_Wanted]) -> Deferred[None]:
-        """One Deferred for several names; cancelling it leaves nobody waiting."""
-        done: Deferred[None] = Deferred()
-        left = len(unconfirmed)
 
-        def one(_: None) -> None:
-            nonlocal left
-            left -= 1
-            if not left and not done.called:
-                done.callback(None)
+def _wait_for_all(signals: Sequence[Signal[None]]) -> Deferred[None]:
+    """
+    Wait for several signals.
 
-        def failed(failure: object) -> None:
-            if not done.called:
-                done.errback(failure)  # type: ignore[arg-type]
+    Returns:
+        Fires when all have been fired, and fails with the first error. When it is cancelled, no
+        signal has a waiter more than before.
+    """
 
-        for wanted in unconfirmed:
-            waiter: Deferred[None] = Deferred()
-            waiter.addCallbacks(one, failed)
-            wanted.waiters.append(waiter)
-        return done
+    def cancel(_: Deferred[None]) -> None:
+        for waiter in waiters:
+            waiter.cancel()
+
+    done: Deferred[None] = Deferred(cancel)
+    left = len(signals)
+
+    def fired(_: None) -> None:
+        nonlocal left
+        left -= 1
+        if not left and not done.called:
+            done.callback(None)
+
+    def failed(failure: Failure) -> None:
+        if not done.called:
+            done.errback(failure)
+
+    waiters = [signal.wait() for signal in signals]
+    for waiter in waiters:
+        waiter.addCallbacks(fired, failed)
+    return done

@@ -17,12 +17,12 @@ register = template.Library()
 @register.simple_tag(takes_context=True)  # type: ignore[untyped-decorator]
 def wsredis_script(context: Any) -> Any:
     """
-    ``{% wsredis_script %}``: ``wsredis.js`` and its configuration.
+    ``{% wsredis_script %}``: put ``wsredis.js`` and its configuration into the page.
 
-    A nonce that django-csp or Django made for the page is used.
+    If django-csp or Django made a nonce for the page, the script has it.
 
     Raises:
-        ImproperlyConfigured: There is no request to take the host from.
+        ImproperlyConfigured: The context has no request, so that the host is not known.
     """
     request = context.get("request")
     if request is None:
@@ -31,6 +31,6 @@ def wsredis_script(context: Any) -> Any:
         raise ImproperlyConfigured(
             "{% wsredis_script %} needs the request: render the template with it"
         )
-    # Nonces are lazy, and are false until somebody uses them.
+    # Nonces are lazy: they are false until they are used.
     nonce = getattr(request, "csp_nonce", None)
     return script(request, context.get("csp_nonce") if nonce is None else nonce)

@@ -37,6 +37,8 @@ __all__ = [
     "NOT_ALL_READY",
     "RELOAD",
     "REPORTS",
+    "CommandReader",
+    "Reporter",
     "WorkerGateway",
     "WorkerTask",
     "main",
@@ -133,31 +135,37 @@ class WorkerGateway(GatewayService):
 
 class CommandReader(FileDescriptor):
     """
-    Reads the commands of the parent from standard input.
+    Reads the commands of the parent from a pipe.
 
     Args:
+        descriptor: The pipe. It is made non-blocking.
         received: Called with one or more commands.
         ended: Called when the pipe is closed: the parent wants this worker to stop, or has ended.
     """
 
     def __init__(
-        self, reactor: Any, received: Callable[[bytes], None], ended: Callable[[], None]
+        self,
+        reactor: Any,
+        descriptor: int,
+        received: Callable[[bytes], None],
+        ended: Callable[[], None],
     ) -> None:
         super().__init__(reactor)
+        self._descriptor = descriptor
         self._received = received
         self._ended = ended
-        setNonBlocking(COMMANDS)
+        setNonBlocking(descriptor)
 
     def fileno(self) -> int:
-        """Name the descriptor of standard input."""
-        return COMMANDS
+        """Return the descriptor of the pipe."""
+        return self._descriptor
 
     def doRead(self) -> Any:
         """Read what is there."""
-        return readFromFD(COMMANDS, self._received)
+        return readFromFD(self._descriptor, self._received)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The pipe is closed."""
+        """Notify: the pipe is closed."""
         super().connectionLost(reason)
         self._ended()
 
@@ -208,7 +216,7 @@ def main() -> None:
             # A signal came first.
             pass
 
-    reader = CommandReader(reactor, gateway.commands_received, stop)
+    reader = CommandReader(reactor, COMMANDS, gateway.commands_received, stop)
     reactor.callWhenRunning(reactor.addReader, reader)
     reactor.callWhenRunning(gateway.startService)
     reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)

@@ -26,6 +26,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
 from wsredis.config import GatewayConfig
+from wsredis.config.redis_url import target_of
 from wsredis.service.service import GatewayService
 from wsredis.service.workers.child import (
     ALL_READY,
@@ -76,10 +77,8 @@ class Workers(GatewayService):
             for text in texts:
                 check_shareable(option, text)
         super().__init__(config, reactor=reactor)
-        from wsredis.brokers.redis.url import parse
-
         # Read here: twistd may give up the right to read the file before the workers start.
-        password = parse(config.redis).password
+        password = target_of(config.redis).password
         redis = replace(config.redis, password=password, password_file=None)
         # Ports arrive as sockets. A tls-port only makes the worker load certificates.
         secure = ("0",) if config.tls_port else ()

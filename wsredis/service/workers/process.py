@@ -50,7 +50,7 @@ class WorkerProcess:
 
     @property
     def ready(self) -> bool:
-        """Whether the worker has reported that it is ready, and runs."""
+        """Tell whether the worker runs and has reported that it is ready."""
         return self._supervisor.ready
 
     def start(self) -> None:

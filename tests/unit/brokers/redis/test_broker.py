@@ -1,8 +1,8 @@
-"""Tests of the two links of the broker together: up, down, and what was missed."""
+"""Tests of the two links of the broker together: up, down, paused, and catching up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,23 +10,27 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_redis import FakeRedis
 from wsredis.brokers.redis.broker import RedisBroker
-from wsredis.brokers.redis.connection import MAX_DELAY, SILENCE
+from wsredis.brokers.redis.connection import SILENCE
+from wsredis.brokers.redis.reconnect import MAX_DELAY
 from wsredis.config import Limits
+from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
+from wsredis.testing.redis import FakeRedis
 
 
 class _Listener:
-    """Writes down what it is told, in order."""
+    """A listener that keeps its calls, in order."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
+        self.on_delivery: Callable[[], None] = lambda: None
 
     def deliver(self, batch: Sequence[Publication]) -> None:
         self.events.append(("live", [(each.channel, each.payload) for each in batch]))
+        self.on_delivery()
 
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
         self.events.append(("restored", dict(stored)))
@@ -45,7 +49,12 @@ class _BrokerCase(SynchronousTestCase):
         self.metrics = Metrics()
         self.listener = _Listener()
         self.broker = RedisBroker(
-            self.clock, self.server.target(password="pw"), 60, Limits(), self.metrics
+            self.clock,
+            self.server.endpoint(),
+            RedisTarget(name="redis://fake:6379", password="pw"),
+            60,
+            Limits(),
+            self.metrics,
         )
         self.server.users = {"default": "pw"}
         self.broker.start(self.listener)
@@ -128,7 +137,7 @@ class UpTests(_BrokerCase):
         self.assertTrue(self.broker.up)
 
     def test_unsubscribe(self) -> None:
-        """A channel that nobody wants any more is let go after a moment."""
+        """A channel is unsubscribed a moment after the last client has left."""
         self.subscribe(b"a", b"b")
         self.broker.unsubscribe([b"a"])
         self.wait(4)
@@ -154,7 +163,7 @@ class UpTests(_BrokerCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_messages_and_refusals_after_a_stop(self) -> None:
-        """What still comes while the links are being closed is told to nobody."""
+        """Publications that come while the links are being closed are not delivered."""
         self.subscribe(b"a")
         self.server.forbidden = {b"x"}
         self.broker.subscribe([b"x"]).addErrback(lambda failure: None)
@@ -165,7 +174,7 @@ class UpTests(_BrokerCase):
 
 
 class LogTests(_BrokerCase):
-    """An operator learns once what happened, and never a password."""
+    """The log has each event once, and never a password."""
 
     def _told(self, events: Any) -> list[tuple[str, str]]:
         return [(event["log_level"].name, event["log_format"]) for event in events]
@@ -187,14 +196,14 @@ class LogTests(_BrokerCase):
         self.assertEqual(1, self.metrics.broker_losses)
 
     def test_long_outage(self) -> None:
-        """The reason is told once a minute, not at every attempt of every link."""
+        """The reason is logged once a minute, not at every attempt of every link."""
         with capturedLogs() as events:
             self.outage(150)
         reasons = [each for each in events if "no connection" in each["log_format"]]
         self.assertEqual(3, len(reasons))
 
     def test_password_changed(self) -> None:
-        """A refused login is told without the password, and told again when it is another."""
+        """A refused login is logged without the password."""
         self.server.users = {"default": "other"}
         with capturedLogs() as events:
             self.server.kill()
@@ -207,23 +216,147 @@ class LogTests(_BrokerCase):
         self.assertTrue(self.broker.up)
 
     def test_many_reasons(self) -> None:
-        """What is remembered of reasons is bounded, should each be another."""
+        """The number of reasons that are remembered is limited, even if each is another."""
         with capturedLogs() as events:
             for number in range(100):
                 self.broker._failed(f"reason {number}")
         self.assertEqual(100, len(events))
-        self.assertLess(len(self.broker._told), 50)
+        self.assertLess(len(self.broker._throttle._next), 100)
 
     def test_forbidden(self) -> None:
-        """The listener learns of a channel that Redis refuses."""
+        """The listener learns of a channel that Redis refuses from now on."""
+        self.subscribe(b"x")
         self.server.forbidden = {b"x"}
-        self.broker.subscribe([b"x"]).addErrback(lambda failure: None)
-        self.server.pump()
+        self.server.kill()
+        self.wait(MAX_DELAY)
         self.assertEqual([("forbidden", b"x")], self.listener.events)
 
 
+class SilenceTests(_BrokerCase):
+    """One link that falls silent is enough to be down, while the other goes on."""
+
+    # Nine seconds, and two steps of the clock: one to see it, one to close the connection.
+    _BOUND = 9.2
+
+    def _seconds_until_down(self) -> float:
+        for number in range(1, 200):
+            self.wait(0.1)
+            if not self.broker.up:
+                return number / 10
+        self.fail("it was not noticed")
+
+    def test_only_subscriber(self) -> None:
+        """A subscriber that hears nothing is noticed within nine seconds, whenever it begins."""
+        for start in range(6):
+            self.subscribe(b"a")
+            self.wait(start / 2)
+            self.session(subscriber=True).frozen = True
+            self.assertLessEqual(self._seconds_until_down(), self._BOUND)
+            self.wait(MAX_DELAY + 1)
+            self.assertTrue(self.broker.up)
+            self.server.publish(b"a", b"%d" % start)
+            self.server.pump()
+            self.assertEqual(("live", [(b"a", b"%d" % start)]), self.listener.events[-1])
+
+    def test_only_commands(self) -> None:
+        """The commands connection is noticed as soon, and live messages flow on."""
+        self.subscribe(b"a")
+        self.session(subscriber=False).frozen = True
+        self.assertLessEqual(self._seconds_until_down(), self._BOUND)
+        self.server.publish(b"a", b"1")
+        self.server.pump()
+        self.assertEqual([("live", [(b"a", b"1")])], self.listener.events)
+
+
+class PauseTests(_BrokerCase):
+    """A pause is the broker's: it holds whatever becomes of a link."""
+
+    def setUp(self) -> None:
+        """One channel is subscribed."""
+        super().setUp()
+        self.subscribe(b"a")
+
+    def test_nothing_is_delivered(self) -> None:
+        """Publications wait, and come in order."""
+        self.broker.pause()
+        for payload in (b"1", b"2"):
+            self.server.publish(b"a", payload)
+        self.wait(1)
+        self.assertEqual([], self.listener.events)
+        self.broker.resume()
+        self.server.pump()
+        self.assertEqual([("live", [(b"a", b"1"), (b"a", b"2")])], self.listener.events)
+
+    def test_link_that_comes_back(self) -> None:
+        """A link that is lost and made again brings nothing either, stored or live."""
+        self.broker.pause()
+        self.outage()
+        self.server.store(b"a", b"missed")
+        self.wait(MAX_DELAY)
+        self.server.publish(b"a", b"live")
+        self.wait(30)
+        self.assertEqual([], self.listener.events)
+        self.assertFalse(self.broker.up)
+        self.broker.resume()
+        self.wait(1)
+        self.assertEqual(
+            [("restored", {b"a": b"missed"}), ("live", [(b"a", b"live")])], self.listener.events
+        )
+        self.assertTrue(self.broker.up)
+
+    def test_paused_while_catching_up(self) -> None:
+        """A pause that begins while the stored messages are read holds these back as well."""
+        self.outage()
+        self.server.store(b"a", b"missed")
+        while not any(session.subscribed for session in self.server.sessions):
+            self.wait(0.1)
+            self.broker.pause()
+        self.wait(SILENCE * 3)
+        self.assertEqual([], self.listener.events)
+        self.broker.resume()
+        self.wait(1)
+        self.assertEqual(("restored", {b"a": b"missed"}), self.listener.events[0])
+
+    def test_publishing_goes_on(self) -> None:
+        """A pause does not delay publishing."""
+        self.broker.pause()
+        done = self.broker.publish([b"a"], b"1")
+        self.server.pump()
+        self.successResultOf(done)
+        self.assertEqual([], self.listener.events)
+
+    def test_fetch_waits(self) -> None:
+        """No fetch is completed, whether it found something or not."""
+        self.server.store(b"a", b"1")
+        self.broker.pause()
+        fetched = [self.broker.fetch([name]) for name in (b"a", b"b")]
+        self.server.pump()
+        for each in fetched:
+            self.assertNoResult(each)
+        self.broker.resume()
+        self.server.pump()
+        self.assertEqual([{b"a": b"1"}, {}], [self.successResultOf(each) for each in fetched])
+
+    def test_paused_again_by_what_waited(self) -> None:
+        """A delivery that pauses again keeps a fetch waiting until that pause is over, too."""
+        protocol = self.broker._subscriber_link.protocol
+        assert protocol is not None
+        self.listener.on_delivery = self.broker.pause
+        protocol.call("PING")
+        message = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
+        protocol.dataReceived(message + b"+PONG\r\n" + message)
+        fetched = self.broker.fetch([b"b"])
+        self.session(subscriber=False).move()
+        self.assertEqual(1, len(self.listener.events))
+        self.broker.resume()
+        self.assertEqual(2, len(self.listener.events))
+        self.assertNoResult(fetched)
+        self.broker.resume()
+        self.assertEqual({}, self.successResultOf(fetched))
+
+
 class FetchTests(_BrokerCase):
-    """A fetched value comes after what was published before it."""
+    """A fetched value comes after the publications that preceded it."""
 
     def test_waits_for_the_other_link(self) -> None:
         """The two connections know nothing of each other: a PING on the subscriber tells."""
@@ -239,7 +372,7 @@ class FetchTests(_BrokerCase):
         self.assertEqual([("live", [(b"a", b"1")]), {b"a": b"1"}], self.listener.events)
 
     def test_nothing_to_wait_for(self) -> None:
-        """Without a value nobody waits."""
+        """Without a stored message there is nothing to wait for."""
         before = len(self.server.sent(b"PING"))
         fetched = self.broker.fetch([b"a"])
         self.server.pump()
@@ -247,7 +380,7 @@ class FetchTests(_BrokerCase):
         self.assertEqual(before, len(self.server.sent(b"PING")))
 
     def test_subscriber_lost_meanwhile(self) -> None:
-        """Without the subscriber there is no telling, so it fails."""
+        """Without the subscriber the order cannot be known, so the fetch fails."""
         self.subscribe(b"a")
         self.server.store(b"a", b"1")
         fetched = self.broker.fetch([b"a"])
@@ -268,7 +401,7 @@ class FetchTests(_BrokerCase):
 
 
 class OutageTests(_BrokerCase):
-    """After an outage: what is stored first, then what is live, nothing twice."""
+    """After an outage stored messages come first, then live ones, and nothing comes twice."""
 
     def setUp(self) -> None:
         """Two channels are subscribed."""
@@ -287,7 +420,7 @@ class OutageTests(_BrokerCase):
         )
 
     def _move_subscriber(self) -> None:
-        current = self.broker._subscriber._current
+        current = self.broker._subscriber_link._current
         if current is not None:
             current.transport.move()
 
@@ -298,7 +431,7 @@ class OutageTests(_BrokerCase):
             self._move_subscriber()
 
     def test_arrives_between_subscription_and_fetch(self) -> None:
-        """What comes live meanwhile is held, and comes once: as the live one."""
+        """A message that is live and stored comes once: as the live one."""
         self.outage()
         self._until_subscribed()
         self.server.store(b"a", b"new")
@@ -320,7 +453,7 @@ class OutageTests(_BrokerCase):
         )
 
     def test_too_much_to_hold(self) -> None:
-        """What is held has a bound; beyond it the live messages go out alone."""
+        """Publications that wait are limited; if there are more, the stored ones are left out."""
         self.outage()
         self.server.store(b"a", b"old")
         self._until_subscribed()
@@ -331,7 +464,7 @@ class OutageTests(_BrokerCase):
                 subscriber.move()
             self.assertIn("live", [kind for kind, _ in self.listener.events])
             self.wait(MAX_DELAY)
-        self.assertTrue(any("too much to hold" in each["log_format"] for each in events))
+        self.assertTrue(any("too many publications" in each["log_format"] for each in events))
         self.assertEqual(["live"], sorted({kind for kind, _ in self.listener.events}))
         self.assertEqual(17, sum(len(batch) for _, batch in self.listener.events))
         self.assertTrue(self.broker.up)
@@ -357,7 +490,7 @@ class OutageTests(_BrokerCase):
             self.server.publish(b"a", b"1")
             self._move_subscriber()
         self.assertEqual([("live", [(b"a", b"1")])], self.listener.events)
-        self.assertTrue(any("could not be read" in each["log_format"] for each in events))
+        self.assertTrue(any("cannot read the stored" in each["log_format"] for each in events))
         self.assertFalse(self.broker.up)
         self.wait(MAX_DELAY + SILENCE)
         self.assertTrue(self.broker.up)
@@ -389,7 +522,7 @@ class OutageTests(_BrokerCase):
         self.assertEqual([("restored", {b"a": b"missed"})], self.listener.events)
 
     def test_no_listener_while_catching_up(self) -> None:
-        """A broker that is being stopped has nobody to tell."""
+        """A broker that is being stopped delivers nothing."""
         self.outage()
         self._until_subscribed()
         self.broker._listener = None
@@ -397,18 +530,34 @@ class OutageTests(_BrokerCase):
         self.assertEqual([], self.listener.events)
 
     def test_waiters_are_let_go(self) -> None:
-        """Who waits for the command link in vain leaves nothing behind."""
+        """A cancelled wait for the commands connection leaves no waiter."""
         self.outage()
         waiter: Deferred[None] = self.broker._when_commands_are_up()
         waiter.addErrback(lambda failure: None)
         waiter.cancel()
-        self.assertEqual([], self.broker._commands_wanted)
+        self.assertEqual(0, len(self.broker._commands_signal))
 
 
 class FirstConnectionTests(_BrokerCase):
     """The first connection has missed nothing."""
 
     def test_nothing_is_read(self) -> None:
-        """Stored messages are for those who subscribe, not for the start."""
+        """Stored messages are fetched by subscribers, not read at the start."""
         self.assertEqual([], self.server.sent(b"MGET"))
         self.assertEqual([], self.listener.events)
+
+    def test_with_a_channel_that_is_wanted(self) -> None:
+        """A channel that was wanted before there was a connection has missed nothing either."""
+        clock = MemoryReactorClock()
+        self.server = FakeRedis(clock)
+        self.server.store(b"a", b"old")
+        broker = RedisBroker(
+            clock, self.server.endpoint(), RedisTarget(name="redis"), 60, Limits(), self.metrics
+        )
+        self.failureResultOf(broker.subscribe([b"a"]), BrokerUnavailable)
+        broker.start(self.listener)
+        self.server.pump()
+        self.assertTrue(broker.up)
+        self.assertEqual({b"a"}, self.session(subscriber=True).subscribed)
+        self.assertEqual([], self.listener.events)
+        self.assertEqual([], self.server.sent(b"MGET"))

@@ -8,12 +8,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_redis import FakeRedis
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import RedisConnection
 from wsredis.config import Limits
-from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.config.redis_url import RedisTarget
+from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.metrics import Metrics
+from wsredis.testing.redis import FakeRedis
 
 
 class _StoreCase(SynchronousTestCase):
@@ -30,24 +31,25 @@ class _StoreCase(SynchronousTestCase):
         self.store = Commands(self.expire, self.limits, self.metrics)
         link = RedisConnection(
             self.clock,
-            self.server.target(),
+            self.server.endpoint(),
+            RedisTarget(name="redis://fake:6379"),
             ping_interval=3,
             max_reply=10000,
             established=lambda protocol: setattr(self.store, "protocol", protocol),
             lost=lambda: setattr(self.store, "protocol", None),
             failed=lambda reason: None,
         )
-        link.start(self.clock)
+        link.start()
         self.server.pump()
 
     def publish(self, *channels: bytes, payload: bytes = b"hello") -> Any:
-        """Publish, and move what moves."""
+        """Publish, and let all bytes arrive."""
         done = self.store.publish(channels, payload)
         self.server.pump()
         return done
 
     def fetch(self, *channels: bytes) -> Any:
-        """Fetch, and move what moves."""
+        """Fetch, and let all bytes arrive."""
         done = self.store.fetch(channels)
         self.server.pump()
         return done
@@ -82,7 +84,7 @@ class PublishTests(_StoreCase):
             self.assertEqual(payload, self.server.value(b"a b\xc3\xa9"))
 
     def test_nowhere(self) -> None:
-        """No channel is no command, and no failure."""
+        """Without a channel nothing is sent, and nothing fails."""
         self.successResultOf(self.publish())
         self.assertEqual(1, len(self.server.commands))
 
@@ -94,23 +96,72 @@ class PublishTests(_StoreCase):
         self.assertEqual([], self.server.sent(b"PUBLISH"))
 
     def test_lost_before_the_answer(self) -> None:
-        """The fate is unknown, so it fails; and the bytes under way are free again."""
+        """The outcome is unknown, so it fails; and the unanswered bytes count no more."""
         done = self.store.publish([b"a", b"b"], b"x")
         self.server.kill()
-        self.failureResultOf(done, BrokerUnavailable)
+        failure = self.failureResultOf(done, PublishOutcomeUnknown)
+        self.assertNotIsInstance(failure.value, BrokerUnavailable)
         self.assertEqual(0, self.metrics.unpersisted)
-        self.assertEqual(0, self.store._bytes_under_way)
+        self.assertEqual(0, self.store._unanswered_bytes)
+
+    def test_lost_in_the_middle(self) -> None:
+        """The same where the first channel was published: it is not safe to repeat."""
+        done = self.store.publish([b"a", b"b"], b"x")
+        protocol = self.store.protocol
+        assert protocol is not None
+        protocol.dataReceived(b"+OK\r\n:1\r\n")
+        self.assertNoResult(done)
+        self.server.kill()
+        self.failureResultOf(done, PublishOutcomeUnknown)
+        self.assertEqual(0, self.store._unanswered_bytes)
+
+    def test_lost_before_it_is_sent(self) -> None:
+        """Where nothing can be sent nothing is, and the error says that it is safe to repeat."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.publish(b"a"), BrokerUnavailable)
+        self.server.down = False
+        self.clock.advance(5)
+        self.server.pump()
+        self.successResultOf(self.publish(b"a"))
+        self.assertEqual([(b"PUBLISH", b"a", b"hello")], self.server.sent(b"PUBLISH"))
+
+    def test_cancelled(self) -> None:
+        """A caller that gave up takes nothing back, and its bytes count until they are answered."""
+        done = self.store.publish([b"a"], b"x")
+        done.addErrback(lambda failure: None)
+        done.cancel()
+        self.assertGreater(self.store._unanswered_bytes, 0)
+        self.server.pump()
+        self.assertEqual(0, self.store._unanswered_bytes)
+        self.assertEqual([(b"PUBLISH", b"a", b"x")], self.server.sent(b"PUBLISH"))
 
     def test_forbidden(self) -> None:
         """Where Redis forbids one of the channels the caller learns it, after all is tried."""
         self.server.forbidden = {b"a"}
         self.failureResultOf(self.publish(b"a", b"b"), PermissionDenied)
         self.assertIn((b"PUBLISH", b"b", b"hello"), self.server.commands)
+        # Storing is another right than publishing.
+        self.assertEqual(b"hello", self.server.value(b"a"))
+
+    def test_forbidden_and_lost(self) -> None:
+        """A forbidden channel does not hide that the outcome on the other is unknown."""
+        for replies in (
+            b"+OK\r\n-NOPERM no\r\n",
+            b"+OK\r\n-ERR whatever\r\n+OK\r\n-NOPERM no\r\n",
+        ):
+            self.setUp()
+            done = self.store.publish([b"a", b"b"], b"x")
+            assert self.store.protocol is not None
+            self.store.protocol.dataReceived(replies)
+            self.server.kill()
+            self.failureResultOf(done, PublishOutcomeUnknown)
 
     def test_refused(self) -> None:
-        """Any other refusal means that Redis cannot now, with its reason."""
+        """Any other refusal is reported with its reason; the message may be stored all the same."""
         self.server.refuse["PUBLISH"] = "ERR whatever"
-        failure = self.failureResultOf(self.publish(b"a"), BrokerUnavailable)
+        failure = self.failureResultOf(self.publish(b"a"), PublishOutcomeUnknown)
+        self.assertEqual(b"hello", self.server.value(b"a"))
         self.assertIn("ERR whatever", failure.getErrorMessage())
 
 
@@ -134,7 +185,7 @@ class StoringRefusedTests(_StoreCase):
         self.server.refuse["SETEX"] = "READONLY You can't write against a read only replica."
 
     def test_published_and_counted(self) -> None:
-        """It is no failure of the publication."""
+        """The publication does not fail."""
         with capturedLogs() as events:
             self.successResultOf(self.publish(b"a"))
         self.assertEqual(1, self.metrics.unpersisted)
@@ -156,7 +207,7 @@ class StoringRefusedTests(_StoreCase):
 
 
 class BoundTests(_StoreCase):
-    """What is under way is bounded in number and size."""
+    """Unanswered commands are limited in number and size."""
 
     limits = Limits(max_commands=4, max_command_bytes=2000)
 
@@ -169,6 +220,41 @@ class BoundTests(_StoreCase):
         self.server.pump()
         for each in done:
             self.successResultOf(each)
+        self.successResultOf(self.publish(b"a"))
+
+    def test_room_comes_back_with_each_answer(self) -> None:
+        """Each message that is answered makes room at once, not only the last one."""
+        first, second = (self.store.publish([b"a"], b"x" * 900) for _ in range(2))
+        self.failureResultOf(self.store.publish([b"a"], b"x"), BrokerUnavailable)
+        assert self.store.protocol is not None
+        self.store.protocol.dataReceived(b"+OK\r\n:1\r\n")
+        self.successResultOf(first)
+        third = self.store.publish([b"a"], b"x")
+        self.assertNoResult(second)
+        self.assertNoResult(third)
+
+    def test_refused_messages_were_not_sent(self) -> None:
+        """A message beyond the limit is not sent, and counts for nothing."""
+        self.server.frozen = True
+        self.store.publish([b"a"], b"x" * 2000)
+        before = self.store._unanswered_bytes
+        for _ in range(5):
+            self.failureResultOf(self.store.publish([b"a"], b"y"), BrokerUnavailable)
+        self.assertEqual(before, self.store._unanswered_bytes)
+        self.server.frozen = False
+        self.server.pump()
+        self.assertEqual(1, len(self.server.sent(b"PUBLISH")))
+        self.assertEqual(0, self.store._unanswered_bytes)
+
+    def test_limit_of_the_next_connection(self) -> None:
+        """Commands that were unanswered when a connection was lost do not count on the next."""
+        self.server.frozen = True
+        for _ in range(2):
+            self.store.publish([b"a"], b"x" * 900).addErrback(lambda failure: None)
+        self.server.frozen = False
+        self.server.kill()
+        self.clock.advance(5)
+        self.server.pump()
         self.successResultOf(self.publish(b"a"))
 
     def test_too_much(self) -> None:
@@ -208,8 +294,17 @@ class FetchTests(_StoreCase):
         sizes = [len(words) - 1 for words in self.server.sent(b"MGET")]
         self.assertEqual([500, 500, 1], sizes)
 
+    def test_many_large_ones(self) -> None:
+        """Together they may be larger than the largest reply: that is a limit for one value."""
+        for number in range(20):
+            self.server.store(b"c%d" % number, b"x" * 9000)
+        names = [b"c%d" % number for number in range(20)]
+        found = self.successResultOf(self.fetch(*names))
+        self.assertEqual(20, len(found))
+        self.assertEqual(1, self.server.accepted)
+
     def test_nothing(self) -> None:
-        """No name is no command."""
+        """Without a name nothing is sent."""
         self.assertEqual({}, self.successResultOf(self.fetch()))
         self.assertEqual([], self.server.sent(b"MGET"))
 
@@ -233,7 +328,7 @@ class FetchTests(_StoreCase):
         self.failureResultOf(done, BrokerUnavailable)
 
     def test_cancelled(self) -> None:
-        """An answer that nobody waits for any more is no error."""
+        """The reply to a cancelled fetch is not an error."""
         done = self.store.fetch([b"a"])
         done.addErrback(lambda failure: None)
         done.cancel()

@@ -1,4 +1,4 @@
-"""Tests of the set of wanted channels, and of what Redis is told about it."""
+"""Tests of the set of wanted channels, and of the commands that it sends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fake_redis import FakeRedis
-from wsredis.brokers.redis.connection import RedisConnection, RedisProtocol
+from wsredis.brokers.redis.connection import RedisConnection
+from wsredis.brokers.redis.protocol import RedisProtocol
 from wsredis.brokers.redis.subscriptions import LINGER, Subscriptions
+from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.testing.redis import FakeRedis
 
 
 class _SubscriptionsCase(SynchronousTestCase):
@@ -26,15 +28,16 @@ class _SubscriptionsCase(SynchronousTestCase):
         self.connected: list[Deferred[None]] = []
         self.link = RedisConnection(
             self.clock,
-            self.server.target(),
+            self.server.endpoint(),
+            RedisTarget(name="redis://fake:6379"),
             ping_interval=3,
             max_reply=10000,
             established=self._established,
             lost=self.subscriptions.disconnected,
             failed=lambda reason: None,
-            messages=lambda batch: None,
+            deliver=lambda batch: None,
         )
-        self.link.start(self.clock)
+        self.link.start()
         self.server.pump()
 
     def _established(self, protocol: RedisProtocol) -> None:
@@ -45,12 +48,12 @@ class _SubscriptionsCase(SynchronousTestCase):
         return self.subscriptions.want(names)
 
     def subscribed(self) -> set[bytes]:
-        """What Redis thinks that we want."""
+        """Return the subscriptions of the connection, as Redis sees them."""
         (session,) = self.server.sessions
         return session.subscribed
 
     def linger(self) -> None:
-        """Let channels go that nobody wants."""
+        """Let the time pass after which dropped channels are unsubscribed."""
         self.clock.advance(LINGER + 0.5)
         self.server.pump()
 
@@ -81,7 +84,7 @@ class WantTests(_SubscriptionsCase):
         self.assertEqual([(b"SUBSCRIBE", b"a", b"b", b"c")], self.server.sent(b"SUBSCRIBE"))
 
     def test_nothing(self) -> None:
-        """No channel is no command."""
+        """Without a channel nothing is sent."""
         self.successResultOf(self.want())
         self.assertEqual([], self.server.sent(b"SUBSCRIBE"))
 
@@ -108,22 +111,31 @@ class WantTests(_SubscriptionsCase):
         self.assertEqual({b"a"}, self.subscribed())
 
     def test_lost_before_the_answer(self) -> None:
-        """All who wait fail once, with BrokerUnavailable."""
+        """All waiting calls fail once, with BrokerUnavailable."""
         waiting = [self.want(b"a", b"b"), self.want(b"b")]
         self.server.kill()
         for each in waiting:
             self.failureResultOf(each, BrokerUnavailable)
 
     def test_cancelled(self) -> None:
-        """Who gives up is not told, and disturbs nobody."""
+        """A cancelled call disturbs no other."""
         impatient, patient = self.want(b"a"), self.want(b"a")
         impatient.addErrback(lambda failure: None)
         impatient.cancel()
         self.server.pump()
         self.successResultOf(patient)
 
+    def test_cancelled_leaves_nobody_waiting(self) -> None:
+        """A cancelled call for several channels waits for none of them."""
+        for _ in range(3):
+            impatient = self.want(b"a", b"b")
+            impatient.addErrback(lambda failure: None)
+            impatient.cancel()
+        waiting = [len(wanted.confirmation) for wanted in self.subscriptions._wanted.values()]
+        self.assertEqual([0, 0], waiting)
+
     def test_cancelled_and_refused(self) -> None:
-        """A refusal does not reach one who gave up."""
+        """A refusal without a waiter is reported."""
         self.server.forbidden = {b"x"}
         impatient = self.want(b"x")
         impatient.addErrback(lambda failure: None)
@@ -161,7 +173,7 @@ class DropTests(_SubscriptionsCase):
         self.assertEqual({b"a"}, self.subscribed())
 
     def test_unknown(self) -> None:
-        """A channel that nobody wanted is ignored."""
+        """An unknown channel is ignored."""
         self.subscriptions.drop([b"zz"])
         self.linger()
         self.assertEqual([], self.server.sent(b"UNSUBSCRIBE"))
@@ -177,7 +189,7 @@ class DropTests(_SubscriptionsCase):
         self.assertEqual({b"a"}, self.subscribed())
 
     def test_confirmation_of_an_older_subscribe(self) -> None:
-        """The answer to a SUBSCRIBE before an UNSUBSCRIBE confirms nothing to who came after."""
+        """The reply to a SUBSCRIBE before an UNSUBSCRIBE does not confirm the next SUBSCRIBE."""
         self.want(b"b")
         self.subscriptions.drop([b"b"])
         self.clock.advance(LINGER + 0.5)
@@ -213,7 +225,7 @@ class DropTests(_SubscriptionsCase):
         self.assertEqual(set(), self.subscribed())
 
     def test_refused_unsubscribe(self) -> None:
-        """An error in place of the answer is no reason to stumble."""
+        """An error reply to UNSUBSCRIBE changes nothing."""
         self.server.refuse["UNSUBSCRIBE"] = "ERR no"
         self.subscriptions.drop([b"a"])
         self.linger()
@@ -236,7 +248,7 @@ class DropTests(_SubscriptionsCase):
 
 
 class RefusalTests(_SubscriptionsCase):
-    """A forbidden channel costs its own listeners, and nobody else."""
+    """A forbidden channel concerns its own listeners only."""
 
     def setUp(self) -> None:
         """Two channels are forbidden."""
@@ -247,7 +259,7 @@ class RefusalTests(_SubscriptionsCase):
         """
         Redis refuses the whole command; the others are subscribed all the same.
 
-        Whoever asked for all of them is refused.
+        The call for all of them is refused.
         """
         other = self.want(b"a", b"b")
         with capturedLogs() as events:
@@ -256,16 +268,35 @@ class RefusalTests(_SubscriptionsCase):
         self.failureResultOf(done, PermissionDenied)
         self.successResultOf(other)
         self.assertEqual({b"a", b"b", b"c"}, self.subscribed())
-        self.assertEqual([b"x"], self.forbidden)
+        self.assertEqual([b"a", b"b", b"c"], sorted(self.subscriptions.names()))
+        self.assertEqual([], self.forbidden)
         self.assertEqual([b"x"], [event["channel"] for event in events])
 
     def test_two_of_two(self) -> None:
-        """Each forbidden name is reported once, and the error comes once."""
+        """The error comes once, and is the only report."""
         done = self.want(b"x", b"y")
         self.server.pump()
         self.failureResultOf(done, PermissionDenied)
-        self.assertEqual([b"x", b"y"], self.forbidden)
+        self.assertEqual([], self.forbidden)
         self.assertEqual([], self.subscriptions.names())
+
+    def test_wanted_while_away(self) -> None:
+        """A refusal after BrokerUnavailable is reported: no call waits for it."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.want(b"x", b"a"), BrokerUnavailable)
+        self.server.down = False
+        self.clock.advance(4)
+        self.server.pump()
+        self.assertEqual([b"x"], self.forbidden)
+        self.assertEqual([b"a"], self.subscriptions.names())
+
+    def test_lost_before_the_refusal(self) -> None:
+        """The same where the connection was lost before Redis could refuse."""
+        waiting = self.want(b"x")
+        self.reconnect()
+        self.failureResultOf(waiting, BrokerUnavailable)
+        self.assertEqual([b"x"], self.forbidden)
 
     def test_asked_again(self) -> None:
         """A refusal is not remembered: the rights in Redis may have changed."""
@@ -281,7 +312,7 @@ class RefusalTests(_SubscriptionsCase):
         return done
 
     def test_left_meanwhile(self) -> None:
-        """A refusal of a channel that was let go meanwhile concerns nobody."""
+        """A refusal of a channel that was dropped meanwhile is not reported."""
         self.server.frozen = True
         self.want(b"x").addErrback(lambda failure: None)
         self.subscriptions.drop([b"x"])
@@ -353,8 +384,50 @@ class ReconnectTests(_SubscriptionsCase):
         self.successResultOf(self.connected[-1])
         self.assertEqual({b"a"}, self.subscribed())
 
+    def test_lost_with_a_subscribe_under_way(self) -> None:
+        """The next connection subscribes to it, and stays: it misses no reply of the first."""
+        self.want(b"a")
+        self.server.pump()
+        waiting = self.want(b"b")
+        self.server.kill()
+        self.failureResultOf(waiting, BrokerUnavailable)
+        self.clock.advance(1)
+        self.server.pump()
+        self.assertEqual({b"a", b"b"}, self.subscribed())
+        self.successResultOf(self.want(b"a", b"b"))
+        for _ in range(10):
+            self.clock.advance(1)
+            self.server.pump()
+        self.assertEqual(2, self.server.accepted)
+
+    def test_lost_with_an_unsubscribe_under_way(self) -> None:
+        """Likewise; the channel is not subscribed again."""
+        self.want(b"a", b"b")
+        self.server.pump()
+        self.subscriptions.drop([b"b"])
+        self.clock.advance(LINGER + 0.5)
+        self.reconnect()
+        for _ in range(10):
+            self.clock.advance(1)
+            self.server.pump()
+        self.assertEqual({b"a"}, self.subscribed())
+        self.assertEqual(2, self.server.accepted)
+
+    def test_numbers_of_an_earlier_connection(self) -> None:
+        """A confirmation on one connection says nothing about the next."""
+        self.want(b"a")
+        self.server.pump()
+        self.reconnect(pump=False)
+        again = self.want(b"a")
+        self.failureResultOf(again, BrokerUnavailable)
+        self.server.sessions[0].move()
+        waiting = self.want(b"a")
+        self.assertNoResult(waiting)
+        self.server.pump()
+        self.successResultOf(waiting)
+
     def test_wanted_during_the_reconnect(self) -> None:
-        """One who comes while all are subscribed again is confirmed with them."""
+        """A channel that is wanted during the reconnect is confirmed with the others."""
         self.want(b"a")
         self.server.pump()
         self.reconnect(pump=False)

@@ -7,14 +7,16 @@ import os
 import socket
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import Socket
 from tests.unit.service.workers.case import FakeReactor
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, RedisConfig
-from wsredis.service.workers.child import Reporter, WorkerGateway, WorkerTask
+from wsredis.service.workers.child import CommandReader, Reporter, WorkerGateway, WorkerTask
 from wsredis.service.workers.sockets import SharedSocket
 
 
@@ -78,6 +80,29 @@ class GatewayTests(SynchronousTestCase):
         port.stopped.callback(None)
         self.successResultOf(done)
         self.assertEqual([], self.reactor.getDelayedCalls())
+
+
+class CommandReaderTests(SynchronousTestCase):
+    """Commands come through a pipe, whose end stops the worker."""
+
+    def test_commands(self) -> None:
+        """Commands are passed on, and then the end."""
+        descriptor, parent = os.pipe()
+        self.addCleanup(os.close, descriptor)
+        events: list[object] = []
+        reader = CommandReader(
+            FakeReactor(), descriptor, events.append, lambda: events.append("ended")
+        )
+        self.assertEqual(descriptor, reader.fileno())
+        reader.doRead()
+        self.assertEqual([], events, "it does not block")
+        os.write(parent, b"+r")
+        reader.doRead()
+        os.close(parent)
+        lost = reader.doRead()
+        self.assertIsInstance(lost, ConnectionDone)
+        reader.connectionLost(Failure(lost))
+        self.assertEqual([b"+r", "ended"], events)
 
 
 class ReporterTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""``manage.py runserver`` with sockets beside the pages."""
+"""``manage.py runserver`` with WebSockets on the port of the pages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["Command"]
 
 class Command(_Runserver):
     """
-    Django's own command, with all its options; only the server is another one.
+    Django's own command with all its options, and another server.
 
     Attributes:
-        redis_port: Of localhost, where Redis is looked for and started.
+        redis_port: The port of localhost at which Redis is looked for and started.
     """
 
     help = "Starts a server for development: pages, static files and WebSockets on one port."
@@ -34,8 +34,8 @@ class Command(_Runserver):
     redis_port = embedded.DEFAULT_PORT
 
     def run(self, **options: Any) -> None:
-        """Run the server, and a private Redis if there is none."""
-        # With the reloader it belongs to the outer process, so that it outlives a reload.
+        """Run the server, and a private Redis if one is needed."""
+        # With the reloader, Redis is a child of the outer process, so that it survives a reload.
         is_inner = os.environ.get(DJANGO_AUTORELOAD_ENV) == "true"
         if is_inner or not needs_redis(self.redis_port):
             super().run(**options)
@@ -45,5 +45,5 @@ class Command(_Runserver):
         except ConfigError as error:
             raise CommandError(str(error)) from None
         with private_redis(executable, self.redis_port):
-            self.stdout.write("No Redis at localhost: started a private one, which keeps nothing.")
+            self.stdout.write("No Redis at localhost: started a private one without files.")
             super().run(**options)

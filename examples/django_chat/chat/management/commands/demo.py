@@ -11,12 +11,12 @@ PASSWORD = "chat"
 
 
 class Command(BaseCommand):
-    """Makes somebody to talk to."""
+    """Create three users for the chat."""
 
-    help = f"Makes the users {', '.join(USERS)} with the password {PASSWORD}, to try the chat."
+    help = f"Create the users {', '.join(USERS)} with the password {PASSWORD}, to try the chat."
 
     def handle(self, *args, **options):
-        """Make those who are missing."""
+        """Create the users who do not exist yet."""
         if not settings.DEBUG:
             raise CommandError("everybody knows these passwords: this is for DEBUG = True")
         for name, groups in USERS.items():

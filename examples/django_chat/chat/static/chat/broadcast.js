@@ -16,16 +16,16 @@ function connect() {
     receive_message: receive,
     state: (name, detail) => {
       showState(name, detail);
-      // Here nobody needs to be logged in: go on as a stranger. Where the cookie of the session is
-      // still there, the gateway refuses, and WS4Redis tries again.
+      // This chat needs no login: go on without one. If the browser still has the cookie of the
+      // old session, the gateway refuses, and WS4Redis tries again.
       if (name === "stopped" && detail.code === LOGGED_OUT) connect();
     },
   });
 }
 
 function receive(data) {
-  const text = typeof data === "string" ? data : `${data.size} bytes that are no text`;
-  // A connection begins with the message that is kept. After a pause it may be here already.
+  const text = typeof data === "string" ? data : `${data.size} bytes that are not text`;
+  // A connection begins with the stored message. After a pause the list may contain it already.
   const isRepeated = isFirst && text === last;
   isFirst = false;
   last = text;

@@ -1,4 +1,4 @@
-// What the pages of both chats have: a list of messages, and the state of the connection.
+// Shared by both chats: the list of messages, and the state of the connection.
 
 const LONGEST = 500;
 // A close code of the gateway.
@@ -15,7 +15,7 @@ function words(name, detail) {
   return detail.code === LOGGED_OUT ? "you are logged out" : `ended: ${detail.reason}`;
 }
 
-/** For WS4Redis: show how the connection is. */
+/** Callback for WS4Redis: show the state of the connection. */
 export function showState(name, detail) {
   state.dataset.state = name;
   state.textContent = words(name, detail);
@@ -24,12 +24,12 @@ export function showState(name, detail) {
   if (again) again.hidden = name !== "stopped";
 }
 
-/** Show why something did not work; nothing, if it did. */
+/** Show an error, or remove it if *text* is empty. */
 export function showProblem(text = "") {
   problem.textContent = text;
 }
 
-/** Put a message into the list, in the order of time. It is text, whatever is in it. */
+/** Add a message to the list, in the order of time. It is shown as text, never as HTML. */
 export function add({ text, at = Date.now(), label = "", own = false }) {
   const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
   const item = document.createElement("li");

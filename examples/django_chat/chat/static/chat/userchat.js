@@ -5,8 +5,8 @@ const me = form.dataset.user;
 const seen = new Set();
 
 function show(message) {
-  // What I send comes as the answer of the view, and again if it is meant for me, too. What is
-  // kept comes again with each connection.
+  // My own message comes as the answer of the view, and again through Redis if I am a receiver.
+  // A stored message comes again with each connection.
   if (seen.has(message.id)) return;
   seen.add(message.id);
   const own = message.from === me;

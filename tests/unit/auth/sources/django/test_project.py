@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from unittest.mock import patch
 
 from twisted.logger import capturedLogs, formatEvent
 
@@ -121,6 +122,24 @@ class ProjectSettingsTests(DjangoCase):
                 error = self.assertRaises(ConfigError, DjangoAuthenticator, None, config)
                 self.assertIn(f"--django: {SETTINGS}: {words}", str(error))
                 self.assertNotIn("secret", str(error))
+
+    def test_broken_setup(self) -> None:
+        """So is one that fails, or ends the program, while Django is set up."""
+        import django
+
+        for error, text in (
+            (ValueError("secret"), "ValueError at test_project.py:"),
+            (SystemExit("secret"), "SystemExit at test_project.py:"),
+            (ImportError("No module\nnamed x"), "ImportError: No module named x"),
+        ):
+
+            def setup(error: BaseException = error) -> None:
+                raise error
+
+            with patch.object(django, "setup", setup):
+                found = str(self.assertRaises(ConfigError, project_settings, SETTINGS))
+            self.assertIn(f"--django: {SETTINGS}: {text}", found)
+            self.assertNotIn("secret", found)
 
     def test_no_django(self) -> None:
         """Without Django, the error says how to install it."""

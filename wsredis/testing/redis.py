@@ -1,15 +1,28 @@
 """
-A Redis in memory that speaks RESP2, and refuses what the real one refuses.
+A Redis in memory: it speaks RESP2, and refuses the commands that a real Redis refuses.
 
-It is joined to a link of ours by an endpoint in place of a socket. Bytes move only in
-`FakeRedis.pump`, so that a test decides what crosses what on the way. What it answers is compared
-with the answers of a real server in tests/contract/test_fake_redis.py.
+It is one module because each command changes the state of both its session and the server.
+
+For tests of programs that publish with `wsredis.publisher.TwistedRedisPublisher`: neither a server
+nor a socket is needed, and the test decides when bytes move and when time passes::
+
+    clock = MemoryReactorClock()
+    redis = FakeRedis(clock)
+    publisher = TwistedRedisPublisher(
+        facility="news", broadcast=True, connection=redis.endpoint(), reactor=clock
+    )
+    heard = publisher.publish_message("hello")
+    redis.pump()
+    assert redis.sent(b"PUBLISH") == [(b"PUBLISH", b"broadcast:news", b"hello")]
+
+It knows the commands that wsredis sends: AUTH, SELECT, PING, SETEX, MGET, PUBLISH, SUBSCRIBE and
+UNSUBSCRIBE. Its answers are compared with those of a real server in
+tests/contract/test_fake_redis.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import hiredis
@@ -19,14 +32,13 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
+    ITCPTransport,
     ITransport,
 )
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 
-from wsredis.brokers.redis.url import Target
-
-__all__ = ["FakeRedis", "FakeTarget", "Session"]
+__all__ = ["FakeRedis", "Session"]
 
 _WHILE_SUBSCRIBED = (b"SUBSCRIBE", b"UNSUBSCRIBE", b"PING")
 _WHILE_LOADING = (b"AUTH", b"SELECT", b"SUBSCRIBE", b"UNSUBSCRIBE", b"PUBLISH")
@@ -54,20 +66,25 @@ _OK = b"+OK\r\n"
 
 class FakeRedis:
     """
-    One server; connect with `target`.
+    One server in memory. Connect to it with `endpoint`.
+
+    Args:
+        clock: Decides when stored values expire and when closed connections end; for example
+            `twisted.internet.testing.MemoryReactorClock`.
 
     Attributes:
-        users: Passwords by user. Empty: nobody needs to log in.
-        forbidden: Channels that nobody may subscribe to or publish on.
-        refuse: Errors by command (in capitals), in place of an answer.
-        loading: It reads its data set, as after a start.
-        max_clients: Further connections are refused.
-        down: Nobody listens.
-        frozen: It stays connected, reads and answers nothing.
-        databases: Values by key, for each database. A value that is no bytes is of another type.
-        sessions: The connections, in the order of their coming.
-        accepted: How many there have been.
-        commands: All that was executed or refused, without the connection.
+        users: Passwords by user. If empty, no login is needed.
+        forbidden: Channels that no connection may subscribe to or publish on.
+        refuse: Error texts by command (in capitals), which are answered in place of a reply.
+        loading: Whether it still reads its data set, as after a start.
+        max_clients: The number of connections at a time; further ones are refused.
+        down: Whether new connections are refused, as if no server were listening.
+        frozen: Whether it neither reads nor answers, while connections stay open.
+        tcp: Whether new connections look like TCP connections, not like those of a UNIX socket.
+        databases: Values by key, for each database. A value that is not bytes is of another type.
+        sessions: The connections, oldest first.
+        accepted: The number of connections since the beginning.
+        commands: All commands that were executed or refused, in order.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -79,67 +96,99 @@ class FakeRedis:
         self.max_clients = 10000
         self.down = False
         self.frozen = False
+        self.tcp = True
         self.databases: list[dict[bytes, object]] = [{} for _ in range(_DATABASES)]
         self.sessions: list[Session] = []
         self.accepted = 0
         self.commands: list[tuple[bytes, ...]] = []
         self._due: dict[tuple[int, bytes], float] = {}
 
-    def target(self, **settings: Any) -> FakeTarget:
-        """How to get here. Takes what `wsredis.brokers.redis.url.Target` takes."""
-        return FakeTarget(**{"name": "redis://fake:6379", "path": "/fake", **settings}, server=self)
+    def endpoint(self) -> IStreamClientEndpoint:
+        """Return an endpoint that leads here. It connects, or is refused, at once."""
+        return _FakeEndpoint(self)
 
     def accept(self, factory: IProtocolFactory) -> Any:
-        """A new connection. Returns: The client's protocol."""
+        """
+        Connect a client.
+
+        Args:
+            factory: Builds the protocol of the client.
+
+        Returns:
+            That protocol.
+        """
         protocol: Any = factory.buildProtocol(None)  # type: ignore[arg-type]
         self.accepted += 1
         session = Session(self, protocol)
         self.sessions.append(session)
         if len(self.sessions) > self.max_clients:
-            session.say(_error("ERR max number of clients reached"))
+            session.push(_error("ERR max number of clients reached"))
             session.hang_up = True
         protocol.makeConnection(session)
         return protocol
 
     def pump(self) -> None:
-        """Move bytes until none is left on the way."""
+        """Move bytes between the clients and the server until none is on its way."""
         while sum(session.move() for session in list(self.sessions)):
             pass
 
     def kill(self) -> None:
-        """Every connection is lost, with what is on the way."""
+        """Cut every connection. Bytes that are on their way are lost."""
         for session in list(self.sessions):
             session.cut(ConnectionLost("killed"))
 
     def publish(self, channel: bytes, payload: bytes) -> int:
-        """As PUBLISH. Returns: How many connections hear it."""
-        heard = [session for session in self.sessions if channel in session.subscribed]
-        for session in heard:
-            session.say(_array(_bulk(b"message"), _bulk(channel), _bulk(payload)))
-        return len(heard)
+        """
+        Publish as another client would.
+
+        Returns:
+            The number of connections that hear it.
+        """
+        subscribers = [session for session in self.sessions if channel in session.subscribed]
+        for session in subscribers:
+            session.push(_array(_bulk(b"message"), _bulk(channel), _bulk(payload)))
+        return len(subscribers)
 
     def store(self, key: bytes, value: object, *, database: int = 0, expire: int = 3600) -> None:
-        """As SETEX; *value* may be of another type than bytes."""
+        """
+        Store a value as SETEX would.
+
+        Args:
+            value: The value. If it is not bytes, it stands for a value of another type.
+            expire: Seconds that it is kept.
+        """
         self.databases[database][key] = value
         self._due[database, key] = self.clock.seconds() + expire
 
     def value(self, key: bytes, database: int = 0) -> bytes | None:
-        """As GET, or what MGET says of this key."""
+        """Return the stored value. If None, there is none, or it is of another type."""
         if self._due.get((database, key), 0.0) <= self.clock.seconds():
             return None
         value = self.databases[database].get(key)
         return value if isinstance(value, bytes) else None
 
     def sent(self, *names: bytes) -> list[tuple[bytes, ...]]:
-        """The commands of these names, in order."""
-        return [words for words in self.commands if words[0] in names]
+        """Return the commands of these names, in order."""
+        return [args for args in self.commands if args[0] in names]
 
 
 @implementer(ITransport)
 class Session:
-    """One connection: the transport of the client, and the client as the server sees it."""
+    """
+    One connection: the transport of the client, and the client as the server sees it.
+
+    Attributes:
+        frozen: Whether the server neither reads nor answers on this connection.
+        hang_up: Whether the server closes it after its last answer.
+        subscribed: The channels of the client.
+        no_delay: Whether the client has set TCP_NODELAY.
+        aborted: Whether the client has aborted it.
+    """
 
     def __init__(self, server: FakeRedis, protocol: Any) -> None:
+        if server.tcp:
+            directlyProvides(self, ITCPTransport)
+        self.frozen = False
         self.hang_up = False
         self.subscribed: set[bytes] = set()
         self.no_delay = False
@@ -155,19 +204,29 @@ class Session:
         self._gone = False
         self._paused = False
 
-    def say(self, data: bytes) -> None:
-        """Send bytes to the client, sense or nonsense; they arrive with the next pump."""
+    @property
+    def unread(self) -> int:
+        """Bytes from the server that the client has not read yet."""
+        return len(self._to_client)
+
+    def push(self, data: bytes) -> None:
+        """Send bytes to the client, valid or not. They arrive with the next `move`."""
         self._to_client += data
 
     def move(self) -> bool:
-        """Let what is on the way arrive. Returns: Whether there was anything."""
-        if self._server.frozen or self._gone:
+        """
+        Let the bytes that are on their way arrive.
+
+        Returns:
+            Whether there were any.
+        """
+        if self._server.frozen or self.frozen or self._gone:
             return False
         to_server, self._to_server = self._to_server, b""
         if to_server and not self.hang_up:
             self._reader.feed(to_server)
-            for words in iter(self._reader.gets, False):
-                self.say(self._execute(tuple(words)))
+            for args in iter(self._reader.gets, False):
+                self.push(self._execute(tuple(args)))
         if self._paused:
             return bool(to_server)
         to_client, self._to_client = self._to_client, b""
@@ -178,7 +237,7 @@ class Session:
         return bool(to_server or to_client)
 
     def cut(self, reason: Exception) -> None:
-        """The connection is gone."""
+        """End the connection. Harmless when it has ended already."""
         if not self._gone:
             self._gone = True
             self._server.sessions.remove(self)
@@ -191,7 +250,7 @@ class Session:
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Hand over what came meanwhile with the next pump."""
+        """Hand over the bytes that came meanwhile with the next `move`."""
         self._paused = False
 
     def write(self, data: bytes) -> None:
@@ -219,21 +278,21 @@ class Session:
         self.no_delay = enabled
 
     def getPeer(self) -> Any:
-        """Nowhere."""
+        """Return None: there is no address."""
         return None
 
     def getHost(self) -> Any:
-        """Nowhere."""
+        """Return None: there is no address."""
         return None
 
     # -- The commands
 
-    def _execute(self, words: tuple[bytes, ...]) -> bytes:
+    def _execute(self, args: tuple[bytes, ...]) -> bytes:
         server = self._server
-        server.commands.append(words)
-        name = words[0].upper()
+        server.commands.append(args)
+        name = args[0].upper()
         if name == b"AUTH":
-            return self._auth(*[word.decode() for word in words[1:]])
+            return self._auth(*[arg.decode() for arg in args[1:]])
         if server.users and self._user is None:
             return _error("NOAUTH Authentication required.")
         if name.decode() in server.refuse:
@@ -247,8 +306,8 @@ class Session:
             )
         command = self._commands().get(name)
         if command is None:
-            return _error(f"ERR unknown command '{words[0].decode()}', with args beginning with: ")
-        return command(*words[1:])
+            return _error(f"ERR unknown command '{args[0].decode()}', with args beginning with: ")
+        return command(*args[1:])
 
     def _commands(self) -> dict[bytes, Callable[..., bytes]]:
         return {
@@ -261,10 +320,10 @@ class Session:
             b"UNSUBSCRIBE": self._unsubscribe,
         }
 
-    def _auth(self, *words: str) -> bytes:
-        user, password = words if len(words) == 2 else ("default", words[0])
+    def _auth(self, *args: str) -> bytes:
+        user, password = args if len(args) == 2 else ("default", args[0])
         users = self._server.users
-        if not users and len(words) == 1:
+        if not users and len(args) == 1:
             return _error(
                 "ERR AUTH <password> called without any password configured for the default user. "
                 "Are you sure your configuration is correct?"
@@ -316,25 +375,13 @@ class Session:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FakeTarget(Target):
-    """The address of a `FakeRedis`."""
-
-    server: FakeRedis | None = None
-
-    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
-        """See `wsredis.brokers.redis.url.Target.endpoint`."""
-        assert self.server is not None
-        return _FakeEndpoint(self.server)
-
-
 @implementer(IStreamClientEndpoint)
 class _FakeEndpoint:
     def __init__(self, server: FakeRedis) -> None:
         self._server = server
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Connect at once, or be refused at once."""
+        """See `IStreamClientEndpoint`."""
         if self._server.down:
-            return fail(ConnectionRefusedError("nobody listens"))
+            return fail(ConnectionRefusedError("no server is listening"))
         return succeed(self._server.accept(protocolFactory))

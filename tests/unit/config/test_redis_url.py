@@ -5,32 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
-from wsredis.brokers.redis.url import Target, parse
 from wsredis.config import RedisConfig
+from wsredis.config.redis_url import RedisTarget, format_url, parse_url, target_of
 from wsredis.errors import ConfigError
 
-# A certificate without its key: nothing can be signed or proved with it. Valid until 2126.
-_CERTIFICATE = """\
------BEGIN CERTIFICATE-----
-MIIBNDCB2qADAgECAgEBMAoGCCqGSM49BAMCMBgxFjAUBgNVBAMMDXdzcmVkaXMg
-dGVzdHMwIBcNMjYwMTAxMDAwMDAwWhgPMjEyNjAxMDEwMDAwMDBaMBgxFjAUBgNV
-BAMMDXdzcmVkaXMgdGVzdHMwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQkJSl/
-FpV/F4wMCdU+5OP+FOblKKzsfMKqUNpXJ1wfTe87xvVtdC6PezeGjwbvcMiiJWVk
-ZRSk55Rru74rNGBFoxMwETAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kA
-MEYCIQDBgfitdAdqcrlVGUxqYwwcDbqF/9iQ+7rDwTQooMJATwIhAMMTQrXAhqRV
-h6UkJ2CryLs+O7yGVoCU4uMHbqWqBPUO
------END CERTIFICATE-----
-"""
 
-
-def _parse(url: str | None = None, **more: Any) -> Target:
-    return parse(RedisConfig(url=url, **more))
+def _parse(url: str | None = None, **more: Any) -> RedisTarget:
+    return target_of(RedisConfig(url=url, **more))
 
 
 class UrlTests(SynchronousTestCase):
@@ -78,7 +61,7 @@ class UrlTests(SynchronousTestCase):
         self.assertEqual("rediss://example.com:6379", target.name)
 
     def test_name_has_no_credentials(self) -> None:
-        """What goes to the log has neither user nor password."""
+        """The name for logs has neither user nor password."""
         for url in ("redis://joe:secret@h:1/2", "unix://joe:secret@/s", "rediss://joe:secret@h"):
             target = _parse(url)
             for text in (target.name, repr(target), target.cli_arguments):
@@ -87,7 +70,7 @@ class UrlTests(SynchronousTestCase):
 
 
 class RefusedTests(SynchronousTestCase):
-    """What cannot be used is one line that names the setting, and shows no password."""
+    """A wrong setting is refused in one line that names it and shows no password."""
 
     def _refused(self, url: str | None, **more: Any) -> str:
         text = str(self.assertRaises(ConfigError, _parse, url, **more))
@@ -124,12 +107,51 @@ class RefusedTests(SynchronousTestCase):
         self.assertIn("there is no password", self._refused("redis://joe@h"))
 
     def test_ca_without_tls(self) -> None:
-        """A CA that nobody would look at is an error, not a false sense of safety."""
+        """A CA that would not be used is an error."""
         self.assertIn("redis-ca: ", self._refused("redis://h", ca="/some/ca.pem"))
 
     def test_ca_with_unix(self) -> None:
         """The same with a UNIX socket."""
         self.assertIn("redis-ca: ", self._refused("unix:///s", ca="/some/ca.pem"))
+
+    def test_embedded(self) -> None:
+        """The gateway's word for a private server leads nowhere from another program."""
+        self.assertIn("'embedded' is for the gateway", self._refused("embedded"))
+
+
+class OptionTests(SynchronousTestCase):
+    """Publishers may add options of redis-py to a URL; the rest of the grammar is the same."""
+
+    def test_options(self) -> None:
+        """They are left alone."""
+        for url in ("redis://h:7/2?socket_timeout=9", "rediss://h:7/2?a=b", "unix:///s?db=2&a=b"):
+            target = parse_url(url, with_options=True)
+            self.assertEqual(2, target.database)
+        self.assertRaises(ConfigError, parse_url, "redis://h:7/2?socket_timeout=9")
+
+    def test_mistakes(self) -> None:
+        """They excuse nothing else."""
+        for url in ("http://h?a=b", "redis://h/x?a=b", "redis://h?a=b#c", "unix://h/s?a=b"):
+            self.assertRaises(ConfigError, parse_url, url, with_options=True)
+
+    def test_user_without_a_password(self) -> None:
+        """Whether a user needs a password is not the business of the URL alone."""
+        self.assertEqual("joe", parse_url("redis://joe@h").username)
+
+
+class FormatTests(SynchronousTestCase):
+    """A URL that is written can be read."""
+
+    def test_round_trip(self) -> None:
+        """All parts come back as they were."""
+        for parts in (
+            {},
+            {"host": "::1", "port": 7000, "database": 3},
+            {"host": "h", "tls": True, "username": "a@b:c/%"},
+            {"path": "/run/a b?c#d.sock", "database": 2, "username": "joe"},
+        ):
+            target = parse_url(format_url(**parts))  # type: ignore[arg-type]
+            self.assertEqual(parts, {name: getattr(target, name) for name in parts})
 
 
 class PasswordTests(SynchronousTestCase):
@@ -172,51 +194,11 @@ class PasswordTests(SynchronousTestCase):
             self.assertIn(why, str(error))
 
 
-class EndpointTests(SynchronousTestCase):
-    """A target leads somewhere."""
-
-    def test_unix(self) -> None:
-        """A path is a UNIX socket."""
-        reactor = MemoryReactorClock()
-        endpoint = _parse("unix:///run/x.sock").endpoint(reactor)
-        self.assertIsInstance(endpoint, UNIXClientEndpoint)
-
-    def test_tcp(self) -> None:
-        """A host is resolved at each attempt."""
-        endpoint = _parse("redis://h:7000").endpoint(MemoryReactorClock())
-        verifyObject(IStreamClientEndpoint, endpoint)
-        self.assertIn("h", repr(endpoint))
-
-    def test_tls(self) -> None:
-        """With the CAs of the system, or with one's own."""
-        reactor = MemoryReactorClock()
-        verifyObject(IStreamClientEndpoint, _parse("rediss://h").endpoint(reactor))
-        path = self.mktemp()
-        # Some text around certificates is usual.
-        Path(path).write_text(f"My CA\n{_CERTIFICATE}another\n{_CERTIFICATE}")
-        target = _parse("rediss://h", ca=path)
-        verifyObject(IStreamClientEndpoint, target.endpoint(reactor))
-
-    def test_unusable_ca(self) -> None:
-        """Missing, empty or junk: one line that names the file."""
-        path = self.mktemp()
-        error = self.assertRaises(ConfigError, _parse, "rediss://h", ca=path)
-        self.assertIn(f"redis-ca: {path}: No such file", str(error))
-        for junk in (
-            b"",
-            b"junk",
-            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ):
-            Path(path).write_bytes(junk)
-            error = self.assertRaises(ConfigError, _parse, "rediss://h", ca=path)
-            self.assertIn("not a certificate", str(error))
-
-
 class CliTests(SynchronousTestCase):
     """The demo page shows how to reach the same Redis by hand."""
 
     def test_arguments(self) -> None:
-        """What redis-cli needs, and nothing that it assumes anyway."""
+        """The arguments that redis-cli needs, without its defaults."""
         for url, words in (
             (None, ""),
             ("redis://localhost:7000", "-p 7000"),

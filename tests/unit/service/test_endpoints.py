@@ -1,0 +1,120 @@
+"""Tests for `wsredis.service.endpoints`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.certificates import Authority
+from wsredis.config import GatewayConfig
+from wsredis.errors import ConfigError
+from wsredis.service.endpoints import PortEndpoint, bind_error, make_endpoints, shown_address
+from wsredis.service.tls import Certificates
+
+
+class EndpointTests(SynchronousTestCase):
+    """`make_endpoints`, `bind_error` and `shown_address`."""
+
+    def make(self, config: GatewayConfig, reactor: Any = None) -> list[PortEndpoint]:
+        """The endpoints of a configuration."""
+        reactor = reactor or MemoryReactorClock()
+        return list(make_endpoints(config, Certificates.of(config, reactor), reactor))
+
+    def test_order(self) -> None:
+        """Ports come as they were given; those with TLS come last."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        config = GatewayConfig(port=("1", "unix:/x"), tls_port=("2",), tls_cert=str(path))
+        found = [(each.description, each.is_secure) for each in self.make(config)]
+        self.assertEqual([("1", False), ("unix:/x", False), ("2", True)], found)
+
+    def test_in_use(self) -> None:
+        """A port that cannot be bound is named by its setting, its address and the reason."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        config = GatewayConfig(port=("1",), tls_port=("2",), tls_cert=str(path))
+        in_use = OSError(98, "Address already in use")
+        reactor = RaisingMemoryReactor(listenException=CannotListenError("", 80, in_use))
+        reactor.callLater = lambda *_: None
+        lines = []
+        for each in make_endpoints(config, Certificates.of(config, MemoryReactorClock()), reactor):
+            with self.assertRaises(CannotListenError) as caught:
+                each.listen(Factory())
+            lines.append(bind_error(caught.exception))
+            caught.exception.__notes__.clear()
+        expected = "port: *:80: Address already in use"
+        self.assertEqual([expected, f"tls-{expected}"], lines)
+
+    def test_bad_descriptions(self) -> None:
+        """A description that is none is one line that names the setting and the value."""
+        for text in ("tcp:x", "nosuch:1", "tcp:", "systemd:domain=INET:index=7", "ssl:443", ":"):
+            error = self.assertRaises(ConfigError, self.make, GatewayConfig(port=(text,)))
+            self.assertIn(f"port: {text!r} cannot be used: ", str(error))
+            self.assertNotIn("\n", str(error))
+            self.assertNotEqual("", str(error).partition("used: ")[2].strip())
+
+    def test_expired_certificate(self) -> None:
+        """
+        A certificate that has expired is served, and told in the log.
+
+        Fails where Twisted's endpoint keeps its certificate under another name: then nobody would
+        be told.
+        """
+        for days, told in ((-1, 1), (1, 0)):
+            path = self._certificate(days)
+            with capturedLogs() as events:
+                self.make(GatewayConfig(port=(f"ssl:443:privateKey={path}:certKey={path}",)))
+            found = [each for each in events if "expired" in each["log_format"]]
+            self.assertEqual(told, len(found))
+
+    def _certificate(self, days: int) -> str:
+        """A file with a key and a certificate that ends in *days*."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), 1)
+            .not_valid_before(now - timedelta(days=9))
+            .not_valid_after(now + timedelta(days=days))
+            .sign(key, hashes.SHA256())
+        )
+        path = self.mktemp()
+        Path(path).write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        return path
+
+    def test_shown(self) -> None:
+        """Addresses are shown as one would type them."""
+        for address, shown in (
+            (IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1"),
+            (IPv6Address("TCP", "::1", 1), "[::1]:1"),
+            (UNIXAddress(b"/x"), "unix:/x"),
+            (UNIXAddress(None), "unix:"),
+            (None, "None"),
+        ):
+            self.assertEqual(shown, shown_address(address))
+
+    def test_bad_tls_port(self) -> None:
+        """A description that is none names the setting."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        config = GatewayConfig(tls_port=("tcp:x",), tls_cert=str(path))
+        self.assertIn("tls-port: 'tcp:x'", str(self.assertRaises(ConfigError, self.make, config)))

@@ -1,0 +1,163 @@
+"""Tests for `wsredis.service.startup`: the order of stopping, signals, and file descriptors."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.certificates import Authority
+from tests.unit.service.case import TapCase
+from wsredis.config import Limits
+from wsredis.service.startup import OrderedServices
+from wsredis.service.tap import makeService
+
+
+class _Slow(Service):
+    """A service that takes its time to stop."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.stopped: Deferred[None] | None = None
+        self._error = error
+
+    def privilegedStartService(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        self.stopped = Deferred()
+        return self.stopped
+
+
+class ServiceTests(SynchronousTestCase):
+    """The services stop one after the other, and a port in use is one line."""
+
+    def test_stop_in_turn(self) -> None:
+        """The last one first: Redis outlives the gateway."""
+        services = OrderedServices()
+        first, last = _Slow(), _Slow()
+        first.setServiceParent(services)
+        last.setServiceParent(services)
+        services.startService()
+        done = services.stopService()
+        self.assertIsNone(first.stopped)
+        assert last.stopped is not None
+        last.stopped.callback(None)
+        self.assertNoResult(done)
+        assert first.stopped is not None
+        first.stopped.callback(None)
+        self.successResultOf(done)
+        self.assertFalse(services.running)
+
+    def _cannot_bind(self, error: Exception) -> str:
+        services = OrderedServices()
+        _Slow(error).setServiceParent(services)
+        end = self.assertRaises(SystemExit, services.privilegedStartService)
+        return str(end.code)
+
+    def test_bind(self) -> None:
+        """The line names where, and why."""
+        in_use = OSError(98, "Address already in use")
+        for error, line in (
+            (CannotListenError("", 80, in_use), "port: *:80: Address already in use"),
+            (CannotListenError("::1", 80, in_use), "port: ::1:80: Address already in use"),
+            (CannotListenError("/x", None, in_use), "port: /x: Address already in use"),
+            (CannotListenError("", 80, "words"), "port: *:80: words"),
+            (PermissionError(13, "Permission denied"), "port: [Errno 13] Permission denied"),
+        ):
+            self.assertEqual(f"wsredis: {line}", self._cannot_bind(error))
+
+
+class HangupTests(TapCase):
+    """SIGHUP reads the certificates again, where there are any."""
+
+    def setUp(self) -> None:
+        """The handler of the process is put back after the test."""
+        super().setUp()
+        self.before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, self.before)
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path = Authority(directory).bundle(directory / "a.pem", "a.example")
+
+    def _start(self) -> None:
+        words = ("--redis=unix:///x", "--tls-port=443", "--tls-cert", str(self.path))
+        makeService(self.parse(*words))
+
+    def test_without_certificates(self) -> None:
+        """Without certificates the signal does what it did before."""
+        makeService(self.parse("--redis", "unix:///x"))
+        self.assertIs(self.before, signal.getsignal(signal.SIGHUP))
+
+    def test_reload(self) -> None:
+        """The files are read in the reactor's own time, not where the signal strikes."""
+        calls: list[Any] = []
+        self.patch(reactor, "callFromThread", calls.append)
+        self._start()
+        signal.raise_signal(signal.SIGHUP)
+        (reload,) = calls
+        self.path.write_text("junk")
+        with capturedLogs() as events:
+            reload()
+        self.assertIn("the old certificate is kept", [event.get("kept") for event in events])
+
+    def test_who_was_there_before(self) -> None:
+        """Who had a handler before is still called."""
+        numbers: list[int] = []
+        signal.signal(signal.SIGHUP, lambda number, frame: numbers.append(number))
+        self.patch(reactor, "callFromThread", lambda function: None)
+        self._start()
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual([signal.SIGHUP], numbers)
+
+
+class DescriptorTests(TapCase):
+    """File descriptors: as many as allowed, and no more clients than there are."""
+
+    def _limits(self, *words: str) -> tuple[int, int]:
+        with capturedLogs() as self.events:
+            (gateway,) = makeService(self.parse("--redis", "unix:///x", *words))  # type: ignore
+        limits = gateway._config.limits
+        return limits.max_connections, limits.max_handshakes
+
+    def test_raised(self) -> None:
+        """The soft limit becomes the hard one."""
+        self._limits()
+        self.assertEqual((100_000, 100_000), self.limits)
+
+    def test_enough(self) -> None:
+        """With enough of them nothing changes."""
+        default = Limits()
+        for limits in ((100_000, 100_000), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)):
+            self.limits = limits
+            self.assertEqual((default.max_connections, default.max_handshakes), self._limits())
+            self.assertEqual([], list(self.events))
+
+    def test_too_few(self) -> None:
+        """With fewer the gateway admits fewer clients, and says so once."""
+        self.limits = (1024, 1024)
+        connections, handshakes = self._limits()
+        self.assertLess(connections + handshakes, 1024)
+        self.assertGreater(connections, 500)
+        self.assertEqual(["warn"], [event["log_level"].name for event in self.events])
+
+    def test_pages(self) -> None:
+        """Connections for pages need theirs, too: as many as there may be handshakes."""
+        self.limits = (18_000, 18_000)
+        self.assertEqual(17_416, sum(self._limits()) + 32)
+        connections, handshakes = self._limits("--wsgi", "tests.unit.service.test_service:Any")
+        self.assertEqual(18_000, connections + 2 * handshakes + 32)
+
+    def test_absurdly_few(self) -> None:
+        """It never comes to nothing."""
+        self.limits = (3, 3)
+        self.assertEqual((1, 1), self._limits())

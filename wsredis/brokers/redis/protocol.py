@@ -1,0 +1,247 @@
+"""
+The Redis protocol (RESP2) on one connection: commands go out, replies and publications come in.
+
+Replies are matched with the commands in the order of sending; publications, which Redis pushes
+without being asked, are kept apart. Logging in, watching for silence and connecting again are the
+business of the owner.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import hiredis
+import txredisapi
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from wsredis.gateway.publication import Publication
+
+__all__ = [
+    "InvalidReply",
+    "NoReply",
+    "ProtocolOwner",
+    "RedisFactory",
+    "RedisProtocol",
+    "Reply",
+    "ReplyHandler",
+]
+
+#: One reply as hiredis returns it. An error reply is a `txredisapi.ResponseError` as a value, and
+#: a reply that will never come is a `NoReply`.
+Reply = Any
+
+#: Called with each reply to a command until it returns True: that was the last one.
+ReplyHandler = Callable[[Reply], bool]
+
+
+class InvalidReply(Exception):
+    """Redis sent bytes that are not RESP2, or a reply without a command."""
+
+
+class NoReply(Exception):
+    """The connection was lost before the reply: the command was executed or not."""
+
+
+class ProtocolOwner(Protocol):
+    """The port through which a `RedisProtocol` notifies its owner."""
+
+    def connection_made(self, protocol: RedisProtocol) -> None:
+        """The transport is connected; nothing has been sent."""
+
+    def protocol_failed(self, protocol: RedisProtocol, error: Exception) -> None:
+        """
+        Reading failed; the replies that follow can no longer be matched with commands.
+
+        Args:
+            error: `InvalidReply`, or an exception of a reply handler or of the delivery.
+        """
+
+    def connection_lost(self, protocol: RedisProtocol, reason: Failure) -> None:
+        """The transport is gone. Handlers that wait for a reply get `NoReply` after this."""
+
+
+class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
+    """
+    One connection to Redis.
+
+    Args:
+        max_reply: Largest size of one reply, or of one value in a reply with several, in bytes. A
+            larger one is an `InvalidReply`.
+        deliver: Called with the publications of one read, in order. If None, this connection does
+            not subscribe, and a reply that looks like a publication is a reply.
+
+    Attributes:
+        bytes_arrived: Set to True by every read.
+        reply_arrived: Set to True by every complete reply and publication.
+        is_paused: Whether nothing is read; see `pause`.
+    """
+
+    def __init__(
+        self,
+        owner: ProtocolOwner,
+        max_reply: int,
+        deliver: Callable[[Sequence[Publication]], None] | None = None,
+    ) -> None:
+        super().__init__(charset=None, convertNumbers=False)
+        self._owner = owner
+        self._reader = hiredis.Reader(
+            protocolError=InvalidReply, replyError=txredisapi.ResponseError
+        )
+        self._max_reply = max_reply
+        self._deliver = deliver
+        #: Bytes of a reply that is not complete yet.
+        self._incomplete = 0
+        #: A reply that was parsed before it was its turn.
+        self._postponed: list[Reply] = []
+        #: The handler of each unanswered command, and the number of values in its reply.
+        self._expected: deque[tuple[ReplyHandler, int]] = deque()
+        self.bytes_arrived = True
+        self.reply_arrived = True
+        self.is_paused = False
+
+    @property
+    def unanswered(self) -> int:
+        """The number of commands that have no reply yet."""
+        return len(self._expected)
+
+    def send(self, handler: ReplyHandler, *args: bytes | str, values: int = 1) -> int:
+        """
+        Send one command.
+
+        Args:
+            handler: Takes the replies; a `NoReply` if the connection is lost first.
+            args: The name of the command and its arguments.
+            values: The number of values in the reply; each may have ``max_reply`` bytes.
+
+        Returns:
+            The size of the command in bytes.
+        """
+        command = hiredis.pack_command(args)
+        self._expected.append((handler, values))
+        self.transport.write(command)
+        return len(command)
+
+    def call(self, *args: bytes | str) -> Deferred[Reply]:
+        """
+        Send one command that has one reply.
+
+        Returns:
+            Fires with the reply.
+
+        Raises:
+            txredisapi.ResponseError: Redis answered with an error.
+            NoReply: The connection was lost first.
+        """
+        result: Deferred[Reply] = Deferred()
+
+        def handler(reply: Reply) -> bool:
+            # The caller may have cancelled it; the reply has to be taken all the same.
+            if not result.called:
+                if isinstance(reply, Exception):
+                    result.errback(reply)
+                else:
+                    result.callback(reply)
+            return True
+
+        self.send(handler, *args)
+        return result
+
+    def pause(self) -> None:
+        """Read nothing, and hand over nothing of what was read already, until `resume`."""
+        self.is_paused = True
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read again. Harmless when the connection is not paused."""
+        if self.is_paused:
+            self.is_paused = False
+            self.transport.resumeProducing()
+            self.dataReceived(b"")
+
+    def connectionMade(self) -> None:
+        """Notify the owner, which logs in. txredisapi would give up for ever if a login failed."""
+        self._owner.connection_made(self)
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        """Handle the replies and the publications of one read."""
+        self.bytes_arrived = True
+        try:
+            self._read(data)
+        except Exception as error:
+            self._owner.protocol_failed(self, error)
+
+    def connectionLost(self, why: Failure) -> None:
+        """Notify the owner, then every handler that waits for a reply."""
+        self._owner.connection_lost(self, why)
+        error = NoReply("the connection to Redis was lost")
+        while self._expected:
+            handler, _ = self._expected.popleft()
+            handler(error)
+
+    def _read(self, data: bytes) -> None:
+        reader = self._reader
+        reader.feed(data)
+        self._incomplete += len(data)
+        batch: list[Publication] = []
+        subscribes = self._deliver is not None
+        while not self.is_paused:
+            reply = self._postponed.pop() if self._postponed else reader.gets()
+            if reply is False:
+                break
+            self._incomplete = 0
+            self.reply_arrived = True
+            if subscribes and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
+                batch.append(Publication(reply[1], reply[2]))
+            elif batch:
+                # Publications that came before the reply are delivered before it is handled, and
+                # their delivery may pause the connection.
+                self._postponed.append(reply)
+                self._hand_over(batch)
+                batch = []
+            elif not self._expected:
+                raise InvalidReply(f"no command waits for {_shorten(reply)}")
+            elif self._expected[0][0](reply):
+                self._expected.popleft()
+        if batch:
+            self._hand_over(batch)
+        self._check_size()
+
+    def _check_size(self) -> None:
+        limit = self._max_reply
+        if self._expected:
+            limit *= self._expected[0][1]
+        if self._incomplete > limit:
+            raise InvalidReply(f"a reply of more than {limit} bytes")
+
+    def _hand_over(self, batch: list[Publication]) -> None:
+        assert self._deliver is not None
+        self._deliver(batch)
+
+
+class RedisFactory(txredisapi.SubscriberFactory):  # type: ignore[misc]
+    """
+    Makes the protocols. The connection pool of txredisapi is not used.
+
+    Args:
+        make_protocol: Called for each connection.
+    """
+
+    noisy = False
+
+    def __init__(self, make_protocol: Callable[[], RedisProtocol]) -> None:
+        super().__init__()
+        self._make_protocol = make_protocol
+
+    def buildProtocol(self, addr: object) -> RedisProtocol:
+        """Make the protocol of one connection."""
+        protocol = self._make_protocol()
+        protocol.factory = self
+        return protocol
+
+
+def _shorten(reply: Reply) -> str:
+    text = repr(reply)
+    return text if len(text) <= 80 else text[:77] + "..."

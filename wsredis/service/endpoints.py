@@ -1,0 +1,124 @@
+"""The ports of a gateway: endpoints from descriptions, and addresses as the log shows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.endpoints import serverFromString, wrapServerTLS
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsredis.config import GatewayConfig, setting_of
+from wsredis.errors import ConfigError
+from wsredis.service.tls import Certificates
+
+__all__ = ["PortEndpoint", "bind_error", "make_endpoints", "shown_address"]
+
+#: Clients that the kernel queues until they are accepted. Twisted's default of 50 is too few when
+#: all clients connect again at once.
+_BACKLOG = 1024
+
+_PORT = setting_of(GatewayConfig, "port").name
+_TLS_PORT = setting_of(GatewayConfig, "tls_port").name
+
+_log = Logger()
+
+
+class PortEndpoint(NamedTuple):
+    """
+    One port that the settings name.
+
+    Attributes:
+        description: The port number or the endpoint description, as it was given.
+        endpoint: Listens.
+        is_secure: Tells whether the gateway itself speaks TLS there.
+    """
+
+    description: str
+    endpoint: Any
+    is_secure: bool
+
+    def listen(self, factory: Any) -> IListeningPort:
+        """
+        Bind the port.
+
+        Raises:
+            Exception: The port cannot be bound. A note names the setting, for `bind_error`.
+        """
+        outcome: list[Any] = []
+        self.endpoint.listen(factory).addBoth(outcome.append)
+        # All server endpoints of Twisted answer at once: none has to wait for something.
+        if isinstance(outcome[0], Failure):
+            error = outcome[0].value
+            assert error is not None
+            error.add_note(_TLS_PORT if self.is_secure else _PORT)
+            raise error
+        port: IListeningPort = outcome[0]
+        return port
+
+
+def make_endpoints(
+    config: GatewayConfig, certificates: Certificates | None, reactor: Any
+) -> Iterator[PortEndpoint]:
+    """
+    Make the endpoints of all ports. Nothing is bound.
+
+    Args:
+        config: ``port`` and ``tls_port`` of it are used.
+        certificates: Used for ``tls_port``. None if there is no such port.
+        reactor: Listens.
+
+    Raises:
+        ConfigError: A description cannot be used; the message names the setting.
+    """
+    for description in config.port:
+        yield PortEndpoint(description, _endpoint(_PORT, description, reactor), False)
+    for description in config.tls_port:
+        assert certificates is not None
+        endpoint = _endpoint(_TLS_PORT, description, reactor)
+        yield PortEndpoint(description, wrapServerTLS(certificates, endpoint, reactor), True)
+
+
+def _endpoint(setting: str, description: str, reactor: Any) -> Any:
+    full = f"tcp:{description}:backlog={_BACKLOG}" if description.isdigit() else description
+    try:
+        endpoint = serverFromString(reactor, full)
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, LookupError):
+            reason = "there is no such socket, or the description lacks an argument"
+        raise ConfigError(f"{setting}: {description!r} cannot be used: {reason}") from None
+    # Only Twisted's own ssl: endpoint tells which certificate it uses.
+    options = getattr(endpoint, "_sslContextFactory", None)
+    if options is not None and options.certificate.has_expired():
+        _log.warn(
+            "{setting}: the certificate of {endpoint} has expired",
+            setting=setting,
+            endpoint=description,
+        )
+    return endpoint
+
+
+def bind_error(error: Exception) -> str:
+    """Return the line for a port that `PortEndpoint.listen` could not bind."""
+    setting: str = getattr(error, "__notes__", [_PORT])[-1]
+    if isinstance(error, CannotListenError):
+        where = f"{error.interface or '*'}:{error.port}" if error.port else str(error.interface)
+        reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+        return f"{setting}: {where}: {reason}"
+    return f"{setting}: {error}"
+
+
+def shown_address(address: object) -> str:
+    """Return the address of a port or a client in the form in which one would type it."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{host}:{address.port}"
+    if isinstance(address, UNIXAddress):
+        return f"unix:{os.fsdecode(address.name or b'')}"
+    return repr(address)

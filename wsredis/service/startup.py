@@ -1,0 +1,159 @@
+"""The start of the program: refusals, file descriptors, the choice of Redis, and what is built."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+from typing import Any, NoReturn
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from wsredis.config import GatewayConfig, Limits, setting_of
+from wsredis.service.endpoints import bind_error
+from wsredis.service.service import GatewayService
+from wsredis.service.workers.parent import Workers
+
+__all__ = [
+    "OrderedServices",
+    "build",
+    "fit_descriptors",
+    "give_up",
+    "on_hangup",
+    "raise_descriptor_limit",
+]
+
+#: File descriptors for everything but clients: ports, Redis, the log, and some to spare.
+_OWN_DESCRIPTORS = 32
+
+_MAX_CONNECTIONS = setting_of(Limits, "max_connections").name
+_MAX_HANDSHAKES = setting_of(Limits, "max_handshakes").name
+
+_log = Logger()
+
+
+def give_up(error: object) -> NoReturn:
+    """
+    End the program with status 1 and one line on standard error.
+
+    Args:
+        error: The rest of the line. It begins with the option, the variable, the file or the
+            setting that is wrong, and a colon.
+    """
+    sys.exit(f"wsredis: {error}")
+
+
+class OrderedServices(MultiService):
+    """The services of one process. They stop one after the other, the last one first."""
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, or end the program."""
+        try:
+            super().privilegedStartService()
+        except (CannotListenError, OSError) as error:
+            give_up(bind_error(error))
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop all services in turn. MultiService would stop all of them at once.
+
+        Returns:
+            Fires when the first one has stopped.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_in_turn())
+
+    async def _stop_in_turn(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+
+
+def build(config: GatewayConfig, reactor: Any) -> tuple[GatewayService, Service | None]:
+    """
+    Build the services of these settings. Nothing is bound or connected before they are started.
+
+    Returns:
+        The gateway, and the private Redis that it needs. None if it needs none.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+    """
+    config, embedded = _choose_redis(config, reactor)
+    make = Workers if config.workers > 1 else GatewayService
+    return make(config, reactor=reactor), embedded
+
+
+def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, Any]:
+    """Choose the Redis that was named, or else the one at localhost, or else a private one."""
+    from wsredis.service import embedded
+
+    url = config.redis.url
+    if url is not None and url != "embedded":
+        return config, None
+    port = embedded.DEFAULT_PORT
+    server = None
+    if url == "embedded":
+        server = embedded.EmbeddedRedis(reactor, embedded.find_server())
+        port = server.port
+    elif not embedded.answers(port):
+        server = embedded.EmbeddedRedis(reactor, embedded.find_server(), port)
+    redis = replace(config.redis, url=f"redis://localhost:{port}")
+    return replace(config, redis=redis), server
+
+
+def on_hangup(function: Callable[[], object]) -> None:
+    """Call *function* at SIGHUP, and then the handler that was there before."""
+    before = signal.getsignal(signal.SIGHUP)
+
+    def hangup(number: int, frame: FrameType | None) -> None:
+        function()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGHUP, hangup)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many file descriptors as the system allows it to take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def fit_descriptors(config: GatewayConfig) -> GatewayConfig:
+    """
+    Admit at most as many clients as there are file descriptors for.
+
+    One client more is then answered with 503. Otherwise its connection would be closed without an
+    answer.
+
+    Returns:
+        *config*, with lower limits if there are too few file descriptors.
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limits = config.limits
+    # Pages take as many connections as there may be handshakes.
+    shares = 1 if config.wsgi is None else 2
+    if allowed == resource.RLIM_INFINITY or (
+        allowed >= limits.max_connections + shares * limits.max_handshakes + _OWN_DESCRIPTORS
+    ):
+        return config
+    handshakes = max(1, min(limits.max_handshakes, allowed // 8))
+    connections = max(1, allowed - shares * handshakes - _OWN_DESCRIPTORS)
+    _log.warn(
+        "only {allowed} file descriptors are allowed: {max_connections} is lowered to "
+        "{connections}, and {max_handshakes} to {handshakes}",
+        allowed=allowed,
+        max_connections=_MAX_CONNECTIONS,
+        connections=connections,
+        max_handshakes=_MAX_HANDSHAKES,
+        handshakes=handshakes,
+    )
+    fitting = replace(limits, max_connections=connections, max_handshakes=handshakes)
+    return replace(config, limits=fitting)

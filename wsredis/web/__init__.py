@@ -10,6 +10,7 @@ from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
 from wsredis.web import channel, wsgi
+from wsredis.web.application import WSGIResource, load_application
 from wsredis.web.resources import demo_page
 from wsredis.web.site import GatewaySite
 
@@ -41,7 +42,7 @@ def from_config(
     """
     channel.check_twisted()
     if application is None and config.wsgi is not None:
-        application = wsgi.load_application(config.wsgi)
+        application = load_application(config.wsgi)
     if application is not None and config.demo:
         raise ConfigError("demo: its page and those of the application would both be at /")
     limits = config.limits
@@ -58,9 +59,9 @@ def from_config(
 
 def _application_resource(
     config: GatewayConfig, reactor: Any, application: wsgi.Application
-) -> wsgi.WSGIResource:
+) -> WSGIResource:
     wsgi.check_twisted()
-    return wsgi.WSGIResource(
+    return WSGIResource(
         reactor,
         application,
         config.wsgi_threads,

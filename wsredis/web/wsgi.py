@@ -1,10 +1,9 @@
 """
-A WSGI application beside the sockets, in threads of its own.
+One request to a WSGI application, and its answer.
 
 The environment and the checks of ``start_response`` are those of twisted.web. This module adds what
-twisted.web leaves out: back-pressure for a client that reads slowly, a limit on waiting requests,
-a call of the iterable's ``close()`` in every case, a stop that does not wait for a thread that
-hangs, and a check of the body against the Content-Length of the application.
+twisted.web leaves out: back-pressure for a client that reads slowly, a call of the iterable's
+``close()`` in every case, and a check of the body against the Content-Length of the application.
 
 It is one module because all of that builds on private names of twisted.web's WSGI support;
 `check_twisted` tells at start whether the installed version still has them.
@@ -13,29 +12,22 @@ It is one module because all of that builds on private names of twisted.web's WS
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from threading import Condition
 from typing import Any
 from wsgiref.util import FileWrapper
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import HTTPChannel
-from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import _WSGIResponse
 from zope.interface import implementer
 
 from twisted import __version__ as twisted_version
-from wsredis.config.imports import import_named, search_here
 from wsredis.errors import ConfigError
-from wsredis.gateway.threads import DaemonThreadPool
-from wsredis.web.resources import ApplicationResource
 
-__all__ = ["Application", "WSGIResource", "check_twisted", "load_application"]
+__all__ = ["Application", "WSGIResponse", "check_twisted"]
 
 #: A WSGI application (PEP 3333).
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -49,120 +41,11 @@ _STALL_TIMEOUT = 30.0
 #: Bytes that are read from a file at a time.
 _BLOCK = 65536
 
-#: Seconds that a thread may keep the interpreter while others wait, instead of Python's 0.005.
-_SWITCH_INTERVAL = 0.0001
-
-#: Seconds that a client is asked to wait after a 503.
-_RETRY_AFTER = 2
-
 #: Statuses without a body (RFC 9110, 6.4.1).
 _NO_BODY = (204, 304)
 
 #: Headers that the environment has under another name, or that are no longer true.
 _REMOVED_HEADERS = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")
-
-
-def load_application(name: str) -> Application:
-    """
-    Import a WSGI application.
-
-    Under Django with ``DEBUG`` and ``django.contrib.staticfiles``, the application is wrapped so
-    that it serves static files too, as Django's own runserver does.
-
-    Args:
-        name: ``package.module:name``. Modules of the working directory are found before others.
-
-    Returns:
-        The application.
-
-    Raises:
-        ConfigError: See `wsredis.config.imports.import_named`.
-    """
-    search_here(first=True)
-    return _with_static_files(import_named(f"--wsgi: {name!r} cannot be used", name))
-
-
-def _with_static_files(application: Application) -> Application:
-    django_conf = sys.modules.get("django.conf")
-    if django_conf is None or not django_conf.settings.configured:
-        return application
-    settings: Any = django_conf.settings
-    if not (settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
-        return application
-    handlers = import_module("django.contrib.staticfiles.handlers")
-    wrapped: Application = handlers.StaticFilesHandler(application)
-    return wrapped
-
-
-class WSGIResource(ApplicationResource):
-    """
-    A resource that answers with a WSGI application, in threads of its own.
-
-    Args:
-        threads: The number of requests that are worked on at a time.
-        queue: The number of requests that wait for a thread. Any further one is answered with 503.
-        multiprocess: Whether other processes serve the same application.
-
-    Attributes:
-        busy: The number of requests that wait for a thread or have one.
-    """
-
-    _log = Logger()
-
-    def __init__(
-        self,
-        reactor: Any,
-        application: Application,
-        threads: int,
-        queue: int,
-        *,
-        multiprocess: bool = False,
-    ) -> None:
-        super().__init__()
-        self._reactor = reactor
-        self._application = application
-        self._max_busy = threads + queue
-        self._multiprocess = multiprocess
-        self._pool = DaemonThreadPool(0, threads, "wsgi")
-        self._switch_interval = sys.getswitchinterval()
-        self.busy = 0
-
-    def start(self) -> None:
-        """
-        Start the threads.
-
-        Until `stop`, Python switches between threads more often, so that the reactor answers in
-        time while the application computes.
-        """
-        self._pool.start()
-        self._switch_interval = sys.getswitchinterval()
-        sys.setswitchinterval(min(_SWITCH_INTERVAL, self._switch_interval))
-
-    def stop(self) -> None:
-        """Stop the threads. A thread that still works is not waited for: it may never end."""
-        sys.setswitchinterval(self._switch_interval)
-        if self.busy:
-            self._log.warn(
-                "{count} requests to the WSGI application were not finished", count=self.busy
-            )
-            self._pool.threads = []
-        self._pool.stop()
-
-    def render(self, request: Any) -> Any:
-        """Hand the request to a thread, or answer with 503 if too many wait."""
-        if self.busy >= self._max_busy:
-            request.setResponseCode(503)
-            request.setHeader("content-type", "text/plain; charset=utf-8")
-            request.setHeader("retry-after", str(_RETRY_AFTER))
-            return b"too many requests at a time\n"
-        self.busy += 1
-        _Response(
-            self._reactor, self._pool, self._application, request, self._multiprocess, self._done
-        ).start()
-        return NOT_DONE_YET
-
-    def _done(self) -> None:
-        self.busy -= 1
 
 
 class _File(FileWrapper):
@@ -173,7 +56,7 @@ class _File(FileWrapper):
 
 
 @implementer(IPushProducer)
-class _Response(_WSGIResponse):
+class WSGIResponse(_WSGIResponse):
     """
     One request, and the answer of the application.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -9,11 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import NOT_DONE_YET
 
 from tests.support.memory_gateway import MemoryGatewayCase, SiteGateway, Socket
+from tests.support.threads import ThreadReactor
 from wsredis.config import GatewayConfig, Limits
+from wsredis.web.application import WSGIResource
 from wsredis.web.resources import ApplicationResource
 from wsredis.web.site import GatewaySite
 
-__all__ = ["BOTH", "ApplicationCase", "Echo", "SiteCase", "make_request"]
+__all__ = ["BOTH", "GET", "ApplicationCase", "Echo", "SiteCase", "WSGICase", "make_request"]
+
+GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 
 #: A target that subscribes and publishes.
 BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
@@ -73,3 +79,51 @@ class ApplicationCase(MemoryGatewayCase):
         """No connection has left anything."""
         self.assertEqual([], [*self.site.channels])
         self.nothing_left()
+
+
+class WSGICase(SynchronousTestCase):
+    """A site with a WSGI application, for which the test chooses the answer."""
+
+    threads, queue = 1, 1
+
+    def setUp(self) -> None:
+        """A site whose application is chosen by the test."""
+        self.reactor = ThreadReactor()
+        self.environ: dict[str, Any] = {}
+        self.answer: Callable[..., Any] = self._hello
+        self.resource = WSGIResource(self.reactor, self._application, self.threads, self.queue)
+        self.site = GatewaySite(self.reactor, "/ws/", lambda: True, None, self.resource)
+        self.stopped = False
+        self.before = sys.getswitchinterval()
+        self.resource.start()
+        self.addCleanup(self._stop)
+
+    def _stop(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.resource.stop()
+        self.assertEqual(self.before, sys.getswitchinterval())
+
+    def _application(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.environ = environ
+        return self.answer(start_response)
+
+    def _hello(self, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"he", b"", b"llo"]
+
+    def done(self) -> None:
+        """Let the application and the reactor come to an end."""
+        self.reactor.run_until(lambda: not self.resource.busy)
+
+    def ask(self, request: bytes = GET) -> Socket:
+        """Send a request and have it answered."""
+        client = Socket(self.site)
+        client.send(request)
+        self.done()
+        return client
+
+    def body(self, request: bytes = GET) -> tuple[bytes, bytes]:
+        """Returns: Status and body of the answer."""
+        head, _, body = self.ask(request).take().partition(b"\r\n\r\n")
+        return head.split(b" ", 2)[1], body

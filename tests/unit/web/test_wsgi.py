@@ -1,133 +1,31 @@
-"""Tests of a WSGI application in threads, on a clock and sockets in memory."""
+"""Tests of answers of a WSGI application, on a clock and sockets in memory."""
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.children import PATIENCE
 from tests.support.memory_gateway import Socket
-from tests.support.threads import ThreadReactor
+from tests.unit.web.case import GET, WSGICase
 from wsredis.errors import ConfigError
-from wsredis.web.site import GatewaySite
-from wsredis.web.wsgi import WSGIResource, check_twisted, load_application
-
-_GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
+from wsredis.web.wsgi import check_twisted
 
 
-class LoadTests(SynchronousTestCase):
-    """Applications are found by name."""
-
-    def setUp(self) -> None:
-        """A directory with modules."""
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
-        self.patch(sys, "path", [*sys.path])
-        self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(self.directory)
-
-    def write(self, text: str) -> str:
-        """Write a module. Returns: Its name, which nobody used before."""
-        name = f"wsredis_test_{self.id().rpartition('.')[2]}_{len(os.listdir())}"
-        (self.directory / f"{name}.py").write_text(text)
-        self.addCleanup(sys.modules.pop, name, None)
-        return name
-
-    def test_working_directory(self) -> None:
-        """Modules of the working directory are found before all others."""
-        name = self.write("app = len")
-        self.assertIs(len, load_application(f"{name}:app"))
-        self.assertEqual(str(self.directory), sys.path[0])
-
-    def test_refused(self) -> None:
-        """The text of the error names the option."""
-        error = self.assertRaises(ConfigError, load_application, "wsredis_nosuch:app")
-        self.assertIn("--wsgi: 'wsredis_nosuch:app' cannot be used: ", str(error))
-
-    def test_static_files(self) -> None:
-        """Static files are served too, only under Django with DEBUG and staticfiles."""
-        name = self.write("app = len")
-        handlers = SimpleNamespace(StaticFilesHandler=lambda application: (application,).__len__)
-        for configured, debug, apps, wrapped in (
-            (False, True, ["django.contrib.staticfiles"], False),
-            (True, False, ["django.contrib.staticfiles"], False),
-            (True, True, [], False),
-            (True, True, ["django.contrib.staticfiles"], True),
-        ):
-            settings = SimpleNamespace(configured=configured, DEBUG=debug, INSTALLED_APPS=apps)
-            modules: dict[str, Any] = {
-                "django.conf": SimpleNamespace(settings=settings),
-                "django.contrib.staticfiles.handlers": handlers,
-            }
-            with patch.dict(sys.modules, modules):
-                self.assertEqual(wrapped, load_application(f"{name}:app") is not len)
-        with patch.dict(sys.modules):
-            sys.modules.pop("django.conf", None)
-            self.assertIs(len, load_application(f"{name}:app"))
-
-
-class WSGIResourceTests(SynchronousTestCase):
-    """Requests and answers."""
-
-    threads, queue = 1, 1
-
-    def setUp(self) -> None:
-        """A site whose application is chosen by the test."""
-        self.reactor = ThreadReactor()
-        self.environ: dict[str, Any] = {}
-        self.answer: Callable[..., Any] = self._hello
-        self.resource = WSGIResource(self.reactor, self._application, self.threads, self.queue)
-        self.site = GatewaySite(self.reactor, "/ws/", lambda: True, None, self.resource)
-        self.stopped = False
-        self.before = sys.getswitchinterval()
-        self.resource.start()
-        self.addCleanup(self._stop)
-
-    def _stop(self) -> None:
-        if not self.stopped:
-            self.stopped = True
-            self.resource.stop()
-        self.assertEqual(self.before, sys.getswitchinterval())
-
-    def _application(self, environ: dict[str, Any], start_response: Any) -> Any:
-        self.environ = environ
-        return self.answer(start_response)
-
-    def _hello(self, start_response: Any) -> Any:
-        start_response("200 OK", [("Content-Length", "5")])
-        return [b"he", b"", b"llo"]
-
-    def done(self) -> None:
-        """Let the application and the reactor come to an end."""
-        self.reactor.run_until(lambda: not self.resource.busy)
-
-    def ask(self, request: bytes = _GET) -> Socket:
-        """Send a request and have it answered."""
-        client = Socket(self.site)
-        client.send(request)
-        self.done()
-        return client
-
-    def body(self, request: bytes = _GET) -> tuple[bytes, bytes]:
-        """Returns: Status and body of the answer."""
-        head, _, body = self.ask(request).take().partition(b"\r\n\r\n")
-        return head.split(b" ", 2)[1], body
+class WSGIResponseTests(WSGICase):
+    """Requests arrive at the application, and its answers at the client."""
 
     def test_page(self) -> None:
         """The pieces of an answer are sent, and the connection stays open."""
         client = self.ask()
         self.assertTrue(client.take().endswith(b"\r\n\r\nhello"))
         self.assertFalse(client.closed)
-        client.send(_GET)
+        client.send(GET)
         self.done()
         self.assertTrue(client.take().endswith(b"hello"))
 
@@ -241,7 +139,7 @@ class WSGIResourceTests(SynchronousTestCase):
 
     def test_no_body(self) -> None:
         """HEAD and 304 have a Content-Length and no body."""
-        self.assertEqual((b"200", b""), self.body(_GET.replace(b"GET", b"HEAD")))
+        self.assertEqual((b"200", b""), self.body(GET.replace(b"GET", b"HEAD")))
 
         def answer(start_response: Any) -> Any:
             start_response("304 Not Modified", [("Content-Length", "5")])
@@ -263,7 +161,7 @@ class WSGIResourceTests(SynchronousTestCase):
         self.answer = answer
         client = Socket(self.site)
         client.reading = False
-        client.send(_GET)
+        client.send(GET)
         self.reactor.run_until(lambda: len(made) == 6)
         # It waits; the clock does not.
         self.reactor.advance(29)
@@ -286,7 +184,7 @@ class WSGIResourceTests(SynchronousTestCase):
         self.answer = answer
         client = Socket(self.site)
         client.reading = False
-        client.send(_GET)
+        client.send(GET)
         self.reactor.run_until(lambda: client.protocol._waitingForTransport)
         self.reactor.advance(29.9)
         self.assertFalse(client.aborted)
@@ -309,7 +207,7 @@ class WSGIResourceTests(SynchronousTestCase):
         self.answer = answer
         clients = [Socket(self.site), Socket(self.site)]
         for client in clients:
-            client.send(_GET)
+            client.send(GET)
         self.assertTrue(began.wait(PATIENCE))
         for client in clients:
             client.leave()
@@ -328,7 +226,7 @@ class WSGIResourceTests(SynchronousTestCase):
 
         self.answer = answer
         client = Socket(self.site)
-        client.send(_GET)
+        client.send(GET)
         self.assertTrue(began.wait(PATIENCE))
         client.leave()
         go.set()
@@ -345,32 +243,11 @@ class WSGIResourceTests(SynchronousTestCase):
         self.answer = answer
         client = Socket(self.site)
         client.reading = False
-        client.send(_GET + _GET)
+        client.send(GET + GET)
         self.done()
         self.assertFalse(client.closed)
         client.read()
         self.assertGreater(len(client.take()), 400_000)
-
-    def test_too_many(self) -> None:
-        """One request more than may wait is a 503; a stop does not wait for a thread."""
-        go = threading.Event()
-        self.addCleanup(go.set)
-
-        def answer(start_response: Any) -> Any:
-            go.wait(PATIENCE)
-            return []
-
-        self.answer = answer
-        for _ in range(2):
-            Socket(self.site).send(_GET)
-        client = Socket(self.site)
-        client.send(_GET)
-        answered = client.take()
-        self.assertIn(b" 503 ", answered)
-        self.assertIn(b"Retry-After: 2", answered)
-        with capturedLogs() as events:
-            self._stop()
-        self.assertEqual([2], [event["count"] for event in events])
 
 
 class CheckTests(SynchronousTestCase):

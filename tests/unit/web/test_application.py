@@ -1,0 +1,102 @@
+"""Tests of a WSGI application as a resource: how it is found, and its threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.children import PATIENCE
+from tests.support.memory_gateway import Socket
+from tests.unit.web.case import GET, WSGICase
+from wsredis.errors import ConfigError
+from wsredis.web.application import load_application
+
+
+class LoadTests(SynchronousTestCase):
+    """Applications are found by name."""
+
+    def setUp(self) -> None:
+        """A directory with modules."""
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.patch(sys, "path", [*sys.path])
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.directory)
+
+    def write(self, text: str) -> str:
+        """Write a module. Returns: Its name, which nobody used before."""
+        name = f"wsredis_test_{self.id().rpartition('.')[2]}_{len(os.listdir())}"
+        (self.directory / f"{name}.py").write_text(text)
+        self.addCleanup(sys.modules.pop, name, None)
+        return name
+
+    def test_working_directory(self) -> None:
+        """Modules of the working directory are found before all others."""
+        name = self.write("app = len")
+        self.assertIs(len, load_application(f"{name}:app"))
+        self.assertEqual(str(self.directory), sys.path[0])
+
+    def test_refused(self) -> None:
+        """The text of the error names the option."""
+        error = self.assertRaises(ConfigError, load_application, "wsredis_nosuch:app")
+        self.assertIn("--wsgi: 'wsredis_nosuch:app' cannot be used: ", str(error))
+
+    def test_static_files(self) -> None:
+        """Static files are served too, only under Django with DEBUG and staticfiles."""
+        name = self.write("app = len")
+        handlers = SimpleNamespace(StaticFilesHandler=lambda application: (application,).__len__)
+        for configured, debug, apps, wrapped in (
+            (False, True, ["django.contrib.staticfiles"], False),
+            (True, False, ["django.contrib.staticfiles"], False),
+            (True, True, [], False),
+            (True, True, ["django.contrib.staticfiles"], True),
+        ):
+            settings = SimpleNamespace(configured=configured, DEBUG=debug, INSTALLED_APPS=apps)
+            modules: dict[str, Any] = {
+                "django.conf": SimpleNamespace(settings=settings),
+                "django.contrib.staticfiles.handlers": handlers,
+            }
+            with patch.dict(sys.modules, modules):
+                self.assertEqual(wrapped, load_application(f"{name}:app") is not len)
+        with patch.dict(sys.modules):
+            sys.modules.pop("django.conf", None)
+            self.assertIs(len, load_application(f"{name}:app"))
+
+
+class WSGIResourceTests(WSGICase):
+    """Requests wait for a thread, and not more of them than the limit."""
+
+    def test_answer(self) -> None:
+        """A thread answers, and is free for the next request."""
+        self.assertEqual((b"200", b"hello"), self.body())
+        self.assertEqual(0, self.resource.busy)
+        self.assertEqual((b"200", b"hello"), self.body())
+
+    def test_too_many(self) -> None:
+        """One request more than may wait is a 503; a stop does not wait for a thread."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+
+        def answer(start_response: Any) -> Any:
+            go.wait(PATIENCE)
+            return []
+
+        self.answer = answer
+        for _ in range(2):
+            Socket(self.site).send(GET)
+        client = Socket(self.site)
+        client.send(GET)
+        answered = client.take()
+        self.assertIn(b" 503 ", answered)
+        self.assertIn(b"Retry-After: 2", answered)
+        with capturedLogs() as events:
+            self._stop()
+        self.assertEqual([2], [event["count"] for event in events])

@@ -79,7 +79,7 @@ class State(IntEnum):
 
 
 #: The states that may follow each state.
-_NEXT = {
+_NEXT: dict[int, set[State]] = {
     State.HEAD: {State.HTTP, State.PENDING, State.CLOSED},
     State.HTTP: {State.HEAD, State.CLOSED},
     State.PENDING: {State.OPEN, State.CLOSED},
@@ -195,7 +195,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def enter(self, state: State) -> None:
         """Go on to *state*. Nothing but this and Autobahn changes the state."""
-        assert state in _NEXT[State(self.state)]
+        assert state in _NEXT[self.state]
         self.state = state
 
     # -- The hooks of this class

@@ -4,7 +4,9 @@ The life of one TCP connection: a head, then plain HTTP or a WebSocket, then the
 The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, a
 handshake is decided by `handshake`, frames are read by Autobahn below `lean`; the registry knows
 all connections. A request that is not a handshake is handed, bytes and transport, to twisted.web.
-It is one module because it is one state machine.
+
+It is one module because a connection can be lost, refused, paused or closed in each of its states,
+and the code for that has to be read together.
 """
 
 from __future__ import annotations

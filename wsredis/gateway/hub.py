@@ -79,7 +79,7 @@ class _Joined(dict[Encoding, bytes]):
         self._items = items
 
     def __missing__(self, encoding: Encoding) -> bytes:
-        made = self[encoding] = b"".join([item[encoding] for item in self._items])
+        made = self[encoding] = b"".join(map(encoding.encode, self._items))
         return made
 
 

@@ -21,6 +21,9 @@ _LOOKAHEAD = 262
 _LARGE = 16385
 
 
+#: The heads of short text frames, by length: most messages are short, and a list is fast.
+_SHORT = [bytes((_TEXT, length)) for length in range(126)]
+
 _HEAD_16 = Struct("!BBH").pack
 _HEAD_64 = Struct("!BBQ").pack
 
@@ -28,7 +31,7 @@ _HEAD_64 = Struct("!BBQ").pack
 def _frame(first: int, payload: bytes) -> bytes:
     length = len(payload)
     if length < 126:
-        return bytes((first, length)) + payload
+        return (_SHORT[length] if first == _TEXT else bytes((first, length))) + payload
     if length < 65536:
         return _HEAD_16(first, 126, length) + payload
     return _HEAD_64(first, 127, length) + payload

@@ -1,4 +1,4 @@
-"""Tests of a Twisted program that publishes, without Redis: trial test_orders.py"""
+"""Tests of a Twisted program that publishes, without Redis: trial test_orders"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.errors import PublishOutcomeUnknown
 from wsredis.publisher import TwistedRedisPublisher
-from wsredis.testing.redis import FakeRedis
+from wsredis.testing import FakeRedis
 
 
 class Orders:

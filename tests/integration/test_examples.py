@@ -27,7 +27,7 @@ from tests.support.django_project import missing_django
 from tests.support.raw import BINARY, RawClient, frame, handshake, response
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
-from wsredis import publisher
+from wsredis import publisher, testing
 from wsredis.config import Setting, all_settings, load
 from wsredis.errors import CLOSE_CODES
 from wsredis.gateway.metrics import Metrics
@@ -236,10 +236,10 @@ class OwnTestsTests(SynchronousTestCase):
         folder = tempfile.mkdtemp(prefix="wsredis-test-")
         self.addCleanup(shutil.rmtree, folder)
         shutil.copytree(DOCS / "examples", folder, dirs_exist_ok=True)
-        files = sorted(path.name for path in (DOCS / "examples").glob("test_*.py"))
-        self.assertTrue(files)
+        modules = sorted(path.stem for path in (DOCS / "examples").glob("test_*.py"))
+        self.assertTrue(modules)
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "twisted.trial", *files],
+            [sys.executable, "-W", "error", "-m", "twisted.trial", *modules],
             env=clean_environment({}),
             cwd=folder,
             capture_output=True,
@@ -395,12 +395,14 @@ class ReferenceTests(SynchronousTestCase):
     def test_statuses(self) -> None:
         """The page of codes names every HTTP status with which a handshake is answered."""
         told = set(re.findall(r"^   \* - (\d{3})$", page_of_codes(), re.MULTILINE))
-        call = r"\b(?:HandshakeRejected|Head|give_back|setResponseCode|_refuse|_answer)"
+        call = r"\b(?:HandshakeRejected|Head|_give_back|setResponseCode|handshake_failed)"
         sent: set[str] = set()
         for module in (ROOT / "wsredis").rglob("*.py"):
             source = module.read_text("utf-8")
             sent |= set(re.findall(call + r"\([^()]*?\b([45]\d\d)\b", source))
-        self.assertLessEqual({"400", "401", "403", "404", "413", "503"}, sent)
+        self.assertLessEqual(
+            {"400", "403", "404", "413", "426", "431", "503"}, sent
+        )
         self.assertEqual(set(), sent - told)
 
     def test_metrics(self) -> None:
@@ -420,6 +422,12 @@ class ReferenceTests(SynchronousTestCase):
         page = (DOCS / "reference" / "api.rst").read_text("utf-8")
         named = re.findall(r"^\.\. auto\w+:: wsredis\.publisher\.(\w+)", page, re.MULTILINE)
         self.assertEqual(sorted(publisher.__all__), sorted(named))
+
+    def test_testing_names(self) -> None:
+        """It names everything that readers import for their own tests, too."""
+        page = (DOCS / "reference" / "api.rst").read_text("utf-8")
+        named = re.findall(r"^\.\. auto\w+:: wsredis\.testing\.([A-Z]\w+)", page, re.MULTILINE)
+        self.assertEqual(sorted(testing.__all__), sorted(named))
 
 
 def shown(setting: Setting) -> str:

@@ -400,9 +400,7 @@ class ReferenceTests(SynchronousTestCase):
         for module in (ROOT / "wsredis").rglob("*.py"):
             source = module.read_text("utf-8")
             sent |= set(re.findall(call + r"\([^()]*?\b([45]\d\d)\b", source))
-        self.assertLessEqual(
-            {"400", "403", "404", "413", "426", "431", "503"}, sent
-        )
+        self.assertLessEqual({"400", "403", "404", "413", "426", "431", "503"}, sent)
         self.assertEqual(set(), sent - told)
 
     def test_metrics(self) -> None:

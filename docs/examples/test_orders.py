@@ -1,4 +1,4 @@
-"""Tests of a Twisted program that publishes, without Redis: trial test_orders"""
+"""Tests of a Twisted program that publishes, without Redis: trial ./test_orders.py"""
 
 from __future__ import annotations
 

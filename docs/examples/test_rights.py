@@ -1,4 +1,4 @@
-"""Tests of rules-staff.toml and rights.py, without Redis: trial test_rights"""
+"""Tests of rules-staff.toml and rights.py, without Redis: trial ./test_rights.py"""
 
 from __future__ import annotations
 

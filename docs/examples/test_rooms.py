@@ -1,4 +1,4 @@
-"""Tests of a handler, a policy and a publisher, without Redis: trial test_rooms"""
+"""Tests of a handler, a policy and a publisher, without Redis: trial ./test_rooms.py"""
 
 from __future__ import annotations
 

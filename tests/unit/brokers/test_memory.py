@@ -202,3 +202,75 @@ class BrokerTests(SynchronousTestCase):
         self.broker.arrived(b"a", b"1")
         self.broker.connect()
         self.assertEqual(([], []), (self.listener.batches, self.listener.restored))
+
+
+class PauseTests(SynchronousTestCase):
+    """A pause keeps everything back, in order, and the link may be lost meanwhile."""
+
+    def setUp(self) -> None:
+        """Start a broker that is subscribed to one channel, and pause it."""
+        self.server = MemoryServer(Clock())
+        self.broker = MemoryBroker(self.server)
+        self.listener = _Listener()
+        self.broker.start(self.listener)
+        self.successResultOf(self.broker.subscribe([b"a"]))
+        self.broker.pause()
+
+    def test_order(self) -> None:
+        """Publications and stored messages wait, and come in order."""
+        self.server.publish(b"a", b"1")
+        self.server.store(b"a", 10, b"stored")
+        fetched = self.broker.fetch([b"a"])
+        self.server.publish(b"a", b"2")
+        self.assertNoResult(fetched)
+        self.assertEqual([], self.listener.batches)
+        fetched.addCallback(lambda _: self.assertEqual([[(b"a", b"1")]], self.listener.batches))
+        self.broker.resume()
+        self.successResultOf(fetched)
+        self.assertEqual([[(b"a", b"1")], [(b"a", b"2")]], self.listener.batches)
+        self.server.publish(b"a", b"3")
+        self.assertEqual(3, len(self.listener.batches))
+
+    def test_paused_again(self) -> None:
+        """A listener that pauses again gets the rest after the next resume."""
+        for payload in (b"1", b"2"):
+            self.server.publish(b"a", payload)
+        deliver = self.listener.deliver
+
+        def pause(batch: Sequence[Publication]) -> None:
+            deliver(batch)
+            self.broker.pause()
+
+        self.listener.deliver = pause  # type: ignore[method-assign]
+        self.broker.resume()
+        self.assertEqual([[(b"a", b"1")]], self.listener.batches)
+        self.broker.resume()
+        self.assertEqual([[(b"a", b"1")], [(b"a", b"2")]], self.listener.batches)
+
+    def test_lost(self) -> None:
+        """What waits for the end of a pause is lost with the link."""
+        self.server.publish(b"a", b"1")
+        fetched = self.broker.fetch([b"a"])
+        cancelled = self.broker.fetch([b"a"])
+        cancelled.addErrback(lambda _: None)
+        cancelled.cancel()
+        self.broker.disconnect()
+        self.failureResultOf(fetched, BrokerUnavailable)
+        self.broker.resume()
+        self.assertEqual([], self.listener.batches)
+
+    def test_cancelled(self) -> None:
+        """A fetch that nobody waits for any more is dropped."""
+        fetched = self.broker.fetch([b"a"])
+        fetched.addErrback(lambda _: None)
+        fetched.cancel()
+        self.broker.resume()
+        self.broker.disconnect()
+
+    def test_heard(self) -> None:
+        """The server knows how many brokers have subscribed to a channel."""
+        other = MemoryBroker(self.server)
+        other.start(_Listener())
+        self.assertEqual((1, 0), (self.server.publish(b"a", b"1"), self.server.publish(b"b", b"1")))
+        self.successResultOf(other.subscribe([b"a", b"b"]))
+        self.assertEqual((2, 1), (self.server.publish(b"a", b"2"), self.server.publish(b"b", b"2")))

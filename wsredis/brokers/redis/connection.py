@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -88,13 +88,11 @@ class RedisConnection:
         #: The newest connection, logged in or not. If None, there is none that is still of use.
         self._current: RedisProtocol | None = None
         self._paused = False
-        self._started = False
         self._stopping = False
         self.protocol: RedisProtocol | None = None
 
     def start(self) -> None:
         """Connect, and go on until `stop`."""
-        self._started = True
         self._reconnector.start()
         self._pings.start()
 
@@ -107,8 +105,6 @@ class RedisConnection:
         """
         self._stopping = True
         self._pings.stop()
-        if not self._started:
-            return succeed(None)
         # A frozen server does not take the last bytes.
         timeout = self._clock.callLater(_STOP_TIMEOUT, self._abort)
 
@@ -133,7 +129,6 @@ class RedisConnection:
     def connection_made(self, protocol: RedisProtocol) -> None:
         """See `ProtocolOwner`. Send AUTH, SELECT and PING without waiting in between."""
         self._current = protocol
-        self._silent_checks = 0
         target = self._target
         if ITCPTransport.providedBy(protocol.transport):
             protocol.transport.setTcpNoDelay(True)

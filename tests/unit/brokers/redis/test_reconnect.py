@@ -11,8 +11,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.brokers.redis.case import LinkCase
-from wsredis.brokers.redis.protocol import RedisProtocol
-from wsredis.brokers.redis.reconnect import MAX_DELAY, retry_delay, self_test
+from wsredis.brokers.redis.protocol import RedisFactory, RedisProtocol
+from wsredis.brokers.redis.reconnect import MAX_DELAY, _SilentOwner, retry_delay, self_test
 from wsredis.errors import ConfigError
 
 
@@ -23,8 +23,10 @@ class ReconnectTests(LinkCase):
         """The first attempts fail silently; then the reason is reported."""
         self.server.down = True
         self.start()
+        # The third attempt comes within 0.3 seconds, the fourth within 0.7.
+        self.clock.pump([0.01] * 15)
         self.assertEqual([], self.owner.reasons)
-        self.wait(5)
+        self.clock.pump([0.01] * 60)
         self.assertIn("no server is listening", self.owner.reasons[0])
         self.server.down = False
         self.wait(MAX_DELAY)
@@ -42,7 +44,7 @@ class ReconnectTests(LinkCase):
         """The wait grows from a moment to at most three seconds, however long the outage."""
         for attempt in (1, 5, 10, 1000, 10**6):
             delays = [retry_delay(attempt) for _ in range(50)]
-            self.assertTrue(all(0 < delay <= MAX_DELAY for delay in delays), delays)
+            self.assertTrue(all(0 < delay <= 3.0 for delay in delays), delays)
             self.assertGreater(len(set(delays)), 1, "all gateways would come back at once")
         self.assertLess(max(retry_delay(1) for _ in range(50)), 0.2)
 
@@ -75,6 +77,16 @@ class SelfTestTests(SynchronousTestCase):
     def test_installed_libraries(self) -> None:
         """Nothing is wrong with those that are installed."""
         self_test.__wrapped__()
+
+    def test_kind_of_the_protocol(self) -> None:
+        """The protocol and its factory are those of a subscriber of txredisapi."""
+        factory = RedisFactory(lambda: RedisProtocol(_SilentOwner(), 1))
+        self.assertIsInstance(factory, txredisapi.SubscriberFactory)
+        protocol = factory.buildProtocol(None)
+        self.assertIsInstance(protocol, txredisapi.SubscriberProtocol)
+        self.assertIs(factory, protocol.factory)
+        # Neither numbers nor text are made of what is read, should txredisapi ever read.
+        self.assertEqual((None, False), (protocol.charset, protocol.convertNumbers))
 
     def test_twisted(self) -> None:
         """Without the logger that we replace, an outage would fill the log."""

@@ -298,6 +298,39 @@ class RefusalTests(_SubscriptionsCase):
         self.failureResultOf(waiting, BrokerUnavailable)
         self.assertEqual([b"x"], self.forbidden)
 
+    def test_refused_while_another_call_waits(self) -> None:
+        """A call that waits gets the error, and earlier ones a report: they have no other."""
+        self.server.down = True
+        self.server.kill()
+        self.failureResultOf(self.want(b"x"), BrokerUnavailable)
+        self.server.down = False
+        self.clock.advance(4)
+        self.server.sessions[0].move()
+        waiting = self.want(b"x")
+        self.server.pump()
+        self.failureResultOf(waiting, PermissionDenied)
+        self.assertEqual([b"x"], self.forbidden)
+
+    def test_lost_and_refused_while_another_call_waits(self) -> None:
+        """The same if the earlier call was under way when the connection was lost."""
+        lost = self.want(b"x")
+        self.reconnect(pump=False)
+        self.failureResultOf(lost, BrokerUnavailable)
+        self.server.sessions[0].move()
+        waiting = self.want(b"x")
+        self.server.pump()
+        self.failureResultOf(waiting, PermissionDenied)
+        self.assertEqual([b"x"], self.forbidden)
+
+    def test_dropped_and_refused(self) -> None:
+        """A channel that is refused while it lingers is not unsubscribed later."""
+        self.want(b"x").addErrback(lambda failure: None)
+        self.subscriptions.drop([b"x"])
+        self.server.pump()
+        self.linger()
+        self.assertEqual([], self.server.sent(b"UNSUBSCRIBE"))
+        self.assertEqual([], self.flushLoggedErrors())
+
     def test_asked_again(self) -> None:
         """A refusal is not remembered: the rights in Redis may have changed."""
         self.failureResultOf(self._refused(b"x"), PermissionDenied)

@@ -406,7 +406,7 @@ class StartTests(SynchronousTestCase):
         self.addCleanup(child.stop)
         self.assertNotIn(child.wait(), (0, -9))
         (line,) = (each for each in child.output.splitlines() if "twistd" not in each)
-        self.assertTrue(line.startswith("wsredis: --django: "), line)
+        self.assertTrue(line.startswith("wsredis: django: "), line)
         self.assertNotIn("secret", line)
         return line
 

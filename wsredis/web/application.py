@@ -45,7 +45,7 @@ def load_application(name: str) -> Application:
         ConfigError: See `wsredis.config.imports.import_named`.
     """
     search_here(first=True)
-    return _with_static_files(import_named(f"--wsgi: {name!r} cannot be used", name))
+    return _with_static_files(import_named(f"wsgi: {name!r} cannot be used", name))
 
 
 def _with_static_files(application: Application) -> Application:

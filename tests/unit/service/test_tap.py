@@ -44,7 +44,7 @@ class ProjectTests(TapCase):
         from django.test import override_settings
 
         with override_settings(WS4REDIS_EXPIRE="soon"):
-            self.assertIn("--django: WS4REDIS_EXPIRE: ", self.fails("--django", SETTINGS))
+            self.assertIn("django: WS4REDIS_EXPIRE: ", self.fails("--django", SETTINGS))
 
 
 class OptionTests(TapCase):

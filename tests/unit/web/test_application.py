@@ -47,7 +47,7 @@ class LoadTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """The text of the error names the option."""
         error = self.assertRaises(ConfigError, load_application, "wsredis_nosuch:app")
-        self.assertIn("--wsgi: 'wsredis_nosuch:app' cannot be used: ", str(error))
+        self.assertIn("wsgi: 'wsredis_nosuch:app' cannot be used: ", str(error))
 
     def test_static_files(self) -> None:
         """Static files are served too, only under Django with DEBUG and staticfiles."""

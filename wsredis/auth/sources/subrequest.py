@@ -66,7 +66,7 @@ class SubrequestAuthenticator:
         try:
             from treq.client import HTTPClient
         except ImportError:
-            raise ConfigError("--auth-url: needs treq: pip install 'wsredis[auth-url]'") from None
+            raise ConfigError("auth-url: needs treq: pip install 'wsredis[auth-url]'") from None
         assert config.url is not None
         self._client = HTTPClient
         self._url = _checked_url(config.url)
@@ -167,14 +167,14 @@ def _checked_url(url: str) -> str:
     from hyperlink import EncodedURL
 
     if "://[" in url:
-        raise ConfigError("--auth-url: this URL has an IPv6 address: give it a name")
+        raise ConfigError("auth-url: this URL has an IPv6 address: give it a name")
     try:
         parsed = EncodedURL.from_text(url).to_uri()
     except ValueError as error:
         # The text of the error may quote the query.
-        raise ConfigError(f"--auth-url: this URL is malformed: {type(error).__name__}") from None
+        raise ConfigError(f"auth-url: this URL is malformed: {type(error).__name__}") from None
     if not parsed.host or not 0 < (parsed.port or 0) < 65536:
-        raise ConfigError("--auth-url: this URL has no host, or an impossible port")
+        raise ConfigError("auth-url: this URL has no host, or an impossible port")
     ascii_url: str = parsed.to_text()
     return ascii_url
 

@@ -164,7 +164,7 @@ class StartTests(SynchronousTestCase):
         """Without treq, the error says how to install it."""
         with patch.dict(sys.modules, {"treq.client": None}):
             error = self.assertRaises(ConfigError, self.make, URL)
-        self.assertEqual("--auth-url: needs treq: pip install 'wsredis[auth-url]'", str(error))
+        self.assertEqual("auth-url: needs treq: pip install 'wsredis[auth-url]'", str(error))
 
     def test_urls(self) -> None:
         """A URL that cannot be requested is an error, which does not show the query."""
@@ -181,7 +181,7 @@ class StartTests(SynchronousTestCase):
             f"http://{'a' * 64}.example/?q=hidden",
         ):
             error = self.assertRaises(ConfigError, self.make, url)
-            self.assertIn("--auth-url: this URL ", str(error), url)
+            self.assertIn("auth-url: this URL ", str(error), url)
             self.assertNotIn("hidden", str(error))
             self.assertNotIn("\n", str(error))
         error = self.assertRaises(ConfigError, self.make, "http://[::1]/")

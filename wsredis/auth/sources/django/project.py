@@ -50,10 +50,10 @@ def set_up(module: str) -> None:
         from django.conf import settings as project
     except ImportError:
         raise ConfigError(
-            "--django: Django is not installed: pip install 'wsredis[django]'"
+            "django: Django is not installed: pip install 'wsredis[django]'"
         ) from None
     if project.configured and os.environ.get(_VARIABLE) != module:
-        raise ConfigError(f"--django: {module}: this process has other settings of Django already")
+        raise ConfigError(f"django: {module}: this process has other settings of Django already")
     os.environ[_VARIABLE] = module
     try:
         django.setup()
@@ -71,7 +71,7 @@ def project_settings(module: str) -> dict[str, Any]:
         Values by the names of the settings of wsredis. Those that the project does not have are
         missing.
     Raises:
-        ConfigError: The project or one of its settings cannot be used. The text names ``--django``,
+        ConfigError: The project or one of its settings cannot be used. The text names ``django``,
             and does not show the value of a secret.
     """
     set_up(module)
@@ -80,7 +80,7 @@ def project_settings(module: str) -> dict[str, Any]:
     try:
         values, ignored = gateway_values(project)
     except ConfigError as error:
-        raise ConfigError(f"--django: {error}") from None
+        raise ConfigError(f"django: {error}") from None
     if ignored:
         _log.warn(
             "WS4REDIS_CONNECTION: {names} not used by the gateway",
@@ -104,7 +104,7 @@ def read_setting(project: object, name: str) -> Any:
     try:
         return project_value(project, name)
     except ConfigError as error:
-        raise ConfigError(f"--django: {error}") from None
+        raise ConfigError(f"django: {error}") from None
 
 
 def error_in_project(module: str, error: BaseException) -> ConfigError:
@@ -114,8 +114,8 @@ def error_in_project(module: str, error: BaseException) -> ConfigError:
     # The texts of these name modules, settings, variables and lines. Those of others may quote.
     if isinstance(error, (ImportError, ImproperlyConfigured, KeyError, SyntaxError)):
         text = " ".join(str(error).split())[:_MAX_REASON]
-        return ConfigError(f"--django: {module}: {type(error).__name__}: {text}")
-    return ConfigError(f"--django: {module}: {error_place(error)}")
+        return ConfigError(f"django: {module}: {type(error).__name__}: {text}")
+    return ConfigError(f"django: {module}: {error_place(error)}")
 
 
 def error_place(error: BaseException) -> str:

@@ -251,7 +251,7 @@ class AllowedChannelsTests(DjangoCase):
             ):
                 self.vary(**{setting: value})
                 error = self.assertRaises(ConfigError, self.make)
-                self.assertRegex(str(error), rf"^--django: {setting}: [^\n]+$")
+                self.assertRegex(str(error), rf"^django: {setting}: [^\n]+$")
             self.vary(**{setting: None})
 
     def test_subscriber(self) -> None:
@@ -289,7 +289,7 @@ class AllowedChannelsTests(DjangoCase):
         for value in ("no.such.Class", f"{__name__}.SimpleNamespace", f"{__name__}.NoChannels", 5):
             self.vary(WS4REDIS_SUBSCRIBER=value)
             error = self.assertRaises(ConfigError, self.make)
-            self.assertRegex(str(error), r"^--django: WS4REDIS_SUBSCRIBER: [^\n]+$")
+            self.assertRegex(str(error), r"^django: WS4REDIS_SUBSCRIBER: [^\n]+$")
 
 
 class FewChannels:

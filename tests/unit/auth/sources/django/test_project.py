@@ -55,7 +55,7 @@ class ProjectSettingsTests(DjangoCase):
             self.vary(WS4REDIS_EXPIRE=value)
             error = self.assertRaises(ConfigError, project_settings, SETTINGS)
             self.assertEqual(
-                f"--django: WS4REDIS_EXPIRE: {value!r} is not a whole number of seconds",
+                f"django: WS4REDIS_EXPIRE: {value!r} is not a whole number of seconds",
                 str(error),
             )
 
@@ -98,13 +98,13 @@ class ProjectSettingsTests(DjangoCase):
 
             with override_settings(**{name: value}):
                 error = self.assertRaises(ConfigError, project_settings, SETTINGS)
-                self.assertRegex(str(error), rf"^--django: {name}: [^\n]+$")
+                self.assertRegex(str(error), rf"^django: {name}: [^\n]+$")
                 self.assertNotIn("secret", str(error))
 
     def test_other_project(self) -> None:
         """A process can have one project."""
         error = self.assertRaises(ConfigError, project_settings, "other.settings")
-        self.assertIn("--django: other.settings: this process has other settings", str(error))
+        self.assertIn("django: other.settings: this process has other settings", str(error))
 
     def test_broken_project(self) -> None:
         """A project that fails is an error of one line; texts that may hold values are left out."""
@@ -120,7 +120,7 @@ class ProjectSettingsTests(DjangoCase):
             with override_settings(**settings):
                 config = GatewayConfig(django=SETTINGS)
                 error = self.assertRaises(ConfigError, DjangoAuthenticator, None, config)
-                self.assertIn(f"--django: {SETTINGS}: {words}", str(error))
+                self.assertIn(f"django: {SETTINGS}: {words}", str(error))
                 self.assertNotIn("secret", str(error))
 
     def test_broken_setup(self) -> None:
@@ -138,7 +138,7 @@ class ProjectSettingsTests(DjangoCase):
 
             with patch.object(django, "setup", setup):
                 found = str(self.assertRaises(ConfigError, project_settings, SETTINGS))
-            self.assertIn(f"--django: {SETTINGS}: {text}", found)
+            self.assertIn(f"django: {SETTINGS}: {text}", found)
             self.assertNotIn("secret", found)
 
     def test_no_django(self) -> None:
@@ -147,7 +147,7 @@ class ProjectSettingsTests(DjangoCase):
         sys.modules["django"] = None  # type: ignore[assignment]
         error = self.assertRaises(ConfigError, project_settings, SETTINGS)
         self.assertEqual(
-            "--django: Django is not installed: pip install 'wsredis[django]'", str(error)
+            "django: Django is not installed: pip install 'wsredis[django]'", str(error)
         )
 
     def test_working_directory(self) -> None:

@@ -1,4 +1,8 @@
-"""Tests of a handler, a policy and a publisher, without Redis: python -m twisted.trial test_rooms"""
+"""
+Tests of a handler, a policy and a publisher, without Redis.
+
+Run them in this folder: python -m twisted.trial test_rooms
+"""
 
 from __future__ import annotations
 

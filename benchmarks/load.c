@@ -9,7 +9,8 @@
  * the CPU time of the server, or its memory.
  *
  * mode=fan    clients read what is published: channel of client i is i % channels
- * mode=shake  handshakes, one after the other in `handshaking` places at a time
+ * mode=crowd  `crowd` more clients come, `handshaking` at a time, and stay, as after a restart; if
+ *             `rate` is not 0, the first ones read meanwhile
  * mode=feed   clients publish, each on its own channel; what arrives in Redis is counted
  *
  * It must not be the bottleneck: frames to the server have a mask of zeros, a payload is checked by
@@ -47,7 +48,7 @@ struct client {
 static char mode[16] = "fan", sub_path[128] = "/sub/%d", pub_path[128] = "/pub/%d";
 static char channel_name[128] = "%d", pattern[128] = "";
 static int port, redis_port, clients = 1, channels = 1, window = 1, size = 128, base = 0;
-static int rate = 0, handshaking = 50, by_websocket = 0, feeding;
+static int rate = 0, handshaking = 50, crowd = 0, by_websocket = 0, feeding;
 static long messages = 0;
 static double seconds = 0, warmup = 0;
 
@@ -65,6 +66,7 @@ static int64_t started;
 static clock_t cpu; /* of this program, when the run began */
 static uint32_t *latency;
 static long latency_count, latency_cap;
+static double back; /* seconds until the whole crowd was there */
 
 /* -- Payloads */
 
@@ -425,12 +427,12 @@ static int more(long count, int64_t now) {
  * The load, for `warmup` seconds first: some servers compile as they run, and all of them grow
  * buffers. Then the same under the eyes of run.py.
  */
-static void run(void (*load)(void)) {
+static void run(void (*warm)(void), void (*load)(void)) {
     double whole = seconds;
     if (warmup) {
         seconds = warmup;
         started = progress = now_us();
-        load();
+        warm();
         if (in_flight)
             die("only %ld of the first messages arrive", arrived);
         seconds = whole;
@@ -487,26 +489,25 @@ static void feed(void) {
     drain();
 }
 
-/* Client 0 stays, so that its channel does; the others come and go. */
-static void shake(void) {
+/* All of the crowd are on channel 1, on which nobody publishes. */
+static void rush(void) {
     shaken = 0;
-    for (int i = 1; i <= handshaking; i++)
-        begin(i);
-    for (int busy = handshaking; busy;) {
-        turn(100);
+    for (long count = 0, begun = 0; shaken < crowd;) {
         int64_t now = now_us();
-        busy = 0;
-        for (int i = 1; i <= handshaking; i++) {
-            if (client[i].state == OPEN) {
-                close_client(&client[i]);
-                if (now - started < seconds * 1e6)
-                    begin(i);
-            }
-            busy += client[i].state != CLOSED;
+        while (rate && in_flight < window && now - started >= count * 1000000 / rate) {
+            missing[sent[0] % window] = clients;
+            in_flight++;
+            publish(0, sent[0]++);
+            count++;
         }
-        if (now - started > seconds * 1e6 + STALL_US)
-            die("handshake: no answer");
+        while (begun < crowd && begun - shaken < handshaking)
+            begin(clients + channels + begun++);
+        turn(1);
+        if (now - started > CONNECT_US)
+            die("only %ld of %d handshakes in time", shaken, crowd);
     }
+    back = (now_us() - started) / 1e6;
+    drain();
 }
 
 static int by_value(const void *a, const void *b) {
@@ -527,7 +528,7 @@ static void arguments(int argc, char **argv) {
         {"channels", NULL, &channels}, {"window", NULL, &window},
         {"size", NULL, &size},         {"base", NULL, &base},
         {"rate", NULL, &rate},         {"handshaking", NULL, &handshaking},
-        {"by-websocket", NULL, &by_websocket},
+        {"crowd", NULL, &crowd},       {"by-websocket", NULL, &by_websocket},
     };
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
@@ -551,7 +552,8 @@ static void arguments(int argc, char **argv) {
             snprintf(known[k].text, known[k].text == mode ? sizeof mode : 128, "%s", value);
     }
     if (clients < 1 || clients > MAX_CLIENTS / 2 || channels < 1 || clients % channels ||
-        size < HEAD + TAIL || size > KEEP / 2)
+        crowd > MAX_CLIENTS - clients - channels || (crowd && channels > 1) || size < HEAD + TAIL ||
+        size > KEEP / 2)
         die("clients, channels or size are out of range");
 }
 
@@ -566,10 +568,10 @@ int main(int argc, char **argv) {
     redis_out = redis_connect(redis_port);
     watch(poll_fd, EPOLL_CTL_ADD, redis_out, EPOLLIN, REDIS_OUT);
     feeding = !strcmp(mode, "feed");
-    int shaking = !strcmp(mode, "shake");
     for (int i = 0; i < MAX_CLIENTS; i++) {
-        client[i].channel = shaking ? 0 : i < clients ? i % channels : i - clients;
-        client[i].role = feeding || (i >= clients && !shaking) ? WRITER : READER;
+        int of_crowd = crowd && i >= clients + channels;
+        client[i].channel = i < clients ? i % channels : of_crowd ? 1 : i - clients;
+        client[i].role = feeding || (i >= clients && !of_crowd) ? WRITER : READER;
     }
     if (feeding) {
         redis_in = redis_connect(redis_port);
@@ -591,25 +593,23 @@ int main(int argc, char **argv) {
         say("base");
     }
     open_clients(base, clients);
-    if (by_websocket && !feeding && !shaking)
+    if (by_websocket && !feeding)
         open_clients(clients, clients + channels);
-    if (!shaking)
-        prove();
+    prove();
     missing = calloc((size_t)channels * window, sizeof *missing);
-    latency_cap = (long)(rate * (seconds + 1)) * clients;
+    latency_cap = (long)(rate * (crowd ? CONNECT_US / 1e6 : seconds + 1)) * clients;
     latency = calloc(latency_cap + 1, sizeof *latency);
-    run(feeding ? feed : shaking ? shake : fan);
+    run(feeding ? feed : fan, feeding ? feed : crowd ? rush : fan);
     double took = (now_us() - started) / 1e6;
     /* What never came, at the end of a row. */
-    if (!shaking)
-        for (int i = 0; i < clients; i++)
-            skipped += sent[client[i].channel] - client[i].next;
+    for (int i = 0; i < clients; i++)
+        skipped += sent[client[i].channel] - client[i].next;
     qsort(latency, latency_count, sizeof *latency, by_value);
     printf("{\"count\": %ld, \"seconds\": %.3f, \"skipped\": %ld, \"repeated\": %ld, "
-           "\"closed\": %ld, \"foreign\": %ld, \"p50\": %.3f, \"p99\": %.3f, \"load_cpu\": %.3f}\n",
-           shaking ? shaken : arrived, took, skipped, repeated, closed, foreign,
+           "\"closed\": %ld, \"foreign\": %ld, \"p50\": %.3f, \"p99\": %.3f, \"back\": %.3f, \"load_cpu\": %.3f}\n",
+           crowd ? shaken : arrived, took, skipped, repeated, closed, foreign,
            latency_count ? latency[latency_count / 2] / 1e3 : 0,
-           latency_count ? latency[latency_count * 99 / 100] / 1e3 : 0,
+           latency_count ? latency[latency_count * 99 / 100] / 1e3 : 0, back,
            (double)(clock() - cpu) / CLOCKS_PER_SEC);
     return 0;
 }

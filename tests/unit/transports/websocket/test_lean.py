@@ -250,6 +250,7 @@ class AutobahnTests(MemoryGatewayCase):
         self.assertNotIn("message_data", vars(GatewayProtocol))
         self.assertIsNot(ours.utf8validator, self.protocol(self.open(BOTH)).utf8validator)
         self.assertIs(ours.utf8validator, ours.utf8validator)
+        self.assertFalse(hasattr(GatewayProtocol.utf8validator, "reset"))
         self.assertEqual((), GatewayProtocol.send_queue)
 
     def test_options_are_on_the_class(self) -> None:

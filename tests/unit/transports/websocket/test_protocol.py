@@ -15,10 +15,11 @@ from twisted.internet import tcp
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from twisted.test import iosim
 
 from tests.support.deflate import OFFER, compressed
-from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
+from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
 from wsredis.config import GatewayConfig, Limits
@@ -709,6 +710,128 @@ class HttpTests(MemoryGatewayCase):
         client.read()
         self.assertEqual(1, client.take().count(b"HTTP/1.1 "))
         self.assertTrue(client.closed)
+
+
+class _Channel:
+    """A connection of plain HTTP that records what it gets."""
+
+    returned: Any = None
+
+    def __init__(self) -> None:
+        self.got: list[object] = []
+
+    def makeConnection(self, transport: Any) -> None:
+        self.got.append(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got.append(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.got.append("lost")
+
+
+class _Site:
+    """Plain HTTP with one channel."""
+
+    max_channels = 1
+    full = False
+
+    def __init__(self) -> None:
+        self.channel = _Channel()
+
+    def is_full(self) -> bool:
+        return self.full
+
+    def buildProtocol(self, addr: object) -> _Channel:
+        return self.channel
+
+
+class _OtherGateway(MemoryGateway):
+    """A gateway whose plain HTTP is not twisted.web's."""
+
+    def make_site(self, config: GatewayConfig) -> Any:
+        """Make the stand-in."""
+        self.stand_in = _Site()
+        return self.stand_in
+
+
+class HandOverTests(MemoryGatewayCase):
+    """A connection goes to plain HTTP, and may come back."""
+
+    config = GatewayConfig(limits=Limits(max_handshakes=1))
+    request = b"GET / HTTP/1.1\r\n\r\n"
+
+    def setUp(self) -> None:
+        """Use a stand-in for the site."""
+        gateway = _OtherGateway(self.config)
+        self.use(gateway)
+        self.site = gateway.stand_in
+        self.channel = gateway.stand_in.channel
+
+    def handed_over(self) -> Socket:
+        """A client whose connection plain HTTP has."""
+        client = self.connect()
+        client.send(self.request + b"rest")
+        self.assertEqual([client, self.request + b"rest"], self.channel.got)
+        return client
+
+    def test_handed_over(self) -> None:
+        """The channel gets all bytes, and learns of the end."""
+        client = self.handed_over()
+        self.assertEqual([], list(self.factory.registry.handshakes))
+        client.send(b"more")
+        client.leave()
+        self.assertEqual([b"more", "lost"], self.channel.got[2:])
+        self.nothing_left()
+
+    def test_full(self) -> None:
+        """A site without room is 503, and gets nothing."""
+        self.site.full = True
+        with capturedLogs() as events:
+            status, answer = self.answer(self.request)
+        self.assertEqual(503, status)
+        self.assertIn(b"\r\nRetry-After: ", answer)
+        self.assertIn("for pages", events[0]["hint"])
+        self.assertEqual([], self.channel.got)
+
+    def test_handshake_comes_back(self) -> None:
+        """A handshake that comes back is answered, with the frames that followed it."""
+        client = self.handed_over()
+        self.channel.returned(handshake(BOTH), frame(TEXT, b"x"), 0, "")
+        head, _, rest = client.take().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+        self.assertEqual(b"\x81\x01x", rest)
+        client.send(frame(PING))
+        client.leave()
+        self.assertEqual(2, len(self.channel.got))
+        self.nothing_left()
+
+    def test_time_starts_anew(self) -> None:
+        """A connection that comes back without a whole head has the time of a new one."""
+        client = self.handed_over()
+        self.wait(100)
+        self.channel.returned(b"GET /ws", b"", 0, "")
+        self.wait(4)
+        self.assertFalse(client.closed)
+        self.wait(2)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 408 "))
+
+    def test_no_room_to_come_back(self) -> None:
+        """Without room for another handshake it is 503."""
+        client = self.handed_over()
+        self.connect()
+        self.channel.returned(handshake(BOTH), b"", 0, "")
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
+        self.assertTrue(client.closed)
+
+    def test_refused_request_comes_back(self) -> None:
+        """A request that plain HTTP refuses is answered here, and its target is logged."""
+        client = self.handed_over()
+        with capturedLogs() as events:
+            self.channel.returned(b"POST /form HTTP/1.1", b"", 413, "too large")
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 413 "))
+        self.assertEqual(("POST /form HTTP/1.1", 413), (events[0]["path"], events[0]["status"]))
+        self.nothing_left()
 
 
 class LogTests(MemoryGatewayCase):

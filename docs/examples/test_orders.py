@@ -1,4 +1,4 @@
-"""Tests of a Twisted program that publishes, without Redis: trial ./test_orders.py"""
+"""Tests of a Twisted program that publishes, without Redis: python -m twisted.trial test_orders"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of rules-staff.toml and rights.py, without Redis: trial ./test_rights.py"""
+"""Tests of rules-staff.toml and rights.py, without Redis: python -m twisted.trial test_rights"""
 
 from __future__ import annotations
 

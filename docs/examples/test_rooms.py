@@ -1,4 +1,8 @@
-"""Tests of a handler, a policy and a publisher, without Redis: trial ./test_rooms.py"""
+"""
+Tests of a handler, a policy and a publisher, without Redis.
+
+Run them in this folder: python -m twisted.trial test_rooms
+"""
 
 from __future__ import annotations
 

@@ -343,7 +343,7 @@ class FakeClient:
     def __init__(self) -> None:
         self.connection: Any = None
         self.events: list[tuple[str, Any]] = []
-        self.held = PauseReason(0)
+        self.held = 0
         self.reason = ""
         self._closed = False
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from wsredis.auth.admission import Accepted, Admission
 from wsredis.auth.commands import RecentCommands
 from wsredis.auth.control import ControlChannel, ListenerHub
-from wsredis.auth.policies.builder import policies
+from wsredis.auth.policies import policies
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.sessions import SessionMonitor
 from wsredis.config import GatewayConfig, JwtConfig

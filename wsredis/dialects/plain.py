@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.channels import FLAGS, Access, Audience, channel_names, parse_flags, read_flag
+from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import Limits
 from wsredis.errors import (
     BadRequest,
@@ -123,8 +123,10 @@ class PlainConnection(Connection):
     ) -> None:
         super().__init__(hub, limits, handler, client, encoding, identity, granted)
         self._dialect = dialect
-        self.channels = self._names(identity, granted, granted.subscribe)
-        self._publish_channels = self._names(identity, granted, granted.publish)
+        self.channels = identity.channels(dialect.prefix, granted.facility, granted.subscribe)
+        self._publish_channels = identity.channels(
+            dialect.prefix, granted.facility, granted.publish
+        )
         #: The echo rule: the hash of the last message of the client, and of those that are under
         #: way to Redis and back, with the number of copies to expect.
         self._last: int | None = None
@@ -163,8 +165,9 @@ class PlainConnection(Connection):
         Raises:
             LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
         """
-        channels = self._names(identity, granted, granted.subscribe)
-        publish_channels = self._names(identity, granted, granted.publish)
+        prefix = self._dialect.prefix
+        channels = identity.channels(prefix, granted.facility, granted.subscribe)
+        publish_channels = identity.channels(prefix, granted.facility, granted.publish)
         self.check_limit(channels)
         self.check_limit(publish_channels)
         await super().change(identity, granted)
@@ -228,18 +231,6 @@ class PlainConnection(Connection):
     def choose_path(self) -> None:
         """See `Connection.choose_path`."""
         self.direct = self.is_open and self._last is None and not self._own
-
-    def _names(
-        self, identity: Identity, granted: Access, audiences: frozenset[Audience]
-    ) -> list[bytes]:
-        return channel_names(
-            self._dialect.prefix,
-            granted.facility,
-            audiences,
-            user=identity.user,
-            groups=identity.groups,
-            session=identity.session,
-        )
 
     def _remember(self, payload: bytes | None) -> None:
         if self.granted.echo:

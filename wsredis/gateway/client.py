@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Flag
+from enum import IntEnum
 from typing import Protocol
 
 __all__ = ["Client", "PauseReason"]
 
 
-class PauseReason(Flag):
-    """Why a client is not read."""
+class PauseReason(IntEnum):
+    """Why a client is not read. Several reasons are added up, each a power of two."""
 
     SEND_QUEUE = 1
     PUBLISH = 2

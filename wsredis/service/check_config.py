@@ -23,10 +23,10 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from wsredis.auth.policies.builder import policies
+from wsredis.auth.policies import policies
 from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
-from wsredis.channels import Access, Audience, channel_names
+from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Setting, all_settings
 from wsredis.config.rules import RIGHTS
 from wsredis.dialects.plain import PlainDialect
@@ -237,15 +237,7 @@ class _Client:
                 return _Answer("no (mistake)", mistake=" ".join(repr(error).split()))
         if audience not in (access.subscribe if right == "subscribe" else access.publish):
             return _Answer("no (policy)")
-        who = self._identity
-        names = channel_names(
-            self._config.prefix,
-            access.facility,
-            flag,
-            user=who.user,
-            groups=who.groups,
-            session=who.session,
-        )
+        names = self._identity.channels(self._config.prefix, access.facility, flag)
         return _Answer("yes" if names else "no channel", tuple(name.decode() for name in names))
 
     def _ask(self, policy: Policy, handshake: Handshake) -> Deferred[Access]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wsredis.channels import Audience, channel_names
+from wsredis.channels import Audience
 from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
+from wsredis.gateway.identity import Identity
 from wsredis.web import channel, wsgi
 from wsredis.web.application import WSGIResource, load_application
 from wsredis.web.resources import demo_page
@@ -71,9 +72,7 @@ def _application_resource(
 
 
 def _demo_page(config: GatewayConfig) -> str:
-    (name,) = channel_names(
-        config.prefix, _DEMO, [Audience.BROADCAST], user=None, groups=(), session=None
-    )
+    (name,) = Identity().channels(config.prefix, _DEMO, [Audience.BROADCAST])
     return demo_page(
         config.url_prefix, name.decode(), target_of(config.redis).cli_arguments, config.heartbeat
     )

@@ -23,7 +23,8 @@ from twisted.web.server import Request
 from twisted import __version__ as twisted_version
 from wsredis.errors import ConfigError
 from wsredis.gateway.connection_set import ConnectionSet
-from wsredis.web.handover import GiveBack, detach, request_head
+from wsredis.transports.websocket.http import GiveBack
+from wsredis.web.handover import detach, request_head
 
 __all__ = ["REQUEST_TIMEOUT", "ChannelOwner", "GatewayChannel", "GatewayRequest", "check_twisted"]
 
@@ -156,7 +157,7 @@ class GatewayChannel(HTTPChannel):
         self._give_back(request_head(request), 0, "")
 
     def _give_back(self, head: bytes, status: int, reason: str) -> None:
-        """Let go of the connection; see `wsredis.web.handover.GiveBack`."""
+        """Let go of the connection; see `wsredis.transports.websocket.http.GiveBack`."""
         assert self.returned is not None
         self.site.channels.discard(self)
         transport = detach(self)

@@ -10,37 +10,17 @@ reads the head of the request again, from the bytes that `request_head` makes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IProtocolFactory
 
 __all__ = [
-    "GiveBack",
-    "ProtocolFactory",
     "detach",
     "has_body",
     "request_head",
     "take_over",
     "wants_websocket",
 ]
-
-#: Called when the channel gives a connection back. Arguments: the head of the request; the bytes
-#: that were read after it; the HTTP status to refuse the request with, and the reason. A status of
-#: 0 means that the request is a WebSocket handshake and is not refused.
-GiveBack = Callable[[bytes, bytes, int, str], None]
-
-
-class ProtocolFactory(Protocol):
-    """The part of a WebSocket factory that is used here."""
-
-    def buildProtocol(self, addr: IAddress) -> Any:
-        """
-        Make the protocol of one TCP connection.
-
-        Returns:
-            A protocol that reads WebSocket handshakes.
-        """
 
 
 def wants_websocket(request: Any) -> bool:
@@ -88,12 +68,12 @@ def detach(channel: Any) -> Any:
     return transport
 
 
-def take_over(request: Any, factory: ProtocolFactory) -> None:
+def take_over(request: Any, factory: IProtocolFactory) -> None:
     """Give the connection of a request to a new protocol, which reads the request again."""
     head = request_head(request)
     rest = request.channel.clearLineBuffer()
     transport = detach(request.channel)
-    protocol = factory.buildProtocol(transport.getPeer())
+    protocol: Any = factory.buildProtocol(transport.getPeer())
     # Under TLS the transport calls its protocol by another name.
     if hasattr(transport, "wrappedProtocol"):
         transport.wrappedProtocol = protocol

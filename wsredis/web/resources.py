@@ -8,11 +8,12 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.web.http import CACHED
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wsredis.web.handover import ProtocolFactory, has_body, take_over, wants_websocket
+from wsredis.web.handover import has_body, take_over, wants_websocket
 
 __all__ = ["ApplicationResource", "GatewayResource", "RootResource", "demo_page"]
 
@@ -89,7 +90,7 @@ class GatewayResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, factory: ProtocolFactory | None = None) -> None:
+    def __init__(self, factory: IProtocolFactory | None = None) -> None:
         super().__init__()
         self._factory = factory
 

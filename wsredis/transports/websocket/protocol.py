@@ -296,12 +296,12 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.gateway.client.Client.pause`."""
         if not self.pause_reasons:
             self.transport.pauseProducing()
-        self.pause_reasons |= why.value
+        self.pause_reasons |= why
 
     def resume(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.resume`."""
-        if self.pause_reasons & why.value:
-            self.pause_reasons &= ~why.value
+        if self.pause_reasons & why:
+            self.pause_reasons &= ~why
             if not self.pause_reasons and self in self.registry.connections:
                 self.consumeData()
             # A message may have brought a new reason, or the end. TLS has to read to the end.
@@ -310,7 +310,7 @@ class GatewayProtocol(LeanProtocol):
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
-        if self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE.value:
+        if self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
             self.heard = False
             self.write(frames.PING)
             return
@@ -391,7 +391,7 @@ class GatewayProtocol(LeanProtocol):
 
     def send_queue_congested(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_congested`."""
-        if not self.pause_reasons & PauseReason.SEND_QUEUE.value:
+        if not self.pause_reasons & PauseReason.SEND_QUEUE:
             self.pause(PauseReason.SEND_QUEUE)
 
     def send_queue_advanced(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from wsredis.auth.sources.django.hooks import (
-    FLAGS,
     failing_closed,
     load_hook,
     possible_flags,
@@ -22,7 +21,7 @@ from wsredis.auth.sources.django.hooks import (
 from wsredis.auth.sources.django.project import set_up
 from wsredis.auth.sources.django.request import django_request
 from wsredis.auth.sources.django.sessions import check_sessions, open_session
-from wsredis.channels import Access, parse_flags, read_flag
+from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
 from wsredis.config.ws4redis import MEMBER_OF
 from wsredis.gateway.identity import Handshake, Identity

@@ -15,15 +15,12 @@ from typing import Any
 from twisted.logger import Logger
 
 from wsredis.auth.sources.django.project import error_place, read_setting
-from wsredis.channels import Access, Audience
+from wsredis.channels import FLAGS
 from wsredis.errors import HandshakeRejected
 
-__all__ = ["FLAGS", "Hook", "failing_closed", "load_hook", "possible_flags", "unavailable"]
+__all__ = ["Hook", "failing_closed", "load_hook", "possible_flags", "unavailable"]
 
 _log = Logger()
-
-#: Every flag that grants something.
-FLAGS = frozenset(Access("", frozenset(Audience), frozenset(Audience)).flags)
 
 #: Characters of a reason, for the client.
 _MAX_REASON = 200

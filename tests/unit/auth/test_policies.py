@@ -1,10 +1,10 @@
-"""Tests of `wsredis.auth.policies.builder`."""
+"""Tests of `wsredis.auth.policies`."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth.policies.builder import policies
+from wsredis.auth.policies import policies
 from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.policies.rules import RulePolicy

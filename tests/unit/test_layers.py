@@ -204,7 +204,10 @@ class LayerTests(SynchronousTestCase):
             for path in root.rglob("*.py")
             if path.name != "__init__.py"
         }
-        folders = {f"{path.parent.name}/{path.parent.name}" for path in root.glob("*/__init__.py")}
+        folders = {
+            (path.relative_to(root).parent / path.parent.name).as_posix()
+            for path in root.glob("*/**/__init__.py")
+        }
         tested = {
             (path.relative_to(tests).parent / path.stem.removeprefix("test_")).as_posix()
             for path in tests.rglob("test_*.py")

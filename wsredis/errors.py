@@ -35,6 +35,7 @@ __all__ = [
     "PermissionDenied",
     "PublishOutcomeUnknown",
     "WsredisError",
+    "incompatible",
 ]
 
 
@@ -44,6 +45,18 @@ class WsredisError(Exception):
 
 class ConfigError(WsredisError):
     """A setting is wrong. The text names the setting, fits on one line and shows no password."""
+
+
+def incompatible(library: str, version: str, problem: object) -> ConfigError:
+    """
+    Make the error of a self-test: an installed library is not as wsredis relies on.
+
+    Args:
+        library: Its name.
+        version: The version that is installed.
+        problem: One line; the name that has changed above all.
+    """
+    return ConfigError(f"wsredis cannot work with {library} {version}: {problem}")
 
 
 class BadRequest(WsredisError):

@@ -179,7 +179,7 @@ class OutageTests(FaultCase):
         since = self.position()
         speaker.send_text("nobody hears this secret")
         self.assertEqual(1013, speaker.closing())
-        line = self.gateway.child.wait_for(".*was not published.*", since=since)[0]
+        line = self.gateway.child.wait_for(".*was not confirmed.*", since=since)[0]
         self.assertIn("1013", line)
         self.assertNotIn("secret", self.gateway.log)
         answers_pings([listener], 0.0)

@@ -247,7 +247,7 @@ class PlainConnection(Connection):
         self.choose_path()
 
     def _close_after_loss(self, failure: Failure, size: int) -> None:
-        """Close with a code that says why a message was not published."""
+        """Close with a code that says why Redis did not confirm a message."""
         error = failure.value
         if isinstance(error, BrokerError):
             code, reason = 1013, "the message could not be published: try again later"
@@ -257,7 +257,7 @@ class PlainConnection(Connection):
             self._log.failure("publishing failed", failure=failure)
             code, reason = 1011, "internal error"
         self._log.warn(
-            "a message of {size} bytes from {peer} was not published: {error}; closing: {code}",
+            "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
             size=size,
             peer=self.peer,
             error=str(error),

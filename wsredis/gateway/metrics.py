@@ -19,7 +19,7 @@ class Metrics:
         publications: Messages that came from Redis on a channel with a subscription.
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
         received: Messages from clients.
-        unpublished: Messages from clients that could not be published; each client was notified.
+        unpublished: Messages from clients that Redis did not confirm; each client was notified.
         unpersisted: Messages that were published, but that Redis refused to store.
         slow_consumers: Connections closed because their send queue was full.
         timeouts: Connections closed because they did not answer a ping.

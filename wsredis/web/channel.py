@@ -21,7 +21,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from twisted import __version__ as twisted_version
-from wsredis.errors import ConfigError
+from wsredis.errors import incompatible
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.transports.websocket.http import GiveBack
 from wsredis.web.handover import detach, request_head
@@ -241,10 +241,7 @@ def check_twisted(base: type[HTTPChannel] = HTTPChannel) -> None:
             # A name that is missing shows itself in many ways.
             is_usable = False
         if not is_usable:
-            raise ConfigError(
-                f"Twisted {twisted_version} cannot be used: HTTPChannel.{name} does not work as in "
-                "the versions that wsredis knows"
-            )
+            raise incompatible("Twisted", twisted_version, f"HTTPChannel.{name} has changed")
 
 
 def _connected(base: type[HTTPChannel], data: bytes) -> tuple[Any, Clock]:

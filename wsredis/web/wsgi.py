@@ -25,7 +25,7 @@ from twisted.web.wsgi import _WSGIResponse
 from zope.interface import implementer
 
 from twisted import __version__ as twisted_version
-from wsredis.errors import ConfigError
+from wsredis.errors import incompatible
 
 __all__ = ["Application", "WSGIResponse", "check_twisted"]
 
@@ -291,6 +291,6 @@ def check_twisted(channel: type = HTTPChannel, response: type = _WSGIResponse) -
     ):
         for name in names:
             if not hasattr(owner, name):
-                raise ConfigError(
-                    f"Twisted {twisted_version} cannot be used: {owner.__name__}.{name} is missing"
+                raise incompatible(
+                    "Twisted", twisted_version, f"{owner.__name__}.{name} is missing"
                 )

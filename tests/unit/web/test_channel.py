@@ -183,7 +183,7 @@ class CheckTests(SynchronousTestCase):
     def refused(self, base: type[HTTPChannel]) -> str:
         """Check *base*. Returns: The text of the error."""
         text = str(self.assertRaises(ConfigError, check_twisted, base))
-        self.assertRegex(text, r"\ATwisted [0-9.]+\w* cannot be used: [^\n]+\Z")
+        self.assertRegex(text, r"\Awsredis cannot work with Twisted [0-9.]+\w*: [^\n]+\Z")
         return text
 
     def test_missing(self) -> None:

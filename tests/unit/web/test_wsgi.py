@@ -268,5 +268,5 @@ class CheckTests(SynchronousTestCase):
             ({"response": Response}, "Response._sendResponseHeaders"),
         ):
             text = str(self.assertRaises(ConfigError, check_twisted, **classes))
-            expected = rf"\ATwisted [0-9.]+\w* cannot be used: {missing} is missing\Z"
+            expected = rf"\Awsredis cannot work with Twisted [0-9.]+\w*: {missing} is missing\Z"
             self.assertRegex(text, expected)

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsredis.brokers.redis.protocol import InvalidReply, NoReply, RedisFactory, RedisProtocol
-from wsredis.errors import ConfigError
+from wsredis.errors import incompatible
 
 __all__ = ["MAX_DELAY", "Reconnector", "retry_delay", "self_test"]
 
@@ -151,10 +151,8 @@ def self_test() -> None:
         try:
             check()
         except Exception as error:
-            raise ConfigError(
-                f"redis: wsredis cannot work with {library} {version(library)}: "
-                f"{type(error).__name__}: {error}"
-            ) from None
+            problem = f"{type(error).__name__}: {error}"
+            raise incompatible(library, version(library), problem) from None
 
 
 def _check_twisted() -> None:

@@ -12,7 +12,7 @@ from twisted.internet.unix import Port as UNIXPort
 from twisted.python.failure import Failure
 
 from twisted import __version__ as twisted_version
-from wsredis.errors import ConfigError
+from wsredis.errors import ConfigError, incompatible
 
 __all__ = ["SharedEndpoint", "SharedSocket", "check_shareable", "check_twisted", "hold"]
 
@@ -67,10 +67,8 @@ def check_twisted(port: type = Port) -> None:
         ConfigError: They do not.
     """
     if not hasattr(port, "_shouldShutdown"):
-        raise ConfigError(
-            f"Twisted {twisted_version} cannot be used with --workers: "
-            f"{port.__name__}._shouldShutdown is missing"
-        )
+        problem = f"{port.__name__}._shouldShutdown is missing, for --workers"
+        raise incompatible("Twisted", twisted_version, problem)
 
 
 def hold(port: Any) -> None:

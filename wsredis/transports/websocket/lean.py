@@ -23,7 +23,7 @@ from twisted.internet import abstract, tcp, unix
 from twisted.internet.defer import succeed
 
 import twisted
-from wsredis.errors import ConfigError
+from wsredis.errors import incompatible
 from wsredis.transports.websocket.deflate import Inflater
 
 __all__ = ["LeanProtocol", "State", "is_plain", "lean_class", "plain_socket", "self_test"]
@@ -403,15 +403,15 @@ def self_test(reactor: Any) -> None:
     Raises:
         ConfigError: The installed Twisted or Autobahn is one that wsredis cannot work with.
     """
-    for version, test in (
-        (f"Twisted {twisted.__version__}", _test_transports),
-        (f"Autobahn {autobahn.__version__}", lambda: _test_autobahn(reactor)),
+    for library, version, test in (
+        ("Twisted", twisted.__version__, _test_transports),
+        ("Autobahn", autobahn.__version__, lambda: _test_autobahn(reactor)),
     ):
         try:
             test()
         except Exception as error:
             problem = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError(f"wsredis cannot work with {version}: {problem}") from error
+            raise incompatible(library, version, problem) from error
 
 
 class _NoReactor:

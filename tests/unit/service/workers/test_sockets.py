@@ -108,6 +108,6 @@ class CheckTests(SynchronousTestCase):
         """The text of the error names what is missing."""
         text = str(self.assertRaises(ConfigError, check_twisted, object))
         expected = (
-            r"\ATwisted [0-9.]+\w* cannot be used with --workers: object._should\w+ is missing\Z"
+            r"\Awsredis cannot work with Twisted [0-9.]+\w*: object._should\w+ is missing, for --w"
         )
         self.assertRegex(text, expected)

@@ -9,11 +9,11 @@ from typing import Any
 from twisted.logger import Logger
 
 from wsredis.auth.admission import Accepted, Admission
-from wsredis.auth.commands import RecentCommands
 from wsredis.auth.control import ControlChannel, ListenerHub
+from wsredis.auth.control_commands import RecentCommands
 from wsredis.auth.policies import policies
 from wsredis.auth.policies.origin import OriginPolicy
-from wsredis.auth.sessions import SessionMonitor
+from wsredis.auth.session_monitor import SessionMonitor
 from wsredis.config import GatewayConfig, JwtConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from wsredis.auth.commands import RecentCommands, all_names
+from wsredis.auth.control_commands import RecentCommands, all_names
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy

@@ -2,8 +2,8 @@
 The control channel: the application tells the gateway that identities ended or changed.
 
 It publishes JSON on the channel ``[PREFIX:]wsredis-control``. No client can publish there: in the
-channels of clients, the name of an audience stands in that place. `wsredis.auth.commands` has the
-format.
+channels of clients, the name of an audience stands in that place. The format is that of
+`wsredis.auth.control_commands`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from wsredis.auth.commands import Command, RecentCommands, parse_command
+from wsredis.auth.control_commands import Command, RecentCommands, parse_command
 from wsredis.channels import control_channel
 from wsredis.gateway.hub import Listener
 from wsredis.gateway.publication import Encoding, Publication
@@ -33,7 +33,7 @@ class ListenerHub(Protocol):
 
 
 class ControlledSessions(Protocol):
-    """The connections that commands are about: a `wsredis.auth.sessions.SessionMonitor`."""
+    """The connections that commands are about: a `wsredis.auth.session_monitor.SessionMonitor`."""
 
     def end(self, selector: str, name: str) -> None:
         """Close the connections of a user, a group or a session."""

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from wsredis.config.ws4redis import project_value
 from wsredis.django.control import TIMEOUT
 from wsredis.errors import ConfigError
-from wsredis.publisher.client import connect_as_project
+from wsredis.publisher.redis_py import connect_as_project
 
 __all__ = ["check_settings"]
 

@@ -18,7 +18,7 @@ from django.db import transaction
 
 from wsredis.channels import control_channel
 from wsredis.publisher.base import BasePublisher, count_receivers
-from wsredis.publisher.client import connect_as_project
+from wsredis.publisher.redis_py import connect_as_project
 
 __all__ = ["TIMEOUT", "Control", "control"]
 

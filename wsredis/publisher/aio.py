@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsredis.publisher.base import BasePublisher, count_receivers
-from wsredis.publisher.client import async_client
+from wsredis.publisher.redis_py import async_client
 
 if TYPE_CHECKING:
     from typing import Self

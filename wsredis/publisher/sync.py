@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsredis.publisher.base import BasePublisher, count_receivers
-from wsredis.publisher.client import shared_client
+from wsredis.publisher.redis_py import shared_client
 
 if TYPE_CHECKING:
     import redis

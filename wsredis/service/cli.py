@@ -14,7 +14,7 @@ from wsredis import __version__
 from wsredis.config import GatewayConfig, RedisConfig, load, setting_of
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
-from wsredis.publisher.client import connect
+from wsredis.publisher.redis_py import connect
 
 if TYPE_CHECKING:
     import redis

@@ -17,7 +17,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 
 from wsredis.errors import ConfigError
-from wsredis.service.child import ChildSupervisor, RestartPolicy
+from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
 
 __all__ = [
     "DEFAULT_PORT",
@@ -208,7 +208,7 @@ class EmbeddedRedis(Service):
         if self._reservation is not None:
             self._reservation.close()
 
-    # -- wsredis.service.child.ChildOwner
+    # -- wsredis.service.supervisor.ChildOwner
 
     def spawn_child(self, protocol: ProcessProtocol) -> Any:
         """Start the server."""

@@ -12,7 +12,7 @@ from tests.support.memory_gateway import EPOCH, MemoryGateway
 from tests.support.raw import handshake
 from tests.unit.auth.case import ALL, JOHN, AuthCase, Register
 from wsredis.auth.admission import Admission
-from wsredis.auth.commands import RecentCommands
+from wsredis.auth.control_commands import RecentCommands
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected

@@ -9,8 +9,8 @@ from twisted.logger import LogLevel, capturedLogs
 from tests.support.memory_gateway import MemoryGateway
 from tests.support.raw import handshake
 from tests.unit.auth.case import ALL, AuthCase
-from wsredis.auth.commands import RecentCommands
 from wsredis.auth.control import ControlChannel
+from wsredis.auth.control_commands import RecentCommands
 from wsredis.config import GatewayConfig
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Publication

@@ -119,7 +119,7 @@ class OutageTests(AppCase):
         """Settings that are of no use are as harmless, and show no password."""
         self.vary(WS4REDIS_CONNECTION={"hots": "h", "password": "secret"})
         from wsredis.django.control import TIMEOUT, Control
-        from wsredis.publisher.client import connect_as_project
+        from wsredis.publisher.redis_py import connect_as_project
 
         control = Control(lambda: connect_as_project(TIMEOUT), self.clock.seconds)
         (said,) = self.warned(control, "key")

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.auth.sources.client import QuietPool, UnencodedAgent, read_body
+from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
 from wsredis.auth.sources.keys import MAX_SIZE, read_file, require_library, weakness
 from wsredis.config.files import file_stamp
 from wsredis.errors import ConfigError, HandshakeRejected

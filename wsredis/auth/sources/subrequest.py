@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 
 from wsredis.auth.sources.answer import Answer, UnexpectedAnswer, read_answer
 from wsredis.auth.sources.cache import AnswerCache
-from wsredis.auth.sources.client import QuietPool, UnencodedAgent, read_body
+from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
 from wsredis.config import AuthUrlConfig
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity

@@ -28,7 +28,9 @@ from twisted.logger import Logger
 from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
 from wsredis.service.service import GatewayService
-from wsredis.service.workers.child import (
+from wsredis.service.workers.process import WorkerProcess
+from wsredis.service.workers.sockets import SharedSocket, check_shareable, check_twisted, hold
+from wsredis.service.workers.worker import (
     ALL_READY,
     COMMANDS,
     FIRST_SOCKET,
@@ -37,8 +39,6 @@ from wsredis.service.workers.child import (
     REPORTS,
     WorkerTask,
 )
-from wsredis.service.workers.process import WorkerProcess
-from wsredis.service.workers.sockets import SharedSocket, check_shareable, check_twisted, hold
 
 __all__ = ["Workers"]
 
@@ -49,7 +49,7 @@ import pickle, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 sys.path[:] = pickle.load(sys.stdin.buffer)
-from wsredis.service.workers.child import main
+from wsredis.service.workers.worker import main
 main()
 """
 

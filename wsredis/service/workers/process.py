@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 
-from wsredis.service.child import ChildSupervisor, RestartPolicy
-from wsredis.service.workers.child import COMMANDS, REPORTS
+from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
+from wsredis.service.workers.worker import COMMANDS, REPORTS
 
 __all__ = ["WorkerProcess"]
 
@@ -78,7 +78,7 @@ class WorkerProcess:
         """
         return self._supervisor.stop(patience)
 
-    # -- wsredis.service.child.ChildOwner
+    # -- wsredis.service.supervisor.ChildOwner
 
     def spawn_child(self, protocol: ProcessProtocol) -> Any:
         """Start a process."""

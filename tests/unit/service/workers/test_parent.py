@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.unit.service.workers.case import FakeReactor, WorkersCase
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.errors import ConfigError
-from wsredis.service.workers.child import WorkerTask
 from wsredis.service.workers.parent import Workers
 from wsredis.service.workers.sockets import SharedSocket
+from wsredis.service.workers.worker import WorkerTask
 
 
 class StartTests(WorkersCase):

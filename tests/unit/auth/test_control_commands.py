@@ -1,11 +1,11 @@
-"""Tests of `wsredis.auth.commands`."""
+"""Tests of `wsredis.auth.control_commands`."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth.commands import (
+from wsredis.auth.control_commands import (
     Command,
     RecentCommands,
     all_names,

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.service.child import ChildSupervisor, RestartPolicy
+from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
 
 
 class _Process:
@@ -50,7 +50,7 @@ class _SupervisorCase(SynchronousTestCase):
         self.supervisor = ChildSupervisor(self.clock, self, policy)
         self.supervisor.start()
 
-    # -- wsredis.service.child.ChildOwner
+    # -- wsredis.service.supervisor.ChildOwner
 
     def spawn_child(self, protocol: ProcessProtocol) -> _Process:
         """Make a process, or fail as the test wants."""

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth.admission import Accepted
-from wsredis.auth.commands import RecentCommands, fixed_names
+from wsredis.auth.control_commands import RecentCommands, fixed_names
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.identity import Handshake, Identity

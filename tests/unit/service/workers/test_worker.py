@@ -16,8 +16,8 @@ from tests.support.memory_gateway import Socket
 from tests.unit.service.workers.case import FakeReactor
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, RedisConfig
-from wsredis.service.workers.child import CommandReader, Reporter, WorkerGateway, WorkerTask
 from wsredis.service.workers.sockets import SharedSocket
+from wsredis.service.workers.worker import CommandReader, Reporter, WorkerGateway, WorkerTask
 
 
 class GatewayTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Tests for `wsredis.publisher.client`: where Redis is."""
+"""Tests for `wsredis.publisher.redis_py`: where Redis is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.unit.publisher.case import SettingsCase
 from wsredis.config import RedisConfig
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
-from wsredis.publisher.client import connect, connect_as_project
+from wsredis.publisher.redis_py import connect, connect_as_project
 
 
 class ConnectionTests(SettingsCase):

@@ -1,4 +1,4 @@
-"""Tests of `wsredis.auth.sources.client`."""
+"""Tests of `wsredis.auth.sources.http_client`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from wsredis.auth.sources.client import QuietPool, UnencodedAgent, read_body
+from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
 

@@ -1,4 +1,4 @@
-"""Tests of `wsredis.auth.sessions`, with a gateway in memory around it."""
+"""Tests of `wsredis.auth.session_monitor`, with a gateway in memory around it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.memory_gateway import EPOCH, MemoryGateway
 from tests.support.raw import handshake
 from tests.unit.auth.case import ALL, JOHN, AuthCase
 from wsredis.auth.admission import Accepted
-from wsredis.auth.commands import RecentCommands, all_names
-from wsredis.auth.sessions import SessionMonitor
+from wsredis.auth.control_commands import RecentCommands, all_names
+from wsredis.auth.session_monitor import SessionMonitor
 from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Audience(Enum):
-    """Who hears a publication. The order of the members is the order of stored messages."""
+    """The addressees of a publication. The order of the members is the order of stored messages."""
 
     BROADCAST = "broadcast"
     GROUP = "group"
@@ -37,7 +37,7 @@ class Audience(Enum):
 @dataclass(frozen=True, slots=True)
 class Access:
     """
-    What a client may do: asked for in the URL of its handshake, and granted.
+    The rights of a client on one facility: requested in the URL of its handshake, or granted.
 
     Attributes:
         facility: The topic. May be empty, may contain slashes and colons.
@@ -86,26 +86,26 @@ def read_flag(parameter: str) -> str:
     return flag
 
 
-def parse_flags(words: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Audience]]:
+def parse_flags(flags: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Audience]]:
     """
     Read rights that are written as the flags of a URL.
 
     Args:
-        words: As ``subscribe-broadcast``; ``subscribe`` or ``publish`` alone stands for all
+        flags: Each as ``subscribe-broadcast``; ``subscribe`` or ``publish`` alone stands for all
             audiences.
     Returns: The audiences to subscribe to, and those to publish to.
     Raises:
-        ValueError: A word is no such flag.
+        ValueError: One of them is not such a flag.
     """
     found: dict[str, set[Audience]] = {"subscribe": set(), "publish": set()}
-    for word in words:
-        verb, dash, audience = word.partition("-")
+    for flag in flags:
+        verb, dash, audience = flag.partition("-")
         if verb in found and not dash:
             found[verb] |= set(Audience)
         elif verb in found and audience in _AUDIENCES:
             found[verb].add(_AUDIENCES[audience])
         else:
-            raise ValueError(f"{word!r} is neither subscribe-AUDIENCE nor publish-AUDIENCE")
+            raise ValueError(f"{flag!r} is neither subscribe-AUDIENCE nor publish-AUDIENCE")
     return frozenset(found["subscribe"]), frozenset(found["publish"])
 
 

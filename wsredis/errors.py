@@ -130,7 +130,7 @@ class ClientError(WsredisError):
 
 class PermissionDenied(ClientError):
     """
-    The policy, or the broker, refuses a channel.
+    The broker refuses a channel.
 
     The other channels of the same call are not affected: `Broker.subscribe` keeps them wanted, and
     `Broker.publish` publishes on them.
@@ -165,7 +165,9 @@ CLOSE_CODES: dict[int, CloseCode] = {
     1001: CloseCode("going away: the gateway stops", True),
     1002: CloseCode("protocol error: frames that RFC 6455 forbids", False),
     1007: CloseCode("invalid payload: a text message that is not UTF-8", False),
-    1008: CloseCode("policy: slow consumer, or Redis forbids the channel", False),
+    1008: CloseCode(
+        "policy: slow consumer, Redis forbids a channel, or more than max-channels", False
+    ),
     1009: CloseCode("message too big", False),
     1011: CloseCode("internal error: a handler failed", True),
     1013: CloseCode("try again later: Redis did not confirm a message of the client", True),

@@ -351,7 +351,7 @@ class RefusedTests(_TlsCase):
             (("--tls-port", _PORT, "--tls-folder", str(nothing)), "tls-folder: ", "no .pem file"),
             (("--tls-port", _PORT), "tls-port: requires tls-cert or tls-folder"),
             (("--tls-cert", str(certificate)), "tls-cert: ", "requires tls-port"),
-            (("--tls-port", "ssl:0:privateKey=x"), "--tls-port: ", "belongs to port"),
+            (("--tls-port", "ssl:0:privateKey=x"), "--tls-port: ", "give it as port, not tls-port"),
         ):
             self.assert_one_line(self.wrong(*NO_REDIS, *options), *parts)
 

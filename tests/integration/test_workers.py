@@ -390,7 +390,7 @@ class StoppingTests(WorkersCase):
         self.gateway_.child.signal(signal.SIGTERM)
         self.assertIn(self.gateway_.child.wait(), CLEAN)
         self.assert_all_ended(processes)
-        self.assertIn("worker 1 does not stop, and is killed", self.gateway_.log)
+        self.assertIn("worker 1 did not stop in time; killing it", self.gateway_.log)
         self.assertNotIn("worker 2 does not stop", self.gateway_.log)
         self.assert_free()
 

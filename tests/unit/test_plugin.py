@@ -25,7 +25,7 @@ class PluginTests(SynchronousTestCase):
         maker = wsredis_plugin.wsredis
         self.assertTrue(IPlugin.providedBy(maker))
         self.assertEqual("wsredis.service.tap", maker.module)
-        self.assertIn("wsredis", maker.options().synopsis)
+        self.assertEqual("[options]", maker.options().synopsis)
         self.assertTrue(callable(maker.makeService))
 
     def test_imports_nothing_else(self) -> None:

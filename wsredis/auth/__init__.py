@@ -1,4 +1,4 @@
-"""Who a client is, what it may do, and whether it may stay."""
+"""Decides on identities: who a client is, what it may do, and whether it may stay."""
 
 from __future__ import annotations
 

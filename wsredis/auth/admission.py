@@ -83,7 +83,9 @@ class _TimedCalls:
         try:
             return await pending
         except TimeoutError:
-            raise HandshakeRejected("try again later", 503, "--auth-timeout is over") from None
+            raise HandshakeRejected(
+                "try again later", 503, "no decision within --auth-timeout"
+            ) from None
 
 
 class Admission:

@@ -98,7 +98,7 @@ class RecentCommands:
         now = self._clock.seconds()
         self._times.pop(command, None)
         self._times[command] = now
-        # Two for each that comes: old ones go faster than new ones arrive, at a constant cost.
+        # Remove two old ones for each new one, at constant cost.
         for oldest, time in list(islice(self._times.items(), 2)):
             if time < now - _REMEMBERED or len(self._times) > _MAX_REMEMBERED:
                 del self._times[oldest]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from wsredis.channels import Access, matches, parse_flags
 from wsredis.errors import HandshakeRejected
 
-__all__ = ["Channels", "granted", "read_channels"]
+__all__ = ["Channels", "check_access", "read_channels"]
 
 #: The limit of an identity: flags by patterns of facilities.
 Channels = Mapping[str, frozenset[str]]
@@ -28,19 +28,21 @@ def read_channels(value: object) -> Channels:
     if not isinstance(value, dict):
         raise ValueError("it is not an object")
     found = {}
-    for pattern, words in value.items():
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+    for pattern, flags in value.items():
+        if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
             raise ValueError("it has a value that is not a list of flags")
-        found[pattern] = frozenset(Access("", *parse_flags(words)).flags)
+        found[pattern] = frozenset(Access("", *parse_flags(flags)).flags)
     return found
 
 
-def granted(access: Access, channels: Channels) -> Access:
+def check_access(access: Access, channels: Channels) -> Access:
     """
-    Check an access against a limit. A facility has the flags of all patterns that match it.
+    Check that an access stays within a limit.
+
+    A facility has the flags of all patterns that match it.
 
     Returns:
-        The same access.
+        *access* itself.
     Raises:
         HandshakeRejected: With 403 if the access goes beyond the limit.
     """

@@ -1,4 +1,6 @@
-"""Programs that carry publications between gateways and publishers: Redis, and memory for tests."""
+"""
+Brokers carry publications between publishers and gateways: Redis, and one in memory for tests.
+"""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class MemoryBroker:
         self._up = False
         self._paused = False
         #: The calls that wait for `resume`, in order.
-        self._held: list[Callable[[], None]] = []
+        self._postponed: list[Callable[[], None]] = []
         #: The fetches among them.
         self._fetches: list[Deferred[dict[bytes, bytes]]] = []
 
@@ -118,7 +118,7 @@ class MemoryBroker:
         """Lose the link. Publications that a pause held back are lost with it."""
         self._server.detach(self)
         self._up = False
-        self._held.clear()
+        self._postponed.clear()
         fetches, self._fetches = self._fetches, []
         for fetch in fetches:
             if not fetch.called:
@@ -156,8 +156,8 @@ class MemoryBroker:
     def resume(self) -> None:
         """See `wsredis.gateway.broker.Broker.resume`."""
         self._paused = False
-        while self._held and not self._paused:
-            self._held.pop(0)()
+        while self._postponed and not self._paused:
+            self._postponed.pop(0)()
 
     def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.publish`."""
@@ -184,8 +184,8 @@ class MemoryBroker:
 
     def _when_not_paused(self, step: Callable[[], None]) -> None:
         # Calls that come while `resume` hands over older ones wait for their turn.
-        if self._paused or self._held:
-            self._held.append(step)
+        if self._paused or self._postponed:
+            self._postponed.append(step)
         else:
             step()
 

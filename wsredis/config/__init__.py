@@ -1,4 +1,4 @@
-"""Every setting of the gateway: declared, checked and loaded."""
+"""Every setting of the gateway: declared, checked and loaded, with the objects that it names."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _FILE = "WSREDIS_CONFIG"
 #: Variables that are not settings: the file, and what the tests require.
 _NOT_SETTINGS = frozenset({_FILE, "WSREDIS_REQUIRE"})
 
-#: What Kubernetes puts into the environment of every pod for a service with the name wsredis.
+#: The variables that Kubernetes sets in every pod for a service with the name wsredis.
 _KUBERNETES = re.compile(
     r"WSREDIS_(?:SERVICE_[A-Z0-9_]+=.*|PORT=[a-z]+://.*|PORT_[0-9]+_[A-Z_]+=.*)", re.DOTALL
 )

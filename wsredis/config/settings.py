@@ -90,7 +90,8 @@ class Limits(Checked):
     max_handshakes: int = setting(
         1000,
         integer(1),
-        "Number of handshakes under way at a time. Further ones are answered with 503.",
+        "Number of handshakes under way at a time. Further ones are answered with 503. With wsgi, "
+        "as many connections again are for pages.",
     )
     max_connections: int = setting(
         16384, integer(1), "Number of open WebSockets. Further ones are answered with 503."
@@ -99,7 +100,8 @@ class Limits(Checked):
         64,
         integer(1),
         "Number of channels that one WebSocket subscribes to, and as many that it publishes to. "
-        "A request for more is answered with 403.",
+        "A request for more is answered with 403. An open WebSocket whose groups give it more is "
+        "closed with 1008.",
     )
     max_queue: int = setting(
         1048576,
@@ -378,7 +380,8 @@ class GatewayConfig(Checked):
     ping_interval: float = setting(
         25.0,
         seconds(1),
-        "Seconds between two pings. A client that sent nothing between them is disconnected.",
+        "Seconds between two pings. A client that neither sent nor took anything between them is "
+        "disconnected.",
     )
     drain: float = setting(
         5.0,

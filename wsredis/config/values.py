@@ -141,7 +141,7 @@ def tls_port(value: Any) -> str:
     """Check a port on which the gateway itself speaks TLS, with the certificates of settings."""
     text = port(value)
     if text.startswith(("ssl:", "tls:")):
-        raise ValueError(f"{text!r} has certificates of its own: it belongs to port")
+        raise ValueError(f"{text!r} names its own certificates: give it as port, not tls-port")
     return text
 
 
@@ -165,13 +165,13 @@ def url(value: Any) -> str | None:
     return text
 
 
-def choice(*words: str) -> Check:
-    """Return a check for one of *words*. None and the empty string are None."""
+def choice(*allowed: str) -> Check:
+    """Return a check for one of *allowed*. None and the empty string are None."""
 
     def check(value: Any) -> str | None:
         text = optional_string(value)
-        if text is not None and text not in words:
-            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
+        if text is not None and text not in allowed:
+            raise ValueError(f"{text!r} is not one of {', '.join(allowed)}")
         return text
 
     return check

@@ -132,7 +132,7 @@ def _trusted_origins(value: Any) -> tuple[str, ...]:
 
 
 def _hook(value: Any) -> Callable[..., Any] | None:
-    """A function, or the dotted name of one. None is no hook."""
+    """Return a function that is given itself or by its dotted name. If None, there is no hook."""
     hook = _imported(value) if isinstance(value, str) else value
     if hook is not None and not callable(hook):
         raise ValueError("this is neither a function nor the name of one")

@@ -1,4 +1,4 @@
-"""What travels inside messages."""
+"""Dialects: how a URL names channels, and how messages look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""System checks of Django: what is wrong with the settings of the project for WebSockets."""
+"""System checks of Django: they find mistakes in the settings of the project for WebSockets."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _wrong_values() -> Iterator[CheckMessage]:
             # The same function reads it for the gateway, for publishers and for pages.
             project_value(settings, name)
             if name == "WS4REDIS_CONNECTION" and hasattr(settings, name):
-                # Which arguments there are is known to redis-py only.
+                # Only redis-py knows which arguments there are.
                 connect_as_project(TIMEOUT)
         except ConfigError as error:
             yield _error(number, str(error), hint)
@@ -94,7 +94,7 @@ def _wrong_sessions() -> Iterator[CheckMessage]:
         store = import_module(engine).SessionStore
         model = getattr(store, "get_model_class", lambda: None)()
         if model is not None:
-            # That it can be imported does not mean that its app is installed.
+            # A store can be imported even if its app is not installed.
             apps.get_model(model._meta.label)
     except Exception as error:
         yield _warning(

@@ -126,7 +126,7 @@ class SignalReceiver:
         if not reverse:
             self._control.recheck_users(instance.get_username(), using=using)
         elif action == "post_clear":
-            # The gateway knows who was a member.
+            # The database no longer knows the members, but the gateway does.
             self._control.recheck_groups(getattr(instance, "name", None), using=using)
         else:
             users = model._base_manager.using(using).filter(pk__in=pk_set)

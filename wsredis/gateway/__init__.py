@@ -1,1 +1,1 @@
-"""Between socket and Redis: hub, connections and ports; it knows neither WebSocket nor Redis."""
+"""Between sockets and Redis, knowing neither: hub, connections, ports, and tools such as timers."""

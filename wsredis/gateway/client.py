@@ -27,7 +27,11 @@ class Client(Protocol):
         """Send encoded messages."""
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection. *code* is a WebSocket close code; others translate it."""
+        """
+        Close the connection. *code* is a WebSocket close code.
+
+        A transport without close codes translates it.
+        """
 
     def pause(self, why: PauseReason) -> None:
         """Take no further message from the client, not even one that was read already."""

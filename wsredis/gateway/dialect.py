@@ -1,4 +1,4 @@
-"""The port to dialects: what a URL asks for, and what travels inside messages."""
+"""The port to dialects: how a URL names channels, and how messages look."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ class Dialect(Protocol):
         """
 
     def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
-        """Choose one of the subprotocols that a client offers (RFC 6455, 4.2.2). None for none."""
+        """
+        Choose one of the subprotocols that a client offers (RFC 6455, 4.2.2).
+
+        If None, none is chosen.
+        """
 
     def encode(self, publication: Publication) -> bytes:
         """Return the message with which clients of this dialect hear *publication*."""
@@ -65,4 +69,4 @@ class Dialect(Protocol):
         identity: Identity,
         granted: Access,
     ) -> Connection:
-        """Make the connection of an admitted client. Its arguments are those of `Connection`."""
+        """Make the connection of an accepted client. Its arguments are those of `Connection`."""

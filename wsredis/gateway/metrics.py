@@ -15,15 +15,16 @@ class Metrics:
     Attributes:
         connections: WebSockets open now.
         opened: WebSockets opened since the start.
-        refused: Handshakes answered with an HTTP error.
+        refused: Requests that were answered with an HTTP error before a WebSocket was open;
+            answers of plain HTTP do not count.
         publications: Messages that came from Redis on a channel with a subscription.
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
         received: Messages from clients.
-        unpublished: Messages from clients that Redis did not confirm; each client was notified.
+        unpublished: Messages from clients that Redis did not confirm.
         unpersisted: Messages that were published, but that Redis refused to store.
         slow_consumers: Connections closed because their send queue was full.
         timeouts: Connections closed because they did not answer a ping.
-        broker_losses: How often the link to Redis was lost.
+        broker_losses: How often the connection to Redis was lost.
     """
 
     connections: int = 0

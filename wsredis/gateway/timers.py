@@ -52,7 +52,7 @@ class PeriodicTask:
         try:
             self._function(count)
         except Exception:
-            self._log.failure("periodic task failed; it goes on")
+            self._log.failure("periodic task failed; it will run again")
 
     def _crashed(self, failure: Any) -> None:
         self._log.failure("periodic task ended", failure=failure)

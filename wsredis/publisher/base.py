@@ -73,7 +73,7 @@ class BasePublisher:
             `SELF` needs it.
         facility: The topic. If it is not given, it is the literal text ``{facility}``, to which no
             client listens.
-        broadcast: Whether to publish to everybody who listens to the facility.
+        broadcast: Whether to publish to all clients that listen to the facility.
         groups: Names of groups, to whose members to publish.
         users: Names of users to publish to.
         sessions: Keys of sessions to publish to.

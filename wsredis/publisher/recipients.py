@@ -80,7 +80,7 @@ def _names(audience: Audience, names: object, request: Any) -> list[str]:
 
 
 def _is_self(name: object) -> bool:
-    # SELF of django-websocket-redis is another object, and means the same.
+    # SELF of django-websocket-redis is another object with the same meaning.
     return name is SELF or type(name).__name__ == "SELF_TYPE"
 
 

@@ -176,7 +176,7 @@ class _Given:
         replies: list[Reply] = []
 
         def answered(reply: Reply) -> None:
-            # An error reply is a reply, and the others count all the same.
+            # An error reply takes its place in the list: the replies after it are still expected.
             replies.append(reply.value if isinstance(reply, Failure) else reply)
 
         for command in commands:

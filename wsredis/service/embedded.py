@@ -32,9 +32,10 @@ __all__ = [
 #: The port that redis-cli uses without arguments.
 DEFAULT_PORT = 6379
 
-#: Becomes the server, in a session of its own: a signal that a terminal or a supervisor sends to
-#: the whole group would end it before the gateway has stopped. On Linux it asks the kernel to stop
-#: it when the gateway dies (prctl(2), PR_SET_PDEATHSIG): a killed gateway cannot do that.
+#: The program of the child until it becomes the server. It starts a session of its own: a signal
+#: that a terminal or a supervisor sends to the whole group would end the server before the gateway
+#: has stopped. On Linux it asks the kernel to end the server when the gateway dies (prctl(2),
+#: PR_SET_PDEATHSIG): a gateway that is killed cannot do that.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 os.setsid()
@@ -195,7 +196,8 @@ class EmbeddedRedis(Service):
         Stop the server.
 
         Returns:
-            Fires when the server has ended, after three seconds at the latest.
+            Fires when the server has ended, after four seconds at the latest: it is killed after
+            three, and its output is read for one more.
         """
         super().stopService()
         return self._supervisor.stop(_PATIENCE).addCallback(self._tidy)
@@ -231,7 +233,7 @@ class EmbeddedRedis(Service):
 
     def child_is_killed(self) -> None:
         """Log it."""
-        self._log.warn("the private Redis does not stop, and is killed")
+        self._log.warn("the private Redis did not stop in time; killing it")
 
     def child_ended(self, how: str, restart: float | None) -> None:
         """Log the last line of output, or how the server ended."""

@@ -10,6 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import serverFromString, wrapServerTLS
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -93,15 +94,31 @@ def _endpoint(setting: str, description: str, reactor: Any) -> Any:
         if isinstance(error, LookupError):
             reason = "there is no such socket, or the description lacks an argument"
         raise ConfigError(f"{setting}: {description!r} cannot be used: {reason}") from None
-    # Only Twisted's own ssl: endpoint tells which certificate it uses.
-    options = getattr(endpoint, "_sslContextFactory", None)
-    if options is not None and options.certificate.has_expired():
-        _log.warn(
+    if description.startswith("ssl:") and _has_expired(description):
+        _log.error(
             "{setting}: the certificate of {endpoint} has expired",
             setting=setting,
             endpoint=description,
         )
     return endpoint
+
+
+class _Recorder:
+    """A reactor that binds nothing: it takes the options of a port with TLS."""
+
+    options: Any = None
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **_: Any) -> None:
+        """Keep the options. The endpoint calls this."""
+        self.options = contextFactory
+
+
+def _has_expired(description: str) -> bool:
+    """Tell whether the certificate of an ``ssl:`` description has expired."""
+    # The endpoint shows its certificate only to its reactor.
+    recorder = _Recorder()
+    serverFromString(recorder, description).listen(Factory())
+    return bool(recorder.options.certificate.has_expired())
 
 
 def bind_error(error: Exception) -> str:

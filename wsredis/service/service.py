@@ -151,10 +151,14 @@ class GatewayService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop ports, connections, threads of pages and Redis, in this order.
+        Stop ports, then connections and pages, then Redis.
+
+        Connections and pages share the seconds of ``drain``; those that are still open then are
+        cut. A thread that still works on a page or asks a Django project is not waited for.
 
         Returns:
-            Fires when all of it has stopped, at the latest after the seconds of ``drain``.
+            Fires when all of it has stopped: when the ports are closed, at most the seconds of
+            ``drain`` after that, and at most one more for Redis.
         """
         super().stopService()
         if self._certificates is not None:

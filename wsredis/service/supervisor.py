@@ -35,7 +35,7 @@ class RestartPolicy:
 
 class ChildOwner(Protocol):
     """
-    The side of a child that differs from one kind of child to the next.
+    The owner of a child: starts it, and is notified.
 
     Attributes:
         child_descriptors: The descriptors of the child that are pipes.

@@ -73,7 +73,8 @@ class Options(usage.Options):
         repeated: The values of options that may be repeated, by name.
     """
 
-    synopsis = "twistd [twistd options] wsredis [options]"
+    #: twistd puts its own words in front of it.
+    synopsis = "[options]"
     #: The command that prints the help.
     help_command = "twistd wsredis --help"
     longdesc = (

@@ -68,7 +68,7 @@ class Certificates:
         for each in files.values():
             each.read(self._make_options, force=True)
         self._serve(files)
-        self._warn_of_expired(files.values())
+        self._report_expired(files.values())
 
     @classmethod
     def of(cls, config: GatewayConfig, clock: IReactorTime) -> Certificates | None:
@@ -109,7 +109,7 @@ class Certificates:
         """
         Read the files that have changed.
 
-        A file that cannot be used is logged once, and its old certificate is kept.
+        A file that cannot be used is logged once, and its old certificate stays in use.
 
         Args:
             force: Read all files, also those that look unchanged, and log the outcome.
@@ -119,7 +119,7 @@ class Certificates:
         except ConfigError as error:
             if force or str(error) != self._last_problem:
                 self._last_problem = str(error)
-                self._log.warn("{error}; all certificates are kept", error=str(error))
+                self._log.error("{error}; all certificates are kept", error=str(error))
             return
         self._last_problem = ""
         new = [each for each in files.values() if self._read_again(each, force)]
@@ -132,7 +132,7 @@ class Certificates:
             new=len(new),
             all=sum(each.certificate is not None for each in files.values()),
         )
-        self._warn_of_expired(new)
+        self._report_expired(new)
 
     def _read_again(self, entry: PemFiles, force: bool) -> bool:
         try:
@@ -140,7 +140,7 @@ class Certificates:
         except ConfigError as error:
             is_new = entry.certificate is None
             kept = "the file is left out" if is_new else "the old certificate is kept"
-            self._log.warn("{error}; {kept}", error=str(error), kept=kept)
+            self._log.error("{error}; {kept}", error=str(error), kept=kept)
             return False
 
     def _find(self) -> dict[Path, PemFiles]:
@@ -194,11 +194,11 @@ class Certificates:
         found = self._by_name.get(name) or self._by_name.get(b"*." + name.partition(b".")[2])
         return None if found is None else found.context
 
-    def _warn_of_expired(self, files: Iterable[PemFiles]) -> None:
+    def _report_expired(self, files: Iterable[PemFiles]) -> None:
         now = datetime.now(UTC)
         for each in files:
             if each.certificate is not None and each.certificate.expires < now:
-                self._log.warn("{path}: the certificate has expired", path=each.path)
+                self._log.error("{path}: the certificate has expired", path=each.path)
 
 
 def _absolute(path: str | None) -> Path | None:

@@ -220,7 +220,7 @@ class Client:
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that the gateway chose. None for none."""
+        """The subprotocol that the gateway chose. If None, none is chosen."""
         for line in self.head.split("\r\n")[1:]:
             name, _, value = line.partition(":")
             if name.lower() == "sec-websocket-protocol":

@@ -21,7 +21,8 @@ class RedisClient:
         server: ``redis`` of a gateway in memory.
 
     Attributes:
-        error: An exception that every command raises, as if Redis were away. None for none.
+        error: An exception that every command raises, as if Redis were away. If None, commands
+            succeed.
     """
 
     def __init__(self, server: MemoryServer) -> None:

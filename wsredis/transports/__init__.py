@@ -1,4 +1,4 @@
-"""How bytes reach clients."""
+"""How bytes reach clients, and how many clients may connect."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def from_config(
     if application is None and config.wsgi is not None:
         application = load_application(config.wsgi)
     if application is not None and config.demo:
-        raise ConfigError("demo: its page and those of the application would both be at /")
+        raise ConfigError("demo: cannot be combined with an application: both serve /")
     limits = config.limits
     return GatewaySite(
         reactor,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth.grants import granted, read_channels
+from wsredis.auth.grants import check_access, read_channels
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 
 
 class GrantedTests(SynchronousTestCase):
-    """`granted` and `read_channels`."""
+    """`check_access` and `read_channels`."""
 
     access = Access(
         "chat.room", frozenset({Audience.BROADCAST, Audience.USER}), frozenset({Audience.USER})
@@ -23,8 +23,8 @@ class GrantedTests(SynchronousTestCase):
             "*.room": ["subscribe-user", "publish"],
             "other": [],
         }
-        self.assertIs(self.access, granted(self.access, read_channels(channels)))
-        self.assertEqual(Access("x"), granted(Access("x"), {}))
+        self.assertIs(self.access, check_access(self.access, read_channels(channels)))
+        self.assertEqual(Access("x"), check_access(Access("x"), {}))
 
     def test_not_covered(self) -> None:
         """A flag beyond the limit is rejected, and named."""
@@ -35,7 +35,7 @@ class GrantedTests(SynchronousTestCase):
             ({"chat.*": ["subscribe"]}, "publish-user"),
         ):
             error = self.assertRaises(
-                HandshakeRejected, granted, self.access, read_channels(channels)
+                HandshakeRejected, check_access, self.access, read_channels(channels)
             )
             self.assertEqual((403, f"you may not {words} here"), (error.status, error.reason))
 

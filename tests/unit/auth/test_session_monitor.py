@@ -321,7 +321,7 @@ class SlowTests(AuthCase):
             self.wait(3.1)
         self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
         reasons = [each["reason"] for each in logs if "reason" in each]
-        self.assertIn("--auth-timeout is over", reasons)
+        self.assertIn("no decision within --auth-timeout", reasons)
         # Two wait still, and have their turn now.
         self.assertEqual(4 + 1 + 2, len(self.answers))
         self.assertEqual([[]] * 6, [self.codes(each) for each in self.clients])

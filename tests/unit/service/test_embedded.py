@@ -126,7 +126,9 @@ class StopTests(_EmbeddedCase):
         with capturedLogs() as events:
             self.reactor.advance(0.1)
         self.assertEqual(["TERM", "KILL"], self.child.signals)
-        self.assertEqual("the private Redis does not stop, and is killed", formatEvent(events[0]))
+        self.assertEqual(
+            "the private Redis did not stop in time; killing it", formatEvent(events[0])
+        )
         self.end(9)
         self.successResultOf(done)
         self._nothing_left()

@@ -246,7 +246,7 @@ class RefreshTests(_TlsCase):
         """A bad file keeps the old certificate; that is told once, and the next good one read."""
         for text in (b"", b"junk", self.path.read_bytes()[:-100]):
             self.path.write_bytes(text)
-            (line,) = (each for each in self.look() if each.startswith("warn"))
+            (line,) = (each for each in self.look() if each.startswith("error"))
             self.assertIn(f"tls-folder: {self.path}: ", line)
             self.assertIn("the old certificate is kept", line)
             self.assertEqual([], self.look())
@@ -297,7 +297,7 @@ class RefreshTests(_TlsCase):
         for path in self.folder.iterdir():
             path.unlink()
         (self.folder / "c.pem").write_text("junk")
-        self.assertEqual(1, len([each for each in self.look() if each.startswith("warn")]))
+        self.assertEqual(1, len([each for each in self.look() if each.startswith("error")]))
         self.assertEqual([], self.look())
         self.assertEqual("b.example", self.host(self.certificates, "b.example"))
 
@@ -328,7 +328,7 @@ class RefreshTests(_TlsCase):
     def test_expired(self) -> None:
         """A new certificate that has expired is told."""
         self.pem("a.example", days=-1)
-        self.assertIn(f"warn: {self.path}: the certificate has expired", self.look())
+        self.assertIn(f"error: {self.path}: the certificate has expired", self.look())
 
     def test_stopped(self) -> None:
         """Nobody looks after the end."""
@@ -343,7 +343,7 @@ class RefreshTests(_TlsCase):
         certificate.write_bytes(new_certificate)
         with capturedLogs() as events:
             self.certificates.refresh()
-        self.assertEqual(LogLevel.warn, events[0]["log_level"])
+        self.assertEqual(LogLevel.error, events[0]["log_level"])
         self.assertEqual("c.example", self.host(self.certificates))
         key.write_bytes(new_key)
         self.certificates.refresh()

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsredis.auth.grants import Channels, granted, read_channels
+from wsredis.auth.grants import Channels, check_access, read_channels
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Identity
@@ -60,7 +60,7 @@ class Answer:
         if self.status != 200:
             raise HandshakeRejected(self.reason, self.status)
         if self.channels is not None:
-            granted(access, self.channels)
+            check_access(access, self.channels)
         return self.identity
 
 

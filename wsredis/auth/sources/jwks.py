@@ -256,7 +256,10 @@ class FetchedKeys:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         if isinstance(error, TimeoutError):
             reason = f"no answer within {FETCH_TIMEOUT:g} seconds"
-        self._log.warn("jwt-jwks-url: cannot fetch the JWK Set: {reason}", reason=reason[:200])
+        kept = "; keeping the old keys" if self._set else ""
+        self._log.error(
+            "jwt-jwks-url: cannot fetch the JWK Set: {reason}{kept}", reason=reason[:200], kept=kept
+        )
 
     def _fetch_done(self, _: object) -> None:
         self._fetching = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from wsredis.auth.grants import granted, read_channels
+from wsredis.auth.grants import check_access, read_channels
 from wsredis.auth.sources.jwks import Fetch, FetchedKeys, FileKeys
 from wsredis.auth.sources.keys import Keys, OneKey, read_key, require_library
 from wsredis.channels import Access
@@ -201,7 +201,7 @@ def _expiry(value: Any, leeway: float) -> float:
 def _limited(name: str, channels: Any, access: Access) -> Access:
     """Check the access against the claim that limits it."""
     try:
-        return granted(access, read_channels(channels))
+        return check_access(access, read_channels(channels))
     except ValueError:
         # The text of the error may repeat parts of the token.
         raise _invalid(f"its {name} does not map patterns to lists of flags") from None

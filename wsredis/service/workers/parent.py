@@ -29,7 +29,12 @@ from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
 from wsredis.service.service import GatewayService
 from wsredis.service.workers.process import WorkerProcess
-from wsredis.service.workers.sockets import SharedSocket, check_shareable, check_twisted, hold
+from wsredis.service.workers.sockets import (
+    SharedSocket,
+    check_shareable,
+    check_twisted,
+    stop_accepting,
+)
 from wsredis.service.workers.worker import (
     ALL_READY,
     COMMANDS,
@@ -42,8 +47,8 @@ from wsredis.service.workers.worker import (
 
 __all__ = ["Workers"]
 
-#: Becomes a worker. A terminal sends its signals to all processes, but only the parent follows
-#: them: it has commands for its workers.
+#: The program of a worker. A terminal sends its signals to all processes, and workers ignore them:
+#: the parent alone follows them, and sends commands to its workers.
 _LAUNCHER = """
 import pickle, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -107,7 +112,7 @@ class Workers(GatewayService):
         """
         super().privilegedStartService()
         for port in self._ports:
-            hold(port)
+            stop_accepting(port)
 
     def startService(self) -> None:
         """Start the workers. Binds the ports if that was not done."""

@@ -105,7 +105,7 @@ class WorkerProcess:
 
     def child_is_killed(self) -> None:
         """Log it."""
-        self._log.warn("worker {number} does not stop, and is killed", number=self._number)
+        self._log.warn("worker {number} did not stop in time; killing it", number=self._number)
 
     def child_ended(self, how: str, restart: float | None) -> None:
         """Log the end of a process that was not stopped, and its unfinished line."""

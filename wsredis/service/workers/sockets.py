@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted import __version__ as twisted_version
 from wsredis.errors import ConfigError, incompatible
 
-__all__ = ["SharedEndpoint", "SharedSocket", "check_shareable", "check_twisted", "hold"]
+__all__ = ["SharedEndpoint", "SharedSocket", "check_shareable", "check_twisted", "stop_accepting"]
 
 #: Kinds of endpoints for which a worker needs the listening socket and nothing else.
 _SHAREABLE = ("tcp", "tcp6", "unix", "systemd")
@@ -71,7 +71,7 @@ def check_twisted(port: type = Port) -> None:
         raise incompatible("Twisted", twisted_version, problem)
 
 
-def hold(port: Any) -> None:
+def stop_accepting(port: Any) -> None:
     """Keep a port of the parent open without taking connections from it."""
     port.stopReading()
     # A shutdown reaches all processes that share the socket: ports of the workers would fail.

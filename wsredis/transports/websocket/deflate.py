@@ -102,7 +102,7 @@ class Inflater:
         if stream is None:
             return b""
         try:
-            # A limit of 0 would mean none.
+            # zlib takes 0 as 'no limit'.
             out: bytes = stream.decompress(data, max(0, max_output_len) + 1)
         except zlib.error:
             raise self._failure() from None

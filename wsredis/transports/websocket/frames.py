@@ -13,7 +13,7 @@ _BINARY = 0x82
 #: RSV1: the message is compressed (RFC 7692, 6).
 _COMPRESSED = 0x40
 
-#: Bytes by which deflate looks back less far than its window is wide.
+#: Bytes by which deflate's reach is shorter than its window.
 _LOOKAHEAD = 262
 
 #: From this many bytes on, speed counts more than size: 1 MiB takes 5 ms in place of 27, and the

@@ -1,5 +1,5 @@
 """
-The connections of one gateway: who is connected, how many may be, and who is looked after.
+The connections of one gateway: their number, their limits, and the timers that visit them.
 
 `Registry.refusal` is the one place that asks for room and for stopping. A limit on the rate of
 handshakes belongs there as well; one on the rate of messages is a further `PauseReason`, asked for
@@ -38,12 +38,12 @@ class Step(Enum):
     RETURN = 3
     #: A handshake is to be decided.
     DECIDE = 4
-    #: An admitted handshake is to be answered.
+    #: An accepted handshake is to be answered.
     OPEN = 5
 
 
 class Member(Protocol):
-    """What the registry does with a connection."""
+    """The part of a connection that the registry needs."""
 
     transport: Any
 
@@ -194,7 +194,7 @@ class Registry:
             self._heartbeats[heartbeat_interval].add(member)
 
     def detached(self, member: Member) -> None:
-        """Look after a WebSocket no more: no frame may follow. Harmless for a stranger."""
+        """Look after a WebSocket no more: no frame may follow. Harmless if it is not a member."""
         self._pings.discard(member)
         for timer in self._heartbeats.values():
             timer.discard(member)

@@ -305,7 +305,10 @@ class FetchedKeysTests(SetCase):
         asked = self.asking("b")
         with capturedLogs() as events:
             self.server.asked[-1].callback(b"<html>")
-        self.assertEqual(["jwt-jwks-url: cannot fetch the JWK Set: it is not JSON"], logged(events))
+        self.assertEqual(
+            ["jwt-jwks-url: cannot fetch the JWK Set: it is not JSON; keeping the old keys"],
+            logged(events),
+        )
         self.assertUnavailable(asked)
         self.assertIsNotNone(self.find(self.keys))
         self.clock.advance(59)

@@ -19,7 +19,7 @@ from wsredis.service.workers.sockets import (
     SharedSocket,
     check_shareable,
     check_twisted,
-    hold,
+    stop_accepting,
 )
 
 
@@ -52,7 +52,7 @@ class HoldTests(SynchronousTestCase):
         """It does not read, and will close without a shutdown."""
         port = FakePort()
         self.addCleanup(port.socket.close)
-        hold(port)
+        stop_accepting(port)
         self.assertEqual((False, False), (port.reading, port._shouldShutdown))
 
 

@@ -21,11 +21,11 @@ from wsredis.auth.sources.django.hooks import (
 from wsredis.auth.sources.django.project import set_up
 from wsredis.auth.sources.django.request import django_request
 from wsredis.auth.sources.django.sessions import check_sessions, open_session
+from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
 from wsredis.config.ws4redis import MEMBER_OF
 from wsredis.gateway.identity import Handshake, Identity
-from wsredis.gateway.threads import BoundedThreads
 
 __all__ = ["DjangoAuthenticator"]
 

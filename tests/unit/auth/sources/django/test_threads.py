@@ -1,0 +1,146 @@
+"""Tests of `wsredis.auth.sources.django.threads`: real threads, a reactor that waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event, Thread, current_thread
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.threads import ThreadReactor
+from wsredis.auth.sources.django.threads import BoundedThreads
+from wsredis.errors import HandshakeRejected
+
+PATIENCE = 20.0
+
+
+class BoundedThreadsTests(SynchronousTestCase):
+    """`BoundedThreads`."""
+
+    def setUp(self) -> None:
+        """Two threads."""
+        self.reactor = ThreadReactor()
+        self.ended = Event()
+        self.threads = BoundedThreads(self.reactor, 2, self.ended.set)
+        self.addCleanup(self.threads.stop)
+
+    def held(self) -> tuple[Event, Callable[[], Thread]]:
+        """A function that returns its thread once the event is set."""
+        event = Event()
+        self.addCleanup(event.set)
+
+        def function() -> Thread:
+            assert event.wait(PATIENCE)
+            return current_thread()
+
+        return event, function
+
+    def test_answer(self) -> None:
+        """A result comes from another thread, and only when the reactor takes it."""
+        result = self.threads.call(current_thread)
+        self.assertNoResult(result)
+        self.reactor.take()
+        thread = self.successResultOf(result)
+        self.assertIsNot(current_thread(), thread)
+        self.assertTrue(thread.daemon)
+
+    def test_error(self) -> None:
+        """An exception arrives, whatever its class, and the thread goes on."""
+        self.threads.stop()
+        self.threads = BoundedThreads(self.reactor, 1, self.ended.set)
+        self.addCleanup(self.threads.stop)
+        first = self.threads.call(current_thread)
+        self.reactor.take()
+        for error in (ValueError, SystemExit, KeyboardInterrupt):
+
+            def function(error: type[BaseException] = error) -> None:
+                raise error("words")
+
+            result = self.threads.call(function)
+            self.reactor.take()
+            self.assertEqual("words", str(self.failureResultOf(result, error).value))
+        last = self.threads.call(current_thread)
+        self.reactor.take()
+        self.assertIs(self.successResultOf(first), self.successResultOf(last))
+
+    def test_bounded(self) -> None:
+        """More calls than threads wait for their turn, and are made in order."""
+        events, functions = zip(*(self.held() for _ in range(4)), strict=True)
+        results = [self.threads.call(function) for function in functions]
+        for event in events[2:]:
+            event.set()
+        events[0].set()
+        for _ in range(3):
+            self.reactor.take()
+        used = {self.successResultOf(results[number]) for number in (0, 2, 3)}
+        self.assertNoResult(results[1])
+        events[1].set()
+        self.reactor.take()
+        self.assertEqual(2, len({*used, self.successResultOf(results[1])}))
+
+    def test_cancel(self) -> None:
+        """A cancelled call has no result; one that still waits is never made."""
+        held = [self.held() for _ in range(2)]
+        asked: list[int] = []
+        results: list[Any] = [self.threads.call(function) for _, function in held]
+        results.append(self.threads.call(lambda: asked.append(1)))
+        for result in results:
+            result.cancel()
+            self.failureResultOf(result, CancelledError)
+        for event, _ in held:
+            event.set()
+            self.reactor.take()
+        after = self.threads.call(lambda: 1)
+        self.reactor.take()
+        self.assertEqual(1, self.successResultOf(after))
+        self.assertEqual([], asked)
+
+    def test_too_many(self) -> None:
+        """If too many calls wait already, the next one is refused at once."""
+        event, function = self.held()
+        results = [self.threads.call(function) for _ in range(2 + 2 * 16)]
+        error = self.assertRaises(HandshakeRejected, self.threads.call, function)
+        self.assertEqual(503, error.status)
+        self.assertIn("--auth-concurrency", error.hint)
+        event.set()
+        for _ in results:
+            self.reactor.take()
+        self.assertEqual(34, len([self.successResultOf(result) for result in results]))
+
+    def test_stop(self) -> None:
+        """Stopping waits for no thread: all results fail, and idle threads end."""
+        held = [self.held() for _ in range(2)]
+        results: list[Any] = [self.threads.call(function) for _, function in held]
+        results.append(self.threads.call(lambda: None))
+        self.threads.stop()
+        for result in results:
+            error = self.failureResultOf(result, HandshakeRejected).value
+            self.assertEqual((503, "the gateway stops"), (error.status, error.hint))
+        self.assertRaises(HandshakeRejected, self.threads.call, lambda: None)
+        self.assertFalse(self.ended.is_set())
+        held[0][0].set()
+        self.assertTrue(self.ended.wait(PATIENCE))
+        self.reactor.take()
+
+    def test_no_more_threads(self) -> None:
+        """If the system cannot start a thread, that call is refused, and no later one."""
+        refusing = self.patch(Thread, "start", self.no_thread)
+        for _ in range(3):
+            error = self.assertRaises(HandshakeRejected, self.threads.call, current_thread)
+            self.assertEqual((503, "no thread can be started"), (error.status, error.hint))
+        refusing.restore()
+        result = self.threads.call(current_thread)
+        self.reactor.take()
+        self.assertTrue(self.successResultOf(result).daemon)
+
+    @staticmethod
+    def no_thread(thread: Thread) -> None:
+        """Fail as Python does when the system has no thread."""
+        raise RuntimeError("can't start new thread")
+
+    def test_lazy(self) -> None:
+        """There is no thread before the first call."""
+        self.threads.stop()
+        self.assertFalse(self.ended.wait(0))

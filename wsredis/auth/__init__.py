@@ -29,7 +29,7 @@ class Auth:
         admission: Decides on handshakes.
         sessions: Watches open connections.
         control: Carries out commands of the application. If None, it is not listened to.
-        backends: The authenticators to start and to stop.
+        backends: The identity sources to start and to stop.
 
     Attributes:
         admission: Decides on handshakes.
@@ -51,7 +51,7 @@ class Auth:
         self._backends = backends
 
     def start(self) -> None:
-        """Start the backends, and watch over connections. Called once, when the gateway starts."""
+        """Start the sources, and watch connections. Called once, when the gateway starts."""
         for backend in self._backends:
             backend.start()
         if self._control is not None:

@@ -51,7 +51,7 @@ class _TimedCalls:
     Args:
         clock: Keeps the time limit.
         timeout: Time limit in seconds for all of them together. It starts when the first
-            asynchronous one is called, so a backend with an equal timeout of its own expires first
+            asynchronous one is called, so a source with an equal timeout of its own expires first
             and reports the better reason.
     """
 

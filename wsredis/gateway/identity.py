@@ -126,7 +126,7 @@ class Authenticator(Protocol):
 
 
 class AuthBackend(Authenticator, Protocol):
-    """An authenticator that is started and stopped, since it has threads or connections."""
+    """An identity source: an authenticator that is started and stopped by the gateway."""
 
     def start(self) -> None:
         """Start. Called once, when the gateway starts."""

@@ -1,1 +1,1 @@
-"""Authenticators, by the source of their identities: tokens, the application, Django."""
+"""Identity sources: the authenticators of tokens, of the application, and of Django."""

@@ -1,4 +1,4 @@
-"""Decides on identities: who a client is, what it may do, and whether it may stay."""
+"""The identity of a client, its rights, and whether it may stay connected."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _hook(value: Any) -> Callable[..., Any] | None:
 
 
 def _subscriber(value: Any) -> tuple[str, ...] | None:
-    """The flags that the class with this dotted name knows. None if it is the original's: all."""
+    """Return the flags that the named class allows. If None, it is the original class: all."""
     if value == SUBSCRIBER:
         return None
     subscriber = _imported(str(value))

@@ -79,8 +79,8 @@ class BasePublisher:
         sessions: Keys of sessions to publish to.
         prefix: Text before every name, followed by a colon; the gateway needs the same. An empty
             prefix adds nothing.
-        expire: Seconds that messages are stored, unless `publish_message` is told otherwise. 0 or
-            less stores none.
+        expire: Seconds that messages are stored, unless `publish_message` is given another number.
+            0 or less stores none.
         heartbeat: The text that cannot be published, since clients take it for a heartbeat. If
             empty, there is none.
 

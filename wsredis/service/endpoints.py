@@ -94,7 +94,7 @@ def _endpoint(setting: str, description: str, reactor: Any) -> Any:
         if isinstance(error, LookupError):
             reason = "there is no such socket, or the description lacks an argument"
         raise ConfigError(f"{setting}: {description!r} cannot be used: {reason}") from None
-    if description.startswith("ssl:") and _has_expired(description):
+    if description.lower().startswith("ssl:") and _has_expired(description):
         _log.error(
             "{setting}: the certificate of {endpoint} has expired",
             setting=setting,
@@ -118,7 +118,8 @@ def _has_expired(description: str) -> bool:
     # The endpoint shows its certificate only to its reactor.
     recorder = _Recorder()
     serverFromString(recorder, description).listen(Factory())
-    return bool(recorder.options.certificate.has_expired())
+    options = recorder.options
+    return options is not None and options.certificate.has_expired()
 
 
 def bind_error(error: Exception) -> str:

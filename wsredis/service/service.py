@@ -138,7 +138,7 @@ class GatewayService(Service):
                 )
 
     def startService(self) -> None:
-        """Connect to Redis and admit clients. Binds the ports if that was not done."""
+        """Connect to Redis and accept clients. Binds the ports if that was not done."""
         super().startService()
         if not self._ports:
             self.privilegedStartService()

@@ -122,7 +122,7 @@
     }
 
     function closed(event) {
-      release();
+      abandon();
       if (performance.now() - openedAt >= opts.stable_after) failures = 0;
       tell("disconnected", event);
       if (state === "stopped") return;
@@ -141,8 +141,8 @@
       attempt = null;
     }
 
-    // Nothing that is under way matters any more.
-    function release() {
+    // Give up the socket and all that is under way.
+    function abandon() {
       rest();
       if (!socket) return;
       socket.onopen = socket.onmessage = socket.onclose = null;
@@ -151,7 +151,7 @@
     }
 
     function fail(reason) {
-      release();
+      abandon();
       closed(new CloseEvent("close", { code: 1006, reason }));
     }
 
@@ -170,7 +170,7 @@
 
     // A page that is left, perhaps to come back from the back/forward cache, says nothing of it.
     function hide() {
-      release();
+      abandon();
       state = "waiting";
     }
 

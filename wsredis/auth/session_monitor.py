@@ -276,7 +276,7 @@ class SessionMonitor:
                 self._close(connection, error.code, error.reason)
 
     def _check_failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) or not self._throttle.allows("check"):
+        if failure.check(CancelledError) or not self._throttle.take("check"):
             return
         error = failure.value
         if isinstance(error, HandshakeRejected):

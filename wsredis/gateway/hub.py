@@ -75,7 +75,7 @@ class Hub:
     Channels to connections, and back.
 
     Args:
-        broker: Told of the first and of the last listener of a channel.
+        broker: Notified when a channel gets its first listener and loses its last.
         max_publication: Bytes; a larger publication is left out, counted and logged.
         later: Calls a function after the reactor has looked after everything else. If None, every
             fan-out is done at once.
@@ -162,8 +162,8 @@ class Hub:
         """
         Fan out what one read from the broker brought.
 
-        Every payload is encoded once for each encoding, the bytes of a channel are joined once, and
-        each connection gets one write, in the order of arrival across all its channels.
+        The bytes of a channel are made and joined once for each encoding, and each connection gets
+        one write, in the order of arrival across all its channels.
         """
         runs: dict[bytes, list[tuple[int, Publication]]] = {}
         channels, limit = self._channels, self._max_publication
@@ -215,7 +215,7 @@ class Hub:
         while self._waiting:
             self._go_on()
         wanted = {name: stored[name] for name in stored if name in self._channels}
-        for publication in self.deliverable(wanted):
+        for publication in self.without_oversized(wanted):
             channel = self._channels.get(publication.channel)
             if channel is None:
                 # Its last listener was found dead while another channel was served.
@@ -235,8 +235,8 @@ class Hub:
             for listener in list(self._channels[channel].listeners):
                 self._guarded(listener.forbid)
 
-    def deliverable(self, stored: Mapping[bytes, bytes]) -> Iterator[Publication]:
-        """The stored messages that go out: those that are not empty and not too large."""
+    def without_oversized(self, stored: Mapping[bytes, bytes]) -> Iterator[Publication]:
+        """Leave out empty messages, and too large ones, each of which is counted and logged."""
         for name, payload in stored.items():
             publication = Publication(name, payload)
             if len(payload) > self._max_publication:

@@ -34,14 +34,16 @@ class Listener(Protocol):
 
     Attributes:
         direct: Tells whether encoded bytes may go straight to `write`. If not, `deliver` decides.
-        encoding: Makes the bytes that go to `write`.
         channels: Its subscriptions; changed by the caller of `Hub.extend` and `Hub.retract`.
     """
 
     direct: bool
-    encoding: Encoding
     channels: Sequence[bytes]
     write: Callable[[bytes], None]
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """Makes the bytes that go to `write`. None if it is never direct."""
 
     def deliver(self, items: Sequence[Publication]) -> None:
         """Take publications one by one, in order."""
@@ -99,7 +101,7 @@ class Hub:
         self._max_publication = max_publication
         self._later = later
         self._channels: dict[bytes, _Channel] = {}
-        #: The encoding that was used first, and whether there was ever another.
+        #: The encoding of the first listener, and whether there was ever one with another.
         self._encoding: Encoding | None = None
         self._is_mixed = False
         #: Fan-outs that wait for their turn after a large one. The broker is paused meanwhile.
@@ -129,6 +131,9 @@ class Hub:
             if channel is None:
                 channel = self._channels[name] = _Channel()
             channel.listeners[listener] = channel.version
+        if listener.encoding not in (self._encoding, None):
+            self._is_mixed = self._encoding is not None
+            self._encoding = self._encoding or listener.encoding
         return self.broker.subscribe(names)
 
     def unsubscribe(self, listener: Listener) -> None:
@@ -289,19 +294,30 @@ class Hub:
     def _send(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
-        encoding: Encoding | None = None
-        data = b""
+        if self._is_mixed:
+            self._send_mixed(items, listeners, by_encoding)
+            return
+        try:
+            data = b"" if self._encoding is None else by_encoding[self._encoding]
+        except Exception:
+            self._log.failure("encoding a publication failed")
+            return
         for listener in listeners:
             if listener.direct:
-                # Most connections of a gateway have the same encoding.
                 try:
-                    if listener.encoding is not encoding:
-                        data = by_encoding[listener.encoding]
-                        encoding = listener.encoding
-                        if encoding is not self._encoding:
-                            self._is_mixed = self._encoding is not None
-                            self._encoding = self._encoding or encoding
                     listener.write(data)
+                except Exception:
+                    self._log.failure("delivery to one connection failed")
+            else:
+                self._guarded(listener.deliver, items)
+
+    def _send_mixed(
+        self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
+    ) -> None:
+        for listener in listeners:
+            if listener.direct and listener.encoding is not None:
+                try:
+                    listener.write(by_encoding[listener.encoding])
                 except Exception:
                     self._log.failure("delivery to one connection failed")
             else:

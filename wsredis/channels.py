@@ -33,6 +33,9 @@ class Audience(Enum):
     USER = "user"
     SESSION = "session"
 
+    # Enum's own is written in Python, and each handshake looks audiences up some twenty times.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -172,6 +175,8 @@ def channel_names(
     Returns: The names as bytes, each once, in the order broadcast, group, user, session.
     """
     chosen = frozenset(audiences)
+    if not chosen:
+        return []
     owners: dict[Audience, Iterable[str | None]] = {
         Audience.BROADCAST: ("",),
         Audience.GROUP: groups,

@@ -56,7 +56,7 @@ class ControlChannel:
 
     Attributes:
         direct: See `wsredis.gateway.hub.Listener`.
-        encoding: Not set, since nothing is written to it.
+        encoding: None, since nothing is written to it.
         channels: See `wsredis.gateway.hub.Listener`.
         write: See `wsredis.gateway.hub.Listener`.
     """
@@ -64,7 +64,7 @@ class ControlChannel:
     _log = Logger()
 
     direct = False
-    encoding: Encoding
+    encoding: Encoding | None = None
 
     def __init__(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,8 +26,6 @@ _EXPIRY_INTERVAL = 1.0
 
 #: Checks under way at a time. New clients need the same threads and HTTP requests.
 _CONCURRENT_CHECKS = 4
-
-_ANONYMOUS = Identity()
 
 
 class WatchedConnection(Protocol):
@@ -148,7 +145,7 @@ class SessionMonitor:
         being accepted is closed or checked at once.
         """
         identity = accepted.identity
-        if replace(identity, granted=None) == _ANONYMOUS:
+        if identity.is_anonymous:
             return
         watch = self._watched[connection] = _Watch(accepted.handshake)
         watch.due = self._due(identity)
@@ -276,7 +273,7 @@ class SessionMonitor:
                 self._close(connection, error.code, error.reason)
 
     def _check_failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) or not self._throttle.allows("check"):
+        if failure.check(CancelledError) or not self._throttle.take("check"):
             return
         error = failure.value
         if isinstance(error, HandshakeRejected):

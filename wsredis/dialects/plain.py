@@ -149,7 +149,7 @@ class PlainConnection(Connection):
         """
         live = {(item.channel, item.payload) for item in held_back}
         wanted = {name: stored[name] for name in self.channels if name in stored}
-        for publication in self._hub.deliverable(wanted):
+        for publication in self._hub.without_oversized(wanted):
             if (publication.channel, publication.payload) not in live:
                 self._hub.mark_stored(self, publication)
                 yield publication
@@ -185,7 +185,7 @@ class PlainConnection(Connection):
         except PermissionDenied:
             self.forbid()
             return
-        for publication in self._hub.deliverable(stored):
+        for publication in self._hub.without_oversized(stored):
             if self.is_open and self._hub.is_fresh(self, publication.channel):
                 self._hub.mark_stored(self, publication)
                 self.write(publication[self.encoding])

@@ -34,14 +34,16 @@ class Listener(Protocol):
 
     Attributes:
         direct: Tells whether encoded bytes may go straight to `write`. If not, `deliver` decides.
-        encoding: Makes the bytes that go to `write`.
         channels: Its subscriptions; changed by the caller of `Hub.extend` and `Hub.retract`.
     """
 
     direct: bool
-    encoding: Encoding
     channels: Sequence[bytes]
     write: Callable[[bytes], None]
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """Makes the bytes that go to `write`. None if it is never direct."""
 
     def deliver(self, items: Sequence[Publication]) -> None:
         """Take publications one by one, in order."""
@@ -75,7 +77,7 @@ class Hub:
     Channels to connections, and back.
 
     Args:
-        broker: Told of the first and of the last listener of a channel.
+        broker: Notified when a channel gets its first listener and loses its last.
         max_publication: Bytes; a larger publication is left out, counted and logged.
         later: Calls a function after the reactor has looked after everything else. If None, every
             fan-out is done at once.
@@ -99,7 +101,7 @@ class Hub:
         self._max_publication = max_publication
         self._later = later
         self._channels: dict[bytes, _Channel] = {}
-        #: The encoding that was used first, and whether there was ever another.
+        #: The encoding of the first listener, and whether there was ever one with another.
         self._encoding: Encoding | None = None
         self._is_mixed = False
         #: Fan-outs that wait for their turn after a large one. The broker is paused meanwhile.
@@ -129,6 +131,9 @@ class Hub:
             if channel is None:
                 channel = self._channels[name] = _Channel()
             channel.listeners[listener] = channel.version
+        if listener.encoding not in (self._encoding, None):
+            self._is_mixed = self._encoding is not None
+            self._encoding = self._encoding or listener.encoding
         return self.broker.subscribe(names)
 
     def unsubscribe(self, listener: Listener) -> None:
@@ -162,8 +167,8 @@ class Hub:
         """
         Fan out what one read from the broker brought.
 
-        Every payload is encoded once for each encoding, the bytes of a channel are joined once, and
-        each connection gets one write, in the order of arrival across all its channels.
+        The bytes of a channel are made and joined once for each encoding, and each connection gets
+        one write, in the order of arrival across all its channels.
         """
         runs: dict[bytes, list[tuple[int, Publication]]] = {}
         channels, limit = self._channels, self._max_publication
@@ -215,7 +220,7 @@ class Hub:
         while self._waiting:
             self._go_on()
         wanted = {name: stored[name] for name in stored if name in self._channels}
-        for publication in self.deliverable(wanted):
+        for publication in self.without_oversized(wanted):
             channel = self._channels.get(publication.channel)
             if channel is None:
                 # Its last listener was found dead while another channel was served.
@@ -235,8 +240,8 @@ class Hub:
             for listener in list(self._channels[channel].listeners):
                 self._guarded(listener.forbid)
 
-    def deliverable(self, stored: Mapping[bytes, bytes]) -> Iterator[Publication]:
-        """The stored messages that go out: those that are not empty and not too large."""
+    def without_oversized(self, stored: Mapping[bytes, bytes]) -> Iterator[Publication]:
+        """Leave out empty messages, and too large ones, each of which is counted and logged."""
         for name, payload in stored.items():
             publication = Publication(name, payload)
             if len(payload) > self._max_publication:
@@ -289,19 +294,30 @@ class Hub:
     def _send(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
-        encoding: Encoding | None = None
-        data = b""
+        if self._is_mixed:
+            self._send_mixed(items, listeners, by_encoding)
+            return
+        try:
+            data = b"" if self._encoding is None else by_encoding[self._encoding]
+        except Exception:
+            self._log.failure("encoding a publication failed")
+            return
         for listener in listeners:
             if listener.direct:
-                # Most connections of a gateway have the same encoding.
                 try:
-                    if listener.encoding is not encoding:
-                        data = by_encoding[listener.encoding]
-                        encoding = listener.encoding
-                        if encoding is not self._encoding:
-                            self._is_mixed = self._encoding is not None
-                            self._encoding = self._encoding or encoding
                     listener.write(data)
+                except Exception:
+                    self._log.failure("delivery to one connection failed")
+            else:
+                self._guarded(listener.deliver, items)
+
+    def _send_mixed(
+        self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
+    ) -> None:
+        for listener in listeners:
+            if listener.direct and listener.encoding is not None:
+                try:
+                    listener.write(by_encoding[listener.encoding])
                 except Exception:
                     self._log.failure("delivery to one connection failed")
             else:

@@ -44,6 +44,11 @@ class Identity:
     expires: float | None = None
     granted: Access | None = None
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Tells whether it is nobody's: then nothing about it can change or expire."""
+        return not self.groups and (self.user, self.session, self.expires) == (None, None, None)
+
     def channels(self, prefix: str, facility: str, audiences: Iterable[Audience]) -> list[bytes]:
         """
         Name the channels that *audiences* of *facility* stand for, for this identity.

@@ -25,8 +25,8 @@ class LogThrottle:
         self._interval = interval
         self._next: dict[Hashable, float] = {}
 
-    def allows(self, key: Hashable) -> bool:
-        """Tell whether the line *key* may be logged now; if so, it counts as logged."""
+    def take(self, key: Hashable) -> bool:
+        """Take the right to log the line *key* now. False if it was taken a moment ago."""
         now = self._clock.seconds()
         if now < self._next.get(key, now):
             return False

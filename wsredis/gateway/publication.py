@@ -27,7 +27,8 @@ class Encoding(Protocol):
         """
         Return the bytes of *publication*.
 
-        It is called once for each publication, which remembers the result.
+        It is called once for each publication, which remembers the result; or once more, if the
+        publication went out in a row of several before another listener needed it alone.
         """
 
     def message(self, payload: str | bytes) -> bytes:

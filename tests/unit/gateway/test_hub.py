@@ -271,11 +271,6 @@ class CompressTests(_HubCase):
         """One write each, in what each can read; what is small stays plain."""
         windows = (0, 15, 10, 15, 0)
         listeners = [self.listener(b"a", window=window) for window in windows]
-        # From now on the hub knows that there are several encodings.
-        self.deliver((b"a", self.small))
-        self.dialect.encoded.clear()
-        for listener in listeners:
-            listener.written.clear()
         self.deliver((b"a", self.one), (b"a", self.small), (b"a", self.two))
         for window, listener in zip(windows, listeners, strict=True):
             expected = self.deflated(self.one, self.small, self.two, window=window)
@@ -317,6 +312,36 @@ class CompressTests(_HubCase):
         self.assertEqual(
             self.deflated(self.one, window=15), deflating.restored[0][deflating.encoding]
         )
+
+
+class BrokenDialectTests(_HubCase):
+    """A dialect that cannot encode a publication."""
+
+    def broken_at(self, *windows: int) -> None:
+        """Deliver a publication that cannot be encoded, and one that can."""
+
+        class Broken(PlainDialect):
+            def encode(self, publication: Publication) -> bytes:
+                if publication.payload == b"bad":
+                    raise RuntimeError("this cannot be encoded")
+                return publication.payload
+
+        self.dialect = Broken()  # type: ignore[assignment]
+        listeners = [self.listener(b"a", window=window) for window in windows]
+        self.deliver((b"a", b"bad"))
+        self.deliver((b"a", b"good"))
+        for listener in listeners:
+            self.assertEqual([frames.message(b"good")], listener.written)
+
+    def test_one_encoding(self) -> None:
+        """The publication is logged and lost; the broker and the next publication are not."""
+        self.broken_at(0, 0)
+        self.assertEqual(["this cannot be encoded"], self.flushed())
+
+    def test_several_encodings(self) -> None:
+        """The same holds if clients differ."""
+        self.broken_at(0, 15)
+        self.assertEqual(["this cannot be encoded"] * 2, self.flushed())
 
 
 class HostileListenerTests(_HubCase):

@@ -58,3 +58,20 @@ class IdentityTests(SynchronousTestCase):
         )
         self.assertEqual([b"user:john:x"], identity.channels("", "x", [Audience.USER]))
         self.assertEqual([b"broadcast:x"], Identity().channels("", "x", Audience))
+
+
+class AnonymousTests(SynchronousTestCase):
+    """`Identity.is_anonymous`."""
+
+    def test_anonymous(self) -> None:
+        """An identity without a name is anonymous, whatever it was granted."""
+        self.assertTrue(Identity().is_anonymous)
+        self.assertTrue(Identity(granted=Access("a")).is_anonymous)
+        for identity in (
+            Identity("john"),
+            Identity(""),
+            Identity(groups=("a",)),
+            Identity(session="key"),
+            Identity(expires=0.0),
+        ):
+            self.assertFalse(identity.is_anonymous, identity)

@@ -18,29 +18,29 @@ class LogThrottleTests(SynchronousTestCase):
 
     def test_once(self) -> None:
         """The same key is allowed again after the interval, and not before."""
-        self.assertTrue(self.throttle.allows("a"))
-        self.assertFalse(self.throttle.allows("a"))
+        self.assertTrue(self.throttle.take("a"))
+        self.assertFalse(self.throttle.take("a"))
         self.clock.advance(59.9)
-        self.assertFalse(self.throttle.allows("a"))
+        self.assertFalse(self.throttle.take("a"))
         self.clock.advance(0.1)
-        self.assertTrue(self.throttle.allows("a"))
-        self.assertFalse(self.throttle.allows("a"))
+        self.assertTrue(self.throttle.take("a"))
+        self.assertFalse(self.throttle.take("a"))
 
     def test_keys(self) -> None:
         """One key does not hold up another."""
-        self.assertTrue(self.throttle.allows("a"))
-        self.assertTrue(self.throttle.allows(("a", 1)))
+        self.assertTrue(self.throttle.take("a"))
+        self.assertTrue(self.throttle.take(("a", 1)))
 
     def test_reset(self) -> None:
         """After a reset each line is new."""
-        self.throttle.allows("a")
+        self.throttle.take("a")
         self.throttle.reset()
-        self.assertTrue(self.throttle.allows("a"))
+        self.assertTrue(self.throttle.take("a"))
 
     def test_bounded(self) -> None:
         """However many keys come, 64 are remembered at most."""
         for number in range(64):
-            self.throttle.allows(number)
-        self.assertFalse(self.throttle.allows(0))
-        self.assertTrue(self.throttle.allows("one more"))
-        self.assertTrue(self.throttle.allows(0))
+            self.throttle.take(number)
+        self.assertFalse(self.throttle.take(0))
+        self.assertTrue(self.throttle.take("one more"))
+        self.assertTrue(self.throttle.take(0))

@@ -254,7 +254,7 @@ class RedisBroker:
 
     def _failed(self, reason: str) -> None:
         # Both links meet the same trouble at every attempt.
-        if self._throttle.allows(reason):
+        if self._throttle.take(reason):
             self._log.warn("no connection to {redis}: {reason}", redis=self._name, reason=reason)
 
     def _log_change(self) -> None:

@@ -186,27 +186,27 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         reader.feed(data)
         self._incomplete += len(data)
         batch: list[Publication] = []
-        subscribes = self._deliver is not None
+        deliver = self._deliver
         while not self.is_paused:
             reply = self._postponed.pop() if self._postponed else reader.gets()
             if reply is False:
                 break
             self._incomplete = 0
             self.reply_arrived = True
-            if subscribes and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
+            if deliver and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
                 batch.append(Publication(reply[1], reply[2]))
-            elif batch:
+            elif deliver and batch:
                 # Publications that came before the reply are delivered before it is handled, and
                 # their delivery may pause the connection.
                 self._postponed.append(reply)
-                self._hand_over(batch)
+                deliver(batch)
                 batch = []
             elif not self._expected:
                 raise InvalidReply(f"no command waits for {_shorten(reply)}")
             elif self._expected[0][0](reply):
                 self._expected.popleft()
-        if batch:
-            self._hand_over(batch)
+        if deliver and batch:
+            deliver(batch)
         self._check_size()
 
     def _check_size(self) -> None:
@@ -215,10 +215,6 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             limit *= self._expected[0][1]
         if self._incomplete > limit:
             raise InvalidReply(f"a reply of more than {limit} bytes")
-
-    def _hand_over(self, batch: list[Publication]) -> None:
-        assert self._deliver is not None
-        self._deliver(batch)
 
 
 class RedisFactory(txredisapi.SubscriberFactory):  # type: ignore[misc]

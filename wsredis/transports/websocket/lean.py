@@ -209,8 +209,8 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             reason: One sentence, without secrets. It may quote the client.
         """
 
-    def is_welcome(self) -> bool:
-        """Tell whether the admitted handshake may still be answered; if not, refuse it."""
+    def prepare_to_open(self) -> bool:
+        """Get ready for the answer. Returns False, and refuses, if there is no room any more."""
         return True
 
     def handshake_crashed(self) -> None:
@@ -237,7 +237,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     def succeedHandshake(self, answer: tuple[str | None, dict[str, str]]) -> None:
         """Answer the handshake, if the client is still there and still welcome."""
-        if self.state != State.PENDING or not self.is_welcome():
+        if self.state != State.PENDING or not self.prepare_to_open():
             return
         # The offers have been negotiated. Autobahn would refuse the whole handshake for one that
         # it does not understand.

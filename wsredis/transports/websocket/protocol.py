@@ -45,6 +45,9 @@ __all__ = ["GatewayProtocol"]
 #: Bytes that a client may send before its handshake is answered.
 _EARLY = 65536
 
+#: Bytes of the reason in a close frame (RFC 6455, 5.5).
+_MAX_REASON = 123
+
 #: Characters of a reason, which may quote the client, that go into one line of the log.
 _LOGGED = 200
 
@@ -197,8 +200,8 @@ class GatewayProtocol(LeanProtocol):
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 
-    def is_welcome(self) -> bool:
-        """Ask for room once more, since the decision may have taken time."""
+    def prepare_to_open(self) -> bool:
+        """Get ready for the answer, if there is still room: the decision may have taken time."""
         refusal = self.registry.refusal(Step.OPEN)
         if refusal is not None:
             self._refuse(refusal)
@@ -377,7 +380,9 @@ class GatewayProtocol(LeanProtocol):
         if self.is_pending():
             self._refuse(HandshakeRejected("try again later", 503, reason))
         else:
-            self.sendCloseFrame(code, reason.encode()[:123])
+            # Cut at a character: a client fails the connection on a reason that is not UTF-8.
+            text = reason.encode("utf-8", "replace")[:_MAX_REASON].decode("utf-8", "ignore")
+            self.sendCloseFrame(code, text.encode())
 
     # -- wsredis.transports.send_queue.SendQueueOwner
 

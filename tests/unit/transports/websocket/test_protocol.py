@@ -485,6 +485,28 @@ class CloseTests(MemoryGatewayCase):
         self.nothing_left()
 
 
+class ReasonTests(MemoryGatewayCase):
+    """The reason in a close frame."""
+
+    def test_length(self) -> None:
+        """It is at most 123 bytes, and is cut between characters."""
+        for reason, expected in (
+            ("", ""),
+            ("a" * 123, "a" * 123),
+            ("a" * 124, "a" * 123),
+            ("\u00e9" * 62, "\u00e9" * 61),
+            ("a" * 122 + "\u20ac", "a" * 122),
+            ("\U0001f600" * 40, "\U0001f600" * 30),
+            ("lone \ud800", "lone ?"),
+        ):
+            client = self.open()
+            protocol = self.protocol(client)
+            assert protocol.connection is not None
+            protocol.connection.close(3000, reason)
+            (frame,) = client.frames()
+            self.assertEqual(expected, frame.payload[2:].decode(), reason)
+
+
 class PauseTests(MemoryGatewayCase):
     """A client that is paused is not read, and has no further frame taken from it."""
 

@@ -223,7 +223,7 @@ class PageLifeTests(_Case):
     def test_back_forward_cache(self) -> None:
         """A page in the cache has no connection; back from it, it connects, without a wait."""
         page, accepted = self.connected()
-        event = "dispatchEvent(new PageTransitionEvent(arguments[0], {stored: true}))"
+        event = "dispatchEvent(new PageTransitionEvent(arguments[0], {persisted: true}))"
         page.run(event, "pagehide")
         self.assertIsNone(accepted.message())
         page.run("advance(arguments[0])", _LONG)
@@ -240,7 +240,7 @@ class PageLifeTests(_Case):
         page, accepted = self.connected()
         accepted.close(1001)
         page.wait_for_state("waiting")
-        page.run("dispatchEvent(new PageTransitionEvent('pagehide', {stored: true}))")
+        page.run("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
         self.assertEqual([], page.run("return timers()"))
 
     def test_history(self) -> None:

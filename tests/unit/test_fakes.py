@@ -24,19 +24,19 @@ class _Producer:
     """Remembers what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notified: list[str] = []
 
     def pauseProducing(self) -> None:
         """Remember it."""
-        self.told.append("pause")
+        self.notified.append("pause")
 
     def resumeProducing(self) -> None:
         """Remember it."""
-        self.told.append("resume")
+        self.notified.append("resume")
 
     def stopProducing(self) -> None:
         """Remember it."""
-        self.told.append("stop")
+        self.notified.append("stop")
 
 
 class MessageTests(SynchronousTestCase):
@@ -139,10 +139,10 @@ class StreamTransportTests(SynchronousTestCase):
         """The producer is paused once, when too much is buffered, and resumed once."""
         for _ in range(3):
             self.transport.write(b"x" * 6)
-        self.assertEqual(["pause"], self.producer.told)
+        self.assertEqual(["pause"], self.producer.notified)
         self.transport.drain()
         self.transport.drain()
-        self.assertEqual(["pause", "resume"], self.producer.told)
+        self.assertEqual(["pause", "resume"], self.producer.notified)
 
     def test_one_producer(self) -> None:
         """There is one producer, and it pushes."""
@@ -175,7 +175,7 @@ class StreamTransportTests(SynchronousTestCase):
         self.transport.write(b"x")
         late = _Producer()
         self.transport.registerProducer(late, True)
-        self.assertEqual((["stop"], ["stop"]), (self.producer.told, late.told))
+        self.assertEqual((["stop"], ["stop"]), (self.producer.notified, late.notified))
         self.assertEqual(b"", self.transport.written)
 
 

@@ -43,7 +43,7 @@ class AppCase(SynchronousTestCase):
 
         return Control(lambda: self.redis, self.clock.seconds)
 
-    def orders(self, channel: bytes = b"wsredis-control") -> list[object]:
+    def commands(self, channel: bytes = b"wsredis-control") -> list[object]:
         """What was published since the last time: triples of verb, selector and name."""
         found = []
         for trip in self.redis.trips:

@@ -21,7 +21,7 @@ from wsredis.transports.websocket import frames
 
 
 class _Producer:
-    """Remembers what it was told."""
+    """Remembers its notifications."""
 
     def __init__(self) -> None:
         self.notified: list[str] = []
@@ -103,7 +103,7 @@ class SocketTests(SynchronousTestCase):
             self.assertRaises(TypeError, each.send, "text")
 
     def test_error(self) -> None:
-        """The error that it is told to raise is raised."""
+        """The error that it is set to raise is raised."""
         fake = FakeSocket()
         fake.error = BrokenPipeError()
         self.assertRaises(BrokenPipeError, fake.send, b"x")
@@ -236,8 +236,8 @@ class BrokerTests(SynchronousTestCase):
         self.successResultOf(published)
         self.assertEqual({b"a": b"1"}, self.successResultOf(fetched))
 
-    def test_refuses_when_told(self) -> None:
-        """What is refused does not happen."""
+    def test_refuse(self) -> None:
+        """A call that is refused does nothing."""
         broker = HeldBroker(Clock(), "subscribe")
         broker.connect()
         subscribed = broker.subscribe([b"a"])

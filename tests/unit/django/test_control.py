@@ -49,7 +49,7 @@ class ControlTests(AppCase):
         self.assertEqual([("end", "session", "key")], self.commands())
 
     def test_rolled_back(self) -> None:
-        """What is rolled back is never sent."""
+        """A command is never sent if its transaction is rolled back."""
         from django.db import transaction
 
         control = self.control()
@@ -86,7 +86,7 @@ class OutageTests(AppCase):
     """A Redis that is away."""
 
     def warned(self, control: Any, key: str) -> list[str]:
-        """What ending a session logs."""
+        """End a session, and return the messages that were logged."""
         with self.assertLogs("wsredis.django.control") as logged:
             control.end_sessions(key)
         return [record.getMessage() for record in logged.records]

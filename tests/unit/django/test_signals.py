@@ -69,7 +69,7 @@ class SessionTests(SignalCase):
         return value
 
     def test_logout(self) -> None:
-        """A logout is told, and so is the removal of the session, where it is in the database."""
+        """A logout is announced, and so is the removal of a session that is in the database."""
         for engine, times in (
             ("db", 2),
             ("cached_db", 2),
@@ -84,7 +84,7 @@ class SessionTests(SignalCase):
             self.assertEqual([("end", "session", key)] * times, self.commands(), engine)
 
     def test_coroutine(self) -> None:
-        """The logout of a coroutine is told as well."""
+        """The logout of a coroutine is announced as well."""
         from asgiref.sync import async_to_sync
         from django.contrib import auth
         from django.contrib.sessions.backends.cache import SessionStore
@@ -173,7 +173,7 @@ class UserTests(SignalCase):
     """Users that change."""
 
     def test_saved(self) -> None:
-        """A user that is saved is checked again; whatever may have changed."""
+        """A user that is saved is checked again: any field may have changed."""
         user = self.user()
         user.set_password("another")
         user.save()
@@ -260,7 +260,7 @@ class GroupTests(SignalCase):
     """Memberships and groups that change."""
 
     def test_by_user(self) -> None:
-        """Who is put into a group, or taken out, is checked again."""
+        """A user who is put into a group, or taken out, is checked again."""
         user, group = self.user(), self.group()
         user.groups.add(group)
         self.notified("anna")

@@ -15,7 +15,7 @@ class _Member:
 
 
 class _Ending(BaseException):
-    """What no function should catch."""
+    """An error that no function should catch."""
 
 
 class PeriodicTaskTests(SynchronousTestCase):
@@ -60,7 +60,7 @@ class PeriodicTaskTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_failure(self) -> None:
-        """What the function raises is logged, and it is called again."""
+        """An error of the function is logged, and the function is called again."""
 
         def fail(count: int) -> None:
             self.called(count)
@@ -73,7 +73,7 @@ class PeriodicTaskTests(SynchronousTestCase):
         self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_end(self) -> None:
-        """What ends it after all is logged, too."""
+        """An error that ends the task after all is logged, too."""
 
         def end(count: int) -> None:
             raise _Ending
@@ -146,7 +146,7 @@ class StaggeredTimerTests(SynchronousTestCase):
         self.assertGreater(len({time for time, _ in self.visits}), 20)
 
     def test_discard(self) -> None:
-        """Who left is visited no more; strangers may leave as well, and members come twice."""
+        """A member that left is visited no more; strangers may leave, and members come twice."""
         first, second, stranger = self.members[:3]
         for member in (first, first, second):
             self.timer.add(member)
@@ -157,7 +157,7 @@ class StaggeredTimerTests(SynchronousTestCase):
         self.assertEqual([first], [member for _, member in self.visits])
 
     def test_discard_during_a_visit(self) -> None:
-        """A visit may send anybody away; who is gone is not visited any more."""
+        """A visit may remove any member; a member that is gone is not visited any more."""
 
         def visit(member: _Member) -> None:
             self.visit(member)
@@ -227,7 +227,7 @@ class TimeoutQueueTests(SynchronousTestCase):
         self.clock.pump([0.25] * round(seconds * 4))
 
     def test_expire(self) -> None:
-        """Who does not finish in time is told so, once, soon after, and is no member any more."""
+        """A member that is late is reported once, soon after, and is not a member any more."""
         self.queue.add("a")
         self.wait(2)
         self.queue.add("b")
@@ -278,7 +278,7 @@ class TimeoutQueueTests(SynchronousTestCase):
             self.assertEqual(least, call.getTime())
 
     def test_in_time(self) -> None:
-        """Who finishes in time hears nothing; strangers may leave as well."""
+        """A member that finishes in time is not reported; strangers may leave as well."""
         self.queue.add("a")
         self.queue.discard("a")
         self.queue.discard("b")
@@ -294,7 +294,7 @@ class TimeoutQueueTests(SynchronousTestCase):
         self.assertEqual(1, len(self.late))
 
     def test_come_back(self) -> None:
-        """Who left and comes back has all the time again, behind the others."""
+        """A member that left and comes back has all the time again, after the others."""
         self.queue.add("a")
         self.queue.add("b")
         self.wait(4)
@@ -314,7 +314,7 @@ class TimeoutQueueTests(SynchronousTestCase):
         self.assertEqual([], list(self.queue))
 
     def test_discard_while_expiring(self) -> None:
-        """One that expires may take others with it: they are not told as well."""
+        """A member that expires may take others with it: they are not reported as well."""
 
         def take_along(member: str) -> None:
             self.late.append((self.clock.seconds(), member))

@@ -70,10 +70,10 @@ class EndpointTests(SynchronousTestCase):
 
     def test_expired_certificate(self) -> None:
         """
-        A certificate that has expired is served, and told in the log.
+        A certificate that has expired is served, and reported in the log.
 
-        Fails where Twisted's endpoint keeps its certificate under another name: then nobody would
-        be told.
+        The test fails if Twisted's endpoint keeps its certificate under another name: then nothing
+        would be reported.
         """
         for days, told in ((-1, 1), (1, 0)):
             path = self._certificate(days)

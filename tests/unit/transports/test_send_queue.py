@@ -22,7 +22,7 @@ from tests.support.fakes import (
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames
 
-#: As in wsredis.transports.send_queue: what is handed to a transport at a time.
+#: As in wsredis.transports.send_queue: the bytes that a transport is handed at a time.
 CHUNK = 65536
 
 

@@ -70,10 +70,9 @@ class EndpointTests(SynchronousTestCase):
 
     def test_expired_certificate(self) -> None:
         """
-        A certificate that has expired is served, and reported in the log.
+        A certificate that has expired is served, and the log says so.
 
-        The test fails if Twisted's endpoint keeps its certificate under another name: then nothing
-        would be reported.
+        Fails if Twisted's endpoint hands its certificate to the reactor in another way.
         """
         for days, told in ((-1, 1), (1, 0)):
             path = self._certificate(days)

@@ -496,7 +496,7 @@ class _Contract(_Outside):
         self.assertEqual({}, self.listener.restored)
 
     async def test_nothing_to_restore_for_a_channel_that_was_wanted(self) -> None:
-        """Nor has it for a channel that was wanted before there was a link."""
+        """A channel that was wanted before the first connection has missed nothing."""
         self.store(b"ok-a", b"old")
         self.listener = _Recorder()
         broker = self.make()

@@ -14,7 +14,7 @@ from tests.support.children import RedisServer
 from tests.support.require import missing
 from wsredis.testing.redis import FakeRedis
 
-_Words = tuple[str | bytes, ...]
+_Args = tuple[str | bytes, ...]
 
 
 class _Listening(Protocol):
@@ -42,19 +42,19 @@ class _Case(SynchronousTestCase):
         self.addCleanup(self.real.stop)
         self.fake = FakeRedis(MemoryReactorClock())
 
-    def _really(self, commands: tuple[_Words, ...]) -> list[Any]:
+    def _really(self, commands: tuple[_Args, ...]) -> list[Any]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(20)
             connection.connect(self.real.path)
-            connection.sendall(b"".join(hiredis.pack_command(words) for words in commands))
+            connection.sendall(b"".join(hiredis.pack_command(args) for args in commands))
             connection.shutdown(socket.SHUT_WR)
             data = b"".join(iter(lambda: connection.recv(65536), b""))
         return self._replies(data)
 
-    def _in_memory(self, commands: tuple[_Words, ...]) -> list[Any]:
+    def _in_memory(self, commands: tuple[_Args, ...]) -> list[Any]:
         client = self.fake.accept(Factory.forProtocol(_Listening))
-        for words in commands:
-            client.transport.write(hiredis.pack_command(words))
+        for args in commands:
+            client.transport.write(hiredis.pack_command(args))
         self.fake.pump()
         client.transport.loseConnection()
         return self._replies(client.received)
@@ -69,7 +69,7 @@ class _Case(SynchronousTestCase):
             replies.append(reply)
         return replies
 
-    def same(self, *commands: _Words) -> list[Any]:
+    def same(self, *commands: _Args) -> list[Any]:
         """Both answer the same, and answer at all."""
         real = self._really(commands)
         self.assertEqual(real, self._in_memory(commands))

@@ -245,31 +245,31 @@ class FakeOwner:
     The owner of a send queue.
 
     Attributes:
-        told: What it was told, in order.
-        on_overflow, on_drained: Called when told so.
+        notified: The names of the notifications it received, in order.
+        on_overflow, on_drained: Called on that notification.
     """
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notified: list[str] = []
         self.on_overflow: Callable[[], object] = bool
         self.on_drained: Callable[[], object] = bool
 
     def send_queue_overflowed(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner`."""
-        self.told.append("overflowed")
+        self.notified.append("overflowed")
         self.on_overflow()
 
     def send_queue_congested(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner`."""
-        self.told.append("congested")
+        self.notified.append("congested")
 
     def send_queue_advanced(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner`."""
-        self.told.append("advanced")
+        self.notified.append("advanced")
 
     def send_queue_drained(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner`."""
-        self.told.append("drained")
+        self.notified.append("drained")
         self.on_drained()
 
 

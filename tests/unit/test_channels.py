@@ -189,6 +189,6 @@ class ControlTests(SynchronousTestCase):
     """`control_channel`."""
 
     def test_prefix(self) -> None:
-        """It has the prefix of all channels, and the name of no audience behind it."""
+        """It has the prefix of all channels, and then a name that no audience has."""
         self.assertEqual(b"wsredis-control", control_channel(""))
         self.assertEqual(b"a:b:wsredis-control", control_channel("a:b"))

@@ -21,22 +21,22 @@ from wsredis.transports.websocket import frames
 
 
 class _Producer:
-    """Remembers what it was told."""
+    """Remembers its notifications."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notified: list[str] = []
 
     def pauseProducing(self) -> None:
         """Remember it."""
-        self.told.append("pause")
+        self.notified.append("pause")
 
     def resumeProducing(self) -> None:
         """Remember it."""
-        self.told.append("resume")
+        self.notified.append("resume")
 
     def stopProducing(self) -> None:
         """Remember it."""
-        self.told.append("stop")
+        self.notified.append("stop")
 
 
 class MessageTests(SynchronousTestCase):
@@ -103,7 +103,7 @@ class SocketTests(SynchronousTestCase):
             self.assertRaises(TypeError, each.send, "text")
 
     def test_error(self) -> None:
-        """The error that it is told to raise is raised."""
+        """The error that it is set to raise is raised."""
         fake = FakeSocket()
         fake.error = BrokenPipeError()
         self.assertRaises(BrokenPipeError, fake.send, b"x")
@@ -139,10 +139,10 @@ class StreamTransportTests(SynchronousTestCase):
         """The producer is paused once, when too much is buffered, and resumed once."""
         for _ in range(3):
             self.transport.write(b"x" * 6)
-        self.assertEqual(["pause"], self.producer.told)
+        self.assertEqual(["pause"], self.producer.notified)
         self.transport.drain()
         self.transport.drain()
-        self.assertEqual(["pause", "resume"], self.producer.told)
+        self.assertEqual(["pause", "resume"], self.producer.notified)
 
     def test_one_producer(self) -> None:
         """There is one producer, and it pushes."""
@@ -175,7 +175,7 @@ class StreamTransportTests(SynchronousTestCase):
         self.transport.write(b"x")
         late = _Producer()
         self.transport.registerProducer(late, True)
-        self.assertEqual((["stop"], ["stop"]), (self.producer.told, late.told))
+        self.assertEqual((["stop"], ["stop"]), (self.producer.notified, late.notified))
         self.assertEqual(b"", self.transport.written)
 
 
@@ -236,8 +236,8 @@ class BrokerTests(SynchronousTestCase):
         self.successResultOf(published)
         self.assertEqual({b"a": b"1"}, self.successResultOf(fetched))
 
-    def test_refuses_when_told(self) -> None:
-        """What is refused does not happen."""
+    def test_refuse(self) -> None:
+        """A call that is refused does nothing."""
         broker = HeldBroker(Clock(), "subscribe")
         broker.connect()
         subscribed = broker.subscribe([b"a"])

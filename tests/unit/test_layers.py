@@ -1,7 +1,7 @@
 """
-The borders of the architecture: who may import whom, and which library belongs where.
+The borders of the architecture: the imports between modules, and the place of each library.
 
-Imports under ``if TYPE_CHECKING`` count as well: whoever reads a module has to know what they name.
+Imports under ``if TYPE_CHECKING`` count as well: a reader has to know the modules they name.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def circles(graph: dict[str, set[str]]) -> list[str]:
 
 
 def violations(root: Path, layers: list[set[str]], borders: dict[str, set[str]]) -> list[str]:
-    """What the package at *root* imports against the rules; also modules without a layer."""
+    """Return imports in the package at *root* that break the rules, and modules without a layer."""
     rank = {name: number for number, layer in enumerate(layers) for name in layer}
     known = modules(root)
     graph = inner_imports(root)
@@ -274,7 +274,7 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(["a -> p"], self.broken(a="from p import something"))
 
     def test_found_circles(self) -> None:
-        """A circle is found, also one of more than two modules; what leads into it is none."""
+        """A circle is found; a module that leads into it is not part of it."""
         graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
         self.assertEqual(["b", "c"], circles(graph))
         self.assertEqual([], circles({"a": {"b"}, "b": set()}))

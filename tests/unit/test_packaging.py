@@ -31,7 +31,7 @@ def lowest(text: str) -> dict[str, str]:
 
 
 class PackagingTests(SynchronousTestCase):
-    """What is installed, and with what it was tested."""
+    """The installed files, and the versions that were tested."""
 
     if not (ROOT / "setup.cfg").exists():
         skip = "these are tests of a checkout"

@@ -57,7 +57,7 @@ class PublicTests(SynchronousTestCase):
 
 
 class ImportTests(SynchronousTestCase):
-    """What an import brings along."""
+    """The modules that an import loads."""
 
     def test_package(self) -> None:
         """Importing the names of the package installs no reactor and loads no Redis library."""

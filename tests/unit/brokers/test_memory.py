@@ -248,7 +248,7 @@ class PauseTests(SynchronousTestCase):
         self.assertEqual([[(b"a", b"1")], [(b"a", b"2")]], self.listener.batches)
 
     def test_lost(self) -> None:
-        """What waits for the end of a pause is lost with the link."""
+        """Publications and answers that wait for the end of a pause are lost with the link."""
         self.server.publish(b"a", b"1")
         fetched = self.broker.fetch([b"a"])
         cancelled = self.broker.fetch([b"a"])

@@ -81,7 +81,7 @@ class SettingTests(SynchronousTestCase):
         self.assertEqual((1, 2), ports.check("1 2"))
 
     def test_read(self) -> None:
-        """What is refused is named by where it comes from."""
+        """A refusal names the place that the value came from."""
         size = next(settings_of(Whole))
         self.assertEqual(7, size.read("7", "X"))
         error = self.assertRaises(ConfigError, size.read, "x", "WSREDIS_X")
@@ -113,7 +113,7 @@ class CheckedTests(SynchronousTestCase):
         self.assertEqual("part-size: 'x' is not a whole number", str(error))
 
     def test_from_checked(self) -> None:
-        """What was checked is taken as it is; the rest has its default."""
+        """Checked values are taken as they are; the rest has its default."""
         whole = Whole.from_checked({"max_size": 7, "part": Part.from_checked({"size": 3})})
         self.assertEqual([], SEEN)
         self.assertEqual(Whole(max_size=7, part=Part(3)), whole)

@@ -33,7 +33,7 @@ class NamedTests(SynchronousTestCase):
         return text
 
     def test_working_directory(self) -> None:
-        """It is searched before all others or behind them, and stands there once."""
+        """The working directory is searched first or last, and is on the path once."""
         for first, place in ((True, 0), (False, -1)):
             search_here(first=first)
             search_here(first=not first)
@@ -48,13 +48,13 @@ class NamedTests(SynchronousTestCase):
         self.assertIs(len, import_named("what", "found_here:A.run"))
 
     def test_missing(self) -> None:
-        """There is no such module, or no such name in it; the place of that is nobody's."""
+        """A missing module or name is refused; the refusal names no file and line."""
         self.assertIn("No module named 'nosuch_module'", self.refused("nosuch_module:may"))
         for name in ("os:nosuch", "os:path.nosuch"):
             self.assertTrue(self.refused(name).endswith(" has no attribute 'nosuch'"))
 
     def test_broken(self) -> None:
-        """Whatever happens while the module is imported is one line, with its place."""
+        """Any failure of the import is reported in one line, with its place."""
         search_here(first=False)
         for number, (text, words) in enumerate(
             (
@@ -69,5 +69,5 @@ class NamedTests(SynchronousTestCase):
             self.assertIn(words, self.refused(f"broken_{number}:may"))
 
     def test_not_callable(self) -> None:
-        """What cannot be called is refused."""
+        """An object that is not callable is refused."""
         self.assertIn("it is not callable", self.refused("os:sep"))

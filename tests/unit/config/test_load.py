@@ -31,7 +31,7 @@ class LoadTests(ConfigCase):
         self.assertEqual(Limits().max_message, config.limits.max_message)
 
     def test_parts(self) -> None:
-        """Settings find their parts; what is not named keeps its default."""
+        """Settings find their parts; settings that are not named keep their defaults."""
         config = load({"redis": "unix:///x", "max-queue": "5"}, {"WSREDIS_REDIS_CA": "ca.pem"})
         self.assertEqual(RedisConfig(url="unix:///x", ca="ca.pem"), config.redis)
         self.assertEqual(Limits(max_queue=5), config.limits)
@@ -134,7 +134,7 @@ class LoadTests(ConfigCase):
             self.assertIn(words, text)
 
     def test_no_plain_port_besides_tls(self) -> None:
-        """Who asks for TLS gets no plain port, unless he asks for that too."""
+        """With a TLS port there is no plain port, unless that is asked for too."""
         self.assertEqual((), load({"tls-port": ["443"]}, {}).port)
         self.assertEqual((), load({}, {"WSREDIS_TLS_PORT": "443 444"}).port)
         self.assertEqual((), load({}, {}, self.file("tls-port = ['443']")).port)
@@ -147,14 +147,14 @@ class LoadTests(ConfigCase):
 
 
 class ProjectTests(ConfigCase):
-    """What a Django project has for settings."""
+    """Settings that come from a Django project."""
 
     def project(self, module: str) -> Mapping[str, Any]:
         """Settings of a project."""
         self.assertEqual("my_site.settings", module)
         return {"prefix": "mine", "expire": 60, "port": ("80",)}
 
-    def test_behind_all_others(self) -> None:
+    def test_after_all_others(self) -> None:
         """The project is asked for what neither option, nor variable, nor file says."""
         config = load(
             {"django": "my_site.settings", "expire": "5"},
@@ -164,7 +164,7 @@ class ProjectTests(ConfigCase):
         self.assertEqual(("mine", 5, ("81",)), (config.prefix, config.expire, config.port))
 
     def test_redis(self) -> None:
-        """Nothing about the Redis of the project is told to another one."""
+        """The project's password and CA for Redis are not used for another Redis."""
 
         def project(module: str) -> Mapping[str, Any]:
             return {"redis": "rediss://a", "redis-password": "secret", "redis-ca": "b", "expire": 5}
@@ -198,7 +198,7 @@ class RuleTests(ConfigCase):
     """Rules, the only tables of the file."""
 
     def test_rules(self) -> None:
-        """Rules stand behind the settings of the file, and only there."""
+        """Rules stand after the settings of the file, and only there."""
         path = self.file(
             "expire = 5\n[[rule]]\nwho = 'users'\nallow = true\n[[rule]]\nallow = false"
         )

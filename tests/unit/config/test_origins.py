@@ -31,13 +31,13 @@ class AllowedOriginTests(SynchronousTestCase):
             self.assertEqual(expected, check_allowed_origin(text), text)
 
     def test_same_twice(self) -> None:
-        """What has been brought into form stays as it is."""
+        """A normalized origin stays as it is."""
         for text in ("*", "*.a.example", "https://*.a.example", "http://[::1]", "app://abc"):
             once = check_allowed_origin(text)
             self.assertEqual(once, check_allowed_origin(once))
 
     def test_refused(self) -> None:
-        """What is no origin is refused with a text of one line that shows it."""
+        """A string that is not an origin is refused in one line that shows it."""
         for text in (
             "",
             "example.com",

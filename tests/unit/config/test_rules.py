@@ -1,4 +1,4 @@
-"""Tests for `wsredis.config.rules`: what may be written, and which rule is about what."""
+"""Tests for `wsredis.config.rules`: how rules are read, and to what they apply."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class RuleTests(SynchronousTestCase):
         )
 
     def test_wrong(self) -> None:
-        """What is wrong is named, with what would be right."""
+        """A refusal names the mistake, and the values that would be right."""
         for keys, words in (
             ({"audience": "all"}, "audience: 'all' is not one of broadcast, group, user, session"),
             ({"audience": ["user", "User"]}, "audience: 'User' is not one of "),

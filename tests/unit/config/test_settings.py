@@ -36,7 +36,7 @@ class ConfigTests(ConfigCase):
             self.assertEqual(setting.default, setting.check(setting.default), setting.name)
 
     def test_no_limit_can_be_switched_off(self) -> None:
-        """Zero, nothing and infinity are no limits."""
+        """Zero, an empty value and infinity are not limits."""
         for setting in all_settings():
             if setting.part == "limits":
                 for value in (0, -1, "0", "", "inf", "nan", None, float("inf")):
@@ -81,7 +81,7 @@ class SecretTests(ConfigCase):
             self.assertNotIn(SECRET, self.refused(cls, **{name: value}))
 
     def test_not_in_files(self) -> None:
-        """A file is no place for the password; the refusal does not repeat it."""
+        """A password in a file is refused; the refusal does not repeat it."""
         path = self.file(f'redis-password = "{SECRET}"')
         text = self.refused(load, {}, {}, path)
         self.assertIn("redis-password", text)

@@ -11,7 +11,7 @@ from wsredis.errors import ConfigError
 
 
 class CheckTests(ConfigCase):
-    """What each setting allows, however it is given."""
+    """The values that each setting allows, as text and as Python values."""
 
     def test_whole_numbers(self) -> None:
         """A whole number may be given as text; nothing else is one."""
@@ -85,13 +85,13 @@ class CheckTests(ConfigCase):
             self.assertTrue(self.refused(GatewayConfig, prefix=value).startswith("prefix: "))
 
     def test_texts_are_unicode(self) -> None:
-        """What came from the command line and is not UTF-8 is refused now, not at the first use."""
+        """A string of the command line that is not UTF-8 is refused now, not at the first use."""
         broken = b"\xff".decode("utf-8", "surrogateescape")
         for name in ("prefix", "heartbeat"):
             self.assertTrue(self.refused(GatewayConfig, **{name: broken}).startswith(f"{name}: "))
 
     def test_heartbeat(self) -> None:
-        """A heartbeat is a text; an empty one is none."""
+        """A heartbeat is a string; an empty one means none."""
         self.assertEqual("--hb--", GatewayConfig(heartbeat="--hb--").heartbeat)
         self.assertIsNone(GatewayConfig(heartbeat="").heartbeat)
         self.assertIn("heartbeat: ", self.refused(GatewayConfig, heartbeat=5))

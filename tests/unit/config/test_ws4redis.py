@@ -1,4 +1,4 @@
-"""Tests for `wsredis.config.ws4redis`: what each setting of a project means."""
+"""Tests for `wsredis.config.ws4redis`: the meaning of each setting of a project."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ValueTests(SynchronousTestCase):
             self.assertEqual(expected, str(error))
 
     def test_prefix(self) -> None:
-        """Anything false is no prefix, as in the original; a number is its digits."""
+        """A false value means no prefix, as in the original; a number is its digits."""
         for value, expected in (
             (None, ""),
             ("", ""),
@@ -58,7 +58,7 @@ class ValueTests(SynchronousTestCase):
             self.assertRaises(ConfigError, read, "WS4REDIS_PREFIX", value)
 
     def test_heartbeat(self) -> None:
-        """A heartbeat is a string; None and the empty string are no heartbeat."""
+        """A heartbeat is a string; None and the empty string mean none."""
         for value, expected in ((None, None), ("", None), ("--hb--", "--hb--")):
             self.assertEqual(expected, read("WS4REDIS_HEARTBEAT", value))
         for value in (5, True, b"--hb--", ["--hb--"]):
@@ -165,7 +165,7 @@ class ConnectionTests(SynchronousTestCase):
     """``WS4REDIS_CONNECTION``."""
 
     def test_arguments(self) -> None:
-        """Publishers get arguments of redis-py; what is None is left to it."""
+        """Publishers get arguments of redis-py; an argument that is None is left to it."""
         given = {"host": None, "port": "7", "password": b"p", "socket_timeout": 1, "db": None}
         expected = {"port": 7, "password": "p", "socket_timeout": 1}
         self.assertEqual(expected, read("WS4REDIS_CONNECTION", given))
@@ -207,12 +207,12 @@ class ConnectionTests(SynchronousTestCase):
             self.assertEqual(given.get("username"), target.username)
 
     def test_ignored(self) -> None:
-        """What has no meaning here is named, never its value."""
+        """An argument without a meaning here is named, but not its value."""
         _, ignored = redis_settings({"socket_timeout": "secret", "retry": "secret"})
         self.assertEqual(["retry", "socket_timeout"], ignored)
 
     def test_wrong(self) -> None:
-        """What cannot be used is named, never its value."""
+        """An argument that cannot be used is named, but not its value."""
         for given, words in (
             ("redis://:secret@localhost", "this is not a dictionary"),
             ({"port": "secret"}, "'port' is not a number from 0 to 65535"),

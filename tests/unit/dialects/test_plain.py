@@ -74,7 +74,7 @@ class FacilityTests(SynchronousTestCase):
         self.assertEqual(facility, self.facility(path, url_prefix), path)
 
     def refuse(self, path: str, word: str) -> None:
-        """*path* is refused, with a text that has *word* and nothing of the path."""
+        """*path* is refused; the reason has *word* and nothing of the path."""
         error = self.assertRaises(BadRequest, self.facility, path, "/ws/")
         self.assertIn(word, str(error))
         self.assertNotIn("secret", str(error))
@@ -120,7 +120,7 @@ class FacilityTests(SynchronousTestCase):
         self.check("/a/b/c", "c", "/a/b/")
 
     def test_not_utf8(self) -> None:
-        """What is not UTF-8 is refused: overlong forms and surrogates, too."""
+        """A path that is not UTF-8 is refused, and so are overlong forms and surrogates."""
         for path in ("%ff", "%C3", "%C0%AF", "%ED%A0%80", "secret%F5%80%80%80"):
             self.refuse(f"/ws/{path}", "UTF-8")
 
@@ -194,7 +194,7 @@ class AccessTests(SynchronousTestCase):
         self.check("subscribe=broadcast&subscribe=user", subscribe="bu")
 
     def test_look_alikes(self) -> None:
-        """What only resembles a flag gives no right."""
+        """A parameter that only resembles a flag gives no right."""
         for query in (
             "subscribe_broadcast",
             "subscribe-broadcast,echo",
@@ -284,7 +284,7 @@ class ChannelTests(ConnectionCase):
 
 
 class EchoTests(ConnectionCase):
-    """What a client must not hear back."""
+    """Messages that a client must not hear back."""
 
     def both(self, **kwargs: Any) -> tuple[Connection, FakeClient]:
         """A connection that hears and publishes on broadcast."""
@@ -299,7 +299,7 @@ class EchoTests(ConnectionCase):
         return connection, client
 
     def test_echo(self) -> None:
-        """Who asks for an echo gets every message, also its own."""
+        """A client that asks for an echo gets every message, also its own."""
         connection, client = self.both(echo=True)
         connection.receive(b"1", False)
         connection.receive(b"2", False)
@@ -308,7 +308,7 @@ class EchoTests(ConnectionCase):
         self.assertTrue(connection.direct)
 
     def test_no_echo(self) -> None:
-        """Who does not ask for it gets the messages of others only."""
+        """A client that does not ask for an echo gets only the messages of others."""
         _, other = self.opened()
         connection, client = self.both()
         connection.receive(b"mine", False)
@@ -390,7 +390,7 @@ class EchoTests(ConnectionCase):
         self.assertEqual(b"y", self.server.value(b"session:s3ss10n:chat"))
 
     def test_channels_apart(self) -> None:
-        """Who publishes where it does not listen waits for no copy."""
+        """A client that publishes where it does not listen waits for no copy."""
         connection, client = self.opened({BROADCAST}, {USER})
         connection.receive(b"x", False)
         connection.receive(b"y", False)
@@ -425,7 +425,7 @@ class HeartbeatTests(ConnectionCase):
     heartbeat = HEARTBEAT
 
     def test_after_stored(self) -> None:
-        """A client gets one when it is open, behind stored messages."""
+        """A client gets a heartbeat when it is open, after the stored messages."""
         self.server.store(CHANNEL, 10, b"text")
         _, client = self.opened()
         self.assertEqual([b"text", HEARTBEAT.encode()], client.got)

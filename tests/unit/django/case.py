@@ -1,4 +1,4 @@
-"""What tests of the Django app have in common."""
+"""The base class of the tests of the Django app."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class AppCase(SynchronousTestCase):
 
         return Control(lambda: self.redis, self.clock.seconds)
 
-    def orders(self, channel: bytes = b"wsredis-control") -> list[object]:
-        """What was published since the last time: triples of verb, selector and name."""
+    def commands(self, channel: bytes = b"wsredis-control") -> list[object]:
+        """Return the commands since the last call: triples of verb, selector and name."""
         found = []
         for trip in self.redis.trips:
             for name, where, text in trip:

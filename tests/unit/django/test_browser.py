@@ -88,7 +88,7 @@ class VariableTests(PageCase):
         self.assertEqual("wss://live.example.org/ws/", found)
 
     def test_foreign_host(self) -> None:
-        """A host that is none of the project's, or is no host, gets nothing."""
+        """A host that the project does not allow, or that is not a host, gets nothing."""
         from django.core.exceptions import DisallowedHost
 
         self.vary(ALLOWED_HOSTS=["www.example.org"])

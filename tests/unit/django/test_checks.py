@@ -40,7 +40,7 @@ class ValueTests(CheckCase):
         self.assertEqual({}, self.found())
 
     def test_right(self) -> None:
-        """Nor has one that uses all settings; the gateway takes them as well."""
+        """A project that uses all settings has nothing to hear; the gateway takes them as well."""
         for settings in (
             {"WEBSOCKET_URL": "/"},
             {"WEBSOCKET_URL": "wss://live.example.org/ws/"},
@@ -60,7 +60,7 @@ class ValueTests(CheckCase):
             self.assertEqual("", self.gateway(**settings), settings)
 
     def test_wrong(self) -> None:
-        """What is wrong is told, with the name of the setting and without a password."""
+        """A wrong value is reported with the name of the setting and without a password."""
         for number, name, value, words in (
             ("E001", "WEBSOCKET_URL", "ws/", "'ws/' does not start and end with a slash"),
             ("E001", "WEBSOCKET_URL", "/ws", "does not start and end with a slash"),
@@ -98,7 +98,7 @@ class ValueTests(CheckCase):
             self.assertNotEqual("", self.gateway(**{name: value}), name)
 
     def test_wrong_for_publishers(self) -> None:
-        """Arguments that only redis-py could know are told, too; the gateway ignores them."""
+        """Arguments that only redis-py could know are reported, too; the gateway ignores them."""
         found = self.found(WS4REDIS_CONNECTION={"hots": "h"})
         self.assertEqual(["E002"], list(found))
         self.assertIn("hots", found["E002"])
@@ -123,7 +123,7 @@ class ValueTests(CheckCase):
         self.assertEqual({}, self.found(WS4REDIS_SUBSCRIBER="ws4redis.subscriber.RedisSubscriber"))
 
     def gateway(self, **settings: object) -> str:
-        """What the gateway says to a project with these settings; nothing if it takes them."""
+        """Return the gateway's refusal of these settings; an empty string if it takes them."""
         from django.test import override_settings
 
         from tests.support.threads import ThreadReactor
@@ -143,7 +143,7 @@ class ValueTests(CheckCase):
 class MeaningTests(CheckCase):
     """Gateway, publishers, pages and checks take the same values, and mean the same by them."""
 
-    #: Settings, values, and what the gateway makes of them. None: nobody takes the value.
+    #: Settings, values, and the gateway's results. If None, nobody takes the value.
     TABLE: tuple[tuple[str, Any, Any], ...] = (
         ("WS4REDIS_EXPIRE", 7200, 7200),
         ("WS4REDIS_EXPIRE", 0, 0),
@@ -189,7 +189,7 @@ class MeaningTests(CheckCase):
     }
 
     def test_same(self) -> None:
-        """What one of them takes, all of them take; what one refuses, all refuse."""
+        """A value is taken by all readers, or refused by all."""
         for name, value, expected in self.TABLE:
             readers = [self.by_gateway, self.by_publisher]
             readers += [self.by_page] if name in ("WEBSOCKET_URL", "WS4REDIS_HEARTBEAT") else []
@@ -205,7 +205,7 @@ class MeaningTests(CheckCase):
                 self.assertEqual({}, checked, label)
 
     def outcome(self, read: Any, name: str) -> Any:
-        """What a reader makes of the setting. None: it refuses it by name."""
+        """Return the setting as a reader takes it. If None, the reader refuses it by name."""
         try:
             return read(name)
         except ConfigError as error:

@@ -11,19 +11,19 @@ from tests.unit.django.case import AppCase
 
 
 class ControlTests(AppCase):
-    """Orders for the gateway."""
+    """Commands for the gateway."""
 
-    def test_orders(self) -> None:
-        """Each function sends its orders in one round trip, each name once, and no empty ones."""
+    def test_commands(self) -> None:
+        """Each function sends its commands in one round trip, each name once, and no empty ones."""
         control = self.control()
         control.end_sessions("one", None, "two", "", "one")
         self.assertEqual(1, len(self.redis.trips))
         expected: list[object] = [("end", "session", "one"), ("end", "session", "two")]
-        self.assertEqual(expected, self.orders())
+        self.assertEqual(expected, self.commands())
         control.recheck_users("jörg", 'a"b')
-        self.assertEqual([("recheck", "user", "jörg"), ("recheck", "user", 'a"b')], self.orders())
+        self.assertEqual([("recheck", "user", "jörg"), ("recheck", "user", 'a"b')], self.commands())
         control.recheck_groups("staff", using="default")
-        self.assertEqual([("recheck", "group", "staff")], self.orders())
+        self.assertEqual([("recheck", "group", "staff")], self.commands())
 
     def test_nobody(self) -> None:
         """Without a name nothing is sent."""
@@ -36,7 +36,7 @@ class ControlTests(AppCase):
         """The channel has the prefix of the project."""
         self.vary(WS4REDIS_PREFIX="site")
         self.control().end_sessions("key")
-        self.assertEqual([("end", "session", "key")], self.orders(b"site:wsredis-control"))
+        self.assertEqual([("end", "session", "key")], self.commands(b"site:wsredis-control"))
 
     def test_transaction(self) -> None:
         """In a transaction nothing is sent before it is committed."""
@@ -46,10 +46,10 @@ class ControlTests(AppCase):
         with transaction.atomic():
             control.end_sessions("key")
             self.assertEqual([], self.redis.trips)
-        self.assertEqual([("end", "session", "key")], self.orders())
+        self.assertEqual([("end", "session", "key")], self.commands())
 
     def test_rolled_back(self) -> None:
-        """What is rolled back is never sent."""
+        """A command is never sent if its transaction is rolled back."""
         from django.db import transaction
 
         control = self.control()
@@ -66,7 +66,7 @@ class ControlTests(AppCase):
             self.control().end_sessions("key")
 
         async_to_sync(end)()
-        self.assertEqual([("end", "session", "key")], self.orders())
+        self.assertEqual([("end", "session", "key")], self.commands())
 
     def test_manual_transaction(self) -> None:
         """Where nobody knows when a transaction ends, it is sent at once; likewise without one."""
@@ -77,16 +77,16 @@ class ControlTests(AppCase):
         self.addCleanup(transaction.set_autocommit, True)
         self.addCleanup(transaction.rollback)
         control.end_sessions("key")
-        self.assertEqual([("end", "session", "key")], self.orders())
+        self.assertEqual([("end", "session", "key")], self.commands())
         control.end_sessions("key", using="no such database")
-        self.assertEqual([("end", "session", "key")], self.orders())
+        self.assertEqual([("end", "session", "key")], self.commands())
 
 
 class OutageTests(AppCase):
     """A Redis that is away."""
 
     def warned(self, control: Any, key: str) -> list[str]:
-        """What ending a session logs."""
+        """End a session, and return the messages that were logged."""
         with self.assertLogs("wsredis.django.control") as logged:
             control.end_sessions(key)
         return [record.getMessage() for record in logged.records]
@@ -105,12 +105,13 @@ class OutageTests(AppCase):
         self.assertEqual([], self.redis.trips)
         self.clock.advance(0.2)
         control.end_sessions("key")
-        self.assertEqual([("end", "session", "key")], self.orders())
+        self.assertEqual([("end", "session", "key")], self.commands())
 
     def test_refused(self) -> None:
-        """What Redis refuses is logged without the order, which it may quote."""
-        order = '{"end": {"session": "secret"}}'
-        self.redis.refuse["PUBLISH"] = ResponseError(f"unknown command 'PUBLISH', with: '{order}'")
+        """A refusal by Redis is logged without the command that it may quote."""
+        command = '{"end": {"session": "secret"}}'
+        refusal = f"unknown command 'PUBLISH', with: '{command}'"
+        self.redis.refuse["PUBLISH"] = ResponseError(refusal)
         (said,) = self.warned(self.control(), "secret")
         self.assertIn("ResponseError: unknown command 'PUBLISH'", said)
         self.assertNotIn("secret", said)

@@ -66,7 +66,7 @@ class RunserverCase(AppCase):
         return module.Command
 
     def run_it(self, server: type = _Server) -> str:
-        """Run it, as if at port 7. Returns: What it says."""
+        """Run it, as if at port 7, and return its output."""
         from django.core.management import call_command
 
         told = {"served": self.served, "redis_port": self.redis_port}
@@ -103,7 +103,7 @@ class RunserverTests(RunserverCase):
         self.assertEqual([(7, False)], self.served)
 
     def test_reloader(self) -> None:
-        """Nor does the inner process of the reloader."""
+        """The inner process of the reloader starts no Redis."""
         self.patch(os, "environ", {**os.environ, "RUN_MAIN": "true"})
         self.assertNotIn("Redis", self.run_it())
         self.assertEqual([(7, False)], self.served)

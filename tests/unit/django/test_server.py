@@ -47,7 +47,7 @@ class RedisTests(SynchronousTestCase):
 
 
 class ServerTests(SynchronousTestCase):
-    """What Django sees of it before it serves."""
+    """The interface that Django uses before it serves."""
 
     def test_port(self) -> None:
         """The port is bound at once; one in use is an OSError, as Django expects."""
@@ -77,7 +77,7 @@ class ServerTests(SynchronousTestCase):
 
 
 class _Reactor(MemoryReactorClock):
-    """Runs until it is told to stop, which is when a thread calls; keeps what is to come first."""
+    """Runs until a thread asks it to stop; then it runs the triggers of its shutdown."""
 
     running = False
 

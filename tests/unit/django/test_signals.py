@@ -32,7 +32,7 @@ class SignalCase(AppCase):
 
         user = User.objects.create_user(name)
         self.addCleanup(User.objects.filter(pk=user.pk).delete)
-        self.assertEqual([], self.orders(), "nobody can be there who is new")
+        self.assertEqual([], self.commands(), "nobody can be there who is new")
         return user
 
     def group(self, name: str = "singers") -> Any:
@@ -41,14 +41,14 @@ class SignalCase(AppCase):
 
         group = Group.objects.create(name=name)
         self.addCleanup(Group.objects.filter(pk=group.pk).delete)
-        self.assertEqual([], self.orders(), "nobody can be in it that is new")
+        self.assertEqual([], self.commands(), "nobody can be in it that is new")
         return group
 
-    def told(self, *users: str) -> None:
+    def notified(self, *users: str) -> None:
         """Users are checked again, and nothing else is said."""
         expected = {("recheck", "user", name) for name in users}
-        orders = self.orders()
-        self.assertEqual((expected, len(expected)), (set(orders), len(orders)))
+        commands = self.commands()
+        self.assertEqual((expected, len(expected)), (set(commands), len(commands)))
 
 
 class SessionTests(SignalCase):
@@ -60,7 +60,7 @@ class SessionTests(SignalCase):
 
         client = Client()
         client.force_login(self.user(name))
-        self.orders()
+        self.commands()
         return client
 
     def key(self, client: Any) -> str:
@@ -69,7 +69,7 @@ class SessionTests(SignalCase):
         return value
 
     def test_logout(self) -> None:
-        """A logout is told, and so is the removal of the session, where it is in the database."""
+        """A logout is announced, and so is the removal of a session that is in the database."""
         for engine, times in (
             ("db", 2),
             ("cached_db", 2),
@@ -81,10 +81,10 @@ class SessionTests(SignalCase):
             client = self.client(engine)
             key = self.key(client)
             client.get("/logout/")
-            self.assertEqual([("end", "session", key)] * times, self.orders(), engine)
+            self.assertEqual([("end", "session", key)] * times, self.commands(), engine)
 
     def test_coroutine(self) -> None:
-        """The logout of a coroutine is told as well."""
+        """The logout of a coroutine is announced as well."""
         from asgiref.sync import async_to_sync
         from django.contrib import auth
         from django.contrib.sessions.backends.cache import SessionStore
@@ -97,7 +97,7 @@ class SessionTests(SignalCase):
         request.session.create()
         key = request.session.session_key
         async_to_sync(auth.alogout)(request)
-        self.assertEqual([("end", "session", key)], self.orders())
+        self.assertEqual([("end", "session", key)], self.commands())
 
     def test_login(self) -> None:
         """A login gives the session another key, and ends the old one."""
@@ -107,12 +107,12 @@ class SessionTests(SignalCase):
         user = self.user("bert")
         user.set_password("x")
         user.save()
-        self.orders()
+        self.commands()
         client.get("/login/?user=bert&password=x")
         self.assertNotEqual(key, self.key(client))
-        self.assertEqual([("end", "session", key)], self.orders())
+        self.assertEqual([("end", "session", key)], self.commands())
         client.get("/login/?user=bert&password=x")
-        self.assertEqual([], self.orders(), "the key is the same")
+        self.assertEqual([], self.commands(), "the key is the same")
 
     def test_programs(self) -> None:
         """Signals of programs, without a request or a session, end nothing."""
@@ -122,7 +122,7 @@ class SessionTests(SignalCase):
         for signal in (user_logged_in, user_logged_out):
             for request in (None, object(), SimpleNamespace(COOKIES={"sessionid": "key"})):
                 signal.send(sender=None, request=request, user=user)
-        self.assertEqual([], self.orders())
+        self.assertEqual([], self.commands())
 
     def test_database(self) -> None:
         """The transaction that is waited for is that of the database where something changes."""
@@ -144,11 +144,11 @@ class SessionTests(SignalCase):
         ):
             with transaction.atomic():
                 signal.send(sender=sender, using="default", **details)
-                self.assertEqual([], self.orders(), sender)
+                self.assertEqual([], self.commands(), sender)
                 # There is none of that name, and so no transaction.
                 signal.send(sender=sender, using="other", **details)
-                self.assertEqual(1, len(self.orders()), sender)
-            self.assertEqual(1, len(self.orders()), sender)
+                self.assertEqual(1, len(self.commands()), sender)
+            self.assertEqual(1, len(self.commands()), sender)
 
     def test_removed(self) -> None:
         """A session that is removed ends; one that expired is none any more."""
@@ -159,50 +159,50 @@ class SessionTests(SignalCase):
             ends = timezone.now() + timedelta(hours=hours)
             Session.objects.create(session_key=key, expire_date=ends)
         Session.objects.filter(session_key__in=("alive", "expired")).delete()
-        self.assertEqual([("end", "session", "alive")], self.orders())
+        self.assertEqual([("end", "session", "alive")], self.commands())
 
     def test_no_engine(self) -> None:
         """An engine that is not there is for others to tell."""
         self.vary(SESSION_ENGINE="no.such.engine")
         self.watched()
         self.user().delete()
-        self.assertIn(("recheck", "user", "anna"), self.orders())
+        self.assertIn(("recheck", "user", "anna"), self.commands())
 
 
 class UserTests(SignalCase):
     """Users that change."""
 
     def test_saved(self) -> None:
-        """A user that is saved is checked again; whatever may have changed."""
+        """A user that is saved is checked again: any field may have changed."""
         user = self.user()
         user.set_password("another")
         user.save()
-        self.told("anna")
+        self.notified("anna")
         user.is_active = False
         user.save(update_fields=["is_active"])
-        self.told("anna")
+        self.notified("anna")
 
     def test_last_login(self) -> None:
         """The time of the last login, which every login sets, changes nothing."""
         user = self.user()
         user.save(update_fields=["last_login"])
-        self.told()
+        self.notified()
         user.save(update_fields=["last_login", "is_active"])
-        self.told("anna")
+        self.notified("anna")
 
     def test_renamed(self) -> None:
         """One with a new name is known by the old one."""
         user = self.user()
         user.username = "hanna"
         user.save()
-        self.told("anna", "hanna")
+        self.notified("anna", "hanna")
         user.save()
-        self.told("hanna")
+        self.notified("hanna")
 
     def test_deleted(self) -> None:
         """A user that is deleted is checked again."""
         self.user().delete()
-        self.told("anna")
+        self.notified("anna")
 
     def test_heirs(self) -> None:
         """So is one that another class of the project stands for."""
@@ -211,9 +211,9 @@ class UserTests(SignalCase):
 
         self.watched()
         user = Boss.objects.get(pk=self.user().pk)
-        self.orders()
+        self.commands()
         user.save()
-        self.told("anna")
+        self.notified("anna")
 
     def apps(self) -> list[str]:
         """The apps that are installed."""
@@ -235,13 +235,13 @@ class UserTests(SignalCase):
             post_save.send(
                 sender=model, instance=user, created=False, update_fields=None, using="default"
             )
-            self.told("anna")
+            self.notified("anna")
         details = {"action": "post_clear", "pk_set": None, "using": "default", "model": Bearer}
         through = Bearer.groups.through
         m2m_changed.send(sender=through, instance=user, reverse=False, **details)
-        self.told("anna")
+        self.notified("anna")
         m2m_changed.send(sender=through, instance=Badge(pk=1), reverse=True, **details)
-        self.told()
+        self.notified()
 
     def test_no_users(self) -> None:
         """A project without users has only sessions."""
@@ -253,49 +253,49 @@ class UserTests(SignalCase):
         from django.db.models.signals import post_delete
 
         post_delete.send(sender=User, instance=User(username="anna"), using="default")
-        self.told()
+        self.notified()
 
 
 class GroupTests(SignalCase):
     """Memberships and groups that change."""
 
     def test_by_user(self) -> None:
-        """Who is put into a group, or taken out, is checked again."""
+        """A user who is put into a group, or taken out, is checked again."""
         user, group = self.user(), self.group()
         user.groups.add(group)
-        self.told("anna")
+        self.notified("anna")
         user.groups.add(group)
-        self.told()
+        self.notified()
         user.groups.remove(group)
-        self.told("anna")
+        self.notified("anna")
         user.groups.set([group])
-        self.told("anna")
+        self.notified("anna")
         user.groups.clear()
-        self.told("anna")
+        self.notified("anna")
 
     def test_by_group(self) -> None:
         """The same, said the other way round: only those who come or go are checked."""
         group, users = self.group(), [self.user(name) for name in ("anna", "bert", "carl")]
         group.user_set.add(*users[:2])
-        self.told("anna", "bert")
+        self.notified("anna", "bert")
         group.user_set.set(users[1:])
-        self.told("anna", "carl")
+        self.notified("anna", "carl")
         group.user_set.remove(users[1])
-        self.told("bert")
+        self.notified("bert")
         group.user_set.clear()
-        self.assertEqual([("recheck", "group", "singers")], self.orders())
+        self.assertEqual([("recheck", "group", "singers")], self.commands())
 
     def test_renamed(self) -> None:
         """The members of a group with a new name are in it by the old one."""
         group = self.group()
         group.name = "choir"
         group.save()
-        self.assertEqual([("recheck", "group", "singers")], self.orders())
+        self.assertEqual([("recheck", "group", "singers")], self.commands())
         group.save()
         group.save(update_fields=["name"])
-        self.assertEqual([], self.orders())
+        self.assertEqual([], self.commands())
 
     def test_deleted(self) -> None:
         """Nobody is in a group that is deleted."""
         self.group().delete()
-        self.assertEqual([("recheck", "group", "singers")], self.orders())
+        self.assertEqual([("recheck", "group", "singers")], self.commands())

@@ -47,7 +47,7 @@ class OpenTests(ConnectionCase):
         self.assertEqual(1, len(client.events))
 
     def test_stored_before_live(self) -> None:
-        """What arrives while a client is accepted follows the stored message, once, in order."""
+        """A message that comes during the handshake follows the stored one, once, in order."""
         self.server.store(CHANNEL, 10, b"0")
         self.broker.slow = {"fetch"}
         connection, client = self.new()
@@ -63,7 +63,7 @@ class OpenTests(ConnectionCase):
         self.assertEqual([b"0", b"1", b"2", b"3", b"4"], client.got)
 
     def test_no_duplicate(self) -> None:
-        """What was stored and published meanwhile comes once, at its place among the live ones."""
+        """A message stored and published meanwhile comes once, at its place among the live ones."""
         self.broker.slow = {"fetch"}
         connection, client = self.new()
         opening = self.opening(connection)
@@ -87,7 +87,7 @@ class OpenTests(ConnectionCase):
         self.assertEqual([b"same", b"same"], client.got)
 
     def test_no_gap_while_subscribing(self) -> None:
-        """What is published right after the broker's confirmation is not missed."""
+        """A message that is published right after the broker's confirmation is not missed."""
         self.broker.slow = {"subscribe"}
         connection, client = self.new()
         opening = self.opening(connection)
@@ -128,7 +128,7 @@ class OpenTests(ConnectionCase):
         self.assertEqual(0, len(self.hub))
 
     def test_broker_away(self) -> None:
-        """Where the broker is away, opening fails; closing leaves nothing behind."""
+        """If the broker is away, opening fails; closing leaves no listener in the hub."""
         self.broker.disconnect()
         connection, _ = self.new()
         self.failureResultOf(self.opening(connection), BrokerUnavailable)
@@ -304,7 +304,7 @@ class ChangeTests(ConnectionCase):
         self.assertEqual([b"x"], client.got)
 
     def test_closed_meanwhile(self) -> None:
-        """What is found for a client that left is thrown away, and nothing of it stays."""
+        """Messages found for a client that left are thrown away; nothing of the client stays."""
         connection, client = self.opened(subscribe=(GROUP,))
         self.server.store(b"group:new:chat", 60, b"x")
         self.broker.slow.add("fetch")
@@ -317,7 +317,7 @@ class ChangeTests(ConnectionCase):
 
 
 class SendTests(ConnectionCase):
-    """What a handler may say to one client."""
+    """Messages that a handler sends to one client."""
 
     def test_text_and_bytes(self) -> None:
         """Text goes as a text message, bytes as a binary one."""
@@ -384,7 +384,7 @@ class PublishTests(ConnectionCase):
         self.assertIsNone(self.server.value(CHANNEL))
 
     def test_redis_away(self) -> None:
-        """What cannot be published closes its client with 1013, is counted and logged."""
+        """A message that cannot be published closes its client with 1013, is counted and logged."""
         connection, client = self.talker()
         self.broker.disconnect()
         with capturedLogs() as logs:
@@ -397,7 +397,7 @@ class PublishTests(ConnectionCase):
         self.assertNotIn("secret", repr(event))
 
     def test_forbidden(self) -> None:
-        """What Redis forbids closes its client with 1008."""
+        """A message on a channel that Redis forbids closes its client with 1008."""
         connection, client = self.talker()
         self.server.forbidden.add(CHANNEL)
         connection.receive(b"text", False)
@@ -483,7 +483,7 @@ class _Hooks(Handler):
 
 
 def crash() -> None:
-    """What a handler does that is wrong."""
+    """Raise an error, as a handler with a bug does."""
     raise ZeroDivisionError("a bug")
 
 
@@ -502,7 +502,7 @@ class HandlerTests(ConnectionCase):
         return len(self.flushLoggedErrors(ZeroDivisionError))
 
     def test_life(self) -> None:
-        """A handler is told of the beginning, of each message, and of the end, once."""
+        """A handler is called at the beginning, for each message, and at the end, once."""
         connection, client = self.opened()
         connection.receive(b"1", False)
         connection.receive(b"\x02", True)
@@ -535,7 +535,7 @@ class HandlerTests(ConnectionCase):
         self.assertEqual([], self.hooks.calls)
 
     def test_after_stored(self) -> None:
-        """What a handler sends at the beginning comes behind stored messages."""
+        """A message that a handler sends at the beginning comes after the stored ones."""
         self.server.store(CHANNEL, 10, b"stored")
         connection, client = self.new()
         self.hooks.answers["connect"] = lambda: connection.send("welcome")
@@ -697,7 +697,7 @@ class CompressTests(ConnectionCase):
         return connection
 
     def wire(self, *payloads: bytes) -> bytes:
-        """What goes out for these."""
+        """Return the bytes that go out for these payloads."""
         return b"".join(frames.deflated(frames.message(each), 12, 100) for each in payloads)
 
     def test_opened(self) -> None:
@@ -708,7 +708,7 @@ class CompressTests(ConnectionCase):
         self.assertEqual([self.wire(self.old, self.held, self.small) + heartbeat], self.written)
 
     def test_live(self) -> None:
-        """Live ones, also behind the echo rule, and those of an outage."""
+        """Live and restored messages are compressed, also where the echo rule holds."""
         connection = self.compressing(publish=(BROADCAST,))
         del self.written[:]
         self.stranger_says(self.live)
@@ -722,7 +722,7 @@ class CompressTests(ConnectionCase):
         )
 
     def test_send(self) -> None:
-        """What a handler sends, as text and as bytes."""
+        """Messages of a handler are compressed, as text and as bytes; small ones are not."""
         connection = self.compressing()
         del self.written[:]
         connection.send("t" * 200)
@@ -757,7 +757,7 @@ class _Listening(Connection):
 
 
 class BaseTests(ConnectionCase):
-    """What every dialect gets from `Connection`."""
+    """The methods that every dialect gets from `Connection`."""
 
     def listening(self) -> tuple[_Listening, FakeClient]:
         """A connection that is not open yet."""

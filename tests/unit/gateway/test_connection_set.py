@@ -41,7 +41,7 @@ class ConnectionSetTests(SynchronousTestCase):
         self.successResultOf(second)
 
     def test_cancel(self) -> None:
-        """Who waits no more changes nothing for others."""
+        """A waiter that is cancelled changes nothing for others."""
         some: ConnectionSet[int] = ConnectionSet()
         some.add(1)
         first, second = some.when_empty(), some.when_empty()

@@ -25,7 +25,7 @@ def joined(*payloads: bytes) -> bytes:
 
 
 def fail() -> None:
-    """What a broken connection does."""
+    """Raise an error, as a broken connection does."""
     raise RuntimeError("this connection is broken")
 
 
@@ -87,7 +87,7 @@ class _HubCase(SynchronousTestCase):
 
 
 class SubscribeTests(_HubCase):
-    """Who listens, and what the broker hears of it."""
+    """The listeners of a channel, and the broker's knowledge of them."""
 
     def test_hears_from_now_on(self) -> None:
         """A listener gets what is published on its channels and nothing else."""
@@ -132,7 +132,7 @@ class SubscribeTests(_HubCase):
         self.assertEqual([], self.broker.left)
 
     def test_refusal_leaves_the_listener_in_the_hub(self) -> None:
-        """Whatever the broker says, it is `unsubscribe` that removes a listener."""
+        """A listener stays until `unsubscribe`, also if the broker refuses."""
         self.broker.server.forbidden.add(b"secret")
         listener = FakeListener(b"secret")
         self.failureResultOf(self.hub.subscribe(listener), PermissionDenied)
@@ -262,13 +262,13 @@ class CompressTests(_HubCase):
     one, two, small = b"1" * 200, b"2" * 300, b"small"
 
     def deflated(self, *payloads: bytes, window: int) -> bytes:
-        """What a listener with a window gets of these."""
+        """Return the bytes that a listener with a window gets for these payloads."""
         return b"".join(
             frames.deflated(frames.message(payload), window, 100) for payload in payloads
         )
 
     def test_each_gets_its_own(self) -> None:
-        """One write each, in what each can read; what is small stays plain."""
+        """Each listener gets one write, in an encoding that it can read; small ones stay plain."""
         windows = (0, 15, 10, 15, 0)
         listeners = [self.listener(b"a", window=window) for window in windows]
         self.deliver((b"a", self.one), (b"a", self.small), (b"a", self.two))
@@ -345,7 +345,7 @@ class BrokenDialectTests(_HubCase):
 
 
 class HostileListenerTests(_HubCase):
-    """Listeners that fail, leave or come while others are told."""
+    """Listeners that fail, leave or come during a delivery."""
 
     def test_one_raises(self) -> None:
         """A listener that raises costs the others nothing, and the log says so."""
@@ -367,7 +367,7 @@ class HostileListenerTests(_HubCase):
         self.assertEqual(1, len(self.flushed()))
 
     def test_one_leaves(self) -> None:
-        """A listener may leave while it is told something."""
+        """A listener may leave during a delivery."""
         leaving, other = self.listener(b"a"), self.listener(b"a")
         leaving.react = lambda: self.hub.unsubscribe(leaving)
         self.deliver((b"a", b"1"))
@@ -412,7 +412,7 @@ class HostileListenerTests(_HubCase):
 
 
 class RestoreTests(_HubCase):
-    """After an outage: what differs from the last one seen."""
+    """After an outage: messages that differ from the last one seen."""
 
     def restored(self, listener: FakeListener, **values: bytes) -> list[bytes]:
         """The payloads that *listener* is given when the broker comes back with *values*."""
@@ -421,30 +421,30 @@ class RestoreTests(_HubCase):
         return [item.payload for item in listener.restored]
 
     def test_never_saw_anything(self) -> None:
-        """Who saw nothing gets the stored message."""
+        """A listener that saw nothing gets the stored message."""
         self.assertEqual([b"x"], self.restored(self.listener(b"a"), a=b"x"))
 
     def test_whole_item(self) -> None:
-        """What is handed over is channel, payload and frame."""
+        """A listener is handed a publication with channel and payload."""
         listener = self.listener(b"a")
         self.hub.restore({b"a": b"x"})
         (restored,) = listener.restored
         self.assertEqual((b"a", b"x"), (restored.channel, restored.payload))
 
     def test_saw_the_same(self) -> None:
-        """Who saw that very message last gets nothing."""
+        """A listener that saw that very message last gets nothing."""
         listener = self.listener(b"a")
         self.deliver((b"a", b"old"), (b"a", b"x"))
         self.assertEqual([], self.restored(listener, a=b"x"))
 
     def test_saw_it_earlier(self) -> None:
-        """Who saw that message before the last one gets it: the state went back."""
+        """A listener that saw that message before the last one gets it: the state went back."""
         listener = self.listener(b"a")
         self.deliver((b"a", b"x"), (b"a", b"new"))
         self.assertEqual([b"x"], self.restored(listener, a=b"x"))
 
     def test_was_given_the_stored_one(self) -> None:
-        """Who was given that message when it came gets nothing, else it does."""
+        """A listener that was given the stored message gets nothing, unless it is another now."""
         listener = self.listener(b"a")
         self.hub.mark_stored(listener, Publication(b"a", b"x"))
         self.assertEqual([], self.restored(listener, a=b"x"))
@@ -461,7 +461,7 @@ class RestoreTests(_HubCase):
         self.assertEqual([b"x"], self.restored(listener, a=b"x"))
 
     def test_joined_later(self) -> None:
-        """What the channel delivered before a listener came, that listener did not see."""
+        """A listener did not see the messages that the channel delivered before it came."""
         early = self.listener(b"a")
         self.deliver((b"a", b"x"))
         late = self.listener(b"a")
@@ -480,7 +480,7 @@ class RestoreTests(_HubCase):
         self.assertEqual([0, 0, 0, 1], [len(each.restored) for each in listeners])
 
     def test_two_outages(self) -> None:
-        """What was restored once counts as seen; a second outage brings only news."""
+        """A message that was restored once counts as seen; a second outage brings only news."""
         listener = self.listener(b"a")
         self.assertEqual([b"x"], self.restored(listener, a=b"x"))
         self.assertEqual([], self.restored(listener, a=b"x"))
@@ -496,7 +496,7 @@ class RestoreTests(_HubCase):
         self.assertEqual([1, 1], [len(each.restored) for each in (early, late)])
 
     def test_each_channel_by_itself(self) -> None:
-        """What was seen on one channel says nothing about another."""
+        """A message seen on one channel says nothing about another."""
         listener = self.listener(b"a", b"b")
         self.deliver((b"a", b"x"))
         self.assertEqual([b"x"], self.restored(listener, a=b"x", b=b"x"))
@@ -559,15 +559,15 @@ class RestoreTests(_HubCase):
 class ForbidTests(_HubCase):
     """A channel that the broker refuses from now on."""
 
-    def test_told(self) -> None:
-        """Those who listen to it are told, and nobody else."""
+    def test_notified(self) -> None:
+        """The listeners of the channel are notified, and nobody else."""
         first, second, other = self.listener(b"a", b"b"), self.listener(b"b"), self.listener(b"a")
         self.hub.forbid(b"b")
         self.hub.forbid(b"unknown")
         self.assertEqual([1, 1, 0], [each.forbidden for each in (first, second, other)])
 
-    def test_told_and_gone(self) -> None:
-        """A listener may leave when it is told."""
+    def test_notified_and_gone(self) -> None:
+        """A listener may leave when it is notified."""
         listeners = [self.listener(b"a") for _ in range(3)]
         for each in listeners:
             each.react = lambda each=each: self.hub.unsubscribe(each)
@@ -621,7 +621,7 @@ class SliceTests(_HubCase):
         self.assertEqual([[joined(b"x", b"y")]] * 2500, [each.written for each in crowd])
 
     def test_order(self) -> None:
-        """What comes behind waits its turn, also on other channels and for other listeners."""
+        """A later publication waits its turn, also on other channels and for other listeners."""
         crowd = self.crowd(1500)
         both = self.listener(b"many", b"few")
         few = self.listener(b"few")
@@ -648,7 +648,7 @@ class SliceTests(_HubCase):
         self.assertEqual([], self.turns)
 
     def test_left_meanwhile(self) -> None:
-        """Who came after the publication does not get it; who left meanwhile is called once."""
+        """One that comes after the publication does not get it; one that left gets it once."""
         crowd = self.crowd(1500)
         self.deliver((b"many", b"1"))
         late = self.listener(b"many")

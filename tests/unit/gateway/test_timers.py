@@ -15,7 +15,7 @@ class _Member:
 
 
 class _Ending(BaseException):
-    """What no function should catch."""
+    """An error that no function should catch."""
 
 
 class PeriodicTaskTests(SynchronousTestCase):
@@ -26,7 +26,7 @@ class PeriodicTaskTests(SynchronousTestCase):
         self.clock = Clock()
         self.calls: list[float] = []
         self.counts: list[int] = []
-        self.sweep = PeriodicTask(self.clock, 2.0, self.called)
+        self.task = PeriodicTask(self.clock, 2.0, self.called)
 
     def called(self, count: int) -> None:
         """Remember it."""
@@ -35,14 +35,14 @@ class PeriodicTaskTests(SynchronousTestCase):
 
     def test_interval(self) -> None:
         """The first call comes after one interval, the others follow."""
-        self.sweep.start()
+        self.task.start()
         self.clock.pump([1.0] * 7)
         self.assertEqual([2.0, 4.0, 6.0], self.calls)
         self.assertEqual([1, 1, 1], self.counts)
 
     def test_late(self) -> None:
         """A reactor that was busy makes one call for all that it missed, and says how many."""
-        self.sweep.start()
+        self.task.start()
         self.clock.advance(2)
         self.clock.advance(7)
         self.clock.advance(1)
@@ -50,50 +50,50 @@ class PeriodicTaskTests(SynchronousTestCase):
 
     def test_stop(self) -> None:
         """Stopping leaves no timer, may be repeated, and needs no start."""
-        self.sweep.stop()
-        self.sweep.start()
+        self.task.stop()
+        self.task.start()
         self.clock.advance(2)
-        self.sweep.stop()
-        self.sweep.stop()
+        self.task.stop()
+        self.task.stop()
         self.clock.advance(10)
         self.assertEqual([2.0], self.calls)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_failure(self) -> None:
-        """What the function raises is logged, and it is called again."""
+        """An error of the function is logged, and the function is called again."""
 
         def fail(count: int) -> None:
             self.called(count)
             raise ZeroDivisionError("a bug")
 
-        sweep = PeriodicTask(self.clock, 2.0, fail)
-        sweep.start()
+        task = PeriodicTask(self.clock, 2.0, fail)
+        task.start()
         self.clock.pump([2.0] * 3)
         self.assertEqual([2.0, 4.0, 6.0], self.calls)
         self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_end(self) -> None:
-        """What ends it after all is logged, too."""
+        """An error that ends the task after all is logged, too."""
 
         def end(count: int) -> None:
             raise _Ending
 
-        sweep = PeriodicTask(self.clock, 2.0, end)
-        sweep.start()
+        task = PeriodicTask(self.clock, 2.0, end)
+        task.start()
         self.clock.advance(2)
         self.assertEqual(1, len(self.flushLoggedErrors(_Ending)))
-        sweep.stop()
+        task.stop()
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_stop_from_within(self) -> None:
-        """The function may stop its own sweep."""
+        """The function may stop its own task."""
 
         def once(count: int) -> None:
             self.called(count)
-            sweep.stop()
+            task.stop()
 
-        sweep = PeriodicTask(self.clock, 2.0, once)
-        sweep.start()
+        task = PeriodicTask(self.clock, 2.0, once)
+        task.start()
         self.clock.pump([2.0] * 3)
         self.assertEqual(1, len(self.calls))
 
@@ -107,8 +107,8 @@ class StaggeredTimerTests(SynchronousTestCase):
         """Make one."""
         self.clock = Clock()
         self.visits: list[tuple[float, _Member]] = []
-        self.wheel: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, self.visit)
-        self.wheel.start()
+        self.timer: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, self.visit)
+        self.timer.start()
         self.members = [_Member() for _ in range(500)]
 
     def visit(self, member: _Member) -> None:
@@ -122,7 +122,7 @@ class StaggeredTimerTests(SynchronousTestCase):
     def test_once_a_period(self) -> None:
         """Each member is visited exactly once a period, first within the first one."""
         for member in self.members:
-            self.wheel.add(member)
+            self.timer.add(member)
         for _ in range(3):
             self.visits.clear()
             self.turn()
@@ -131,7 +131,7 @@ class StaggeredTimerTests(SynchronousTestCase):
 
     def test_steady(self) -> None:
         """Between two visits of a member lies one period."""
-        self.wheel.add(self.members[0])
+        self.timer.add(self.members[0])
         self.turn(5 * self.PERIOD)
         times = [time for time, _ in self.visits]
         self.assertEqual(5, len(times))
@@ -141,33 +141,33 @@ class StaggeredTimerTests(SynchronousTestCase):
     def test_spread(self) -> None:
         """Not all are visited at the same time."""
         for member in self.members:
-            self.wheel.add(member)
+            self.timer.add(member)
         self.turn()
         self.assertGreater(len({time for time, _ in self.visits}), 20)
 
     def test_discard(self) -> None:
-        """Who left is visited no more; strangers may leave as well, and members come twice."""
+        """A member that left is visited no more; strangers may leave, and members come twice."""
         first, second, stranger = self.members[:3]
         for member in (first, first, second):
-            self.wheel.add(member)
-        self.wheel.discard(second)
-        self.wheel.discard(second)
-        self.wheel.discard(stranger)
+            self.timer.add(member)
+        self.timer.discard(second)
+        self.timer.discard(second)
+        self.timer.discard(stranger)
         self.turn()
         self.assertEqual([first], [member for _, member in self.visits])
 
     def test_discard_during_a_visit(self) -> None:
-        """A visit may send anybody away; who is gone is not visited any more."""
+        """A visit may remove any member; a member that is gone is not visited any more."""
 
         def visit(member: _Member) -> None:
             self.visit(member)
             for each in self.members:
-                wheel.discard(each)
+                timer.discard(each)
 
-        wheel: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, visit)
+        timer: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, visit)
         for member in self.members:
-            wheel.add(member)
-        wheel.start()
+            timer.add(member)
+        timer.start()
         self.turn()
         self.assertEqual(1, len(self.visits))
 
@@ -178,10 +178,10 @@ class StaggeredTimerTests(SynchronousTestCase):
             self.visit(member)
             raise ZeroDivisionError("a bug")
 
-        wheel: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, visit)
+        timer: StaggeredTimer[_Member] = StaggeredTimer(self.clock, self.PERIOD, visit)
         for member in self.members:
-            wheel.add(member)
-        wheel.start()
+            timer.add(member)
+        timer.start()
         self.turn()
         self.assertEqual(len(self.visits), len(self.flushLoggedErrors(ZeroDivisionError)))
         self.assertEqual(set(self.members), {member for _, member in self.visits})
@@ -189,7 +189,7 @@ class StaggeredTimerTests(SynchronousTestCase):
     def test_late(self) -> None:
         """A reactor that was busy skips nobody, and visits nobody twice for it."""
         for member in self.members:
-            self.wheel.add(member)
+            self.timer.add(member)
         self.turn(10)
         self.clock.advance(self.PERIOD - 10)
         self.assertEqual(set(self.members), {member for _, member in self.visits})
@@ -199,9 +199,9 @@ class StaggeredTimerTests(SynchronousTestCase):
         self.assertEqual(len(self.members), len(self.visits))
 
     def test_stop(self) -> None:
-        """A wheel that is stopped visits nobody and leaves no timer."""
-        self.wheel.add(self.members[0])
-        self.wheel.stop()
+        """A stopped timer visits nobody and leaves no timer."""
+        self.timer.add(self.members[0])
+        self.timer.stop()
         self.turn()
         self.assertEqual([], self.visits)
         self.assertEqual([], self.clock.getDelayedCalls())
@@ -214,12 +214,12 @@ class TimeoutQueueTests(SynchronousTestCase):
         """Make some."""
         self.clock = Clock()
         self.late: list[tuple[float, str]] = []
-        self.deadlines: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, self.expire)
-        self.deadlines.start()
+        self.queue: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, self.expire)
+        self.queue.start()
 
     def expire(self, member: str) -> None:
         """Remember it."""
-        self.assertNotIn(member, list(self.deadlines))
+        self.assertNotIn(member, list(self.queue))
         self.late.append((self.clock.seconds(), member))
 
     def wait(self, seconds: float) -> None:
@@ -227,22 +227,22 @@ class TimeoutQueueTests(SynchronousTestCase):
         self.clock.pump([0.25] * round(seconds * 4))
 
     def test_expire(self) -> None:
-        """Who does not finish in time is told so, once, soon after, and is no member any more."""
-        self.deadlines.add("a")
+        """A member that is late is reported once, soon after, and is not a member any more."""
+        self.queue.add("a")
         self.wait(2)
-        self.deadlines.add("b")
+        self.queue.add("b")
         self.wait(2.75)
         self.assertEqual([], self.late)
         self.wait(10)
         self.assertEqual(["a", "b"], [member for _, member in self.late])
         for due, (time, _) in zip((5.0, 7.0), self.late, strict=True):
             self.assertTrue(due <= time <= due + 0.5, time)
-        self.assertEqual(0, len(self.deadlines))
+        self.assertEqual(0, len(self.queue))
 
     def test_off_the_grid(self) -> None:
         """A member that comes between two looks expires in time, and at most 0.5 s later."""
         for number in range(40):
-            self.deadlines.add(str(number))
+            self.queue.add(str(number))
             self.clock.advance(0.07)
         self.clock.pump([0.01] * 600)
         self.assertEqual([str(number) for number in range(40)], [name for _, name in self.late])
@@ -251,7 +251,7 @@ class TimeoutQueueTests(SynchronousTestCase):
 
     def test_exactly_due(self) -> None:
         """A member whose time is up at the moment of a look is late."""
-        self.deadlines.add("a")
+        self.queue.add("a")
         self.clock.pump([0.5] * 10)
         self.assertEqual([(5.0, "a")], self.late)
 
@@ -259,11 +259,11 @@ class TimeoutQueueTests(SynchronousTestCase):
         """A timeout of less than 2 s is exceeded by a quarter of it at most."""
         for timeout in (0.1, 1.0, 1.9):
             self.late.clear()
-            self.deadlines = TimeoutQueue(self.clock, timeout, self.expire)
-            self.deadlines.start()
+            self.queue = TimeoutQueue(self.clock, timeout, self.expire)
+            self.queue.start()
             self.clock.advance(timeout / 100)
             start = self.clock.seconds()
-            self.deadlines.add("a")
+            self.queue.add("a")
             self.clock.pump([timeout / 100] * 130)
             ((time, _),) = self.late
             self.assertTrue(timeout <= time - start <= timeout * 1.25 + 1e-9, time - start)
@@ -272,58 +272,58 @@ class TimeoutQueueTests(SynchronousTestCase):
         """A queue looks at most twice a second, and four times in a timeout that is short."""
         for timeout, least in ((5.0, 0.5), (1.0, 0.25)):
             clock = Clock()
-            deadlines: TimeoutQueue[str] = TimeoutQueue(clock, timeout, self.expire)
-            deadlines.start()
+            queue: TimeoutQueue[str] = TimeoutQueue(clock, timeout, self.expire)
+            queue.start()
             (call,) = clock.getDelayedCalls()
             self.assertEqual(least, call.getTime())
 
     def test_in_time(self) -> None:
-        """Who finishes in time hears nothing; strangers may leave as well."""
-        self.deadlines.add("a")
-        self.deadlines.discard("a")
-        self.deadlines.discard("b")
+        """A member that finishes in time is not reported; strangers may leave as well."""
+        self.queue.add("a")
+        self.queue.discard("a")
+        self.queue.discard("b")
         self.wait(10)
         self.assertEqual([], self.late)
 
     def test_add_twice(self) -> None:
         """Coming again does not give more time."""
-        self.deadlines.add("a")
+        self.queue.add("a")
         self.wait(4)
-        self.deadlines.add("a")
+        self.queue.add("a")
         self.wait(1.5)
         self.assertEqual(1, len(self.late))
 
     def test_come_back(self) -> None:
-        """Who left and comes back has all the time again, behind the others."""
-        self.deadlines.add("a")
-        self.deadlines.add("b")
+        """A member that left and comes back has all the time again, after the others."""
+        self.queue.add("a")
+        self.queue.add("b")
         self.wait(4)
-        self.deadlines.discard("a")
-        self.deadlines.add("a")
-        self.assertEqual(["b", "a"], list(self.deadlines))
+        self.queue.discard("a")
+        self.queue.add("a")
+        self.assertEqual(["b", "a"], list(self.queue))
         self.wait(2)
         self.assertEqual(["b"], [member for _, member in self.late])
 
     def test_iterate(self) -> None:
         """Members can be counted and walked through, also while they leave."""
         for member in ("a", "b"):
-            self.deadlines.add(member)
-        self.assertEqual(2, len(self.deadlines))
-        for member in self.deadlines:
-            self.deadlines.discard(member)
-        self.assertEqual([], list(self.deadlines))
+            self.queue.add(member)
+        self.assertEqual(2, len(self.queue))
+        for member in self.queue:
+            self.queue.discard(member)
+        self.assertEqual([], list(self.queue))
 
     def test_discard_while_expiring(self) -> None:
-        """One that expires may take others with it: they are not told as well."""
+        """A member that expires may take others with it: they are not reported as well."""
 
         def take_along(member: str) -> None:
             self.late.append((self.clock.seconds(), member))
-            deadlines.discard("b")
+            queue.discard("b")
 
-        deadlines: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, take_along)
-        deadlines.start()
+        queue: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, take_along)
+        queue.start()
         for member in ("a", "b", "c"):
-            deadlines.add(member)
+            queue.add(member)
         self.wait(10)
         self.assertEqual(["a", "c"], [member for _, member in self.late])
 
@@ -334,20 +334,20 @@ class TimeoutQueueTests(SynchronousTestCase):
             self.expire(member)
             raise ZeroDivisionError("a bug")
 
-        self.deadlines: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, fail)
-        self.deadlines.start()
+        self.queue: TimeoutQueue[str] = TimeoutQueue(self.clock, 5.0, fail)
+        self.queue.start()
         for member in ("a", "b", "c"):
-            self.deadlines.add(member)
+            self.queue.add(member)
         self.wait(10)
         self.assertEqual(["a", "b", "c"], [member for _, member in self.late])
         self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     def test_stop(self) -> None:
         """Stopped, nobody expires; members stay."""
-        self.deadlines.add("a")
-        self.deadlines.stop()
+        self.queue.add("a")
+        self.queue.stop()
         self.wait(10)
-        self.assertEqual(([], 1), (self.late, len(self.deadlines)))
+        self.assertEqual(([], 1), (self.late, len(self.queue)))
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_one_raises(self) -> None:

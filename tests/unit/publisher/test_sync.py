@@ -29,7 +29,7 @@ class PublishTests(PublishCase):
         publisher = self.publisher(users=())
         self.assertEqual(1, publisher.pipeline_publish_message("x"))
         self.assertEqual(1, publisher.pipeline_publish_message("x", transaction=False))
-        names = [[words[0] for words in trip] for trip in self.client.trips]
+        names = [[args[0] for args in trip] for trip in self.client.trips]
         self.assertEqual([["MULTI", "SETEX", "PUBLISH"], ["SETEX", "PUBLISH"]], names)
 
     def test_expire(self) -> None:
@@ -38,7 +38,7 @@ class PublishTests(PublishCase):
         for expire in (5, 0, -1):
             publisher.publish_message("x", expire)
         self.publisher(users=(), expire=0).publish_message("x", expire=None)
-        told = [[words[2] for words in trip] for trip in self.client.trips]
+        told = [[args[2] for args in trip] for trip in self.client.trips]
         self.assertEqual([["5", b"x"], [b"x"], [b"x"], [b"x"]], told)
 
     def test_wrong_expire(self) -> None:

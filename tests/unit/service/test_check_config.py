@@ -1,4 +1,4 @@
-"""Tests for `wsredis.service.check_config`: what it says of settings, and of who may do what."""
+"""Tests for `wsredis.service.check_config`: its report of settings and of rights."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _CheckCase(SynchronousTestCase):
     """An environment without settings."""
 
     def setUp(self) -> None:
-        """Nothing is set; what is printed is caught."""
+        """No setting is made; the output is caught."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("WSREDIS_")}
         self.patch(os, "environ", clean)
         self.patch(sys, "stdout", StringIO())
@@ -123,11 +123,11 @@ class SettingTests(_CheckCase):
     """The whole configuration."""
 
     def test_default(self) -> None:
-        """What is as it always is is not shown."""
+        """A setting that has its default is not shown."""
         self.assertEqual([], self.printed())
 
     def test_changed(self) -> None:
-        """What differs is shown as it would stand in a file, wherever it comes from."""
+        """A setting that differs is shown as it would stand in a file, from any source."""
         os.environ["WSREDIS_PREFIX"] = "caf\u00e9"
         path = self.file("max-queue = 5\ndemo = true\ndrain = 1.5\n[[rule]]\nallow = true")
         self.assertEqual(
@@ -155,7 +155,7 @@ class SettingTests(_CheckCase):
             self.assertIn('auth-url = "http://a/?***"', text)
 
     def test_wrong(self) -> None:
-        """What the start would refuse is refused in the same words."""
+        """A mistake that the start would refuse is refused in the same words."""
         rules = self.file("[[rule]]\naudience = 'all'\nallow = true")
         for words, part in (
             (("--expire", "soon"), "--expire: 'soon'"),
@@ -174,7 +174,7 @@ class SettingTests(_CheckCase):
             self.assertIn(part, self.fails(*words))
 
     def test_workers(self) -> None:
-        """Several workers are no reason to complain."""
+        """Several workers are not a reason to complain."""
         self.assertEqual(["workers = 2"], self.printed("--workers", "2"))
 
     def test_systemd(self) -> None:
@@ -193,10 +193,10 @@ class SettingTests(_CheckCase):
 
 
 class RightTests(_CheckCase):
-    """Who could do what."""
+    """The rights of an identity."""
 
     def test_table(self) -> None:
-        """A table for each facility: what is denied, and by which rule; then the channels."""
+        """Each facility has a table of rights, denials with their rules; then come the channels."""
         path = self.file(RULES)
         words = ("--config", path, "--facility", "chat.x", "--facility", "", "--prefix", "p")
         lines = self.printed(*words, "--user", "john", "--group", "a", "--group", "b")
@@ -310,7 +310,7 @@ chat.x
 
 
 class WarningTests(_CheckCase):
-    """What the start would log as a warning."""
+    """Warnings that the start would log."""
 
     def test_warnings(self) -> None:
         """They go to standard error, and do not fail the check."""

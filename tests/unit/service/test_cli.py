@@ -115,7 +115,7 @@ class PublishTests(_Case):
         self.assertEqual(b"x", self.client.values[b"broadcast:f"])
 
     def test_usage(self) -> None:
-        """What is wrong with the words is said in one line, with status 2."""
+        """A usage error is reported in one line, with status 2."""
         hint = "(--help shows all options)"
         owner = "'a:b' is empty or has a colon: it has no channel"
         for words, line in (
@@ -137,7 +137,7 @@ class PublishTests(_Case):
         self.check_refused(2, line, "publish", "f", "--broadcast", "beat")
 
     def test_redis(self) -> None:
-        """What Redis or the way to it does not do is said in one line, with status 1."""
+        """A failure of Redis, or of the way to it, is reported in one line, with status 1."""
         self.client.refuse["PUBLISH"] = redis.ConnectionError("Error 111\nconnecting")
         line = "publish: Error 111 connecting"
         self.check_refused(1, line, "publish", "f", "--broadcast", "x")
@@ -155,7 +155,7 @@ class SubscribeTests(_Case):
         return self.run_command("subscribe", "f", "--broadcast", *words)
 
     def test_messages(self) -> None:
-        """What arrives is printed as it is, a line each, until Ctrl-C ends it with status 130."""
+        """Messages are printed as they are, a line each, until Ctrl-C ends it with status 130."""
         self.hear(message(b"one"), message(b"\xff\x1b"))
         self.assertEqual(130, self.subscribe())
         self.assertEqual(b"one\n\xff\x1b\n", self.stdout.getvalue())
@@ -180,7 +180,7 @@ class SubscribeTests(_Case):
         self.assertEqual("listening to broadcast:f user:john:f\n", self.stderr.getvalue())
 
     def test_lost(self) -> None:
-        """A loss is told once, and it tries again until it listens again."""
+        """A loss is reported once, and it tries again until it listens again."""
         lost = redis.ConnectionError("gone")
         self.hear(message(b"one"), lost, lost, redis.TimeoutError("late"))
         interrupt = self.client.heard.pop()
@@ -256,7 +256,7 @@ class ProgramTests(_Case):
 
 
 def message(payload: bytes) -> dict[str, object]:
-    """What redis-py gives to a subscriber."""
+    """Return a message as redis-py gives it to a subscriber."""
     return {"type": "message", "channel": b"broadcast:f", "data": payload}
 
 

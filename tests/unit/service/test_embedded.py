@@ -321,7 +321,7 @@ class PrivateRedisTests(SynchronousTestCase):
             patience: Seconds until it is killed.
 
         Returns:
-            What the program wrote into the file ``ended`` of the test; empty if it did not.
+            The content of the file ``ended`` that the program wrote; empty if it wrote none.
         """
         path = Path(self.mktemp()).absolute()
         path.mkdir(parents=True)

@@ -31,7 +31,7 @@ class PemFilesTests(SynchronousTestCase):
         self.authority = Authority(self.directory)
 
     def test_names(self) -> None:
-        """What was read has the names of the certificate, and the time when it expires."""
+        """A certificate that was read has its names, and the time when it expires."""
         path = self.authority.bundle(self.directory / "a.pem", "A.example", "*.b.example")
         files = PemFiles(TLS_FOLDER, path, None)
         self.assertIsNone(files.certificate)
@@ -82,7 +82,7 @@ class PemFilesTests(SynchronousTestCase):
             self.assertEqual(f"{setting}: {missing}: No such file or directory", str(error))
 
     def test_not_served(self) -> None:
-        """What OpenSSL refuses is told in one line."""
+        """A refusal by OpenSSL is reported in one line."""
 
         def refuse(*_: object) -> CertificateOptions:
             raise ValueError("too weak\nby far")

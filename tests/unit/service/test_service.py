@@ -1,4 +1,4 @@
-"""Tests of the service: what it builds, and in which order it starts and stops."""
+"""Tests of the service: its parts, and the order in which it starts and stops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LISTEN = "/ws/a?subscribe-broadcast"
 
 
 class _OnlyPublishes:
-    """What a Django project says about channels."""
+    """The channel settings of a Django project."""
 
     subscription_channels: list[str] = []
     publish_channels = ["publish-broadcast"]
@@ -241,7 +241,7 @@ class SourceTests(_ServiceCase):
         self.assertTrue(str(error).startswith("auth-cache: "))
 
     def test_pages_of_others(self) -> None:
-        """What only users may hear, no page of another site hears by the cookie of a user."""
+        """A page of another site cannot use the cookie of a user to hear messages for users."""
         key = Path(self.mktemp())
         key.write_bytes(verifier("HS256"))
         config = GatewayConfig(
@@ -272,7 +272,7 @@ class PortTests(_ServiceCase):
         self.assertEqual([(8080, 1024, "")], self.reactor.bound)
 
     def test_several(self) -> None:
-        """Endpoint descriptions are taken as they are; each port is told in the log."""
+        """Endpoint descriptions are taken as they are; each port is logged."""
         config = GatewayConfig(port=("tcp:1:interface=127.0.0.1", "unix:/run/ws.sock"))
         with capturedLogs() as events:
             self.make(config).startService()
@@ -310,7 +310,7 @@ class PortTests(_ServiceCase):
         self.assertRaises(CannotListenError, service.privilegedStartService)
 
     def test_tls(self) -> None:
-        """Ports for TLS are bound like others, told as such, and their certificates looked at."""
+        """Ports for TLS are bound like others, logged as such, and their certificates looked at."""
         directory = Path(self.mktemp())
         directory.mkdir()
         path = Authority(directory).bundle(directory / "a.pem", "a.example")
@@ -402,7 +402,7 @@ class StopTests(_ServiceCase):
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_messages_on_their_way(self) -> None:
-        """What was published before goes out before the goodbye."""
+        """A message that was published before goes out before the goodbye."""
         self.redis.publish(b"broadcast:a", b"last")
         self.service.stopService()
         self._close_port()

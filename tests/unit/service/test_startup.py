@@ -111,7 +111,7 @@ class HangupTests(TapCase):
         self.assertIn("the old certificate is kept", [event.get("kept") for event in events])
 
     def test_who_was_there_before(self) -> None:
-        """Who had a handler before is still called."""
+        """An earlier handler of the signal is still called."""
         numbers: list[int] = []
         signal.signal(signal.SIGHUP, lambda number, frame: numbers.append(number))
         self.patch(reactor, "callFromThread", lambda function: None)

@@ -1,4 +1,4 @@
-"""Tests of the command line: what it says, what it refuses, what it builds."""
+"""Tests of the command line: its output, its refusals, and the services that it makes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ProjectTests(TapCase):
         super().setUp()
 
     def test_values(self) -> None:
-        """What the project says holds where no option says otherwise."""
+        """Settings of the project hold where no option says otherwise."""
         from django.test import override_settings
 
         with override_settings(WS4REDIS_PREFIX="site", WS4REDIS_EXPIRE=60):
@@ -40,7 +40,7 @@ class ProjectTests(TapCase):
         self.assertEqual(("site", 5, SETTINGS), (config.prefix, config.expire, config.django))
 
     def test_wrong(self) -> None:
-        """What cannot be used ends the program with one line."""
+        """A setting that cannot be used ends the program with one line."""
         from django.test import override_settings
 
         with override_settings(WS4REDIS_EXPIRE="soon"):
@@ -111,7 +111,7 @@ class OptionTests(TapCase):
 
 
 class RefusedTests(TapCase):
-    """What is wrong is one line that names it, and status 1."""
+    """A mistake is reported in one line that names it, with status 1."""
 
     def test_values(self) -> None:
         """Bad values name their option."""
@@ -186,7 +186,7 @@ class MakeServiceTests(TapCase):
         self.assertIs(time.monotonic, reactor.seconds)
 
     def test_embedded(self) -> None:
-        """A private one on a free port, behind the gateway in the order of stopping."""
+        """A private Redis gets a free port, and stops after the gateway."""
         self.path("redis-server")
         server, gateway = self._made("--redis", "embedded")
         self.assertIsInstance(server, EmbeddedRedis)

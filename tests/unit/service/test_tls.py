@@ -48,7 +48,7 @@ class _TlsCase(SynchronousTestCase):
         return self.authority.bundle(self.folder / f"{name}.pem", *(hosts or [name]), days=days)
 
     def presented(self, certificates: Certificates, name: str | None = None) -> dict[str, Any]:
-        """What a client that asks for *name* is shown; it has verified the chain."""
+        """Return the certificate that a client that asks for *name* gets; it verifies the chain."""
         context = self.authority.client()
         context.check_hostname = False
         factory = TLSMemoryBIOFactory(certificates, False, Factory.forProtocol(Protocol), Clock())
@@ -89,7 +89,7 @@ class FileTests(_TlsCase):
         self.assertEqual("a.example", self.host(self.make(path)))
 
     def test_chain(self) -> None:
-        """What else is in the file goes out as the chain, wherever the certificate stands."""
+        """The rest of the file goes out as the chain, wherever the certificate stands."""
         between = self.authority.intermediate()
         key, leaf = between.pair("a.example")
         chain = between.path.read_bytes()
@@ -110,7 +110,7 @@ class FileTests(_TlsCase):
         self.assertEqual("b.example", self.host(certificates))
 
     def test_expired(self) -> None:
-        """A certificate that has expired is served, and told."""
+        """A certificate that has expired is served, and reported."""
         for days, told in ((-1, 1), (1, 0)):
             path = self.pem("a.example", days=days)
             with capturedLogs() as events:
@@ -191,7 +191,7 @@ class NameTests(_TlsCase):
 
 
 class RefreshTests(_TlsCase):
-    """What changes is read again; what cannot be used changes nothing."""
+    """Changed files are read again; files that cannot be used change nothing."""
 
     def setUp(self) -> None:
         """A folder with two certificates, that is looked at."""
@@ -203,11 +203,11 @@ class RefreshTests(_TlsCase):
         self.addCleanup(self.certificates.stop)
 
     def look(self) -> list[str]:
-        """Let the time pass. Returns: What was logged."""
+        """Let the time pass, and return the messages that were logged."""
         return self.logged(lambda: self.clock.advance(INTERVAL))
 
     def logged(self, function: Any) -> list[str]:
-        """What a call logs, as level and text."""
+        """Return the messages that a call logs, as level and text."""
         with capturedLogs() as events:
             function()
         return [
@@ -243,7 +243,7 @@ class RefreshTests(_TlsCase):
         self.assertEqual(before, self.presented(self.certificates)["serialNumber"])
 
     def test_bad(self) -> None:
-        """A bad file keeps the old certificate; that is told once, and the next good one read."""
+        """A bad file keeps the old certificate; it is reported once, and the next good one read."""
         for text in (b"", b"junk", self.path.read_bytes()[:-100]):
             self.path.write_bytes(text)
             (line,) = (each for each in self.look() if each.startswith("error"))
@@ -263,7 +263,7 @@ class RefreshTests(_TlsCase):
         self.assertEqual(("b.example", "c.example"), self.names("c.example"))
 
     def test_new_file(self) -> None:
-        """A file that is new in the folder is served; a bad one is left out, and told once."""
+        """A new file in the folder is served; a bad one is left out, and reported once."""
         self.pem("c.example")
         bad = self.folder / "bad.pem"
         bad.write_text("junk")
@@ -281,7 +281,7 @@ class RefreshTests(_TlsCase):
         self.assertEqual("b.example", self.host(self.certificates, "a.example"))
 
     def test_all_removed(self) -> None:
-        """The last certificates are kept, told once."""
+        """The last certificates are kept, and that is reported once."""
         for path in self.folder.iterdir():
             path.unlink()
         (line,) = self.look()
@@ -293,7 +293,7 @@ class RefreshTests(_TlsCase):
         self.assertEqual("b.example", self.host(self.certificates, "b.example"))
 
     def test_replaced_by_junk(self) -> None:
-        """So they are when nothing that is there can be used, told once."""
+        """The certificates are also kept if no file can be used, and that is reported once."""
         for path in self.folder.iterdir():
             path.unlink()
         (self.folder / "c.pem").write_text("junk")
@@ -319,14 +319,14 @@ class RefreshTests(_TlsCase):
         self.assertEqual(["info: TLS: 0 new certificates, 2 in use"], self.logged(refresh))
 
     def test_forced_tells_again(self) -> None:
-        """On demand, what is bad is told again."""
+        """On demand, a bad file is reported again."""
         self.path.write_bytes(b"")
         self.look()
         lines = self.logged(lambda: self.certificates.refresh(force=True))
         self.assertIn(str(self.path), lines[0])
 
     def test_expired(self) -> None:
-        """A new certificate that has expired is told."""
+        """A new certificate that has expired is reported."""
         self.pem("a.example", days=-1)
         self.assertIn(f"error: {self.path}: the certificate has expired", self.look())
 
@@ -351,7 +351,7 @@ class RefreshTests(_TlsCase):
 
 
 class RefusedTests(_TlsCase):
-    """What cannot be used at the start is one line that names the setting, the file and why."""
+    """A mistake at the start is one line that names the setting, the file and the reason."""
 
     def refused(self, cert: Path | None, key: Path | None = None, *, folder: bool = False) -> str:
         """The line."""

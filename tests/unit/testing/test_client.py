@@ -250,7 +250,7 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(["news"], client.messages())
 
     def test_misbehaving(self) -> None:
-        """What a client should not do is done on its socket."""
+        """Bytes that a client should not send are sent on its socket."""
         client = self.gateway.client("/ws/a")
         client.socket.send(frame(TEXT, b"x", masked=False))
         self.assertEqual([CLOSE], [each.opcode for each in client.socket.frames()])

@@ -88,7 +88,7 @@ class MemoryGatewayTests(SynchronousTestCase):
         self.assertEqual((["to john"], []), (john.messages(), stranger.messages()))
 
     def test_outage(self) -> None:
-        """Redis can go away and come back; what was stored meanwhile is sent."""
+        """Redis can go away and come back; messages stored meanwhile are sent."""
         gateway = MemoryGateway()
         client = gateway.client("/ws/a?subscribe-broadcast")
         gateway.broker.disconnect()

@@ -22,7 +22,7 @@ from tests.support.fakes import (
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames
 
-#: As in wsredis.transports.send_queue: what is handed to a transport at a time.
+#: As in wsredis.transports.send_queue: the bytes that a transport is handed at a time.
 CHUNK = 65536
 
 
@@ -59,7 +59,7 @@ class DirectTests(_DirectCase):
         self.send_queue.write(b"two")
         self.assertEqual(b"onetwo", self.sent())
         self.assertFalse(self.server.writing)
-        self.assertEqual([], self.owner.told)
+        self.assertEqual([], self.owner.notified)
 
     def test_partial_send(self) -> None:
         """Bytes that the kernel does not take follow later, and before anything newer."""
@@ -96,7 +96,7 @@ class DirectTests(_DirectCase):
         self.socket.room = 0
         self.send_queue.write(b"slow ")
         self.unblock()
-        self.assertEqual("drained", self.owner.told[-1])
+        self.assertEqual("drained", self.owner.notified[-1])
         self.send_queue.write(b"fast")
         self.assertEqual(b"slow fast", self.sent())
         self.assertFalse(self.server.writing)
@@ -108,7 +108,7 @@ class DirectTests(_DirectCase):
             self.send_queue.write(text)
             self.unblock()
         self.assertEqual(b"ab", self.sent())
-        self.assertEqual(2, self.owner.told.count("drained"))
+        self.assertEqual(2, self.owner.notified.count("drained"))
 
     def test_big_message(self) -> None:
         """A message larger than limit, chunk and kernel buffer arrives whole."""
@@ -118,7 +118,7 @@ class DirectTests(_DirectCase):
         while self.server.writing:
             self.unblock(50_000)
         self.assertEqual(data, self.sent())
-        self.assertNotIn("overflowed", self.owner.told)
+        self.assertNotIn("overflowed", self.owner.notified)
 
     def test_transport_copies_a_chunk_at_most(self) -> None:
         """The transport never buffers more than a chunk of what waits."""
@@ -187,12 +187,12 @@ class DirectTests(_DirectCase):
         self.assertEqual(0, self.send_queue.waiting)
         self.send_queue.write(b"late")
         self.assertEqual(0, self.send_queue.waiting)
-        self.assertNotIn("drained", self.owner.told)
+        self.assertNotIn("drained", self.owner.notified)
 
     def test_resumed_without_need(self) -> None:
         """A transport that resumes an empty send queue changes nothing."""
         self.send_queue.resumeProducing()
-        self.assertEqual([], self.owner.told)
+        self.assertEqual([], self.owner.notified)
 
     def test_is_a_producer(self) -> None:
         """The send queue is the producer that it says it is."""
@@ -221,7 +221,7 @@ class LimitTests(_DirectCase):
         """Write frames until the queue overflows. Return how many were taken."""
         self.socket.room = 3
         count = 0
-        while "overflowed" not in self.owner.told:
+        while "overflowed" not in self.owner.notified:
             self.send_queue.write(frames.text(b"%010d" % count))
             count += 1
             self.assertLess(count, 1000)
@@ -231,7 +231,7 @@ class LimitTests(_DirectCase):
         """No more waits than the limit and one write."""
         self.socket.room = 0
         highest = 0
-        while "overflowed" not in self.owner.told:
+        while "overflowed" not in self.owner.notified:
             self.send_queue.write(bytes(90))
             highest = max(highest, self.send_queue.waiting)
         self.assertGreater(highest, self.limit)
@@ -243,9 +243,9 @@ class LimitTests(_DirectCase):
         self.send_queue.write(bytes(2 * CHUNK))
         self.assertEqual(0, self.send_queue.waiting)
         self.send_queue.write(bytes(2 * CHUNK))
-        self.assertNotIn("overflowed", self.owner.told)
+        self.assertNotIn("overflowed", self.owner.notified)
         self.send_queue.write(b"the straw")
-        self.assertIn("overflowed", self.owner.told)
+        self.assertIn("overflowed", self.owner.notified)
 
     def test_overflow_ends_at_a_frame(self) -> None:
         """After an overflow the client reads whole frames and then the close frame."""
@@ -267,7 +267,7 @@ class LimitTests(_DirectCase):
         self.send_queue.write(frames.text(b"small"))
         self.send_queue.write(big)
         self.unblock(5)
-        while "overflowed" not in self.owner.told:
+        while "overflowed" not in self.owner.notified:
             self.send_queue.write(frames.text(b"another"))
         self.unblock()
         found = messages(self.sent())
@@ -282,11 +282,11 @@ class LimitTests(_DirectCase):
         """Where what is under way is empty, an overflow leaves nothing."""
         self.send_queue.pauseProducing()
         self.send_queue.write(b"")
-        while "overflowed" not in self.owner.told:
+        while "overflowed" not in self.owner.notified:
             self.send_queue.write(bytes(100))
         self.send_queue.resumeProducing()
         self.assertEqual(b"", self.sent())
-        self.assertEqual("drained", self.owner.told[-1])
+        self.assertEqual("drained", self.owner.notified[-1])
 
     def test_the_bound_recovers(self) -> None:
         """Bytes that were sent make room again, as often as one likes."""
@@ -296,7 +296,7 @@ class LimitTests(_DirectCase):
                 self.send_queue.write(bytes(90))
             self.unblock()
             self.assertEqual(0, self.send_queue.waiting)
-        self.assertNotIn("overflowed", self.owner.told)
+        self.assertNotIn("overflowed", self.owner.notified)
 
     def test_waiting_is_exact(self) -> None:
         """The number of waiting bytes is the sum of all writes but the one under way."""
@@ -330,7 +330,7 @@ class LimitTests(_DirectCase):
                 self.assertEqual(before - size, self.send_queue.waiting)
                 self.send_queue.write(bytes(size))
                 self.assertEqual(3 * size, self.send_queue.waiting)
-            self.assertNotIn("overflowed", self.owner.told)
+            self.assertNotIn("overflowed", self.owner.notified)
             self.unblock()
             self.assertEqual((behind + 52) * size, len(self.socket.sent))
             self.assertEqual(0, self.send_queue.waiting)
@@ -348,9 +348,9 @@ class LimitTests(_DirectCase):
         self.assertEqual(self.limit, self.send_queue.waiting)
         self.send_queue.write(bytes(1))
         self.assertEqual(self.limit + 1, self.send_queue.waiting)
-        self.assertNotIn("overflowed", self.owner.told)
+        self.assertNotIn("overflowed", self.owner.notified)
         self.send_queue.write(bytes(1))
-        self.assertIn("overflowed", self.owner.told)
+        self.assertIn("overflowed", self.owner.notified)
 
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
@@ -359,23 +359,23 @@ class LimitTests(_DirectCase):
         send_queue.write(b"under way")
         send_queue.write(b"first to wait")
         send_queue.write(bytes(CHUNK))
-        self.assertNotIn("congested", self.owner.told)
+        self.assertNotIn("congested", self.owner.notified)
         send_queue.write(bytes(CHUNK))
-        self.assertIn("congested", self.owner.told)
+        self.assertIn("congested", self.owner.notified)
 
     def test_progress(self) -> None:
         """The owner hears that a slow client took something."""
         self.socket.room = 0
         self.send_queue.write(bytes(2 * CHUNK))
-        self.owner.told.clear()
+        self.owner.notified.clear()
         self.unblock(CHUNK)
-        self.assertEqual(["advanced"], self.owner.told)
+        self.assertEqual(["advanced"], self.owner.notified)
 
     def test_no_progress(self) -> None:
         """A client that takes nothing is not said to have taken something."""
         self.socket.room = 0
         self.send_queue.write(b"text")
-        self.assertEqual([], self.owner.told)
+        self.assertEqual([], self.owner.notified)
 
 
 class BacklogTests(SynchronousTestCase):
@@ -412,14 +412,14 @@ class BacklogTests(SynchronousTestCase):
             self.transport.drain()
             self.round()
             self.assertEqual(self.expected(), self.send_queue.waiting)
-        self.assertEqual({"advanced", "congested"}, set(self.owner.told))
+        self.assertEqual({"advanced", "congested"}, set(self.owner.notified))
 
     def test_order(self) -> None:
         """It gets every message whole and in order, and is up to date when it has all."""
         for _ in range(5):
             self.transport.drain()
             self.round()
-        while self.owner.told[-1] != "drained":
+        while self.owner.notified[-1] != "drained":
             self.transport.drain()
         self.assertEqual(0, self.send_queue.waiting)
         expected = b"".join(bytes([number]) * size for number, size in enumerate(self.written))
@@ -520,7 +520,7 @@ class StreamTests(SynchronousTestCase):
         """The last event that the owner hears when the other side took all."""
         self.transport.drain()
         self.transport.drain()
-        return self.owner.told[-1]
+        return self.owner.notified[-1]
 
     def test_big_message_into_an_empty_buffer(self) -> None:
         """A transport that buffers a lot gets all chunks at once."""
@@ -541,7 +541,7 @@ class StreamTests(SynchronousTestCase):
         for _ in range(3):
             transport.drain()
         self.assertEqual(b"a" * (2 * CHUNK) + b"b", transport.written)
-        self.assertEqual("drained", self.owner.told[-1])
+        self.assertEqual("drained", self.owner.notified[-1])
 
     def test_always_behind(self) -> None:
         """A client that is always three messages behind is never slow, and counted exactly."""
@@ -555,12 +555,12 @@ class StreamTests(SynchronousTestCase):
             self.assertEqual(2 * CHUNK, send_queue.waiting)
             send_queue.write(bytes(CHUNK))
             self.assertEqual(3 * CHUNK, send_queue.waiting)
-        self.assertNotIn("overflowed", self.owner.told)
+        self.assertNotIn("overflowed", self.owner.notified)
 
     def test_bound(self) -> None:
         """The queue of a transport that is full is bounded, too."""
         self.send_queue.write(bytes(2 * CHUNK))
-        while "overflowed" not in self.owner.told:
+        while "overflowed" not in self.owner.notified:
             self.send_queue.write(bytes(100))
             self.assertLessEqual(self.send_queue.waiting, 1100)
         self.assertEqual(0, self.send_queue.waiting)
@@ -575,7 +575,7 @@ class StreamTests(SynchronousTestCase):
         self.assertLess(written, CHUNK + 3)
         self.transport.drain()
         self.assertEqual(bytes(CHUNK) + b"123", self.transport.written)
-        self.assertEqual("drained", self.owner.told[-1])
+        self.assertEqual("drained", self.owner.notified[-1])
 
     def test_close(self) -> None:
         """Closing gets past the registered producer, when all is sent."""

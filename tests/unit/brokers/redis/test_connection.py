@@ -41,7 +41,7 @@ class GreetingTests(LinkCase):
         self.assertEqual(["up"], self.owner.events)
 
     def test_nothing_counts_after_the_loss(self) -> None:
-        """Nor is there one after the connection is lost."""
+        """There is no protocol after the connection is lost."""
         self.start()
         self.server.down = True
         self.server.kill()
@@ -344,7 +344,7 @@ class KeepAliveTests(LinkCase):
         self.assertEqual([], self.owner.reasons)
 
     def test_reply_that_never_ends(self) -> None:
-        """Bytes alone are no sign of life: a length that never comes to an end is given up."""
+        """Bytes alone are not a sign of life: a reply that never ends is given up."""
         self.start()
         self.server.frozen = True
         self.protocol().call("PING").addErrback(lambda failure: None)

@@ -182,7 +182,7 @@ class RubbishTests(LinkCase):
         self.assertEqual(["up", self.owner.batches[0]], self.owner.events)
 
     def test_long_replies_over_many_reads(self) -> None:
-        """Nor is it for several reads: complete replies do not count."""
+        """The limit is not for several reads together: complete replies do not count."""
         self.start()
         one = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$400\r\n" + b"x" * 400 + b"\r\n"
         for position in range(0, len(one) * 10, 300):

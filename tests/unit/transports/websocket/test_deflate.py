@@ -187,7 +187,7 @@ class InflaterTests(SynchronousTestCase):
         """A message that is not deflated, or ends too early, is corrupt."""
         whole = squeezed(b"to be or not to be, that is the question")
         cut = [(whole[:n],) for n in range(len(whole))]
-        # Each of these takes what is put behind a message for a part of it, or for its end.
+        # Each of these reads the bytes put after a message as a part of it, or as its end.
         cut += [(b"\x00\x04\x00\xfb\xff",), (b"\xcc\x28",), (b"\x01",)]
         for parts in (*cut, (b"\xff\xff\xff",), (b"hello",), (whole, whole[:5])):
             self.inflater = Inflater()

@@ -40,12 +40,12 @@ class FrameTests(SynchronousTestCase):
         self.assertEqual(b"\x89\x00", frames.PING)
 
     def test_message_of_text(self) -> None:
-        """What is UTF-8 goes as text."""
+        """A payload in UTF-8 goes as text."""
         for text in ("hi", "", "é", "\N{GRINNING FACE}", "\x00", "007", "\ufeff"):
             self.assertEqual(frames.text(text.encode()), frames.message(text.encode()))
 
     def test_message_of_bytes(self) -> None:
-        """What is not UTF-8, to the letter, goes as a binary message, unchanged."""
+        """A payload that is not exactly UTF-8 goes as a binary message, unchanged."""
         for payload in (
             b"\xff",
             b"\xc3",
@@ -145,7 +145,7 @@ class DeflatedTests(SynchronousTestCase):
             self.assertIs(frame, frames.deflated(frame, 15, 0))
 
     def test_as_large_as_before(self) -> None:
-        """What takes as many bytes as before stays as it is, since reading it is free of work."""
+        """A frame that takes as many bytes as before stays as it is: reading it needs no work."""
         found = 0
         for size in range(20, 60):
             payload = _noise(size) + b"a" * 4

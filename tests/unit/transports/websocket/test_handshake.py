@@ -208,7 +208,7 @@ class RefusalTests(MemoryGatewayCase):
         self.assertIn("--magic", events[0]["hint"])
 
     def test_words_cannot_split_the_answer(self) -> None:
-        """Whatever the reason is, it stands in the body."""
+        """A reason with any characters stands in the body only."""
         reason = "a\r\nX-Evil: 1\r\n\r\n<script>\ud800"
         status, answer = self._refused_by(HandshakeRejected(reason))
         head, _, body = answer.partition(b"\r\n\r\n")

@@ -157,6 +157,6 @@ class LoggableTests(SynchronousTestCase):
             self.assertEqual(target, loggable_target(data))
 
     def test_any_bytes(self) -> None:
-        """Any bytes have a text, and a long one is cut."""
+        """Any bytes give a string, and a long one is cut."""
         self.assertEqual("\xff\x00", loggable_target(b"\xff\x00"))
         self.assertEqual(200, len(loggable_target(b"x" * 10_000)))

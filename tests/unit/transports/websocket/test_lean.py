@@ -442,7 +442,7 @@ class PlainSocketTests(SynchronousTestCase):
         """A plain transport that has switched to TLS is not written to directly."""
         server = ServerTransport(self.socket)
         layer = FakeStreamTransport()
-        # What Twisted's startTLS leaves: the transport writes to the TLS protocol above it.
+        # As Twisted's startTLS leaves it: the transport writes to the TLS protocol above it.
         server.transport.TLS = True
         server.transport.protocol = layer
         self.queue(server.transport).write(b"secret")
@@ -503,7 +503,7 @@ class SelfTestTests(SynchronousTestCase):
         self.fails("Autobahn", "the messages were")
 
     def test_leftovers(self) -> None:
-        """A leftover that is not left behind any more is found."""
+        """A leftover that Autobahn does not leave any more is found."""
         self.patch(lean, "_LEFTOVERS", (*lean._LEFTOVERS, "http_none"))
         self.fails("Autobahn", "http_none")
 

@@ -290,7 +290,7 @@ class HeadTests(MemoryGatewayCase):
         self.assertEqual(b"", self.protocol(client).data)
 
     def test_what_autobahn_refuses(self) -> None:
-        """The parts of a handshake are checked, and a wrong version is told the right one."""
+        """The parts of a handshake are checked; a wrong version is answered with the right one."""
         good = handshake(LISTEN)
         for old, new, status in (
             (b"Host: localhost\r\n", b"", 400),
@@ -345,7 +345,7 @@ class TimeoutTests(MemoryGatewayCase):
     """The time for a handshake is bounded, whatever the client does in it."""
 
     def test_silence(self) -> None:
-        """A client that says nothing is told 408, and is gone."""
+        """A client that says nothing gets 408, and is gone."""
         client = self.connect()
         self.clock.advance(6)
         self.assertTrue(client.take().startswith(b"HTTP/1.1 408 "))
@@ -598,7 +598,7 @@ class SlowConsumerTests(MemoryGatewayCase):
             self.publish(b"%06d" % number + b"x" * 10_000)
 
     def test_closed_with_1008(self) -> None:
-        """It is closed once, logged once and counted once; what is under way is finished first."""
+        """It is closed, logged and counted once; messages under way are finished first."""
         deaf, good = self.open(), self.open()
         deaf.reading = False
         with capturedLogs() as events:
@@ -857,7 +857,7 @@ class HandOverTests(MemoryGatewayCase):
 
 
 class LogTests(MemoryGatewayCase):
-    """With ``verbose`` every connection is told."""
+    """With ``verbose`` every connection is logged."""
 
     config = GatewayConfig(verbose=True)
 

@@ -274,9 +274,10 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(["a -> p"], self.broken(a="from p import something"))
 
     def test_found_circles(self) -> None:
-        """A circle is found; a module that leads into it is not part of it."""
+        """A circle of any length is found; a module that leads into it is not part of it."""
         graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
         self.assertEqual(["b", "c"], circles(graph))
+        self.assertEqual(["a", "b", "c"], circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"b"}}))
         self.assertEqual([], circles({"a": {"b"}, "b": set()}))
 
     def test_libraries(self) -> None:

@@ -110,8 +110,8 @@ class AdmitTests(AuthCase):
         self.register.known["joe"] = Identity("j:oe", ("g:1", "good"), "k:ey")
         with capturedLogs() as logs:
             client = self.come("joe")
-        told = [(each["kind"], each["name"]) for each in logs if "kind" in each]
-        self.assertEqual([("user", "j:oe"), ("session", "..."), ("group", "g:1")], told)
+        shown = [(each["kind"], each["name"]) for each in logs if "kind" in each]
+        self.assertEqual([("user", "j:oe"), ("session", "..."), ("group", "g:1")], shown)
         connection = self.protocol(client).connection
         assert connection is not None
         self.assertEqual([b"broadcast:a", b"group:good:a"], list(connection.channels))

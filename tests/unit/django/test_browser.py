@@ -135,8 +135,8 @@ class TagTests(PageCase):
         request = self.request()
         request.csp_nonce = evil
         config, script = _Elements(self.render(self.PAGE, request=request)).found
-        told = {"uri": f"ws://testserver/{evil}/", "heartbeat": evil}
-        self.assertEqual(told, json.loads(config[1]))
+        shown = {"uri": f"ws://testserver/{evil}/", "heartbeat": evil}
+        self.assertEqual(shown, json.loads(config[1]))
         self.assertEqual(evil, script[0]["nonce"])
         self.assertEqual("", script[1])
 

@@ -69,8 +69,8 @@ class RunserverCase(AppCase):
         """Run it, as if at port 7, and return its output."""
         from django.core.management import call_command
 
-        told = {"served": self.served, "redis_port": self.redis_port}
-        members = {"server_cls": type("Server", (server,), told), "redis_port": self.redis_port}
+        shown = {"served": self.served, "redis_port": self.redis_port}
+        members = {"server_cls": type("Server", (server,), shown), "redis_port": self.redis_port}
         command = type("Command", (self.command(),), members)()
         said = StringIO()
         call_command(command, "7", use_reloader=False, skip_checks=True, stdout=said)

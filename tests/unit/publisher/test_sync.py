@@ -38,8 +38,8 @@ class PublishTests(PublishCase):
         for expire in (5, 0, -1):
             publisher.publish_message("x", expire)
         self.publisher(users=(), expire=0).publish_message("x", expire=None)
-        told = [[args[2] for args in trip] for trip in self.client.trips]
-        self.assertEqual([["5", b"x"], [b"x"], [b"x"], [b"x"]], told)
+        shown = [[args[2] for args in trip] for trip in self.client.trips]
+        self.assertEqual([["5", b"x"], [b"x"], [b"x"], [b"x"]], shown)
 
     def test_wrong_expire(self) -> None:
         """A value that is not a whole number is refused, and nothing is sent."""
@@ -81,8 +81,8 @@ class PublishTests(PublishCase):
         self.client.refuse["SETEX"] = redis.ResponseError("OOM")
         with self.assertLogs("wsredis.publisher", "WARNING") as logs:
             self.assertEqual(3, self.publisher().publish_message("x"))
-        told = ["Redis refuses to store messages, they are published only: OOM"]
-        self.assertEqual(told, messages(logs))
+        shown = ["Redis refuses to store messages, they are published only: OOM"]
+        self.assertEqual(shown, messages(logs))
 
     def test_refused(self) -> None:
         """Where Redis refuses to publish, its words are raised."""

@@ -84,8 +84,8 @@ class PublishTests(_Case):
         os.environ["WSREDIS_EXPIRE"] = "7"
         for words in ((), ("--expire", "5"), ("--expire", "0")):
             self.assertEqual(0, self.run_command("publish", "f", "--broadcast", *words, "x"))
-        told = [trip[0][2] for trip in self.client.trips]
-        self.assertEqual(["7", "5", b"x"], told)
+        shown = [trip[0][2] for trip in self.client.trips]
+        self.assertEqual(["7", "5", b"x"], shown)
 
     def test_stdin(self) -> None:
         """A dash reads standard input, byte for byte."""

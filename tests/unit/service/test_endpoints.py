@@ -74,12 +74,12 @@ class EndpointTests(SynchronousTestCase):
 
         Fails if Twisted's endpoint hands its certificate to the reactor in another way.
         """
-        for days, told in ((-1, 1), (1, 0)):
+        for days, shown in ((-1, 1), (1, 0)):
             path = self._certificate(days)
             with capturedLogs() as events:
                 self.make(GatewayConfig(port=(f"ssl:443:privateKey={path}:certKey={path}",)))
             found = [each for each in events if "expired" in each["log_format"]]
-            self.assertEqual(told, len(found))
+            self.assertEqual(shown, len(found))
 
     def _certificate(self, days: int) -> str:
         """A file with a key and a certificate that ends in *days*."""

@@ -277,16 +277,16 @@ class PortTests(_ServiceCase):
         with capturedLogs() as events:
             self.make(config).startService()
         self.assertEqual([(1, 50, "127.0.0.1"), ("/run/ws.sock",)], self.reactor.bound)
-        told = [event["address"] for event in events if "address" in event]
-        self.assertEqual(["0.0.0.0:8080", "unix:/run/ws.sock"], told)
+        shown = [event["address"] for event in events if "address" in event]
+        self.assertEqual(["0.0.0.0:8080", "unix:/run/ws.sock"], shown)
 
     def test_demo_is_told(self) -> None:
         """With ``demo`` the log has the URL of the page, for ports that a browser can open."""
         config = GatewayConfig(port=("8080", "unix:/run/ws.sock"), demo=True)
         with capturedLogs() as events:
             self.make(config).startService()
-        told = [event["port"] for event in events if "demo page" in event["log_format"]]
-        self.assertEqual([8080], told)
+        shown = [event["port"] for event in events if "demo page" in event["log_format"]]
+        self.assertEqual([8080], shown)
 
     def test_none(self) -> None:
         """Without ports nothing is bound."""
@@ -321,9 +321,9 @@ class PortTests(_ServiceCase):
         with capturedLogs() as events:
             service.startService()
         self.assertEqual([(443, 1024, ""), (1, 50, "127.0.0.1")], self.reactor.bound)
-        told = [event["log_format"].format(**event) for event in events]
-        self.assertIn("listening on 0.0.0.0:8080 with TLS", told)
-        self.assertIn("demo page: https://localhost:8080/", told)
+        shown = [event["log_format"].format(**event) for event in events]
+        self.assertIn("listening on 0.0.0.0:8080 with TLS", shown)
+        self.assertIn("demo page: https://localhost:8080/", shown)
         path.write_text("junk")
         with capturedLogs() as events:
             self.reactor.pump([1] * 10)

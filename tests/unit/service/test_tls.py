@@ -111,11 +111,11 @@ class FileTests(_TlsCase):
 
     def test_expired(self) -> None:
         """A certificate that has expired is served, and reported."""
-        for days, told in ((-1, 1), (1, 0)):
+        for days, shown in ((-1, 1), (1, 0)):
             path = self.pem("a.example", days=days)
             with capturedLogs() as events:
                 self.make(path)
-            self.assertEqual(told, len([each for each in events if "expired" in str(each)]))
+            self.assertEqual(shown, len([each for each in events if "expired" in str(each)]))
 
 
 class NameTests(_TlsCase):

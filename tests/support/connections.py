@@ -13,7 +13,7 @@ from tests.support.fakes import FakeClient, HeldBroker
 from wsredis.channels import Access, Audience
 from wsredis.config import Limits
 from wsredis.dialects.plain import PlainDialect
-from wsredis.gateway.connection import Connection
+from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
@@ -58,9 +58,8 @@ class ConnectionCase(SynchronousTestCase):
         client = FakeClient()
         access = Access("chat", frozenset(subscribe), frozenset(publish), echo)
         encoding = self.encodings[self.dialect, self.window]
-        client.connection = self.dialect.connection(
-            self.hub, self.limits, self.handler, client, encoding, identity, access
-        )
+        parts = (self.hub, self.limits, self.handler, client, encoding, identity, access)
+        client.connection = self.dialect.connection(ConnectionParts(*parts))
         return client.connection, client
 
     def opened(self, *args: Any, **kwargs: Any) -> tuple[Connection, FakeClient]:

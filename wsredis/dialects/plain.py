@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
-from wsredis.config import Limits
 from wsredis.errors import (
     BadRequest,
     BrokerError,
@@ -25,11 +24,9 @@ from wsredis.errors import (
     ClientError,
     PermissionDenied,
 )
-from wsredis.gateway.client import Client
-from wsredis.gateway.connection import Connection, Hooks
-from wsredis.gateway.hub import Hub
+from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.identity import Identity
-from wsredis.gateway.publication import Encoding, Publication
+from wsredis.gateway.publication import Publication
 
 __all__ = ["MAX_FACILITY_BYTES", "PlainConnection", "PlainDialect", "parse_access"]
 
@@ -89,40 +86,22 @@ class PlainDialect:
     #: method of ours.
     encode = staticmethod(attrgetter("payload"))
 
-    def connection(
-        self,
-        hub: Hub,
-        limits: Limits,
-        handler: Hooks | None,
-        client: Client,
-        encoding: Encoding,
-        identity: Identity,
-        granted: Access,
-    ) -> PlainConnection:
+    def connection(self, parts: ConnectionParts) -> PlainConnection:
         """See `wsredis.gateway.dialect.Dialect.connection`."""
-        return PlainConnection(self, hub, limits, handler, client, encoding, identity, granted)
+        return PlainConnection(self, parts)
 
 
 class PlainConnection(Connection):
-    """A client of the plain dialect. Its arguments are those of `Connection`, after the dialect."""
+    """A client of the plain dialect."""
 
     _log = Logger()
 
     __slots__ = ("_dialect", "_last", "_own", "_own_copies", "_publish_channels")
 
-    def __init__(
-        self,
-        dialect: PlainDialect,
-        hub: Hub,
-        limits: Limits,
-        handler: Hooks | None,
-        client: Client,
-        encoding: Encoding,
-        identity: Identity,
-        granted: Access,
-    ) -> None:
-        super().__init__(hub, limits, handler, client, encoding, identity, granted)
+    def __init__(self, dialect: PlainDialect, parts: ConnectionParts) -> None:
+        super().__init__(parts)
         self._dialect = dialect
+        identity, granted = parts.identity, parts.granted
         self.channels = identity.channels(dialect.prefix, granted.facility, granted.subscribe)
         self._publish_channels = identity.channels(
             dialect.prefix, granted.facility, granted.publish

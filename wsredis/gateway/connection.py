@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
@@ -20,7 +20,7 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Encoding, Publication
 
-__all__ = ["Connection", "Hooks"]
+__all__ = ["Connection", "ConnectionParts", "Hooks"]
 
 #: A client that has published this much without an answer from Redis is not read any more.
 _UNANSWERED_MESSAGES = 256
@@ -54,6 +54,25 @@ class _HeldBack(list[Publication]):
     size = 0
 
 
+class ConnectionParts(NamedTuple):
+    """
+    Everything that a connection is made of.
+
+    Attributes:
+        hub: Leads to the broker and the counters, too.
+        limits: Bounds its channels and its queue.
+        handler: The hook of the embedding program. If None, there is none.
+    """
+
+    hub: Hub
+    limits: Limits
+    handler: Hooks | None
+    client: Client
+    encoding: Encoding
+    identity: Identity
+    granted: Access
+
+
 class Connection(ABC):
     """
     One client of one identity, whatever its transport.
@@ -62,13 +81,8 @@ class Connection(ABC):
     (`received`), which publications the client hears (`audible`), and what it hears first
     (`first_publications`).
 
-    Args:
-        limits: Bounds its channels and its queue.
-        handler: The hook of the embedding program. If None, there is none.
-
     Attributes:
-        identity: The identity that it belongs to; `change` replaces it.
-        granted: The access that it was granted; `change` replaces it.
+        identity, granted: Its identity and what it may do; `change` replaces them.
         channels: The names of the channels that it subscribes to.
         data: For a `wsredis.Handler` to keep anything.
         direct, encoding, write: See `wsredis.gateway.hub.Listener`.
@@ -94,25 +108,12 @@ class Connection(ABC):
         "write",
     )
 
-    def __init__(
-        self,
-        hub: Hub,
-        limits: Limits,
-        handler: Hooks | None,
-        client: Client,
-        encoding: Encoding,
-        identity: Identity,
-        granted: Access,
-    ) -> None:
-        self._hub = hub
-        self._limits = limits
-        self._handler = handler
-        self._client = client
-        self.encoding = encoding
-        self.identity = identity
-        self.granted = granted
+    def __init__(self, parts: ConnectionParts) -> None:
+        self._hub, self._limits, self._handler = parts.hub, parts.limits, parts.handler
+        self._client, self.encoding = parts.client, parts.encoding
+        self.identity, self.granted = parts.identity, parts.granted
         self.data: Any = None
-        self.write: Callable[[bytes], None] = client.write
+        self.write: Callable[[bytes], None] = parts.client.write
         self.direct = False
         self.channels: Sequence[bytes] = ()
         self._state = _State.OPENING
@@ -195,8 +196,7 @@ class Connection(ABC):
 
     def check_limit(self, channels: Sequence[bytes]) -> None:
         """Raise LimitExceeded for more channels than `Limits.max_channels`."""
-        limit = self._limits.max_channels
-        if len(channels) > limit:
+        if len(channels) > (limit := self._limits.max_channels):
             raise LimitExceeded(f"more than {limit} channels")
 
     def choose_path(self) -> None:

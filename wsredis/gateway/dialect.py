@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from wsredis.channels import Access
-from wsredis.config import Limits
-from wsredis.gateway.client import Client
-from wsredis.gateway.connection import Connection, Hooks
-from wsredis.gateway.hub import Hub
-from wsredis.gateway.identity import Identity
-from wsredis.gateway.publication import Encoding, Publication
+from wsredis.gateway.connection import Connection, ConnectionParts
+from wsredis.gateway.publication import Publication
 
 __all__ = ["Dialect"]
 
@@ -59,14 +55,5 @@ class Dialect(Protocol):
     def encode(self, publication: Publication) -> bytes:
         """Return the message with which clients of this dialect hear *publication*."""
 
-    def connection(
-        self,
-        hub: Hub,
-        limits: Limits,
-        handler: Hooks | None,
-        client: Client,
-        encoding: Encoding,
-        identity: Identity,
-        granted: Access,
-    ) -> Connection:
-        """Make the connection of an accepted client. Its arguments are those of `Connection`."""
+    def connection(self, parts: ConnectionParts) -> Connection:
+        """Make the connection of an accepted client."""

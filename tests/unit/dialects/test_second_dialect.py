@@ -20,11 +20,9 @@ from wsredis.channels import Access, Audience, channel_name
 from wsredis.config import GatewayConfig, Limits
 from wsredis.dialects import from_config
 from wsredis.errors import WsredisError
-from wsredis.gateway.client import Client
-from wsredis.gateway.connection import Connection, Hooks
-from wsredis.gateway.hub import Hub
+from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.identity import Identity
-from wsredis.gateway.publication import Encoding, Publication
+from wsredis.gateway.publication import Publication
 
 PATH = "/json/"
 
@@ -54,18 +52,9 @@ class JSONDialect:
             message["offset"] = publication.offset
         return json.dumps(message).encode()
 
-    def connection(
-        self,
-        hub: Hub,
-        limits: Limits,
-        handler: Hooks | None,
-        client: Client,
-        encoding: Encoding,
-        identity: Identity,
-        granted: Access,
-    ) -> JSONConnection:
+    def connection(self, parts: ConnectionParts) -> JSONConnection:
         """Make one."""
-        return JSONConnection(hub, limits, handler, client, encoding, identity, granted)
+        return JSONConnection(parts)
 
 
 class JSONConnection(Connection):
@@ -242,9 +231,8 @@ class OtherTransportTests(SynchronousTestCase):
         socket = gateway.open("/ws/a?subscribe-broadcast")
         socket.take()
         access = Access("a", frozenset({Audience.BROADCAST}), frozenset({Audience.BROADCAST}))
-        connection = dialect.connection(
-            gateway.hub, config.limits, None, client, ByteEncoding(), Identity(), access
-        )
+        parts = (gateway.hub, config.limits, None, client, ByteEncoding(), Identity(), access)
+        connection = dialect.connection(ConnectionParts(*parts))
         connection.opened(self.successResultOf(Deferred.fromCoroutine(connection.open())))
         gateway.redis.publish(b"broadcast:a", b"new")
         connection.send("hello")

@@ -22,7 +22,7 @@ from tests.support.fakes import FakeClient
 from wsredis.channels import Access, Audience
 from wsredis.errors import BrokerUnavailable, LimitExceeded, PermissionDenied
 from wsredis.gateway.client import PauseReason
-from wsredis.gateway.connection import Connection
+from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Identity
 from wsredis.transports.websocket import frames
@@ -739,8 +739,8 @@ class CompressTests(ConnectionCase):
 class _Listening(Connection):
     """The least that a dialect has to add."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, parts: ConnectionParts) -> None:
+        super().__init__(parts)
         self.channels = [CHANNEL]
 
     def received(self, payload: bytes, is_binary: bool) -> None:
@@ -764,7 +764,8 @@ class BaseTests(ConnectionCase):
         client = FakeClient()
         encoding = self.encodings[self.dialect, 0]
         access = Access("chat", frozenset({Audience.BROADCAST}))
-        connection = _Listening(self.hub, self.limits, None, client, encoding, JOHN, access)
+        parts = (self.hub, self.limits, None, client, encoding, JOHN, access)
+        connection = _Listening(ConnectionParts(*parts))
         client.connection = connection
         return connection, client
 

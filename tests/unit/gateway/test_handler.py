@@ -12,6 +12,7 @@ from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.channels import Access, Audience
 from wsredis.config import Limits
 from wsredis.dialects.plain import PlainDialect
+from wsredis.gateway.connection import ConnectionParts
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
@@ -32,7 +33,7 @@ class HandlerTests(SynchronousTestCase):
         access = Access("chat", publish=frozenset({Audience.BROADCAST}))
         encoding = Encodings(0)[dialect, 0]
         connection = client.connection = dialect.connection(
-            hub, limits, Handler(), client, encoding, Identity(), access
+            ConnectionParts(hub, limits, Handler(), client, encoding, Identity(), access)
         )
         connection.opened({})
         connection.receive(b"\x00text", True)

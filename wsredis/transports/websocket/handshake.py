@@ -21,7 +21,7 @@ from wsredis.errors import (
     PermissionDenied,
 )
 from wsredis.gateway.client import Client
-from wsredis.gateway.connection import Connection, Hooks
+from wsredis.gateway.connection import Connection, ConnectionParts, Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake
@@ -131,13 +131,15 @@ class Handshaker:
             # The client left, and an authenticator or a policy ignored that it was cancelled.
             raise CancelledError
         connection = client.connection = dialect.connection(
-            self._hub,
-            self._limits,
-            self._handler,
-            client,
-            self._encodings[dialect, window],
-            accepted.identity,
-            accepted.granted,
+            ConnectionParts(
+                self._hub,
+                self._limits,
+                self._handler,
+                client,
+                self._encodings[dialect, window],
+                accepted.identity,
+                accepted.granted,
+            )
         )
         headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
         return Answer(accepted, await connection.open(), subprotocol, headers, bool(window))

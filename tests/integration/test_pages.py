@@ -462,6 +462,7 @@ class WrongTests(SynchronousTestCase):
             ("good:text", "it is not callable"),
             ("bad:application", "ZeroDivisionError: division by zero"),
             ("ends:application", "SystemExit: two lines"),
+            # The parser of the command line rejects these two, and names the option.
             ("good", "'good' is not written as package.module:name"),
             ("../good:x", "is not written as package.module:name"),
         ):
@@ -471,7 +472,8 @@ class WrongTests(SynchronousTestCase):
                     environ={"PYTHONPATH": f"{Path(__file__).parents[2]}:{directory}"},
                 ).stop()
             output = str(ended.exception).partition("the child ended\n")[2]
-            self.assertIn("wsredis: wsgi: ", output)
+            name = "--wsgi" if "is not written" in reason else "wsgi"
+            self.assertIn(f"wsredis: {name}: ", output)
             self.assertIn(reason, output)
             self.assertNotIn("Traceback", output)
             self.assertEqual(1, output.strip().count("\n") + 1, output)

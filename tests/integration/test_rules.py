@@ -150,7 +150,7 @@ class FunctionTests(RightsCase):
         self.running.wait_for(r"403 'you may not do this here' \(policy rights:may\)")
 
     def test_rules_come_first(self) -> None:
-        """The function cannot allow a flag that a rule denies; a client gets the access it returns."""
+        """The function cannot allow a flag that a rule denies; its result is the granted access."""
         self.start('policy = "bad:alters"\n[[rule]]\nright = "publish"\nallow = false')
         self.assertFalse(self.accepted("/ws/x?publish-broadcast"))
         client = self.open(self.port, "/ws/x?subscribe-broadcast")

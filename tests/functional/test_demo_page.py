@@ -58,7 +58,7 @@ class ChatTests(_Pages):
         self.assertEqual([], self.browser.errors())
 
     def test_publication(self) -> None:
-        """A publication through Redis appears in every window."""
+        """A message that a program publishes in Redis appears in every window."""
         one, two = self.page(), self.page()
         self.publish("from a program")
         one.wait_for("from a program")

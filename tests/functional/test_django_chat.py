@@ -21,10 +21,10 @@ _REFUSED = "HTTP Authentication failed"
 
 
 class _Chat(SynchronousTestCase):
-    """The site with nothing said yet, and two browsers that share nothing."""
+    """The site without messages, and two browsers that share nothing."""
 
     def setUp(self) -> None:
-        """Forget what was said."""
+        """Remove all messages."""
         self.site = shared_site()
         self.site.redis.command("FLUSHALL")
         self.port = shared_gateway().port
@@ -34,10 +34,10 @@ class _Chat(SynchronousTestCase):
 
     def check_consoles(self, *noise: str) -> None:
         """
-        Nothing went wrong in a page; what the policy forbids is wrong.
+        Check that the console of each page has no error. A breach of the policy is an error.
 
         Args:
-            noise: Parts of what the browser says by itself about a server that is away.
+            noise: Parts of the browser's own messages about a server that is away.
         """
         found = [*self.one.errors(), *self.two.errors()]
         self.assertEqual([], [each for each in found if not any(word in each for word in noise)])
@@ -56,7 +56,7 @@ class BroadcastTests(_Chat):
         ]
 
     def test_conversation(self) -> None:
-        """What one says, both see once and letter by letter."""
+        """Both pages show the message of one, once and letter by letter."""
         one, two = self.pages
         one.say("Is anybody there?")
         two.wait_for("Is anybody there?")
@@ -79,7 +79,7 @@ class BroadcastTests(_Chat):
         self.check_consoles()
 
     def test_bytes(self) -> None:
-        """What is no text is told by its size."""
+        """A binary message is shown by its size."""
         one, _ = self.pages
         self.site.redis.command("PUBLISH", "mysite:broadcast:chat", b"\xff\xfe")
         one.wait_for("2 bytes that are not text")
@@ -112,7 +112,7 @@ class UserTests(_Chat):
         return [log_in(each, self.port, name) for each, name in zip(browsers, names, strict=True)]
 
     def test_to_one(self) -> None:
-        """A message to a user arrives there and nowhere else; the sender sees what was sent."""
+        """A message to a user arrives there and nowhere else; the sender sees it too."""
         john, mary = self._log_in("john", "mary")
         again = ChatPage.opened(self.one, self.port, "/userchat/")
         john.say("for you", "mary")
@@ -143,7 +143,7 @@ class UserTests(_Chat):
         self.check_consoles()
 
     def test_to_all(self) -> None:
-        """A message to everybody arrives at all, once at each."""
+        """A message to everybody arrives once at each user."""
         pages = self._log_in("john", "paul")
         for number, page in enumerate(pages):
             page.say(str(number), "everybody")
@@ -152,7 +152,7 @@ class UserTests(_Chat):
         self.check_consoles()
 
     def test_reload(self) -> None:
-        """A reload shows what was kept for everybody, the group and the user, in order of time."""
+        """A reload shows the stored messages of everybody, the group and the user, by time."""
         john, mary = self._log_in("john", "mary")
         texts = {"everybody": "to all", "chatters": "to us", "mary": "to you"}
         for count, (to, text) in enumerate(texts.items(), 1):
@@ -193,7 +193,7 @@ class UserTests(_Chat):
         self.check_consoles(_REFUSED)
 
     def test_group_changes(self) -> None:
-        """Whom another process puts into a group hears it; whom it takes out, no more."""
+        """A user whom another process adds to a group hears it, and after the removal no more."""
         john, paul = self._log_in("john", "paul")
         self._change("Group.objects.get_or_create(name='staff')[0].user_set.add(paul)", members=1)
         john.window.reload()
@@ -208,15 +208,15 @@ class UserTests(_Chat):
         self.check_consoles()
 
     def _change(self, code: str, members: int) -> None:
-        """Run code of an administrator, until Redis is told that the gateway listens or not."""
+        """Run code of an administrator; wait until *members* connections subscribe to the group."""
         self.site.manage(
             *("shell", "-c"),
             "from django.contrib.auth.models import Group, User\n"
             f"paul = User.objects.get(username='paul')\n{code}",
         )
         channel = "mysite:group:staff:userchat"
-        told = [channel.encode(), members]
-        until(lambda: self.site.redis.command("PUBSUB", "NUMSUB", channel) == told)
+        expected = [channel.encode(), members]
+        until(lambda: self.site.redis.command("PUBSUB", "NUMSUB", channel) == expected)
 
     def test_restart(self) -> None:
         """Pages and sockets go and come back on the same port; the pages recover by themselves."""
@@ -312,7 +312,7 @@ class LooksTests(_Chat):
         self.check_consoles()
 
     def test_much(self) -> None:
-        """Long words and many messages change nothing of it; the last message is in sight."""
+        """The pages fit with long words and many messages too; the last message is in sight."""
         page = ChatPage.opened(self.one, self.port, "/chat/")
         page.window.looks(390, 700, phone=True)
         texts = [str(number) * 100 for number in range(100, 130)]
@@ -342,7 +342,7 @@ class LooksTests(_Chat):
         self.check_consoles()
 
     def test_other_pages(self) -> None:
-        """Overview and login fit as well, and a wrong password is told."""
+        """Overview and login fit as well, and the page names a wrong password."""
         window = self.one.open(f"http://localhost:{self.port}/")
         for scheme in ("light", "dark"):
             window.looks(390, 700, phone=True, scheme=scheme)

@@ -1,4 +1,4 @@
-"""``wsredis.js`` in a real browser: with a real gateway, and with a server that plays tricks."""
+"""``wsredis.js`` in a real browser: with a real gateway, and with a server that misbehaves."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class _Case(SynchronousTestCase):
 
 
 class CloseCodeTests(_Case):
-    """Who comes back after which close code."""
+    """The close codes after which the script connects again."""
 
     skip = missing_browser()
 
     def test_table(self) -> None:
-        """The script comes back after the codes of the table that say so, and after no other."""
+        """The script connects again after the codes of the table that say so, and no others."""
         # Browsers show 1005 and 1006 where there was no code, and 3000 to 4999 are for handlers.
         table = {code: entry.retry for code, entry in CLOSE_CODES.items()}
         table.update({1012: True, 3000: True, 4000: True, 4401: False, 4403: False})
@@ -79,7 +79,7 @@ class CloseCodeTests(_Case):
             self.browser.close_windows()
 
     def test_cut(self) -> None:
-        """A connection that ends without a word is made again, after a wait."""
+        """After a connection that ends without a close frame the script connects again, later."""
         page, accepted = self.connected()
         accepted.cut()
         page.wait_for_state("waiting")
@@ -104,7 +104,7 @@ class CloseCodeTests(_Case):
         self.server.accept()
 
     def test_stopped(self) -> None:
-        """After the end nothing can be sent, and closing is no error."""
+        """After the end nothing can be sent, and closing is not an error."""
         page, accepted = self.connected()
         accepted.close(1008)
         page.wait_for_state("stopped")
@@ -115,7 +115,7 @@ class CloseCodeTests(_Case):
 
 
 class BackoffTests(_Case):
-    """How long it waits."""
+    """The waits before the script connects again."""
 
     skip = missing_browser()
 
@@ -137,7 +137,7 @@ class BackoffTests(_Case):
         self.assertEqual([0], self._delays(page, 1))
 
     def test_bounds(self) -> None:
-        """The bounds are options."""
+        """Options set the bounds of the waits."""
         options = {"base_delay": 10, "max_delay": 30}
         page = self.page({"uri": f"ws://127.0.0.1:{reserve_port(self)}/", **options})
         self.assertEqual([5, 10, 15, 15], self._delays(page, 4))
@@ -163,13 +163,13 @@ class BackoffTests(_Case):
         return delay
 
     def test_short_lives(self) -> None:
-        """A server that accepts and closes at once is not stormed; five seconds make it good."""
+        """A server that closes at once is tried ever later; five seconds connected end that."""
         page = self.page()
         delays = [self._accept_and_close(page, each) for each in (0, 4999, 0, 5000, 0)]
         self.assertEqual([500, 1000, 2000, 500, 1000], delays)
 
     def test_long_life(self) -> None:
-        """A connection that lived long makes one wait short, and not all that follow."""
+        """After a long connection one wait is short, and not all that follow."""
         page, accepted = self.connected()
         page.run("advance(10000)")
         self.server.refuse = HTTPStatus.SERVICE_UNAVAILABLE
@@ -193,7 +193,7 @@ class BackoffTests(_Case):
         until(lambda: page.states[-1] == "connected")
 
     def test_online(self) -> None:
-        """When the network is back the wait is over, and the next one is a first one."""
+        """When the network is back the wait is over, and the next wait is a first one again."""
         page = self.page({"uri": f"ws://127.0.0.1:{reserve_port(self)}/"})
         self._delays(page, 3)
         page.wait_for_state("waiting")
@@ -203,7 +203,7 @@ class BackoffTests(_Case):
         self.assertEqual([500], page.run("return timers()"))
 
     def test_one_at_a_time(self) -> None:
-        """News of the network make no second connection beside the first."""
+        """An event of the network does not open a second connection."""
         self.server.gate.clear()
         page = self.page()
         online = "dispatchEvent(new Event('online'))"
@@ -216,12 +216,12 @@ class BackoffTests(_Case):
 
 
 class PageLifeTests(_Case):
-    """A page that is left, and comes back."""
+    """Pages that the reader leaves and comes back to."""
 
     skip = missing_browser()
 
     def test_back_forward_cache(self) -> None:
-        """A page in the cache has no connection; back from it, it connects, without a wait."""
+        """A page in the back-forward cache has no connection; a restored page connects at once."""
         page, accepted = self.connected()
         event = "dispatchEvent(new PageTransitionEvent(arguments[0], {persisted: true}))"
         page.run(event, "pagehide")
@@ -236,7 +236,7 @@ class PageLifeTests(_Case):
         self.assertEqual([], page.seen["disconnected"])
 
     def test_hidden_while_waiting(self) -> None:
-        """What was to be done later is not done in the cache."""
+        """A page in the back-forward cache has no timers."""
         page, accepted = self.connected()
         accepted.close(1001)
         page.wait_for_state("waiting")
@@ -244,7 +244,7 @@ class PageLifeTests(_Case):
         self.assertEqual([], page.run("return timers()"))
 
     def test_history(self) -> None:
-        """Away to another page and back with the browser's own buttons: it is connected."""
+        """A page is connected after the browser went to another page and back."""
         page, _ = self.connected()
         self.site.add_page("/other", "")
         page.window.driver.get(f"{self.site.origin}/other")
@@ -260,12 +260,12 @@ class PageLifeTests(_Case):
         page, accepted = self.connected()
         accepted.close(1013)
         page.wait_for_state("waiting")
-        page.run("dispatchEvent(new PageTransitionEvent('pageshow', {stored: false}))")
+        page.run("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: false}))")
         self.assertEqual("waiting", page.states[-1])
 
 
 class SendTests(_Case):
-    """What is sent, and when."""
+    """Messages of the page, and the time when they are sent."""
 
     skip = missing_browser()
 
@@ -275,7 +275,7 @@ class SendTests(_Case):
         return result
 
     def test_early(self) -> None:
-        """What is sent before the connection arrives once, in order, before what comes after."""
+        """Messages before the connection arrive once, in order, before the messages after it."""
         self.server.gate.clear()
         page = self.page({}, "{connected: () => socket.send_message('connected')}")
         page.send("one", "two", "three")
@@ -287,7 +287,7 @@ class SendTests(_Case):
         self.assertEqual(["one", "two", "three", "connected", "four"], found)
 
     def test_between(self) -> None:
-        """What is sent between two connections arrives at the second, once."""
+        """A message between two connections arrives at the second, once."""
         page, accepted = self.connected()
         page.send("before")
         self.assertEqual("before", accepted.message())
@@ -301,7 +301,7 @@ class SendTests(_Case):
         self.assertEqual(["between", "after"], [again.message() for _ in range(2)])
 
     def test_closing(self) -> None:
-        """What is sent while a connection goes down is kept for the next one."""
+        """A message while a connection closes is kept for the next one."""
         page = ClientPage(self.browser, self.site)
         page.run("stopClock()")
         page.run(
@@ -336,7 +336,7 @@ class SendTests(_Case):
         self.assertEqual("WS4Redis: too many messages wait", self._send(page, "x"))
 
     def test_close_drops(self) -> None:
-        """``close`` drops what waits, and tells how much that was."""
+        """``close`` drops the waiting messages, and reports their number."""
         self.server.gate.clear()
         page = self.page()
         page.send("one", "two")
@@ -345,7 +345,7 @@ class SendTests(_Case):
         self.assertEqual("WS4Redis: closed", self._send(page, "three"))
 
     def test_final_code_drops(self) -> None:
-        """A close code that ends it drops what waits, too."""
+        """A permanent close code drops the waiting messages, too."""
         page, accepted = self.connected({}, "{disconnected: () => socket.send_message('late')}")
         accepted.close(1008, "slow consumer")
         page.wait_for_state("stopped")
@@ -373,7 +373,7 @@ class CloseTests(_Case):
         return [page.run(f"return socket.is_{name}()") for name in names]
 
     def test_close(self) -> None:
-        """The server gets a good bye, the callbacks and the states of the original follow."""
+        """The server gets a close frame; the callbacks and states of the original follow."""
         self.server.gate.clear()
         page = self.page()
         self.assertEqual([True, False, False, False], self._flags(page))
@@ -416,7 +416,7 @@ class CloseTests(_Case):
         self.assertEqual([], page.run("return timers()"))
 
     def test_close_in_callbacks(self) -> None:
-        """A callback may close, and that is the end."""
+        """A callback may close the connection for good."""
         closing = "() => socket.close()"
         for name in ("connected", "receive_message", "disconnected"):
             page = self.page({}, f"{{{name}: {closing}}}")
@@ -495,7 +495,7 @@ class TokenTests(_Case):
     skip = missing_browser()
 
     def test_fresh_token(self) -> None:
-        """The function is called for each connection, and its token is offered second."""
+        """The function is called for each connection; its token is the second subprotocol."""
         page, accepted = self.connected({}, "{token: () => `t${(window.n = (window.n || 0) + 1)}`}")
         accepted.close(1001)
         page.wait_for_state("waiting")
@@ -504,12 +504,12 @@ class TokenTests(_Case):
         self.assertEqual(["wsredis, bearer.t1", "wsredis, bearer.t2"], self.server.offers)
 
     def test_promise(self) -> None:
-        """It may return a promise, and subprotocols of the page come first."""
+        """The function may return a promise; subprotocols of the page come first."""
         self.connected({"protocols": ["one", "two"]}, "{token: async () => 'abc'}")
         self.assertEqual(["one, two, bearer.abc"], self.server.offers)
 
     def test_no_token(self) -> None:
-        """Where it has none, none is offered."""
+        """If the function returns no token, the script offers none."""
         self.connected({}, "{token: () => null}")
         self.assertEqual([None], self.server.offers)
 
@@ -544,7 +544,7 @@ class TokenTests(_Case):
         self.assertEqual([], self.server.offers)
 
     def test_late_failure(self) -> None:
-        """Neither does a failure that comes late count."""
+        """A failure of the function that comes late has no effect."""
         page = self.page({}, "{token: () => new Promise((_, reject) => { window.fail = reject })}")
         page.window.wait_until("return Boolean(window.fail)")
         page.run("advance(20000); fail('late')")
@@ -552,7 +552,7 @@ class TokenTests(_Case):
         self.assertEqual([500], page.run("return timers()"))
 
     def test_bad_token(self) -> None:
-        """A token that no browser can send ends it, with the browser's words."""
+        """A token that no browser can send ends the script, with the browser's error."""
         page = self.page({}, "{token: () => 'not a token'}")
         page.wait_for_state("stopped")
         self.assertIsNone(page.detail["code"])
@@ -560,12 +560,12 @@ class TokenTests(_Case):
 
 
 class AddressTests(_Case):
-    """Where it connects to."""
+    """The URL of the connection."""
 
     skip = missing_browser()
 
     def _path(self, options: dict[str, object], path: str = "/") -> str:
-        """The URL that is asked for, by a page whose sockets are only noted."""
+        """The URL that the script opens, in a page with a fake WebSocket."""
         page = ClientPage(self.browser, self.site, path)
         page.run("window.WebSocket = class { constructor(url) { window.asked = url; } }")
         page.start(options)
@@ -574,7 +574,7 @@ class AddressTests(_Case):
         return asked
 
     def test_uri(self) -> None:
-        """A whole URL is taken as it is; one of a page becomes one of a WebSocket."""
+        """A URL of a WebSocket is used unchanged; any other URL becomes one of a WebSocket."""
         host = self.site.origin.removeprefix("http://")
         for uri, expected in (
             ("ws://example.org/ws/a?echo", "ws://example.org/ws/a?echo"),
@@ -586,7 +586,7 @@ class AddressTests(_Case):
             self.assertEqual(expected, self._path({"uri": uri, "facility": "ignored"}))
 
     def test_facility(self) -> None:
-        """Without a URL there is one of facility and flags, on the host of the page."""
+        """Without a URL the script makes one of facility and flags, on the host of the page."""
         base = f"ws://{self.site.origin.removeprefix('http://')}/ws/"
         options: dict[str, object] = {
             "subscribe": ["broadcast", "user"],
@@ -602,28 +602,28 @@ class AddressTests(_Case):
         )
 
     def test_configuration(self) -> None:
-        """The configuration of the page has base and heartbeat; options win."""
-        told = json.dumps({"uri": "wss://live.example.org/push/", "heartbeat": _HEARTBEAT})
+        """The configuration of the page has base and heartbeat; options take precedence."""
+        config = json.dumps({"uri": "wss://live.example.org/push/", "heartbeat": _HEARTBEAT})
         self.site.add_page(
-            "/told",
-            f'<script id="wsredis-config" type="application/json">{told}</script>'
+            "/config",
+            f'<script id="wsredis-config" type="application/json">{config}</script>'
             '<script src="/wsredis.js"></script>',
         )
         self.assertEqual(
             "wss://live.example.org/push/x?subscribe-user",
-            self._path({"facility": "x", "subscribe": "user"}, "/told"),
+            self._path({"facility": "x", "subscribe": "user"}, "/config"),
         )
-        self.assertEqual("ws://else.example/", self._path({"uri": "ws://else.example/"}, "/told"))
-        page = ClientPage(self.browser, self.site, "/told")
-        self.assertEqual(json.loads(told), page.run("return WS4Redis.config()"))
+        self.assertEqual("ws://else.example/", self._path({"uri": "ws://else.example/"}, "/config"))
+        page = ClientPage(self.browser, self.site, "/config")
+        self.assertEqual(json.loads(config), page.run("return WS4Redis.config()"))
         self.assertIsNone(page.run("return WS4Redis.config('another')"))
 
     def test_configured_heartbeat(self) -> None:
         """The heartbeat of the configuration is sent, unless the page wants another or none."""
-        told = json.dumps({"uri": self.server.url, "heartbeat": _HEARTBEAT})
+        config = json.dumps({"uri": self.server.url, "heartbeat": _HEARTBEAT})
         self.site.add_page(
-            "/told",
-            f'<script id="wsredis-config" type="application/json">{told}</script>'
+            "/config",
+            f'<script id="wsredis-config" type="application/json">{config}</script>'
             '<script src="/wsredis.js"></script>',
         )
         expected: list[tuple[dict[str, object], str]] = [
@@ -632,7 +632,7 @@ class AddressTests(_Case):
             ({"heartbeat_msg": None}, "said"),
         ]
         for options, first in expected:
-            page = ClientPage(self.browser, self.site, "/told")
+            page = ClientPage(self.browser, self.site, "/config")
             page.run("stopClock()")
             page.start({"facility": "x", **options})
             accepted = self.server.accept()
@@ -642,7 +642,7 @@ class AddressTests(_Case):
             self.assertEqual(first, accepted.message())
 
     def test_impossible(self) -> None:
-        """What cannot be an address is an error at once, which says why."""
+        """An impossible address is an error at once, with the reason."""
         page = ClientPage(self.browser, self.site)
         script = "try { WS4Redis(arguments[0]) } catch (error) { return String(error) }"
         for options, words in (
@@ -657,31 +657,31 @@ class AddressTests(_Case):
 
 
 class CallbackTests(_Case):
-    """What a page gives."""
+    """The callbacks of a page."""
 
     skip = missing_browser()
 
     def test_bad_callbacks(self) -> None:
-        """A callback that fails is told to the console, and nothing else suffers."""
+        """A failing callback is an error in the console, and nothing else suffers."""
         fails = "() => { throw new Error('mine') }"
         names = ("connecting", "connected", "disconnected", "receive_message")
         page, accepted = self.connected({}, f"{{{', '.join(f'{n}: {fails}' for n in names)}}}")
         accepted.send("x")
         accepted.close(1001)
         page.wait_for_state("waiting")
-        told = page.run(
+        errors = page.run(
             """
-            const told = [];
+            const errors = [];
             while (timers().includes(0)) {
-              try { advance(0); } catch (error) { told.push(error.message); }
+              try { advance(0); } catch (error) { errors.push(error.message); }
             }
-            return told;
+            return errors;
             """
         )
-        self.assertEqual(["mine"] * 4, told)
+        self.assertEqual(["mine"] * 4, errors)
 
     def test_no_callbacks(self) -> None:
-        """None of them is needed, with ``new`` or without."""
+        """No callback is required, with ``new`` or without."""
         page = ClientPage(self.browser, self.site)
         page.run("window.one = new WS4Redis({uri: arguments[0]}, window.jQuery)", self.server.url)
         accepted = self.server.accept()
@@ -699,7 +699,7 @@ class CallbackTests(_Case):
         return set(re.findall(r"^  (\w+)\??[:(]", found[1], re.M))
 
     def test_declared_methods(self) -> None:
-        """What the declarations for TypeScript name is what there is."""
+        """The declarations for TypeScript name everything that the script has, and nothing else."""
         page, _ = self.connected()
         self.assertEqual(self._declared("WS4Redis"), set(page.run("return Object.keys(socket)")))
         self.assertEqual({"config"}, set(page.run("return Object.keys(WS4Redis)")))
@@ -731,21 +731,21 @@ class GatewayTests(FreshGatewayCase):
         super().setUp()
         self.browser = shared_browser()
         self.addCleanup(self.browser.close_windows)
-        told = json.dumps({"uri": self.gateway.url("/ws/"), "heartbeat": _HEARTBEAT})
+        config = json.dumps({"uri": self.gateway.url("/ws/"), "heartbeat": _HEARTBEAT})
         self.site.add_page(
-            "/told",
-            f'<script id="wsredis-config" type="application/json">{told}</script>'
+            "/config",
+            f'<script id="wsredis-config" type="application/json">{config}</script>'
             '<script src="/wsredis.js"></script>',
         )
 
     def _page(self, options: dict[str, object] | None = None) -> ClientPage:
-        page = ClientPage(self.browser, self.site, "/told")
+        page = ClientPage(self.browser, self.site, "/config")
         page.start({"facility": "script", **_BOTH, "heartbeat_interval": 100, **(options or {})})
         page.wait_for_state("connected")
         return page
 
     def test_messages(self) -> None:
-        """Two pages talk to each other; neither is told its own words, nor any heartbeat."""
+        """Two pages talk to each other; no page gets its own messages or a heartbeat."""
         one, two = self._page(), self._page()
         one.send("hello")
         two.wait_for_messages("hello")
@@ -763,7 +763,7 @@ class GatewayTests(FreshGatewayCase):
         self.assertEqual(b"hello", self.redis.command("GET", "broadcast:a b/ü?#"))
 
     def test_publication(self) -> None:
-        """What was stored comes first, then what a program publishes, bytes as a Blob."""
+        """The stored message comes first, then those of a program, bytes as a Blob."""
         self.redis.command("SET", "broadcast:script", "stored")
         page = self._page()
         self.redis.command("PUBLISH", "broadcast:script", "live")
@@ -773,7 +773,7 @@ class GatewayTests(FreshGatewayCase):
         self.assertEqual(1, page.run("return seen.messages[2].size"))
 
     def test_heartbeat(self) -> None:
-        """Heartbeats that go out thick and fast are all answered, and none is published."""
+        """Many heartbeats in a short time are all answered, and none is published."""
         page = self._page({"heartbeat_interval": 20})
         page.run(
             """
@@ -789,8 +789,8 @@ class GatewayTests(FreshGatewayCase):
 
     def test_restart(self) -> None:
         """
-        After a restart of the gateway its pages recover by themselves, and what they sent in
-        between arrives.
+        After a restart of the gateway its pages recover by themselves, and the messages that they
+        sent in between arrive.
         """
         one, two = (self._page({"base_delay": 100, "max_delay": 500}) for _ in range(2))
         port = f"tcp:{self.gateway.port}:interface=127.0.0.1"

@@ -37,7 +37,7 @@ class PublisherTests(GatewayCase):
     skip = missing("redis") or missing_package()
 
     def test_publish(self) -> None:
-        """A broadcast reaches a client that listens, and one that comes later."""
+        """A broadcast reaches a client that listens, and a client that connects later."""
         early = self.open("/ws/django?subscribe-broadcast")
         run_in_django(
             self.redis.path,
@@ -55,7 +55,7 @@ publisher.publish_message(RedisMessage("Grüße"))
         self.assertTrue(3500 < ttl <= 3600, ttl)
 
     def test_publish_without_expire(self) -> None:
-        """A broadcast that is not kept reaches those who listen, and nobody later."""
+        """A broadcast that is not stored reaches clients that listen, and no later client."""
         early = self.open("/ws/moment?subscribe-broadcast")
         run_in_django(
             self.redis.path,
@@ -84,7 +84,7 @@ print(RedisPublisher().fetch_message(request_of(), "fetch", "user"))
 
 
 class IdentityTests(SynchronousTestCase):
-    """The other audiences, with a prefix, on a gateway that knows who its clients are."""
+    """The other audiences, with a prefix, on a gateway that identifies its clients."""
 
     skip = missing("redis") or missing_package()
 
@@ -114,7 +114,7 @@ class IdentityTests(SynchronousTestCase):
         return run_in_django(self.redis.path, code, WS4REDIS_PREFIX="site", WS4REDIS_EXPIRE=60)
 
     def _check_audience(self, arguments: str, flag: str, header: str, other: str, key: str) -> None:
-        """Publish for some, and see who gets it: now, later, and never."""
+        """Publish for some, and check which clients get it now, which later, and which never."""
         mine = self._open(f"/ws/f?subscribe-{flag}", header)
         foreign = self._open(f"/ws/f?subscribe-{flag}&subscribe-broadcast", other)
         self._in_django(
@@ -190,7 +190,7 @@ class ProjectTests(SynchronousTestCase):
 
     skip = missing("redis") or missing_package()
 
-    #: What a view of the project has.
+    #: The imports and functions of a view of the project.
     _views = """
 from importlib import import_module
 from django.contrib.auth import get_user
@@ -229,7 +229,7 @@ def request_of(key):
         return self.project.run(self._views + names + code)
 
     def test_subscribe(self) -> None:
-        """What a view published for a user, a group and a session waits for who it is for."""
+        """Messages of a view for a user, a group and a session wait for their receivers."""
         self._start()
         self._in_view("""
 for to, words in (
@@ -309,7 +309,7 @@ class ScriptTests(FreshGatewayCase):
         return page
 
     def test_messages(self) -> None:
-        """Two pages talk to each other; neither is told its own words, nor any heartbeat."""
+        """Two pages talk to each other; no page gets its own messages or a heartbeat."""
         one, two = self._page(), self._page()
         one.send("hello")
         two.wait_for_messages("hello")
@@ -320,7 +320,7 @@ class ScriptTests(FreshGatewayCase):
         self.assertEqual([], self.browser.errors())
 
     def test_publisher(self) -> None:
-        """The original publisher reaches the original script, at once and on a later page."""
+        """A message of the original publisher reaches the original script, also on a later page."""
         early = self._page()
         run_in_django(
             self.redis.path,
@@ -381,12 +381,12 @@ RedisPublisher(facility="script", broadcast=True).publish_message(RedisMessage("
 
 
 class ForeignScriptTests(FreshGatewayCase):
-    """The same page where nobody has allowed its origin."""
+    """The same page, if the gateway does not allow its origin."""
 
     skip = missing_browser() or missing_package()
 
     def setUp(self) -> None:
-        """Start the site, and a gateway that does not know of it."""
+        """Start the site, and a gateway that does not allow its pages."""
         super().setUp()
         self.site = SiteServer()
         self.addCleanup(self.site.stop)
@@ -394,7 +394,7 @@ class ForeignScriptTests(FreshGatewayCase):
         self.addCleanup(self.browser.close_windows)
 
     def test_listen(self) -> None:
-        """It may listen to broadcasts."""
+        """The page may listen to broadcasts."""
         uri = self.gateway.url("/ws/script?subscribe-broadcast")
         page = ScriptPage(self.browser, self.site, uri)
         page.wait_for("connected", 1)
@@ -403,7 +403,7 @@ class ForeignScriptTests(FreshGatewayCase):
         self.assertEqual([], self.browser.errors())
 
     def test_publish(self) -> None:
-        """It may not publish, and the log names the option that would allow it."""
+        """The page may not publish, and the log names the option that would allow it."""
         uri = self.gateway.url(f"/ws/script?{_BOTH}")
         page = ScriptPage(self.browser, self.site, uri)
         page.wait_for("disconnected", 1)

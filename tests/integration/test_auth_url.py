@@ -327,7 +327,7 @@ class SlowTests(ApplicationCase):
         return client
 
     def test_others(self) -> None:
-        """Only clients wait that the application has not answered yet."""
+        """Only the clients without an answer of the application yet wait."""
         first = self.open("/ws/chat?subscribe-user")
         slow = self.waiting(2)
         second = self.open("/ws/other?subscribe-user")
@@ -352,7 +352,7 @@ class TimeoutTests(ApplicationCase):
     options = ("--auth-timeout", "0.1")
 
     def answer(self, headers: Mapping[str, str]) -> tuple[int, Any]:
-        """Wait until the client is tired of it."""
+        """Wait until the client gives up."""
         self.go_on.wait(PATIENCE)
         return self.reply
 

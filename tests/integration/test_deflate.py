@@ -23,7 +23,7 @@ _MEBIBYTE = 1024 * 1024
 _HEARTBEAT = "--hb--"
 _BOTH = "subscribe-broadcast&publish-broadcast"
 
-#: What clients can ask for, as options of `websockets`. None: no compression.
+#: What clients can ask for, as options of `websockets`. If None, no compression.
 _KINDS: dict[str, dict[str, Any] | None] = {
     "what the library asks for": {"client_max_window_bits": 12, "server_max_window_bits": 12},
     "context takeover on both sides": {},
@@ -42,7 +42,7 @@ async def _open(url: str, kind: dict[str, Any] | None) -> Any:
 
 
 async def _heard(client: Any, count: int) -> list[str | bytes]:
-    """The next messages, without heartbeats."""
+    """Return the next messages, without heartbeats."""
     found: list[str | bytes] = []
     while len(found) < count:
         got = await asyncio.wait_for(client.recv(), 20)
@@ -73,7 +73,7 @@ class DeflateTests(WireCase):
         asyncio.run(run())
 
     def test_every_kind_of_client(self) -> None:
-        """All get the same messages, text and binary, large and small, first and later."""
+        """All clients get the same messages, text and binary, large and small, first and later."""
         sent = ["small", _LARGE, "é" * 300, b"\xff" * 5000, _LARGE, _LARGE[::-1], "", "end"]
         expected = [each for each in sent if each]
 
@@ -86,7 +86,7 @@ class DeflateTests(WireCase):
         self.all_kinds("/ws/kinds?subscribe-broadcast", scenario)
 
     def test_every_kind_speaks(self) -> None:
-        """What each of them says, twice, is heard by all others, and not by itself."""
+        """Each client sends a message twice; all others hear it, and the client itself does not."""
 
         async def scenario(clients: dict[str, Any]) -> None:
             for kind, speaker in clients.items():
@@ -102,7 +102,7 @@ class DeflateTests(WireCase):
         self.all_kinds(f"/ws/speak?{_BOTH}", scenario)
 
     def test_batches(self) -> None:
-        """What comes in one read, on several channels, is in order for everybody."""
+        """Messages on several channels that come in one read arrive in order at every client."""
         sent = [f"{n} {_LARGE}" if n % 3 else f"{n}" for n in range(60)]
 
         async def scenario(clients: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ class DeflateTests(WireCase):
         self.all_kinds("/ws/old?subscribe-broadcast", scenario)
 
     def test_bytes_on_the_wire(self) -> None:
-        """From 256 bytes on it is compressed for who can read it, and for nobody else."""
+        """A message of 256 bytes or more is compressed, only for clients that can read it."""
         deflating = self.open("/ws/wire?subscribe-broadcast", OFFER)
         plain = self.open("/ws/wire?subscribe-broadcast")
         for payload, rsv in ((b"x" * 255, 0), (b"x" * 256, 4), (b"x" * 100000, 4)):
@@ -136,7 +136,7 @@ class DeflateTests(WireCase):
                     self.assertLess(len(got.payload), len(payload) // 10)
 
     def test_bombs(self) -> None:
-        """What inflates beyond max-message closes with 1009, and costs no memory."""
+        """A message that inflates beyond max-message closes with 1009, and costs no memory."""
         bomb = squeezed(b"\x00" * 256 * _MEBIBYTE)
         listener = self.open("/ws/bomb?subscribe-broadcast")
         for limit in (self.bombed(bomb), self.bombed(bomb, pieces=50)):
@@ -158,7 +158,7 @@ class DeflateTests(WireCase):
             opcode, rsv = (BINARY, 4) if first else (0, 0)
             client.send(frame(opcode, data[start:end], fin=last, rsv=rsv))
         code = client.closing()
-        # The rest of the message is behind the goodbye, and our own goodbye is understood.
+        # The rest of the message comes after the close frame; the gateway reads our close frame.
         client.send(frame(CLOSE, struct.pack("!H", 1009)))
         self.assertEqual(b"", client.rest())
         return code
@@ -186,7 +186,7 @@ class DeflateTests(WireCase):
         self.assertEqual(payload, self.message(listener))
 
     def test_garbage(self) -> None:
-        """Garbage closes with 1007, the bit where it must not be with 1002; nobody hears of it."""
+        """Garbage closes with 1007, a misplaced bit closes with 1002; neither is published."""
         listener = self.open("/ws/garbage?subscribe-broadcast")
         deflater = zlib.compressobj(wbits=-15)
         deflater.compress(_LARGE.encode())
@@ -211,7 +211,7 @@ class DeflateTests(WireCase):
         self.assertEqual(b"after", self.message(listener))
 
     def message(self, client: RawClient) -> bytes:
-        """The next message that is no heartbeat."""
+        """Return the next message that is not a heartbeat."""
         while (payload := client.message()) == _HEARTBEAT.encode():
             pass
         return payload
@@ -223,7 +223,7 @@ class OffTests(WireCase):
     skip = missing("redis")
 
     def test_every_kind_of_client(self) -> None:
-        """Clients that offer it, in whatever form, are served without."""
+        """Clients that offer compression, in any form, are served without it."""
 
         async def scenario() -> None:
             for kind in (*_KINDS.values(), {"server_max_window_bits": 8}):
@@ -236,18 +236,18 @@ class OffTests(WireCase):
         asyncio.run(scenario())
 
     def test_offer_that_is_wrong(self) -> None:
-        """An offer that nobody understands is declined, as RFC 7692 says, and no error."""
+        """An offer that nobody understands is declined, as RFC 7692 says, and is not an error."""
         settle(self.open("/ws/off?subscribe-broadcast", f"{OFFER}; nonsense=1"))
 
 
 class MemoryTests(FreshGatewayCase):
-    """What compression costs a connection that has used it."""
+    """The memory that compression costs a connection that has used it."""
 
     skip = missing("redis")
     options = ("--compress", "--ping-interval", "600", "--expire", "0")
 
     def grown(self, name: str, count: int, *headers: str) -> int:
-        """Bytes that the gateway grew by, for clients that have each sent and got a message."""
+        """Return the bytes that the gateway grew for clients that each sent and got a message."""
         start = self.gateway.memory()
         payload = _LARGE.encode()
         for number in range(count):
@@ -257,7 +257,7 @@ class MemoryTests(FreshGatewayCase):
         return self.gateway.memory() - start
 
     def test_memory(self) -> None:
-        """It takes no more than without, give and take the noise; a context takes 100 KiB."""
+        """It takes no more memory than without, apart from noise; a context takes 100 KiB."""
         self.grown("first", 50)
         self.grown("second", 50, OFFER)
         plain = self.grown("third", 300)

@@ -31,7 +31,7 @@ else:
 
 _LISTEN = "/ws/news?subscribe-broadcast"
 
-#: Where a client comes from whose address is looked for.
+#: The address of a client whose address a test looks for.
 _CLIENT = "127.0.0.2"
 
 _MEBIBYTE = 1048576
@@ -47,14 +47,14 @@ def _shared(case: type[_Contract]) -> Site:
 
 class _Contract(_Case):
     """
-    What every web server must do.
+    The tests that every web server must pass.
 
     Attributes:
         recipe: How it is started.
-        silence: What the example says about silence on a socket, with {} for the seconds.
-        away: The status while there is no gateway.
-        peer: What the log of the gateway says about a client.
-        reloaded: What the log of the server says twice when it was reloaded.
+        silence: The line of the example about silence on a socket, with {} for the seconds.
+        away: The HTTP status while the gateway is away.
+        peer: The words of the gateway's log about a client.
+        reloaded: The words that the log of the server has twice when it was reloaded.
     """
 
     recipe: ClassVar[Recipe]
@@ -76,7 +76,7 @@ class _Contract(_Case):
         return client
 
     def assert_hears(self, site: Site, client: RawClient, facility: str = "news") -> None:
-        """What is published reaches the client."""
+        """Check that a publication reaches the client."""
         site.redis.command("PUBLISH", f"broadcast:{facility}", "hello")
         self.assertEqual(b"hello", client.message())
 
@@ -87,11 +87,11 @@ class _Contract(_Case):
                 self.assertEqual(PING, client.receive().opcode)
 
     def test_pages(self) -> None:
-        """Pages come from their server, which is told the truth about host, client and scheme."""
+        """Pages come from their server, which learns the true host, client and scheme."""
         site = _shared(type(self))
         got = site.page("/", "X-Forwarded-For: 192.0.2.1", source=_CLIENT)
-        told = [got.get(name) for name in ("host", "x-forwarded-for", "x-forwarded-proto")]
-        self.assertEqual([HOST, _CLIENT, "https"], told)
+        found = [got.get(name) for name in ("host", "x-forwarded-for", "x-forwarded-proto")]
+        self.assertEqual([HOST, _CLIENT, "https"], found)
 
     def test_only_sockets(self) -> None:
         """The health of the gateway is not shown to the world: that path is one of the pages."""
@@ -143,7 +143,7 @@ class _Contract(_Case):
         site.gateway.child.wait_for(rf"opened {self.peer} on 'who'")
 
     def test_pings(self) -> None:
-        """A socket on which nothing is said outlives the limit of the server, for its pings."""
+        """A silent socket outlives the time limit of the server, because the gateway pings."""
         site = self.own_site(
             "--ping-interval", "1", changes={self.silence.format(60): self.silence.format(3)}
         )
@@ -153,14 +153,14 @@ class _Contract(_Case):
         self.assert_hears(site, client)
 
     def test_silence(self) -> None:
-        """Without pings the server ends it, and says nothing."""
+        """Without pings the server ends a silent socket, without a close frame."""
         site = self.own_site(
             "--ping-interval", "600", changes={self.silence.format(60): self.silence.format(1)}
         )
         self.assert_cut(self.open(site))
 
     def test_restart(self) -> None:
-        """Clients are told that the gateway stops, and come back to the next one."""
+        """Clients learn from 1001 that the gateway stops, and come back to the next one."""
         site = self.own_site()
         client = self.open(site)
         site.gateway.stop()
@@ -182,7 +182,7 @@ class _Contract(_Case):
 
 
 class _Bounded(_Contract):
-    """A server that bounds the time after a reload: goodbye is what the example says."""
+    """A server that limits the time of old sockets after a reload, by a line of the example."""
 
     goodbye: ClassVar[str]
 

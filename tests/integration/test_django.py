@@ -209,7 +209,7 @@ class HookTests(DjangoCase):
     """Functions of the project."""
 
     def test_allowed_channels(self) -> None:
-        """PermissionDenied is 403 with its text; other clients get in."""
+        """PermissionDenied leads to 403 with its text; other clients get in."""
         self.start(WS4REDIS_ALLOWED_CHANNELS=f"{_HOOKS}.deny_by_header")
         path = "/ws/f?subscribe-broadcast"
         denied = self.refused(path, "", "Deny-Channels: YES")
@@ -314,12 +314,12 @@ class OutageTests(DjangoCase):
         hanging = RawClient(self.gateway.port)
         self.addCleanup(hanging.socket.close)
         hanging.send(handshake("/ws/f?subscribe-broadcast", f"X-Hang: {fifo}"))
-        # The other thread goes on, and so do those who are in.
+        # The other thread goes on, and so do the connected clients.
         self.check_heard(self.open("/ws/f?subscribe-broadcast"), "broadcast:f")
         self.assertEqual(b"on broadcast:f", listener.message())
         self.assertIn("503", hanging.head())
         self.assertEqual(503, self.refused("/ws/f", "", f"X-Hang: {fifo}")[0])
-        # Now both hang: nobody new is known, and those who are in do not notice.
+        # Now both hang: no new client is identified, and the connected clients do not notice.
         self.assertEqual(503, self.refused("/ws/f?subscribe-broadcast")[0])
         self.check_heard(listener, "broadcast:f")
         self.gateway.child.wait_for(r"503 'try again later' \(--auth-timeout")

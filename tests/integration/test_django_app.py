@@ -1,4 +1,4 @@
-"""``wsredis.django`` in a real project: what it tells the gateway, and what that does there."""
+"""``wsredis.django`` in a real project: its commands to the gateway, and their effects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 
 _APPS = ["wsredis.django", "django.contrib.staticfiles"]
 
-#: The pages in a process of their own, as behind a proxy.
+#: The pages in a process of their own, as in a site with a proxy.
 _PAGES = """
 from wsgiref.simple_server import make_server
 from tests.support.project.wsgi import application
@@ -29,18 +29,18 @@ _ALL = "subscribe-user&subscribe-session&subscribe-broadcast&subscribe-group"
 
 
 class AppCase(DjangoCase):
-    """A project with the app, its pages, and a gateway that hears only what it is told."""
+    """A project with the app, its pages, and a gateway that learns of changes by commands only."""
 
     def begin(self, *options: str, **settings: object) -> None:
         """Start Redis and the gateway; it checks no identity by itself."""
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
-        told = {
+        defaults = {
             "MORE_APPS": _APPS,
             "WS4REDIS_CONNECTION": {"unix_socket_path": self.redis.path, "db": 3},
             "WS4REDIS_PREFIX": "site",
         }
-        self.project = Project(**{**told, **settings})
+        self.project = Project(**{**defaults, **settings})
         self.addCleanup(self.project.remove)
         self.gateway = self.project.gateway(None, "--drain", "0", "--recheck", "0", *options)
         self.addCleanup(self.gateway.stop)
@@ -94,11 +94,11 @@ class SessionTests(AppCase):
         self.check_logout()
 
     def test_logout_from_cache(self) -> None:
-        """And where they are in a cache."""
+        """A logout closes the sockets, where sessions are in a cache."""
         self.check_logout(SESSION_ENGINE="django.contrib.sessions.backends.cache")
 
     def test_logout_one_process(self) -> None:
-        """And where the gateway serves the pages itself."""
+        """A logout closes the sockets, where the gateway serves the pages itself."""
         self.begin("--wsgi", "tests.support.project.wsgi:application")
         self.port = self.gateway.port
         key = self.log_in("john")
@@ -107,7 +107,7 @@ class SessionTests(AppCase):
         self.assertEqual(4401, client.closing())
 
     def test_login(self) -> None:
-        """A login as somebody else closes the sockets of before."""
+        """A login as another user closes the sockets of the previous user."""
         self.begin()
         self.serve()
         key = self.log_in("john")
@@ -118,7 +118,7 @@ class SessionTests(AppCase):
         self.check_heard(self.open(f"/ws/f?{_ALL}", new), "user:mary:f")
 
     def test_removed(self) -> None:
-        """So does the removal of a session from the database."""
+        """The removal of a session from the database closes its sockets."""
         self.begin()
         key, other = self.project.log_in("john", "mary")
         client, still = (self.open(f"/ws/f?{_ALL}", each) for each in (key, other))
@@ -154,7 +154,7 @@ User.objects.get(username="mary").delete()
         self.assertEqual([4401, 4401], [client.closing() for client in clients])
 
     def test_lock_out(self) -> None:
-        """The example of the how-to ends the sockets of those whom it names, and no others."""
+        """The example of the how-to ends the sockets of the users that it names, and no others."""
         self.begin()
         john, mary = self.project.log_in("john", "mary")
         his, hers = (self.open(f"/ws/f?{_ALL}", each) for each in (john, mary))
@@ -178,7 +178,7 @@ lock_out("john")
         self.assertNotIn(key, self.pages.output)
 
     def test_redis_frozen(self) -> None:
-        """So does one with a Redis that does not answer."""
+        """A logout succeeds with a Redis that does not answer."""
         self.begin()
         self.serve()
         key = self.log_in("john")
@@ -188,7 +188,7 @@ lock_out("john")
         self.pages.wait_for("cannot notify the gateway of a changed identity: TimeoutError")
 
     def test_redis_refuses(self) -> None:
-        """And one with a Redis that forbids to publish; the log has no key of a session."""
+        """A logout succeeds with a Redis that forbids to publish; the log has no session key."""
         self.begin()
         self.serve()
         key = self.log_in("john")
@@ -269,7 +269,7 @@ group.save()
         self.check_heard(client, "group:chess:f")
 
     def store(self, *channels: str) -> None:
-        """Keep a message for those who come."""
+        """Store a message for clients that connect later."""
         import redis
 
         with redis.Redis(unix_socket_path=self.redis.path, db=3) as client:
@@ -278,10 +278,10 @@ group.save()
 
 
 class ManageTests(AppCase):
-    """The project in whole."""
+    """The project as a whole."""
 
     def test_check(self) -> None:
-        """``manage.py check`` names what is wrong, and starts nothing then."""
+        """``manage.py check`` names each mistake, and starts nothing."""
         self.project = Project(MORE_APPS=_APPS, WEBSOCKET_URL="ws", WS4REDIS_EXPIRE="soon")
         self.addCleanup(self.project.remove)
         done = subprocess.run(

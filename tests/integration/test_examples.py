@@ -83,7 +83,7 @@ class ExampleTests(RunCase):
     """The programs under examples/ and docs/examples/ do what the text says."""
 
     def test_running_total(self) -> None:
-        """Each client has a total of its own, and is told what is not a number."""
+        """Each client has a total of its own, and an error for a message that is not a number."""
         port = self.twistd(EXAMPLES / "running_total.py")
         one, two = (self.open(port, "/ws/total") for _ in range(2))
         for number in ("1", "2", "x", "-5"):
@@ -207,7 +207,7 @@ for name in ("john", None):
         self.assertEqual(b"hello", client.message())
 
     def test_moderation(self) -> None:
-        """The coroutine is awaited, keeps the order, and may close with a code of its own."""
+        """The coroutine is awaited, keeps messages in order, and may close with its own code."""
         port = self.twistd(DOCS / "examples" / "moderation.py")
         client = self.open(port, "/ws/talk?subscribe-broadcast&publish-broadcast&echo")
         client.send_text("darn it")
@@ -376,7 +376,7 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual(len(rows), len(all_settings()))
 
     def test_help(self) -> None:
-        """It explains every setting as the help of the option does, and may say more."""
+        """The page explains every setting as the help of the option does, and may say more."""
         page = (DOCS / "reference" / "options.rst").read_text("utf-8")
         rows = re.findall(
             r"^   \* - ``([a-z-]+)``\n     - .+\n     - ((?:.+\n       )*.+)$", page, re.MULTILINE
@@ -389,19 +389,19 @@ class ReferenceTests(SynchronousTestCase):
     def test_close_codes(self) -> None:
         """The page of codes names every close code, and no other."""
         rows = re.findall(r"^   \* - (\d{4})\n     - (yes|no)$", page_of_codes(), re.MULTILINE)
-        told = {int(code): word == "yes" for code, word in rows}
-        self.assertEqual({code: entry.retry for code, entry in CLOSE_CODES.items()}, told)
+        listed = {int(code): word == "yes" for code, word in rows}
+        self.assertEqual({code: entry.retry for code, entry in CLOSE_CODES.items()}, listed)
 
     def test_statuses(self) -> None:
         """The page of codes names every HTTP status with which a handshake is answered."""
-        told = set(re.findall(r"^   \* - (\d{3})$", page_of_codes(), re.MULTILINE))
+        listed = set(re.findall(r"^   \* - (\d{3})$", page_of_codes(), re.MULTILINE))
         call = r"\b(?:HandshakeRejected|Head|_give_back|setResponseCode|handshake_failed)"
         sent: set[str] = set()
         for module in (ROOT / "wsredis").rglob("*.py"):
             source = module.read_text("utf-8")
             sent |= set(re.findall(call + r"\([^()]*?\b([45]\d\d)\b", source))
         self.assertLessEqual({"400", "403", "404", "413", "426", "431", "503"}, sent)
-        self.assertEqual(set(), sent - told)
+        self.assertEqual(set(), sent - listed)
 
     def test_metrics(self) -> None:
         """The page of metrics names every counter, and no other."""
@@ -416,13 +416,13 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual(sorted({*wsredis.__all__} - {"__version__"}), sorted(named))
 
     def test_publisher_names(self) -> None:
-        """It names everything that the module of the publishers exports, too."""
+        """The page names everything that the module of the publishers exports."""
         page = (DOCS / "reference" / "api.rst").read_text("utf-8")
         named = re.findall(r"^\.\. auto\w+:: wsredis\.publisher\.(\w+)", page, re.MULTILINE)
         self.assertEqual(sorted(publisher.__all__), sorted(named))
 
     def test_testing_names(self) -> None:
-        """It names everything that readers import for their own tests, too."""
+        """The page names everything that readers import for their own tests."""
         page = (DOCS / "reference" / "api.rst").read_text("utf-8")
         named = re.findall(r"^\.\. auto\w+:: wsredis\.testing\.([A-Z]\w+)", page, re.MULTILINE)
         self.assertEqual(sorted(testing.__all__), sorted(named))
@@ -448,7 +448,7 @@ def _included(page: str) -> list[str]:
 
 
 def _written_files(folder: Path) -> list[Path]:
-    """The files of the example that a reader writes: not those that commands make."""
+    """The files of the example that a reader writes, without the files that commands make."""
     made = {"manage.py", "wsgi.py", "__init__.py", "README.rst", "db.sqlite3"}
     return [
         path

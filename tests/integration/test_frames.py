@@ -13,7 +13,7 @@ from tests.support.wire import WireCase, memory_growth, settle
 _CONTINUATION = 0
 _MEBIBYTE = 1048576
 
-#: Byte sequences that are no UTF-8, each for another reason.
+#: Byte sequences that are not UTF-8, each for another reason.
 _BAD_UTF8 = {
     "a continuation byte alone": b"\x80",
     "a first byte without its continuation": b"\xc3\x28",
@@ -32,7 +32,7 @@ def _close(code: int, reason: bytes = b"") -> bytes:
 
 
 class _FrameCase(WireCase):
-    """One client that sends what it likes, and one that hears what becomes of it."""
+    """A client that sends any bytes, and a listener for the publications."""
 
     def setUp(self) -> None:
         """Open both."""
@@ -45,14 +45,14 @@ class _FrameCase(WireCase):
         return self.open(f"/ws/{self.facility}?publish-broadcast")
 
     def fails(self, data: bytes, *codes: int, about: object = "") -> None:
-        """After *data* the gateway closes with one of *codes*, and publishes nothing of it."""
+        """Check that after *data* the gateway closes with one of *codes*, and publishes nothing."""
         client = self.speaker()
         client.send(data)
         self.assertIn(client.closing(), codes, about or data[:40])
         client.socket.close()
 
     def nothing_published(self) -> None:
-        """The listener has heard nothing until now, and still hears."""
+        """Check that the listener has heard nothing until now, and still hears."""
         speaker = self.speaker()
         speaker.send_text("end")
         self.assertEqual(b"end", self.listener.message())
@@ -71,7 +71,7 @@ class InvalidFrameTests(_FrameCase):
         self.nothing_published()
 
     def test_reserved_bits(self) -> None:
-        """So are reserved bits, on any kind of frame."""
+        """Reserved bits are a protocol error, on any kind of frame."""
         for rsv in range(1, 8):
             for opcode in (TEXT, BINARY, PING, PONG, CLOSE):
                 self.fails(frame(opcode, rsv=rsv), 1002, about=(opcode, rsv))
@@ -91,7 +91,7 @@ class InvalidFrameTests(_FrameCase):
         self.nothing_published()
 
     def test_reserved_opcodes(self) -> None:
-        """So are opcodes without a meaning."""
+        """Opcodes without a meaning are a protocol error."""
         for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
             self.fails(frame(opcode, b"what?"), 1002, about=opcode)
             self.fails(frame(TEXT, b"a", fin=False) + frame(opcode), 1002, about=opcode)
@@ -131,7 +131,7 @@ class InvalidFrameTests(_FrameCase):
         self.nothing_published()
 
     def test_claims(self) -> None:
-        """An absurd length is refused at the header; nobody waits for so much, or makes room."""
+        """An absurd length is refused at the header; the gateway neither waits nor makes room."""
         before = self.gateway.memory()
         for length in (_MEBIBYTE + 1, 2**30, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1):
             for opcode in (TEXT, BINARY):
@@ -147,7 +147,7 @@ class InvalidFrameTests(_FrameCase):
         self.nothing_published()
 
     def test_bad_utf8_across_fragments(self) -> None:
-        """So it is when the bytes come in several fragments, one by one, or end too early."""
+        """Text that is not UTF-8 closes with 1007 in fragments, byte by byte, or cut short."""
         for kind, bad in _BAD_UTF8.items():
             data = frame(TEXT, b"", fin=False)
             for byte in bad + b".":
@@ -158,7 +158,7 @@ class InvalidFrameTests(_FrameCase):
         self.nothing_published()
 
     def test_bad_utf8_before_the_end(self) -> None:
-        """It is told when it comes, not when the message ends."""
+        """Bytes that are not UTF-8 close the connection at once, not at the end of the message."""
         for kind, bad in _BAD_UTF8.items():
             self.fails(frame(TEXT, b"before " + bad + b" after", fin=False), 1007, about=kind)
         # The header claims more than has come.
@@ -166,7 +166,7 @@ class InvalidFrameTests(_FrameCase):
         self.nothing_published()
 
     def test_half_a_frame(self) -> None:
-        """A client that leaves within a frame leaves nothing behind."""
+        """Nothing is left of a client that leaves within a frame."""
         whole = frame(TEXT, b"x" * 1000)
         for size in (1, 2, 5, 8, 500):
             client = self.speaker()
@@ -175,7 +175,7 @@ class InvalidFrameTests(_FrameCase):
         self.nothing_published()
 
     def test_rubbish(self) -> None:
-        """Bytes that are no frames at all close the connection."""
+        """Bytes that are not frames close the connection."""
         for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, b"hello", b"\r\n" * 50):
             self.fails(data, 1002, 1009)
         self.nothing_published()
@@ -209,13 +209,13 @@ class CloseTests(_FrameCase):
             self.fails(_close(code), 1002, about=code)
 
     def test_invalid_bodies(self) -> None:
-        """So is one of a single byte, or with a reason that is not UTF-8."""
+        """A close of one byte, or with a reason that is not UTF-8, is a protocol error."""
         self.fails(frame(CLOSE, b"\x03"), 1002)
         for kind, bad in _BAD_UTF8.items():
             self.fails(_close(1000, bad), 1002, 1007, about=kind)
 
     def test_data_after_close(self) -> None:
-        """What comes after a close frame is not published, in the same packet or later."""
+        """A message after a close frame is not published, in the same packet or later."""
         client = self.speaker()
         client.send(_close(1000) + frame(TEXT, b"too late") + frame(PING, b"too late"))
         self.assertEqual(1000, client.closing())
@@ -227,7 +227,7 @@ class CloseTests(_FrameCase):
         self.nothing_published()
 
     def test_data_after_failure(self) -> None:
-        """Nor what comes after a frame that was refused."""
+        """A message after a refused frame is not published."""
         client = self.speaker()
         client.send(frame(3) + frame(TEXT, b"too late"))
         self.assertEqual(1002, client.closing())
@@ -237,7 +237,7 @@ class CloseTests(_FrameCase):
         self.nothing_published()
 
     def test_data_before_close(self) -> None:
-        """What came before the close frame, in the same packet, is published."""
+        """A message before the close frame, in the same packet, is published."""
         client = self.speaker()
         client.send(frame(TEXT, b"goodbye") + _close(1000))
         self.assertEqual(b"goodbye", self.listener.message())
@@ -271,7 +271,7 @@ class ControlFrameTests(_FrameCase):
             self.assertEqual(Frame(PONG, payload), client.receive())
 
     def test_unasked_pong(self) -> None:
-        """A pong that nobody asked for is passed over."""
+        """A pong without a ping is ignored."""
         client = self.speaker()
         client.send(frame(PONG) + frame(PONG, b"surprise") + frame(TEXT, b"after"))
         self.assertEqual(b"after", self.listener.message())
@@ -286,7 +286,7 @@ class ControlFrameTests(_FrameCase):
         self.assertEqual(b"one two", self.listener.message())
 
     def test_many(self) -> None:
-        """20 000 pings in one go are answered in order, and cost no memory."""
+        """20 000 pings at once are answered in order, and cost no memory."""
         before = self.gateway.memory()
         client = self.speaker()
         client.send(b"".join(frame(PING, b"%d" % n) for n in range(20000)))
@@ -327,7 +327,7 @@ class FragmentTests(_FrameCase):
         self._many(100000, b"", b"")
 
     def test_small_fragments(self) -> None:
-        """So are 200 000 fragments of two bytes."""
+        """200 000 fragments of two bytes are one message, cost little, and stop nobody else."""
         self._many(200000, b"ab", b"ab" * 200000)
 
     def _many(self, count: int, part: bytes, whole: bytes) -> None:
@@ -367,7 +367,7 @@ class PayloadTests(_FrameCase):
     skip = missing("redis")
 
     def test_bytes(self) -> None:
-        """Each byte alone, and all together, in text where it is UTF-8, else in binary."""
+        """Each byte alone, and all together, come back: UTF-8 as text, anything else as binary."""
         client = self.speaker()
         payloads = [bytes([n]) for n in range(256)] + [bytes(range(256)), b"\x00" * 1000]
         client.send(b"".join(frame(BINARY, payload) for payload in payloads))
@@ -376,21 +376,21 @@ class PayloadTests(_FrameCase):
             self.assertEqual(Frame(opcode, payload), self.listener.receive())
 
     def test_bad_utf8_in_binary(self) -> None:
-        """What no text frame may carry goes out in a binary one."""
+        """A payload that is not UTF-8 goes out in a binary frame."""
         client = self.speaker()
         for bad in _BAD_UTF8.values():
             client.send(frame(BINARY, bad))
             self.assertEqual(Frame(BINARY, bad), self.listener.receive())
 
     def test_server_frames(self) -> None:
-        """What the gateway sends is whole, unmasked, and without reserved bits."""
+        """Frames of the gateway are whole, unmasked, and without reserved bits."""
         client = self.speaker()
         for size in (1, 125, 126, 65535, 65536, 200000):
             client.send(frame(TEXT, b"x" * size))
             self.assertEqual(Frame(TEXT, b"x" * size, True, 0), self.listener.receive())
 
     def test_empty(self) -> None:
-        """Empty messages are passed over, and the connection lives."""
+        """Empty messages are ignored, and the connection stays open."""
         client = self.speaker()
         client.send(frame(TEXT) + frame(BINARY) + frame(TEXT, b"after"))
         self.assertEqual(b"after", self.listener.message())

@@ -31,7 +31,7 @@ _LINES = {
 
 def _request(**changed: str | tuple[str, ...]) -> bytes:
     """
-    A handshake in which some lines are others.
+    Return a handshake with some lines changed.
 
     Args:
         changed: By the names in _LINES; a tuple stands for so many lines. Others are added.
@@ -43,7 +43,7 @@ def _request(**changed: str | tuple[str, ...]) -> bytes:
 
 
 class RequestTests(WireCase):
-    """What is, and what is not, the beginning of a WebSocket."""
+    """Requests that open a WebSocket, and requests that do not."""
 
     skip = missing("redis")
 
@@ -119,7 +119,7 @@ class RequestTests(WireCase):
             self.refused(_request(request=f"GET {target} HTTP/1.1"), 400, 404)
 
     def test_other_protocols(self) -> None:
-        """What speaks something else is told so, or the connection ends; the gateway goes on."""
+        """Bytes of another protocol get an error, or the connection ends; the gateway goes on."""
         for data in (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(517),
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
@@ -208,7 +208,7 @@ class RequestTests(WireCase):
             self.assertNotIn("extensions", head.lower())
 
     def test_answers_are_plain(self) -> None:
-        """A refusal is a complete answer of HTTP that no browser takes for a page."""
+        """A rejection is a complete HTTP answer that no browser takes for a page."""
         head, body = self.refused(_request(key=()), 400)
         self.assertIn("\r\nContent-Type: text/plain", head)
         self.assertIn("\r\nX-Content-Type-Options: nosniff", head)
@@ -264,14 +264,14 @@ class RequestTests(WireCase):
             )
 
     def test_two_requests_in_one_packet(self) -> None:
-        """A second request behind a handshake is no frame: one 101, then 1002."""
+        """A second request after a handshake is not a frame: one 101, then 1002."""
         client = self.connect()
         client.send(handshake("/ws/x") * 2)
         self.assertIn(" 101 ", client.head())
         self.assertEqual(1002, client.closing())
         self.assertNotIn(b"HTTP", client.rest())
 
-    def test_frames_behind_the_handshake(self) -> None:
+    def test_frames_after_the_handshake(self) -> None:
         """Frames in the packet of the handshake are read once it is answered."""
         listener = self.open("/ws/early?subscribe-broadcast")
         client = self.connect()
@@ -292,7 +292,7 @@ class RequestTests(WireCase):
         client.rest()
 
     def test_leaving_before_the_answer(self) -> None:
-        """A client that leaves at once leaves nothing behind."""
+        """Nothing is left of a client that leaves at once."""
         before = self.gateway.descriptors()
         for _ in range(20):
             with RawClient(self.gateway.port) as client:
@@ -324,7 +324,7 @@ class SizeTests(WireCase):
         self.refused(_request(more=f"X: {'x' * (16385 - empty)}"), 431)
 
     def test_too_large(self) -> None:
-        """Whatever part of the head is too large, the answer comes, and says 431."""
+        """If any part of the head is too large, the client gets the answer 431."""
         for request in (
             _request(more=f"X: {'x' * 200 * 1024}"),
             _request(more=tuple(f"X-{n}: y" for n in range(20000))),
@@ -350,26 +350,26 @@ class SizeTests(WireCase):
 
 
 class OriginTests(WireCase):
-    """Which pages may do what, without ``--allow-origin``."""
+    """The rights of pages, without ``--allow-origin``."""
 
     skip = missing("redis")
     options: tuple[str, ...] = ()
     path = "/ws/page?publish-broadcast"
 
     def allowed(self, *headers: str, host: str = "gateway.example", path: str = "") -> None:
-        """A handshake with these headers is accepted."""
+        """Check that a handshake with these headers is accepted."""
         with RawClient(self.gateway.port) as client:
             client.send(handshake(path or self.path, *headers, host=host))
             head = client.head()
         self.assertIn(" 101 ", head, headers)
 
     def denied(self, *headers: str, host: str = "gateway.example", path: str = "") -> bytes:
-        """A handshake with these headers is refused. Returns: The body of the answer."""
+        """Check that a handshake with these headers is refused. Returns: The body of the answer."""
         _, body = self.refused(handshake(path or self.path, *headers, host=host), 403, 400)
         return body
 
     def test_no_origin(self) -> None:
-        """A client without Origin is no browser, and may do everything."""
+        """A client without Origin is not a browser, and may do everything."""
         self.allowed()
 
     def test_same_origin(self) -> None:
@@ -404,7 +404,7 @@ class OriginTests(WireCase):
             self.refused(handshake(f"/ws/page?{flag}", "Origin: http://evil.example"), 403)
 
     def test_lookalikes(self) -> None:
-        """What only resembles the host is another host."""
+        """A name that only resembles the host is another host."""
         for origin in (
             "null",
             "file://",
@@ -441,7 +441,7 @@ class OriginTests(WireCase):
         self.denied("Origin: http://gateway.example", "Origin: http://gateway.example")
 
     def test_other_headers_do_not_help(self) -> None:
-        """Neither the old header, nor what proxies add, stands for the origin or the host."""
+        """The old origin header and the headers of proxies name neither the origin nor the host."""
         self.denied("Origin: http://evil.example", "Sec-WebSocket-Origin: http://gateway.example")
         self.denied("Origin: http://evil.example", "X-Forwarded-Host: evil.example")
         self.denied("Origin: http://evil.example", "Forwarded: host=evil.example")
@@ -480,7 +480,7 @@ class OriginTests(WireCase):
 
 
 class AllowedOriginTests(OriginTests):
-    """The same, and which other pages ``--allow-origin`` lets in."""
+    """The rights of pages, with other pages that ``--allow-origin`` lets in."""
 
     skip = missing("redis")
     options = (
@@ -550,7 +550,7 @@ class AnyOriginTests(WireCase):
 
 
 class LogTests(WireCase):
-    """What clients send, and what of it a log may show."""
+    """Bytes of clients, and the parts of them that a log may show."""
 
     skip = missing("redis")
     options = ("--verbose",)
@@ -606,7 +606,7 @@ class LogTests(WireCase):
             self.assertFalse(line.startswith(forged), line)
 
     def test_format_characters(self) -> None:
-        """Braces and percent signs of a client are text, no format."""
+        """Braces and percent signs of a client are text, not a format."""
         self.open("/ws/%7Bpeer%7D%25s%7B0%7D?subscribe-broadcast")
         self.refused(handshake("/{log_source}%s{0.__class__}"), 404)
         log = self.log
@@ -615,7 +615,7 @@ class LogTests(WireCase):
         self.assertNotIn("format", log.lower())
 
     def test_long_lines(self) -> None:
-        """However long a path or an origin is, the line about it is not."""
+        """The log line about a long path or a long origin is short."""
         self.refused(handshake(f"/{'x' * 15000}"), 404)
         host = ".".join(["x" * 60] * 200)
         self.refused(handshake("/ws/x?publish-broadcast", f"Origin: http://{host}"), 400, 403)
@@ -634,7 +634,7 @@ class LogTests(WireCase):
 
 
 class PendingTests(WireCase, FreshGatewayCase):
-    """What happens while a handshake waits for Redis."""
+    """Events while a handshake waits for Redis."""
 
     skip = missing("redis")
 
@@ -660,7 +660,7 @@ class PendingTests(WireCase, FreshGatewayCase):
         self.assertNotIn(b"HTTP", client.rest())
 
     def test_early_frames(self) -> None:
-        """Frames that come meanwhile are read afterwards, in their order."""
+        """Frames that come meanwhile are read afterwards, in order."""
         client = self.connect()
         client.send(handshake("/ws/waiting?subscribe-broadcast&publish-broadcast&echo"))
         client.send(frame(TEXT, b"one"))
@@ -684,7 +684,7 @@ class PendingTests(WireCase, FreshGatewayCase):
         self._thaw()
 
     def test_leaving(self) -> None:
-        """Clients that leave meanwhile leave nothing behind, and the others get in."""
+        """Nothing is left of clients that leave meanwhile, and the others get in."""
         before = self.gateway.descriptors()
         for _ in range(20):
             with RawClient(self.gateway.port) as client:

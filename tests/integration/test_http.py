@@ -130,7 +130,7 @@ class PathTests(_HttpCase):
                 self.assertNotIn(b"script", body)
 
     def test_no_page(self) -> None:
-        """Without ``--demo`` there is no page."""
+        """Without ``--demo`` the gateway has no page."""
         status, _, body = self.ask("/")
         self.assertEqual(404, status)
         self.assertNotIn(b"<", body)
@@ -303,7 +303,7 @@ class ConnectionTests(_HttpCase):
         self.assertEqual(1, answer.count(b"HTTP/1.1 "), answer)
         self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer)
 
-    def test_handshake_behind_a_request(self) -> None:
+    def test_handshake_after_a_request(self) -> None:
         """A handshake in the body of a request, or after it, opens no WebSocket."""
         shake = handshake("/ws/smuggled?subscribe-broadcast")
         for data in (
@@ -318,7 +318,7 @@ class ConnectionTests(_HttpCase):
             self.assertNotIn(b" 101 ", answer)
         self.assertEqual(0, self.publish("broadcast:smuggled", "anybody?"))
 
-    def test_request_behind_a_handshake(self) -> None:
+    def test_request_after_a_handshake(self) -> None:
         """A request after a handshake gets no HTTP answer."""
         with RawClient(self.gateway.port) as client:
             client.send(handshake("/ws/x") + _request("/health/live"))
@@ -410,7 +410,7 @@ class DemoTests(_HttpCase):
         self.assertIn(f"\r\ncontent-length: {length}", head)
 
     def test_only_there(self) -> None:
-        """It is at the root only, for GET, with any query."""
+        """The page is at the root only, for GET, with any query."""
         self.assertEqual(200, self.ask("/?x=y")[0])
         self.assertEqual(405, self.ask("/", method="POST", body=b"x")[0])
         for path in ("/index.html", "/demo", "/demo.html", "//", "/ws/"):

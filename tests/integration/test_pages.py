@@ -203,7 +203,7 @@ class SocketTests(_PagesCase):
     def _count(self) -> int:
         return self.gateway.descriptors()
 
-    def test_handshake_behind_pages(self) -> None:
+    def test_handshake_after_pages(self) -> None:
         """A handshake may be a later request, with frames right after it, and leaves nothing."""
         before = self._count()
         for together in (False, True):
@@ -224,8 +224,8 @@ class SocketTests(_PagesCase):
             client.socket.close()
         until(lambda: self._count() <= before)
 
-    def test_refused_handshake_behind_pages(self) -> None:
-        """It is refused as any other; with a body it is a plain request."""
+    def test_refused_handshake_after_pages(self) -> None:
+        """A later handshake is refused like a first one; with a body it is a plain request."""
         for shake, status in (
             (handshake("/ws/%ff"), 400),
             (handshake(_BOTH).replace(b"Version: 13", b"Version: 8"), 426),
@@ -462,6 +462,7 @@ class WrongTests(SynchronousTestCase):
             ("good:text", "it is not callable"),
             ("bad:application", "ZeroDivisionError: division by zero"),
             ("ends:application", "SystemExit: two lines"),
+            # The parser of the command line rejects these two, and names the option.
             ("good", "'good' is not written as package.module:name"),
             ("../good:x", "is not written as package.module:name"),
         ):
@@ -471,7 +472,8 @@ class WrongTests(SynchronousTestCase):
                     environ={"PYTHONPATH": f"{Path(__file__).parents[2]}:{directory}"},
                 ).stop()
             output = str(ended.exception).partition("the child ended\n")[2]
-            self.assertIn("--wsgi", output)
+            name = "--wsgi" if "is not written" in reason else "wsgi"
+            self.assertIn(f"wsredis: {name}: ", output)
             self.assertIn(reason, output)
             self.assertNotIn("Traceback", output)
             self.assertEqual(1, output.strip().count("\n") + 1, output)

@@ -18,7 +18,7 @@ _MEBIBYTE = 1048576
 
 
 class PlainTests(WireCase):
-    """What every page and every backend relies on."""
+    """The behaviour that every page and every backend relies on."""
 
     skip = missing("redis")
 
@@ -49,7 +49,7 @@ class PlainTests(WireCase):
         self.assertEqual([b"m0", b"m1", b"m2"], [listener.message() for _ in range(3)])
 
     def test_many_messages_in_one_burst(self) -> None:
-        """20 000 small messages of one client arrive all, and in order."""
+        """20 000 small messages of one client all arrive, in order."""
         listener = self.open("/ws/flood?subscribe-broadcast")
         speaker = self.open("/ws/flood?publish-broadcast")
         speaker.send(b"".join(frame(TEXT, b"%d" % n) for n in range(20000)))
@@ -86,7 +86,7 @@ class PlainTests(WireCase):
         self.assertEqual(['"PUBLISH" "broadcast:mute" "anybody?"'], commands)
 
     def test_subscribing_is_not_publishing(self) -> None:
-        """What a socket without a publish flag sends is dropped, silently."""
+        """A message on a socket without a publish flag is dropped, silently."""
         listener = self.open("/ws/only-hears?subscribe-broadcast")
         listener.send_text("dropped")
         settle(listener)
@@ -120,7 +120,7 @@ class PlainTests(WireCase):
         self.assertEqual([], self.redis.command("KEYS", "*nobody*"))
 
     def test_anonymous_keeps_broadcast(self) -> None:
-        """Beside audiences that a stranger has none of, broadcast works as ever."""
+        """Broadcast works beside flags for audiences that an anonymous client does not have."""
         page = self.open(f"/ws/stranger?subscribe-user&subscribe-session&publish-group&{_BOTH}")
         listener = self.open("/ws/stranger?subscribe-broadcast")
         page.send_text("from a stranger")
@@ -129,7 +129,7 @@ class PlainTests(WireCase):
         self.assertEqual(b"to strangers", page.message())
 
     def test_subprotocol(self) -> None:
-        """A subprotocol is echoed, the first of several is chosen, and none stays none."""
+        """The first subprotocol of a request is chosen; without a request there is none."""
 
         async def chosen(*offered: str) -> str | None:
             names = [Subprotocol(name) for name in offered] or None
@@ -141,7 +141,7 @@ class PlainTests(WireCase):
         self.assertIsNone(asyncio.run(chosen()))
 
     def test_no_subprotocol(self) -> None:
-        """The answer names no subprotocol that was not asked for."""
+        """The answer names no subprotocol that the client did not request."""
         with RawClient(self.gateway.port) as client:
             client.send(handshake("/ws/protocol"))
             self.assertNotIn("sec-websocket-protocol", client.head().lower())
@@ -154,12 +154,12 @@ class PlainTests(WireCase):
         self.assertEqual(b"", client.rest())
 
     def _say(self, path: str, text: str) -> None:
-        """Publish through the gateway: after everything that it has published before."""
+        """Publish through the gateway, after everything that it has published before."""
         self.open(f"{path}?publish-broadcast").send_text(text)
 
 
 class UrlTests(WireCase):
-    """Which socket a URL opens."""
+    """The facility and the flags in a URL."""
 
     skip = missing("redis")
 
@@ -217,7 +217,7 @@ class UrlTests(WireCase):
             self.assertEqual(b"once", client.message())
 
     def test_unknown_flags(self) -> None:
-        """What is not a flag is ignored, and gives no right."""
+        """A parameter that is not a flag is ignored, and gives no right."""
         for number, query in enumerate(
             (
                 "",
@@ -253,8 +253,8 @@ class UrlTests(WireCase):
         self.refused(handshake(f"/ws/parameters?{query}&a&subscribe-broadcast"), 400)
 
 
-class PersistedTests(WireCase):
-    """The last message of a channel waits for those who come later."""
+class StoredTests(WireCase):
+    """The last message of a channel is stored for clients that connect later."""
 
     skip = missing("redis")
 
@@ -283,7 +283,7 @@ class PersistedTests(WireCase):
             self.assertEqual(payload, self.redis.command("GET", "broadcast:fetched"))
 
     def test_before_live(self) -> None:
-        """On connect comes the stored message, and after it the live ones in order."""
+        """A new client gets the stored message, and after it the live ones in order."""
         self.redis.command("SETEX", "broadcast:first", 60, "stored")
         client = self.open("/ws/first?subscribe-broadcast")
         self.redis.pipeline(*(("PUBLISH", "broadcast:first", f"live {n}") for n in range(3)))
@@ -311,7 +311,7 @@ class PersistedTests(WireCase):
             self.assertEqual(b"stored", self.open(f"/ws/regardless?{query}").message())
 
     def test_empty_value(self) -> None:
-        """An empty value, or one that is no string, is nothing to send."""
+        """An empty value, or a value that is not a string, is not sent."""
         self.redis.command("SET", "broadcast:cleared", "")
         self.redis.command("RPUSH", "broadcast:wrong-type", "a list")
         for facility in ("cleared", "wrong-type"):
@@ -320,7 +320,7 @@ class PersistedTests(WireCase):
             self.assertEqual(b"live", client.message())
 
     def test_neither_gap_nor_duplicate(self) -> None:
-        """Whoever comes while messages flow gets the last one and then each further one once."""
+        """A client that connects while messages flow gets the last, and each further one once."""
         speaker = self.open("/ws/flow?publish-broadcast")
         witness = self.open("/ws/flow?subscribe-broadcast")
         speaker.send_text("0")
@@ -352,12 +352,12 @@ class PersistedTests(WireCase):
 
 
 class EchoTests(WireCase):
-    """Who hears its own words, and who does not."""
+    """Echo: whether a client receives its own messages."""
 
     skip = missing("redis")
 
     def setUp(self) -> None:
-        """Open a page that speaks and hears, and a witness of what Redis published."""
+        """Open a page that publishes and subscribes, and a witness that only subscribes."""
         super().setUp()
         self.facility = self.id().rsplit(".", 1)[1]
         self.page = self.open(f"/ws/{self.facility}?{_BOTH}")
@@ -370,25 +370,25 @@ class EchoTests(WireCase):
         self.assertEqual(b"end", self.page.message())
 
     def test_own_messages_in_flight(self) -> None:
-        """Nor any of several that it sent before the first came back."""
+        """A client hears none of several messages that it sent before the first came back."""
         self._say(*(f"mine {n}" for n in range(50)))
         self._elsewhere("end")
         self.assertEqual(b"end", self.page.message())
 
     def test_own_equal_messages_in_flight(self) -> None:
-        """Nor copies of the same text between others."""
+        """A client does not hear copies of the same text among its other messages."""
         self._say("a", "b", "a", "c", "a", "b")
         self._elsewhere("end")
         self.assertEqual(b"end", self.page.message())
 
     def test_equal_to_the_last(self) -> None:
-        """The rule is about content: what equals the page's last message is not sent to it."""
+        """A message of another client that equals the page's last message is not sent to it."""
         self._say("same")
         self._elsewhere("same", "other", "same", "end")
         self.assertEqual([b"other", b"end"], [self.page.message() for _ in range(2)])
 
     def test_equal_to_an_earlier_one(self) -> None:
-        """What equals an earlier message of the page, long since back, is sent to it."""
+        """A message that equals an earlier message of the page, long since back, is sent to it."""
         self._say("earlier", "last")
         self._elsewhere("earlier", "last", "end")
         self.assertEqual([b"earlier", b"end"], [self.page.message() for _ in range(2)])
@@ -402,7 +402,7 @@ class EchoTests(WireCase):
         self.assertEqual(b"same", self.page.message())
 
     def test_without_publishing(self) -> None:
-        """The last message counts also where it was dropped for want of a publish flag."""
+        """The last message counts also if it was dropped because the publish flag is missing."""
         self.witness.send_text("dropped")
         settle(self.witness)
         self.publish(f"broadcast:{self.facility}", "dropped")
@@ -410,7 +410,7 @@ class EchoTests(WireCase):
         self.assertEqual(b"end", self.witness.message())
 
     def test_others(self) -> None:
-        """Two pages that say the same at once do not silence a third."""
+        """If two pages publish the same text at once, a third page still receives it."""
         third = self.open(f"/ws/{self.facility}?{_BOTH}")
         self._say("hello")
         self.assertEqual(b"hello", third.message())
@@ -438,7 +438,7 @@ class EchoTests(WireCase):
         self.assertEqual(b"end", self.witness.message())
 
     def _say(self, *texts: str) -> None:
-        """Let the page say it in one segment; back when Redis has published all of it."""
+        """Let the page send it in one segment, and wait until Redis has published all of it."""
         self.page.send(b"".join(frame(TEXT, text.encode()) for text in texts))
         for text in texts:
             self.assertEqual(text.encode(), self.witness.message())
@@ -449,12 +449,12 @@ class EchoTests(WireCase):
 
 
 class MessageTests(WireCase):
-    """What a message may be, and what comes out of it."""
+    """The types and sizes of messages."""
 
     skip = missing("redis")
 
     def setUp(self) -> None:
-        """Open one who speaks and one who hears."""
+        """Open a client that publishes and a client that subscribes."""
         super().setUp()
         facility = self.id().rsplit(".", 1)[1]
         self.channel = f"broadcast:{facility}"
@@ -462,7 +462,7 @@ class MessageTests(WireCase):
         self.listener = self.open(f"/ws/{facility}?subscribe-broadcast")
 
     def test_text(self) -> None:
-        """UTF-8 comes out as text, whether it went in as text, as binary, or through Redis."""
+        """UTF-8 comes out as text; a client sends it as text or binary, or a backend does."""
         payload = "na\N{LATIN SMALL LETTER I WITH DIAERESIS}ve \N{SNOWMAN} \N{PILE OF POO}".encode()
         self.speaker.send(frame(TEXT, payload) + frame(BINARY, payload + b"!"))
         self.assertEqual(Frame(TEXT, payload), self.listener.receive())
@@ -471,7 +471,7 @@ class MessageTests(WireCase):
         self.assertEqual(Frame(TEXT, payload), self.listener.receive())
 
     def test_binary(self) -> None:
-        """Anything else comes out as binary, whether a client or Redis brought it."""
+        """Anything else comes out as binary, if a client or a backend published it."""
         payload = bytes(range(256))
         self.speaker.send(frame(BINARY, payload))
         self.assertEqual(Frame(BINARY, payload), self.listener.receive())
@@ -529,7 +529,7 @@ class MessageTests(WireCase):
         self.assertEqual(b"SECRET words", self.listener.message())
 
     def test_large_publication(self) -> None:
-        """What a backend publishes may be larger than what a client may."""
+        """A message of a backend may be larger than a message of a client."""
         payload = b"x" * (3 * _MEBIBYTE)
         self.publish(self.channel, payload)
         self.assertEqual(payload, self.listener.message())
@@ -556,14 +556,14 @@ class HeartbeatTests(WireCase):
     options = ("--heartbeat", "--heartbeat--")
 
     def test_on_connect(self) -> None:
-        """The first one comes at once, behind the stored message."""
+        """The first heartbeat comes at once, after the stored message."""
         self.redis.command("SET", "broadcast:alive", "stored")
         client = self.open("/ws/alive?subscribe-broadcast")
         self.assertEqual(Frame(TEXT, b"stored"), client.receive())
         self.assertEqual(Frame(TEXT, b"--heartbeat--"), client.receive())
 
     def test_when_idle(self) -> None:
-        """Further ones come by themselves, also to a socket without any flag."""
+        """Further heartbeats come by themselves, also to a socket without any flag."""
         client = self.open("/ws/idle")
         self.assertEqual([b"--heartbeat--"] * 2, [client.message() for _ in range(2)])
 
@@ -593,13 +593,13 @@ class HeartbeatTests(WireCase):
         self.assertEqual(texts, got)
 
     def test_from_redis(self) -> None:
-        """A backend that publishes the text, or has stored it, is heard like any other."""
-        self.redis.command("SET", "broadcast:told", "--heartbeat--")
-        client = self.open("/ws/told?subscribe-broadcast")
+        """If a backend publishes or stores the text, clients get it like any other message."""
+        self.redis.command("SET", "broadcast:text", "--heartbeat--")
+        client = self.open("/ws/text?subscribe-broadcast")
         self.assertEqual([b"--heartbeat--"] * 2, [client.message() for _ in range(2)])
         for _ in range(20):
-            self.publish("broadcast:told", "--heartbeat--")
-        self.publish("broadcast:told", "end")
+            self.publish("broadcast:text", "--heartbeat--")
+        self.publish("broadcast:text", "end")
         got = [client.message() for _ in range(21)]
         self.assertEqual({b"--heartbeat--"}, set(got[:20]))
 
@@ -623,7 +623,7 @@ class PrefixTests(WireCase):
     options = ("--prefix", "ws4redis", "--expire", "7")
 
     def test_names(self) -> None:
-        """The prefix stands before every channel and key, and the value expires as told."""
+        """The prefix stands before every channel and key, and the value expires after --expire."""
         listener = self.open("/ws/unittest?subscribe-broadcast")
         with Monitor(self.redis) as monitor:
             speaker = self.open("/ws/unittest?publish-broadcast")
@@ -662,7 +662,7 @@ class ExpireNothingTests(WireCase):
 
 
 class RefusedToStoreTests(WireCase, FreshGatewayCase):
-    """A Redis that takes no more values still publishes."""
+    """A Redis that rejects new values still publishes."""
 
     skip = missing("redis")
 
@@ -672,7 +672,7 @@ class RefusedToStoreTests(WireCase, FreshGatewayCase):
         self._stored_again(("CONFIG", "SET", "maxmemory", "0"))
 
     def test_read_only(self) -> None:
-        """So does one that became a replica."""
+        """A Redis that became a replica still publishes; the log says it once, and when it ends."""
         self._refused_to_store(("REPLICAOF", "127.0.0.1", "1"), "READONLY")
         self._stored_again(("REPLICAOF", "NO", "ONE"))
 

@@ -1,4 +1,4 @@
-"""The publishers and the commands with a real Redis, a real gateway, and beside the original."""
+"""The publishers and the commands with a real Redis and gateway, compared with the original."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wsredis.publisher import AsyncRedisPublisher, RedisPublisher, TwistedRedisP
 
 _HELLO = "Grüße".encode()
 
-#: Ours in the place of the original, as the page on migration says.
+#: Our publisher in the place of the original, as the page on migration says.
 _OURS = """
 from wsredis.publisher import SELF, RedisMessage, RedisPublisher
 """
@@ -69,21 +69,21 @@ class OriginalTests(SynchronousTestCase):
         self.addCleanup(server.stop)
         client = redis.Redis(unix_socket_path=server.path, socket_timeout=PATIENCE)
         self.addCleanup(client.close)
-        told = []
+        seen = []
         with client.monitor() as monitor:
             printed = run_in_django(server.path, imports + _PUBLISH, **settings)
             server.command("PUBLISH", "end", "end")
             while (command := monitor.next_command()["command"]) != "PUBLISH end end":
-                told.append(command)
+                seen.append(command)
         keys = server.command("KEYS", "*")
         assert isinstance(keys, list)
         stored = {key: (server.command("GET", key), server.command("TTL", key)) for key in keys}
         rounded = {key: (value, round(int(str(ttl)), -1)) for key, (value, ttl) in stored.items()}
         words = ("PUBLISH ", "SETEX ")
-        return printed, dict(rounded), sorted(each for each in told if each.startswith(words))
+        return printed, dict(rounded), sorted(each for each in seen if each.startswith(words))
 
     def check(self, **settings: object) -> None:
-        """Both do the same to Redis, byte for byte, and give the same answers."""
+        """Check that both do the same to Redis, byte for byte, and give the same answers."""
         original = self.run_one("", **settings)
         ours = self.run_one(_OURS, **settings)
         self.assertEqual(original, ours)
@@ -91,11 +91,11 @@ class OriginalTests(SynchronousTestCase):
         self.assertGreater(len(original[2]), 30)
 
     def test_default(self) -> None:
-        """Without further settings."""
+        """Both do the same without further settings."""
         self.check()
 
     def test_settings(self) -> None:
-        """With a prefix, another time to keep, and a heartbeat."""
+        """Both do the same with a prefix, another expiry, and a heartbeat."""
         self.check(WS4REDIS_PREFIX="site", WS4REDIS_EXPIRE=60, WS4REDIS_HEARTBEAT="beat")
 
 
@@ -163,7 +163,7 @@ class GatewayTests(GatewayCase):
     skip = missing("redis")
 
     def check(self, facility: str, publish: Any) -> None:
-        """A client that listens gets it, and one that comes later."""
+        """A message arrives at a client that listens, and at a client that connects later."""
         early = self.open(f"/ws/{facility}?subscribe-broadcast")
         self.assertEqual((1, _HELLO), publish(facility))
         self.assertEqual(_HELLO, early.message())
@@ -171,7 +171,7 @@ class GatewayTests(GatewayCase):
         self.assertEqual(_HELLO, late.message())
 
     def test_redis(self) -> None:
-        """By `RedisPublisher`, with and without a transaction."""
+        """`RedisPublisher` publishes with and without a transaction."""
 
         def publish(facility: str) -> tuple[int, bytes | None]:
             url = self.redis.url
@@ -197,7 +197,7 @@ class GatewayTests(GatewayCase):
         self.assertEqual(b"from a client", publisher.fetch_message(None, "publisher-fetch"))
 
     def test_asyncio(self) -> None:
-        """By `AsyncRedisPublisher`, with a client of its own and with a given one."""
+        """`AsyncRedisPublisher` publishes with a client of its own and with a given client."""
 
         async def publish(connection: Any, facility: str) -> tuple[int, bytes | None]:
             async with AsyncRedisPublisher(
@@ -240,7 +240,7 @@ class GatewayTests(GatewayCase):
         asyncio.run(run())
 
     def test_commands(self) -> None:
-        """By ``python -m wsredis publish``; ``subscribe`` prints the message of a client."""
+        """``python -m wsredis publish`` publishes; ``subscribe`` prints the message of a client."""
         environ = clean_environment({"WSREDIS_REDIS": self.redis.url, "PYTHONWARNINGS": "error"})
         program = [sys.executable, "-m", "wsredis"]
         early = self.open("/ws/shell?subscribe-broadcast")
@@ -269,7 +269,7 @@ class CommandTests(SynchronousTestCase):
     skip = missing("redis")
 
     def run_command(self, *words: str, **environ: str) -> tuple[int, str]:
-        """Run one. Returns: Its status, and all that it wrote."""
+        """Run a command. Returns: Its status, and all its output."""
         child = Child([sys.executable, "-m", "wsredis", *words], env=clean_environment(environ))
         status = child.wait()
         child.stop()
@@ -285,7 +285,7 @@ class CommandTests(SynchronousTestCase):
             self.assertNotIn("secret", output)
 
     def test_comes_back(self) -> None:
-        """``subscribe`` outlives a restart of Redis, and says so."""
+        """``subscribe`` outlives a restart of Redis, and reports it."""
         server = RedisServer()
         self.addCleanup(server.stop)
         words = [sys.executable, "-m", "wsredis", "subscribe", "f", "--user", "john"]
@@ -301,7 +301,7 @@ class CommandTests(SynchronousTestCase):
         listener.wait_for("hello\n", since=since)
 
     def test_password(self) -> None:
-        """The password comes from the file or the variable, and shows nowhere."""
+        """The password comes from the file or the variable, and is never shown."""
         server = RedisServer("--requirepass", "secret")
         self.addCleanup(server.stop)
         path = f"{server.directory}/password"
@@ -364,12 +364,12 @@ class AclTests(SynchronousTestCase):
 
 
 class FaultTests(SynchronousTestCase):
-    """A Redis that refuses, and one that went away in between."""
+    """A Redis that refuses commands, and a Redis that went away in between."""
 
     skip = missing("redis")
 
     def test_full(self) -> None:
-        """A Redis that is full publishes, and a warning tells; a transaction does nothing."""
+        """A Redis that is full publishes, with a warning; a transaction does nothing."""
         server = RedisServer("--maxmemory", "1")
         self.addCleanup(server.stop)
         publisher = RedisPublisher(connection=server.url, facility="f", broadcast=True)
@@ -379,7 +379,7 @@ class FaultTests(SynchronousTestCase):
             publisher.pipeline_publish_message("x")
 
     def test_restart(self) -> None:
-        """A connection that is dead since the last message is replaced, no message is lost."""
+        """A connection that died since the last message is replaced, and no message is lost."""
         server = RedisServer()
         self.addCleanup(server.stop)
         publisher = RedisPublisher(connection=server.url, facility="f", broadcast=True)

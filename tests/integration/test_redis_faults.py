@@ -1,4 +1,4 @@
-"""What clients notice when Redis is away, frozen, slow, full, forbids, or sends invalid bytes."""
+"""Clients while Redis is away, frozen, slow or full, forbids commands, or sends invalid bytes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FaultCase(FreshGatewayCase):
         self.redis.pipeline(*(("PUBLISH", f"broadcast:{facility}", each) for each in payloads))
 
     def position(self) -> int:
-        """Where the log ends now."""
+        """The position of the end of the log."""
         return len(self.gateway.log)
 
     def wait_lost(self, since: int) -> None:
@@ -68,19 +68,19 @@ class FaultCase(FreshGatewayCase):
         self.gateway.child.wait_for("connected to ", since=since, timeout=timeout)
 
     def kill_redis(self) -> int:
-        """End Redis as a crash would; the gateway noticed. Returns: Where the log ended before."""
+        """End Redis as a crash would; the gateway noticed. Returns: The end of the log before."""
         since = self.position()
         self.redis.kill()
         self.wait_lost(since)
         return self.position()
 
     def assert_hears(self, client: RawClient, facility: str, *payloads: bytes) -> None:
-        """Publications from now on arrive, once and in order, and nothing before them."""
+        """Check that new publications arrive, once and in order, and nothing before them."""
         self.publish(facility, *payloads)
         self.assertEqual(list(payloads), [client.message() for _ in payloads])
 
     def assert_refused_for_now(self, path: str = "/ws/new?subscribe-broadcast") -> None:
-        """A new WebSocket is asked to come back later."""
+        """Check that a new WebSocket is asked to come back later."""
         status, head, _ = response(self.gateway.port, handshake(path))
         self.assertEqual(503, status)
         self.assertRegex(head, r"(?i)\r\nretry-after: \d+")
@@ -185,7 +185,7 @@ class OutageTests(FaultCase):
         answers_pings([listener], 0.0)
 
     def test_second_outage(self) -> None:
-        """The second outage is like the first."""
+        """A second outage is like the first."""
         client = self.open("/ws/again?subscribe-broadcast")
         for text in (b"once", b"twice"):
             since = self.kill_redis()
@@ -267,7 +267,7 @@ class CutTests(ProxyCase):
         self.assertLessEqual(self.gateway.log.count("no connection to "), 3)
 
     def test_rubbish(self) -> None:
-        """Rubbish from Redis costs the connection to Redis, and no client its socket."""
+        """Invalid bytes from Redis end the connection to Redis, and no WebSocket."""
         client = self.open(f"/ws/rubbish?{BOTH}")
         before = self.gateway.memory()
         for rubbish in (
@@ -314,7 +314,7 @@ class CutTests(ProxyCase):
         self.assertLess(self.gateway.memory() - before, 64 * MEBIBYTE)
 
     def hears_at_last(self, client: RawClient) -> bool:
-        """Whether a message reaches *client* within a moment: the traffic of a busy day."""
+        """Tell whether a message reaches *client* soon; the message is also traffic for Redis."""
         self.publish("absurd", "busy")
         client.socket.settimeout(0.2)
         try:
@@ -367,7 +367,7 @@ class FrozenTests(FaultCase):
         self.assertNotIn("lost the connection", self.gateway.log[since:])
 
     def test_twelve_seconds(self) -> None:
-        """A frozen Redis is left, clients do not notice, and after it all is as before."""
+        """The gateway leaves a frozen Redis; clients do not notice, and later all is as before."""
         client = self.open("/ws/frozen?subscribe-broadcast")
         newcomer = RawClient(self.gateway.port)
         self.addCleanup(newcomer.socket.close)
@@ -391,7 +391,7 @@ class FrozenTests(FaultCase):
         self.assertNotIn("Traceback", self.gateway.log)
 
     def test_flood_into_a_frozen_redis(self) -> None:
-        """A client that floods a frozen Redis is not read any more, and gets all through after."""
+        """A client that floods a frozen Redis is paused; later all its messages arrive."""
         listener = self.open("/ws/flood?subscribe-broadcast")
         speaker = self.open("/ws/flood?publish-broadcast")
         before = self.gateway.memory()
@@ -438,7 +438,7 @@ class LoginTests(FaultCase):
         self.gateway = self.start_gateway("--redis", self.url, environ=self.environ)
 
     def test_password_changed(self) -> None:
-        """A password that is refused is logged without it; when it is right again, all is back."""
+        """A refused password is not in the log; when it is right again, all works."""
         client = self.open("/ws/key?subscribe-broadcast")
         since = self.position()
         self.redis.command("ACL", "SETUSER", "gate", "resetpass", ">anders-43")
@@ -453,7 +453,7 @@ class LoginTests(FaultCase):
         self.assertNotIn("geheim-42", self.gateway.log)
 
     def test_wrong_password_at_start(self) -> None:
-        """A wrong password is one clear line, not one for each attempt, and never shows."""
+        """A wrong password is one clear log line, not one for each attempt, and is never shown."""
         gateway = self.start_gateway(
             "--redis", self.url, environ={"WSREDIS_REDIS_PASSWORD": "falsch-44"}, ready=False
         )
@@ -520,7 +520,7 @@ class LoginTests(FaultCase):
 
 
 class SwallowingTests(TestCase):
-    """An address that swallows packets, as some firewalls make it: no answer at all."""
+    """An address that never answers, as with a firewall that drops packets."""
 
     async def test_connect_timeout(self) -> None:
         """An attempt ends after five seconds."""
@@ -543,14 +543,14 @@ class RefusalTests(FaultCase):
     """Redis answers, but with refusals."""
 
     def kick(self, kind: str) -> int:
-        """End the gateway's connections of one kind. Returns: Where the log ended before."""
+        """End the gateway's connections of one kind. Returns: The end of the log before."""
         since = self.position()
         self.redis.command("CLIENT", "KILL", "TYPE", kind)
         self.wait_lost(since)
         return since
 
     def test_subscriber_killed(self) -> None:
-        """The subscriber's connection comes back, with all that was subscribed."""
+        """The subscriber's connection comes back, with all its channels."""
         client = self.open("/ws/pubsub?subscribe-broadcast")
         self.wait_back(self.kick("pubsub"))
         self.assert_hears(client, "pubsub", b"one", b"two")
@@ -657,7 +657,7 @@ class RefusalTests(FaultCase):
 
 
 class IdleTests(FaultCase):
-    """Redis ends the connections of clients that say nothing."""
+    """Redis ends the connections of silent clients."""
 
     redis_options = ("--timeout", "1")
 
@@ -693,7 +693,7 @@ class TLSTests(SynchronousTestCase):
         return gateway
 
     def assert_refused(self, context: ssl.SSLContext, authority: Path | None, reason: str) -> None:
-        """The gateway says in one line why it trusts this server not, and has no Redis."""
+        """Check that one log line says why the server is not trusted; the gateway is not ready."""
         options = () if authority is None else ("--redis-ca", str(authority))
         gateway = self.gateway(context, *options, ready=False)
         line = gateway.child.wait_for("no connection to rediss://.*")[0]

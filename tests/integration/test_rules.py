@@ -149,8 +149,8 @@ class FunctionTests(RightsCase):
         self.assertEqual((403, "log in to enter a room"), self.refused(path))
         self.running.wait_for(r"403 'you may not do this here' \(policy rights:may\)")
 
-    def test_behind_the_rules(self) -> None:
-        """The function cannot allow a flag that a rule denies; its result is what is granted."""
+    def test_rules_come_first(self) -> None:
+        """The function cannot allow a flag that a rule denies; its result is the granted access."""
         self.start('policy = "bad:alters"\n[[rule]]\nright = "publish"\nallow = false')
         self.assertFalse(self.accepted("/ws/x?publish-broadcast"))
         client = self.open(self.port, "/ws/x?subscribe-broadcast")
@@ -284,7 +284,7 @@ class CheckConfigTests(LifeCase):
         command, _, expected = shown.partition("\n")
         shutil.copy(EXAMPLES / "rules-staff.toml", self.directory)
         words = re.sub(r"^\$ python -m wsredis check-config ", "", command).split()
-        # Nobody knows what answers at the Redis of this machine.
+        # The Redis of this machine, if there is one, is unknown.
         environ = {"WSREDIS_REDIS": NO_REDIS[1]}
         status, output = self.run_command(*words, environ=environ)
         output = output.replace(f'redis = "{NO_REDIS[1]}"\n', "")

@@ -85,7 +85,7 @@ class RunserverTests(SynchronousTestCase):
         times = iter(range(2_000_000_000, 2_100_000_000))
 
         def touched() -> bool:
-            # The reloader takes what it sees first for unchanged.
+            # The reloader takes the first state of a file that it sees for unchanged.
             now = next(times)
             os.utime(views, (now, now))
             return "reloading" in child.output
@@ -115,7 +115,7 @@ class RunserverTests(SynchronousTestCase):
                 self.assertNotIn("Traceback", child.output)
 
     def test_options(self) -> None:
-        """``--nostatic``, ``--nothreading`` and IPv6 mean what they mean to Django."""
+        """``--nostatic``, ``--nothreading`` and IPv6 work as in Django."""
         child = self.start("--nostatic", "--nothreading", "--noreload", port=f"[::1]:{self.port}")
         child.wait_for("connected to ")
         self.assertIn(f"http://[::1]:{self.port}/", child.output)
@@ -125,7 +125,7 @@ class RunserverTests(SynchronousTestCase):
         self.assertEqual(404, self.get("/static/site/site.css")[0])
 
     def test_port_in_use(self) -> None:
-        """A second one says so in one line, and ends."""
+        """A second server on the same port ends with one line that says so."""
         self.start("--noreload").wait_for("connected to ")
         second = self.start("--noreload")
         second.wait_for("Error: That port is already in use")
@@ -133,7 +133,7 @@ class RunserverTests(SynchronousTestCase):
         self.assertNotIn("Traceback", second.output)
 
     def test_bad_setting(self) -> None:
-        """A setting that cannot be used is one line, too."""
+        """A setting that cannot be used ends the command with one line."""
         child = self.start("--noreload", environ={"WSREDIS_MAX_QUEUE": "many"})
         child.wait_for("Error: WSREDIS_MAX_QUEUE: 'many' is not a whole number")
         self.assertEqual(1, child.process.wait(20))

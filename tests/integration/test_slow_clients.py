@@ -1,4 +1,4 @@
-"""Clients that read slowly or never, ask without end, come in crowds, and vanish."""
+"""Clients that read slowly or never, send without end, come in crowds, or vanish."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ class SlowCase(FreshGatewayCase):
     options: tuple[str, ...] = ("--ping-interval", "600")
 
     def deaf(self, path: str) -> RawClient:
-        """A client that reads only when it is told; it is closed after the test."""
+        """A client that reads only when the test lets it; it is closed after the test."""
         client = deaf_client(self.gateway.port, path)
         self.addCleanup(client.socket.close)
         return client
 
     def assert_serves(self, name: str = "good") -> None:
-        """A newcomer is served."""
+        """Check that a new client is served."""
         with RawClient.opened(self.gateway.port, f"/ws/{name}?{ECHO}") as client:
             client.send_text("hello")
             self.assertEqual(b"hello", client.message())
 
 
 class ReadersTests(SlowCase):
-    """Clients that do not read what is meant for them."""
+    """Clients that do not read their messages."""
 
     def flood(self, facility: str, count: int, size: int) -> list[bytes]:
-        """Publish *count* messages of *size* bytes. Returns: Them."""
+        """Publish *count* messages of *size* bytes. Returns: The messages."""
         messages = [(b"%06d" % n).ljust(size, b".") for n in range(count)]
         batch = max(1, MEBIBYTE // size)
         for start in range(0, count, batch):
@@ -80,7 +80,7 @@ class ReadersTests(SlowCase):
         return messages
 
     def test_never_reads(self) -> None:
-        """One who never reads is closed, and logged once; memory is bounded, readers get all."""
+        """A client that never reads is closed, logged once; memory is bounded, others get all."""
         deaf = [self.deaf("/ws/flood?subscribe-broadcast") for _ in range(3)]
         fast = self.open("/ws/flood?subscribe-broadcast")
         before = self.gateway.memory()
@@ -97,7 +97,7 @@ class ReadersTests(SlowCase):
         self.assertNotIn("Traceback", self.gateway.log)
 
     def test_reads_too_late(self) -> None:
-        """One who reads again just after gets whole messages in order, and then 1008."""
+        """A closed client that reads again gets whole messages in order, and then 1008."""
         client = self.deaf("/ws/late?subscribe-broadcast")
         messages = self.flood("late", 64, 64 * KIBIBYTE)
         self.gateway.child.wait_for("slow consumer")
@@ -110,7 +110,7 @@ class ReadersTests(SlowCase):
         self.assertEqual(b"", client.rest())
 
     def test_reads_in_time(self) -> None:
-        """One who leaves less than the bound unread loses nothing."""
+        """A client that leaves less than the limit unread loses nothing."""
         client = self.deaf("/ws/bounded?subscribe-broadcast")
         fast = self.open("/ws/bounded?subscribe-broadcast")
         for _ in range(5):
@@ -127,7 +127,7 @@ class ReadersTests(SlowCase):
         self.assertEqual(messages, [client.message() for _ in messages])
 
     def test_large_messages(self) -> None:
-        """Messages of 2 and 10 MiB arrive, also at one who starts to read late."""
+        """Messages of 2 and 10 MiB arrive, also at a client that starts to read late."""
         clients = [
             self.open("/ws/large?subscribe-broadcast"),
             self.deaf("/ws/large?subscribe-broadcast"),
@@ -138,7 +138,7 @@ class ReadersTests(SlowCase):
                 self.assertEqual(message, client.message())
 
     def test_too_large_message(self) -> None:
-        """A message larger than max-publication is left out and logged; all else goes on."""
+        """A message larger than max-publication is dropped and logged; everything else goes on."""
         client = self.open("/ws/huge?subscribe-broadcast")
         self.flood("huge", 1, 20 * MEBIBYTE)
         self.redis.command("PUBLISH", "broadcast:huge", "small")
@@ -147,7 +147,7 @@ class ReadersTests(SlowCase):
         self.assertNotIn("lost the connection", self.gateway.log)
 
     def test_pings_without_reading(self) -> None:
-        """One who pings and reads no pongs is not read any more; later it gets them in order."""
+        """A client that pings and reads no pongs is paused; later it gets them in order."""
         client = self.deaf("/ws/pings?subscribe-broadcast")
         before = self.gateway.memory()
         sent = self.send_until_blocked(client, PING, 100)
@@ -158,7 +158,7 @@ class ReadersTests(SlowCase):
         self.assert_serves()
 
     def test_echo_without_reading(self) -> None:
-        """One who talks to itself and reads nothing is not read any more; later it gets it all."""
+        """A client that echoes to itself and reads nothing is paused; later it gets everything."""
         client = self.deaf(f"/ws/self?{ECHO}")
         before = self.gateway.memory()
         sent = self.send_until_blocked(client, BINARY, KIBIBYTE)
@@ -216,7 +216,7 @@ class HandshakeTests(SlowCase):
         self.assertNotIn("Traceback", self.gateway.log)
 
     def test_byte_by_byte(self) -> None:
-        """One who sends a byte now and then is gone in time as well."""
+        """A client that sends a byte now and then is closed in time as well."""
         with RawClient(self.gateway.port) as client:
             client.socket.settimeout(0.1)
             sent = 0
@@ -235,7 +235,7 @@ class HandshakeTests(SlowCase):
         self.assertTrue(not answer or answer.startswith(b"HTTP/1.1 408 "), answer)
 
     def test_byte_by_byte_in_time(self) -> None:
-        """One who sends single bytes quickly is served."""
+        """A client that sends single bytes quickly is served."""
         with RawClient(self.gateway.port) as client:
             client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for byte in handshake("/ws/bytes?subscribe-broadcast"):
@@ -244,7 +244,7 @@ class HandshakeTests(SlowCase):
 
 
 class CrowdTests(SlowCase):
-    """Many clients, and what they cost."""
+    """The memory of many clients."""
 
     def crowd(self, count: int) -> list[RawClient]:
         """Open so many clients, each on a facility of its own."""
@@ -297,7 +297,7 @@ class LimitTests(SlowCase):
     options = ("--max-connections", "5", "--ping-interval", "600")
 
     def test_too_many(self) -> None:
-        """One more than max-connections is asked to come later, and let in when another left."""
+        """A client beyond max-connections is asked to come later, and let in when another left."""
         clients = [self.open("/ws/limit?subscribe-broadcast") for _ in range(5)]
         path = "/ws/limit?subscribe-broadcast"
         status, head, _ = response(self.gateway.port, handshake(path))
@@ -310,7 +310,7 @@ class LimitTests(SlowCase):
         self.assertEqual([b"all along"] * 4, [client.message() for client in clients[1:]])
 
     def accepted(self, path: str) -> bool:
-        """Whether a newcomer is let in."""
+        """Tell whether a new client is let in."""
         with RawClient(self.gateway.port) as client:
             client.send(handshake(path))
             return client.head().startswith("HTTP/1.1 101 ")
@@ -320,7 +320,7 @@ class DescriptorTests(SlowCase):
     """The process may open no more files."""
 
     def test_no_descriptors(self) -> None:
-        """Without descriptors those who are in are served, quietly, and later others come in."""
+        """Without descriptors connected clients are served, quietly, and later others get in."""
         inside = self.open(f"/ws/inside?{ECHO}")
         room = self.gateway.descriptors() + 10
         _, hard = resource.prlimit(self.gateway.child.pid, resource.RLIMIT_NOFILE)
@@ -352,12 +352,12 @@ class DescriptorTests(SlowCase):
 
 
 class PingTests(SlowCase):
-    """Clients that are gone without a word."""
+    """Clients that vanish without a close frame."""
 
     options = ("--ping-interval", "1")
 
     def test_no_answer(self) -> None:
-        """One that answers no ping is dropped and logged; one that answers stays."""
+        """A client that answers no ping is dropped and logged; a client that answers stays."""
         silent = self.open("/ws/cable?subscribe-broadcast")
         alive = self.open("/ws/cable?subscribe-broadcast")
         dropped = threading.Event()
@@ -384,7 +384,7 @@ class SliceTests(GatewayCase):
     skip = missing("redis")
 
     def test_large_channel(self) -> None:
-        """All get all in order, and another client's ping is answered meanwhile."""
+        """All clients get all messages in order; another client's ping is answered meanwhile."""
         clients = [self.open("/ws/large?subscribe-broadcast") for _ in range(1200)]
         other = self.open("/ws/other")
         messages = [b"%d" % number for number in range(200)]

@@ -1,4 +1,4 @@
-"""TLS in the process, with real clients: names, renewals under way, and what is refused."""
+"""TLS in the process, with real clients: names, renewals, and refused clients and settings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _TlsCase(LifeCase):
         return client, wrapped
 
     def serial(self, name: str = "a.example") -> object:
-        """Which certificate a new client is shown for *name*."""
+        """Return the serial number of the certificate that a new client gets for *name*."""
         client, wrapped = self.connect(name)
         shown = wrapped.getpeercert()
         client.socket.close()
@@ -120,7 +120,7 @@ class ServeTests(_TlsCase):
         self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
 
     def test_alpn(self) -> None:
-        """A client that offers protocols, as browsers do, gets HTTP/1.1, whatever its name."""
+        """A client that offers protocols, as browsers do, gets HTTP/1.1, for any host name."""
         self.start()
         for offered in (["http/1.1"], ["h2", "http/1.1"]):
             for name in ("a.example", "b.example"):
@@ -130,7 +130,7 @@ class ServeTests(_TlsCase):
                 self.assertEqual("http/1.1", wrapped.selected_alpn_protocol(), offered)
 
     def test_ports(self) -> None:
-        """A plain port is opened when it is asked for, and only then."""
+        """A plain port is opened only if an option names it."""
         self.start()
         self.assertEqual(1, self.secure.log.count("listening on "))
         self.assertRegex(self.secure.log, r"listening on 127\.0\.0\.1:\d+ with TLS")
@@ -154,7 +154,7 @@ class ServeTests(_TlsCase):
         self.secure.child.wait_for(r"opened 192\.0\.2\.7")
 
     def test_stop(self) -> None:
-        """The end is 1001, through TLS."""
+        """A stop closes with 1001, through TLS."""
         self.start()
         client = self.websocket()
         self.secure.child.signal(signal.SIGTERM)
@@ -189,7 +189,7 @@ class NameTests(_TlsCase):
         self.assertEqual("", self.secure.log[before:])
 
     def test_resumed_session(self) -> None:
-        """A client that comes back with its session is served, whatever the certificate."""
+        """A client that comes back with its TLS session is served, with any certificate."""
         self.start()
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = self.authority.client()
@@ -209,10 +209,10 @@ class NameTests(_TlsCase):
 
 
 class RenewalTests(_TlsCase):
-    """A new certificate is shown to new clients, and those who are there notice nothing."""
+    """New clients get a new certificate, and connected clients notice nothing."""
 
     def assert_renewed(self, client: RawClient, old: object) -> None:
-        """New clients see another certificate, *client* goes on, and so do messages."""
+        """Check that new clients get another certificate, and *client* still gets messages."""
         self.assertNotEqual(old, self.serial())
         self.assert_serves(client)
         self.assert_serves(client, "x" * _MEBIBYTE)
@@ -283,7 +283,7 @@ class RefusedTests(_TlsCase):
     """Old versions, other protocols, clients that wait, and settings that do not fit."""
 
     def test_versions(self) -> None:
-        """TLS 1.2 and 1.3 are spoken; 1.1 is refused by the gateway, not by the client."""
+        """The gateway accepts TLS 1.2 and 1.3, and refuses 1.1."""
         self.start()
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = self.authority.client()
@@ -299,14 +299,14 @@ class RefusedTests(_TlsCase):
         self.assertEqual("TLSV1_ALERT_PROTOCOL_VERSION", error.reason)
 
     def test_plain_text(self) -> None:
-        """One who speaks no TLS gets no answer, and hurts nobody."""
+        """A client without TLS gets no answer, and harms no other."""
         self.start()
         self.assertEqual(0, response(self.secure.port, handshake("/ws/x?subscribe-broadcast"))[0])
         self.assert_serves(self.websocket())
         self.assertNotIn("Traceback", self.secure.log)
 
     def test_silent_client(self) -> None:
-        """One who connects and never ends the TLS handshake is cut off."""
+        """A client that never ends the TLS handshake is cut off."""
         self.start("--handshake-timeout", "0.2", "--close-timeout", "0.2")
         silent, half = RawClient(self.secure.port), RawClient(self.secure.port)
         for client in (silent, half):
@@ -316,7 +316,7 @@ class RefusedTests(_TlsCase):
         self.assertEqual(b"", half.rest())
 
     def test_port_in_use(self) -> None:
-        """A tls-port that is taken is named as such."""
+        """The error about a tls-port that is in use names the port."""
         first = self.start()
         second = self.wrong(
             *("--redis", self.redis.url, "--tls-folder", str(self.folder)),
@@ -325,7 +325,7 @@ class RefusedTests(_TlsCase):
         self.assert_one_line(second, f" tls-port: 127.0.0.1:{first.port}: Address already in use")
 
     def test_settings(self) -> None:
-        """What cannot be used is one line that names the option."""
+        """A setting that cannot be used ends the start with one line that names the setting."""
         key, certificate = self.authority.issue("a.example")
         _, other = self.authority.issue("b.example")
         empty, junk = self.directory / "empty", self.directory / "junk"

@@ -52,7 +52,7 @@ class WorkersCase(LifeCase):
         return int(found[-1])
 
     def clients(self, facility: str, least: int = 2) -> dict[int, list[RawClient]]:
-        """Connect until each worker has so many clients. Returns: The clients by worker."""
+        """Connect until each worker has enough clients. Returns: The clients by worker."""
         found: dict[int, list[RawClient]] = {1: [], 2: []}
         deadline = time.monotonic() + PATIENCE
         while min(map(len, found.values())) < least:
@@ -63,14 +63,14 @@ class WorkersCase(LifeCase):
             found[int(said[1])].append(client)
         return found
 
-    def assert_told(self, client: RawClient) -> None:
+    def assert_closed(self, client: RawClient) -> None:
         """Read a close frame with 1001, and answer it."""
         self.assertEqual(1001, client.closing())
         client.send(frame(CLOSE, b"\x03\xe9"))
         self.assertEqual(b"", client.rest())
 
     def assert_reached(self, clients: list[RawClient], facility: str, payload: bytes) -> None:
-        """A publication is the next message of each of *clients*."""
+        """Check that a publication is the next message of each of *clients*."""
         self.redis.command("PUBLISH", f"broadcast:{facility}", payload)
         self.assertEqual([payload] * len(clients), [client.message() for client in clients])
 
@@ -145,12 +145,12 @@ class ServingTests(WorkersCase):
         self.assertIn(self.gateway_.stop(), CLEAN)
         self.assertEqual([], list(self.directory.iterdir()))
 
-    def test_behind_haproxy(self) -> None:
+    def test_haproxy(self) -> None:
         """Workers understand the PROXY protocol."""
         self.start("--port", "haproxy:tcp:0:interface=127.0.0.1")
         with RawClient(self.gateway_.port) as client:
-            told = b"PROXY TCP4 203.0.113.7 127.0.0.1 5555 8080\r\n"
-            client.send(told + handshake(f"/ws/proxied?{BOTH}"))
+            line = b"PROXY TCP4 203.0.113.7 127.0.0.1 5555 8080\r\n"
+            client.send(line + handshake(f"/ws/proxied?{BOTH}"))
             self.assertTrue(client.head().startswith("HTTP/1.1 101 "))
             self.gateway_.child.wait_for(r"worker \d: opened 203\.0\.113\.7(:5555)? on 'proxied'")
             self.assert_serves(client)
@@ -291,17 +291,17 @@ class ReplacingTests(WorkersCase):
         self.assert_reached([*found[2], *fresh[1], *fresh[2]], "killed", b"all again")
         self.assertEqual(1, len(re.findall(r"worker \d \(process", self.gateway_.log[since:])))
 
-    def test_told_to_stop(self) -> None:
+    def test_stopped_worker(self) -> None:
         """A worker that gets SIGTERM closes its own clients with 1001, and is replaced."""
         self.start()
-        found = self.clients("told")
+        found = self.clients("stopped")
         since = len(self.gateway_.log)
         os.kill(self.process(2), signal.SIGTERM)
         for client in found[2]:
-            self.assert_told(client)
+            self.assert_closed(client)
         self.gateway_.child.wait_for("worker 2 .* ended with status 0", since=since)
         self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
-        self.assert_reached(found[1], "told", b"still here")
+        self.assert_reached(found[1], "stopped", b"still here")
 
     def test_cannot_start(self) -> None:
         """Workers that cannot start are tried again, each time later, and a stop still works."""
@@ -360,7 +360,7 @@ class StoppingTests(WorkersCase):
         since = len(self.gateway_.log)
         self.gateway_.child.signal(signal.SIGTERM)
         for client in [*found[1], *found[2]]:
-            self.assert_told(client)
+            self.assert_closed(client)
         self.assertIn(self.gateway_.child.wait(), CLEAN)
         self.assert_all_ended(processes)
         self.assertNotRegex(
@@ -369,14 +369,14 @@ class StoppingTests(WorkersCase):
         self.assert_free()
 
     def test_interrupted(self) -> None:
-        """SIGINT, which a terminal sends to all processes, stops them in order."""
+        """SIGINT, which a terminal sends to all processes, stops them properly."""
         self.start()
         processes = self.processes()
         found = self.clients("interrupted", least=1)
         for process in reversed(processes):
             os.kill(process, signal.SIGINT)
         for client in [*found[1], *found[2]]:
-            self.assert_told(client)
+            self.assert_closed(client)
         self.assertIn(self.gateway_.child.wait(), CLEAN)
         self.assert_all_ended(processes)
         self.assertNotIn("another one", self.gateway_.log)
@@ -411,7 +411,7 @@ class StoppingTests(WorkersCase):
         found = self.clients("orphans", least=1)
         self.gateway_.child.signal(signal.SIGKILL)
         for client in [*found[1], *found[2]]:
-            self.assert_told(client)
+            self.assert_closed(client)
         self.assert_all_ended(processes)
         self.assert_free()
 

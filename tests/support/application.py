@@ -1,4 +1,4 @@
-"""An application that answers what a test tells it to, over real HTTP."""
+"""An application over real HTTP whose answers a test chooses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Application:
     A server in threads of its own.
 
     Args:
-        answer: Called with the headers of a request, by lower-case names; returns the status and
-            what is written as JSON.
+        answer: Called with the headers of a request, by lower-case names; returns the status
+            and the object that is written as JSON.
 
     Attributes:
         port: On 127.0.0.1.
@@ -42,8 +42,8 @@ class Application:
                 """Answer."""
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 application.questions.append(headers)
-                status, told = application.answer(headers)
-                body = json.dumps(told).encode()
+                status, reply = application.answer(headers)
+                body = json.dumps(reply).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -51,7 +51,7 @@ class Application:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         # A test that fails leaves no thread to wait for.

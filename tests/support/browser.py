@@ -34,7 +34,7 @@ _FLAGS = (
 
 def missing_browser() -> str | None:
     """
-    Why a test that needs Redis and a driven Chromium must be skipped.
+    Return the reason to skip a test that needs Redis and a driven Chromium, or None.
 
     Raises:
         RuntimeError: Something is missing, and ``WSREDIS_REQUIRE`` names the browser.
@@ -76,7 +76,7 @@ class Browser:
         return window
 
     def close_windows(self) -> None:
-        """Close what `open` opened, and forget cookies and the console."""
+        """Close the windows that `open` opened, and forget cookies and the console."""
         for handle in self.driver.window_handles:
             if handle != self._first:
                 self.driver.switch_to.window(handle)
@@ -86,7 +86,7 @@ class Browser:
         self.console()
 
     def console(self) -> list[dict[str, Any]]:
-        """What the pages wrote to the console since the last call: dicts with level, message."""
+        """Return the console messages since the last call: dicts with level and message."""
         entries: list[dict[str, Any]] = self.driver.get_log("browser")
         return entries
 
@@ -114,7 +114,7 @@ def shared_browser(profile: str = "first") -> Browser:
 
 
 class Window:
-    """One window of a browser; made for the one that is in front."""
+    """One window of a browser; it is made for the window in front."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
@@ -128,7 +128,7 @@ class Window:
         return self._browser.driver
 
     def run(self, script: str, *arguments: object) -> Any:
-        """Run JavaScript in the page. Returns: What it returns."""
+        """Run JavaScript in the page. Returns: Its result."""
         return self.driver.execute_script(script, *arguments)
 
     def wait_until(self, script: str) -> None:
@@ -175,7 +175,7 @@ class DemoPage:
 
     @property
     def state_words(self) -> str:
-        """What the reader sees of the state."""
+        """The text of the state that the reader sees."""
         return str(self.window.find("#state").text)
 
     @property

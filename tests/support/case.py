@@ -22,7 +22,7 @@ def _shared_redis() -> RedisServer:
 
 @cache
 def _shared_gateway(options: tuple[str, ...]) -> Gateway:
-    # A ping of its own would come between what a test waits for.
+    # A ping of the gateway would come between the frames that a test waits for.
     gateway = Gateway("--redis", _shared_redis().url, "--ping-interval", "600", *options)
     atexit.register(gateway.stop)
     return gateway
@@ -35,7 +35,7 @@ class GatewayCase(SynchronousTestCase):
     Each test uses a facility of its own.
 
     Attributes:
-        options: Words behind ``twistd wsredis --redis URL --ping-interval 600``.
+        options: Arguments after ``twistd wsredis --redis URL --ping-interval 600``.
     """
 
     options: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class GatewayCase(SynchronousTestCase):
     gateway: Gateway
 
     def setUp(self) -> None:
-        """Start what is not running yet."""
+        """Start Redis and the gateway, if they do not run yet."""
         self.redis = _shared_redis()
         self.gateway = _shared_gateway(self.options)
 

@@ -1,4 +1,4 @@
-"""Certificates made on the spot: a private authority and what it signs."""
+"""Certificates made on the spot: a private authority and the certificates that it signs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Authority:
         name: Of the authority, and of its file.
 
     Attributes:
-        path: Its own certificate, for those who are to trust it.
+        path: Its own certificate, for clients that trust it.
     """
 
     def __init__(self, directory: Path, name: str = "ours") -> None:
@@ -58,7 +58,7 @@ class Authority:
         """
         Put a key and a certificate for all of *hosts* into one file.
 
-        An existing file is replaced at once, as those do who renew certificates.
+        An existing file is replaced at once, as programs that renew certificates do.
         """
         new = path.with_suffix(".new")
         new.write_bytes(b"".join(self.pair(*hosts, days=days)))
@@ -72,14 +72,14 @@ class Authority:
         return other
 
     def server(self, host: str = "localhost", *, days: int = 1) -> ssl.SSLContext:
-        """What a server with such a certificate speaks."""
+        """Return the TLS context of a server with such a certificate."""
         key, certificate = self.issue(host, days=days)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         return context
 
     def client(self) -> ssl.SSLContext:
-        """What a client that trusts this authority speaks."""
+        """Return the TLS context of a client that trusts this authority."""
         return ssl.create_default_context(cafile=self.path)
 
     def _sign(
@@ -109,7 +109,7 @@ class Authority:
 
 
 def _usage(*, is_authority: bool) -> x509.KeyUsage:
-    # Python 3.13 and newer insist on what RFC 5280 demands of an authority.
+    # Python 3.13 and newer insist on the extensions that RFC 5280 demands of an authority.
     return x509.KeyUsage(
         digital_signature=not is_authority,
         key_cert_sign=is_authority,

@@ -39,7 +39,7 @@ class ReservedPort:
     """
     A TCP port on localhost that nobody else is given until `close`.
 
-    It refuses connections until a server that is told its number listens on it: the kernel lets a
+    It refuses connections until a server with that number listens on it: the kernel lets a
     second socket bind a port that is only bound, if both have SO_REUSEADDR, as servers do.
 
     Attributes:
@@ -69,7 +69,7 @@ class Child:
     A process whose output is read as it comes.
 
     Args:
-        user: Number of the user and the group as whom it runs. None: as we do.
+        user: Number of the user and the group as whom it runs. If None, ours.
 
     Attributes:
         output: All that it wrote so far, standard output and error together.
@@ -222,9 +222,9 @@ class RedisServer:
 
     def version(self) -> int:
         """The major version."""
-        told = self.command("INFO", "server")
-        assert isinstance(told, dict)
-        return int(told["redis_version"].split(".")[0])
+        info = self.command("INFO", "server")
+        assert isinstance(info, dict)
+        return int(info["redis_version"].split(".")[0])
 
     def command(self, *words: str | bytes | int) -> object:
         """Send one command on a connection of its own. Returns: The reply; errors are raised."""
@@ -250,12 +250,12 @@ class Gateway:
     ``twistd -n wsredis`` as a child.
 
     Args:
-        options: Words behind ``wsredis``. Without a port it listens on a free local one.
+        options: Arguments after ``wsredis``. Without a port it listens on a free local one.
         environ: Added to the environment.
         ready: Wait until it is connected to Redis.
 
     Attributes:
-        port: Where it listens. 0 if that is no TCP port.
+        port: The TCP port on which it listens. If 0, there is none.
         child: The process.
     """
 
@@ -299,7 +299,7 @@ class Gateway:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def descriptors(self) -> int:
-        """How many file descriptors it has open."""
+        """The number of its open file descriptors."""
         return len(os.listdir(f"/proc/{self.child.pid}/fd"))
 
     def stop(self, number: int = signals.SIGTERM) -> int:

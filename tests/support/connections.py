@@ -73,5 +73,5 @@ class ConnectionCase(SynchronousTestCase):
         return Deferred.fromCoroutine(connection.open())
 
     def stranger_says(self, payload: bytes, channel: bytes = CHANNEL) -> None:
-        """Somebody at Redis publishes."""
+        """Publish as another client of Redis does."""
         self.server.publish(channel, payload)

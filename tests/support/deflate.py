@@ -27,7 +27,7 @@ def inflated(got: Frame, window: int = 15) -> bytes:
     The message in a frame of the server, compressed or not.
 
     Args:
-        window: What this client can look back.
+        window: The bytes that this client can look back.
     """
     if not got.rsv:
         return got.payload

@@ -36,27 +36,27 @@ HOST = "www.example.com"
 
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
-#: Who runs the servers where the tests are run by root: they must need nothing that root has.
+#: The user of the servers if root runs the tests: they must need no rights of root.
 _NOBODY = 65534 if os.geteuid() == 0 else None
 
 
 @dataclass(frozen=True)
 class Recipe:
     """
-    How one example is started.
+    The way to start one example.
 
-    Texts in braces are replaced: {directory} for all files, {listen} and {certificate} of the
+    Names in braces are replaced: {directory} for all files, {listen} and {certificate} of the
     server, {pages}, and {port} of the gateway.
 
     Attributes:
         program: The executable.
         words: Its arguments.
-        file: Of the example.
-        changes: What it says, and what it says in a test. Each stands there once.
+        file: The file of the example.
+        changes: Its strings, and their replacements in a test. Each stands there once.
         endpoint: ``--port`` of the gateway.
         reload: The signal for a new configuration.
-        main: Of what belongs into the main file of the server. Empty: there is no such example.
-        around: What Debian puts around the two, less what needs root: {main}, {site}.
+        main: The example for the main file of the server. If empty, there is no such example.
+        around: Debian's configuration around the two, without parts for root: {main}, {site}.
     """
 
     program: str
@@ -200,7 +200,7 @@ class _Pages:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_port
-        # A daemon, for else Python would wait for it before it calls what is to stop it.
+        # A daemon: else Python would wait for it before it calls the function that stops it.
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), daemon=True
         )

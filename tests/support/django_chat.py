@@ -136,7 +136,7 @@ class ChatPage:
 
     @property
     def has_choice(self) -> bool:
-        """Whether one chooses to whom one writes."""
+        """Tell whether the form has a choice of receivers."""
         return bool(self._read("document.querySelector('#form select') !== null"))
 
     @property
@@ -155,7 +155,7 @@ class ChatPage:
         Type a message and press the button.
 
         Args:
-            to: Whom to choose as the receiver. None: there is no choice.
+            to: The receiver to choose. If None, there is no choice.
         """
         if to is not None:
             from selenium.webdriver.support.ui import Select

@@ -1,8 +1,8 @@
 """
 The Django project of `tests.support.project`, with a database of its own.
 
-`Project` is one outside of this process: what runs in it runs in children. `configured` is the one
-that Django in this process has, for it can have only one.
+`Project` is a project outside of this process: its code runs in child processes. `configured` is
+the project of Django in this process, which can have only one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ for name, groups in (("john", ["chatters"]), ("mary", ["chatters", "staff"]), ("
 
 def missing_django() -> str | None:
     """
-    Why a test that needs Django must be skipped.
+    Return the reason to skip a test that needs Django, or None.
 
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
@@ -69,8 +69,8 @@ def _template() -> Path:
 
 
 def _environment(folder: str, settings: dict[str, object]) -> dict[str, str]:
-    told = json.dumps({"FOLDER": folder, **settings})
-    return {"DJANGO_SETTINGS_MODULE": SETTINGS, "TEST_PROJECT": told}
+    replaced = json.dumps({"FOLDER": folder, **settings})
+    return {"DJANGO_SETTINGS_MODULE": SETTINGS, "TEST_PROJECT": replaced}
 
 
 def _run(folder: str, settings: dict[str, object], code: str) -> str:
@@ -111,7 +111,7 @@ class Project:
         """
         Run Python in the project; it has ``settings``, ``User``, ``Group`` and ``Client``.
 
-        Returns: What it printed.
+        Returns: Its output.
         """
         return _run(self.folder, self.settings, code)
 

@@ -1,4 +1,4 @@
-"""A client of redis-py in memory, for those who publish and for those who listen."""
+"""A client of redis-py in memory, to publish and to listen."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class FakeClient:
 
     Attributes:
         trips: The commands of each round trip, the first word of a transaction being MULTI.
-        values: What is stored.
-        listeners: How many subscribers a channel has.
+        values: The stored values by key.
+        listeners: The number of subscribers by channel.
         refuse: Errors by command, in place of an answer.
-        heard: What subscribers read next: a message, None for silence, or an error that is raised.
-        subscribed: The channels of each subscriber that there was.
-        pings: How often a subscriber asked for a sign of life.
-        closed: It was closed.
+        heard: The next events for subscribers: a message, None for silence, or an error to raise.
+        subscribed: The channels of each subscriber so far.
+        pings: The number of pings of subscribers.
+        closed: Whether it was closed.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class FakeAsyncClient:
     The part of `redis.asyncio.Redis` that is used.
 
     Attributes:
-        server: Has the rest.
+        server: The client with the values, listeners and errors.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Stand-ins for sockets, transports, clients and brokers. They refuse what the real ones refuse."""
+"""Stand-ins for sockets, transports, clients and brokers. They are as strict as the real ones."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class FakeSocket:
 
     Attributes:
         room: Bytes that the kernel takes before it says EAGAIN.
-        sent: What it took.
-        error: What `send` raises. None: nothing.
+        sent: The bytes that it took.
+        error: The exception that `send` raises. If None, it raises nothing.
     """
 
     def __init__(self, room: int = 1 << 40) -> None:
@@ -132,7 +132,7 @@ class ServerTransport:
 
     @property
     def writing(self) -> bool:
-        """Whether the transport waits for the kernel to take something."""
+        """Tell whether the transport waits for the kernel to take something."""
         return self.transport in self._reactor.getWriters()
 
     def turn(self) -> None:
@@ -164,7 +164,7 @@ class _NoSocket:
 
 class FakeStreamTransport:
     """
-    A transport that is no plain socket, such as one with TLS.
+    A transport that is not a plain socket, such as one with TLS.
 
     It pauses its producer when more than *limit* bytes are buffered, resumes it when none are, and,
     as TLS does, puts off `loseConnection` while a producer is registered.
@@ -281,8 +281,8 @@ class FakeListener:
         written: The arguments of `write`, in order.
         items: The items that came by `deliver`.
         restored: The items that came by `restore`.
-        forbidden: How often it was told that a channel is forbidden.
-        react: Called with it at the end of everything that it is told.
+        forbidden: The number of calls of `forbid`.
+        react: Called at the end of each call of the hub.
     """
 
     def __init__(
@@ -331,11 +331,11 @@ class FakeClient:
     each reason not to read once.
 
     Attributes:
-        connection: To be told `closed`; set it.
-        events: What it was asked to do, in order: ``("close", code)``, ``("pause", why)``,
+        connection: The connection whose `closed` is called; set it.
+        events: Its calls in order: ``("close", code)``, ``("pause", why)``,
             ``("resume", why)``, ``("write", messages)``.
         held: The reasons not to read.
-        reason: That of the close frame.
+        reason: The reason in the close frame.
     """
 
     peer = "192.0.2.1:4711"

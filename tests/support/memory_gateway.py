@@ -84,7 +84,7 @@ class MemoryGatewayCase(SynchronousTestCase):
         client.send(frame(CLOSE, code.to_bytes(2, "big")))
 
     def nothing_left(self) -> None:
-        """No connection, no handshake, no entry in the hub, no timer but the sweeps."""
+        """Check that no connection, no handshake, no entry in the hub and no timer is left."""
         factory = self.factory
         registry = factory.registry
         self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])

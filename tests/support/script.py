@@ -22,7 +22,7 @@ _PAGE = """<!doctype html>
 <script src="/page.js"></script>
 """
 
-# What a project writes, and a clock that moves by hand.
+# The script of a project, and a clock that moves by hand.
 _OWN_SCRIPT = """"use strict";
 window.seen = { connecting: 0, connected: 0, disconnected: [], messages: [], states: [] };
 window.start = (options) => {
@@ -105,7 +105,7 @@ class ClientPage:
 
     def start(self, options: dict[str, object], script: str = "{}") -> None:
         """
-        Construct.
+        Start the script.
 
         Args:
             script: JavaScript of an object with more options, those that are functions.
@@ -113,16 +113,16 @@ class ClientPage:
         self.run(f"start({{...{json.dumps(options)}, ...{script}}})")
 
     def run(self, script: str, *arguments: object) -> Any:
-        """Run JavaScript in the page. Returns: What it returns."""
+        """Run JavaScript in the page. Returns: Its result."""
         return self.window.run(script, *arguments)
 
     def send(self, *messages: str) -> None:
-        """Call ``send_message`` for each, at one go."""
+        """Call ``send_message`` for each message, all in one call of `run`."""
         self.run("for (const each of arguments) socket.send_message(each)", *messages)
 
     @property
     def seen(self) -> dict[str, Any]:
-        """What the callbacks were told."""
+        """The calls of the callbacks so far."""
         return dict(self.run("return seen"))
 
     @property
@@ -132,7 +132,7 @@ class ClientPage:
 
     @property
     def detail(self) -> dict[str, Any]:
-        """What came with the last state."""
+        """The detail of the last state."""
         return dict(self.seen["states"][-1][1])
 
     def wait_for_state(self, name: str, timeout: float = PATIENCE) -> None:

@@ -1,4 +1,4 @@
-"""A WebSocket server every move of which is the test's."""
+"""A WebSocket server that a test controls step by step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Accepted", "ScriptedServer"]
 
-#: Handshakes that fail on purpose are no news.
+#: Handshakes that fail on purpose need no log lines.
 _log = logging.getLogger("tests.support.scripted")
 _log.addHandler(logging.NullHandler())
 _log.propagate = False
@@ -46,7 +46,7 @@ class Accepted:
 
     def message(self) -> str | bytes | None:
         """
-        Wait for the next message. None: the connection is over.
+        Wait for the next message. Returns None when the connection is closed.
 
         Raises:
             queue.Empty: Nothing came in time.
@@ -62,7 +62,7 @@ class Accepted:
         self._connection.close(code, reason)
 
     def cut(self) -> None:
-        """End the connection without a word."""
+        """End the connection without a close frame."""
         with suppress(OSError):
             self._connection.socket.shutdown(socket.SHUT_RDWR)
 
@@ -72,9 +72,9 @@ class ScriptedServer:
     The server.
 
     Attributes:
-        port: Where it listens.
-        offers: The subprotocols of each handshake, as the client wrote them. None: none.
-        refuse: Refuse handshakes with this status. None: admit.
+        port: The port on which it listens.
+        offers: The subprotocols of each handshake, as the client wrote them, or None.
+        refuse: Refuse handshakes with this status. If None, accept them.
         gate: While it is cleared, handshakes wait.
     """
 

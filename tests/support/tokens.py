@@ -38,7 +38,7 @@ FAR = 4102444800
 
 
 def private_key(algorithm: str, number: int = 0) -> Any:
-    """What tokens are signed with; another key for each *number*, and always the same."""
+    """Return the key that signs tokens: another one for each *number*, and always the same."""
     return _private_key(algorithm, number)
 
 
@@ -95,9 +95,9 @@ def signed(
     A token.
 
     Args:
-        number: Of the key that signs it.
+        number: The number of the key that signs it.
         headers: Added to its head.
-        claims: Added to a user john and an exp that is far; None takes one away.
+        claims: Added to a user john and a distant exp; None removes a claim.
     """
     payload = {"sub": "john", "exp": FAR, **claims}
     text = json.dumps({name: value for name, value in payload.items() if value is not None})

@@ -18,7 +18,7 @@ class WebSite:
         headers: Sent with each of them.
 
     Attributes:
-        origin: What a browser calls it.
+        origin: Its origin, for a browser.
     """
 
     def __init__(

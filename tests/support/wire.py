@@ -1,4 +1,4 @@
-"""What the tests of the wire share: watching Redis, waiting for an order, reading the log."""
+"""Helpers for tests of the wire: watch Redis, wait until bytes are read, read the log."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def settle(client: RawClient) -> None:
 
 
 def memory_growth(gateway: Gateway, before: int) -> float:
-    """How many MiB the gateway holds more than *before*."""
+    """Return the growth of the gateway's memory since *before*, in MiB."""
     return (gateway.memory() - before) / _MEBIBYTE
 
 
@@ -97,7 +97,7 @@ class WireCase(GatewayCase):
         self.addCleanup(self._unhurt)
 
     def connect(self) -> RawClient:
-        """Connect without a handshake; what is sent leaves at once, and in segments of its own."""
+        """Connect without a handshake; each call of send is a TCP segment of its own, at once."""
         client = RawClient(self.gateway.port)
         self.addCleanup(client.socket.close)
         client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -113,7 +113,7 @@ class WireCase(GatewayCase):
 
     @property
     def log(self) -> str:
-        """What the gateway logged since the test began, up to the last thing that it did."""
+        """Return the gateway's log since the test began, up to its latest action."""
         marker = f"/log-{id(self)}-{len(self.gateway.log)}"
         status, _, _ = response(self.gateway.port, handshake(marker))
         assert status == 404, status
@@ -121,7 +121,7 @@ class WireCase(GatewayCase):
         return self.gateway.log[self._logged :]
 
     def publish(self, channel: str | bytes, payload: str | bytes) -> int:
-        """Publish as a backend does. Returns: How many connections to Redis heard it."""
+        """Publish as a backend does. Returns: The number of connections that Redis sent it to."""
         heard = self.redis.command("PUBLISH", channel, payload)
         assert isinstance(heard, int)
         return heard

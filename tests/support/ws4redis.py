@@ -1,7 +1,7 @@
 """
 The published django-websocket-redis, unmodified: its publisher in a child, its script in a page.
 
-The package is the one that is installed, no part of it is kept here.
+The package is the installed one; this repository has no part of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.web import WebSite
 
 __all__ = ["ScriptPage", "SiteServer", "missing_package", "run_in_django"]
 
-#: What a settings module and the imports at the top of a view would be.
+#: The settings module, and the imports at the top of a view.
 _PREAMBLE = """
 import json, os, types
 from django.conf import settings
@@ -81,7 +81,7 @@ jQuery(($) => {
 
 def missing_package() -> str | None:
     """
-    Why a test that needs the original must be skipped.
+    Return the reason to skip a test that needs the original, or None.
 
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names ws4redis.
@@ -109,13 +109,13 @@ def run_in_django(redis_path: str, code: str, **settings: object) -> str:
         code: May use RedisPublisher, RedisMessage, SELF, and ``request_of(name, groups, key)``.
         settings: More of Django's settings.
 
-    Returns: What it printed.
+    Returns: Its output.
     """
-    told = {"WS4REDIS_CONNECTION": {"unix_socket_path": redis_path, "db": 0}, **settings}
+    replaced = {"WS4REDIS_CONNECTION": {"unix_socket_path": redis_path, "db": 0}, **settings}
     # A child, because the settings of Django are bound once in a process.
     done = subprocess.run(
         [sys.executable, "-c", _PREAMBLE + code],
-        env=clean_environment({"TEST_DJANGO_SETTINGS": json.dumps(told)}),
+        env=clean_environment({"TEST_DJANGO_SETTINGS": json.dumps(replaced)}),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -159,12 +159,12 @@ class ScriptPage:
         heartbeat: str | None = None,
         speed: int = 1,
     ) -> None:
-        told = json.dumps({"uri": uri, "heartbeat_msg": heartbeat, "speed": speed})
-        self.window = browser.open(f"{site.origin}/#{quote(told, safe='')}")
+        options = json.dumps({"uri": uri, "heartbeat_msg": heartbeat, "speed": speed})
+        self.window = browser.open(f"{site.origin}/#{quote(options, safe='')}")
 
     @property
     def seen(self) -> dict[str, Any]:
-        """What the callbacks were told: counters, and the messages."""
+        """The calls of the callbacks: counters, and the messages."""
         return dict(self.window.run("return seen"))
 
     def send(self, message: str) -> None:

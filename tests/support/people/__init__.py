@@ -1,1 +1,1 @@
-"""A Django app with models of users that are none of Django's, for tests."""
+"""A Django app with models of users that are not Django's, for tests."""

@@ -1,4 +1,4 @@
-"""Users without groups, with groups that are something else, and with nameless ones."""
+"""Users without groups, with a string in place of groups, and with nameless groups."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["Badge", "Bearer", "Boss", "Clerk", "Person"]
 
 
 class Person(AbstractBaseUser):
-    """One who knows no groups."""
+    """A user without groups."""
 
     email = models.CharField(max_length=50, unique=True)
     USERNAME_FIELD = "email"
 
 
 class Clerk(AbstractBaseUser):
-    """One whose groups are a text."""
+    """A user whose groups are a string."""
 
     email = models.CharField(max_length=50, unique=True)
     groups = models.CharField(max_length=50)
@@ -28,7 +28,7 @@ class Badge(models.Model):
 
 
 class Bearer(AbstractBaseUser):
-    """One whose groups have no names."""
+    """A user whose groups have no names."""
 
     email = models.CharField(max_length=50, unique=True)
     groups = models.ManyToManyField(Badge)
@@ -36,7 +36,7 @@ class Bearer(AbstractBaseUser):
 
 
 class Boss(User):
-    """One of Django's users, by another class."""
+    """A user of Django, by another class."""
 
     class Meta:
         """The table is that of the users."""

@@ -1,4 +1,4 @@
-"""What ``WS4REDIS_PROCESS_REQUEST`` and ``WS4REDIS_ALLOWED_CHANNELS`` of a test may name."""
+"""Hooks for ``WS4REDIS_PROCESS_REQUEST`` and ``WS4REDIS_ALLOWED_CHANNELS`` in tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def deny_by_header(request: HttpRequest, channels: list[str]) -> list[str]:
 
 
 async def only_users(request: HttpRequest, channels: list[str]) -> list[str]:
-    """Give users what they ask for, and nobody else anything."""
+    """Grant users all flags that they request, and other clients none."""
     known = await User.objects.filter(username=request.user.get_username()).aexists()
     return channels if known else []
 
@@ -30,7 +30,7 @@ def only_by_tls(request: HttpRequest, channels: list[str]) -> list[str]:
 
 
 def fail(request: HttpRequest, channels: list[str]) -> list[str]:
-    """Make a mistake."""
+    """Raise an exception."""
     return list(request.no_such_thing)
 
 

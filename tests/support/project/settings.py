@@ -1,7 +1,7 @@
 """
 The settings of the project: those in the JSON object of ``TEST_PROJECT`` replace the ones here.
 
-Some names of that object are none of Django's: ``FOLDER`` is where everything is kept,
+Some names of that object are not Django's: ``FOLDER`` is the directory of all files,
 ``MORE_APPS`` is added to the installed apps, and ``CONN_MAX_AGE`` is that of the database.
 """
 
@@ -11,8 +11,8 @@ import json
 import os
 from typing import Any
 
-_told: dict[str, Any] = json.loads(os.environ["TEST_PROJECT"])
-FOLDER = _told.pop("FOLDER")
+_replaced: dict[str, Any] = json.loads(os.environ["TEST_PROJECT"])
+FOLDER = _replaced.pop("FOLDER")
 
 SECRET_KEY = "for tests only"
 DEBUG = False
@@ -21,7 +21,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
-    *_told.pop("MORE_APPS", []),
+    *_replaced.pop("MORE_APPS", []),
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -45,7 +45,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": f"{FOLDER}/db.sqlite3",
-        "CONN_MAX_AGE": _told.pop("CONN_MAX_AGE", 60),
+        "CONN_MAX_AGE": _replaced.pop("CONN_MAX_AGE", 60),
         "OPTIONS": {"timeout": 20},
     }
 }
@@ -57,7 +57,7 @@ CACHES = {
     }
 }
 SESSION_FILE_PATH = FOLDER
-# The slow hashes of passwords are not what is tested.
+# Slow hashes of passwords would only delay the tests.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
@@ -65,4 +65,4 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 WEBSOCKET_URL = "/ws/"
 
-globals().update(_told)
+globals().update(_replaced)

@@ -13,7 +13,7 @@ def whoami(request: HttpRequest) -> HttpResponse:
 
 
 def listen(request: HttpRequest) -> HttpResponse:
-    """A page with the browser script, and the policy that the documentation says is enough."""
+    """A page with the browser script, and the policy that the documentation recommends."""
     text = '<!doctype html><link rel="icon" href="data:,">{% load wsredis %}{% wsredis_script %}'
     policy = "default-src 'none'; img-src data:; script-src 'self'; connect-src 'self'"
     page = engines["django"].from_string(text).render({}, request)

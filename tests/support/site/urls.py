@@ -22,9 +22,9 @@ def hello(request: HttpRequest) -> HttpResponse:
 
 
 def environ(request: HttpRequest) -> HttpResponse:
-    """What the application was told about the request."""
-    told = {name: value for name, value in request.META.items() if isinstance(value, (str, bool))}
-    return HttpResponse(json.dumps(told), content_type="application/json")
+    """The strings and flags of the WSGI environment of the request."""
+    found = {name: value for name, value in request.META.items() if isinstance(value, (str, bool))}
+    return HttpResponse(json.dumps(found), content_type="application/json")
 
 
 def echo(request: HttpRequest) -> HttpResponse:
@@ -33,7 +33,7 @@ def echo(request: HttpRequest) -> HttpResponse:
 
 
 def large(request: HttpRequest) -> StreamingHttpResponse:
-    """As many bytes as the query says, made on the way; the log tells when it ends."""
+    """A stream of as many bytes as the query says; a line in the log marks its end."""
 
     def make() -> Iterator[bytes]:
         made = 0

@@ -4,10 +4,10 @@
  *     floor PORT REDIS_PORT [--join]
  *
  * One process, one epoll. /sub/NAME gets the messages of the Redis channel NAME; a message on
- * /pub/NAME is published there. A message is framed once, and each client costs one send() of
- * that frame; a message from a client costs one send() to Redis. With --join all messages of one read
- * from Redis go to each client in one send(), and all that one round of epoll brought from clients
- * goes to Redis in one. It trusts its input: this is a yardstick, not a server.
+ * /pub/NAME is published there. A message is framed once, and each client costs one send() of that
+ * frame; a message from a client costs one send() to Redis. With --join all messages of one read
+ * from Redis go to each client in one send(), and all messages that one round of epoll brought from
+ * clients go to Redis in one. It trusts its input: this is a yardstick, not a server.
  */
 #include "common.h"
 

@@ -1,5 +1,5 @@
 /*
- * What the load generator and the floor share: time, byte buffers, TCP on loopback, RESP.
+ * Shared by the load generator and the floor: time, byte buffers, TCP on loopback, RESP.
  *
  * The functions are static, since each program is one file that is compiled on the spot.
  */
@@ -59,7 +59,7 @@ static void buf_add(struct buf *b, const void *data, size_t n) {
     b->len += n;
 }
 
-/* Send what is there. Returns -1 when the connection is broken. */
+/* Send the bytes in the buffer. Returns -1 when the connection is broken. */
 static int buf_flush(struct buf *b, int fd) {
     while (b->at < b->len) {
         ssize_t n = send(fd, b->data + b->at, b->len - b->at, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -1,13 +1,13 @@
 /*
- * The floor: what the kernel alone asks for the work of a gateway.
+ * The floor: the cost of the kernel alone for the work of a gateway.
  *
  *     floor PORT REDIS_PORT [--join]
  *
- * One process, one epoll. /sub/NAME gets what is published on the Redis channel NAME; what comes in
- * on /pub/NAME is published there. A message is framed once, and each client costs one send() of
- * that frame; a message from a client costs one send() to Redis. With --join all messages of one read
- * from Redis go to each client in one send(), and all that one round of epoll brought from clients
- * goes to Redis in one. It trusts its input: this is a yardstick, not a server.
+ * One process, one epoll. /sub/NAME gets the messages of the Redis channel NAME; a message on
+ * /pub/NAME is published there. A message is framed once, and each client costs one send() of that
+ * frame; a message from a client costs one send() to Redis. With --join all messages of one read
+ * from Redis go to each client in one send(), and all messages that one round of epoll brought from
+ * clients go to Redis in one. It trusts its input: this is a yardstick, not a server.
  */
 #include "common.h"
 
@@ -28,7 +28,7 @@ struct client {
     int publishes;
     int position;  /* in channel->member */
     struct channel *channel;
-    struct buf in, out;  /* what has come in part, and what the kernel did not take */
+    struct buf in, out;  /* incomplete input, and output that the kernel did not take */
 };
 
 static int poll_fd, join, publisher;
@@ -140,7 +140,7 @@ static void send_or_keep(struct client *c, const char *data, size_t size) {
         if (n == (ssize_t)size)
             return;
         if (n < 0 && errno != EAGAIN)
-            return;  /* broken: epoll is about to say so */
+            return;  /* broken: epoll reports it next */
         if (n > 0)
             data += n, size -= n;
         watch(poll_fd, EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLOUT, c->fd);
@@ -215,7 +215,7 @@ static void drop(struct client *c) {
     free(c);
 }
 
-/* Returns the bytes used, 0 when the head is not complete, -1 when it is not what we serve. */
+/* Returns the bytes used, 0 when the head is not complete, -1 when the request is invalid. */
 static ssize_t handshake(struct client *c, char *data, size_t size) {
     char *end = memmem(data, size, "\r\n\r\n", 4);
     if (!end)
@@ -240,7 +240,7 @@ static ssize_t handshake(struct client *c, char *data, size_t size) {
     return end + 4 - data;
 }
 
-/* As above, for one frame. */
+/* Returns the bytes used, 0 when the frame is not complete, -1 when the connection ends. */
 static ssize_t frame(struct client *c, uint8_t *data, size_t size) {
     if (size < 2)
         return 0;
@@ -339,7 +339,7 @@ int main(int argc, char **argv) {
     watch(poll_fd, EPOLL_CTL_ADD, publisher, EPOLLIN, publisher);
     for (;;) {
         static struct epoll_event event[512];
-        /* What Redis did not take at once is tried again a millisecond later. */
+        /* Bytes that Redis did not take at once are sent again a millisecond later. */
         int full = to_publisher.at < to_publisher.len || to_subscriber.at < to_subscriber.len;
         int count = epoll_wait(poll_fd, event, 512, full ? 1 : -1);
         for (int i = 0; i < count; i++) {

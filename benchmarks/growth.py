@@ -36,7 +36,7 @@ ENCODING = Encodings(0)[PlainDialect(), 0]
 
 
 def cpu(pid: int) -> float:
-    """Seconds of user and system time that a process has used."""
+    """Return the seconds of user and system time that a process has used."""
     return time.clock_gettime(~pid << 3 | 2)
 
 
@@ -53,7 +53,7 @@ class Crowd:
             self._epoll.register(client.socket.fileno(), select.EPOLLIN)
 
     def take(self, size: int) -> None:
-        """Read until *size* bytes have come; pings count as nothing."""
+        """Read until *size* bytes have come, pings not counted."""
         deadline = time.monotonic() + 30
         while size > 0:
             for descriptor, _ in self._epoll.poll(1):
@@ -63,7 +63,7 @@ class Crowd:
                 sys.exit("messages were lost")
 
     def close(self) -> None:
-        """Leave."""
+        """Close all connections."""
         self._epoll.close()
         for client in self.clients:
             client.socket.close()
@@ -79,7 +79,7 @@ def deliveries(count: int) -> tuple[float, float]:
         messages = max(4, min(2000, 150_000 // count))
         before = cpu(gateway.child.pid)
         for _ in range(messages):
-            # One at a time: nothing is joined, each delivery is paid in full.
+            # One at a time: no messages are joined, so each delivery has its full cost.
             redis.command("PUBLISH", "broadcast:crowd", PAYLOAD)
             crowd.take(count * FRAME)
         cost = (cpu(gateway.child.pid) - before) / (messages * count)
@@ -109,7 +109,7 @@ class Listener:
         self.write: Callable[[bytes], None] = len  # type: ignore[assignment]
 
     def deliver(self, items: list[Publication]) -> None:
-        """Look at each, as the echo rule does."""
+        """Read each payload, as the echo rule does."""
         b"".join([item[ENCODING] for item in items if hash(item.payload) != 1])
 
     def restore(self, item: Publication) -> None:

@@ -4,14 +4,14 @@
  *     load KEY=VALUE ...
  *
  * The dialogue with run.py, a line each: it says "ready" when all is connected and proven to work,
- * waits for a line on its standard input, runs, and says what it counted as a line of JSON. (With
+ * waits for a line on its standard input, runs, and writes its counts as a line of JSON. (With
  * base=N it says "base" after the first N connections, and waits there too.) In between run.py reads
  * the CPU time of the server, or its memory.
  *
- * mode=fan    clients read what is published: channel of client i is i % channels
+ * mode=fan    clients read publications: the channel of client i is i % channels
  * mode=crowd  `crowd` more clients come, `handshaking` at a time, and stay, as after a restart; if
  *             `rate` is not 0, the first ones read meanwhile
- * mode=feed   clients publish, each on its own channel; what arrives in Redis is counted
+ * mode=feed   clients publish, each on its own channel; messages that arrive in Redis are counted
  *
  * It must not be the bottleneck: frames to the server have a mask of zeros, a payload is checked by
  * its channel, its number and its end only, and each of these is a few digits at a fixed place:
@@ -24,7 +24,7 @@ enum { READ = 1 << 18, KEEP = 4096, MAX_CLIENTS = 20000, HEAD = 40, TAIL = 8 };
 enum { PROBE = 99999999 };  /* the number of a message that only shows that a way is open */
 enum { STALL_US = 3000000, CONNECT_US = 60000000 };
 
-/* What comes from epoll: the number of a client, or one of these. */
+/* The data of an epoll event: the number of a client, or one of these. */
 enum { REDIS_OUT = 1 << 30, REDIS_IN };
 
 enum role { READER, WRITER };
@@ -97,7 +97,7 @@ static const char *payload(int channel, uint32_t count) {
     return text;
 }
 
-/* -- What is sent */
+/* -- Messages to send */
 
 static void will_write(int i) {
     if (!client[i].dirty) {
@@ -134,7 +134,7 @@ static void publish(int channel, uint32_t count) {
     }
 }
 
-/* Hand what was written to the kernel. Returns whether some of it has to wait. */
+/* Hand the written bytes to the kernel. Returns whether some of them have to wait. */
 static int flush_all(void) {
     int waiting = 0;
     for (int i = 0; i < dirty_count; i++) {
@@ -156,9 +156,9 @@ static int flush_all(void) {
     return waiting || to_redis.at < to_redis.len;
 }
 
-/* -- What arrives */
+/* -- Messages that arrive */
 
-/* A message for a reader, or of a writer: is it the one whose turn it is? */
+/* A message for a reader, or of a writer: check that it is the next one. */
 static void check(struct client *c, const char *text, size_t length) {
     if (length != (size_t)size || memcmp(text, "wsbench ", 8) ||
         number(text + 8, 8) != (uint32_t)c->channel ||
@@ -278,7 +278,7 @@ static void client_readable(struct client *c) {
     memcpy(c->keep, shared + at, c->kept);
 }
 
-/* The subscriber in Redis: what the clients of mode=feed have published. */
+/* The subscriber in Redis: the messages that the clients of mode=feed have published. */
 static void redis_readable(void) {
     ssize_t n = recv(redis_in, buf_room(&from_redis, READ), READ, 0);
     if (n <= 0) {
@@ -348,7 +348,7 @@ static void connected(int i) {
     watch(poll_fd, EPOLL_CTL_MOD, c->fd, EPOLLIN, i);
 }
 
-/* Wait for what happens, and deal with it. */
+/* Wait for events, and handle them. */
 static void turn(int timeout_ms) {
     static struct epoll_event event[1024];
     int count = epoll_wait(poll_fd, event, 1024, flush_all() ? 1 : timeout_ms);
@@ -418,7 +418,7 @@ static void say(const char *word) {
 
 /* -- The three modes */
 
-/* May another message go out? */
+/* Tells whether another message may go out. */
 static int more(long count, int64_t now) {
     return (!messages || count < messages) && (!seconds || now - started < seconds * 1e6);
 }
@@ -559,7 +559,7 @@ static void arguments(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     arguments(argc, argv);
-    alarm(300); /* whatever happens, it ends */
+    alarm(300); /* the program ends in any case */
     started = now_us();
     client = calloc(MAX_CLIENTS, sizeof *client);
     dirty = calloc(MAX_CLIENTS, sizeof *dirty);
@@ -601,7 +601,7 @@ int main(int argc, char **argv) {
     latency = calloc(latency_cap + 1, sizeof *latency);
     run(feeding ? feed : fan, feeding ? feed : crowd ? rush : fan);
     double took = (now_us() - started) / 1e6;
-    /* What never came, at the end of a row. */
+    /* Messages that never came, at the end of a row. */
     for (int i = 0; i < clients; i++)
         skipped += sent[client[i].channel] - client[i].next;
     qsort(latency, latency_count, sizeof *latency, by_value);

@@ -4,7 +4,7 @@ Measure what pages under load (``--wsgi``) cost the sockets of the same process.
     PYTHONPATH=. python benchmarks/pages.py [--seconds 5] [--switch 0.005 0.0001] [--threads 4]
 
 Needs the Python that has wsredis' dependencies, and a redis-server. Everything happens on loopback,
-with a Redis of its own, and ends by itself. Only the ratio to the row without load means anything.
+with a Redis of its own, and ends by itself. Only the ratio to the row without load is meaningful.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ WIDTH = LABEL + BAR + 70
 
 
 def short(value: float) -> str:
-    """A number with three digits and a unit."""
+    """Return a number with three digits and a unit."""
     for size, unit in ((1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"

@@ -4,7 +4,7 @@ Measure wsredis beside a C floor and its peers: work done per CPU second of the 
     python benchmarks/run.py --setup     once: install the peers
     python benchmarks/run.py             all servers, all scenarios, three runs
 
-See README.rst in this folder for what is measured, and what the figures cannot tell.
+See README.rst in this folder for the method, and for the limits of the figures.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ http {{
 
 @dataclass(frozen=True)
 class Ground:
-    """Where things are in this invocation of the program."""
+    """The folders and servers of this run of the program."""
 
     folder: Path
     redis: int
@@ -103,8 +103,8 @@ class Ground:
 class Server:
     """
     Attributes:
-        command: What starts it, for the ground, a port and a scenario.
-        missing: What keeps it from running. Empty: nothing.
+        command: Returns the command that starts it, for the ground, a port and a scenario.
+        missing: Returns the reason why it cannot run. If empty, it can.
         sub, pub, channel: Path to listen, path to publish, channel in Redis; %d is the number
             of the channel.
         load: More arguments for the load generator.
@@ -134,7 +134,7 @@ def wsredis(ground: Ground, port: int, scenario: str) -> list[str]:
 
 
 def wsredis_missing() -> str:
-    """Can it be imported?"""
+    """Return an error message, if the gateway cannot be imported."""
     found = subprocess.run(
         [sys.executable, "-c", "from wsredis import GatewayService"],
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
@@ -171,7 +171,7 @@ def peer(runner: str | Path, file: str) -> Callable[[Ground, int, str], list[str
 
 
 def needs(*paths: str | Path) -> Callable[[], str]:
-    """Programs and files that must be there."""
+    """Return a check that these programs and files exist."""
 
     def missing() -> str:
         for path in map(str, paths):
@@ -278,7 +278,7 @@ class Failed(Exception):
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a TCP port on which no program listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -286,7 +286,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def child(command: list[str], log: Path, **kwargs: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run *command* while the block runs; what it says on stderr goes to *log*."""
+    """Run *command* while the block runs; its stderr goes to *log*."""
     with log.open("w") as sink:
         kwargs = {"stdout": sink, "stdin": subprocess.DEVNULL} | kwargs
         process = subprocess.Popen(command, stderr=sink, text=True, **kwargs)
@@ -297,7 +297,7 @@ def child(command: list[str], log: Path, **kwargs: Any) -> Iterator[subprocess.P
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            # Its children first: they would be nobody's afterwards.
+            # Its children first: without their parent they could not be found.
             for pid in reversed(tree(process.pid)):
                 os.kill(pid, signal.SIGKILL)
             process.wait()
@@ -307,7 +307,7 @@ def child(command: list[str], log: Path, **kwargs: Any) -> Iterator[subprocess.P
 
 
 def tail(log: Path) -> str:
-    """The last thing that a child said."""
+    """Return the last line of output of a child."""
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "(it said nothing)"
 
@@ -325,14 +325,14 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str], log: P
 
 
 def exchange(port: int, request: bytes, answer: bytes) -> bool:
-    """Does the server at *port* answer *request* with *answer*?"""
+    """Tell whether the server at *port* answers *request* with *answer*."""
     with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
         connection.sendall(request)
         return connection.recv(4096).startswith(answer)
 
 
 def tree(root: int) -> list[int]:
-    """The process *root* and all that descend from it."""
+    """Return the process *root* and all its descendants."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -346,7 +346,7 @@ def tree(root: int) -> list[int]:
 
 def cpu_seconds(root: int) -> float:
     """
-    User and system time of a tree of processes, those included that have ended.
+    Return user and system time of a tree of processes, including processes that have ended.
 
     /proc/PID/stat counts in hundredths of a second, too coarse for a server that is done in a
     tenth. The CPU clock of the process (clock_getcpuclockid) is the same sum in nanoseconds.
@@ -431,7 +431,7 @@ def load(
 
 
 def short(value: float) -> str:
-    """1234567 as 1.23 M: three figures that matter."""
+    """Return 1234567 as 1.23 M: three significant figures."""
     for limit, unit in ((1e6, " M"), (1e3, " k")):
         if value >= limit:
             return f"{value / limit:.3g}{unit}" if value < 1000 * limit else f"{value:.0f}"
@@ -439,7 +439,7 @@ def short(value: float) -> str:
 
 
 def trouble(result: dict[str, Any]) -> str:
-    """What was not as it must be. Empty: all arrived once, and in order."""
+    """Return the errors of a run. If empty, all messages arrived once, and in order."""
     if "error" in result:
         return str(result["error"])
     words = {
@@ -513,7 +513,7 @@ def report(results: list[dict[str, Any]], names: list[str], letters: list[str]) 
 
 
 def versions() -> dict[str, str]:
-    """What was measured, and where."""
+    """Return the versions, the machine and the date of a run."""
     found = {"kernel": platform.release(), "python": platform.python_version()}
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -567,7 +567,7 @@ def prepared() -> Iterator[Ground]:
     """Compile the C programs, and run a Redis of our own."""
     with tempfile.TemporaryDirectory(prefix="wsredis-bench-") as name:
         folder = Path(name)
-        # nginx gives up root for its worker, which must come to its folders all the same.
+        # The worker of nginx does not run as root, and must be able to enter these folders.
         folder.chmod(0o755)
         for program in ("load", "floor"):
             flags = ["-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE"]
@@ -581,7 +581,7 @@ def prepared() -> Iterator[Ground]:
 
 
 def chosen(text: str, known: dict[str, Any]) -> list[str]:
-    """The names in a comma-separated *text*, in the order of *known*. Empty: all."""
+    """Return the names in a comma-separated *text*, in the order of *known*. If empty, all."""
     names = text.split(",") if text else list(known)
     for name in names:
         if name not in known:
@@ -617,7 +617,7 @@ def main() -> int:
     if hard < 8000 and not options.quick:
         print(f"D and H are left out: of 8000 open files {hard} are allowed", file=sys.stderr)
         letters = [letter for letter in letters if letter not in "DH"]
-    # So that a SIGTERM ends our children, too.
+    # A SIGTERM must end our children, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
     results: list[dict[str, Any]] = []

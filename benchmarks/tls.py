@@ -45,7 +45,7 @@ class Crowd:
             self._epoll.register(client.socket.fileno(), select.EPOLLIN)
 
     def take(self, messages: int) -> None:
-        """Read until all have got so many messages."""
+        """Read until all clients have got *count* messages."""
         left = messages * FRAME * CLIENTS
         deadline = time.monotonic() + 30
         while left > 0:
@@ -59,7 +59,7 @@ class Crowd:
                 sys.exit("messages were lost")
 
     def close(self) -> None:
-        """Leave."""
+        """Close all connections."""
         self._epoll.close()
         for client in self._clients.values():
             client.socket.close()

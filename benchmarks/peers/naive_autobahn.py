@@ -21,12 +21,12 @@ class Subscriber(txredisapi.SubscriberProtocol):
     """Hands the messages of Redis to the clients."""
 
     def connectionMade(self):
-        """The link is up."""
+        """The connection to Redis is open."""
         super().connectionMade()
         self.factory.gateway.subscriber = self
 
     def messageReceived(self, pattern, channel, message):
-        """A message for all clients of *channel*."""
+        """Send a message to all clients of *channel*."""
         for client in self.factory.gateway.clients.get(channel, ()):
             client.sendMessage(message.encode())
 
@@ -38,7 +38,7 @@ class Client(WebSocketServerProtocol):
     kind = None
 
     def onConnect(self, request):
-        """The path says what it wants."""
+        """Choose by the path: /sub/NAME or /pub/NAME."""
         _, self.kind, self.name = request.path.split("/")
 
     def onOpen(self):

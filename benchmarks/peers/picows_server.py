@@ -3,8 +3,8 @@ The peer of picows: its core API, redis.asyncio with hiredis, uvloop.
 
     python picows_server.py PORT REDIS_PORT
 
-One Redis connection subscribes for all clients. The callback for a frame is not async, so what a
-client publishes goes through a queue of its own, which keeps it in order.
+One Redis connection subscribes for all clients. The callback for a frame is not async, so the
+messages of a client go through a queue of its own, which keeps them in order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 
 
 class Gateway:
-    """Who listens to what."""
+    """The subscribers of each channel."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
@@ -98,7 +98,7 @@ class Publisher(WSListener):
         self.task = self.gateway.run(self.publish())
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take a message, or the end."""
+        """Queue a message, or answer a close frame."""
         if frame.msg_type == WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
@@ -110,7 +110,7 @@ class Publisher(WSListener):
         self.task.cancel()
 
     async def publish(self) -> None:
-        """One message after the other."""
+        """Publish one message after the other."""
         while True:
             await self.gateway.redis.publish(self.name, await self.queue.get())
 

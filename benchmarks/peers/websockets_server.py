@@ -3,8 +3,8 @@ The peer of python websockets: its asyncio server, redis.asyncio with hiredis.
 
     python websockets_server.py PORT REDIS_PORT
 
-As its documentation advises for speed: `broadcast()` and uvloop. One Redis connection subscribes
-for all clients.
+It uses `broadcast()` and uvloop, as its documentation advises for speed. One Redis connection
+subscribes for all clients.
 """
 
 from __future__ import annotations

@@ -382,8 +382,8 @@ class CacheTests(ApplicationCase):
         self.open("/ws/chat", "Cookie: a=2")
         self.assertEqual(3, len(self.application.questions))
 
-    def test_orders(self) -> None:
-        """A command makes the gateway forget all answers."""
+    def test_command(self) -> None:
+        """A command to check a user makes the gateway ask again."""
         client = self.open("/ws/chat?subscribe-user")
         self.reply = (401, {})
         self.publish("wsredis-control", json.dumps({"recheck": {"user": "john"}}))

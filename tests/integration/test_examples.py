@@ -129,7 +129,7 @@ class ExampleTests(RunCase):
         self.assertEqual([b"fresh", b"fresh"], [early.message(), late.message()])
 
     def run_to_end(self, *words: str | Path) -> str:
-        """Run a program. Returns: What it printed."""
+        """Run a program. Returns: Its output."""
         done = subprocess.run(
             words, env=self.environ, capture_output=True, text=True, timeout=PATIENCE
         )
@@ -322,7 +322,7 @@ class TutorialTests(RunCase):
         self.assertEqual([b"mysite:broadcast:userchat", 0], strangers)
 
     def run_line(self, line: str, folder: str) -> str:
-        """Run a line of the page in a shell. Returns: What it printed."""
+        """Run a line of the page in a shell. Returns: Its output."""
         line = line.replace("python ", f"{shlex.quote(sys.executable)} ")
         line = line.replace("django-admin ", f"{shlex.quote(sys.executable)} -m django ")
         done = subprocess.run(

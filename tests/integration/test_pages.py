@@ -115,7 +115,7 @@ class PageTests(_PagesCase):
                 *("Proxy-Thing: z",),
             )
         )
-        told = json.loads(_answer(client)[2])
+        environ = json.loads(_answer(client)[2])
         host, port = client.socket.getsockname()
         for name, value in {
             "PATH_INFO": "/environ/\xe9/a/b//c",
@@ -130,18 +130,18 @@ class PageTests(_PagesCase):
             "wsgi.url_scheme": "http",
             "wsgi.multiprocess": False,
         }.items():
-            self.assertEqual(value, told[name], name)
-        self.assertNotIn("HTTP_CONTENT_TYPE", told)
+            self.assertEqual(value, environ[name], name)
+        self.assertNotIn("HTTP_CONTENT_TYPE", environ)
 
     def test_absolute_target(self) -> None:
         """A target with scheme and host is accepted, and its host counts."""
-        told = json.loads(self.ask("http://other:81/environ?x")[2])
+        environ = json.loads(self.ask("http://other:81/environ?x")[2])
         self.assertEqual(
             ("/environ", "x", "other:81"),
             (
-                told["PATH_INFO"],
-                told["QUERY_STRING"],
-                told["HTTP_HOST"],
+                environ["PATH_INFO"],
+                environ["QUERY_STRING"],
+                environ["HTTP_HOST"],
             ),
         )
         self.assertEqual(400, self.ask("environ")[0])
@@ -422,16 +422,18 @@ class EndpointTests(SynchronousTestCase):
         self.start("--port", f"unix:{path}")
         with RawClient(path) as client:
             client.send(_request("/environ"))
-            told = json.loads(_answer(client)[2])
-        self.assertEqual(("", "80"), (told["REMOTE_ADDR"], told["SERVER_PORT"]))
+            environ = json.loads(_answer(client)[2])
+        self.assertEqual(("", "80"), (environ["REMOTE_ADDR"], environ["SERVER_PORT"]))
 
     def test_proxy(self) -> None:
         """With the PROXY protocol the address is that of the client."""
         gateway = self.start("--port", "haproxy:tcp:0:interface=127.0.0.1")
         with RawClient(gateway.port) as client:
             client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 80\r\n" + _request("/environ"))
-            told = json.loads(_answer(client)[2])
-            self.assertEqual(("192.0.2.7", "4711"), (told["REMOTE_ADDR"], told["REMOTE_PORT"]))
+            environ = json.loads(_answer(client)[2])
+            self.assertEqual(
+                ("192.0.2.7", "4711"), (environ["REMOTE_ADDR"], environ["REMOTE_PORT"])
+            )
             client.send(handshake(_BOTH) + frame(TEXT, b"x"))
             self.assertIn(" 101 ", client.head())
             self.assertEqual(b"x", client.message())

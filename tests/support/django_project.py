@@ -142,7 +142,7 @@ for name in NAMES:
         Start ``twistd wsredis --django`` for this project.
 
         Args:
-            redis_url: None: the one of the project's settings.
+            redis_url: The Redis. If None, the one of the settings of the project.
         """
         words = ["--django", SETTINGS, *options]
         if redis_url is not None:

@@ -322,7 +322,7 @@ class OutageTests(DjangoCase):
         # Now both hang: no new client is identified, and the connected clients do not notice.
         self.assertEqual(503, self.refused("/ws/f?subscribe-broadcast")[0])
         self.check_heard(listener, "broadcast:f")
-        self.gateway.child.wait_for(r"503 'try again later' \(--auth-timeout")
+        self.gateway.child.wait_for(r"503 'try again later' \(no decision within --auth-timeout")
         self.assertIn(self.gateway.stop(), (0, -15))
 
     def test_database_gone(self) -> None:

@@ -395,12 +395,16 @@ class StartTests(SynchronousTestCase):
 
     def test_bad_settings(self) -> None:
         """A bad setting ends the start with one line that names it, and status 1."""
+        # The parser of the command line names the option, a later check names the setting.
         for words, why in (
-            (("--auth-url", "example.com/who"), "this is not a URL"),
-            (("--auth-url", "http://user:password@example.com/"), "this is not a URL"),
-            (("--auth-url", "http://example.com:99999/?key=secret"), "an impossible port"),
-            (("--auth-url", "http://[::1]/?key=secret"), "this URL has an IPv6 address"),
-            (("--auth-cache", "-1"), "is not a number of seconds"),
+            (("--auth-url", "example.com/who"), "--auth-url: this is not a URL"),
+            (("--auth-url", "http://user:password@example.com/"), "--auth-url: this is not a URL"),
+            (
+                ("--auth-url", "http://example.com:99999/?key=secret"),
+                "auth-url: this URL has no host, or an impossible port",
+            ),
+            (("--auth-url", "http://[::1]/?key=secret"), "auth-url: this URL has an IPv6 address"),
+            (("--auth-cache", "-1"), "--auth-cache: '-1' is not a number of seconds"),
         ):
             run = subprocess.run(
                 [
@@ -416,8 +420,7 @@ class StartTests(SynchronousTestCase):
             )
             self.assertEqual(1, run.returncode, run.stderr)
             (line,) = run.stderr.splitlines()
-            self.assertIn(words[0], line)
-            self.assertIn(why, line)
+            self.assertIn(f"wsredis: {why}", line)
             self.assertNotIn("secret", line)
 
     def mktemp_folder(self) -> str:

@@ -23,7 +23,7 @@ _MEBIBYTE = 1024 * 1024
 _HEARTBEAT = "--hb--"
 _BOTH = "subscribe-broadcast&publish-broadcast"
 
-#: What clients can ask for, as options of `websockets`. If None, no compression.
+#: Offers of clients, as options of `websockets`. If None, no compression.
 _KINDS: dict[str, dict[str, Any] | None] = {
     "what the library asks for": {"client_max_window_bits": 12, "server_max_window_bits": 12},
     "context takeover on both sides": {},

@@ -111,8 +111,9 @@ class WSGIResource(ApplicationResource):
             self._log.warn(
                 "{count} requests to the WSGI application were not finished", count=self.busy
             )
-            self._pool.threads = []
-        self._pool.stop()
+            self._pool.leave()
+        else:
+            self._pool.stop()
 
     def render(self, request: Any) -> Any:
         """Hand the request to a thread, or answer with 503 if too many wait."""

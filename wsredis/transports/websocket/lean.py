@@ -358,7 +358,6 @@ def lean_class(
     limits = factory.maxMessagePayloadSize, factory.maxFramePayloadSize
     options.update(
         CONFIG_ATTRS=(),
-        tcpNoDelay=True,
         factory=factory,
         _short_message=min(_SHORT, *limits),
         **shared,

@@ -105,7 +105,7 @@ class WorkerGateway(GatewayService):
             if shared.secure:
                 assert self._certificates is not None
                 endpoint = wrapServerTLS(self._certificates, endpoint, self._reactor)
-            endpoint.listen(self.factory).addCallback(self._ports.append)
+            endpoint.listen(self.factory).addCallback(self._bound)
 
     def startService(self) -> None:
         """Start, and report from now on."""

@@ -138,6 +138,8 @@ class GatewayProtocol(LeanProtocol):
                 received=self.remoteCloseCode,
                 sent=self.localCloseCode,
             )
+        # Both know this protocol: without the circle no garbage collection is needed.
+        self.connection = self.queue = None
 
     # -- The head of a request
 

@@ -30,7 +30,8 @@ __all__ = ["PolledServer", "Poller", "is_plain", "plain_socket", "poller_for", "
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
 
-#: About as many clients are accepted in one turn. Twisted accepts 20 more each turn, without end.
+#: A turn accepts as many clients in a crowd, or the 100 with which Twisted begins. Without a bound
+#: Twisted accepts 20 more in each turn, and all clients that are there wait for it.
 _ACCEPTS = 64
 
 # EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: Linux has the same numbers everywhere, and other

@@ -122,8 +122,9 @@ class PolledServer(tcp.Server):
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket, and tell the protocol."""
-        # Twisted's deletes this attribute from the instance.
-        self.fileno = self.fileno  # type: ignore[method-assign]
+        if not self.disconnected:
+            # Twisted's deletes this attribute from the instance.
+            self.fileno = self.fileno  # type: ignore[method-assign]
         super().connectionLost(reason)
 
 
@@ -162,6 +163,8 @@ class Poller:
             # Clients that wait already have their options from before.
             make: Any = partial(self._serve, send_buffer if early.poll(0) else None)
             port.transport = make
+            # Our factory does not look at the address: none is made until somebody asks for it.
+            port._buildAddr = lambda address: None  # type: ignore[method-assign]
 
     def _serve(
         self,
@@ -185,7 +188,6 @@ class Poller:
         if events == before:
             return
         descriptor, servers = server.socket.fileno(), self._servers
-        server.watched = events
         if not before:
             self._epoll.register(descriptor, events)
             servers[descriptor] = server
@@ -198,6 +200,7 @@ class Poller:
             del servers[descriptor]
             if not servers:
                 self.reactor.removeReader(self)
+        server.watched = events
 
     def doRead(self) -> None:
         """Serve the sockets that are ready, as the reactor would do it."""
@@ -205,8 +208,10 @@ class Poller:
         for descriptor, events in self._epoll.poll(0, _TURN):
             server = servers.get(descriptor)
             if server is None:
-                # One that was served before it has ended it, or paused it.
+                # One that was served before it has ended it.
                 continue
+            # Nor is one read that another has paused.
+            events &= server.watched | _GONE
             why, reading = None, events & _IN
             try:
                 if reading:

@@ -266,7 +266,8 @@ class AdoptTests(_PollerCase):
         self.addCleanup(self.port.connectionLost, None)
 
     def build(self, address: object) -> _Protocol:
-        """Remember the protocol."""
+        """Remember the protocol. As with our factory, there is no address yet."""
+        self.assertIsNone(address)
         self.made.append(_Protocol())
         return self.made[-1]
 

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -556,6 +557,41 @@ class CrashTests(LifeCase):
             return response(port, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
         except ConnectionError:
             return False
+
+
+class ReactorTests(LifeCase):
+    """Clients of each reactor: on the one for epoll they have a poller of their own."""
+
+    skip = missing("redis")
+
+    def test_reactors(self) -> None:
+        """Messages, large ones, half-closed clients, clients that are killed, and the end."""
+        redis = self.redis_server()
+        for name in ("epoll", "poll", "select"):
+            gateway = Gateway(
+                *("--redis", redis.url, "--expire", "0"), twistd=(f"--reactor={name}",)
+            )
+            self.addCleanup(gateway.stop)
+            idle = gateway.descriptors()
+            client = self.open(gateway.port, f"/ws/{name}?{BOTH}")
+            self.assert_serves(client)
+            self.assert_serves(client, "x" * 1_000_000)
+            gone = [RawClient.opened(gateway.port, f"/ws/{name}?{BOTH}") for _ in range(100)]
+            self.assert_serves(client)
+            for number, each in enumerate(gone):
+                self.assertEqual(b"hello", each.message())
+                if number % 2:
+                    linger = struct.pack("ii", 1, 0)
+                    each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                each.socket.close()
+            until(lambda before=idle + 1, now=gateway.descriptors: now() == before)
+            with socket.create_connection(("127.0.0.1", gateway.port), 20) as half:
+                half.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                half.shutdown(socket.SHUT_WR)
+                self.assertTrue(half.recv(65536).startswith(b"HTTP/1.1 "))
+            self.assert_serves(client)
+            self.assertIn(gateway.stop(), CLEAN)
+            self.assertNotIn("Traceback", gateway.log)
 
 
 class PrivateRedisTests(LifeCase):

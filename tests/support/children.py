@@ -253,6 +253,7 @@ class Gateway:
         options: Arguments after ``wsredis``. Without a port it listens on a free local one.
         environ: Added to the environment.
         ready: Wait until it is connected to Redis.
+        twistd: Arguments for twistd itself.
 
     Attributes:
         port: The TCP port on which it listens. If 0, there is none.
@@ -260,7 +261,11 @@ class Gateway:
     """
 
     def __init__(
-        self, *options: str, environ: dict[str, str] | None = None, ready: bool = True
+        self,
+        *options: str,
+        environ: dict[str, str] | None = None,
+        ready: bool = True,
+        twistd: tuple[str, ...] = (),
     ) -> None:
         words = list(options)
         if not {"--port", "--tls-port"} & set(words):
@@ -269,7 +274,7 @@ class Gateway:
         self.child = Child(
             [
                 *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
-                *("-n", "--pidfile=", "wsredis", *words),
+                *(*twistd, "-n", "--pidfile=", "wsredis", *words),
             ],
             env=clean_environment(environ),
             cwd=self.directory,

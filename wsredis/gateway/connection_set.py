@@ -20,7 +20,8 @@ class ConnectionSet(Generic[T]):
     __slots__ = ("_empty", "_members")
 
     def __init__(self) -> None:
-        self._members: set[T] = set()
+        # A dictionary needs half the memory of a set.
+        self._members: dict[T, None] = {}
         self._empty: Signal[None] = Signal()
 
     def __len__(self) -> int:
@@ -35,12 +36,12 @@ class ConnectionSet(Generic[T]):
 
     def add(self, member: T) -> None:
         """Add a connection."""
-        self._members.add(member)
+        self._members[member] = None
 
     def discard(self, member: T) -> None:
         """Remove a connection. Harmless if it is not in the set."""
         if member in self._members:
-            self._members.discard(member)
+            del self._members[member]
             if not self._members:
                 self._empty.fire(None)
 

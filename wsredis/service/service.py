@@ -19,6 +19,7 @@ from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.endpoints import make_endpoints, shown_address
 from wsredis.service.tls import Certificates
+from wsredis.transports.sockets import poller_for
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
 
@@ -99,6 +100,7 @@ class GatewayService(Service):
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
+        self._poller = poller_for(reactor)
 
     def is_ready(self) -> bool:
         """Tells whether clients are accepted: Redis is up, and the gateway is not stopping."""
@@ -123,7 +125,7 @@ class GatewayService(Service):
         """
         for endpoint in self._endpoints:
             port = endpoint.listen(self.factory)
-            self._ports.append(port)
+            self._bound(port)
             address = port.getHost()
             self._log.info(
                 "listening on {address}{tls}",
@@ -136,6 +138,12 @@ class GatewayService(Service):
                 self._log.info(
                     "demo page: {scheme}://localhost:{port}/", scheme=scheme, port=address.port
                 )
+
+    def _bound(self, port: IListeningPort) -> None:
+        """Remember a port, and have its clients served by the poller if that is possible."""
+        self._ports.append(port)
+        if self._poller is not None:
+            self._poller.adopt(port, self.factory, self._config.limits.send_buffer)
 
     def startService(self) -> None:
         """Connect to Redis and accept clients. Binds the ports if that was not done."""

@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from wsredis.config import GatewayConfig, Limits, setting_of
+from wsredis.service import garbage
 from wsredis.service.endpoints import bind_error
 from wsredis.service.service import GatewayService
 from wsredis.service.workers.parent import Workers
@@ -58,6 +59,11 @@ class OrderedServices(MultiService):
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
             give_up(bind_error(error))
+
+    def startService(self) -> None:
+        """Start all of them. What was made until now stays until the process ends."""
+        super().startService()
+        garbage.freeze()
 
     def stopService(self) -> Deferred[None]:
         """

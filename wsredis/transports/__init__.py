@@ -10,6 +10,7 @@ from wsredis.config import GatewayConfig
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.hub import Hub
+from wsredis.transports import sockets
 from wsredis.transports.websocket.factory import GatewayFactory
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import self_test
@@ -44,5 +45,6 @@ def from_config(
     Raises:
         ConfigError: The installed Twisted or Autobahn is one that wsredis cannot work with.
     """
+    sockets.self_test()
     self_test(reactor)
     return GatewayFactory(reactor, config, hub, dialects, auth, site, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 from pathlib import Path
@@ -40,6 +41,17 @@ class _Slow(Service):
 
 class ServiceTests(SynchronousTestCase):
     """The services stop one after the other, and a port in use is one line."""
+
+    def setUp(self) -> None:
+        """Undo what a start does to garbage collection."""
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.unfreeze)
+
+    def test_garbage(self) -> None:
+        """After the start nothing of what was made before is searched for garbage."""
+        services = OrderedServices()
+        services.startService()
+        self.assertGreater(gc.get_freeze_count(), 1000)
 
     def test_stop_in_turn(self) -> None:
         """The last one first: Redis outlives the gateway."""

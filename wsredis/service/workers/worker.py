@@ -27,6 +27,7 @@ from zope.interface import implementer
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.timers import PeriodicTask
+from wsredis.service import garbage
 from wsredis.service.service import GatewayService
 from wsredis.service.workers.sockets import SharedEndpoint, SharedSocket
 
@@ -105,7 +106,7 @@ class WorkerGateway(GatewayService):
             if shared.secure:
                 assert self._certificates is not None
                 endpoint = wrapServerTLS(self._certificates, endpoint, self._reactor)
-            endpoint.listen(self.factory).addCallback(self._ports.append)
+            endpoint.listen(self.factory).addCallback(self._bound)
 
     def startService(self) -> None:
         """Start, and report from now on."""
@@ -219,5 +220,6 @@ def main() -> None:
     reader = CommandReader(reactor, COMMANDS, gateway.commands_received, stop)
     reactor.callWhenRunning(reactor.addReader, reader)
     reactor.callWhenRunning(gateway.startService)
+    reactor.callWhenRunning(garbage.freeze)
     reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)
     reactor.run()

@@ -2,9 +2,8 @@
 Autobahn's server protocol, made lean: the only module that touches its insides.
 
 `LeanProtocol` costs a third of the memory of Autobahn's class, and a small part of its time for a
-handshake: Autobahn sees only the unusual ones. It rests on names that Autobahn and Twisted do not
-promise. `self_test` tries them out when the gateway starts, and names the library and the version
-that it cannot work with.
+handshake: Autobahn sees only the unusual ones. It rests on names that Autobahn does not promise.
+`self_test` tries them out when the gateway starts, and names the version that it cannot work with.
 
 It is one module because these names, and the test of them, have to be read together.
 """
@@ -22,22 +21,12 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
-from twisted.internet import abstract, tcp, unix
 
-import twisted
 from wsredis.errors import incompatible
 from wsredis.transports.websocket import head
 from wsredis.transports.websocket.deflate import Inflater
 
-__all__ = [
-    "LeanProtocol",
-    "Request",
-    "State",
-    "is_plain",
-    "lean_class",
-    "plain_socket",
-    "self_test",
-]
+__all__ = ["LeanProtocol", "Request", "State", "lean_class", "self_test"]
 
 #: Bytes; Autobahn unmasks longer messages faster.
 _SHORT = 1024
@@ -445,28 +434,6 @@ def lean_class(
     return made  # type: ignore[no-any-return]
 
 
-def is_plain(transport: Any) -> bool:
-    """Tell whether *transport* is exactly Twisted's own for TCP or UNIX sockets."""
-    return type(transport) in (tcp.Server, unix.Server)
-
-
-def plain_socket(transport: Any) -> Any:
-    """
-    Return the socket below *transport*, if bytes may be written to it past the transport.
-
-    Returns:
-        None if they may not: there is TLS, the transport is a subclass, or it has bytes buffered.
-    """
-    if (
-        is_plain(transport)
-        and not transport.TLS
-        and not transport.dataBuffer
-        and not transport._tempDataBuffer
-    ):
-        return transport.socket
-    return None
-
-
 def self_test(reactor: Any) -> None:
     """
     Try out all that this module relies on without a promise.
@@ -475,32 +442,13 @@ def self_test(reactor: Any) -> None:
         reactor: Given to a factory of Autobahn. No timer is started.
 
     Raises:
-        ConfigError: The installed Twisted or Autobahn is one that wsredis cannot work with.
+        ConfigError: The installed Autobahn is one that wsredis cannot work with.
     """
-    for library, version, test in (
-        ("Twisted", twisted.__version__, _test_transports),
-        ("Autobahn", autobahn.__version__, lambda: _test_autobahn(reactor)),
-    ):
-        try:
-            test()
-        except Exception as error:
-            problem = " ".join(str(error).split()) or type(error).__name__
-            raise incompatible(library, version, problem) from error
-
-
-class _NoReactor:
-    def addWriter(self, writer: object) -> None:
-        pass
-
-
-def _test_transports() -> None:
-    for kind in (tcp.Server, unix.Server):
-        _require(kind.TLS is False, f"{kind.__module__}.Server.TLS has changed")
-    transport = abstract.FileDescriptor(_NoReactor())  # type: ignore[arg-type]
-    _require(not transport.dataBuffer, "dataBuffer has changed")
-    transport.connected = 1
-    transport.write(b"x")
-    _require(transport._tempDataBuffer == [b"x"], "_tempDataBuffer has changed")
+    try:
+        _test_autobahn(reactor)
+    except Exception as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise incompatible("Autobahn", autobahn.__version__, problem) from error
 
 
 class _Probe(LeanProtocol):

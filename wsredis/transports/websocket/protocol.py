@@ -12,7 +12,6 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,6 +27,7 @@ from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.metrics import Metrics
 from wsredis.transports.send_queue import SendQueue
+from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.deflate import Inflater
 from wsredis.transports.websocket.handshake import (
@@ -37,13 +37,7 @@ from wsredis.transports.websocket.handshake import (
     rejection_for,
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
-from wsredis.transports.websocket.lean import (
-    LeanProtocol,
-    Request,
-    State,
-    is_plain,
-    plain_socket,
-)
+from wsredis.transports.websocket.lean import LeanProtocol, Request, State
 from wsredis.transports.websocket.registry import Registry, Step
 
 __all__ = ["GatewayProtocol"]
@@ -106,7 +100,8 @@ class GatewayProtocol(LeanProtocol):
 
     def connectionMade(self) -> None:
         """Set the socket's options, and wait for the head of a request."""
-        _tune(self.transport, self.config.limits.send_buffer)
+        if type(self.transport) is not PolledServer:
+            tune(self.transport, self.config.limits.send_buffer)
         refusal = self.registry.refusal(_STEP_CONNECT)
         self.registry.connected(self)
         if refusal is not None:
@@ -146,6 +141,8 @@ class GatewayProtocol(LeanProtocol):
                 received=self.remoteCloseCode,
                 sent=self.localCloseCode,
             )
+        # Both know this protocol: without the circle no garbage collection is needed.
+        self.connection = self.queue = None
 
     # -- The head of a request
 
@@ -410,13 +407,3 @@ class GatewayProtocol(LeanProtocol):
     def send_queue_drained(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_drained`."""
         self.resume(PauseReason.SEND_QUEUE)
-
-
-def _tune(transport: Any, send_buffer: int) -> None:
-    """Turn Nagle's delay off, and bound the kernel's buffer, which would hide megabytes."""
-    try:
-        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        transport.setTcpNoDelay(True)
-    except (AttributeError, OSError):
-        # A UNIX socket knows no Nagle; a transport in memory has no socket.
-        pass

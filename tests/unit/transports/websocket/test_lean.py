@@ -1,4 +1,4 @@
-"""Tests for `wsredis.transports.websocket.lean`, and of the insides of Autobahn and Twisted."""
+"""Tests for `wsredis.transports.websocket.lean`, and of the insides of Autobahn."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from autobahn.twisted.websocket import (
 )
 from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.types import ConnectionRequest
-from twisted.internet import abstract, tcp, unix
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-import twisted
-from tests.support.fakes import FakeOwner, FakeSocket, FakeStreamTransport, ServerTransport
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
@@ -28,9 +25,8 @@ from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import ConfigError
 from wsredis.gateway.identity import Handshake, Identity
-from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import lean
-from wsredis.transports.websocket.lean import State, plain_socket, self_test
+from wsredis.transports.websocket.lean import State, self_test
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
 
@@ -395,65 +391,6 @@ class StateTests(MemoryGatewayCase):
             self.assertRaises(AssertionError, protocol.enter, state)
 
 
-class PlainSocketTests(SynchronousTestCase):
-    """`plain_socket`, with the send queue that relies on it."""
-
-    def setUp(self) -> None:
-        """Make a kernel and an owner."""
-        self.socket = FakeSocket()
-        self.owner = FakeOwner()
-
-    def queue(self, transport: Any) -> SendQueue:
-        """A queue as the protocol makes it."""
-        return SendQueue(transport, 1000, self.owner, plain_socket(transport))
-
-    def test_plain(self) -> None:
-        """The sockets of Twisted's own transports may be written to."""
-        for kind in (tcp.Server, unix.Server):
-            transport = ServerTransport(self.socket, kind).transport
-            self.assertIs(self.socket, plain_socket(transport))
-
-    def test_no_overtaking_of_what_the_transport_holds(self) -> None:
-        """Bytes that were written to the transport earlier are sent first."""
-        server = ServerTransport(self.socket)
-        server.transport.write(b"an earlier answer, ")
-        send_queue = self.queue(server.transport)
-        send_queue.write(b"then the handshake")
-        server.run()
-        send_queue.write(b", then a frame")
-        server.run()
-        self.assertEqual(
-            b"an earlier answer, then the handshake, then a frame", bytes(self.socket.sent)
-        )
-
-    def test_subclass_of_the_plain_transport(self) -> None:
-        """Only the exact classes are known to be safe; a subclass may do anything in write."""
-
-        class Shouting(tcp.Server):
-            def write(self, data: bytes) -> None:
-                super().write(data.upper())
-
-        server = ServerTransport(self.socket, Shouting)
-        self.queue(server.transport).write(b"text")
-        server.run()
-        self.assertEqual(b"TEXT", self.socket.sent)
-
-    def test_started_tls(self) -> None:
-        """A plain transport that has switched to TLS is not written to directly."""
-        server = ServerTransport(self.socket)
-        layer = FakeStreamTransport()
-        # As Twisted's startTLS leaves it: the transport writes to the TLS protocol above it.
-        server.transport.TLS = True
-        server.transport.protocol = layer
-        self.queue(server.transport).write(b"secret")
-        self.assertEqual(b"", self.socket.sent)
-        self.assertEqual(b"secret", layer.written)
-
-    def test_something_else(self) -> None:
-        """A transport of another class is not written to directly, even if it has a socket."""
-        self.assertIsNone(plain_socket(FakeStreamTransport()))
-
-
 class SelfTestTests(SynchronousTestCase):
     """`self_test` finds a library that it cannot work with, and says which."""
 
@@ -520,13 +457,3 @@ class SelfTestTests(SynchronousTestCase):
         """A leftover that Autobahn does not leave any more is found."""
         self.patch(lean, "_LEFTOVERS", (*lean._LEFTOVERS, "http_none"))
         self.fails("Autobahn", "http_none")
-
-    def test_transport(self) -> None:
-        """A transport that buffers bytes elsewhere is found."""
-        self.patch(abstract.FileDescriptor, "write", lambda transport, data: None)
-        self.fails(f"Twisted {twisted.__version__}", "_tempDataBuffer")
-
-    def test_tls(self) -> None:
-        """A transport that does not say whether it speaks TLS is found."""
-        self.patch(unix.Server, "TLS", None)
-        self.fails("Twisted", "TLS")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket as sockets
 import sys
+import weakref
 from typing import Any
 
 import txaio
@@ -14,6 +16,7 @@ from autobahn.twisted.websocket import (
 from twisted.internet import tcp
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.test import iosim
@@ -946,6 +949,18 @@ class TcpTests(MemoryGatewayCase):
         transport = self._connected()
         transport.protocol.dataReceived(handshake(LISTEN))
         self.assertTrue(self.socket.sent.startswith(b"HTTP/1.1 101 "))
+
+    def test_no_circle(self) -> None:
+        """A connection that is gone needs no garbage collection, whatever state it was in."""
+        self.addCleanup(gc.enable)
+        gc.disable()
+        for data in (b"", b"GET / HT", handshake(LISTEN), handshake(LISTEN) + frame(TEXT, b"x")):
+            transport = self._connected()
+            transport.protocol.dataReceived(data)
+            protocol = weakref.ref(transport.protocol)
+            transport.connectionLost(Failure(ConnectionDone()))
+            del transport
+            self.assertIsNone(protocol())
 
     def test_address(self) -> None:
         """The log names host and port."""

@@ -1,0 +1,444 @@
+"""Tests for `wsredis.transports.sockets`, with real sockets and a reactor that only remembers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import abstract, tcp, unix
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from zope.interface import implementer
+
+import twisted
+from tests.support.fakes import FakeOwner, FakeSocket, FakeStreamTransport, ServerTransport
+from wsredis.errors import ConfigError
+from wsredis.transports import sockets
+from wsredis.transports.send_queue import SendQueue
+from wsredis.transports.sockets import (
+    PolledServer,
+    Poller,
+    plain_socket,
+    poller_for,
+    self_test,
+    tune,
+)
+
+try:
+    from twisted.internet.epollreactor import EPollReactor
+except ImportError:
+    EPollReactor = None  # type: ignore[assignment, misc]
+
+
+class _Protocol(Protocol):
+    """
+    Remembers what happens to it.
+
+    Attributes:
+        on_data: Called with what comes. If None, it is only remembered.
+    """
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.ended: list[Any] = []
+        self.on_data: Callable[[bytes], object] | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        if self.on_data is not None:
+            self.on_data(data)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self.ended.append(reason.type)
+
+
+@implementer(IHalfCloseableProtocol)
+class _HalfCloseable(_Protocol):
+    """Hears of both halves."""
+
+    def readConnectionLost(self) -> None:
+        self.ended.append("read")
+
+    def writeConnectionLost(self) -> None:
+        self.ended.append("write")
+
+
+class _PollerCase(SynchronousTestCase):
+    """A poller whose turns the test takes."""
+
+    def setUp(self) -> None:
+        """Nothing is connected yet."""
+        if EPollReactor is None:
+            raise SkipTest("this system has no epoll")
+        self.reactor = MemoryReactorClock()
+        self.poller = Poller(self.reactor)
+
+    def connect(self, protocol: _Protocol | None = None) -> tuple[_Protocol, socket.socket]:
+        """A protocol on one socket, and the other end."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        theirs.settimeout(5)
+        protocol = protocol or _Protocol()
+        protocol.makeConnection(PolledServer(self.poller, ours, protocol, ("10.0.0.1", 7)))
+        return protocol, theirs
+
+    def turn(self, count: int = 1) -> None:
+        """Let the poller serve."""
+        for _ in range(count):
+            self.poller.doRead()
+            self.reactor.advance(0)
+
+
+class PollerTests(_PollerCase):
+    """`Poller` and `PolledServer`: as Twisted's reactor and transport."""
+
+    def test_reading(self) -> None:
+        """What comes goes to the protocol; a paused one gets nothing until it resumes."""
+        protocol, client = self.connect()
+        client.sendall(b"one")
+        self.turn()
+        protocol.transport.pauseProducing()
+        client.sendall(b"two")
+        self.turn()
+        self.assertEqual(b"one", protocol.heard)
+        protocol.transport.resumeProducing()
+        self.turn()
+        self.assertEqual(b"onetwo", protocol.heard)
+
+    def test_writing(self) -> None:
+        """What is written arrives, also what the kernel does not take at once."""
+        protocol, client = self.connect()
+        protocol.transport.writeSequence([b"x" * 1_000_000, b"y"])
+        protocol.transport.loseConnection()
+        received = b""
+        client.setblocking(False)
+        while not protocol.ended:
+            self.turn()
+            received += client.recv(1 << 20)
+        self.assertEqual(b"x" * 1_000_000 + b"y", received + client.recv(1 << 20))
+        self.assertEqual([ConnectionDone], protocol.ended)
+
+    def test_one_descriptor(self) -> None:
+        """The reactor watches the poller, and only while there is a socket to watch."""
+        self.assertEqual([], self.reactor.getReaders())
+        connected = [self.connect() for _ in range(3)]
+        self.assertEqual([self.poller], self.reactor.getReaders())
+        self.assertEqual([], self.reactor.getWriters())
+        for protocol, _ in connected:
+            protocol.transport.abortConnection()
+        self.turn()
+        self.assertEqual([], self.reactor.getReaders())
+        self.assertEqual([[ConnectionAborted]] * 3, [each.ended for each, _ in connected])
+
+    def test_end_by_the_client(self) -> None:
+        """A client that leaves is a clean end, and one that resets is a lost connection."""
+        protocol, client = self.connect()
+        client.close()
+        self.turn()
+        self.assertEqual([ConnectionDone], protocol.ended)
+        protocol, client = self.connect()
+        protocol.transport.write(b"x")
+        protocol.transport.pauseProducing()
+        client.close()
+        self.turn()
+        self.assertEqual([ConnectionLost], protocol.ended)
+
+    def test_half_closed(self) -> None:
+        """A protocol that can may write after the client has said its last; others end."""
+        protocol, client = self.connect(_HalfCloseable())
+        client.shutdown(socket.SHUT_WR)
+        self.turn(2)
+        self.assertEqual(["read"], protocol.ended)
+        protocol.transport.write(b"still")
+        protocol.transport.loseWriteConnection()
+        self.turn(2)
+        self.assertEqual([b"still", b""], [client.recv(9), client.recv(9)])
+        self.assertEqual(["read", "write"], protocol.ended)
+        protocol.transport.loseConnection()
+        self.assertEqual(ConnectionDone, protocol.ended[-1])
+
+    def test_bug(self) -> None:
+        """A protocol that raises is logged, and ends alone."""
+        bad, client = self.connect()
+        good, other = self.connect()
+        bad.on_data = lambda data: 1 / 0
+        client.sendall(b"x")
+        other.sendall(b"y")
+        self.turn()
+        self.assertEqual([ZeroDivisionError], bad.ended)
+        self.assertEqual((b"y", []), (good.heard, good.ended))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_end_of_another(self) -> None:
+        """One that is ended or paused by another in the same turn is not served any more."""
+        pairs = [self.connect() for _ in range(2)]
+        for (protocol, client), (other, _) in zip(pairs, reversed(pairs), strict=True):
+            protocol.on_data = lambda data, other=other: other.transport.abortConnection()
+            client.sendall(b"x")
+        self.turn()
+        self.assertEqual([b"", b"x"], sorted(each.heard for each, _ in pairs))
+
+    def test_fairness(self) -> None:
+        """A turn serves 64 sockets once each; those that are always ready wait for the others."""
+        pairs = [self.connect() for _ in range(sockets._TURN + 10)]
+        for _, client in pairs:
+            client.sendall(b"x" * 200_000)
+        self.turn()
+        served = [each for each, _ in pairs if each.heard]
+        self.assertEqual(sockets._TURN, len(served))
+        self.assertLessEqual(max(len(each.heard) for each in served), 65536)
+        self.turn()
+        self.assertEqual([], [each for each, _ in pairs if not each.heard])
+
+    def test_after_the_end(self) -> None:
+        """All that may be called on a connection that is gone is harmless."""
+        protocol, _ = self.connect()
+        transport: Any = protocol.transport
+        transport.abortConnection()
+        self.turn()
+        transport.connectionLost(Failure(ConnectionDone()))
+        for method in ("abortConnection", "loseConnection", "loseWriteConnection"):
+            getattr(transport, method)()
+        for method in ("pauseProducing", "resumeProducing", "stopReading", "unregisterProducer"):
+            getattr(transport, method)()
+        transport.write(b"x")
+        self.assertEqual(-1, transport.fileno())
+        self.assertEqual([ConnectionAborted], protocol.ended)
+        self.assertEqual([], self.reactor.getReaders())
+
+    def test_reactor_stops(self) -> None:
+        """A reactor that drops the poller ends the connections."""
+        protocol, _ = self.connect()
+        self.poller.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual([ConnectionLost], protocol.ended)
+
+    def test_names(self) -> None:
+        """The addresses are Twisted's; nothing else is stored for the log."""
+        protocol, _ = self.connect()
+        transport: Any = protocol.transport
+        self.assertEqual(IPv4Address("TCP", "10.0.0.1", 7), transport.getPeer())
+        self.assertEqual("10.0.0.1", transport.hostname)
+        self.assertEqual("<PolledServer of 10.0.0.1:7>", repr(transport))
+        self.assertEqual("wsredis", self.poller.logPrefix())
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            six = PolledServer(self.poller, ours, protocol, ("::1", 7, 0, 0))
+            self.assertEqual(IPv6Address("TCP", "::1", 7), six.getPeer())
+            six.stopReading()
+
+    def test_send_queue(self) -> None:
+        """A send queue writes past it, and is pulled by it when the kernel takes no more."""
+        protocol, client = self.connect()
+        transport: Any = protocol.transport
+        self.assertIs(transport.socket, plain_socket(transport))
+        owner = FakeOwner()
+        send_queue = SendQueue(transport, 10_000_000, owner, plain_socket(transport))
+        send_queue.write(b"x" * 3_000_000)
+        send_queue.write(b"y")
+        received = b""
+        client.setblocking(False)
+        while not received.endswith(b"y"):
+            self.turn()
+            received += client.recv(1 << 20)
+        self.assertEqual(3_000_001, len(received))
+
+
+class AdoptTests(_PollerCase):
+    """`Poller.adopt`, with a port of Twisted's."""
+
+    def setUp(self) -> None:
+        """Listen at a free port of localhost."""
+        super().setUp()
+        self.made: list[_Protocol] = []
+        self.factory = Factory()
+        self.factory.noisy = False
+        self.factory.buildProtocol = self.build  # type: ignore[method-assign, assignment]
+        self.port = tcp.Port(0, self.factory, 100, "127.0.0.1", self.reactor)
+        self.port.startListening()
+        self.addCleanup(self.port.connectionLost, None)
+
+    def build(self, address: object) -> _Protocol:
+        """Remember the protocol. As with our factory, there is no address yet."""
+        self.assertIsNone(address)
+        self.made.append(_Protocol())
+        return self.made[-1]
+
+    def join(self) -> socket.socket:
+        """A client that waits to be accepted."""
+        client = socket.create_connection(self.port.socket.getsockname())
+        self.addCleanup(client.close)
+        return client
+
+    def accept(self) -> list[Any]:
+        """Let the port accept; return the transports."""
+        self.port.doRead()
+        transports = [each.transport for each in self.made]
+        for transport in transports:
+            self.addCleanup(transport.connectionLost, Failure(ConnectionDone()))
+        return transports
+
+    def options(self, transport: Any) -> tuple[bool, int]:
+        """Whether Nagle's delay is off, and the size of the buffer that was asked for."""
+        buffer = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        # Linux doubles it, for its own records.
+        return transport.getTcpNoDelay(), buffer // 2
+
+    def test_options(self) -> None:
+        """Clients inherit the options of the port, without a call for each."""
+        self.poller.adopt(self.port, self.factory, 70_000)
+        self.join()
+        self.patch(sockets, "tune", None)
+        (transport,) = self.accept()
+        self.assertIsInstance(transport, PolledServer)
+        self.assertEqual((True, 70_000), self.options(transport))
+        self.assertEqual(transport.socket.getpeername(), transport.client)
+
+    def test_early_client(self) -> None:
+        """A client that came before the options were set gets them all the same."""
+        self.join()
+        self.poller.adopt(self.port, self.factory, 70_000)
+        (transport,) = self.accept()
+        self.assertEqual((True, 70_000), self.options(transport))
+
+    def test_not_ours(self) -> None:
+        """A port whose connections pass something else first stays as it is."""
+        self.poller.adopt(self.port, Factory(), 70_000)
+        self.assertEqual(tcp.Server, self.port.transport)
+        self.poller.adopt(object(), self.factory, 70_000)
+
+    def test_crowd(self) -> None:
+        """The number of clients accepted in one turn is bounded."""
+        self.poller.adopt(self.port, self.factory, 70_000)
+        self.port.numberAccepts = 10_000
+        for _ in range(3):
+            self.join()
+        self.accept()
+        self.assertLess(self.port.numberAccepts, 100)
+
+
+class FallbackTests(SynchronousTestCase):
+    """`poller_for`: where Twisted's own way is used."""
+
+    def epoll_reactor(self) -> Any:
+        """A reactor for epoll that is never run."""
+        if EPollReactor is None:
+            raise SkipTest("this system has no epoll")
+        return EPollReactor.__new__(EPollReactor)
+
+    def test_epoll(self) -> None:
+        """On the reactor for epoll there is a poller."""
+        self.assertIsInstance(poller_for(self.epoll_reactor()), Poller)
+
+    def test_other_reactor(self) -> None:
+        """On any other reactor there is none."""
+        self.assertIsNone(poller_for(MemoryReactorClock()))
+
+    def test_other_twisted(self) -> None:
+        """With a Twisted that works differently there is none, and the log says so."""
+        reactor = self.epoll_reactor()
+        self.patch(abstract.FileDescriptor, "loseConnection", lambda transport: None)
+        with capturedLogs() as events:
+            self.assertIsNone(poller_for(reactor))
+        self.assertEqual([twisted.__version__], [event["version"] for event in events])
+        self.flushLoggedErrors(RuntimeError)
+
+
+class TuneTests(SynchronousTestCase):
+    """`tune`."""
+
+    def test_no_socket(self) -> None:
+        """A transport without a socket, or with one that knows no Nagle, is left alone."""
+        tune(object(), 1000)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            fake = FakeStreamTransport()
+            fake.socket = ours  # type: ignore[assignment]
+            tune(fake, 1000)
+
+
+class PlainSocketTests(SynchronousTestCase):
+    """`plain_socket`, with the send queue that relies on it."""
+
+    def setUp(self) -> None:
+        """Make a kernel and an owner."""
+        self.socket = FakeSocket()
+        self.owner = FakeOwner()
+
+    def queue(self, transport: Any) -> SendQueue:
+        """A queue as the protocol makes it."""
+        return SendQueue(transport, 1000, self.owner, plain_socket(transport))
+
+    def test_plain(self) -> None:
+        """The sockets of Twisted's own transports may be written to."""
+        for kind in (tcp.Server, unix.Server):
+            transport = ServerTransport(self.socket, kind).transport
+            self.assertIs(self.socket, plain_socket(transport))
+
+    def test_no_overtaking_of_what_the_transport_holds(self) -> None:
+        """Bytes that were written to the transport earlier are sent first."""
+        server = ServerTransport(self.socket)
+        server.transport.write(b"an earlier answer, ")
+        send_queue = self.queue(server.transport)
+        send_queue.write(b"then the handshake")
+        server.run()
+        send_queue.write(b", then a frame")
+        server.run()
+        self.assertEqual(
+            b"an earlier answer, then the handshake, then a frame", bytes(self.socket.sent)
+        )
+
+    def test_subclass_of_the_plain_transport(self) -> None:
+        """Only the exact classes are known to be safe; a subclass may do anything in write."""
+
+        class Shouting(tcp.Server):
+            def write(self, data: bytes) -> None:
+                super().write(data.upper())
+
+        server = ServerTransport(self.socket, Shouting)
+        self.queue(server.transport).write(b"text")
+        server.run()
+        self.assertEqual(b"TEXT", self.socket.sent)
+
+    def test_started_tls(self) -> None:
+        """A plain transport that has switched to TLS is not written to directly."""
+        server = ServerTransport(self.socket)
+        layer = FakeStreamTransport()
+        # As Twisted's startTLS leaves it: the transport writes to the TLS protocol above it.
+        server.transport.TLS = True
+        server.transport.protocol = layer
+        self.queue(server.transport).write(b"secret")
+        self.assertEqual(b"", self.socket.sent)
+        self.assertEqual(b"secret", layer.written)
+
+    def test_something_else(self) -> None:
+        """A transport of another class is not written to directly, even if it has a socket."""
+        self.assertIsNone(plain_socket(FakeStreamTransport()))
+
+
+class SelfTestTests(SynchronousTestCase):
+    """`self_test` finds a Twisted that it cannot work with."""
+
+    def fails(self, library: str, name: str) -> None:
+        """Check the error."""
+        error = self.assertRaises(ConfigError, self_test)
+        self.assertRegex(str(error), f"^wsredis cannot work with {library}[0-9. ]*: ")
+        self.assertIn(name, str(error))
+        self.assertNotIn("\n", str(error))
+
+    def test_transport(self) -> None:
+        """A transport that buffers bytes elsewhere is found."""
+        self.patch(abstract.FileDescriptor, "write", lambda transport, data: None)
+        self.fails(f"Twisted {twisted.__version__}", "_tempDataLen")
+
+    def test_tls(self) -> None:
+        """A transport that does not say whether it speaks TLS is found."""
+        self.patch(unix.Server, "TLS", None)
+        self.fails("Twisted", "TLS")

@@ -1,0 +1,375 @@
+"""
+The sockets of clients: many behind one descriptor of the reactor, and writing past a transport.
+
+`self_test` tries out what no client can be served without. `poller_for` tries out the rest; where
+that fails, and where the reactor is not the one for epoll(7), Twisted's own way stays.
+
+It is one module because the private names of Twisted's transports have to be read together.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from functools import partial
+from typing import Any
+
+from twisted.internet import abstract, interfaces, main, tcp, unix
+from twisted.internet.address import IPv6Address
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+import twisted
+from wsredis.errors import incompatible
+
+__all__ = ["PolledServer", "Poller", "is_plain", "plain_socket", "poller_for", "self_test", "tune"]
+
+#: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
+_TURN = 64
+
+#: A turn accepts as many clients in a crowd, or the 100 with which Twisted begins. Without a bound
+#: Twisted accepts 20 more in each turn, and all clients that are there wait for it.
+_ACCEPTS = 64
+
+# EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: Linux has the same numbers everywhere, and other
+# systems have no names for them.
+_IN, _OUT, _GONE = 1, 4, 24
+
+#: As in the reactor, all connections share the failures that tell of their ends.
+_ENDS: dict[type, Failure] = {kind: Failure(kind()) for kind in (ConnectionDone, ConnectionLost)}
+
+
+class _OnDemand:
+    """A list that an instance gets when it first needs one: most write nothing by this way."""
+
+    def __get__(self, server: Any, owner: type) -> Any:
+        made = server._tempDataBuffer = []
+        return made
+
+
+class PolledServer(tcp.Server):
+    """
+    The transport of one client. It costs half the memory of Twisted's class, and less time.
+
+    All that it does is Twisted's, but its socket is watched by a `Poller`, and what would be stored
+    for the log is not.
+
+    Attributes:
+        watched: The events that the poller waits for.
+    """
+
+    logstr = "PolledServer"
+    hostname = property(lambda self: self.client[0])
+    server: Any = None
+    sessionno = 0
+    watched = 0
+    _tempDataBuffer: Any = _OnDemand()
+    _tempDataLen = 0
+
+    def __init__(self, poller: Poller, sock: socket.socket, protocol: Any, client: Any) -> None:
+        # Twisted's would make strings for the log, and a list for what is written.
+        sock.setblocking(False)
+        self.socket = sock
+        self.protocol = protocol
+        self.client = client
+        self.poller = poller
+        self.reactor = poller.reactor
+        if len(client) != 2:
+            self._addressType = IPv6Address
+        self.connected = 1
+        poller.watch(self, _IN)
+
+    def __repr__(self) -> str:
+        return f"<PolledServer of {self.client[0]}:{self.client[1]}>"
+
+    def fileno(self) -> int:
+        """See `twisted.internet.interfaces.IFileDescriptor`."""
+        return self.socket.fileno() if self.connected else -1
+
+    def startReading(self) -> None:
+        """Wait for input."""
+        if self.connected:
+            self.poller.watch(self, self.watched | _IN)
+
+    def stopReading(self) -> None:
+        """Wait for input no more."""
+        self.poller.watch(self, self.watched & ~_IN)
+
+    def startWriting(self) -> None:
+        """Wait until bytes can be written."""
+        if self.connected:
+            self.poller.watch(self, self.watched | _OUT)
+
+    def stopWriting(self) -> None:
+        """Wait for that no more."""
+        self.poller.watch(self, self.watched & ~_OUT)
+
+    def doRead(self) -> Any:
+        """Give the protocol what has come."""
+        try:
+            data = self.socket.recv(65536)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the socket, and tell the protocol."""
+        if not self.disconnected:
+            # Twisted's deletes this attribute from the instance.
+            self.fileno = self.fileno  # type: ignore[method-assign]
+        super().connectionLost(reason)
+
+
+@implementer(interfaces.IReadDescriptor)
+class Poller:
+    """
+    Serves the sockets of many clients, and is one descriptor for the reactor.
+
+    A turn of the reactor serves each of up to 64 sockets once, in the order in which they became
+    ready: one that always has input does not keep the others waiting.
+
+    Attributes:
+        reactor: Watches the poller while the poller watches a socket.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+        self._epoll = select.epoll()
+        self._servers: dict[int, PolledServer] = {}
+        self.fileno = self._epoll.fileno
+
+    def adopt(self, port: Any, factory: Any, send_buffer: int) -> None:
+        """
+        Serve the clients that *port* will accept, if it gives plain TCP to *factory*.
+
+        Args:
+            send_buffer: Bytes of the kernel's buffer for each client; see `tune`.
+        """
+        if type(port) is tcp.Port and port.factory is factory:
+            # On Linux the sockets of clients inherit the options of the socket that listens.
+            tune(port, send_buffer)
+            early = select.poll()
+            early.register(port.socket, _IN)
+            # Clients that wait already have their options from before.
+            make: Any = partial(self._serve, send_buffer if early.poll(0) else None)
+            port.transport = make
+            # Our factory does not look at the address: none is made until somebody asks for it.
+            port._buildAddr = lambda address: None  # type: ignore[method-assign]
+
+    def _serve(
+        self,
+        send_buffer: int | None,
+        sock: socket.socket,
+        protocol: Any,
+        client: Any,
+        port: Any,
+        *_: object,
+    ) -> PolledServer:
+        """Make the transport of a client. *port* calls it as it would call Twisted's class."""
+        port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+        server = PolledServer(self, sock, protocol, client)
+        if send_buffer is not None:
+            tune(server, send_buffer)
+        return server
+
+    def watch(self, server: PolledServer, events: int) -> None:
+        """Wait for these events of *server*, and for no others. 0 waits for none."""
+        before = server.watched
+        if events == before:
+            return
+        descriptor, servers = server.socket.fileno(), self._servers
+        if not before:
+            self._epoll.register(descriptor, events)
+            servers[descriptor] = server
+            if len(servers) == 1:
+                self.reactor.addReader(self)
+        elif events:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.unregister(descriptor)
+            del servers[descriptor]
+            if not servers:
+                self.reactor.removeReader(self)
+        server.watched = events
+
+    def doRead(self) -> None:
+        """Serve the sockets that are ready, as the reactor would do it."""
+        servers = self._servers
+        for descriptor, events in self._epoll.poll(0, _TURN):
+            server = servers.get(descriptor)
+            if server is None:
+                # One that was served before it has ended it.
+                continue
+            # Nor is one read that another has paused.
+            events &= server.watched | _GONE
+            why, reading = None, events & _IN
+            try:
+                if reading:
+                    why = server.doRead()
+                elif events & _GONE:
+                    reading = server.watched & _IN
+                    why = main.CONNECTION_DONE if reading else main.CONNECTION_LOST
+                if why is None and events & server.watched & _OUT:
+                    reading = 0
+                    why = server.doWrite()
+            except BaseException as error:
+                # As in the reactor: whatever it is, it ends this connection and no other.
+                self._log.failure("a connection failed")
+                why = error
+            if why is not None:
+                _disconnect(server, why, bool(reading))
+
+    def logPrefix(self) -> str:
+        """See `twisted.internet.interfaces.ILoggingContext`."""
+        return "wsredis"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End all connections: the reactor stops, and has forgotten this poller."""
+        for server in list(self._servers.values()):
+            server.connectionLost(reason)
+
+
+def _disconnect(server: PolledServer, why: BaseException, reading: bool) -> None:
+    server.stopReading()
+    reason = _ENDS.get(type(why)) or Failure(why)
+    if reading and isinstance(why, ConnectionDone):
+        # A protocol that knows half-closed connections may still write.
+        server.readConnectionLost(reason)
+    else:
+        server.stopWriting()
+        server.connectionLost(reason)
+
+
+def poller_for(reactor: Any) -> Poller | None:
+    """
+    Return a poller for *reactor*.
+
+    Returns:
+        None if Twisted's own way has to do: the reactor is not the one for epoll(7), or this
+        version of Twisted is none that `PolledServer` can work with, which is logged.
+    """
+    try:
+        from twisted.internet.epollreactor import EPollReactor
+    except ImportError:
+        return None
+    if not isinstance(reactor, EPollReactor):
+        return None
+    try:
+        _test_poller()
+    except Exception:
+        Poller._log.failure(
+            "Twisted's reactor serves the sockets: the poller cannot work with Twisted {version}",
+            version=twisted.__version__,
+        )
+        return None
+    return Poller(reactor)
+
+
+def tune(transport: Any, send_buffer: int) -> None:
+    """
+    Turn Nagle's delay off, and bound the kernel's buffer, which would hide megabytes.
+
+    Args:
+        transport: Of a client or of a port. It may be one without a socket, which stays as it is.
+        send_buffer: Bytes.
+    """
+    try:
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except (AttributeError, OSError):
+        # A UNIX socket knows no Nagle; a transport in memory has no socket.
+        pass
+
+
+def is_plain(transport: Any) -> bool:
+    """Tell whether *transport* is exactly one for TCP or UNIX sockets: Twisted's, or ours."""
+    return type(transport) in (PolledServer, tcp.Server, unix.Server)
+
+
+def plain_socket(transport: Any) -> Any:
+    """
+    Return the socket below *transport*, if bytes may be written to it past the transport.
+
+    Returns:
+        None if they may not: there is TLS, the transport is a subclass, or it has bytes buffered.
+    """
+    if (
+        is_plain(transport)
+        and not transport.TLS
+        and not transport.dataBuffer
+        and not transport._tempDataLen
+    ):
+        return transport.socket
+    return None
+
+
+class _NoReactor:
+    """Remembers nothing."""
+
+    def _ignore(self, descriptor: object) -> None:
+        pass
+
+    addReader = removeReader = addWriter = _ignore
+
+
+def self_test() -> None:
+    """
+    Try out what `plain_socket` relies on without a promise.
+
+    Raises:
+        ConfigError: The installed Twisted is one that wsredis cannot work with.
+    """
+    try:
+        for kind in (tcp.Server, unix.Server):
+            _require(kind.TLS is False, f"{kind.__module__}.Server.TLS has changed")
+        transport = abstract.FileDescriptor(_NoReactor())  # type: ignore[arg-type]
+        _require(not transport.dataBuffer and not transport._tempDataLen, "dataBuffer has changed")
+        transport.connected = 1
+        transport.write(b"x")
+        _require(transport._tempDataLen == 1, "_tempDataLen has changed")
+    except Exception as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise incompatible("Twisted", twisted.__version__, problem) from error
+
+
+class _Probe(Protocol):
+    """Answers, and remembers why it ended."""
+
+    ended: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data + b"!")
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = main.CONNECTION_DONE) -> None:  # type: ignore[assignment]
+        self.ended = reason.check(ConnectionDone)
+
+
+def _test_poller() -> None:
+    """Serve one socket, from its first byte to its end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poller = Poller(_NoReactor())
+        probe = _Probe()
+        probe.makeConnection(PolledServer(poller, ours, probe, ("127.0.0.1", 1)))
+        theirs.sendall(b"text")
+        for _ in range(2):
+            poller.doRead()
+        _require(theirs.recv(9) == b"text!", "write has changed")
+        _require(probe.ended is not None and not poller._servers, "loseConnection has changed")
+
+
+def _require(is_so: bool, problem: str) -> None:
+    if not is_so:
+        raise RuntimeError(problem)

@@ -33,8 +33,8 @@ def _request(path: str, *headers: str, method: str = "GET", body: bytes = b"") -
 def _chunk(client: RawClient) -> bytes:
     line = b""
     while not line.endswith(b"\r\n"):
-        line += client._take(1)
-    return client._take(int(line, 16) + 2)[:-2]
+        line += client.take(1)
+    return client.take(int(line, 16) + 2)[:-2]
 
 
 def _answer(client: RawClient, *, has_body: bool = True) -> tuple[int, str, bytes]:
@@ -44,7 +44,7 @@ def _answer(client: RawClient, *, has_body: bool = True) -> tuple[int, str, byte
     body = b""
     length = re.search(r"\r\ncontent-length: (\d+)", head)
     if has_body and length is not None:
-        body = client._take(int(length[1]))
+        body = client.take(int(length[1]))
     elif has_body and "transfer-encoding: chunked" in head:
         while piece := _chunk(client):
             body += piece

@@ -116,6 +116,19 @@ class RawClient:
         self._buffer.clear()
         return data
 
+    def take(self, size: int) -> bytes:
+        """
+        Read that many bytes.
+
+        Raises:
+            EOFError: The other side closed or reset the connection.
+            TimeoutError: Fewer came in time. The next call goes on where this one ended.
+        """
+        self._wait_for(size)
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
     def receive(self) -> Frame:
         """
         Read one frame, pings included.
@@ -132,9 +145,7 @@ class RawClient:
             start = 4 if size == 126 else 10
             self._wait_for(start)
             size = int.from_bytes(self._buffer[2:start], "big")
-        self._wait_for(start + size)
-        payload = bytes(self._buffer[start : start + size])
-        del self._buffer[: start + size]
+        payload = self.take(start + size)[start:]
         return Frame(first & 0x0F, payload, bool(first & 0x80), first >> 4 & 7)
 
     def message(self) -> bytes:

@@ -187,7 +187,7 @@ class IdentityTests(JwtCase):
             ("/ws/news", 101),
         ):
             self.assertEqual(status, self.status(gateway, token, path), path)
-        self.assertIn("you may not publish-user here", gateway.log)
+        gateway.child.wait_for("you may not publish-user here")
 
     def test_expiry(self) -> None:
         """The WebSocket is closed with 4401 when the token expires, and not before."""

@@ -346,7 +346,7 @@ class FaultTests(_PagesCase):
 class ConnectionTests(_PagesCase):
     """The number of connections for pages is limited."""
 
-    options = ("--max-handshakes", "4", "--handshake-timeout", "5")
+    options = ("--max-handshakes", "4", "--handshake-timeout", "600")
 
     def test_too_many(self) -> None:
         """Half of them are kept; one more than the limit is a 503 for a page, not for a socket."""

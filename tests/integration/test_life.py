@@ -246,7 +246,8 @@ class PortTests(LifeCase):
         path = f"{self.directory}/gateway.sock"
         gateway = self.gateway("--redis", redis.url, "--port", f"unix:{path}:mode=600", ready=True)
         self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
-        self.assert_serves(self.open(path, f"/ws/unix?{BOTH}"))
+        with RawClient.opened(path, f"/ws/unix?{BOTH}") as client:
+            self.assert_serves(client)
         gateway.stop()
         self.assertFalse(os.path.exists(path))
 
@@ -381,6 +382,7 @@ class SecurePortTests(LifeCase):
         self.assertEqual(1001, client.closing())
         client.send(frame(CLOSE, b"\x03\xe9"))
         self.assertEqual(b"", client.rest())
+        client.socket.close()
         self.assertIn(self.secure.child.wait(), CLEAN)
 
 
@@ -629,7 +631,8 @@ class PrivateRedisTests(LifeCase):
     def test_leaves_nothing(self) -> None:
         """It is stopped with the gateway, and nothing is kept on disk."""
         gateway = self.start()
-        self.assert_serves(self.open(gateway.port, f"/ws/private?{BOTH}"))
+        with RawClient.opened(gateway.port, f"/ws/private?{BOTH}") as client:
+            self.assert_serves(client)
         self.assertIn(gateway.stop(), CLEAN)
         self.assertFalse(os.path.exists(f"/proc/{self.redis_pid}"))
         self.assertEqual([], os.listdir(self.directory))

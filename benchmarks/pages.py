@@ -55,7 +55,7 @@ def hammer(port: int, path: str) -> None:
             while not stop.is_set():
                 client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                 assert " 200 " in client.head()
-                client._take(2)
+                client.take(2)
                 counts[number] += 1
 
     threads = [threading.Thread(target=ask, args=[number]) for number in range(CLIENTS)]

@@ -237,7 +237,7 @@ class SocketTests(ApplicationCase):
         """A WebSocket is closed with 4401 when its identity expires."""
         self.application.answer = lambda headers: (
             200,
-            {"user": "john", "expires": time.time() + 2},
+            {"user": "john", "expires": time.time() + 3},
         )
         self.assertEqual(4401, self.open("/ws/chat?subscribe-user").closing())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import re
+import signal
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
@@ -21,7 +22,7 @@ from tests.support.deploy import (
     Recipe,
     Site,
 )
-from tests.support.raw import PING, PONG, RawClient, frame
+from tests.support.raw import CLOSE, PING, PONG, RawClient, frame
 from tests.support.require import missing
 
 if TYPE_CHECKING:
@@ -145,10 +146,10 @@ class _Contract(_Case):
     def test_pings(self) -> None:
         """A silent socket outlives the time limit of the server, because the gateway pings."""
         site = self.own_site(
-            "--ping-interval", "1", changes={self.silence.format(60): self.silence.format(3)}
+            "--ping-interval", "2", changes={self.silence.format(60): self.silence.format(4)}
         )
         client = self.open(site)
-        for _ in range(5):
+        for _ in range(3):
             client.send(frame(PONG, client.receive().payload))
         self.assert_hears(site, client)
 
@@ -163,8 +164,11 @@ class _Contract(_Case):
         """Clients learn from 1001 that the gateway stops, and come back to the next one."""
         site = self.own_site()
         client = self.open(site)
-        site.gateway.stop()
+        site.gateway.child.signal(signal.SIGTERM)
         self.assertEqual(1001, client.closing())
+        client.send(frame(CLOSE, b"\x03\xe9"))
+        site.gateway.child.wait()
+        site.gateway.stop()
         self.assertEqual(self.away, site.status(_LISTEN))
         site.page("/")
         site.start_gateway()

@@ -306,7 +306,7 @@ class OutageTests(DjangoCase):
 
     def test_hang(self) -> None:
         """It delays only handshakes that need it, and not the stop of the gateway."""
-        options = ("--auth-timeout", "1", "--auth-concurrency", "2")
+        options = ("--auth-timeout", "3", "--auth-concurrency", "2")
         self.start(*options, WS4REDIS_ALLOWED_CHANNELS=f"{_HOOKS}.hang")
         fifo = f"{self.project.folder}/fifo"
         os.mkfifo(fifo)

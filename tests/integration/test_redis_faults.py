@@ -23,9 +23,6 @@ from tests.support.require import find_redis_server, missing
 from wsredis.brokers.redis.endpoint import CONNECT_TIMEOUT, make_endpoint
 from wsredis.config.redis_url import parse_url
 
-#: Seconds after the return of Redis within which everything works again.
-BACK = 5.0
-
 MEBIBYTE = 1024 * 1024
 
 BOTH = "subscribe-broadcast&publish-broadcast&echo"
@@ -50,6 +47,8 @@ class FaultCase(FreshGatewayCase):
     """A gateway and a Redis that gets into trouble."""
 
     skip = missing("redis")
+    # Most clients here answer no pings.
+    options = ("--ping-interval", "600")
 
     def publish(self, facility: str, *payloads: str | bytes) -> None:
         """Publish from outside, all in one write."""
@@ -63,9 +62,9 @@ class FaultCase(FreshGatewayCase):
         """Wait until the gateway noticed that Redis is away."""
         self.gateway.child.wait_for("lost the connection to ", since=since)
 
-    def wait_back(self, since: int, timeout: float = BACK) -> None:
+    def wait_back(self, since: int) -> None:
         """Wait until the gateway serves again."""
-        self.gateway.child.wait_for("connected to ", since=since, timeout=timeout)
+        self.gateway.child.wait_for("connected to ", since=since)
 
     def kill_redis(self) -> int:
         """End Redis as a crash would; the gateway noticed. Returns: The end of the log before."""
@@ -197,8 +196,6 @@ class OutageTests(FaultCase):
 class ProxyCase(FaultCase):
     """A gateway that reaches Redis through a proxy."""
 
-    # The tests answer no pings.
-    options = ("--ping-interval", "600")
     delay = 0.0
 
     def setUp(self) -> None:
@@ -257,8 +254,8 @@ class CutTests(ProxyCase):
         # Two links; by their seventh attempt each has reached its longest wait.
         came = self.proxy.wait_for(before + 14)[before:]
         gaps = [after - earlier for earlier, after in pairwise(came)]
-        # The bound, and a second for a busy machine.
-        self.assertLess(max(gaps), 4.0)
+        # Three seconds, and what a busy machine needs.
+        self.assertLess(max(gaps), 10.0)
         answers_pings([client], 0.0)
         since = self.position()
         self.proxy.refusing = False
@@ -305,16 +302,16 @@ class CutTests(ProxyCase):
         """The gateway waits neither for a length of 90 GB nor for an array of 2 billion."""
         client = self.open("/ws/absurd?subscribe-broadcast")
         before = self.gateway.memory()
-        since = self.position()
+        links = len(self.proxy.came)
         self.proxy.inject(b"$90000000000\r\n", subscriber=True)
         self.proxy.inject(b"*2147483647\r\n", subscriber=False)
-        self.wait_lost(since)
-        # Silence is noticed on one link after the other; both are back when a ping of ours is.
-        until(lambda: self.hears_at_last(client), timeout=40)
+        # Silence is noticed on each link by itself.
+        self.proxy.wait_for(links + 2)
+        until(lambda: self.hears_at_last(client))
         self.assertLess(self.gateway.memory() - before, 64 * MEBIBYTE)
 
     def hears_at_last(self, client: RawClient) -> bool:
-        """Tell whether a message reaches *client* soon; the message is also traffic for Redis."""
+        """Tell whether a message reaches *client* soon."""
         self.publish("absurd", "busy")
         client.socket.settimeout(0.2)
         try:
@@ -366,7 +363,7 @@ class FrozenTests(FaultCase):
             )
         self.assertNotIn("lost the connection", self.gateway.log[since:])
 
-    def test_twelve_seconds(self) -> None:
+    def test_long_freeze(self) -> None:
         """The gateway leaves a frozen Redis; clients do not notice, and later all is as before."""
         client = self.open("/ws/frozen?subscribe-broadcast")
         newcomer = RawClient(self.gateway.port)
@@ -375,15 +372,13 @@ class FrozenTests(FaultCase):
         since = self.position()
         self.redis.freeze()
         self.addCleanup(self.redis.thaw)
-        started = time.monotonic()
         newcomer.send(handshake("/ws/new?subscribe-broadcast"))
         speaker.send_text("into the cold")
-        # Two pings of three seconds each without an answer, and one for where it was between them.
-        self.gateway.child.wait_for("lost the connection to ", since=since, timeout=11)
+        self.wait_lost(since)
         self.assertTrue(newcomer.head().startswith("HTTP/1.1 503 "))
         self.assertEqual(1013, speaker.closing())
         self.assert_refused_for_now()
-        answers_pings([client], started + 12.0 - time.monotonic())
+        answers_pings([client], 1.0)
         since = self.position()
         self.redis.thaw()
         self.wait_back(since)
@@ -392,24 +387,27 @@ class FrozenTests(FaultCase):
 
     def test_flood_into_a_frozen_redis(self) -> None:
         """A client that floods a frozen Redis is paused; later all its messages arrive."""
+        # Redis may deliver faster than the listener reads, which is no matter here.
+        self.instead(
+            self.start_gateway(
+                "--redis", self.redis.url, *self.options, "--max-queue", str(64 * MEBIBYTE)
+            )
+        )
         listener = self.open("/ws/flood?subscribe-broadcast")
         speaker = self.open("/ws/flood?publish-broadcast")
         before = self.gateway.memory()
+        message = frame(BINARY, b"\xff" * 65536)
         self.redis.freeze()
         self.addCleanup(self.redis.thaw)
         speaker.socket.settimeout(0.5)
-        sent = bytearray()
-        while len(sent) < 64 * MEBIBYTE:
-            message = frame(BINARY, b"\xff" * 65536)
-            try:
+        sent = 0
+        with self.assertRaises(TimeoutError):
+            while sent < 64 * MEBIBYTE // len(message):
                 speaker.send(message)
-            except TimeoutError:
-                break
-            sent += message
-        self.assertLess(len(sent), 64 * MEBIBYTE)
+                sent += 1
         self.assertLess(self.gateway.memory() - before, 32 * MEBIBYTE)
         self.redis.thaw()
-        for _ in range(len(sent) // len(message)):
+        for _ in range(sent):
             self.assertEqual(65536, len(listener.message()))
 
     def test_client_pause(self) -> None:
@@ -477,7 +475,7 @@ class LoginTests(FaultCase):
         gateway.child.wait_for("NOAUTH")
         with RawClient(redis.path) as admin:
             admin.send(b"AUTH geheim-45\r\nCONFIG SET requirepass ''\r\n")
-            gateway.child.wait_for("connected to ", timeout=BACK)
+            gateway.child.wait_for("connected to ")
         self.redis = redis
         self.instead(gateway)
         self.assert_hears(self.open("/ws/free?subscribe-broadcast"), "free", b"come in")
@@ -523,7 +521,7 @@ class SwallowingTests(TestCase):
     """An address that never answers, as with a firewall that drops packets."""
 
     async def test_connect_timeout(self) -> None:
-        """An attempt ends after five seconds."""
+        """An attempt ends after five seconds, or a bit later on a busy machine."""
         listening = socket.create_server(("127.0.0.1", 0), backlog=0)
         self.addCleanup(listening.close)
         # The kernel answers no more once its queue of connections to accept is full.
@@ -536,7 +534,7 @@ class SwallowingTests(TestCase):
         started = time.monotonic()
         connecting = make_endpoint(target, reactor).connect(Factory.forProtocol(Protocol))
         await self.assertFailure(connecting, error.TimeoutError)
-        self.assertTrue(CONNECT_TIMEOUT - 0.5 < time.monotonic() - started < CONNECT_TIMEOUT + 2)
+        self.assertGreater(time.monotonic() - started, CONNECT_TIMEOUT - 0.5)
 
 
 class RefusalTests(FaultCase):
@@ -659,13 +657,14 @@ class RefusalTests(FaultCase):
 class IdleTests(FaultCase):
     """Redis ends the connections of silent clients."""
 
-    redis_options = ("--timeout", "1")
+    # One second is enough, but not for a machine that is so busy that the gateway pings late.
+    redis_options = ("--timeout", "3")
 
     def test_idle_timeout(self) -> None:
-        """A ``timeout`` of one second loses no connection and no message."""
+        """A ``timeout`` of a few seconds loses no connection and no message."""
         client = self.open(f"/ws/idle?{BOTH}")
         # Redis looks for idle clients once a second.
-        answers_pings([client], 3.0)
+        answers_pings([client], 5.5)
         client.send_text("awake")
         self.assertEqual(b"awake", client.message())
         self.assertNotIn("lost the connection", self.gateway.log)

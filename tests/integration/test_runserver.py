@@ -111,7 +111,7 @@ class RunserverTests(SynchronousTestCase):
                         os.kill(pid, number)
                 self.assertEqual(1001, client.closing(), (words, number))
                 client.socket.close()
-                child.process.wait(20)
+                child.wait()
                 self.assertNotIn("Traceback", child.output)
 
     def test_options(self) -> None:
@@ -129,14 +129,14 @@ class RunserverTests(SynchronousTestCase):
         self.start("--noreload").wait_for("connected to ")
         second = self.start("--noreload")
         second.wait_for("Error: That port is already in use")
-        self.assertEqual(1, second.process.wait(20))
+        self.assertEqual(1, second.wait())
         self.assertNotIn("Traceback", second.output)
 
     def test_bad_setting(self) -> None:
         """A setting that cannot be used ends the command with one line."""
         child = self.start("--noreload", environ={"WSREDIS_MAX_QUEUE": "many"})
         child.wait_for("Error: WSREDIS_MAX_QUEUE: 'many' is not a whole number")
-        self.assertEqual(1, child.process.wait(20))
+        self.assertEqual(1, child.wait())
         self.assertNotIn("Traceback", child.output)
 
 

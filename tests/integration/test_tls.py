@@ -161,6 +161,7 @@ class ServeTests(_TlsCase):
         self.assertEqual(1001, client.closing())
         client.send(frame(CLOSE, b"\x03\xe9"))
         self.assertEqual(b"", client.rest())
+        client.socket.close()
         self.assertIn(self.secure.child.wait(), CLEAN)
 
 

@@ -250,7 +250,8 @@ class Gateway:
     ``twistd -n wsredis`` as a child.
 
     Args:
-        options: Arguments after ``wsredis``. Without a port it listens on a free local one.
+        options: Arguments after ``wsredis``. Without a port it listens on a free local one, and
+            without a time limit for handshakes a busy machine has a minute for each.
         environ: Added to the environment.
         ready: Wait until it is connected to Redis.
         twistd: Arguments for twistd itself.
@@ -270,6 +271,8 @@ class Gateway:
         words = list(options)
         if not {"--port", "--tls-port"} & set(words):
             words += ["--port", "tcp:0:interface=127.0.0.1:backlog=1024"]
+        if "--handshake-timeout" not in words:
+            words += ["--handshake-timeout", str(PATIENCE)]
         self.directory = tempfile.mkdtemp(prefix="wsredis-test-")
         self.child = Child(
             [

@@ -151,6 +151,9 @@ HAPROXY = Recipe(
     changes={
         # Each takes two file descriptors, and a test may not have as many as a server has.
         "maxconn 20000": "maxconn 200",
+        # More checks save time. One that is answered late, by a busy machine, has not failed.
+        "inter 2s": "inter 200ms",
+        "option httpchk": "timeout check 60s\n    option httpchk",
         ":443": "{listen}",
         f"/etc/haproxy/{HOST}.pem": "{certificate}",
         "127.0.0.1:8000": "{pages}",
@@ -236,13 +239,14 @@ class Site:
     ) -> None:
         self._recipe = recipe
         self._options = options
-        self._gateway_port = 0
         with ExitStack() as stack:
             self._directory = tempfile.mkdtemp(prefix="wsredis-test-")
             stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
             self._authority = Authority(Path(self._directory))
-            self._reserved = ReservedPort()
+            self._reserved, gateway_port = ReservedPort(), ReservedPort()
             stack.callback(self._reserved.close)
+            stack.callback(gateway_port.close)
+            self._gateway_port = gateway_port.number
             self.redis = RedisServer()
             stack.callback(self.redis.stop)
             self._pages = _Pages()
@@ -258,7 +262,6 @@ class Site:
         """Start a gateway where the last one was."""
         endpoint = self._recipe.endpoint.format(directory=self._directory, port=self._gateway_port)
         self.gateway = Gateway("--redis", self.redis.url, "--port", endpoint, *self._options)
-        self._gateway_port = self.gateway.port
 
     def reload(self) -> None:
         """Make the web server read its configuration again, as a service manager does."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 from types import TracebackType
 
 from tests.support.children import PATIENCE
@@ -41,16 +40,31 @@ class RawClient:
     Args:
         address: A port on localhost, or the path of a UNIX socket.
         source: The local address of a connection to a port. If empty, any.
+        receive_buffer: Bytes that the kernel keeps of what was not read. If 0, as it likes.
     """
 
-    def __init__(self, address: int | str, timeout: float = PATIENCE, *, source: str = "") -> None:
-        if isinstance(address, int):
-            self.socket = socket.create_connection(("127.0.0.1", address), timeout, (source, 0))
-        else:
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(timeout)
-            self.socket.connect(address)
-        self._buffer = b""
+    def __init__(
+        self,
+        address: int | str,
+        timeout: float = PATIENCE,
+        *,
+        source: str = "",
+        receive_buffer: int = 0,
+    ) -> None:
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self.socket = socket.socket(family)
+        self.socket.settimeout(timeout)
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.socket.bind((source, 0))
+        try:
+            self.socket.connect(address if isinstance(address, str) else ("127.0.0.1", address))
+        except OSError:
+            self.socket.close()
+            raise
+        # A bytearray: to take bytes from its front moves none of the others.
+        self._buffer = bytearray()
 
     @classmethod
     def opened(cls, address: int | str, path: str, *headers: str) -> RawClient:
@@ -90,14 +104,29 @@ class RawClient:
         while b"\r\n\r\n" not in self._buffer:
             if not self._more():
                 break
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        head, end, _ = self._buffer.partition(b"\r\n\r\n")
+        del self._buffer[: len(head) + len(end)]
         return head.decode("latin-1")
 
     def rest(self) -> bytes:
         """Read until the other side closes or resets. Returns: All bytes that came."""
         while self._more():
             pass
-        data, self._buffer = self._buffer, b""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    def take(self, size: int) -> bytes:
+        """
+        Read that many bytes.
+
+        Raises:
+            EOFError: The other side closed or reset the connection.
+            TimeoutError: Fewer came in time. The next call goes on where this one ended.
+        """
+        self._wait_for(size)
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return data
 
     def receive(self) -> Frame:
@@ -106,16 +135,18 @@ class RawClient:
 
         Raises:
             EOFError: The other side closed or reset the connection.
-            TimeoutError: Nothing came.
+            TimeoutError: No whole frame came in time. The next call goes on where this one ended.
         """
-        first, second = self._take(2)
-        size = second & 0x7F
-        if size == 126:
-            (size,) = struct.unpack("!H", self._take(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", self._take(8))
-        assert not second & 0x80, "a server does not mask"
-        return Frame(first & 0x0F, self._take(size), bool(first & 0x80), first >> 4 & 7)
+        self._wait_for(2)
+        first, size = self._buffer[:2]
+        assert not size & 0x80, "a server does not mask"
+        start = 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            self._wait_for(start)
+            size = int.from_bytes(self._buffer[2:start], "big")
+        payload = self.take(start + size)[start:]
+        return Frame(first & 0x0F, payload, bool(first & 0x80), first >> 4 & 7)
 
     def message(self) -> bytes:
         """Read one text or binary message, and skip pings."""
@@ -132,12 +163,10 @@ class RawClient:
             if got.opcode == CLOSE:
                 return got.close_code
 
-    def _take(self, size: int) -> bytes:
+    def _wait_for(self, size: int) -> None:
         while len(self._buffer) < size:
             if not self._more():
                 raise EOFError("the connection was closed")
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
-        return data
 
     def _more(self) -> bool:
         try:

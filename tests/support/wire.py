@@ -25,7 +25,7 @@ class Monitor:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(PATIENCE)
         self._socket.connect(redis.path)
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def __enter__(self) -> Monitor:
         self._socket.sendall(b"MONITOR\r\n")
@@ -62,7 +62,8 @@ class Monitor:
             data = self._socket.recv(65536)
             assert data, "Redis ended MONITOR"
             self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\r\n")
+        line, end, _ = self._buffer.partition(b"\r\n")
+        del self._buffer[: len(line) + len(end)]
         return line.decode("ascii")
 
 

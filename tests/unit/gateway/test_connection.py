@@ -749,9 +749,9 @@ class _Listening(Connection):
 
     def publish(self, payload: bytes) -> None:
         """Publish on everything that it hears, and trip over an error."""
-        self.publish_on(self.channels, payload, self.trip)
+        self.publish_on(self.channels, payload)
 
-    def trip(self, failure: object, size: int) -> None:
+    def publish_failed(self, error: Exception, size: int) -> None:
         """A mistake of a dialect."""
         raise ZeroDivisionError("a bug")
 

@@ -10,6 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.fakes import publish
 from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.brokers.redis.connection import SILENCE
 from wsredis.brokers.redis.reconnect import MAX_DELAY
@@ -110,7 +111,7 @@ class UpTests(_BrokerCase):
         self.subscribe(b"a")
         self.session(subscriber=False).cut(ConnectionError())
         self.assertFalse(self.broker.up)
-        self.failureResultOf(self.broker.publish([b"a"], b"x"), BrokerUnavailable)
+        self.failureResultOf(publish(self.broker, [b"a"], b"x"), BrokerUnavailable)
         self.server.publish(b"a", b"1")
         self.wait(1)
         self.assertEqual([("live", [(b"a", b"1")])], self.listener.events)
@@ -323,7 +324,8 @@ class PauseTests(_BrokerCase):
     def test_publishing_goes_on(self) -> None:
         """A pause does not delay publishing."""
         self.broker.pause()
-        done = self.broker.publish([b"a"], b"1")
+        done = publish(self.broker, [b"a"], b"1")
+        self.clock.advance(0)
         self.server.pump()
         self.successResultOf(done)
         self.assertEqual([], self.listener.events)

@@ -97,9 +97,10 @@ class Commands:
         value = b"%d\r\n%b\r\n" % (size, payload)
         for head in row.heads:
             self._collected += (head, value)
-        row.add(size)
+        row.sizes.append(size)
+        row.left += row.commands
         self._unanswered += row.commands
-        self._unanswered_bytes += row.bytes_of(1, size)
+        self._unanswered_bytes += row.head_bytes + row.commands * size
 
     def flush(self) -> None:
         """
@@ -214,18 +215,19 @@ class _Row(ReplyRow):
     Attributes:
         channels, waiter: See `wsredis.gateway.broker.Broker.publish`.
         heads: The start of each command for one message, up to the size of the payload.
-        commands: Their number.
+        commands, head_bytes: Their number, and their bytes.
+        sizes: The bytes of each payload.
     """
 
     __slots__ = (
         "_error",
-        "_head_bytes",
         "_owner",
         "_position",
-        "_sizes",
         "channels",
         "commands",
+        "head_bytes",
         "heads",
+        "sizes",
         "waiter",
     )
 
@@ -235,23 +237,16 @@ class _Row(ReplyRow):
         super().__init__()
         self._owner = owner
         self.channels, self.waiter = channels, waiter
-        self.heads = [head for name in channels for head in owner.heads(name)]
+        self.heads: tuple[bytes, ...] = ()
+        for name in channels:
+            self.heads += owner.heads(name)
         self.commands = len(self.heads)
-        self._head_bytes = sum(map(len, self.heads))
-        #: The size of each payload, and the number of replies that have come.
-        self._sizes: list[int] = []
+        self.head_bytes = sum(map(len, self.heads))
+        self.sizes: list[int] = []
+        #: The number of replies that have come.
         self._position = 0
         #: What went wrong with the message that is being answered.
         self._error: Exception | None = None
-
-    def add(self, size: int) -> None:
-        """Expect the replies to one more message, with a payload of *size* bytes."""
-        self._sizes.append(size)
-        self.left += self.commands
-
-    def bytes_of(self, count: int, size: int) -> int:
-        """Return the bytes of the commands for *count* messages with together *size* bytes."""
-        return count * self._head_bytes + self.commands * size
 
     def take(self, replies: Sequence[Reply]) -> None:
         """See `ReplyRow.take`."""
@@ -274,12 +269,12 @@ class _Row(ReplyRow):
         end = self._position // self.commands
         if first == end:
             return
-        size = sum(self._sizes[first:end])
-        self._owner.answered((end - first) * self.commands, self.bytes_of(end - first, size))
+        count, size = end - first, sum(self.sizes[first:end])
+        self._owner.answered(count * self.commands, count * self.head_bytes + self.commands * size)
         error, self._error = self._error, None
         try:
             if error is None:
-                self.waiter.published(end - first, size)
+                self.waiter.published(count, size)
             else:
                 self.waiter.not_published(error, size)
         except Exception:

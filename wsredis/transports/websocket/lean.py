@@ -271,7 +271,10 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         nearly all frames of a client are, are read here, at a fraction of the cost.
         """
         while not self.pause_reasons and self.state != _CLOSED:
-            if not (self._take_short_messages() or self.processData()):
+            if self._take_short_messages():
+                if not self.data:
+                    return
+            elif not self.processData():
                 return
 
     def _take_short_messages(self) -> bool:

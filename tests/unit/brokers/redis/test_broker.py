@@ -155,6 +155,16 @@ class UpTests(_BrokerCase):
         self.assertEqual([], self.clock.getDelayedCalls())
         self.assertEqual([], list(events))
 
+    def test_stop_sends_what_was_published(self) -> None:
+        """What was published in the same turn of the reactor still leaves."""
+        published = publish(self.broker, [b"a"], b"x")
+        done = self.broker.stop()
+        self.server.pump()
+        self.successResultOf(done)
+        self.successResultOf(published)
+        self.assertEqual([(b"PUBLISH", b"a", b"x")], self.server.sent(b"PUBLISH"))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_stop_while_away(self) -> None:
         """The same while Redis is away."""
         self.outage()

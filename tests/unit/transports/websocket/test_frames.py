@@ -230,12 +230,15 @@ _any = st.builds(
     masked=st.sampled_from((True, True, True, False)),
     length=st.one_of(st.none(), st.none(), st.integers(0, 70_000)),
 )
+_fragment = st.builds(frame, st.just(TEXT), _payloads, fin=st.just(False))
+_long_form = st.just(b"\x81\xfe\0\5" + bytes(4) + b"hello")
 
 
 @st.composite
 def _reads(draw: st.DrawFn) -> list[bytes]:
     """Frames of a client, mostly simple ones, with changed bytes, and cut anywhere."""
-    data = bytearray(b"".join(draw(st.lists(st.one_of(_simple, _simple, _any), max_size=12))))
+    kinds = st.one_of(_simple, _simple, _any, _fragment, _long_form)
+    data = bytearray(b"".join(draw(st.lists(kinds, max_size=12))))
     if data:
         for position, value in draw(
             st.lists(st.tuples(st.integers(0, len(data) - 1), st.integers(0, 255)), max_size=2)

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.support.children import RedisServer
+from tests.support.fakes import publish
 from tests.support.require import missing
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.brokers.redis.broker import RedisBroker
@@ -24,7 +25,7 @@ from wsredis.brokers.redis.endpoint import make_endpoint
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerError, BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import Broker, BrokerListener
+from wsredis.gateway.broker import Broker, BrokerListener, PublishWaiter
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
 
@@ -165,7 +166,7 @@ class _Contract(_Outside):
             published = False
             while not published:
                 try:
-                    await broker.publish([b"ok-other"], b"x")
+                    await publish(broker, [b"ok-other"], b"x")
                     published = True
                 except BrokerError:
                     await deferLater(reactor, 0.005)
@@ -269,7 +270,7 @@ class _Contract(_Outside):
         fetched = broker.fetch([b"ok-a"])
         fetched.addCallback(lambda values: seen.append(self.listener.on(b"ok-a")) or values)
         # A round trip on the other connection: Redis has published all of it.
-        await broker.publish([b"ok-other"], b"x")
+        await publish(broker, [b"ok-other"], b"x")
         self.assertEqual(([], []), (self.listener.live, seen))
         broker.resume()
         broker.resume()
@@ -282,7 +283,7 @@ class _Contract(_Outside):
         broker.pause()
         found: list[object] = []
         fetched = broker.fetch([b"ok-missing"]).addCallback(found.append)
-        await broker.publish([b"ok-other"], b"x")
+        await publish(broker, [b"ok-other"], b"x")
         self.assertEqual([], found)
         broker.resume()
         await fetched
@@ -315,7 +316,7 @@ class _Contract(_Outside):
         self.store(b"ok-a", b"x")
         broker.pause()
         fetched = broker.fetch([b"ok-a"])
-        await broker.publish([b"ok-other"], b"x")
+        await publish(broker, [b"ok-other"], b"x")
         self.lose()
         broker.resume()
         await self._refuses(BrokerUnavailable, fetched)
@@ -326,7 +327,7 @@ class _Contract(_Outside):
         """Our own publications are delivered like others, once on each channel."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
-        await broker.publish([b"ok-a", b"ok-b"], b"007")
+        await publish(broker, [b"ok-a", b"ok-b"], b"007")
         self.assertEqual([b"007"], await self.arrived(b"ok-a", 1))
         self.assertEqual([b"007"], await self.arrived(b"ok-b", 1))
 
@@ -338,7 +339,7 @@ class _Contract(_Outside):
         self.listener.on_delivery = lambda publication: found.append(
             self.stored(publication.channel)
         )
-        await broker.publish([b"ok-a"], b"1.50")
+        await publish(broker, [b"ok-a"], b"1.50")
         await self.arrived(b"ok-a", 1)
         self.assertEqual([b"1.50"], found)
 
@@ -346,7 +347,7 @@ class _Contract(_Outside):
         """Stored messages are fetched byte for byte; empty and missing ones are left out."""
         broker = await self.start()
         for number, payload in enumerate(_PAYLOADS):
-            await broker.publish([b"ok-%d" % number], payload)
+            await publish(broker, [b"ok-%d" % number], payload)
         self.store(b"ok-empty", b"")
         names = [b"ok-%d" % number for number in range(len(_PAYLOADS))]
         values = await broker.fetch([*names, b"ok-empty", b"ok-missing"])
@@ -383,7 +384,7 @@ class _Contract(_Outside):
         broker = await self.start(expire=0)
         await broker.subscribe([b"ok-a"])
         self.store(b"ok-b", b"old")
-        await broker.publish([b"ok-a", b"ok-b"], b"new")
+        await publish(broker, [b"ok-a", b"ok-b"], b"new")
         self.assertEqual([b"new"], await self.arrived(b"ok-a", 1))
         self.assertIsNone(self.stored(b"ok-a"))
         self.assertEqual(b"old", self.stored(b"ok-b"))
@@ -417,15 +418,15 @@ class _Contract(_Outside):
     async def test_forbidden_publication(self) -> None:
         """Publishing on a forbidden channel is refused, and the link goes on."""
         broker = await self.start()
-        await self._refuses(PermissionDenied, broker.publish([b"no-a"], b"x"))
-        await broker.publish([b"ok-a"], b"x")
+        await self._refuses(PermissionDenied, publish(broker, [b"no-a"], b"x"))
+        await publish(broker, [b"ok-a"], b"x")
         self.assertTrue(broker.up)
 
     async def test_partly_forbidden_publication(self) -> None:
         """The other channels are published on; the message is stored also on the forbidden one."""
         broker = await self.start()
         await broker.subscribe([b"ok-a", b"ok-b"])
-        await self._refuses(PermissionDenied, broker.publish([b"ok-a", b"no-a", b"ok-b"], b"x"))
+        await self._refuses(PermissionDenied, publish(broker, [b"ok-a", b"no-a", b"ok-b"], b"x"))
         for name in (b"ok-a", b"ok-b"):
             self.assertEqual([b"x"], await self.arrived(name, 1))
         self.assertEqual([b"x"] * 3, [self.stored(name) for name in (b"ok-a", b"no-a", b"ok-b")])
@@ -450,7 +451,7 @@ class _Contract(_Outside):
         self.lose()
         await self.until(lambda: not broker.up)
         for action in (
-            broker.publish([b"ok-a"], b"x"),
+            publish(broker, [b"ok-a"], b"x"),
             broker.fetch([b"ok-a"]),
             broker.subscribe([b"ok-b"]),
         ):
@@ -517,7 +518,7 @@ class _Contract(_Outside):
         self.assertFalse(broker.up)
         self.publish(b"ok-a", b"1")
         self.assertEqual([], self.listener.live)
-        await self._refuses(BrokerUnavailable, broker.publish([b"ok-a"], b"x"))
+        await self._refuses(BrokerUnavailable, publish(broker, [b"ok-a"], b"x"))
 
 
 class TwoLinkBroker:
@@ -560,11 +561,16 @@ class TwoLinkBroker:
         for link in self._links:
             link.resume()
 
-    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+    def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
+        size = len(payload)
         if not self.up:
-            return fail(BrokerUnavailable("a link is lost"))
-        return self._together(
-            [link.publish(names, payload) for link, names in self._by_link(channels).items()]
+            waiter.not_published(BrokerUnavailable("a link is lost"), size)
+            return
+        self._together(
+            [publish(link, names, payload) for link, names in self._by_link(channels).items()]
+        ).addCallbacks(
+            lambda _: waiter.published(1, size),
+            lambda failure: waiter.not_published(failure.value, size),
         )
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
+from typing import Protocol as Port
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
@@ -15,6 +17,7 @@ from twisted.python.failure import Failure
 
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
+from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.websocket.encoding import Encodings
@@ -29,6 +32,7 @@ __all__ = [
     "Message",
     "ServerTransport",
     "messages",
+    "publish",
 ]
 
 
@@ -389,6 +393,40 @@ class FakeClient:
             self.events.append(("resume", why))
 
 
+class Publishing(Port):
+    """A broker, or a part of one."""
+
+    def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
+        """See `wsredis.gateway.broker.Broker.publish`."""
+
+
+class _Waiter:
+    """One message that is published, and its Deferred."""
+
+    def __init__(self, size: int) -> None:
+        self.done: Deferred[None] = Deferred()
+        self._size = size
+
+    def published(self, count: int, size: int) -> None:
+        """See `wsredis.gateway.broker.PublishWaiter`."""
+        if (count, size) != (1, self._size):
+            raise AssertionError(f"{count} messages of {size} bytes were not published here")
+        self.done.callback(None)
+
+    def not_published(self, error: Exception, size: int) -> None:
+        """See `wsredis.gateway.broker.PublishWaiter`."""
+        if size != self._size:
+            raise AssertionError(f"a message of {size} bytes was not published here")
+        self.done.errback(error)
+
+
+def publish(broker: Publishing, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+    """Publish one message with *broker*. Fires when it is confirmed."""
+    waiter = _Waiter(len(payload))
+    broker.publish(channels, payload, waiter)
+    return waiter.done
+
+
 class HeldBroker(MemoryBroker):
     """
     A broker that answers when the test says so.
@@ -401,7 +439,7 @@ class HeldBroker(MemoryBroker):
         self.server = MemoryServer(clock)
         super().__init__(self.server)
         self.slow = set(slow)
-        self._pending: list[tuple[Callable[[], Deferred[Any]], Deferred[Any]]] = []
+        self._pending: list[tuple[Callable[[], object], Callable[[Exception], object]]] = []
 
     @property
     def pending(self) -> int:
@@ -413,10 +451,13 @@ class HeldBroker(MemoryBroker):
         act = super().subscribe
         return self._call("subscribe", lambda: act(channels))
 
-    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+    def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
-        act = super().publish
-        return self._call("publish", lambda: act(channels, payload))
+        if "publish" not in self.slow:
+            super().publish(channels, payload, waiter)
+            return
+        act = partial(super().publish, channels, payload, waiter)
+        self._pending.append((act, lambda error: waiter.not_published(error, len(payload))))
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
@@ -426,17 +467,17 @@ class HeldBroker(MemoryBroker):
     def answer(self, count: int = 1) -> None:
         """Let the oldest *count* calls happen."""
         for _ in range(count):
-            act, waiting = self._pending.pop(0)
-            act().chainDeferred(waiting)
+            act, _ = self._pending.pop(0)
+            act()
 
     def refuse(self, error: Exception) -> None:
         """Let the oldest call fail; nothing of it happens."""
-        _, waiting = self._pending.pop(0)
-        waiting.errback(error)
+        _, refuse = self._pending.pop(0)
+        refuse(error)
 
     def _call(self, name: str, act: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         if name not in self.slow:
             return act()
         waiting: Deferred[Any] = Deferred()
-        self._pending.append((act, waiting))
+        self._pending.append((lambda: act().chainDeferred(waiting), waiting.errback))
         return waiting

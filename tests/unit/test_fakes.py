@@ -14,6 +14,7 @@ from tests.support.fakes import (
     HeldBroker,
     ServerTransport,
     messages,
+    publish,
 )
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.client import PauseReason
@@ -228,7 +229,7 @@ class BrokerTests(SynchronousTestCase):
         """Nothing happens before the answer; then it does, oldest first."""
         broker = HeldBroker(Clock(), "publish", "fetch")
         broker.connect()
-        published, fetched = broker.publish([b"a"], b"1"), broker.fetch([b"a"])
+        published, fetched = publish(broker, [b"a"], b"1"), broker.fetch([b"a"])
         self.assertNoResult(published)
         self.assertIsNone(broker.server.value(b"a"))
         self.assertEqual(2, broker.pending)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import BrokerListener
+from wsredis.gateway.broker import BrokerListener, PublishWaiter
 from wsredis.gateway.publication import Publication
 
 __all__ = ["MemoryBroker", "MemoryServer"]
@@ -159,18 +159,20 @@ class MemoryBroker:
         while self._postponed and not self._paused:
             self._postponed.pop(0)()
 
-    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+    def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
         if not self._up:
-            return fail(BrokerUnavailable("there is no link"))
+            waiter.not_published(BrokerUnavailable("there is no link"), len(payload))
+            return
         for channel in channels:
             if self._expire:
                 self._server.store(channel, self._expire, payload)
             if channel not in self._server.forbidden:
                 self._server.publish(channel, payload)
-        if not self._server.forbidden.isdisjoint(channels):
-            return fail(PermissionDenied("this channel is forbidden"))
-        return succeed(None)
+        if self._server.forbidden.isdisjoint(channels):
+            waiter.published(1, len(payload))
+        else:
+            waiter.not_published(PermissionDenied("this channel is forbidden"), len(payload))
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""

@@ -188,7 +188,25 @@ class PlainConnection(Connection):
         """
         self._remember(payload or None)
         if payload and self._publish_channels and self.is_open:
-            self.publish_on(self._publish_channels, payload, self._close_after_loss)
+            self.publish_on(self._publish_channels, payload)
+
+    def publish_failed(self, error: Exception, size: int) -> None:
+        """Close with a code that says why Redis did not confirm a message."""
+        if isinstance(error, BrokerError):
+            code, reason = 1013, "the message could not be published: try again later"
+        elif isinstance(error, ClientError):
+            code, reason = error.code, error.reason
+        else:
+            self._log.failure("publishing failed", failure=Failure(error))
+            code, reason = 1011, "internal error"
+        self._log.warn(
+            "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
+            size=size,
+            peer=self.peer,
+            error=str(error),
+            code=code,
+        )
+        self._client.close(code, reason)
 
     def audible(self, items: Sequence[Publication]) -> Iterator[Publication]:
         """
@@ -224,25 +242,6 @@ class PlainConnection(Connection):
                 if len(own) > _MAX_OWN_MESSAGES:
                     del own[next(iter(own))]
         self.choose_path()
-
-    def _close_after_loss(self, failure: Failure, size: int) -> None:
-        """Close with a code that says why Redis did not confirm a message."""
-        error = failure.value
-        if isinstance(error, BrokerError):
-            code, reason = 1013, "the message could not be published: try again later"
-        elif isinstance(error, ClientError):
-            code, reason = error.code, error.reason
-        else:
-            self._log.failure("publishing failed", failure=failure)
-            code, reason = 1011, "internal error"
-        self._log.warn(
-            "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
-            size=size,
-            peer=self.peer,
-            error=str(error),
-            code=code,
-        )
-        self._client.close(code, reason)
 
 
 def _facility(path: str) -> str:

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from wsredis.gateway.publication import Publication
 
-__all__ = ["Broker", "BrokerListener"]
+__all__ = ["Broker", "BrokerListener", "PublishWaiter"]
 
 
 class BrokerListener(Protocol):
@@ -48,6 +48,31 @@ class BrokerListener(Protocol):
 
         It is not wanted any more: nothing is delivered on it until it is subscribed to again. If
         `Broker.subscribe` fails for a channel that nobody else wants, that is the only report.
+        """
+
+
+class PublishWaiter(Protocol):
+    """
+    The publisher of messages: it hears of each message once, in the order of publishing.
+
+    It is no Deferred for each message, since many messages are answered at once.
+    """
+
+    def published(self, count: int, size: int) -> None:
+        """
+        The broker has confirmed the next messages on all of their channels.
+
+        Args:
+            count: The number of messages.
+            size: The bytes of all their payloads.
+        """
+
+    def not_published(self, error: Exception, size: int) -> None:
+        """
+        The next message failed; `Broker.publish` lists the errors.
+
+        Args:
+            size: The bytes of its payload.
         """
 
 
@@ -97,20 +122,26 @@ class Broker(Protocol):
     def resume(self) -> None:
         """End the pause. Harmless when the broker is not paused."""
 
-    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+    def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """
         Store *payload* on each channel, then publish it there.
 
-        Returns:
-            Fires when the broker has confirmed that it published on all channels. If it refuses to
-            store, that is counted and logged, and is not a failure.
+        It goes out in this turn of the reactor or the next, in the order of the calls.
 
-        Raises:
-            BrokerUnavailable: The broker is down, or too many commands are waiting for its answer.
-                Nothing was sent.
-            PublishOutcomeUnknown: The broker was lost before it answered, or it answered with an
-                error: the payload may have been stored and published, or not.
-            PermissionDenied: The broker forbids one of the channels. The payload may be stored
+        Args:
+            channels: Not to be changed afterwards.
+            waiter: Hears the outcome, now or later. `PublishWaiter.published` means that the broker
+                has published on all channels; if it refuses to store, that is counted and logged,
+                and is not a failure. `PublishWaiter.not_published` gets one of these errors:
+
+                BrokerUnavailable: The broker is down, or too many commands are waiting for its
+                answer. Nothing was sent. If the broker is down already, or too much is waiting,
+                the waiter hears it before this method returns.
+
+                PublishOutcomeUnknown: The broker was lost before it answered, or it answered with
+                an error: the payload may have been stored and published, or not.
+
+                PermissionDenied: The broker forbids one of the channels. The payload may be stored
                 there; on the other channels it is published.
         """
 

@@ -26,6 +26,13 @@ __all__ = ["Connection", "ConnectionParts", "Hooks"]
 _UNANSWERED_MESSAGES = 256
 _UNANSWERED_BYTES = 1048576
 
+#: It is read again when no more than this is unanswered.
+_LOW_MESSAGES = _UNANSWERED_MESSAGES // 2
+_LOW_BYTES = _UNANSWERED_BYTES // 2
+
+# A member of an Enum is looked up slowly, and these are needed for every message.
+_PUBLISH = PauseReason.PUBLISH
+
 
 class Hooks(Protocol):
     """The methods of `wsredis.Handler`, which explains them."""
@@ -172,27 +179,33 @@ class Connection(ABC):
         self.channels = [name for name in self.channels if name not in names]
         self._hub.retract(self, names)
 
-    def publish_on(
-        self, channels: Sequence[bytes], payload: bytes, failed: Callable[[Failure, int], None]
-    ) -> None:
+    def publish_on(self, channels: Sequence[bytes], payload: bytes) -> None:
         """
         Publish on *channels*. A client that publishes faster than Redis answers is not read.
 
+        If it fails, `publish_failed` is called, maybe before this method returns.
+
         Args:
-            failed: Called with the error and the size in bytes, unless the connection is closed by
-                then. No further message of the client is read before it returns.
+            channels: Not to be changed afterwards.
         """
-        size = len(payload)
         self._unanswered += 1
-        self._unanswered_bytes += size
+        self._unanswered_bytes += len(payload)
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
-            self._client.pause(PauseReason.PUBLISH)
-        self._hub.broker.publish(channels, payload).addCallbacks(
-            self._published,
-            self._not_published,
-            callbackArgs=(size,),
-            errbackArgs=(size, failed),
-        )
+            self._client.pause(_PUBLISH)
+        self._hub.broker.publish(channels, payload, self)
+
+    @abstractmethod
+    def publish_failed(self, error: Exception, size: int) -> None:
+        """
+        Act on a message that Redis did not confirm.
+
+        Called unless the connection is closed by then. No further message of the client is read
+        before it returns.
+
+        Args:
+            error: See `wsredis.gateway.broker.Broker.publish`.
+            size: The bytes of the message.
+        """
 
     def check_limit(self, channels: Sequence[bytes]) -> None:
         """Raise LimitExceeded for more channels than `Limits.max_channels`."""
@@ -309,6 +322,27 @@ class Connection(ABC):
         """See `wsredis.gateway.hub.Listener.forbid`."""
         self.close(1008, "Redis forbids a channel")
 
+    # -- wsredis.gateway.broker.PublishWaiter
+
+    def published(self, count: int, size: int) -> None:
+        """See `wsredis.gateway.broker.PublishWaiter.published`."""
+        was_high = self._unanswered > _LOW_MESSAGES or self._unanswered_bytes > _LOW_BYTES
+        self._unanswered -= count
+        self._unanswered_bytes -= size
+        if was_high and self._unanswered <= _LOW_MESSAGES and self._unanswered_bytes <= _LOW_BYTES:
+            self._client.resume(_PUBLISH)
+
+    def not_published(self, error: Exception, size: int) -> None:
+        """See `wsredis.gateway.broker.PublishWaiter.not_published`."""
+        self._hub.metrics.unpublished += 1
+        if self._state is _State.OPEN:
+            try:
+                self.publish_failed(error, size)
+            except Exception:
+                self._crashed(Failure())
+        # Only now: a message that followed the lost one must not be published.
+        self.published(1, size)
+
     def _hold_back(self, held_back: _HeldBack, items: Sequence[Publication]) -> None:
         held_back += items
         held_back.size += sum(len(item.payload) for item in items)
@@ -316,27 +350,6 @@ class Connection(ABC):
             # It would be a slow consumer from its first moment.
             self._held_back = _HeldBack()
             self._client.close(1013, "too many messages during the handshake")
-
-    def _not_published(
-        self, failure: Failure, size: int, failed: Callable[[Failure, int], None]
-    ) -> None:
-        self._hub.metrics.unpublished += 1
-        if self._state is _State.OPEN:
-            try:
-                failed(failure, size)
-            except Exception:
-                self._crashed(Failure())
-        # Only now: a message that followed the lost one must not be published.
-        self._published(None, size)
-
-    def _published(self, _: None, size: int) -> None:
-        self._unanswered -= 1
-        self._unanswered_bytes -= size
-        if (
-            self._unanswered <= _UNANSWERED_MESSAGES // 2
-            and self._unanswered_bytes <= _UNANSWERED_BYTES // 2
-        ):
-            self._client.resume(PauseReason.PUBLISH)
 
     def _handle(self, hook: Callable[[], Any]) -> None:
         """Run one method of the handler; the client's next message waits until it is done."""

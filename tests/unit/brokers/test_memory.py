@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.fakes import publish
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.broker import Broker
@@ -116,7 +117,7 @@ class BrokerTests(SynchronousTestCase):
         other.start(listener)
         self.wanted(b"a")
         self.successResultOf(other.subscribe([b"b"]))
-        self.successResultOf(self.broker.publish([b"a", b"b"], b"1"))
+        self.successResultOf(publish(self.broker, [b"a", b"b"], b"1"))
         self.assertEqual([[(b"a", b"1")]], self.listener.batches)
         self.assertEqual([[(b"b", b"1")]], listener.batches)
         self.assertEqual({b"a": b"1", b"b": b"1"}, self.fetched(b"a", b"b"))
@@ -127,25 +128,25 @@ class BrokerTests(SynchronousTestCase):
 
     def test_expire(self) -> None:
         """A stored message expires in time; with 0 seconds nothing is stored."""
-        self.successResultOf(self.broker.publish([b"a"], b"1"))
+        self.successResultOf(publish(self.broker, [b"a"], b"1"))
         self.clock.advance(10)
         self.assertEqual({}, self.fetched(b"a"))
         forgetful = MemoryBroker(self.server, 0)
         forgetful.start(self.listener)
-        self.successResultOf(forgetful.publish([b"a"], b"1"))
+        self.successResultOf(publish(forgetful, [b"a"], b"1"))
         self.assertEqual({}, self.fetched(b"a"))
 
     def test_empty(self) -> None:
         """An empty message clears the stored one."""
-        self.successResultOf(self.broker.publish([b"a"], b"1"))
-        self.successResultOf(self.broker.publish([b"a"], b""))
+        self.successResultOf(publish(self.broker, [b"a"], b"1"))
+        self.successResultOf(publish(self.broker, [b"a"], b""))
         self.assertEqual({}, self.fetched(b"a", b"b"))
 
     def test_not_storing(self) -> None:
         """A server that does not store still publishes."""
         self.wanted(b"a")
         self.server.storing = False
-        self.successResultOf(self.broker.publish([b"a"], b"1"))
+        self.successResultOf(publish(self.broker, [b"a"], b"1"))
         self.assertEqual([[(b"a", b"1")]], self.listener.batches)
         self.assertEqual({}, self.fetched(b"a"))
 
@@ -154,7 +155,7 @@ class BrokerTests(SynchronousTestCase):
         self.broker.disconnect()
         self.assertFalse(self.broker.up)
         self.failureResultOf(self.broker.subscribe([b"a"]), BrokerUnavailable)
-        self.failureResultOf(self.broker.publish([b"a"], b"1"), BrokerUnavailable)
+        self.failureResultOf(publish(self.broker, [b"a"], b"1"), BrokerUnavailable)
         self.failureResultOf(self.broker.fetch([b"a"]), BrokerUnavailable)
         self.server.publish(b"a", b"lost")
         self.broker.connect()
@@ -177,7 +178,7 @@ class BrokerTests(SynchronousTestCase):
         self.server.forbidden.add(b"a")
         self.failureResultOf(self.broker.subscribe([b"a", b"b"]), PermissionDenied)
         self.assertEqual([], self.listener.forbidden)
-        self.failureResultOf(self.broker.publish([b"b", b"a"], b"1"), PermissionDenied)
+        self.failureResultOf(publish(self.broker, [b"b", b"a"], b"1"), PermissionDenied)
         # As with Redis, the other channel is wanted and published on, and storing is another right.
         self.assertEqual([[(b"b", b"1")]], self.listener.batches)
         self.assertEqual({b"a": b"1", b"b": b"1"}, self.fetched(b"a", b"b"))

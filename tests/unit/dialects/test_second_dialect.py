@@ -77,7 +77,11 @@ class JSONConnection(Connection):
 
     def publish(self, payload: bytes) -> None:
         """Publish on everything that it hears."""
-        self.publish_on(self.channels, payload, lambda failure, size: self._failed(failure))
+        self.publish_on(self.channels, payload)
+
+    def publish_failed(self, error: Exception, size: int) -> None:
+        """Tell it."""
+        self._reply(error=str(error))
 
     def _failed(self, failure: Failure) -> None:
         failure.trap(WsredisError)

@@ -429,6 +429,16 @@ class PublishTests(ConnectionCase):
         self.broker.answer()
         self.assertEqual(0, client.held)
 
+    def test_answered_together(self) -> None:
+        """Many messages that are answered at once count like as many answers."""
+        connection, client = self.waiting_for(3, 256)
+        connection.published(127, 381)
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        connection.published(2, 6)
+        self.assertEqual(0, client.held)
+        connection.published(127, 381)
+        self.assertEqual(["pause", "resume"], [kind for kind, _ in client.events])
+
     def test_held_by_size(self) -> None:
         """A client with a megabyte unanswered is not read until half of it is answered."""
         connection, client = self.waiting_for(1 << 18, 3)
@@ -749,9 +759,9 @@ class _Listening(Connection):
 
     def publish(self, payload: bytes) -> None:
         """Publish on everything that it hears, and trip over an error."""
-        self.publish_on(self.channels, payload, self.trip)
+        self.publish_on(self.channels, payload)
 
-    def trip(self, failure: object, size: int) -> None:
+    def publish_failed(self, error: Exception, size: int) -> None:
         """A mistake of a dialect."""
         raise ZeroDivisionError("a bug")
 

@@ -16,7 +16,7 @@ from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import BrokerListener
+from wsredis.gateway.broker import BrokerListener, PublishWaiter
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
@@ -66,7 +66,7 @@ class RedisBroker:
         self._reactor = reactor
         self._name = target.name
         self._metrics = metrics
-        self._commands = Commands(expire, limits, metrics)
+        self._commands = Commands(reactor, expire, limits, metrics)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
         self._subscriber_link = RedisConnection(
@@ -120,6 +120,7 @@ class RedisBroker:
         """See `wsredis.gateway.broker.Broker.stop`."""
         self._listener = None
         self._subscriptions.stop()
+        self._commands.flush()
         stopped = gatherResults([link.stop() for link in self._links])
         return stopped.addCallback(lambda _: None)
 
@@ -145,9 +146,9 @@ class RedisBroker:
         if not self._paused:
             self._resume_signal.fire(None)
 
-    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
+    def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
-        return self._commands.publish(channels, payload)
+        self._commands.publish(channels, payload, waiter)
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""

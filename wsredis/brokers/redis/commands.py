@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply, ReplyHandler
+from wsredis.brokers.redis.protocol import (
+    NoReply,
+    RedisProtocol,
+    Reply,
+    ReplyHandler,
+    ReplyRow,
+)
 from wsredis.config import Limits
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
+from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.metrics import Metrics
 
 __all__ = ["Commands"]
@@ -17,76 +25,101 @@ __all__ = ["Commands"]
 #: Keys in one MGET when many are read at once.
 _BATCH = 500
 
+_PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$"
+
+#: The types of replies to SETEX and PUBLISH without an error.
+_SUCCESS = frozenset((bytes, int))
+
 
 class Commands:
     """
     Commands on one connection at a time, limited in number and size.
 
+    What is published in one turn of the reactor is sent in one write.
+
     Args:
+        clock: Ends the turn.
         expire: Seconds that the last message of a channel is stored. 0 stores none.
 
     Attributes:
+        stores: Whether messages are stored.
         protocol: The connection. If None, there is none, and commands fail at once.
     """
 
     _log = Logger()
 
-    def __init__(self, expire: int, limits: Limits, metrics: Metrics) -> None:
-        self._expire = str(expire) if expire else None
+    def __init__(self, clock: IReactorTime, expire: int, limits: Limits, metrics: Metrics) -> None:
+        self._clock = clock
+        self.stores = expire > 0
+        self._setex = b"*4\r\n$5\r\nSETEX\r\n$%%d\r\n%%b\r\n$%d\r\n%d\r\n$" % (
+            len(str(expire)),
+            expire,
+        )
         self._limits = limits
         self._metrics = metrics
-        #: Bytes of publish commands that are not answered yet.
+        #: Publish commands that are not answered yet, collected or sent, and their bytes.
+        self._unanswered = 0
         self._unanswered_bytes = 0
+        #: The parts of the commands that are not sent yet, and who waits for their replies.
+        self._collected: list[bytes] = []
+        self._rows: list[_Row] = []
+        #: The start of the commands for each channel of this turn. It is not kept for longer, since
+        #: the name of a channel may be a secret.
+        self._heads: dict[bytes, tuple[bytes, ...]] = {}
+        self._flushing: IDelayedCall | None = None
         #: The kind of the last refusal to store. If None, the last message was stored.
         self._refusal: str | None = None
         self.protocol: RedisProtocol | None = None
 
-    def publish(self, channels: Sequence[bytes], payload: bytes) -> Deferred[None]:
-        """
-        Store *payload* on each channel, then publish it there.
-
-        Returns:
-            Fires when Redis has answered all commands. Cancelling it takes nothing back.
-
-        Raises:
-            BrokerUnavailable: Nothing was sent.
-            PublishOutcomeUnknown: See `wsredis.gateway.broker.Broker.publish`.
-            PermissionDenied: See there, too.
-        """
-        protocol = self.protocol
-        if protocol is None:
-            return fail(BrokerUnavailable("Redis is away"))
-        if not channels:
-            return succeed(None)
-        if (
-            protocol.unanswered >= self._limits.max_commands
+    def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
+        """See `wsredis.gateway.broker.Broker.publish`."""
+        problem = ""
+        if self.protocol is None:
+            problem = "Redis is away"
+        elif (
+            self._unanswered >= self._limits.max_commands
             or self._unanswered_bytes >= self._limits.max_command_bytes
         ):
-            return fail(BrokerUnavailable("too many commands wait for an answer of Redis"))
-        done: Deferred[None] = Deferred()
-        left = len(channels)
-        size = 0
-        error: Exception | None = None
+            problem = "too many commands wait for an answer of Redis"
+        if problem:
+            waiter.not_published(BrokerUnavailable(problem), len(payload))
+            return
+        if not channels:
+            waiter.published(1, len(payload))
+            return
+        row = self._rows[-1] if self._rows else None
+        if row is None or row.waiter is not waiter or row.channels is not channels:
+            row = _Row(self, channels, waiter)
+            self._rows.append(row)
+            if self._flushing is None:
+                self._flushing = self._clock.callLater(0, self.flush)
+        size = len(payload)
+        value = b"%d\r\n%b\r\n" % (size, payload)
+        for head in row.heads:
+            self._collected += (head, value)
+        row.sizes.append(size)
+        row.left += row.commands
+        self._unanswered += row.commands
+        self._unanswered_bytes += row.head_bytes + row.commands * size
 
-        def published(reply: Reply) -> bool:
-            nonlocal left, error
-            left -= 1
-            if isinstance(reply, Exception) and not isinstance(error, PublishOutcomeUnknown):
-                error = _as_broker_error(reply)
-            if not left:
-                self._unanswered_bytes -= size
-                if error is None:
-                    done.callback(None)
-                else:
-                    done.errback(error)
-            return True
+    def flush(self) -> None:
+        """
+        Send what was published in this turn of the reactor, in one write.
 
-        for channel in channels:
-            if self._expire is not None:
-                size += protocol.send(self._stored, "SETEX", channel, self._expire, payload)
-            size += protocol.send(published, "PUBLISH", channel, payload)
-        self._unanswered_bytes += size
-        return done
+        It is called by itself when the turn ends.
+        """
+        if self._flushing is not None and self._flushing.active():
+            self._flushing.cancel()
+        self._flushing = None
+        rows, self._rows = self._rows, []
+        collected, self._collected = self._collected, []
+        self._heads.clear()
+        if self.protocol is not None:
+            if rows:
+                self.protocol.send_rows(b"".join(collected), rows)
+            return
+        for row in rows:
+            row.take([BrokerUnavailable("Redis was lost")] * row.left)
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """
@@ -137,9 +170,30 @@ class Commands:
             protocol.send(make_handler(names), "MGET", *names, values=len(names))
         return done
 
-    def _stored(self, reply: Reply) -> bool:
-        if isinstance(reply, NoReply):
-            return True
+    def heads(self, channel: bytes) -> tuple[bytes, ...]:
+        """Return the commands that publish on *channel*, packed up to the size of the payload."""
+        heads = self._heads.get(channel)
+        if heads is None:
+            name = len(channel), channel
+            heads = (_PUBLISH % name,)
+            if self.stores:
+                heads = (self._setex % name, *heads)
+            self._heads[channel] = heads
+        return heads
+
+    def answered(self, commands: int, size: int) -> None:
+        """Count off commands that were answered, and their bytes."""
+        self._unanswered -= commands
+        self._unanswered_bytes -= size
+
+    def is_smooth(self, replies: Sequence[Reply]) -> bool:
+        """Tell whether *replies* have nothing to report: no error, and no end of errors."""
+        return self._refusal is None and _SUCCESS.issuperset(map(type, replies))
+
+    def stored(self, reply: Reply) -> None:
+        """Take the answer to one SETEX."""
+        if isinstance(reply, (NoReply, BrokerUnavailable)):
+            return
         if isinstance(reply, Exception):
             self._metrics.unpersisted += 1
             kind = str(reply).split(" ", 1)[0]
@@ -152,11 +206,86 @@ class Commands:
         elif self._refusal is not None:
             self._refusal = None
             self._log.info("Redis stores messages again")
-        return True
+
+
+class _Row(ReplyRow):
+    """
+    Messages of one publisher on the same channels, one after the other in one turn.
+
+    Attributes:
+        channels, waiter: See `wsredis.gateway.broker.Broker.publish`.
+        heads: The start of each command for one message, up to the size of the payload.
+        commands, head_bytes: Their number, and their bytes.
+        sizes: The bytes of each payload.
+    """
+
+    __slots__ = (
+        "_error",
+        "_owner",
+        "_position",
+        "channels",
+        "commands",
+        "head_bytes",
+        "heads",
+        "sizes",
+        "waiter",
+    )
+
+    _log = Logger()
+
+    def __init__(self, owner: Commands, channels: Sequence[bytes], waiter: PublishWaiter) -> None:
+        super().__init__()
+        self._owner = owner
+        self.channels, self.waiter = channels, waiter
+        self.heads: tuple[bytes, ...] = ()
+        for name in channels:
+            self.heads += owner.heads(name)
+        self.commands = len(self.heads)
+        self.head_bytes = sum(map(len, self.heads))
+        self.sizes: list[int] = []
+        #: The number of replies that have come.
+        self._position = 0
+        #: What went wrong with the message that is being answered.
+        self._error: Exception | None = None
+
+    def take(self, replies: Sequence[Reply]) -> None:
+        """See `ReplyRow.take`."""
+        if self._error is None and self._owner.is_smooth(replies):
+            self._advance(len(replies))
+            return
+        for reply in replies:
+            if self._owner.stores and self._position % 2 == 0:
+                self._owner.stored(reply)
+            elif isinstance(reply, Exception) and not isinstance(
+                self._error, PublishOutcomeUnknown
+            ):
+                self._error = _as_broker_error(reply)
+            self._advance(1)
+
+    def _advance(self, replies: int) -> None:
+        first = self._position // self.commands
+        self._position += replies
+        self.left -= replies
+        end = self._position // self.commands
+        if first == end:
+            return
+        count, size = end - first, sum(self.sizes[first:end])
+        self._owner.answered(count * self.commands, count * self.head_bytes + self.commands * size)
+        error, self._error = self._error, None
+        try:
+            if error is None:
+                self.waiter.published(count, size)
+            else:
+                self.waiter.not_published(error, size)
+        except Exception:
+            # It must not cost the connection to Redis.
+            self._log.failure("a publisher failed over the answer of Redis")
 
 
 def _as_broker_error(error: Exception) -> Exception:
-    """Translate the failure of a command that was sent."""
+    """Translate the failure of a command."""
+    if isinstance(error, BrokerUnavailable):
+        return error
     if isinstance(error, NoReply):
         return PublishOutcomeUnknown("the connection to Redis was lost before the answer")
     if str(error).startswith("NOPERM"):

@@ -9,7 +9,8 @@ business of the owner.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import hiredis
@@ -27,6 +28,7 @@ __all__ = [
     "RedisProtocol",
     "Reply",
     "ReplyHandler",
+    "ReplyRow",
 ]
 
 #: One reply as hiredis returns it. An error reply is a `txredisapi.ResponseError` as a value, and
@@ -36,6 +38,9 @@ Reply = Any
 #: Called with each reply to a command until it returns True: that was the last one.
 ReplyHandler = Callable[[Reply], bool]
 
+#: Returned by hiredis in place of a reply. Its own choice, False, equals the reply ``:0``.
+_INCOMPLETE = object()
+
 
 class InvalidReply(Exception):
     """Redis sent bytes that are not RESP2, or a reply without a command."""
@@ -43,6 +48,29 @@ class InvalidReply(Exception):
 
 class NoReply(Exception):
     """The connection was lost before the reply: the command was executed or not."""
+
+
+class ReplyRow:
+    """
+    The replies to several commands that are sent together, one reply each.
+
+    Attributes:
+        left: The number of replies that have not come yet.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def take(self, replies: Sequence[Reply]) -> None:
+        """
+        Take the next replies, at most as many as are `left`, and count them off.
+
+        Args:
+            replies: All `NoReply` if the connection was lost.
+        """
+        raise NotImplementedError
 
 
 class ProtocolOwner(Protocol):
@@ -88,7 +116,9 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         super().__init__(charset=None, convertNumbers=False)
         self._owner = owner
         self._reader = hiredis.Reader(
-            protocolError=InvalidReply, replyError=txredisapi.ResponseError
+            protocolError=InvalidReply,
+            replyError=txredisapi.ResponseError,
+            notEnoughData=_INCOMPLETE,
         )
         self._max_reply = max_reply
         self._deliver = deliver
@@ -96,15 +126,16 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._incomplete = 0
         #: A reply that was parsed before it was its turn.
         self._postponed: list[Reply] = []
-        #: The handler of each unanswered command, and the number of values in its reply.
-        self._expected: deque[tuple[ReplyHandler, int]] = deque()
+        #: The handler of each unanswered command or row of them, and the number of values in a
+        #: reply.
+        self._expected: deque[tuple[ReplyHandler | ReplyRow, int]] = deque()
         self.bytes_arrived = True
         self.reply_arrived = True
         self.is_paused = False
 
     @property
     def unanswered(self) -> int:
-        """The number of commands that have no reply yet."""
+        """The number of commands that have no reply yet; a row of them counts as one."""
         return len(self._expected)
 
     def send(self, handler: ReplyHandler, *args: bytes | str, values: int = 1) -> int:
@@ -123,6 +154,17 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._expected.append((handler, values))
         self.transport.write(command)
         return len(command)
+
+    def send_rows(self, commands: bytes, rows: Iterable[ReplyRow]) -> None:
+        """
+        Send many commands at once.
+
+        Args:
+            commands: All of them, packed.
+            rows: Take the replies, in this order. Each has at least one reply `ReplyRow.left`.
+        """
+        self._expected.extend((row, 1) for row in rows)
+        self.transport.write(commands)
 
     def call(self, *args: bytes | str) -> Deferred[Reply]:
         """
@@ -179,7 +221,10 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         error = NoReply("the connection to Redis was lost")
         while self._expected:
             handler, _ = self._expected.popleft()
-            handler(error)
+            if isinstance(handler, ReplyRow):
+                handler.take([error] * handler.left)
+            else:
+                handler(error)
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
@@ -189,7 +234,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         deliver = self._deliver
         while not self.is_paused:
             reply = self._postponed.pop() if self._postponed else reader.gets()
-            if reply is False:
+            if reply is _INCOMPLETE:
                 break
             self._incomplete = 0
             self.reply_arrived = True
@@ -203,11 +248,22 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
                 batch = []
             elif not self._expected:
                 raise InvalidReply(f"no command waits for {_shorten(reply)}")
-            elif self._expected[0][0](reply):
-                self._expected.popleft()
+            else:
+                self._answer(self._expected[0][0], reply)
         if deliver and batch:
             deliver(batch)
         self._check_size()
+
+    def _answer(self, handler: ReplyHandler | ReplyRow, reply: Reply) -> None:
+        """Hand over one reply; and to a row all that have come, without a call for each."""
+        if not isinstance(handler, ReplyRow):
+            if handler(reply):
+                self._expected.popleft()
+            return
+        following = iter(self._reader.gets, _INCOMPLETE)
+        handler.take([reply, *islice(following, handler.left - 1)])
+        if not handler.left:
+            self._expected.popleft()
 
     def _check_size(self) -> None:
         limit = self._max_reply

@@ -10,12 +10,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.fakes import publish
 from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.brokers.redis.connection import SILENCE
 from wsredis.brokers.redis.reconnect import MAX_DELAY
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
-from wsredis.errors import BrokerUnavailable
+from wsredis.errors import BrokerUnavailable, PublishOutcomeUnknown
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
 from wsredis.testing.redis import FakeRedis
@@ -110,7 +111,7 @@ class UpTests(_BrokerCase):
         self.subscribe(b"a")
         self.session(subscriber=False).cut(ConnectionError())
         self.assertFalse(self.broker.up)
-        self.failureResultOf(self.broker.publish([b"a"], b"x"), BrokerUnavailable)
+        self.failureResultOf(publish(self.broker, [b"a"], b"x"), BrokerUnavailable)
         self.server.publish(b"a", b"1")
         self.wait(1)
         self.assertEqual([("live", [(b"a", b"1")])], self.listener.events)
@@ -153,6 +154,15 @@ class UpTests(_BrokerCase):
         self.assertEqual([], self.server.sessions)
         self.assertEqual([], self.clock.getDelayedCalls())
         self.assertEqual([], list(events))
+
+    def test_stop_sends_what_was_published(self) -> None:
+        """What was published in the same turn of the reactor still leaves."""
+        published = publish(self.broker, [b"a"], b"x")
+        done = self.broker.stop()
+        self.server.pump()
+        self.successResultOf(done)
+        self.failureResultOf(published, PublishOutcomeUnknown)
+        self.assertEqual([(b"PUBLISH", b"a", b"x")], self.server.sent(b"PUBLISH"))
 
     def test_stop_while_away(self) -> None:
         """The same while Redis is away."""
@@ -323,7 +333,8 @@ class PauseTests(_BrokerCase):
     def test_publishing_goes_on(self) -> None:
         """A pause does not delay publishing."""
         self.broker.pause()
-        done = self.broker.publish([b"a"], b"1")
+        done = publish(self.broker, [b"a"], b"1")
+        self.clock.advance(0)
         self.server.pump()
         self.successResultOf(done)
         self.assertEqual([], self.listener.events)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import hiredis
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.fakes import publish
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import RedisConnection
 from wsredis.config import Limits
@@ -28,7 +32,7 @@ class _StoreCase(SynchronousTestCase):
         self.clock = MemoryReactorClock()
         self.server = FakeRedis(self.clock)
         self.metrics = Metrics()
-        self.store = Commands(self.expire, self.limits, self.metrics)
+        self.store = Commands(self.clock, self.expire, self.limits, self.metrics)
         link = RedisConnection(
             self.clock,
             self.server.endpoint(),
@@ -42,9 +46,15 @@ class _StoreCase(SynchronousTestCase):
         link.start()
         self.server.pump()
 
+    def send(self, channels: list[bytes], payload: bytes) -> Deferred[None]:
+        """Publish, and let the turn of the reactor end."""
+        done = publish(self.store, channels, payload)
+        self.clock.advance(0)
+        return done
+
     def publish(self, *channels: bytes, payload: bytes = b"hello") -> Any:
         """Publish, and let all bytes arrive."""
-        done = self.store.publish(channels, payload)
+        done = self.send([*channels], payload)
         self.server.pump()
         return done
 
@@ -73,7 +83,7 @@ class PublishTests(_StoreCase):
 
     def test_one_round_trip(self) -> None:
         """Nothing waits for an answer: all commands leave at once, and all answers come at once."""
-        done = self.store.publish([b"a", b"b"], b"x")
+        done = self.send([b"a", b"b"], b"x")
         self.server.sessions[0].move()
         self.successResultOf(done)
 
@@ -97,7 +107,7 @@ class PublishTests(_StoreCase):
 
     def test_lost_before_the_answer(self) -> None:
         """The outcome is unknown, so it fails; and the unanswered bytes count no more."""
-        done = self.store.publish([b"a", b"b"], b"x")
+        done = self.send([b"a", b"b"], b"x")
         self.server.kill()
         failure = self.failureResultOf(done, PublishOutcomeUnknown)
         self.assertNotIsInstance(failure.value, BrokerUnavailable)
@@ -106,7 +116,7 @@ class PublishTests(_StoreCase):
 
     def test_lost_in_the_middle(self) -> None:
         """The same where the first channel was published: it is not safe to repeat."""
-        done = self.store.publish([b"a", b"b"], b"x")
+        done = self.send([b"a", b"b"], b"x")
         protocol = self.store.protocol
         assert protocol is not None
         protocol.dataReceived(b"+OK\r\n:1\r\n")
@@ -126,16 +136,6 @@ class PublishTests(_StoreCase):
         self.successResultOf(self.publish(b"a"))
         self.assertEqual([(b"PUBLISH", b"a", b"hello")], self.server.sent(b"PUBLISH"))
 
-    def test_cancelled(self) -> None:
-        """A caller that gave up takes nothing back, and its bytes count until they are answered."""
-        done = self.store.publish([b"a"], b"x")
-        done.addErrback(lambda failure: None)
-        done.cancel()
-        self.assertGreater(self.store._unanswered_bytes, 0)
-        self.server.pump()
-        self.assertEqual(0, self.store._unanswered_bytes)
-        self.assertEqual([(b"PUBLISH", b"a", b"x")], self.server.sent(b"PUBLISH"))
-
     def test_forbidden(self) -> None:
         """Where Redis forbids one of the channels the caller learns it, after all is tried."""
         self.server.forbidden = {b"a"}
@@ -151,7 +151,7 @@ class PublishTests(_StoreCase):
             b"+OK\r\n-ERR whatever\r\n+OK\r\n-NOPERM no\r\n",
         ):
             self.setUp()
-            done = self.store.publish([b"a", b"b"], b"x")
+            done = self.send([b"a", b"b"], b"x")
             assert self.store.protocol is not None
             self.store.protocol.dataReceived(replies)
             self.server.kill()
@@ -163,6 +163,199 @@ class PublishTests(_StoreCase):
         failure = self.failureResultOf(self.publish(b"a"), PublishOutcomeUnknown)
         self.assertEqual(b"hello", self.server.value(b"a"))
         self.assertIn("ERR whatever", failure.getErrorMessage())
+
+
+class _Publisher:
+    """
+    One that publishes many messages.
+
+    Attributes:
+        heard: The arguments of its calls, in order.
+        react: Called at the end of each.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, int]] = []
+        self.react: Callable[[], object] = bool
+
+    def published(self, count: int, size: int) -> None:
+        """See `wsredis.gateway.broker.PublishWaiter`."""
+        self.heard.append((count, size))
+        self.react()
+
+    def not_published(self, error: Exception, size: int) -> None:
+        """See `wsredis.gateway.broker.PublishWaiter`."""
+        self.heard.append((type(error), size))
+        self.react()
+
+
+class TurnTests(_StoreCase):
+    """What is published in one turn of the reactor leaves together, and is answered together."""
+
+    def setUp(self) -> None:
+        """Two publishers on one channel."""
+        super().setUp()
+        self.one, self.two = _Publisher(), _Publisher()
+        self.channels = [b"a"]
+
+    def say(self, publisher: _Publisher, *payloads: bytes) -> None:
+        """Publish, within this turn."""
+        for payload in payloads:
+            self.store.publish(self.channels, payload, publisher)
+
+    def answer(self, replies: bytes) -> None:
+        """The turn ends, and Redis answers with *replies*."""
+        self.clock.advance(0)
+        protocol = self.store.protocol
+        assert protocol is not None
+        protocol.dataReceived(replies)
+
+    def test_one_write(self) -> None:
+        """All commands of a turn are one write, at its end, in the order of publishing."""
+        protocol = self.store.protocol
+        assert protocol is not None
+        writes: list[bytes] = []
+        self.patch(protocol.transport, "write", writes.append)
+        self.say(self.one, b"1", b"22")
+        self.say(self.two, b"3")
+        self.say(self.one, b"4")
+        self.assertEqual([], writes)
+        self.clock.advance(0)
+        packed = b"".join(
+            hiredis.pack_command(("SETEX", b"a", b"60", payload))
+            + hiredis.pack_command(("PUBLISH", b"a", payload))
+            for payload in (b"1", b"22", b"3", b"4")
+        )
+        self.assertEqual([packed], writes)
+        self.assertEqual([], self.clock.getDelayedCalls()[1:])
+
+    def test_answered_together(self) -> None:
+        """One call tells of all messages in a row that one read answers; the order is kept."""
+        order: list[object] = []
+        self.one.react = lambda: order.append(1)
+        self.two.react = lambda: order.append(2)
+        self.say(self.one, b"1", b"22")
+        self.say(self.two, b"333")
+        self.say(self.one, b"4444")
+        self.answer(b"+OK\r\n:0\r\n" * 4)
+        self.assertEqual([(2, 3), (1, 4)], self.one.heard)
+        self.assertEqual([(1, 3)], self.two.heard)
+        self.assertEqual([1, 2, 1], order)
+        self.assertEqual((0, 0), (self.store._unanswered, self.store._unanswered_bytes))
+
+    def test_any_cut(self) -> None:
+        """Wherever the answers of Redis are cut, each message is told once, when it is complete."""
+        replies = b"+OK\r\n:1\r\n+OK\r\n-ERR x\r\n-OOM x\r\n:0\r\n+OK\r\n:1\r\n"
+        for cut in range(1, len(replies)):
+            self.setUp()
+            self.say(self.one, b"1", b"22", b"333", b"4444")
+            self.answer(replies[:cut])
+            self.answer(replies[cut:])
+            told = [
+                (first, size if first is PublishOutcomeUnknown else first)
+                for first, size in self.one.heard
+            ]
+            self.assertIn((PublishOutcomeUnknown, 2), told)
+            self.assertEqual(3, sum(first for first, _ in told if isinstance(first, int)))
+            self.assertEqual(10, sum(size for _, size in self.one.heard))
+            self.assertEqual(1, self.metrics.unpersisted)
+            self.assertEqual((0, 0), (self.store._unanswered, self.store._unanswered_bytes))
+
+    def test_room_comes_back_with_each_answer(self) -> None:
+        """Also in the middle of what one publisher said in one turn."""
+        self.say(self.one, b"1", b"22")
+        before = self.store._unanswered_bytes
+        self.answer(b"+OK\r\n:1\r\n+OK\r\n")
+        self.assertEqual([(1, 1)], self.one.heard)
+        self.assertEqual(2, self.store._unanswered)
+        self.assertLess(self.store._unanswered_bytes, before)
+
+    def test_lost_before_the_end_of_the_turn(self) -> None:
+        """What was not sent is not sent later, and the error says that it is safe to repeat."""
+        self.say(self.one, b"1", b"22")
+        self.server.kill()
+        self.assertEqual([], self.one.heard)
+        self.clock.advance(0)
+        self.assertEqual([(BrokerUnavailable, 1), (BrokerUnavailable, 2)], self.one.heard)
+        self.assertEqual((0, 0), (self.store._unanswered, self.store._unanswered_bytes))
+        self.assertEqual(0, self.metrics.unpersisted)
+        self.clock.advance(5)
+        self.server.pump()
+        self.successResultOf(self.publish(b"a"))
+        self.assertEqual([(b"PUBLISH", b"a", b"hello")], self.server.sent(b"PUBLISH"))
+
+    def test_lost_in_the_middle_of_a_turn(self) -> None:
+        """Each message without an answer is told."""
+        self.say(self.one, b"1", b"22", b"333")
+        self.answer(b"+OK\r\n:1\r\n+OK\r\n")
+        self.server.kill()
+        expected = [(1, 1), (PublishOutcomeUnknown, 2), (PublishOutcomeUnknown, 3)]
+        self.assertEqual(expected, self.one.heard)
+
+    def test_flush(self) -> None:
+        """The owner may end the turn early; there is nothing left to do then."""
+        self.say(self.one, b"1")
+        calls = len(self.clock.getDelayedCalls())
+        self.store.flush()
+        self.assertEqual(calls - 1, len(self.clock.getDelayedCalls()))
+        self.server.pump()
+        self.assertEqual([(1, 1)], self.one.heard)
+        self.store.flush()
+        self.server.pump()
+        self.assertEqual(1, len(self.server.sent(b"PUBLISH")))
+
+    def test_command_in_between(self) -> None:
+        """Another command in the turn gets its own reply."""
+        self.server.store(b"b", b"stored")
+        self.say(self.one, b"1")
+        fetched = self.store.fetch([b"b"])
+        self.say(self.one, b"2")
+        self.clock.advance(0)
+        self.server.pump()
+        self.assertEqual({b"b": b"stored"}, self.successResultOf(fetched))
+        self.assertEqual([(2, 2)], self.one.heard)
+
+    def test_publishing_from_within_the_answer(self) -> None:
+        """A publisher that goes on at once is in the next turn."""
+        self.say(self.one, b"1")
+        self.one.react = lambda: self.one.heard[1:] or self.say(self.one, b"22")
+        self.clock.advance(0)
+        self.server.pump()
+        self.clock.advance(0)
+        self.server.pump()
+        self.assertEqual([(1, 1), (1, 2)], self.one.heard)
+
+    def test_failing_publisher(self) -> None:
+        """A bug of one publisher is logged; the connection and the others stay."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        self.one.react = fail
+        self.say(self.one, b"1")
+        self.say(self.two, b"22")
+        self.clock.advance(0)
+        self.server.pump()
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual([(1, 2)], self.two.heard)
+        self.assertEqual(1, self.server.accepted)
+
+    def test_other_channels(self) -> None:
+        """A publisher whose channels change within the turn reaches the right ones."""
+        self.say(self.one, b"1")
+        self.channels = [b"b", b"c"]
+        self.say(self.one, b"2")
+        self.clock.advance(0)
+        self.server.pump()
+        sent = [(words[1], words[2]) for words in self.server.sent(b"PUBLISH")]
+        self.assertEqual([(b"a", b"1"), (b"b", b"2"), (b"c", b"2")], sent)
+        self.assertEqual([(1, 1), (1, 1)], self.one.heard)
+
+    def test_nothing_is_kept(self) -> None:
+        """The names of channels, which may be secrets, are forgotten when the turn ends."""
+        self.say(self.one, b"1")
+        self.clock.advance(0)
+        self.assertEqual({}, self.store._heads)
 
 
 class PublishOnlyTests(_StoreCase):
@@ -214,8 +407,8 @@ class BoundTests(_StoreCase):
     def test_too_many(self) -> None:
         """Beyond the number of commands it fails at once; with the answers there is room again."""
         self.server.frozen = True
-        done = [self.store.publish([b"a"], b"x") for _ in range(2)]
-        self.failureResultOf(self.store.publish([b"a"], b"x"), BrokerUnavailable)
+        done = [self.send([b"a"], b"x") for _ in range(2)]
+        self.failureResultOf(self.send([b"a"], b"x"), BrokerUnavailable)
         self.server.frozen = False
         self.server.pump()
         for each in done:
@@ -224,22 +417,22 @@ class BoundTests(_StoreCase):
 
     def test_room_comes_back_with_each_answer(self) -> None:
         """Each message that is answered makes room at once, not only the last one."""
-        first, second = (self.store.publish([b"a"], b"x" * 900) for _ in range(2))
-        self.failureResultOf(self.store.publish([b"a"], b"x"), BrokerUnavailable)
+        first, second = (self.send([b"a"], b"x" * 900) for _ in range(2))
+        self.failureResultOf(self.send([b"a"], b"x"), BrokerUnavailable)
         assert self.store.protocol is not None
         self.store.protocol.dataReceived(b"+OK\r\n:1\r\n")
         self.successResultOf(first)
-        third = self.store.publish([b"a"], b"x")
+        third = self.send([b"a"], b"x")
         self.assertNoResult(second)
         self.assertNoResult(third)
 
     def test_refused_messages_were_not_sent(self) -> None:
         """A message beyond the limit is not sent, and counts for nothing."""
         self.server.frozen = True
-        self.store.publish([b"a"], b"x" * 2000)
+        self.send([b"a"], b"x" * 2000)
         before = self.store._unanswered_bytes
         for _ in range(5):
-            self.failureResultOf(self.store.publish([b"a"], b"y"), BrokerUnavailable)
+            self.failureResultOf(self.send([b"a"], b"y"), BrokerUnavailable)
         self.assertEqual(before, self.store._unanswered_bytes)
         self.server.frozen = False
         self.server.pump()
@@ -250,7 +443,7 @@ class BoundTests(_StoreCase):
         """Commands that were unanswered when a connection was lost do not count on the next."""
         self.server.frozen = True
         for _ in range(2):
-            self.store.publish([b"a"], b"x" * 900).addErrback(lambda failure: None)
+            self.send([b"a"], b"x" * 900).addErrback(lambda failure: None)
         self.server.frozen = False
         self.server.kill()
         self.clock.advance(5)
@@ -260,8 +453,8 @@ class BoundTests(_StoreCase):
     def test_too_much(self) -> None:
         """Beyond the number of bytes likewise."""
         self.server.frozen = True
-        large = self.store.publish([b"a"], b"x" * 2000)
-        self.failureResultOf(self.store.publish([b"a"], b"x"), BrokerUnavailable)
+        large = self.send([b"a"], b"x" * 2000)
+        self.failureResultOf(self.send([b"a"], b"x"), BrokerUnavailable)
         self.server.frozen = False
         self.server.pump()
         self.successResultOf(large)

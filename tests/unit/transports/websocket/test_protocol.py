@@ -26,6 +26,7 @@ from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socke
 from tests.support.raw import CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
 from wsredis.config import GatewayConfig, Limits
+from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
@@ -574,11 +575,10 @@ class PauseTests(MemoryGatewayCase):
 
     def test_unanswered_publications(self) -> None:
         """A client that publishes faster than Redis answers is not read."""
-        answers: list[Deferred[None]] = []
+        answers: list[PublishWaiter] = []
 
-        def publish(channels: object, payload: bytes) -> Deferred[None]:
-            answers.append(Deferred())
-            return answers[-1]
+        def publish(channels: object, payload: bytes, waiter: PublishWaiter) -> None:
+            answers.append(waiter)
 
         self.patch(self.gateway.broker, "publish", publish)
         client = self.open(BOTH)
@@ -586,7 +586,7 @@ class PauseTests(MemoryGatewayCase):
         self.assertTrue(client.paused)
         self.assertLess(len(answers), 1000)
         for answer in answers:
-            answer.callback(None)
+            answer.published(1, 1)
         self.assertEqual(1000, len(answers))
         self.assertFalse(client.paused)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -151,6 +152,17 @@ class PollerTests(_PollerCase):
         self.turn()
         self.assertEqual([ConnectionLost], protocol.ended)
 
+    def test_nothing_to_read(self) -> None:
+        """A socket that has nothing is left alone, and one that was reset while read is lost."""
+        protocol, client = self.connect()
+        transport: Any = protocol.transport
+        self.assertIsNone(transport.doRead())
+        self.assertEqual([], protocol.ended)
+        transport.socket.send(b"never read")
+        client.close()
+        self.turn()
+        self.assertEqual([ConnectionLost], protocol.ended)
+
     def test_half_closed(self) -> None:
         """A protocol that can may write after the client has said its last; others end."""
         protocol, client = self.connect(_HalfCloseable())
@@ -207,7 +219,7 @@ class PollerTests(_PollerCase):
         transport.connectionLost(Failure(ConnectionDone()))
         for method in ("abortConnection", "loseConnection", "loseWriteConnection"):
             getattr(transport, method)()
-        for method in ("pauseProducing", "resumeProducing", "stopReading", "unregisterProducer"):
+        for method in ("pauseProducing", "startReading", "startWriting", "unregisterProducer"):
             getattr(transport, method)()
         transport.write(b"x")
         self.assertEqual(-1, transport.fileno())
@@ -340,6 +352,15 @@ class FallbackTests(SynchronousTestCase):
     def test_other_reactor(self) -> None:
         """On any other reactor there is none."""
         self.assertIsNone(poller_for(MemoryReactorClock()))
+
+    def test_other_system(self) -> None:
+        """On a system without epoll there is none."""
+        reactor = self.epoll_reactor()
+        modules: dict[str, Any] = sys.modules
+        name = "twisted.internet.epollreactor"
+        self.addCleanup(modules.__setitem__, name, modules[name])
+        modules[name] = None
+        self.assertIsNone(poller_for(reactor))
 
     def test_other_twisted(self) -> None:
         """With a Twisted that works differently there is none, and the log says so."""

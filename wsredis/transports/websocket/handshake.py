@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from autobahn.websocket.types import ConnectionRequest
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, fail
 
 from wsredis.auth import Accepted, Admission
 from wsredis.channels import Access
@@ -23,18 +22,43 @@ from wsredis.errors import (
 from wsredis.gateway.client import Client
 from wsredis.gateway.connection import Connection, ConnectionParts, Hooks
 from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.eager import run_eagerly
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake
 from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.registry import Registry, Step
 
-__all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
+__all__ = [
+    "Answer",
+    "HandshakeClient",
+    "HandshakeRequest",
+    "Handshaker",
+    "error_response",
+    "rejection_for",
+]
 
 #: Seconds that a client is asked to wait before it tries again.
 _RETRY_AFTER = 2
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+class HandshakeRequest(Protocol):
+    """
+    The part of Autobahn's ConnectionRequest that is used.
+
+    Attributes:
+        headers: Values by names in lower case; those of several headers are joined with ", ".
+        protocols: The subprotocols that the client offers.
+        extensions: The extensions that it offers: each a name, and the values of its parameters.
+        peer: The address of the client.
+    """
+
+    headers: Mapping[str, str]
+    protocols: Sequence[str]
+    extensions: Any
+    peer: str
 
 
 class HandshakeClient(Client, Protocol):
@@ -73,6 +97,10 @@ class Answer(NamedTuple):
     is_compressed: bool
 
 
+#: Makes an answer of the stored messages.
+_Completion = Callable[[Mapping[bytes, bytes]], Answer]
+
+
 class Handshaker:
     """
     Decides on the handshakes of one gateway.
@@ -100,9 +128,9 @@ class Handshaker:
         self._registry = registry
         self._handler = handler
 
-    async def decide(
-        self, client: HandshakeClient, request: ConnectionRequest, target: str
-    ) -> Answer:
+    def decide(
+        self, client: HandshakeClient, request: HandshakeRequest, target: str
+    ) -> Deferred[Answer]:
         """
         Decide on a well-formed handshake: URL, room, subprotocol, identity, rights, subscriptions.
 
@@ -110,10 +138,25 @@ class Handshaker:
             request: The request as Autobahn read it.
             target: The request target, percent-encoded, with the query.
 
+        Returns:
+            Fires with the answer. Cancelling it cancels whoever is asked.
+
         Raises:
             Exception: The handshake is refused; see `rejection_for`. If `client.connection` is
                 set, its `closed` undoes the subscriptions.
         """
+        try:
+            prepared = run_eagerly(self._prepare(client, request, target))
+            if isinstance(prepared, Deferred):
+                return prepared.addCallback(_open)
+            return _open(prepared)
+        except Exception:
+            return fail()
+
+    async def _prepare(
+        self, client: HandshakeClient, request: HandshakeRequest, target: str
+    ) -> tuple[Connection, _Completion]:
+        """Decide on everything but the subscriptions."""
         path, _, query = target.partition("?")
         dialect, requested = self._parse(path, query)
         refusal = self._registry.refusal(Step.DECIDE)
@@ -142,7 +185,9 @@ class Handshaker:
             )
         )
         headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
-        return Answer(accepted, await connection.open(), subprotocol, headers, bool(window))
+        return connection, lambda stored: Answer(
+            accepted, stored, subprotocol, headers, bool(window)
+        )
 
     def _parse(self, path: str, query: str) -> tuple[Dialect, Access]:
         """Find the dialect that a URL belongs to, and the access that the URL asks for."""
@@ -151,6 +196,12 @@ class Handshaker:
             if requested is not None:
                 return dialect, requested
         raise HandshakeRejected("there is nothing here", 404)
+
+
+def _open(prepared: tuple[Connection, _Completion]) -> Deferred[Answer]:
+    """Subscribe, and complete the answer."""
+    connection, complete = prepared
+    return connection.open().addCallback(complete)
 
 
 def rejection_for(error: BaseException | None) -> HandshakeRejected | None:

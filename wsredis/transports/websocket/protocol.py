@@ -182,9 +182,7 @@ class GatewayProtocol(LeanProtocol):
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[Any]:
         """Decide on a handshake that Autobahn found well-formed."""
-        deciding = Deferred.fromCoroutine(
-            self.handshaker.decide(self, request, self.http_request_uri)
-        )
+        deciding = self.handshaker.decide(self, request, self.http_request_uri)
         self._deciding = deciding
         return deciding.addCallbacks(self._accepted, self._not_accepted)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred, fail
 
 from wsredis.auth import Accepted, Admission
@@ -29,36 +30,12 @@ from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.registry import Registry, Step
 
-__all__ = [
-    "Answer",
-    "HandshakeClient",
-    "HandshakeRequest",
-    "Handshaker",
-    "error_response",
-    "rejection_for",
-]
+__all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
 
 #: Seconds that a client is asked to wait before it tries again.
 _RETRY_AFTER = 2
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-
-class HandshakeRequest(Protocol):
-    """
-    The part of Autobahn's ConnectionRequest that is used.
-
-    Attributes:
-        headers: Values by names in lower case; those of several headers are joined with ", ".
-        protocols: The subprotocols that the client offers.
-        extensions: The extensions that it offers: each a name, and the values of its parameters.
-        peer: The address of the client.
-    """
-
-    headers: Mapping[str, str]
-    protocols: Sequence[str]
-    extensions: Any
-    peer: str
 
 
 class HandshakeClient(Client, Protocol):
@@ -129,13 +106,14 @@ class Handshaker:
         self._handler = handler
 
     def decide(
-        self, client: HandshakeClient, request: HandshakeRequest, target: str
+        self, client: HandshakeClient, request: ConnectionRequest, target: str
     ) -> Deferred[Answer]:
         """
         Decide on a well-formed handshake: URL, room, subprotocol, identity, rights, subscriptions.
 
         Args:
-            request: The request as Autobahn read it.
+            request: The request as Autobahn read it; headers, protocols, extensions and peer of it
+                are used.
             target: The request target, percent-encoded, with the query.
 
         Returns:
@@ -150,11 +128,12 @@ class Handshaker:
             if isinstance(prepared, Deferred):
                 return prepared.addCallback(_open)
             return _open(prepared)
-        except Exception:
+        except BaseException:
+            # As in a coroutine: whatever an authenticator raises refuses this handshake only.
             return fail()
 
     async def _prepare(
-        self, client: HandshakeClient, request: HandshakeRequest, target: str
+        self, client: HandshakeClient, request: ConnectionRequest, target: str
     ) -> tuple[Connection, _Completion]:
         """Decide on everything but the subscriptions."""
         path, _, query = target.partition("?")

@@ -108,6 +108,8 @@ class BoundedThreadsTests(SynchronousTestCase):
         self.reactor.take()
         self.assertEqual([True, False], [each.called for each in results[:2]])
         self.assertTrue(all(each.called for each in results[2:7]))
+        held[1][0].set()
+        self.reactor.run_until(lambda: results[1].called)
 
     def test_clean_up(self) -> None:
         """A thread cleans up before the first and after the last of the calls that wait."""
@@ -125,16 +127,23 @@ class BoundedThreadsTests(SynchronousTestCase):
     def test_clean_up_of_a_long_run(self) -> None:
         """A thread that is never idle cleans up all the same."""
         self.threads.stop()
-        seen: list[object] = []
-        self.threads = BoundedThreads(self.reactor, 5, self.ended.set, lambda: seen.append("clean"))
+        seen: dict[Thread, list[str]] = {}
+
+        def see(what: str) -> None:
+            seen.setdefault(current_thread(), []).append(what)
+
+        self.threads = BoundedThreads(self.reactor, 5, self.ended.set, lambda: see("clean"))
         self.addCleanup(self.threads.stop)
         held = [self.held() for _ in range(5)]
         results: list[Any] = [self.threads.call(function) for _, function in held]
-        results += [self.threads.call(lambda: seen.append("call")) for _ in range(80)]
+        results += [self.threads.call(lambda: see("call")) for _ in range(80)]
         held[0][0].set()
         self.reactor.run_until(lambda: all(each.called for each in results[5:]))
-        self.assertEqual("clean", seen[5 + 63])
-        self.assertEqual(["call"] * 17 + ["clean"], seen[-18:])
+        for event, _ in held:
+            event.set()
+        self.reactor.run_until(lambda: all(each.called for each in results))
+        expected = ["clean", *["call"] * 63, "clean", *["call"] * 17, "clean"]
+        self.assertEqual(expected, seen[self.successResultOf(results[0])])
 
     def test_too_many(self) -> None:
         """If too many calls wait already, the next one is refused at once."""

@@ -7,9 +7,10 @@ alike as the name to SUBSCRIBE to and as the key of the stored message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
 __all__ = [
@@ -57,7 +58,7 @@ class Access:
     @property
     def only_listens_to_broadcast(self) -> bool:
         """Tells whether it publishes nothing and hears nothing private: strangers may have it."""
-        return not self.publish and self.subscribe <= {Audience.BROADCAST}
+        return not self.publish and self.subscribe <= _BROADCAST
 
     @property
     def flags(self) -> list[str]:
@@ -67,6 +68,15 @@ class Access:
 
 
 _AUDIENCES = {audience.value: audience for audience in Audience}
+
+_BROADCAST = frozenset({Audience.BROADCAST})
+
+#: Each of the 16 sets of audiences, once: connections and rights share them.
+_SETS: dict[frozenset[Audience], frozenset[Audience]] = {}
+
+#: Names of broadcast channels that are remembered, and characters of a facility among them.
+_MAX_NAMES = 4096
+_MAX_FACILITY = 255
 
 #: All rights on audiences, as flags of a URL.
 FLAGS = frozenset(f"{verb}-{name}" for verb in ("subscribe", "publish") for name in _AUDIENCES)
@@ -109,7 +119,8 @@ def parse_flags(flags: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Au
             found[verb].add(_AUDIENCES[audience])
         else:
             raise ValueError(f"{flag!r} is neither subscribe-AUDIENCE nor publish-AUDIENCE")
-    return frozenset(found["subscribe"]), frozenset(found["publish"])
+    subscribe, publish = frozenset(found["subscribe"]), frozenset(found["publish"])
+    return _SETS.setdefault(subscribe, subscribe), _SETS.setdefault(publish, publish)
 
 
 def control_channel(prefix: str) -> bytes:
@@ -161,9 +172,9 @@ def channel_names(
     audiences: Iterable[Audience],
     *,
     user: str | None,
-    groups: Iterable[str],
+    groups: Sequence[str],
     session: str | None,
-) -> list[bytes]:
+) -> tuple[bytes, ...]:
     """
     Name the channels that *audiences* of *facility* stand for, for one identity.
 
@@ -175,19 +186,33 @@ def channel_names(
     Returns: The names as bytes, each once, in the order broadcast, group, user, session.
     """
     chosen = frozenset(audiences)
-    if not chosen:
-        return []
-    owners: dict[Audience, Iterable[str | None]] = {
-        Audience.BROADCAST: ("",),
-        Audience.GROUP: groups,
-        Audience.USER: (user,),
-        Audience.SESSION: (session,),
-    }
-    names: dict[bytes, None] = {}
-    for audience in Audience:
+    names: tuple[bytes, ...] = ()
+    if Audience.BROADCAST in chosen:
+        make = _broadcast if len(facility) <= _MAX_FACILITY else _broadcast.__wrapped__
+        names = make(prefix, facility)
+    if user is session is None and not groups:
+        return names
+    found = dict.fromkeys(names)
+    for audience, owners in (
+        (Audience.GROUP, groups),
+        (Audience.USER, (user,)),
+        (Audience.SESSION, (session,)),
+    ):
         if audience in chosen:
-            for owner in owners[audience]:
+            for owner in owners:
                 name = channel_name(prefix, facility, audience, owner or "")
                 if name is not None:
-                    names[name] = None
-    return list(names)
+                    found[name] = None
+    return tuple(found)
+
+
+@lru_cache(_MAX_NAMES)
+def _broadcast(prefix: str, facility: str) -> tuple[bytes, ...]:
+    """
+    Name the channel that most clients share. All of them share the object, too.
+
+    Other names are those of identities, and are not kept longer than their connections.
+    """
+    name = channel_name(prefix, facility, Audience.BROADCAST)
+    assert name is not None
+    return (name,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -70,7 +70,8 @@ class ConnectionCase(SynchronousTestCase):
 
     def opening(self, connection: Connection) -> Deferred[Mapping[bytes, bytes]]:
         """Start to open *connection*."""
-        return Deferred.fromCoroutine(connection.open())
+        opening = maybeDeferred(connection.open)
+        return opening
 
     def stranger_says(self, payload: bytes, channel: bytes = CHANNEL) -> None:
         """Publish as another client of Redis does."""

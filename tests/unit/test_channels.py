@@ -30,7 +30,10 @@ class NameTests(SynchronousTestCase):
         session: str | None = "s3ss10n",
     ) -> list[bytes]:
         """The channels of John's *audiences*."""
-        return channel_names(prefix, facility, audiences, user=user, groups=groups, session=session)
+        names = channel_names(
+            prefix, facility, audiences, user=user, groups=groups, session=session
+        )
+        return list(names)
 
     def test_each(self) -> None:
         """The names are those of django-websocket-redis, to the byte."""
@@ -73,6 +76,33 @@ class NameTests(SynchronousTestCase):
     def test_once(self) -> None:
         """Nothing is named twice."""
         self.assertEqual([b"group:a:chat"], self.names(GROUP, GROUP, groups=("a", "a")))
+
+
+class SharedNameTests(SynchronousTestCase):
+    """The channel that all clients share is one object, and is remembered in bounds."""
+
+    def broadcast(self, facility: str) -> tuple[bytes, ...]:
+        """Name the channel for an anonymous client."""
+        return channel_names("", facility, Audience, user=None, groups=(), session=None)
+
+    def test_shared(self) -> None:
+        """Clients share names."""
+        self.assertIs(self.broadcast("a"), self.broadcast("a"))
+
+    def test_bounds(self) -> None:
+        """Of many, the oldest is forgotten; a long one is not remembered."""
+        first = self.broadcast("0")
+        for number in range(4096):
+            self.broadcast(f"x{number}")
+        self.assertIsNot(first, self.broadcast("0"))
+        self.assertIsNot(self.broadcast("x" * 256), self.broadcast("x" * 256))
+
+    def test_identities(self) -> None:
+        """Names of identities are not remembered."""
+        names = [
+            channel_names("", "a", [SESSION], user=None, groups=(), session="k") for _ in range(2)
+        ]
+        self.assertIsNot(names[0], names[1])
 
 
 class AccessTests(SynchronousTestCase):

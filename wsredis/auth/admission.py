@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,8 +26,7 @@ _AMBIENT_HEADERS = ("authorization", "cookie")
 _ANONYMOUS = Identity()
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """
     The decision on a handshake that was let in.
 
@@ -44,9 +43,9 @@ class Accepted:
     since: float
 
 
-class _TimedCalls:
+class _TimeLimit:
     """
-    Calls to authenticators and policies for one handshake.
+    The time limit of authenticators and policies for one handshake.
 
     Args:
         clock: Keeps the time limit.
@@ -62,9 +61,9 @@ class _TimedCalls:
         self._timeout = timeout
         self._deadline: float | None = None
 
-    async def call(self, function: Callable[..., Any], *args: object) -> Any:
+    async def wait(self, answer: Any) -> Any:
         """
-        Call *function*, which may return a value, a Deferred or a coroutine.
+        Wait for *answer*: a value, a Deferred or a coroutine.
 
         Returns:
             Its result.
@@ -72,7 +71,6 @@ class _TimedCalls:
             HandshakeRejected: With 503 if the time limit has passed. What was waited for is
                 cancelled.
         """
-        answer = function(*args)
         if not isinstance(answer, (Deferred, Coroutine)):
             return answer
         pending: Deferred[Any] = ensureDeferred(answer)
@@ -137,9 +135,10 @@ class Admission:
         """
         since = self._clock.seconds()
         identity, granted = await self.decide(handshake)
-        self._warn_of_colons(identity, granted)
-        if self._recent.has_ended(identity):
-            raise HandshakeRejected("the session has ended", 401)
+        if identity is not _ANONYMOUS:
+            self._warn_of_colons(identity, granted)
+            if self._recent.has_ended(identity):
+                raise HandshakeRejected("the session has ended", 401)
         return Accepted(handshake, identity, granted, since)
 
     async def decide(self, handshake: Handshake) -> tuple[Identity, Access]:
@@ -153,11 +152,13 @@ class Admission:
                 or the time limit has passed.
             Exception: An authenticator or a policy failed. It must reject the handshake, too.
         """
-        calls = _TimedCalls(self._clock, self._timeout)
+        limit = _TimeLimit(self._clock, self._timeout)
         handshake = self._without_ambient_headers(handshake)
         identity = _ANONYMOUS
         for authenticator in self._authenticators:
-            known = await calls.call(authenticator.identify, handshake)
+            known = authenticator.identify(handshake)
+            if known is not None and not isinstance(known, Identity):
+                known = await limit.wait(known)
             if known is not None:
                 identity = known
                 break
@@ -167,7 +168,8 @@ class Admission:
         for policy in self._policies:
             if granted is not handshake.requested:
                 handshake = replace(handshake, requested=granted)
-            granted = await calls.call(policy.allow, identity, handshake)
+            allowed = policy.allow(identity, handshake)
+            granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
         return identity, granted
 
     def _without_ambient_headers(self, handshake: Handshake) -> Handshake:

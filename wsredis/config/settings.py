@@ -293,7 +293,7 @@ class AuthUrlConfig(Checked):
         0.0,
         seconds(0),
         "Seconds that an answer of auth-url is remembered for the same credentials and the same "
-        "request. 0 asks each time.",
+        "request. 0 remembers none; equal questions at the same time are asked once.",
         name="auth-cache",
     )
 

@@ -8,15 +8,18 @@ again unless it asks for the echo, and hears first the stored message of each of
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from operator import attrgetter
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.channels import FLAGS, Access, parse_flags, read_flag
+from wsredis.channels import FLAGS, Access, channel_names, parse_flags, read_flag
 from wsredis.errors import (
     BadRequest,
     BrokerError,
@@ -35,6 +38,16 @@ MAX_FACILITY_BYTES = 255
 
 #: More parameters than this are refused; Django, which served this contract, has the same bound.
 _MAX_PARAMETERS = 1000
+
+#: URLs that are remembered, and their length in characters.
+_MAX_URLS = 1024
+_MAX_URL = 256
+
+#: A URL whose parameters are all of these holds no secret, and may be remembered.
+_WHOLE_FLAGS = FLAGS | {"echo"}
+
+#: The control characters of Unicode.
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 
 #: Seconds between two text heartbeats; ws4redis.js gives up after 15 to 20.
 _HEARTBEAT_INTERVAL = 4.0
@@ -65,12 +78,22 @@ class PlainDialect:
         self.heartbeat = None if heartbeat is None else heartbeat.encode()
         self.prefix = prefix
         self._url_prefix = url_prefix
+        #: The access that URLs ask for; the oldest comes first, and is forgotten first.
+        self._parsed: dict[tuple[str, str], Access] = {}
 
     def parse(self, path: str, query: str) -> Access | None:
         """See `wsredis.gateway.dialect.Dialect.parse`."""
+        known = self._parsed.get((path, query))
+        if known is not None:
+            return known
         if not path.startswith(self._url_prefix):
             return None
-        return parse_access(_facility(path[len(self._url_prefix) :]), query)
+        access = parse_access(_facility(path[len(self._url_prefix) :]), query)
+        if len(path) + len(query) <= _MAX_URL and _WHOLE_FLAGS.issuperset(query.split("&")):
+            if len(self._parsed) >= _MAX_URLS:
+                del self._parsed[next(iter(self._parsed))]
+            self._parsed[path, query] = access
+        return access
 
     def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
         """
@@ -79,12 +102,26 @@ class PlainDialect:
         An offer that carries a token is chosen only if there is no other: browsers close a
         WebSocket if none of the offers of the page is chosen.
         """
+        if not offered:
+            return None
         others = [name for name in offered if not name.startswith("bearer.")]
-        return next(iter(others or offered), None)
+        return (others or offered)[0]
 
     #: See `wsredis.gateway.dialect.Dialect.encode`. It is called for every publication, hence no
     #: method of ours.
     encode = staticmethod(attrgetter("payload"))
+
+    def channels(
+        self, identity: Identity, access: Access
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """Name the channels that a client subscribes to, and those that it publishes on."""
+        names = partial(
+            channel_names, user=identity.user, groups=identity.groups, session=identity.session
+        )
+        return (
+            names(self.prefix, access.facility, access.subscribe),
+            names(self.prefix, access.facility, access.publish) if access.publish else (),
+        )
 
     def connection(self, parts: ConnectionParts) -> PlainConnection:
         """See `wsredis.gateway.dialect.Dialect.connection`."""
@@ -101,22 +138,22 @@ class PlainConnection(Connection):
     def __init__(self, dialect: PlainDialect, parts: ConnectionParts) -> None:
         super().__init__(parts)
         self._dialect = dialect
-        identity, granted = parts.identity, parts.granted
-        self.channels = identity.channels(dialect.prefix, granted.facility, granted.subscribe)
-        self._publish_channels = identity.channels(
-            dialect.prefix, granted.facility, granted.publish
-        )
+        self.channels, self._publish_channels = dialect.channels(parts.identity, parts.granted)
         #: The echo rule: the hash of the last message of the client, and of those that are under
         #: way to Redis and back, with the number of copies to expect.
         self._last: int | None = None
         self._own: dict[int, int] | None = None
-        self._own_copies = len(set(self.channels) & set(self._publish_channels))
+        self._own_copies = _common(self.channels, self._publish_channels)
 
-    async def open(self) -> Mapping[bytes, bytes]:
+    def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
         self.check_limit(self._publish_channels)
-        await super().open()
-        return await self._hub.broker.fetch(self.channels) if self.channels else {}
+        return super().open()
+
+    def stored(self) -> Deferred[Mapping[bytes, bytes]]:
+        """See `Connection.stored`."""
+        fetched: Deferred[Any] = self._hub.broker.fetch(self.channels)
+        return fetched
 
     def first_publications(
         self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
@@ -144,14 +181,12 @@ class PlainConnection(Connection):
         Raises:
             LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
         """
-        prefix = self._dialect.prefix
-        channels = identity.channels(prefix, granted.facility, granted.subscribe)
-        publish_channels = identity.channels(prefix, granted.facility, granted.publish)
+        channels, publish_channels = self._dialect.channels(identity, granted)
         self.check_limit(channels)
         self.check_limit(publish_channels)
         await super().change(identity, granted)
         self._publish_channels = publish_channels
-        self._own_copies = len(set(channels) & set(publish_channels))
+        self._own_copies = _common(channels, publish_channels)
         new = [name for name in channels if name not in self.channels]
         self.unsubscribe([name for name in self.channels if name not in channels])
         if not new:
@@ -244,6 +279,11 @@ class PlainConnection(Connection):
         self.choose_path()
 
 
+def _common(some: Sequence[bytes], others: Sequence[bytes]) -> int:
+    """Count the channels that are among both."""
+    return len(set(some).intersection(others)) if others else 0
+
+
 def _facility(path: str) -> str:
     """
     Decode the path of a URL after the prefix.
@@ -258,7 +298,7 @@ def _facility(path: str) -> str:
         facility = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise BadRequest("the facility is not UTF-8") from None
-    if any(unicodedata.category(character) == "Cc" for character in facility):
+    if _CONTROL.search(facility):
         raise BadRequest("the facility has a control character")
     return facility
 
@@ -276,6 +316,8 @@ def parse_access(facility: str, query: str) -> Access:
     if len(parameters) > _MAX_PARAMETERS:
         raise BadRequest("too many parameters")
     flags = {read_flag(parameter) for parameter in parameters}
-    known, echo = flags & FLAGS, "echo" in flags
-    subscribe, publish = parse_flags(known)
-    return Access(facility, subscribe, publish, echo)
+    return Access(facility, *_rights(FLAGS.intersection(flags)), "echo" in flags)
+
+
+#: `parse_flags` of the 256 sets of flags that there are, each once.
+_rights = cache(parse_flags)

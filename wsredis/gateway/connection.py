@@ -1,4 +1,8 @@
-"""One client: its subscriptions, and the flow of messages in both directions."""
+"""
+One client: its subscriptions, and the flow of messages in both directions.
+
+It is one module because a connection may be lost or closed in the middle of each of its steps.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -145,6 +149,10 @@ class Connection(ABC):
     def received(self, payload: bytes, is_binary: bool) -> None:
         """Act on one message of the client. Called only while the connection is open."""
 
+    def stored(self) -> Deferred[Mapping[bytes, bytes]]:
+        """Read the stored messages by channel, for `open`. Called when all is subscribed."""
+        return succeed({})
+
     def first_publications(
         self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
     ) -> Iterable[Publication]:
@@ -225,12 +233,12 @@ class Connection(ABC):
 
     # -- For the transport
 
-    async def open(self) -> Mapping[bytes, bytes]:
+    def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """
         Prepare for the answer to the handshake; publications that arrive meanwhile are held back.
 
         Returns:
-            The stored messages by channel, for `opened`.
+            Fires with the stored messages by channel, for `opened`.
 
         Raises:
             LimitExceeded: More channels than `Limits.max_channels`. Nothing changed.
@@ -238,9 +246,14 @@ class Connection(ABC):
             PermissionDenied: Redis forbids a channel; `closed` undoes the rest.
         """
         self.check_limit(self.channels)
-        if self.channels:
-            await self._hub.subscribe(self)
-        return {}
+        if not self.channels:
+            return succeed({})
+        subscribed = self._hub.subscribe(self)
+        if subscribed.called and subscribed.result is None:
+            # Nothing to wait for, as for all but the first client of a channel. A chain of
+            # Deferreds would cost more than everything else here.
+            return self.stored()
+        return subscribed.addCallback(lambda _: self.stored())
 
     def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
         """Begin to write: first *answer* to the handshake; *stored* is the result of `open`."""

@@ -60,7 +60,7 @@ class Identity:
         Returns:
             The names, each once; see `wsredis.channels.channel_names`.
         """
-        return channel_names(
+        names = channel_names(
             prefix,
             facility,
             audiences,
@@ -68,6 +68,7 @@ class Identity:
             groups=self.groups,
             session=self.session,
         )
+        return list(names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,51 @@ class PlainDialectTests(SynchronousTestCase):
         self.assertEqual(Access("chat", frozenset({Audience.USER}), echo=True), access)
 
 
+class RememberedUrlTests(SynchronousTestCase):
+    """What a URL asks for is remembered, in bounds and without secrets."""
+
+    def setUp(self) -> None:
+        """Nothing is remembered yet."""
+        self.dialect = PlainDialect()
+
+    def parsed(self, path: str, query: str = "subscribe-user&echo") -> Access:
+        """Parse a URL."""
+        access = self.dialect.parse(path, query)
+        assert access is not None
+        return access
+
+    def test_once(self) -> None:
+        """All clients with one URL share one access."""
+        self.assertIs(self.parsed("/ws/chat"), self.parsed("/ws/chat"))
+
+    def test_shared_sets(self) -> None:
+        """Those with other URLs share the sets of audiences."""
+        some, other = self.parsed("/ws/a?"), self.parsed("/ws/b", "subscribe-user&token=x")
+        self.assertIs(some.subscribe, other.subscribe)
+        self.assertIs(some.publish, other.publish)
+
+    def test_secrets(self) -> None:
+        """A query that may hold a secret is not kept."""
+        for query in ("subscribe-user&token=x", "subscribe-user=x", "x", "echo&%65cho"):
+            self.parsed("/ws/chat", query)
+        self.assertEqual({}, self.dialect._parsed)
+
+    def test_long(self) -> None:
+        """A long URL is not kept."""
+        query = "subscribe-user"
+        self.parsed("/ws/" + "x" * (253 - len(query)), query)
+        self.assertEqual({}, self.dialect._parsed)
+        self.parsed("/ws/" + "x" * (252 - len(query)), query)
+        self.assertEqual(1, len(self.dialect._parsed))
+
+    def test_many(self) -> None:
+        """Of many URLs, the oldest is forgotten first."""
+        for number in range(1025):
+            self.parsed(f"/ws/{number}")
+        self.assertEqual(1024, len(self.dialect._parsed))
+        self.assertNotIn("/ws/0", [path for path, _ in self.dialect._parsed])
+
+
 class FacilityTests(SynchronousTestCase):
     """The path of a URL."""
 
@@ -258,12 +303,12 @@ class ChannelTests(ConnectionCase):
         """All audiences of an identity, under the prefix, in the order of stored messages."""
         connection, _ = self.new(ALL)
         names = ["broadcast:", "group:admins:", "group:users:", "user:john:", "session:s3ss10n:"]
-        self.assertEqual([f"app:{name}chat".encode() for name in names], connection.channels)
+        self.assertEqual([f"app:{name}chat".encode() for name in names], [*connection.channels])
 
     def test_nobody(self) -> None:
         """Nobody has no user, group or session channel, to hear and to publish on."""
         connection, client = self.opened({USER, GROUP, SESSION}, ALL, identity=Identity())
-        self.assertEqual([], connection.channels)
+        self.assertEqual((), connection.channels)
         connection.receive(b"text", False)
         self.assertEqual(b"text", self.server.value(b"app:broadcast:chat"))
         self.assertIsNone(client.closed)

@@ -237,7 +237,7 @@ class OtherTransportTests(SynchronousTestCase):
         access = Access("a", frozenset({Audience.BROADCAST}), frozenset({Audience.BROADCAST}))
         parts = (gateway.hub, config.limits, None, client, ByteEncoding(), Identity(), access)
         connection = dialect.connection(ConnectionParts(*parts))
-        connection.opened(self.successResultOf(Deferred.fromCoroutine(connection.open())))
+        connection.opened(self.successResultOf(connection.open()))
         gateway.redis.publish(b"broadcast:a", b"new")
         connection.send("hello")
         connection.receive(b"mine", False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from wsredis.channels import Access
 from wsredis.config.origins import (
@@ -24,6 +25,10 @@ from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["OriginPolicy"]
+
+#: Pairs of Origin and Host whose verdict is remembered, and their length in characters.
+_MAX_VERDICTS = 1024
+_MAX_PAIR = 256
 
 
 class OriginPolicy:
@@ -44,25 +49,31 @@ class OriginPolicy:
         self._origins = entries
         self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
         self._below = [entry.split("*") for entry in entries if "://*." in entry]
+        self._known = lru_cache(_MAX_VERDICTS)(self._judge)
 
     def is_foreign(self, handshake: Handshake) -> bool:
         """Tell whether *handshake* comes from a page of a foreign origin."""
         if self._everything or "origin" not in handshake.headers:
             return False
-        match = _match(handshake)
-        return match is None or not self._is_allowed(match, handshake.headers.get("host", ""))
+        origin, host = handshake.headers["origin"], handshake.headers.get("host", "")
+        judge = self._known if len(origin) + len(host) <= _MAX_PAIR else self._judge
+        return judge(origin, host)
 
     def allow(self, identity: Identity, handshake: Handshake) -> Access:
         """See `wsredis.gateway.identity.Policy.allow`."""
         if handshake.requested.only_listens_to_broadcast or not self.is_foreign(handshake):
             return handshake.requested
         # The header may hold anything: only a well-formed origin goes to the log.
-        match = _match(handshake)
+        match = _match(handshake.headers["origin"])
         shown = match[0] if match is not None else "*"
         raise HandshakeRejected(
             "this page may not open this WebSocket",
             hint=f"--allow-origin {shown} would allow it",
         )
+
+    def _judge(self, origin: str, host: str) -> bool:
+        match = _match(origin)
+        return match is None or not self._is_allowed(match, host)
 
     def _is_allowed(self, origin: re.Match[str], host: str) -> bool:
         scheme, name, port = origin.groups()
@@ -79,7 +90,7 @@ class OriginPolicy:
         )
 
 
-def _match(handshake: Handshake) -> re.Match[str] | None:
+def _match(header: str) -> re.Match[str] | None:
     """Match the Origin header. None if it is not an origin with a host, such as "null"."""
-    match = ORIGIN.fullmatch(handshake.headers["origin"].strip().lower())
+    match = ORIGIN.fullmatch(header.strip().lower())
     return match if match is not None and match[2] else None

@@ -58,7 +58,7 @@ class AnswerCache:
     Keeps answers for a time, and makes one request for all who ask the same meanwhile.
 
     Args:
-        seconds: Time for which an answer is kept, unless it expires before.
+        seconds: Time for which an answer is kept, unless it expires before. 0 keeps none.
         now: Returns the Unix time in seconds.
     """
 
@@ -92,7 +92,7 @@ class AnswerCache:
             # If it is another one by now, this answer is older than `clear`.
             if self._requests.get(key) is shared:
                 del self._requests[key]
-                if isinstance(outcome, Answer):
+                if isinstance(outcome, Answer) and self._seconds:
                     self._keep(outcome, key)
             shared.finish(outcome)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from wsredis.auth.grants import check_access, read_channels
@@ -19,6 +22,63 @@ __all__ = ["JwtAuthenticator"]
 #: Prefix of a token among the subprotocols, the only header that a web page can choose.
 _SUBPROTOCOL = "bearer."
 
+#: Verified tokens that are remembered, and characters of one. The claims are not larger than it.
+_MAX_TOKENS = 4096
+_MAX_TOKEN = 2048
+
+
+class _Verified(NamedTuple):
+    """
+    The outcome of a verification.
+
+    Attributes:
+        kid: The key id that the token names. None if it names none.
+        key: The key that verified it. The outcome holds as long as this is still the key for *kid*.
+        claims: The claims of the token; not to be changed.
+        since: Unix time of the verification. Before it, the token may not have been valid.
+    """
+
+    kid: str | None
+    key: Any
+    claims: Mapping[str, Any]
+    since: float
+
+
+class _VerifiedTokens:
+    """
+    Remembers verified tokens until they expire, in bounds. Tokens stand in it as digests.
+
+    Rejected tokens are not remembered: whoever makes them up costs a digest more than without it.
+    """
+
+    def __init__(self) -> None:
+        #: The outcomes with the Unix time at which the token expires; the oldest comes first.
+        self._known: dict[bytes, tuple[_Verified, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, token: str, now: float) -> _Verified | None:
+        """Return the outcome for *token*. None if it is unknown, or not valid at this time."""
+        known = self._known.get(_digest(token)) if self._known else None
+        return known[0] if known is not None and known[0].since <= now < known[1] else None
+
+    def add(self, token: str, verified: _Verified, expires: float) -> None:
+        """Remember *token* until *expires*, a Unix time in seconds."""
+        if len(token) > _MAX_TOKEN:
+            return
+        name = _digest(token)
+        self._known.pop(name, None)
+        self._known[name] = (verified, expires)
+        # Remove two old ones for each new one, at constant cost.
+        for oldest, (_, end) in list(islice(self._known.items(), 2)):
+            if end <= verified.since or len(self._known) > _MAX_TOKENS:
+                del self._known[oldest]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
+
 
 class JwtAuthenticator:
     """
@@ -28,14 +88,24 @@ class JwtAuthenticator:
         config: The settings ``jwt-...``.
         reactor: Makes requests and keeps time.
         fetch: Gets the JWK Set from a URL. If None, over HTTP.
+        now: Returns the Unix time in seconds.
     Raises:
         ConfigError: The settings contradict each other, a file cannot be used, or a library is
             not installed.
     """
 
-    def __init__(self, config: JwtConfig, reactor: Any, fetch: Fetch | None = None) -> None:
+    def __init__(
+        self,
+        config: JwtConfig,
+        reactor: Any,
+        fetch: Fetch | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._jwt = require_library(_source(config))
         self._config = config
+        self._now = now
+        self._known = _VerifiedTokens()
         self._algorithm, self._keys = _keys(config, reactor, fetch)
 
     def start(self) -> None:
@@ -47,14 +117,23 @@ class JwtAuthenticator:
         self._keys.stop()
 
     def forget(self) -> None:
-        """Do nothing: no identity is remembered, and a token says the same each time."""
+        """Verify each token again when it comes next."""
+        self._known.clear()
 
     async def identify(self, handshake: Handshake) -> Identity | None:
         """See `wsredis.gateway.identity.Authenticator.identify`."""
         token = next(filter(None, self._tokens(handshake)), None)
         if token is None:
             return None
-        return self._identity(await self._verified(token), handshake.requested)
+        verified = self._known.get(token, self._now())
+        # A key that was replaced or withdrawn takes all that it verified with it.
+        if verified is not None and await self._keys.find(verified.kid) is verified.key:
+            return self._identity(verified.claims, handshake.requested)
+        verified = await self._verified(token)
+        identity = self._identity(verified.claims, handshake.requested)
+        assert identity.expires is not None
+        self._known.add(token, verified, identity.expires)
+        return identity
 
     def _tokens(self, handshake: Handshake) -> Iterator[str | None]:
         """Find the tokens in order of precedence. Those that are None or empty do not count."""
@@ -70,13 +149,15 @@ class JwtAuthenticator:
         if config.query is not None:
             yield from (value for name, value in parse_qsl(handshake.query) if name == config.query)
 
-    async def _verified(self, token: str) -> dict[str, Any]:
-        """Verify a token, and return its claims."""
+    async def _verified(self, token: str) -> _Verified:
+        """Verify a token."""
         jwt, config = self._jwt, self._config
         try:
-            key = await self._keys.find(jwt.get_unverified_header(token).get("kid"))
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = await self._keys.find(kid)
             if key is None:
                 raise _invalid("no key of the JWK Set has its kid")
+            since = self._now()
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
@@ -94,7 +175,7 @@ class JwtAuthenticator:
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             # The text of the error may repeat parts of the token.
             raise _invalid(self._hint(error)) from None
-        return claims
+        return _Verified(kid, key, claims, since)
 
     def _hint(self, error: Exception) -> str:
         """Say for the log why a token is invalid."""
@@ -160,6 +241,10 @@ def _keys(config: JwtConfig, reactor: Any, fetch: Fetch | None) -> tuple[str, Ke
     return config.algorithm, FetchedKeys(
         config.jwks_url, config.algorithm, config.jwks_interval, reactor, fetch
     )
+
+
+def _digest(token: str) -> bytes:
+    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 
 def _invalid(hint: str) -> HandshakeRejected:

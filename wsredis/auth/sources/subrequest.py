@@ -81,7 +81,7 @@ class SubrequestAuthenticator:
         self._agent = UnencodedAgent(reactor, self._pool, timeout)
         self._slots = DeferredSemaphore(concurrency)
         self._max_waiting = concurrency * _QUEUE
-        self._cache = AnswerCache(config.cache, now) if config.cache else None
+        self._cache = AnswerCache(config.cache, now)
 
     async def identify(self, handshake: Handshake) -> Identity:
         """
@@ -92,16 +92,12 @@ class SubrequestAuthenticator:
                 answer in time.
         """
         headers = _request_headers(handshake)
-        if self._cache is None:
-            answer = await self._ask(headers)
-        else:
-            answer = await self._cache.get(_digest(headers), lambda: self._ask(headers))
+        answer = await self._cache.get(_digest(headers), lambda: self._ask(headers))
         return answer.identity_for(handshake.requested)
 
     def forget(self) -> None:
         """See `wsredis.gateway.identity.AuthBackend.forget`."""
-        if self._cache is not None:
-            self._cache.clear()
+        self._cache.clear()
 
     def start(self) -> None:
         """Do nothing: connections are made when they are needed."""

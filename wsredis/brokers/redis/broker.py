@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
+from wsredis.brokers.redis.fetches import Fetches
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.config import Limits
@@ -67,6 +68,9 @@ class RedisBroker:
         self._name = target.name
         self._metrics = metrics
         self._commands = Commands(reactor, expire, limits, metrics)
+        self._fetches = Fetches(
+            reactor, lambda names: self._commands.fetch(names).addCallback(self._after_live)
+        )
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
         self._subscriber_link = RedisConnection(
@@ -119,6 +123,7 @@ class RedisBroker:
     def stop(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.stop`."""
         self._listener = None
+        self._fetches.stop()
         self._subscriptions.stop()
         self._commands.flush()
         stopped = gatherResults([link.stop() for link in self._links])
@@ -152,7 +157,9 @@ class RedisBroker:
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
-        return self._commands.fetch(channels).addCallback(self._after_live)
+        if self._commands.protocol is None:
+            return fail(BrokerUnavailable("Redis is away"))
+        return self._fetches.fetch(channels)
 
     def _after_live(self, values: dict[bytes, bytes]) -> Any:
         """

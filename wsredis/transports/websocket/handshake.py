@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from autobahn.websocket.types import ConnectionRequest
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, fail
 
 from wsredis.auth import Accepted, Admission
 from wsredis.channels import Access
@@ -23,6 +23,7 @@ from wsredis.errors import (
 from wsredis.gateway.client import Client
 from wsredis.gateway.connection import Connection, ConnectionParts, Hooks
 from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.eager import run_eagerly
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake
 from wsredis.transports.websocket.deflate import negotiate
@@ -73,6 +74,10 @@ class Answer(NamedTuple):
     is_compressed: bool
 
 
+#: Makes an answer of the stored messages.
+_Completion = Callable[[Mapping[bytes, bytes]], Answer]
+
+
 class Handshaker:
     """
     Decides on the handshakes of one gateway.
@@ -100,20 +105,37 @@ class Handshaker:
         self._registry = registry
         self._handler = handler
 
-    async def decide(
+    def decide(
         self, client: HandshakeClient, request: ConnectionRequest, target: str
-    ) -> Answer:
+    ) -> Deferred[Answer]:
         """
         Decide on a well-formed handshake: URL, room, subprotocol, identity, rights, subscriptions.
 
         Args:
-            request: The request as Autobahn read it.
+            request: The request as Autobahn read it; headers, protocols, extensions and peer of it
+                are used.
             target: The request target, percent-encoded, with the query.
+
+        Returns:
+            Fires with the answer. Cancelling it cancels whoever is asked.
 
         Raises:
             Exception: The handshake is refused; see `rejection_for`. If `client.connection` is
                 set, its `closed` undoes the subscriptions.
         """
+        try:
+            prepared = run_eagerly(self._prepare(client, request, target))
+            if isinstance(prepared, Deferred):
+                return prepared.addCallback(_open)
+            return _open(prepared)
+        except BaseException:
+            # As in a coroutine: whatever an authenticator raises refuses this handshake only.
+            return fail()
+
+    async def _prepare(
+        self, client: HandshakeClient, request: ConnectionRequest, target: str
+    ) -> tuple[Connection, _Completion]:
+        """Decide on everything but the subscriptions."""
         path, _, query = target.partition("?")
         dialect, requested = self._parse(path, query)
         refusal = self._registry.refusal(Step.DECIDE)
@@ -142,7 +164,9 @@ class Handshaker:
             )
         )
         headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
-        return Answer(accepted, await connection.open(), subprotocol, headers, bool(window))
+        return connection, lambda stored: Answer(
+            accepted, stored, subprotocol, headers, bool(window)
+        )
 
     def _parse(self, path: str, query: str) -> tuple[Dialect, Access]:
         """Find the dialect that a URL belongs to, and the access that the URL asks for."""
@@ -151,6 +175,12 @@ class Handshaker:
             if requested is not None:
                 return dialect, requested
         raise HandshakeRejected("there is nothing here", 404)
+
+
+def _open(prepared: tuple[Connection, _Completion]) -> Deferred[Answer]:
+    """Subscribe, and complete the answer."""
+    connection, complete = prepared
+    return connection.open().addCallback(complete)
 
 
 def rejection_for(error: BaseException | None) -> HandshakeRejected | None:

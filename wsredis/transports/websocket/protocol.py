@@ -188,9 +188,8 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
-        deciding = self._deciding = Deferred.fromCoroutine(
-            self.handshaker.decide(self, request, self.http_request_uri)
-        )
+        deciding = self.handshaker.decide(self, request, self.http_request_uri)
+        self._deciding = deciding
         deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
 
     def _accepted(self, answer: Answer, request: Request) -> None:

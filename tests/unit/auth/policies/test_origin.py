@@ -45,6 +45,15 @@ class OriginPolicyTests(SynchronousTestCase):
         self.assertGranted(None)
         self.assertGranted(None, None)
 
+    def test_remembered(self) -> None:
+        """The verdict on a page is remembered, for so many pages, and not for long headers."""
+        policy = OriginPolicy()
+        for number in range(1100):
+            policy.is_foreign(self.handshake(f"https://{number}.example"))
+        policy.is_foreign(self.handshake("https://" + "x" * 300))
+        kept = policy._known.cache_info()
+        self.assertEqual((1024, 1100), (kept.currsize, kept.misses))
+
     def test_is_foreign(self) -> None:
         """A page is foreign unless its host is that of the gateway or is allowed."""
         for origin, allowed, expected in (

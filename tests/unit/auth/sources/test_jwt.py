@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.support.tokens import (
     signed,
     verifier,
 )
-from wsredis.auth.sources.jwt import JwtAuthenticator
+from wsredis.auth.sources.jwt import JwtAuthenticator, _Verified, _VerifiedTokens
 from wsredis.config import JwtConfig
 from wsredis.dialects.plain import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
@@ -448,6 +449,129 @@ class SetTests(JwtCase):
         self.assertEqual("john", identity.user)
         authenticator.stop()
         self.assertEqual(1, len(answers))
+
+
+class RememberedTests(JwtCase):
+    """Tokens that were verified are not verified again until they expire."""
+
+    def setUp(self) -> None:
+        """Count the verifications; the time is that of the library."""
+        self.clock = Clock()
+        self.clock.advance(time.time())
+        self.verifications = 0
+        self.real = library.decode
+        self.patch(library, "decode", self.decode)
+
+    def decode(self, *args: Any, **kwargs: Any) -> Any:
+        """Verify with the library."""
+        self.verifications += 1
+        return self.real(*args, **kwargs)
+
+    def make(self, algorithm: str = "HS256", **settings: Any) -> JwtAuthenticator:
+        """Make an authenticator on a clock of the test."""
+        key = self.file(verifier(algorithm))
+        return JwtAuthenticator(JwtConfig(key=key, **settings), Clock(), now=self.clock.seconds)
+
+    def test_same(self) -> None:
+        """The identity is that of a fresh verification, and the access is checked each time."""
+        token = signed(
+            groups=["a"], sid="s", channels={"chat": ["subscribe-user"], "x": ["publish"]}
+        )
+        authenticator = self.make()
+        allowed, denied = (
+            handshake(token, flags="subscribe-user"),
+            handshake(token, flags="publish-user"),
+        )
+        first = self.identify(authenticator, allowed)
+        self.assertEqual(first, self.identify(authenticator, allowed))
+        self.assertEqual(1, self.verifications)
+        refused = self.failureResultOf(
+            Deferred.fromCoroutine(authenticator.identify(denied)), HandshakeRejected
+        )
+        self.assertEqual(403, refused.value.status)
+
+    def test_no_tokens(self) -> None:
+        """The token itself is not kept."""
+        authenticator = self.make()
+        token = signed()
+        self.identify(authenticator, handshake(token))
+        self.assertNotIn(token.rpartition(".")[2], repr(authenticator._known._known))
+
+    def test_expired(self) -> None:
+        """With its last second and the leeway, it is verified again, and then forgotten."""
+        now = self.clock.seconds()
+        token = signed(exp=int(now) + 60)
+        authenticator = self.make(leeway=5.0)
+        self.identify(authenticator, handshake(token))
+        self.clock.advance(int(now) + 65 - now - 0.5)
+        self.identify(authenticator, handshake(token))
+        self.assertEqual(1, self.verifications)
+        self.clock.advance(0.5)
+        self.identify(authenticator, handshake(token))
+        self.assertEqual(2, self.verifications)
+
+    def test_clock_set_back(self) -> None:
+        """Before the time of the verification, which its nbf may forbid, it is verified again."""
+        authenticator = self.make()
+        self.identify(authenticator, handshake(signed()))
+        self.clock.rightNow -= 1
+        self.identify(authenticator, handshake(signed()))
+        self.assertEqual(2, self.verifications)
+
+    def test_rejected(self) -> None:
+        """A token that is rejected is not remembered, for whatever reason."""
+        authenticator = self.make()
+        for token in (signed(number=1), signed(exp=PAST), signed(sub=1), "x"):
+            self.refusal(token, authenticator)
+        self.assertEqual(0, len(authenticator._known))
+
+    def test_forget(self) -> None:
+        """A command of the application makes it verify all tokens again."""
+        authenticator = self.make()
+        for _ in range(2):
+            self.identify(authenticator, handshake(signed()))
+            authenticator.forget()
+        self.assertEqual(2, self.verifications)
+
+    def test_replaced_key(self) -> None:
+        """What a key verified is forgotten when the key is replaced or withdrawn."""
+        path = self.file(jwk_set(jwk("RS256", "a")))
+        config = JwtConfig(jwks_file=path, algorithm="RS256")
+        authenticator = JwtAuthenticator(config, Clock(), now=self.clock.seconds)
+        token = signed("RS256", headers={"kid": "a"})
+        for _ in range(2):
+            self.identify(authenticator, handshake(token))
+        self.assertEqual(1, self.verifications)
+        Path(path).write_bytes(jwk_set(jwk("RS256", "a"), jwk("RS256", "b", 1)))
+        self.identify(authenticator, handshake(token))
+        self.assertEqual(2, self.verifications)
+        Path(path).write_bytes(jwk_set(jwk("RS256", "b", 1)))
+        self.assertEqual(
+            "no key of the JWK Set has its kid", self.refusal(token, authenticator).hint
+        )
+
+    def test_bounds(self) -> None:
+        """A bounded number is remembered, the oldest is forgotten first; a long one is not."""
+        known = _VerifiedTokens()
+        for number in range(4097):
+            known.add(f"t{number}", _Verified(None, None, {}, 0.0), 10.0)
+        self.assertEqual(4096, len(known))
+        self.assertIsNone(known.get("t0", 1.0))
+        self.assertIsNotNone(known.get("t4096", 1.0))
+        known.add("x" * 2049, _Verified(None, None, {}, 0.0), 10.0)
+        self.assertIsNone(known.get("x" * 2049, 1.0))
+
+    def test_old_ones(self) -> None:
+        """Tokens that have expired make room for new ones."""
+        known = _VerifiedTokens()
+        for number in range(100):
+            known.add(f"t{number}", _Verified(None, None, {}, float(number)), number + 10.0)
+        self.assertLess(len(known), 15)
+
+    def test_not_ascii(self) -> None:
+        """A header of any characters is no token, and no error."""
+        for token in ("\xff", "\ud800"):
+            self.refusal(token, self.make())
 
 
 class SettingTests(JwtCase):

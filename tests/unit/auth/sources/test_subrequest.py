@@ -586,7 +586,7 @@ class TimeTests(SubrequestCase):
         self.failureResultOf(asked)
         self.reactor.tcpClients.clear()
         for part in (b"", response()[:20], response()[:-1]):
-            asked, waiting = self.ask(), self.ask()
+            asked, waiting = self.ask(), self.ask(self.handshake(cookie="other"))
             link = self.link()
             link.send(part)
             asked.cancel()
@@ -599,7 +599,7 @@ class TimeTests(SubrequestCase):
 
     def test_concurrency(self) -> None:
         """A bounded number of requests is under way; the others wait for their turn."""
-        asked = [self.ask() for _ in range(4)]
+        asked = [self.ask(self.handshake(cookie=f"n={number}")) for number in range(4)]
         first, second = self.links()
         first.request()
         second.request()
@@ -617,7 +617,9 @@ class TimeTests(SubrequestCase):
     def test_leaving_the_queue(self) -> None:
         """A client that leaves while it waits leads to no request."""
         self.use(concurrency=1)
-        first, second, third = [self.ask() for _ in range(3)]
+        first, second, third = (
+            self.ask(self.handshake(cookie=f"n={number}")) for number in range(3)
+        )
         link = self.link()
         second.cancel()
         self.failureResultOf(second, CancelledError)
@@ -631,7 +633,7 @@ class TimeTests(SubrequestCase):
     def test_queue(self) -> None:
         """Too many questions are rejected at once; waiting counts for the time limit."""
         self.use(concurrency=1)
-        asked = [self.ask() for _ in range(65)]
+        asked = [self.ask(self.handshake(cookie=f"n={number}")) for number in range(65)]
         error = self.refused(self.ask())
         self.assertEqual(503, error.status)
         self.assertIn("--auth-concurrency", error.hint)
@@ -717,15 +719,30 @@ class CacheTests(SubrequestCase):
         self.assertFalse(self.is_asked())
 
     def test_off(self) -> None:
-        """With a time of 0, no answer is kept, and no request is shared."""
+        """With a time of 0, no answer is kept; equal questions at the same time are shared."""
         self.use(cache=0.0)
         self.assertTrue(self.is_asked())
         self.assertTrue(self.is_asked())
-        asked = [self.ask(), self.ask()]
-        self.assertEqual(1, len(self.links()))
-        for each in asked:
-            each.cancel()
-            self.failureResultOf(each)
+        first, second = self.ask(), self.ask()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.answer(response({"user": "john"}))
+        self.assertEqual("john", self.successResultOf(second).user)
+        self.assertEqual({}, self.authenticator._cache._answers)
+
+    def test_off_and_forgotten(self) -> None:
+        """With a time of 0, a question after a command is a new one."""
+        self.use(cache=0.0)
+        early = self.ask()
+        (link,) = self.links()
+        self.authenticator.forget()
+        late = self.ask()
+        link.request()
+        link.send(response({"user": "early"}))
+        self.assertEqual("early", self.successResultOf(early).user)
+        self.assertNoResult(late)
+        late.cancel()
+        self.failureResultOf(late, CancelledError)
 
     def test_keys(self) -> None:
         """All that the application sees is part of the question; the port of the client is not."""

@@ -67,6 +67,12 @@ class _BrokerCase(SynchronousTestCase):
             self.clock.advance(0.1)
             self.server.pump()
 
+    def fetch(self, *names: bytes) -> Deferred[dict[bytes, bytes]]:
+        """Ask for stored messages, and let the turn of the reactor end."""
+        fetched = self.broker.fetch(names)
+        self.clock.advance(0)
+        return fetched
+
     def subscribe(self, *names: bytes) -> None:
         """Subscribe, and have it confirmed."""
         done = self.broker.subscribe(names)
@@ -343,7 +349,7 @@ class PauseTests(_BrokerCase):
         """No fetch is completed, whether it found something or not."""
         self.server.store(b"a", b"1")
         self.broker.pause()
-        fetched = [self.broker.fetch([name]) for name in (b"a", b"b")]
+        fetched = [self.fetch(name) for name in (b"a", b"b")]
         self.server.pump()
         for each in fetched:
             self.assertNoResult(each)
@@ -359,7 +365,7 @@ class PauseTests(_BrokerCase):
         protocol.call("PING")
         message = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
         protocol.dataReceived(message + b"+PONG\r\n" + message)
-        fetched = self.broker.fetch([b"b"])
+        fetched = self.fetch(b"b")
         self.session(subscriber=False).move()
         self.assertEqual(1, len(self.listener.events))
         self.broker.resume()
@@ -377,7 +383,7 @@ class FetchTests(_BrokerCase):
         self.subscribe(b"a")
         self.server.store(b"a", b"1")
         self.server.publish(b"a", b"1")
-        fetched = self.broker.fetch([b"a"])
+        fetched = self.fetch(b"a")
         fetched.addCallback(lambda values: self.listener.events.append(values))
         commands = self.session(subscriber=False)
         commands.move()
@@ -388,16 +394,39 @@ class FetchTests(_BrokerCase):
     def test_nothing_to_wait_for(self) -> None:
         """Without a stored message there is nothing to wait for."""
         before = len(self.server.sent(b"PING"))
-        fetched = self.broker.fetch([b"a"])
+        fetched = self.fetch(b"a")
         self.server.pump()
         self.assertEqual({}, self.successResultOf(fetched))
         self.assertEqual(before, len(self.server.sent(b"PING")))
+
+    def test_one_turn(self) -> None:
+        """All who ask in one turn cost one command, and one PING if there is anything stored."""
+        self.server.store(b"a", b"1")
+        before = len(self.server.sent(b"PING"))
+        fetched = [self.broker.fetch([b"a"]), self.broker.fetch([b"b"]), self.fetch(b"a", b"b")]
+        self.server.pump()
+        self.assertEqual(
+            [{b"a": b"1"}, {}, {b"a": b"1"}], [self.successResultOf(each) for each in fetched]
+        )
+        self.assertEqual(1, len(self.server.sent(b"MGET")))
+        self.assertEqual(before + 1, len(self.server.sent(b"PING")))
+
+    def test_no_connection(self) -> None:
+        """While Redis is away, it fails at once."""
+        self.outage()
+        self.failureResultOf(self.broker.fetch([b"a"]), BrokerUnavailable)
+
+    def test_stopped_within_the_turn(self) -> None:
+        """Stopping answers what was not asked yet."""
+        fetched = self.broker.fetch([b"a"])
+        self.broker.stop()
+        self.failureResultOf(fetched, BrokerUnavailable)
 
     def test_subscriber_lost_meanwhile(self) -> None:
         """Without the subscriber the order cannot be known, so the fetch fails."""
         self.subscribe(b"a")
         self.server.store(b"a", b"1")
-        fetched = self.broker.fetch([b"a"])
+        fetched = self.fetch(b"a")
         self.session(subscriber=True).cut(ConnectionError())
         self.server.pump()
         self.failureResultOf(fetched, BrokerUnavailable)
@@ -406,7 +435,7 @@ class FetchTests(_BrokerCase):
         """The same when it goes after the values came."""
         self.subscribe(b"a")
         self.server.store(b"a", b"1")
-        fetched = self.broker.fetch([b"a"])
+        fetched = self.fetch(b"a")
         subscriber = self.session(subscriber=True)
         self.session(subscriber=False).move()
         self.assertNoResult(fetched)

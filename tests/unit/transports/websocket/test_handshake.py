@@ -42,7 +42,7 @@ class _Stubborn:
 class _Failing:
     """An authenticator that raises an error."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
     def identify(self, handshake: Handshake) -> Identity:
@@ -209,7 +209,7 @@ class AdmissionTests(MemoryGatewayCase):
 class RefusalTests(MemoryGatewayCase):
     """A refusal has a status, a harmless body, and a line in the log."""
 
-    def _refused_by(self, error: Exception) -> tuple[int, bytes]:
+    def _refused_by(self, error: BaseException) -> tuple[int, bytes]:
         self.use(MemoryGateway(self.config, authenticator=_Failing(error)))
         status, answer = self.answer(handshake(LISTEN))
         self.nothing_left()
@@ -241,6 +241,11 @@ class RefusalTests(MemoryGatewayCase):
         self.assertEqual(500, status)
         self.assertNotIn(b"hunter2", answer)
         self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+    def test_by_the_end_of_a_program(self) -> None:
+        """An authenticator that calls `sys.exit` refuses the handshake, and ends nothing else."""
+        self.assertEqual(500, self._refused_by(SystemExit())[0])
+        self.assertEqual(1, len(self.flushLoggedErrors(SystemExit)))
 
     def test_by_rights_and_limits(self) -> None:
         """A channel that Redis forbids, or a limit, is 403."""

@@ -54,7 +54,9 @@ class DjangoAuthenticator:
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)
         self._allowed = load_hook(project, "WS4REDIS_ALLOWED_CHANNELS", config.auth_timeout)
         self._possible = possible_flags(project)
-        self._threads = BoundedThreads(reactor, config.auth_concurrency, _close_connections)
+        self._threads = BoundedThreads(
+            reactor, config.auth_concurrency, _close_connections, _close_old_connections
+        )
 
     def start(self) -> None:
         """Do nothing: threads start when they are needed."""
@@ -84,15 +86,14 @@ class DjangoAuthenticator:
         return self._threads.call(lambda: self._identify_in_thread(handshake))
 
     def _identify_in_thread(self, handshake: Handshake) -> Identity:
-        from django.db import close_old_connections
-
         with unavailable():
-            # A database may have been restarted since the last call.
-            close_old_connections()
             try:
                 return self._identity(handshake)
-            finally:
-                close_old_connections()
+            except BaseException:
+                # The database may have been restarted: the next call must not meet the same
+                # connection.
+                _close_old_connections()
+                raise
 
     def _identity(self, handshake: Handshake) -> Identity:
         from django.contrib.auth.models import AnonymousUser
@@ -161,6 +162,15 @@ def _groups(user: Any, session: Any) -> tuple[str, ...]:
     if not isinstance(listed, (list, tuple)):
         return ()
     return tuple(name for name in listed if isinstance(name, str))
+
+
+def _close_old_connections() -> None:
+    """Close connections that are broken or old, as Django does before and after a request."""
+    from django.db import close_old_connections
+
+    # What is wrong with the database shows in the next query.
+    with suppress(Exception):
+        close_old_connections()
 
 
 def _close_connections() -> None:

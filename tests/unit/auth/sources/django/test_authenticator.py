@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -61,21 +61,43 @@ class FailureTests(DjangoCase):
         """No more threads than configured ask at a time."""
         event = Event()
         self.addCleanup(event.set)
-        seen: list[int] = []
+        threads = set()
 
         def process(request: Any) -> None:
-            seen.append(1)
+            threads.add(current_thread())
             assert event.wait(20)
 
         self.vary(WS4REDIS_PROCESS_REQUEST=process)
         authenticator = self.make(auth_concurrency=1)
         answers: list[Any] = [authenticator.identify(self.handshake()) for _ in range(2)]
         event.set()
-        self.reactor.take()
-        self.assertEqual(Identity(), self.successResultOf(answers[0]))
-        self.assertNoResult(answers[1])
-        self.reactor.take()
-        self.assertEqual([1, 1], seen)
+        self.reactor.run_until(lambda: all(answer.called for answer in answers))
+        self.assertEqual([Identity()] * 2, [self.successResultOf(answer) for answer in answers])
+        self.assertEqual(1, len(threads))
+
+    def test_one_connection(self) -> None:
+        """Handshakes that wait for one thread share its connection to the database."""
+        from django.db.backends.signals import connection_created
+
+        event = Event()
+        self.addCleanup(event.set)
+        made: list[object] = []
+
+        def connected(**_: object) -> None:
+            made.append(current_thread())
+
+        connection_created.connect(connected)
+        self.addCleanup(connection_created.disconnect, connected)
+        key = self.log_in("john")
+        made.clear()
+        authenticator = self.make(auth_concurrency=1)
+        first = authenticator._threads.call(lambda: event.wait(20))
+        answers: list[Any] = [authenticator.identify(self.handshake(key)) for _ in range(3)]
+        event.set()
+        self.reactor.run_until(lambda: all(answer.called for answer in answers))
+        self.successResultOf(first)
+        self.assertEqual(["john"] * 3, [self.successResultOf(each).user for each in answers])
+        self.assertEqual(1, len(made))
 
     def test_stopped(self) -> None:
         """A stopped authenticator rejects with 503."""

@@ -72,8 +72,8 @@ class BoundedThreadsTests(SynchronousTestCase):
         for event in events[2:]:
             event.set()
         events[0].set()
-        for _ in range(3):
-            self.reactor.take()
+        others = [results[number] for number in (0, 2, 3)]
+        self.reactor.run_until(lambda: all(each.called for each in others))
         used = {self.successResultOf(results[number]) for number in (0, 2, 3)}
         self.assertNoResult(results[1])
         events[1].set()
@@ -91,11 +91,59 @@ class BoundedThreadsTests(SynchronousTestCase):
             self.failureResultOf(result, CancelledError)
         for event, _ in held:
             event.set()
-            self.reactor.take()
         after = self.threads.call(lambda: 1)
-        self.reactor.take()
+        self.reactor.run_until(lambda: after.called)
         self.assertEqual(1, self.successResultOf(after))
         self.assertEqual([], asked)
+
+    def test_one_notice(self) -> None:
+        """The reactor takes all results at once that there are by then."""
+        held = [self.held() for _ in range(2)]
+        results: list[Any] = [self.threads.call(function) for _, function in held]
+        done = Event()
+        results += [self.threads.call(lambda: None) for _ in range(5)]
+        results.append(self.threads.call(done.set))
+        held[0][0].set()
+        self.assertTrue(done.wait(PATIENCE))
+        self.reactor.take()
+        self.assertEqual([True, False], [each.called for each in results[:2]])
+        self.assertTrue(all(each.called for each in results[2:7]))
+        held[1][0].set()
+        self.reactor.run_until(lambda: results[1].called)
+
+    def test_clean_up(self) -> None:
+        """A thread cleans up before the first and after the last of the calls that wait."""
+        self.threads.stop()
+        seen: list[object] = []
+        self.threads = BoundedThreads(self.reactor, 1, self.ended.set, lambda: seen.append("clean"))
+        self.addCleanup(self.threads.stop)
+        event, function = self.held()
+        results: list[Any] = [self.threads.call(function)]
+        results += [self.threads.call(lambda: seen.append("call")) for _ in range(2)]
+        event.set()
+        self.reactor.run_until(lambda: all(each.called for each in results))
+        self.assertEqual(["clean", "call", "call", "clean"], seen)
+
+    def test_clean_up_of_a_long_run(self) -> None:
+        """A thread that is never idle cleans up all the same."""
+        self.threads.stop()
+        seen: dict[Thread, list[str]] = {}
+
+        def see(what: str) -> None:
+            seen.setdefault(current_thread(), []).append(what)
+
+        self.threads = BoundedThreads(self.reactor, 5, self.ended.set, lambda: see("clean"))
+        self.addCleanup(self.threads.stop)
+        held = [self.held() for _ in range(5)]
+        results: list[Any] = [self.threads.call(function) for _, function in held]
+        results += [self.threads.call(lambda: see("call")) for _ in range(80)]
+        held[0][0].set()
+        self.reactor.run_until(lambda: all(each.called for each in results[5:]))
+        for event, _ in held:
+            event.set()
+        self.reactor.run_until(lambda: all(each.called for each in results))
+        expected = ["clean", *["call"] * 63, "clean", *["call"] * 17, "clean"]
+        self.assertEqual(expected, seen[self.successResultOf(results[0])])
 
     def test_too_many(self) -> None:
         """If too many calls wait already, the next one is refused at once."""
@@ -105,8 +153,7 @@ class BoundedThreadsTests(SynchronousTestCase):
         self.assertEqual(503, error.status)
         self.assertIn("--auth-concurrency", error.hint)
         event.set()
-        for _ in results:
-            self.reactor.take()
+        self.reactor.run_until(lambda: all(each.called for each in results))
         self.assertEqual(34, len([self.successResultOf(result) for result in results]))
 
     def test_stop(self) -> None:

@@ -1,4 +1,8 @@
-"""One client: its subscriptions, and the flow of messages in both directions."""
+"""
+One client: its subscriptions, and the flow of messages in both directions.
+
+It is one module because what is sent, received, held back and paused depends on one state.
+"""
 
 from __future__ import annotations
 

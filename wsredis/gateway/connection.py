@@ -1,7 +1,7 @@
 """
 One client: its subscriptions, and the flow of messages in both directions.
 
-It is one module because a connection may be lost or closed in the middle of each of its steps.
+It is one module because what is sent, received, held back and paused depends on one state.
 """
 
 from __future__ import annotations

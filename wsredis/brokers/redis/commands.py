@@ -237,8 +237,8 @@ class _Row(ReplyRow):
         super().__init__()
         self._owner = owner
         self.channels, self.waiter = channels, waiter
-        self.heads: tuple[bytes, ...] = ()
-        for name in channels:
+        self.heads = owner.heads(channels[0])
+        for name in channels[1:]:
             self.heads += owner.heads(name)
         self.commands = len(self.heads)
         self.head_bytes = sum(map(len, self.heads))

@@ -20,7 +20,6 @@ from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -58,9 +57,7 @@ class _ByAutobahn(GatewayProtocol):
         self.processHandshake()
 
     def onConnect(self, request: ConnectionRequest) -> Any:
-        self._deciding = Deferred.fromCoroutine(
-            self.handshaker.decide(self, request, self.http_request_uri)
-        )
+        self._deciding = self.handshaker.decide(self, request, self.http_request_uri)
         return self._deciding.addCallbacks(self._decided, self._not_accepted)
 
     def _decided(self, answer: Answer) -> tuple[str | None, dict[str, str]]:

@@ -229,11 +229,19 @@ class Connection(ABC):
             await self._hub.subscribe(self)
         return {}
 
-    def opened(self, stored: Mapping[bytes, bytes]) -> None:
-        """Begin to write to the client, which has its answer; *stored* is the result of `open`."""
+    def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
+        """
+        Begin to write to the client.
+
+        Args:
+            stored: The result of `open`.
+            answer: The answer to the handshake, which is written first, and in one write with what
+                the client hears first. If empty, the client has it already.
+        """
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
-        out = [item[self.encoding] for item in self.first_publications(stored, held_back)]
+        out = [answer] if answer else []
+        out += [item[self.encoding] for item in self.first_publications(stored, held_back)]
         if self.encoding.heartbeat is not None:
             out.append(self.encoding.heartbeat)
         self.choose_path()

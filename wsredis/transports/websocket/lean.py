@@ -10,9 +10,11 @@ It is one module because these names, and the test of them, have to be read toge
 
 from __future__ import annotations
 
-import sys
+import hashlib
+from binascii import b2a_base64
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import autobahn
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -20,13 +22,21 @@ from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet import abstract, tcp, unix
-from twisted.internet.defer import succeed
 
 import twisted
 from wsredis.errors import incompatible
+from wsredis.transports.websocket import head
 from wsredis.transports.websocket.deflate import Inflater
 
-__all__ = ["LeanProtocol", "State", "is_plain", "lean_class", "plain_socket", "self_test"]
+__all__ = [
+    "LeanProtocol",
+    "Request",
+    "State",
+    "is_plain",
+    "lean_class",
+    "plain_socket",
+    "self_test",
+]
 
 #: Bytes; Autobahn unmasks longer messages faster.
 _SHORT = 1024
@@ -36,7 +46,7 @@ _WHOLE_TEXT = 0x81
 _WHOLE_BINARY = 0x82
 _WHOLE = (_WHOLE_TEXT, _WHOLE_BINARY)
 
-#: Attributes that Autobahn leaves behind after a handshake, and that nobody reads again.
+#: Attributes that Autobahn leaves behind when it has read a handshake, and that nobody reads again.
 _LEFTOVERS = (
     "_wskey",
     "http_headers",
@@ -44,16 +54,18 @@ _LEFTOVERS = (
     "http_request_host",
     "http_request_params",
     "http_request_path",
-    "http_request_uri",
-    "http_response_data",
     "http_status_line",
     "websocket_extensions",
-    "websocket_extensions_in_use",
     "websocket_origin",
-    "websocket_protocol_in_use",
     "websocket_protocols",
     "websocket_version",
 )
+
+#: The start of each answer.
+_ANSWER = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
+
+#: What the key is hashed with for the answer (RFC 6455, 1.3).
+_MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class State(IntEnum):
@@ -89,9 +101,35 @@ _NEXT: dict[int, set[State]] = {
 }
 
 # A member of an Enum is looked up slowly, and these are needed for every read.
+_PENDING = State.PENDING
 _OPEN = State.OPEN
 _CLOSING = State.CLOSING
 _CLOSED = State.CLOSED
+
+
+class Request(NamedTuple):
+    """
+    A well-formed handshake.
+
+    Attributes:
+        peer: The address of the client.
+        headers: Values by names in lower case. A header that came several times is joined.
+        protocols: The subprotocols that are offered, each once.
+        key: The ``Sec-WebSocket-Key``.
+    """
+
+    peer: str
+    headers: Mapping[str, str]
+    protocols: list[str]
+    key: str
+
+    @property
+    def extensions(self) -> list[tuple[str, dict[str, list[str | bool]]]]:
+        """The extensions that are offered, each with its parameters; True stands for no value."""
+        # Read only when they are asked for. Autobahn's method does not need its `self`.
+        offered = self.headers.get("sec-websocket-extensions", "")
+        parse: Any = WebSocketProtocol._parseExtensionsHeader
+        return parse(None, offered)  # type: ignore[no-any-return]
 
 
 class _Silent:
@@ -124,8 +162,9 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     """
     One TCP connection, and the WebSocket that it may become.
 
-    A subclass reads the head of the request. It calls `start_handshake`, and overrides the hooks
-    of Autobahn `onConnect`, `onOpen`, `onMessage` and `sendData`, and the hooks defined here.
+    A subclass reads the head of the request. It calls `start_handshake`, and `accept_handshake`
+    once it has decided. It overrides the hooks of Autobahn `onMessage` and `sendData`, and the
+    hooks defined here.
 
     Attributes:
         frequent_attributes: The attributes that most instances have at some time. Python keeps
@@ -133,6 +172,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             instance uses. An attribute with another name costs its instance 900 bytes.
         state: The `State` of the connection. Autobahn sets it to plain integers.
         data: Bytes that were read and are not consumed yet.
+        http_request_uri: The target of the handshake while the state is PENDING.
         pause_reasons: If this is not 0, the next message waits, also one that was read already.
     """
 
@@ -140,7 +180,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         *("transport", "connected", "state", "data", "current_frame", "inside_message"),
         # A client that has answered a ping.
         *("current_frame_masker", "control_frame_data", "_perMessageCompress"),
-        *_LEFTOVERS,
+        *("http_request_uri", *_LEFTOVERS),
     )
 
     # The attributes that Autobahn sets on each instance, and never changes or changes for few,
@@ -182,7 +222,6 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     data = b""
     http_request_uri = ""
-    websocket_extensions: list[Any]
     websocket_version = 13
     pause_reasons = 0
     state: int = State.HEAD
@@ -209,12 +248,8 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             reason: One sentence, without secrets. It may quote the client.
         """
 
-    def prepare_to_open(self) -> bool:
-        """Get ready for the answer. Returns False, and refuses, if there is no room any more."""
-        return True
-
-    def handshake_crashed(self) -> None:
-        """Handle the exception of a bug that came up while the handshake was being answered."""
+    def handshake_received(self, request: Request) -> None:
+        """Decide on a well-formed handshake: its target is in `http_request_uri`."""
 
     def end_connection(self, abort: bool) -> None:
         """
@@ -226,44 +261,82 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     # -- The handshake
 
-    def start_handshake(self) -> None:
-        """Let Autobahn check the head at the start of `data`, and ask `onConnect`."""
-        self.enter(State.PENDING)
-        self.processHandshake()
+    def start_handshake(self, simple: head.SimpleHandshake | None) -> None:
+        """
+        Take the head at the start of `data` for a handshake.
+
+        Args:
+            simple: The head as it was read. If None, Autobahn reads and checks it.
+        """
+        self.enter(_PENDING)
+        if simple is None:
+            self.processHandshake()
+        else:
+            self.data = self.data[simple.size :]
+            self.http_request_uri = simple.target
+            self.handshake_received(
+                Request(self.peer, simple.headers, simple.protocols, simple.key)
+            )
+
+    def onConnect(self, request: ConnectionRequest) -> None:
+        """Take over from Autobahn, which found the handshake well-formed."""
+        key = self._wskey
+        for name in _LEFTOVERS:
+            # Not by way of `__dict__`: asking for it costs each connection 64 bytes for ever.
+            delattr(self, name)
+        self.handshake_received(Request(self.peer, request.headers, request.protocols, key))
+
+    def succeedHandshake(self, nothing: None) -> None:
+        """Do nothing: `accept_handshake` does it, now or later."""
 
     def decompress_with(self, inflater: Inflater) -> None:
         """Take compressed messages from now on."""
         self._perMessageCompress = inflater
 
-    def succeedHandshake(self, answer: tuple[str | None, dict[str, str]]) -> None:
-        """Answer the handshake, if the client is still there and still welcome."""
-        if self.state != State.PENDING or not self.prepare_to_open():
-            return
-        # The offers have been negotiated. Autobahn would refuse the whole handshake for one that
-        # it does not understand.
-        self.websocket_extensions = []
-        try:
-            super().succeedHandshake(answer)
-        except Exception:
-            self.handshake_crashed()
+    def accept_handshake(
+        self, request: Request, subprotocol: str | None, headers: Mapping[str, str]
+    ) -> bytes:
+        """
+        Go live, as Autobahn does, but for what is said to nobody here.
+
+        Args:
+            subprotocol: One of those that the client offered. If None, none is spoken.
+            headers: Further headers of the answer.
+
+        Returns:
+            The answer. Nothing may be sent before it. Bytes that came early are still in `data`.
+
+        Raises:
+            ValueError: The client did not offer *subprotocol*. Nothing changed.
+        """
+        lines = [
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
+        ]
+        for name, value in headers.items():
+            lines.append(f"{name}: {value}\r\n")
+        if subprotocol is not None:
+            if subprotocol not in request.protocols:
+                raise ValueError("the subprotocol was not offered")
+            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}\r\n")
+        accept = b2a_base64(hashlib.sha1(request.key.encode() + _MAGIC).digest()).decode()
+        # It ends with a line end of its own.
+        lines.append(f"Sec-WebSocket-Accept: {accept[:-1]}\r\n\r\n")
+        del self.http_request_uri
+        self.enter(_OPEN)
+        self.inside_message = False
+        self.current_frame = None
+        return "".join(lines).encode()
 
     def failHandshake(
         self, reason: str, code: int = 400, responseHeaders: list[tuple[str, str]] | None = None
     ) -> None:
         """Report that the handshake is malformed."""
-        if self.state == State.PENDING:
+        if self.state == _PENDING:
             if reason.startswith("duplicate protocol"):
                 # Autobahn quotes it, and it may carry a token.
                 reason = "a subprotocol is offered twice"
             # The versions that are spoken are named with 426 (RFC 6455, 4.2.2).
             self.handshake_failed(426 if responseHeaders else code, reason)
-
-    def _onOpen(self) -> None:
-        # Autobahn's looks for TLS channel bindings, which only WAMP has use for.
-        for name in _LEFTOVERS:
-            # Not by way of `__dict__`: asking for it costs each connection 64 bytes for ever.
-            delattr(self, name)
-        self.onOpen()
 
     # -- The open WebSocket
 
@@ -435,15 +508,12 @@ class _Probe(LeanProtocol):
         self.sent: list[bytes] = []
         self.heard: list[tuple[bytes, bool]] = []
         self.asked: list[object] = []
-        self.crash: BaseException | None = None
         self.peer = ""
 
-    def onConnect(self, request: ConnectionRequest) -> Any:
-        self.asked = [request.headers["host"], request.protocols, request.extensions]
-        return succeed(("a", {"X-A": "b"}))
-
-    def onOpen(self) -> None:
-        _require(self.state == State.OPEN, "onOpen is called before the state is OPEN")
+    def handshake_received(self, request: Request) -> None:
+        self.asked = [self.http_request_uri, request, request.extensions]
+        self.sent.append(self.accept_handshake(request, "a", {"X-A": "b"}))
+        self.consumeData()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.heard.append((payload, isBinary))
@@ -454,17 +524,27 @@ class _Probe(LeanProtocol):
     def handshake_failed(self, status: int, reason: str) -> None:
         self.heard.append((reason.encode(), False))
 
-    def handshake_crashed(self) -> None:
-        self.crash = sys.exception()
-
     def end_connection(self, abort: bool) -> None:
         self.sent.append(b"end")
+
+
+class _Theirs(WebSocketServerProtocol):  # type: ignore[misc]
+    """Answers as Autobahn does."""
+
+    def onConnect(self, request: ConnectionRequest) -> tuple[str, dict[str, str]]:
+        return "a", {"X-A": "b"}
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        self.sent = data
+
+    def _onOpen(self) -> None:
+        pass
 
 
 _HANDSHAKE = (
     b"GET /p HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    b"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: e\r\n\r\n"
+    b"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Extensions: e; f=1\r\n\r\n"
 )
 
 #: Masked with zeros: "one", "two" in two fragments, a ping, and a close frame with code 1000.
@@ -475,40 +555,57 @@ _FRAMES = (
     b"\x88\x82\0\0\0\0\x03\xe8"
 )
 
+#: What `_Theirs` has and a connection of ours never needs.
+_NOT_OURS = (
+    "http_response_data",
+    "sent",
+    "websocket_extensions_in_use",
+    "websocket_protocol_in_use",
+)
+
 
 def _test_autobahn(reactor: Any) -> None:
     for state, name in ((state, f"STATE_{state.name}") for state in State):
         theirs = getattr(WebSocketProtocol, name, state)
         _require(theirs == state, f"{name} has changed")
-    _require(WebSocketProtocol.STATE_CONNECTING == State.PENDING, "STATE_CONNECTING has changed")
+    _require(WebSocketProtocol.STATE_CONNECTING == _PENDING, "STATE_CONNECTING has changed")
     factory = WebSocketServerFactory(reactor=reactor, server="")
     factory.setProtocolOptions(openHandshakeTimeout=0, failByDrop=False, echoCloseCodeReason=True)
-    probe = lean_class(_Probe, factory)()
-    # An attribute that is new in Autobahn would be missing in the middle of a frame.
-    plain = WebSocketServerProtocol()
+    plain = _Theirs()
     plain.factory = factory
     plain._connectionMade()
+    plain.data = _HANDSHAKE
+    plain.processHandshake()
+    _require(plain.state == _OPEN, "processHandshake has changed")
+    made = lean_class(_Probe, factory)
+    probes = made(), made()
+    for probe, simple in zip(probes, (None, head.parse(_HANDSHAKE, 1000).simple), strict=True):
+        probe.data = _HANDSHAKE + _FRAMES
+        probe.start_handshake(simple)
+        heard = probe.heard
+        _require(heard == [(b"one", False), (b"two", False)], f"the messages were {heard}")
+        answer, *rest = probe.sent
+        _require(answer == plain.sent, f"the answer was {plain.sent!r}, not {answer!r}")
+        _require(rest == [b"\x8a\x00", b"\x88\x02\x03\xe8", b"end"], f"the frames were {rest}")
+        is_closed = probe.state == _CLOSED and probe.wasClean
+        _require(is_closed, "the closing handshake has changed")
+    one, other = probes
+    _require(one.asked == other.asked, f"onConnect was asked {one.asked}, not {other.asked}")
+    _require(one.asked[-1] == [("e", {"f": ["1"]})], f"the extensions were {one.asked[-1]}")
+    # An attribute that is new in Autobahn would be missing in the middle of a frame.
+    opened = made()
+    opened.data = _HANDSHAKE
+    opened.start_handshake(simple)
     for name, value in vars(plain).items():
-        _require(hasattr(probe, name), f"the attribute {name} is new")
-        if name != "state" and (value is None or isinstance(value, (bool, int))):
-            _require(getattr(probe, name) == value, f"the value of {name} has changed")
-    probe.data = _HANDSHAKE + _FRAMES
-    probe.start_handshake()
-    if probe.crash is not None:
-        raise probe.crash
-    asked, heard = probe.asked, probe.heard
-    _require(asked == ["x", ["a"], [("e", {})]], f"onConnect was asked {asked}")
-    _require(heard == [(b"one", False), (b"two", False)], f"the messages were {heard}")
-    answer, *rest = probe.sent
-    is_answer = answer.startswith(b"HTTP/1.1 101 ") and b"\r\nX-A: b\r\n" in answer
-    _require(is_answer, f"the answer was {answer!r}")
-    _require(rest == [b"\x8a\x00", b"\x88\x02\x03\xe8", b"end"], f"the frames were {rest}")
-    is_closed = probe.state == State.CLOSED and probe.wasClean
-    _require(is_closed, "the closing handshake has changed")
-    other = lean_class(_Probe, factory)()
-    other.data = _HANDSHAKE.replace(b"Version: 13", b"Version: 1")
-    other.start_handshake()
-    _require(len(other.heard) == 1 and not other.sent, "failHandshake has changed")
+        if name not in _LEFTOVERS and name not in _NOT_OURS:
+            _require(hasattr(opened, name), f"the attribute {name} is new")
+            is_constant = value is None or isinstance(value, (bool, int))
+            is_same = not is_constant or getattr(opened, name) == value
+            _require(is_same, f"the value of {name} has changed")
+    failing = made()
+    failing.data = _HANDSHAKE.replace(b"Version: 13", b"Version: 1")
+    failing.start_handshake(None)
+    _require(len(failing.heard) == 1 and not failing.sent, "failHandshake has changed")
 
 
 def _require(is_so: bool, problem: str) -> None:

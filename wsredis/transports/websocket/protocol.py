@@ -1,9 +1,10 @@
 """
 The life of one TCP connection: a head, then plain HTTP or a WebSocket, then the end.
 
-The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, a
-handshake is decided by `handshake`, frames are read by Autobahn below `lean`; the registry knows
-all connections. A request that is not a handshake is handed, bytes and transport, to twisted.web.
+The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, and
+by Autobahn if it is an unusual handshake; a handshake is decided by `handshake`, frames are read
+by Autobahn below `lean`; the registry knows all connections. A request that is not a handshake is
+handed, bytes and transport, to twisted.web.
 
 It is one module because a connection can be lost, refused, paused or closed in each of its states,
 and the code for that has to be read together.
@@ -14,7 +15,6 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
@@ -37,7 +37,13 @@ from wsredis.transports.websocket.handshake import (
     rejection_for,
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
-from wsredis.transports.websocket.lean import LeanProtocol, State, is_plain, plain_socket
+from wsredis.transports.websocket.lean import (
+    LeanProtocol,
+    Request,
+    State,
+    is_plain,
+    plain_socket,
+)
 from wsredis.transports.websocket.registry import Registry, Step
 
 __all__ = ["GatewayProtocol"]
@@ -53,10 +59,12 @@ _LOGGED = 200
 
 # A member of an Enum is looked up slowly, and these are needed for every read.
 _HEAD = State.HEAD
+_PENDING = State.PENDING
 _HTTP = State.HTTP
 _OPEN = State.OPEN
 #: Frames are read. Autobahn sets plain integers, which are found fastest.
 _LIVE = (int(State.OPEN), int(State.CLOSING))
+_HANDSHAKE = head.Kind.HANDSHAKE
 
 
 class GatewayProtocol(LeanProtocol):
@@ -74,7 +82,7 @@ class GatewayProtocol(LeanProtocol):
 
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
-        *("connection", "queue", "heard", "_deciding", "_answer"),
+        *("connection", "queue", "heard", "_deciding"),
     )
 
     heard = True
@@ -82,7 +90,6 @@ class GatewayProtocol(LeanProtocol):
     queue: SendQueue | None = None
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
-    _answer: Answer | None = None
 
     @property
     def peer(self) -> str:
@@ -142,8 +149,8 @@ class GatewayProtocol(LeanProtocol):
 
     def _read_head(self, searched: int) -> None:
         found = head.parse(self.data, self.config.limits.max_head, searched)
-        if found.kind is head.Kind.HANDSHAKE:
-            self.start_handshake()
+        if found.kind is _HANDSHAKE:
+            self.start_handshake(found.simple)
         elif found.kind is head.Kind.HTTP:
             self._serve_http()
         elif found.status:
@@ -180,46 +187,44 @@ class GatewayProtocol(LeanProtocol):
 
     # -- The handshake
 
-    def onConnect(self, request: ConnectionRequest) -> Deferred[Any]:
-        """Decide on a handshake that Autobahn found well-formed."""
-        deciding = Deferred.fromCoroutine(
+    def handshake_received(self, request: Request) -> None:
+        """See `LeanProtocol.handshake_received`."""
+        deciding = self._deciding = Deferred.fromCoroutine(
             self.handshaker.decide(self, request, self.http_request_uri)
         )
-        self._deciding = deciding
-        return deciding.addCallbacks(self._accepted, self._not_accepted)
+        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
 
-    def _accepted(self, answer: Answer) -> tuple[str | None, dict[str, str]]:
-        self._answer = answer
-        return answer.subprotocol, answer.headers
+    def _accepted(self, answer: Answer, request: Request) -> None:
+        if self.state == _PENDING:
+            try:
+                self._open(answer, request)
+            except Exception:
+                self._log.failure("the handshake of {peer} failed", peer=self.peer)
+                self.transport.abortConnection()
 
     def _not_accepted(self, failure: Failure) -> None:
-        if self.is_pending():
+        if self.state == _PENDING:
             rejection = rejection_for(failure.value)
             if rejection is None:
                 self._log.failure("the handshake of {peer} failed", failure=failure, peer=self.peer)
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 
-    def prepare_to_open(self) -> bool:
-        """Get ready for the answer, if there is still room: the decision may have taken time."""
+    def _open(self, answer: Answer, request: Request) -> None:
+        """Go live, if there is still room: the decision may have taken time."""
         refusal = self.registry.refusal(Step.OPEN)
         if refusal is not None:
             self._refuse(refusal)
-            return False
-        assert self.connection is not None and self._answer is not None
-        transport = self.transport
+            return
+        connection, transport = self.connection, self.transport
+        assert connection is not None
         limit = self.config.limits.max_queue
         self.queue = SendQueue(transport, limit, self, plain_socket(transport))
-        self.connection.write = self.queue.write
-        if self._answer.is_compressed:
+        connection.write = self.queue.write
+        if answer.is_compressed:
             self.decompress_with(Inflater())
-        return True
-
-    def onOpen(self) -> None:
-        """Go live: the answer is on its way."""
-        connection, answer = self.connection, self._answer
-        assert connection is not None and answer is not None
-        del self._deciding, self._answer
+        response = self.accept_handshake(request, answer.subprotocol, answer.headers)
+        del self._deciding
         encoding = connection.encoding
         self.registry.opened(
             self, None if encoding.heartbeat is None else encoding.heartbeat_interval
@@ -230,18 +235,15 @@ class GatewayProtocol(LeanProtocol):
                 peer=self.peer,
                 facility=connection.granted.facility,
             )
-        connection.opened(answer.stored)
+        connection.opened(answer.stored, response)
         if self.state == _OPEN:
             self.sessions.connection_opened(connection, answer.accepted)
+        if self.data:
+            self.consumeData()
 
     def handshake_failed(self, status: int, reason: str) -> None:
         """See `LeanProtocol.handshake_failed`."""
         self._refuse(HandshakeRejected(reason, status))
-
-    def handshake_crashed(self) -> None:
-        """See `LeanProtocol.handshake_crashed`."""
-        self._log.failure("the handshake of {peer} failed", peer=self.peer)
-        self.transport.abortConnection()
 
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""

@@ -294,10 +294,10 @@ class RefusalTests(MemoryGatewayCase):
         """If the opening itself fails, the connection is dropped and the bug is logged."""
         client = self.connect()
 
-        def fail(stored: object) -> None:
+        def fail(*words: object) -> None:
             raise ZeroDivisionError
 
-        self.patch(Connection, "opened", lambda connection, stored: fail(stored))
+        self.patch(Connection, "opened", fail)
         client.send(handshake(LISTEN))
         self.assertTrue(client.aborted)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))

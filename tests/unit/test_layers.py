@@ -76,6 +76,7 @@ WITHOUT_MODULE = {
     "plugin",
     "public",
     "testing/outside",
+    "transports/websocket/simple_handshake",
 }
 
 

@@ -230,23 +230,15 @@ class Connection(ABC):
         return {}
 
     def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
-        """
-        Begin to write to the client.
-
-        Args:
-            stored: The result of `open`.
-            answer: The answer to the handshake, which is written first, and in one write with what
-                the client hears first. If empty, the client has it already.
-        """
+        """Begin to write: first *answer* to the handshake; *stored* is the result of `open`."""
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
-        out = [answer] if answer else []
-        out += [item[self.encoding] for item in self.first_publications(stored, held_back)]
+        out = [item[self.encoding] for item in self.first_publications(stored, held_back)]
         if self.encoding.heartbeat is not None:
             out.append(self.encoding.heartbeat)
         self.choose_path()
-        if out:
-            self.write(b"".join(out))
+        if data := answer + b"".join(out):
+            self.write(data)
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
 

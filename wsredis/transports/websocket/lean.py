@@ -322,7 +322,8 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         # It ends with a line end of its own.
         lines.append(f"Sec-WebSocket-Accept: {accept[:-1]}\r\n\r\n")
         del self.http_request_uri
-        self.enter(_OPEN)
+        # A plain integer, which is found fastest.
+        self.state = WebSocketProtocol.STATE_OPEN
         self.inside_message = False
         self.current_frame = None
         return "".join(lines).encode()

@@ -1,0 +1,465 @@
+"""
+A simple handshake, which is read without Autobahn, against the same handshake read by Autobahn.
+
+Each test here sends the same bytes to two gateways. One is ours. The other has a protocol that
+leaves every handshake to Autobahn, its check and its answer. Nothing may differ: neither what the
+client receives, nor what the handshaker is asked, the state, the attributes, the counters and the
+log.
+
+``WSREDIS_EXAMPLES=50000`` tries more heads, and others each time.
+"""
+
+from __future__ import annotations
+
+import os
+from copy import copy
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionRequest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.raw import KEY, TEXT, frame
+from wsredis.config import GatewayConfig
+from wsredis.testing import MemoryGateway
+from wsredis.transports.send_queue import SendQueue
+from wsredis.transports.websocket.deflate import Inflater
+from wsredis.transports.websocket.handshake import Answer
+from wsredis.transports.websocket.head import Kind, SimpleHandshake, parse
+from wsredis.transports.websocket.lean import State
+from wsredis.transports.websocket.protocol import GatewayProtocol
+from wsredis.transports.websocket.registry import Step
+
+_EXAMPLES = int(os.environ.get("WSREDIS_EXAMPLES", "0"))
+
+_BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
+
+#: What Autobahn leaves behind, and our way does not.
+_LEFT_BEHIND = (
+    *("_wskey", "http_headers", "http_request_data", "http_request_host", "http_request_params"),
+    *("http_request_path", "http_request_uri", "http_response_data", "http_status_line"),
+    *("websocket_extensions", "websocket_extensions_in_use", "websocket_origin"),
+    *("websocket_protocol_in_use", "websocket_protocols", "websocket_version"),
+)
+
+
+class _ByAutobahn(GatewayProtocol):
+    """Leaves each handshake, and its answer, to Autobahn."""
+
+    _given: Answer
+
+    def start_handshake(self, simple: SimpleHandshake | None) -> None:
+        self.enter(State.PENDING)
+        self.processHandshake()
+
+    def onConnect(self, request: ConnectionRequest) -> Any:
+        self._deciding = Deferred.fromCoroutine(
+            self.handshaker.decide(self, request, self.http_request_uri)
+        )
+        return self._deciding.addCallbacks(self._decided, self._not_accepted)
+
+    def _decided(self, answer: Answer) -> tuple[str | None, dict[str, str]]:
+        self._given = answer
+        return answer.subprotocol, answer.headers
+
+    def succeedHandshake(self, answer: Any) -> None:
+        if self.state != State.PENDING:
+            return
+        assert self.registry.refusal(Step.OPEN) is None and self.connection is not None
+        self.queue = SendQueue(self.transport, self.config.limits.max_queue, self)
+        self.connection.write = self.queue.write
+        if self._given.is_compressed:
+            self.decompress_with(Inflater())
+        self.websocket_extensions: list[Any] = []
+        WebSocketServerProtocol.succeedHandshake(self, answer)
+
+    def _onOpen(self) -> None:
+        for name in _LEFT_BEHIND:
+            delattr(self, name)
+        connection, answer = self.connection, self._given
+        assert connection is not None
+        del self._deciding, self._given
+        self.registry.opened(self, None)
+        if self.config.verbose:
+            facility = connection.granted.facility
+            self._log.info("opened {peer} on {facility!r}", peer=self.peer, facility=facility)
+        connection.opened(answer.stored)
+        self.sessions.connection_opened(connection, answer.accepted)
+
+
+class _Way:
+    """One of the two gateways."""
+
+    def __init__(self, kind: type[GatewayProtocol], config: GatewayConfig) -> None:
+        self.gateway = MemoryGateway(config)
+        factory = self.gateway.factory
+        self.asked: list[object] = []
+        decide = factory.protocol.handshaker.decide
+
+        def record(client: Any, request: Any, target: str) -> Any:
+            headers = list(request.headers.items())
+            words = (request.peer, headers, request.protocols, request.extensions, target)
+            self.asked.append(words)
+            return decide(client, request, target)
+
+        factory.protocol.handshaker.decide = record
+        if kind is not GatewayProtocol:
+            factory.protocol = type("Made", (kind, factory.protocol), {})
+
+    def outcome(self, pieces: list[bytes]) -> dict[str, object]:
+        """Send *pieces* on a connection of its own, and tell all that happens."""
+        self.asked.clear()
+        with capturedLogs() as events:
+            client = self.gateway.connect()
+            for piece in pieces:
+                if not client.closed:
+                    client.send(piece)
+            protocol = client.protocol
+            seen = {
+                "asked": list(self.asked),
+                "received": client.take(),
+                "closed": (client.closed, client.aborted),
+                "state": int(protocol.state),
+                "attributes": {
+                    name: value if isinstance(value, (bool, int, str, bytes, list)) else type(value)
+                    for name, value in vars(protocol).items()
+                    # Plain HTTP is not what is compared here, and refused requests are never read.
+                    if name != "_channel" and (name not in _LEFT_BEHIND or protocol.state == 3)
+                },
+                "counters": copy(self.gateway.metrics),
+            }
+            client.leave()
+        return seen | {"log": [formatEvent(event) for event in events]}
+
+
+class _Case(SynchronousTestCase):
+    """A test with two gateways."""
+
+    config = GatewayConfig()
+
+    def setUp(self) -> None:
+        """Make them."""
+        self.ours = _Way(GatewayProtocol, self.config)
+        self.theirs = _Way(_ByAutobahn, self.config)
+
+    def compare(self, *pieces: bytes) -> dict[str, object]:
+        """Check that both ways give the same, and return it."""
+        ours, theirs = (way.outcome([*pieces]) for way in (self.ours, self.theirs))
+        for name, value in theirs.items():
+            self.assertEqual(value, ours[name], f"{name} of {pieces}")
+        return ours
+
+
+def _head(*lines: str) -> bytes:
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+_CHROME = _head(
+    f"GET {_BOTH} HTTP/1.1",
+    "Host: localhost:8000",
+    "Connection: Upgrade",
+    "Pragma: no-cache",
+    "Cache-Control: no-cache",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/142.0.0.0 Safari/537.36",
+    "Upgrade: websocket",
+    "Origin: http://localhost:8000",
+    "Sec-WebSocket-Version: 13",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Accept-Language: en-US,en;q=0.9",
+    "Cookie: sessionid=ab; csrftoken=cd",
+    f"Sec-WebSocket-Key: {KEY}",
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    "Sec-WebSocket-Protocol: bearer.a.b.c, wsredis",
+)
+
+#: Heads as the field sends them. None may need Autobahn.
+_BROWSERS = {
+    "Chrome": _CHROME,
+    "Firefox": _head(
+        f"GET {_BOTH} HTTP/1.1",
+        "Host: www.example.org",
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
+        "Accept: */*",
+        "Accept-Language: en-US,en;q=0.5",
+        "Accept-Encoding: gzip, deflate, br, zstd",
+        "Sec-WebSocket-Version: 13",
+        "Origin: https://www.example.org",
+        "Sec-WebSocket-Extensions: permessage-deflate",
+        f"Sec-WebSocket-Key: {KEY}",
+        "DNT: 1",
+        "Connection: keep-alive, Upgrade",
+        "Cookie: sessionid=ab",
+        "Sec-Fetch-Dest: empty",
+        "Sec-Fetch-Mode: websocket",
+        "Sec-Fetch-Site: same-site",
+        "Pragma: no-cache",
+        "Cache-Control: no-cache",
+        "Upgrade: websocket",
+    ),
+    "Safari": _head(
+        f"GET {_BOTH} HTTP/1.1",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Host: 192.0.2.1:8000",
+        "Origin: http://192.0.2.1:8000",
+        "Pragma: no-cache",
+        "Cache-Control: no-cache",
+        f"Sec-WebSocket-Key: {KEY}",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Extensions: x-webkit-deflate-frame",
+        "User-Agent: Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 "
+        "(KHTML, like Gecko) Version/18.0 Safari/605.1.15",
+    ),
+    "websockets": _head(
+        f"GET {_BOTH} HTTP/1.1",
+        "Host: localhost:8000",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {KEY}",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+        "User-Agent: Python/3.11 websockets/15.0",
+    ),
+    "behind nginx": _head(
+        f"GET {_BOTH} HTTP/1.1",
+        "Upgrade: websocket",
+        "Connection: upgrade",
+        "Host: www.example.org",
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: https",
+        "Sec-WebSocket-Version: 13",
+        "Origin: https://www.example.org",
+        f"Sec-WebSocket-Key: {KEY}",
+    ),
+    "Go": _head(
+        f"GET {_BOTH} HTTP/1.1",
+        "Host: localhost:8000",
+        "User-Agent: Go-http-client/1.1",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {KEY}",
+        "Sec-WebSocket-Version: 13",
+        "Upgrade: websocket",
+    ),
+}
+
+
+class BrowserTests(_Case):
+    """Handshakes of known clients."""
+
+    config = GatewayConfig(compress=True)
+
+    def test_same(self) -> None:
+        """Each is answered with 101, and as Autobahn does; a message behind it is answered."""
+        for head in _BROWSERS.values():
+            seen = self.compare(head + frame(TEXT, b"hello"))
+            self.assertIn(b"HTTP/1.1 101 ", seen["received"])  # type: ignore[arg-type]
+            self.assertIn(b"hello", seen["received"])  # type: ignore[arg-type]
+
+    def test_without_autobahn(self) -> None:
+        """None of them takes the long way."""
+        for name, head in _BROWSERS.items():
+            found = parse(head, 16384)
+            self.assertIs(Kind.HANDSHAKE, found.kind, name)
+            self.assertIsNotNone(found.simple, name)
+        # If this is not asked for, the test above proves nothing.
+        self.patch(GatewayProtocol, "processHandshake", None)
+        self.assertIn(b" 101 ", self.ours.outcome([_CHROME])["received"])  # type: ignore[arg-type]
+
+    def test_any_cut(self) -> None:
+        """It does not matter where a read ends."""
+        whole = _CHROME + frame(TEXT, b"hello")
+        for cut in range(1, len(whole)):
+            self.compare(whole[:cut], whole[cut:])
+
+    def test_one_write(self) -> None:
+        """The answer and the first message are one write."""
+        self.ours.gateway.redis.store(b"broadcast:a", 60, b"stored")
+        writes: list[bytes] = []
+        write = SendQueue.write
+
+        def record(queue: SendQueue, data: bytes) -> None:
+            writes.append(data)
+            write(queue, data)
+
+        self.patch(SendQueue, "write", record)
+        client = self.ours.gateway.connect()
+        client.send(_CHROME)
+        (only,) = writes
+        self.assertTrue(only.startswith(b"HTTP/1.1 101 "))
+        self.assertTrue(only.endswith(b"\r\n\r\n\x81\x06stored"))
+
+
+class UnusualTests(_Case):
+    """Handshakes near the border of what is simple: each is as Autobahn has it."""
+
+    def test_table(self) -> None:
+        """Whatever is changed in a good head, both ways judge it alike."""
+        for old, new in (
+            ("GET ", "get "),
+            (_BOTH, "/"),
+            (_BOTH, "/ws/a?subscribe-broadcast#x"),
+            (_BOTH, "/ws/a?subscribe-broadcast#"),
+            (_BOTH, "//ws/a?subscribe-broadcast"),
+            (_BOTH, "//[x/ws/a?subscribe-broadcast"),
+            (_BOTH, "/ws/[a?subscribe-broadcast"),
+            (_BOTH, "/ws/a;b?subscribe-broadcast"),
+            (_BOTH, "http://localhost/ws/a?subscribe-broadcast"),
+            (_BOTH, "ws/a?subscribe-broadcast"),
+            ("Host: localhost:8000", "Host: localhost:port"),
+            ("Host: localhost:8000", "Host: localhost:"),
+            ("Host: localhost:8000", "Host: localhost:+80"),
+            ("Host: localhost:8000", "Host: localhost:123456"),
+            ("Host: localhost:8000", "Host: [::1]"),
+            ("Host: localhost:8000", "Host: [::1]:80"),
+            ("Host: localhost:8000", "Host:"),
+            ("Host: localhost:8000", "Host: a\r\nHost: a"),
+            ("Upgrade: websocket", "Upgrade: WebSocket"),
+            ("Upgrade: websocket", "Upgrade: websocket, h2c"),
+            ("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: websocket"),
+            ("Connection: Upgrade", "Connection: close"),
+            ("Connection: Upgrade", "Connection: Upgrade, close"),
+            ("Connection: Upgrade", "Connection: close\r\nConnection: upgrade"),
+            ("Version: 13", "Version: 8"),
+            ("Version: 13", "Version: 013"),
+            ("Version: 13", "Version: 1_3"),
+            ("Version: 13", "Version: 13 "),
+            ("Version: 13", "Version: 13, 8"),
+            (KEY, KEY[:-1]),
+            (KEY, KEY + "="),
+            (KEY, "_" + KEY[1:]),
+            (KEY, "\xe9" + KEY[1:]),
+            (KEY, KEY + "\r\nSec-WebSocket-Key: " + KEY),
+            ("Origin: http:", "Origin: null"),
+            ("Origin: http://localhost:8000", "Origin: null"),
+            ("Origin: http://localhost:8000", "Origin: NULL"),
+            ("Origin: http://localhost:8000", "Origin: file://"),
+            ("Origin: http://localhost:8000", "Origin: "),
+            ("Origin: http://localhost:8000", "Origin: x"),
+            ("Origin: http://localhost:8000", "Origin: http://"),
+            ("Origin: http://localhost:8000", "Origin: http://localhost:65536"),
+            ("Origin: http://localhost:8000", "Origin: http://localhost:65535"),
+            ("Origin: http://localhost:8000", "Origin: http://[::1]"),
+            ("Origin: http://localhost:8000", "Origin: http://[::1"),
+            ("Origin: http://localhost:8000", "Origin: chrome-extension://abc"),
+            ("Origin: http://localhost:8000", "Origin: http://a\r\nOrigin: http://a"),
+            ("bearer.a.b.c, wsredis", ""),
+            ("bearer.a.b.c, wsredis", ","),
+            ("bearer.a.b.c, wsredis", "wsredis,"),
+            ("bearer.a.b.c, wsredis", "wsredis,wsredis"),
+            ("bearer.a.b.c, wsredis", "a;b"),
+            ("bearer.a.b.c, wsredis", "a\r\nSec-WebSocket-Protocol: b"),
+            ("permessage-deflate", 'a, b;c;d=1;d=2;e="f, g"\r\nX: '),
+            ("permessage-deflate", "a\r\nSec-WebSocket-Extensions: b"),
+            ("Cookie: ", "Cookie: a=b\r\nCookie: "),
+            ("Cookie: ", "Cookie: a\tb\t \r\nX: "),
+            ("Cookie: ", "Cookie: a\rb"),
+            ("Cookie: ", "Cookie: a\nb: c"),
+            ("Cookie: ", "Cookie: a\x7f"),
+            ("Cookie: ", "Cookie: a\x85b: c"),
+            ("Cookie: ", "Cookie: a\xa0\r\nX: "),
+            ("Cookie: ", "Cookie : "),
+            ("Cookie: ", ": "),
+            ("Cookie: ", "Cookie\r\nX: "),
+            ("Cookie: ", " Cookie: "),
+        ):
+            data = _CHROME.replace(old.encode("latin-1"), new.encode("latin-1"))
+            self.assertNotEqual(_CHROME, data, old)
+            self.compare(data + frame(TEXT, b"hello"))
+
+    def test_limit(self) -> None:
+        """The limit of a head comes first."""
+        size = 16384 - len(_CHROME) - len("X: \r\n")
+        for more in (0, 1):
+            line = b"\r\nX: " + b"x" * (size + more) + b"\r\n\r\n"
+            seen = self.compare(_CHROME[:-4] + line)
+            status = (b"101", b"431")[more]
+            self.assertEqual(status, seen["received"][9:12])  # type: ignore[index]
+
+
+# -- Any head
+
+_VALUES = {
+    "Host": ["localhost", "localhost:8000", "[::1]:80", "a:b", "", "a b", "a:0"],
+    "Upgrade": ["websocket", "WebSocket", "websocket,x", "x, websocket", "websockets", ""],
+    "Connection": ["Upgrade", "keep-alive, Upgrade", "upgrade,x", "close", "keep-alive,upgrade"],
+    "Sec-WebSocket-Version": ["13", "8", "+13", "13,13", "x", ""],
+    "Sec-WebSocket-Key": [KEY, KEY[:-1], KEY[1:], "=" * 24, "A" * 24, KEY + "="],
+    "Sec-WebSocket-Protocol": ["a", "a, b", "a,a", "a ,b, ", "", 'a"b', "bearer.x, wsredis"],
+    "Sec-WebSocket-Extensions": [
+        *("permessage-deflate; client_max_window_bits", "permessage-deflate", "x; y=1; y=2"),
+        *('permessage-deflate; server_max_window_bits="9"', "a;b=c=d", ";,=", 'a; b="c, d"', ""),
+    ],
+    "Origin": ["http://localhost", "https://a.b:1", "null", "file:///x", "x", "http://a:99999", ""],
+    "Cookie": ["a=b; c=d", "a", ""],
+    "X-Odd": ["1", ": ", "a: b", "a\tb", ""],
+}
+
+_REQUIRED = ("Host", "Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
+
+_TARGETS = ("/ws/a?subscribe-broadcast", "/ws/b;c?d=e", "//ws/a", "/ws/a#b", "*", "/nothing")
+
+_ODD = st.sampled_from([*'\r\n\t \0\x0b\x0c\x1c\x1e\x7f\x80\x85\xa0\xff:;,"#/', "\r\n", "\r\n\r\n"])
+
+_seldom = st.integers(0, 9).map(lambda drawn: drawn == 9)
+
+_TAILS = st.sampled_from(
+    [b"", frame(TEXT, b"hello"), frame(TEXT, b"a") + frame(TEXT, b"b"), b"\x81", b"\xff", _CHROME]
+)
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> list[str]:
+    """The headers of a handshake, good in most parts and odd in some."""
+    made = []
+    for name, values in _VALUES.items():
+        if draw(_seldom) if name in _REQUIRED else draw(st.booleans()):
+            continue
+        for _ in range(2 if draw(_seldom) else 1):
+            spelt = draw(st.sampled_from([name, name.lower(), name.upper()]))
+            value = draw(st.sampled_from(values)) if draw(_seldom) else values[0]
+            before, after = draw(st.sampled_from([(" ", ""), ("", ""), ("\t ", " "), ("  ", "\t")]))
+            made.append(f"{spelt}:{before}{value}{after}")
+    return draw(st.permutations(made))
+
+
+@st.composite
+def _requests(draw: st.DrawFn) -> list[bytes]:
+    """The bytes of a connection, in pieces."""
+    line = f"GET {draw(st.sampled_from(_TARGETS)) if draw(_seldom) else _BOTH} HTTP/1.1"
+    text = "\r\n".join([line, *draw(_lines())]) + "\r\n\r\n"
+    for _ in range(draw(st.integers(1, 2)) if draw(_seldom) else 0):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(_ODD) + text[at + draw(st.integers(0, 1)) :]
+    data = text.encode("latin-1") + draw(_TAILS)
+    cuts = sorted(draw(st.lists(st.integers(1, len(data) - 1), max_size=2, unique=True)))
+    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+class AnyHeadTests(_Case):
+    """Heads that are made up."""
+
+    config = GatewayConfig(compress=False)
+
+    @settings(
+        max_examples=_EXAMPLES or 400,
+        derandomize=not _EXAMPLES,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(_requests())
+    def _compare_many(self, pieces: list[bytes]) -> None:
+        found = parse(b"".join(pieces), 16384)
+        self.kinds.add("simple" if found.simple else found.kind)
+        self.compare(*pieces)
+
+    def test_same(self) -> None:
+        """Both ways do the same, whatever the head is."""
+        self.kinds: set[object] = set()
+        self._compare_many()
+        self.assertLessEqual({"simple", Kind.HANDSHAKE, Kind.HTTP, Kind.MALFORMED}, self.kinds)

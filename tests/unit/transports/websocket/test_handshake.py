@@ -88,7 +88,6 @@ class AdmissionTests(MemoryGatewayCase):
         client = self._asking()
         protocol = self.protocol(client)
         client.leave()
-        protocol.succeedHandshake(None)
         protocol.failHandshake("too late")
         self.assertEqual(0, self.metrics.opened)
         self.nothing_left()

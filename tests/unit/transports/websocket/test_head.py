@@ -141,6 +141,41 @@ class ParseTests(SynchronousTestCase):
             self.assertIn("1.1", parse(data, _LIMIT).reason)
 
 
+class SimpleTests(SynchronousTestCase):
+    """Handshakes that need no further check: their parts, and what is none of them."""
+
+    def test_all_of_it(self) -> None:
+        """Target, headers, subprotocols, key and size are those of the head."""
+        data = handshake("/ws/a?b=%20c", "X-A: \t1 ", "Sec-WebSocket-Protocol: b ,a")
+        simple = parse(data + b"rest", _LIMIT).simple
+        assert simple is not None
+        self.assertEqual("/ws/a?b=%20c", simple.target)
+        self.assertEqual("1", simple.headers["x-a"])
+        self.assertEqual(["b", "a"], simple.protocols)
+        self.assertEqual("dGhlIHNhbXBsZSBub25jZQ==", simple.key)
+        self.assertEqual(len(data), simple.size)
+
+    def test_no_subprotocol(self) -> None:
+        """Nothing offered is an empty list."""
+        simple = parse(_GOOD, _LIMIT).simple
+        assert simple is not None
+        self.assertEqual([], simple.protocols)
+
+    def test_not_simple(self) -> None:
+        """What is unusual is still a handshake here, and has to be checked further."""
+        for data in (
+            handshake("//ws/a"),
+            handshake("/ws/a#b"),
+            _with("X-A: 1\r\nX-A: 2"),
+            _with("X-A: \xe9"),
+            _with("Origin: null"),
+            _with("Sec-WebSocket-Protocol: a, a"),
+            _GOOD.replace(b"Version: 13", b"Version: 8"),
+        ):
+            head = parse(data, _LIMIT)
+            self.assertEqual((Kind.HANDSHAKE, None), (head.kind, head.simple), data)
+
+
 class LoggableTests(SynchronousTestCase):
     """`loggable_target`."""
 

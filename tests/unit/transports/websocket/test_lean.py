@@ -268,7 +268,7 @@ class AutobahnTests(MemoryGatewayCase):
         """The methods that we override or call are there, in a class of Autobahn."""
         for name in (
             "_closeConnection",
-            "_onOpen",
+            "_parseExtensionsHeader",
             "consumeData",
             "failHandshake",
             "onMessageEnd",
@@ -501,6 +501,20 @@ class SelfTestTests(SynchronousTestCase):
             delattr(WebSocketServerProtocol, name)
         self.patch(WebSocketServerProtocol, "_onMessageEnd", lambda protocol: None)
         self.fails("Autobahn", "the messages were")
+
+    def test_answer(self) -> None:
+        """An answer that is not Autobahn's any more is found, and another reading of a head."""
+        self.patch(WebSocketProtocol, "_WS_MAGIC", b"x")
+        self.fails("Autobahn", "the answer was")
+        self.patch(WebSocketProtocol, "_WS_MAGIC", lean._MAGIC)
+        process = WebSocketServerProtocol.processHandshake
+
+        def other(protocol: Any) -> None:
+            protocol.data = protocol.data.replace(b"/p", b"/q")
+            process(protocol)
+
+        self.patch(WebSocketServerProtocol, "processHandshake", other)
+        self.fails("Autobahn", "onConnect was asked")
 
     def test_leftovers(self) -> None:
         """A leftover that Autobahn does not leave any more is found."""

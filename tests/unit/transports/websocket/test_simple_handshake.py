@@ -12,6 +12,7 @@ log.
 from __future__ import annotations
 
 import os
+import re
 from copy import copy
 from typing import Any
 
@@ -121,7 +122,8 @@ class _Way:
             protocol = client.protocol
             seen = {
                 "asked": list(self.asked),
-                "received": client.take(),
+                # The answers of plain HTTP have the time in them.
+                "received": re.sub(rb"\r\nDate: [^\r]*", b"", client.take()),
                 "closed": (client.closed, client.aborted),
                 "state": int(protocol.state),
                 "attributes": {
@@ -359,7 +361,7 @@ class UnusualTests(_Case):
             ("Cookie: ", "Cookie: a\tb\t \r\nX: "),
             ("Cookie: ", "Cookie: a\rb"),
             ("Cookie: ", "Cookie: a\nb: c"),
-            ("Cookie: ", "Cookie: a\x7f"),
+            *(("Cookie: ", f"Cookie: a{odd}b: c") for odd in "\0\x08\x0b\x0c\x1c\x1f\x7f"),
             ("Cookie: ", "Cookie: a\x85b: c"),
             ("Cookie: ", "Cookie: a\xa0\r\nX: "),
             ("Cookie: ", "Cookie : "),
@@ -405,7 +407,8 @@ _TARGETS = ("/ws/a?subscribe-broadcast", "/ws/b;c?d=e", "//ws/a", "/ws/a#b", "*"
 
 _ODD = st.sampled_from([*'\r\n\t \0\x0b\x0c\x1c\x1e\x7f\x80\x85\xa0\xff:;,"#/', "\r\n", "\r\n\r\n"])
 
-_seldom = st.integers(0, 9).map(lambda drawn: drawn == 9)
+# Not a border of the range: those are drawn often.
+_seldom = st.integers(0, 30).map(lambda drawn: drawn == 17)
 
 _TAILS = st.sampled_from(
     [b"", frame(TEXT, b"hello"), frame(TEXT, b"a") + frame(TEXT, b"b"), b"\x81", b"\xff", _CHROME]
@@ -432,7 +435,7 @@ def _requests(draw: st.DrawFn) -> list[bytes]:
     """The bytes of a connection, in pieces."""
     line = f"GET {draw(st.sampled_from(_TARGETS)) if draw(_seldom) else _BOTH} HTTP/1.1"
     text = "\r\n".join([line, *draw(_lines())]) + "\r\n\r\n"
-    for _ in range(draw(st.integers(1, 2)) if draw(_seldom) else 0):
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         at = draw(st.integers(0, len(text)))
         text = text[:at] + draw(_ODD) + text[at + draw(st.integers(0, 1)) :]
     data = text.encode("latin-1") + draw(_TAILS)
@@ -462,4 +465,4 @@ class AnyHeadTests(_Case):
         """Both ways do the same, whatever the head is."""
         self.kinds: set[object] = set()
         self._compare_many()
-        self.assertLessEqual({"simple", Kind.HANDSHAKE, Kind.HTTP, Kind.MALFORMED}, self.kinds)
+        self.assertLessEqual({"simple", Kind.HANDSHAKE, Kind.MALFORMED}, self.kinds)

@@ -65,6 +65,8 @@ _OPEN = State.OPEN
 #: Frames are read. Autobahn sets plain integers, which are found fastest.
 _LIVE = (int(State.OPEN), int(State.CLOSING))
 _HANDSHAKE = head.Kind.HANDSHAKE
+_STEP_CONNECT = Step.CONNECT
+_STEP_OPEN = Step.OPEN
 
 
 class GatewayProtocol(LeanProtocol):
@@ -105,7 +107,7 @@ class GatewayProtocol(LeanProtocol):
     def connectionMade(self) -> None:
         """Set the socket's options, and wait for the head of a request."""
         _tune(self.transport, self.config.limits.send_buffer)
-        refusal = self.registry.refusal(Step.CONNECT)
+        refusal = self.registry.refusal(_STEP_CONNECT)
         self.registry.connected(self)
         if refusal is not None:
             self._refuse(refusal)
@@ -123,7 +125,7 @@ class GatewayProtocol(LeanProtocol):
             self._read_head(searched)
         elif state == _HTTP:
             self._channel.dataReceived(data)
-        elif state == State.PENDING:
+        elif state == _PENDING:
             if len(self.data) + len(data) > _EARLY:
                 self.transport.abortConnection()
             else:
@@ -212,7 +214,7 @@ class GatewayProtocol(LeanProtocol):
 
     def _open(self, answer: Answer, request: Request) -> None:
         """Go live, if there is still room: the decision may have taken time."""
-        refusal = self.registry.refusal(Step.OPEN)
+        refusal = self.registry.refusal(_STEP_OPEN)
         if refusal is not None:
             self._refuse(refusal)
             return
@@ -254,7 +256,7 @@ class GatewayProtocol(LeanProtocol):
 
     def is_pending(self) -> bool:
         """See `wsredis.transports.websocket.handshake.HandshakeClient.is_pending`."""
-        return self.state == State.PENDING
+        return self.state == _PENDING
 
     def is_secure(self) -> bool:
         """See `wsredis.transports.websocket.handshake.HandshakeClient.is_secure`."""

@@ -42,6 +42,10 @@ class Step(Enum):
     OPEN = 5
 
 
+# A member of an Enum is looked up slowly, and these are needed for each connection.
+_CONNECT, _HTTP, _RETURN = Step.CONNECT, Step.HTTP, Step.RETURN
+
+
 class Member(Protocol):
     """The part of a connection that the registry needs."""
 
@@ -120,13 +124,13 @@ class Registry:
         This asks only; the methods below count.
         """
         limits = self._limits
-        if step is Step.CONNECT:
+        if step is _CONNECT:
             if len(self.handshakes) >= limits.max_handshakes or self.sockets >= self._max_sockets:
                 return _full("--max-connections, --max-handshakes")
-        elif step is Step.RETURN:
+        elif step is _RETURN:
             if len(self.handshakes) >= limits.max_handshakes:
                 return _full("--max-handshakes")
-        elif step is Step.HTTP:
+        elif step is _HTTP:
             if self._site.is_full():
                 return _full("--max-handshakes, for pages")
         elif self.stopping:

@@ -26,6 +26,7 @@ from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Handshake, Identity
 from wsredis.transports.websocket.handshake import error_response, rejection_for
+from wsredis.transports.websocket.lean import State
 
 
 class _Stubborn:
@@ -74,6 +75,23 @@ class AdmissionTests(MemoryGatewayCase):
         client = self._asking()
         self.slow.asked[0].callback(Identity())
         self.assertTrue(client.take().startswith(b"HTTP/1.1 101 "))
+
+    def test_unusual_handshake(self) -> None:
+        """One that Autobahn has checked waits in the same way, and its early frames are kept."""
+        for leaves in (False, True):
+            client = self.connect()
+            client.send(handshake(BOTH, "X-A: 1", "X-A: 2") + frame(TEXT, b"1"))
+            client.send(frame(TEXT, b"2"))
+            self.assertEqual(State.PENDING, client.protocol.state)
+            if leaves:
+                client.leave()
+            else:
+                self.slow.asked[0].callback(Identity())
+                _, _, rest = client.take().partition(b"\r\n\r\n")
+                self.assertEqual(b"\x81\x011\x81\x012", rest)
+                client.leave()
+        self.assertTrue(self.slow.asked[1].called)
+        self.nothing_left()
 
     def test_client_leaves(self) -> None:
         """It leaves no WebSocket, no hub entry and no timer; the authenticator is cancelled."""

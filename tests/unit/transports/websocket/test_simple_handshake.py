@@ -117,8 +117,10 @@ class _Way:
         with capturedLogs() as events:
             client = self.gateway.connect()
             for piece in pieces:
-                if not client.closed:
-                    client.send(piece)
+                # As a real transport, it does not close in the middle of a call.
+                client.reading = False
+                client.send(piece)
+                client.read()
             protocol = client.protocol
             seen = {
                 "asked": list(self.asked),

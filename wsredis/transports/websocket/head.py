@@ -26,7 +26,7 @@ _HEADERS = re.compile(
     rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\x84\x86-\xff]*)*\r\n\r\n"
 )
 # What a simple handshake is made of. Each pattern takes a part of what Autobahn takes, and nothing
-# that Autobahn would read differently.
+# that Autobahn would read differently. It allows every origin here: `wsredis.auth` has the rules.
 _SIMPLE_LINE = re.compile(r"GET (/(?!/)[!\"$-~]*) HTTP/1\.1\r")
 _SIMPLE_HEADER = re.compile(r"\r\n([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\r]*)")
 _SIMPLE_HOST = re.compile(r"[0-9A-Za-z.\-_]+(?::[0-9]{1,5})?")

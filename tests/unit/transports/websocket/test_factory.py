@@ -38,6 +38,18 @@ class FactoryTests(MemoryGatewayCase):
         self.assertTrue(made.tcpNoDelay)
         self.assertIsNone(made.perMessageCompressionAccept([]))
 
+    def test_options_of_simple_handshakes(self) -> None:
+        """
+        Autobahn refuses nothing, and answers with nothing, that a simple handshake would pass by.
+
+        Whoever changes one of these has to change `wsredis.transports.websocket.head` as well.
+        """
+        made = self.protocol(self.connect())
+        self.assertEqual(["*"], made.allowedOrigins)
+        self.assertEqual(0, made.maxConnections)
+        self.assertIsNone(self.factory.externalPort)
+        self.assertEqual(("", {}), (self.factory.server, self.factory.headers))
+
     def test_shared_parts(self) -> None:
         """Connections find the shared parts on their class; another gateway has its own class."""
         first, second = self.connect(), self.connect()

@@ -279,16 +279,17 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
                 Request(self.peer, simple.headers, simple.protocols, simple.key)
             )
 
-    def onConnect(self, request: ConnectionRequest) -> None:
-        """Take over from Autobahn, which found the handshake well-formed."""
+    def onConnect(self, request: ConnectionRequest) -> Request:
+        """Keep what is needed of a handshake that Autobahn found well-formed."""
         key = self._wskey
         for name in _LEFTOVERS:
             # Not by way of `__dict__`: asking for it costs each connection 64 bytes for ever.
             delattr(self, name)
-        self.handshake_received(Request(self.peer, request.headers, request.protocols, key))
+        return Request(self.peer, request.headers, request.protocols, key)
 
-    def succeedHandshake(self, nothing: None) -> None:
-        """Do nothing: `accept_handshake` does it, now or later."""
+    def succeedHandshake(self, request: Request) -> None:
+        """Take over from Autobahn, which would answer at once."""
+        self.handshake_received(request)
 
     def decompress_with(self, inflater: Inflater) -> None:
         """Take compressed messages from now on."""
@@ -310,9 +311,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         Raises:
             ValueError: The client did not offer *subprotocol*. Nothing changed.
         """
-        lines = [
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
-        ]
+        lines = [_ANSWER]
         for name, value in headers.items():
             lines.append(f"{name}: {value}\r\n")
         if subprotocol is not None:

@@ -2,9 +2,9 @@
 The hub: which connections listen to which channel, and the fan-out of what arrives.
 
 This is the middle of the hot path: the broker calls `Hub.deliver` with everything that one read
-from Redis brought, and the hub calls `Listener.write` once for each connection. It does no I/O and
-knows no reactor. A channel with very many connections is served in slices, and the broker is paused
-until the last one had its turn.
+from Redis brought, and the hub calls `Sink.send` once for each connection. It knows no reactor. A
+channel with very many connections is served in slices, and the broker is paused until the last one
+had its turn.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from wsredis.gateway.broker import Broker
+from wsredis.gateway.client import Sink
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
 
@@ -33,17 +34,16 @@ class Listener(Protocol):
     The part of a connection that the hub needs.
 
     Attributes:
-        direct: Tells whether encoded bytes may go straight to `write`. If not, `deliver` decides.
+        direct: The sink, if encoded bytes may go straight to it. If None, `deliver` decides.
         channels: Its subscriptions; changed by the caller of `Hub.extend` and `Hub.retract`.
     """
 
-    direct: bool
+    direct: Sink | None
     channels: Sequence[bytes]
-    write: Callable[[bytes], None]
 
     @property
     def encoding(self) -> Encoding | None:
-        """Makes the bytes that go to `write`. None if it is never direct."""
+        """Makes the bytes that go to `direct`. None if it is never direct."""
 
     def deliver(self, items: Sequence[Publication]) -> None:
         """Take publications one by one, in order."""
@@ -302,22 +302,30 @@ class Hub:
         except Exception:
             self._log.failure("encoding a publication failed")
             return
+        size = len(data)
         for listener in listeners:
-            if listener.direct:
-                try:
-                    listener.write(data)
-                except Exception:
-                    self._log.failure("delivery to one connection failed")
-            else:
+            # Looked up for each: it and its `send` change while others are served.
+            sink = listener.direct
+            if sink is None:
                 self._guarded(listener.deliver, items)
+                continue
+            try:
+                taken = sink.send(data)
+            except OSError:
+                taken = 0
+            except Exception:
+                self._log.failure("delivery to one connection failed")
+                continue
+            if taken != size:
+                self._guarded(sink.keep, data, taken)
 
     def _send_mixed(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
         for listener in listeners:
-            if listener.direct and listener.encoding is not None:
+            if listener.direct is not None and listener.encoding is not None:
                 try:
-                    listener.write(by_encoding[listener.encoding])
+                    listener.direct.write(by_encoding[listener.encoding])
                 except Exception:
                     self._log.failure("delivery to one connection failed")
             else:

@@ -210,7 +210,6 @@ class GatewayProtocol(LeanProtocol):
         transport = self.transport
         limit = self.config.limits.max_queue
         self.queue = SendQueue(transport, limit, self, plain_socket(transport))
-        self.connection.write = self.queue.write
         if self._answer.is_compressed:
             self.decompress_with(Inflater())
         return True

@@ -104,9 +104,9 @@ class Listener:
 
     def __init__(self, *channels: bytes, direct: bool = True) -> None:
         self.channels = channels
-        self.direct = direct
+        self.direct = self if direct else None
         self.encoding = ENCODING
-        self.write: Callable[[bytes], None] = len  # type: ignore[assignment]
+        self.send = self.write = len
 
     def deliver(self, items: list[Publication]) -> None:
         """Read each payload, as the echo rule does."""

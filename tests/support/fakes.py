@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.broker import PublishWaiter
-from wsredis.gateway.client import PauseReason
+from wsredis.gateway.client import PauseReason, Sink
 from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.websocket.encoding import Encodings
 
@@ -76,12 +76,14 @@ class FakeSocket:
         room: Bytes that the kernel takes before it says EAGAIN.
         sent: The bytes that it took.
         error: The exception that `send` raises. If None, it raises nothing.
+        refuses_pieces: Whether the next `sendmsg` raises ENOBUFS.
     """
 
     def __init__(self, room: int = 1 << 40) -> None:
         self.room = room
         self.sent = bytearray()
         self.error: OSError | None = None
+        self.refuses_pieces = False
         self.closed = False
 
     def send(self, data: bytes | memoryview) -> int:
@@ -97,6 +99,13 @@ class FakeSocket:
         self.room -= taken
         self.sent += view[:taken]
         return taken
+
+    def sendmsg(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """As ``socket.sendmsg``."""
+        if self.refuses_pieces:
+            self.refuses_pieces = False
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        return self.send(b"".join(pieces))
 
     def fileno(self) -> int:
         """As ``socket.fileno``."""
@@ -282,7 +291,7 @@ class FakeListener:
     A listener of the hub.
 
     Attributes:
-        written: The arguments of `write`, in order.
+        written: The arguments of `send` and `write`, in order.
         items: The items that came by `deliver`.
         restored: The items that came by `restore`.
         forbidden: The number of calls of `forbid`.
@@ -293,23 +302,32 @@ class FakeListener:
         self, *channels: bytes, direct: bool = True, encoding: Encoding | None = None
     ) -> None:
         self.channels: Sequence[bytes] = channels
-        self.direct = direct
         self.encoding = encoding or Encodings(0)[PlainDialect(), 0]
         self.written: list[bytes] = []
         self.items: list[Publication] = []
         self.restored: list[Publication] = []
         self.forbidden = 0
         self.react: Callable[[], object] = bool
-        self.write: Callable[[bytes], None] = self._write
+        self.direct: Sink | None = self if direct else None
 
     @property
     def heard(self) -> list[tuple[bytes, bytes]]:
         """Channels and payloads that came by `deliver`."""
         return [(item.channel, item.payload) for item in self.items]
 
-    def _write(self, data: bytes) -> None:
+    def send(self, data: bytes) -> int:
+        """See `wsredis.gateway.client.Sink`."""
         self.written.append(data)
         self.react()
+        return len(data)
+
+    def write(self, data: bytes) -> None:
+        """See `wsredis.gateway.client.Sink`."""
+        self.send(data)
+
+    def keep(self, data: bytes, taken: int) -> None:
+        """See `wsredis.gateway.client.Sink`."""
+        raise AssertionError("everything was taken")
 
     def deliver(self, items: Sequence[Publication]) -> None:
         """See `wsredis.gateway.hub.Listener`."""
@@ -340,6 +358,7 @@ class FakeClient:
             ``("resume", why)``, ``("write", messages)``.
         held: The reasons not to read.
         reason: The reason in the close frame.
+        record: Called with all bytes that are written.
     """
 
     peer = "192.0.2.1:4711"
@@ -349,6 +368,7 @@ class FakeClient:
         self.events: list[tuple[str, Any]] = []
         self.held = 0
         self.reason = ""
+        self.record: Callable[[bytes], object] = self._record
         self._closed = False
 
     @property
@@ -362,10 +382,27 @@ class FakeClient:
         """The code that it was closed with."""
         return next((code for kind, code in self.events if kind == "close"), None)
 
-    def write(self, data: bytes) -> None:
-        """See `wsredis.gateway.client.Client`. Nothing follows a close frame."""
+    @property
+    def queue(self) -> Sink:
+        """See `wsredis.gateway.client.Client`."""
+        return self
+
+    def send(self, data: bytes) -> int:
+        """See `wsredis.gateway.client.Sink`. Nothing follows a close frame."""
         if self._closed:
             raise AssertionError("a frame was sent after the close frame")
+        self.record(data)
+        return len(data)
+
+    def write(self, data: bytes) -> None:
+        """See `wsredis.gateway.client.Client`."""
+        self.send(data)
+
+    def keep(self, data: bytes, taken: int) -> None:
+        """See `wsredis.gateway.client.Sink`."""
+        raise AssertionError("everything was taken")
+
+    def _record(self, data: bytes) -> None:
         self.events.append(("write", messages(data)))
 
     def close(self, code: int, reason: str) -> None:

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from wsredis.auth.control_commands import Command, RecentCommands, parse_command
 from wsredis.channels import control_channel
+from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Listener
 from wsredis.gateway.publication import Encoding, Publication
 
@@ -55,15 +56,13 @@ class ControlChannel:
             identities may be out of date.
 
     Attributes:
-        direct: See `wsredis.gateway.hub.Listener`.
-        encoding: None, since nothing is written to it.
+        direct, encoding: None, since nothing is written to it.
         channels: See `wsredis.gateway.hub.Listener`.
-        write: See `wsredis.gateway.hub.Listener`.
     """
 
     _log = Logger()
 
-    direct = False
+    direct: Sink | None = None
     encoding: Encoding | None = None
 
     def __init__(
@@ -79,7 +78,6 @@ class ControlChannel:
         self._recent = recent
         self._notify = notify
         self.channels: Sequence[bytes] = [control_channel(prefix)]
-        self.write: Callable[[bytes], None] = lambda data: None
 
     def start(self) -> None:
         """Subscribe to the channel."""

@@ -262,7 +262,8 @@ class PlainConnection(Connection):
 
     def choose_path(self) -> None:
         """See `Connection.choose_path`."""
-        self.direct = self.is_open and self._last is None and not self._own
+        hears_all = self.is_open and self._last is None and not self._own
+        self.direct = self._client.queue if hears_all else None
 
     def _remember(self, payload: bytes | None) -> None:
         if self.granted.echo:

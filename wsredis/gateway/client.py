@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
-__all__ = ["Client", "PauseReason"]
+__all__ = ["Client", "PauseReason", "Sink"]
 
 
 class PauseReason(IntEnum):
@@ -16,8 +17,36 @@ class PauseReason(IntEnum):
     HANDLER = 4
 
 
+class Sink(Protocol):
+    """The place for the bytes of one client. The hub calls it once for each client and message."""
+
+    @property
+    def send(self) -> Callable[[bytes], int]:
+        """
+        Take bytes as ``socket.send`` does, and often by that very method.
+
+        Look it up for every call: once bytes wait, it is another one.
+
+        Returns:
+            The number of bytes that it took. The rest goes to `keep`, before anything else is sent.
+
+        Raises:
+            OSError: It took none.
+        """
+
+    def keep(self, data: bytes, taken: int) -> None:
+        """Send the rest of *data* later; `send` has just taken its first *taken* bytes."""
+
+    def write(self, data: bytes) -> None:
+        """Do both."""
+
+
 class Client(Protocol):
     """The part of a transport that a connection needs: one client's socket."""
+
+    @property
+    def queue(self) -> Sink | None:
+        """The sink of encoded messages. If None, only `write` is called."""
 
     @property
     def peer(self) -> str:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
-from wsredis.gateway.client import Client, PauseReason
+from wsredis.gateway.client import Client, PauseReason, Sink
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Encoding, Publication
@@ -96,7 +96,7 @@ class Connection(ABC):
         identity, granted: Its identity and what it may do; `change` replaces them.
         channels: The names of the channels that it subscribes to.
         data: For a `wsredis.Handler` to keep anything.
-        direct, encoding, write: See `wsredis.gateway.hub.Listener`.
+        direct, encoding: See `wsredis.gateway.hub.Listener`.
     """
 
     _log = Logger()
@@ -116,7 +116,6 @@ class Connection(ABC):
         "encoding",
         "granted",
         "identity",
-        "write",
     )
 
     def __init__(self, parts: ConnectionParts) -> None:
@@ -124,14 +123,12 @@ class Connection(ABC):
         self._client, self.encoding = parts.client, parts.encoding
         self.identity, self.granted = parts.identity, parts.granted
         self.data: Any = None
-        self.write: Callable[[bytes], None] = parts.client.write
-        self.direct = False
+        self.direct: Sink | None = None
         self.channels: Sequence[bytes] = ()
         self._state = _State.OPENING
         #: Filled between the subscription and the first byte after the handshake.
         self._held_back: _HeldBack | None = _HeldBack()
-        self._unanswered = 0
-        self._unanswered_bytes = 0
+        self._unanswered = self._unanswered_bytes = 0
 
     @property
     def peer(self) -> str:
@@ -160,7 +157,7 @@ class Connection(ABC):
         return held_back
 
     def audible(self, items: Sequence[Publication]) -> Iterable[Publication]:
-        """Choose the publications that the client hears. Not called while `direct` is true."""
+        """Choose the publications that the client hears. Not called while `direct` is set."""
         return items
 
     async def subscribe(self, names: Sequence[bytes]) -> None:
@@ -222,7 +219,11 @@ class Connection(ABC):
 
     def choose_path(self) -> None:
         """Set `direct`: by default, an open connection hears everything on its channels."""
-        self.direct = self._state is _State.OPEN
+        self.direct = self._client.queue if self._state is _State.OPEN else None
+
+    def write(self, data: bytes) -> None:
+        """Send encoded messages to the client."""
+        self._client.write(data)
 
     def handle_message(self, payload: bytes, is_binary: bool) -> None:
         """Pass a message of the client to the handler, or publish it if there is none."""
@@ -278,8 +279,7 @@ class Connection(ABC):
         """The socket is gone, or was never opened. Repeating it is harmless."""
         was_open = self.is_open
         self._state = _State.CLOSED
-        self.direct = False
-        self._held_back = None
+        self.direct = self._held_back = None
         self._hub.unsubscribe(self)
         if was_open and self._handler is not None:
             self._handle(partial(self._handler.on_disconnect, self))

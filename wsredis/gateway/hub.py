@@ -2,23 +2,27 @@
 The hub: which connections listen to which channel, and the fan-out of what arrives.
 
 This is the middle of the hot path: the broker calls `Hub.deliver` with everything that one read
-from Redis brought, and the hub calls `Listener.write` once for each connection. It does no I/O and
-knows no reactor. A channel with very many connections is served in slices, and the broker is paused
-until the last one had its turn.
+from Redis brought, and the hub calls `Sink.send` once for each connection. It knows no reactor. A
+channel with very many connections is served in slices, and the broker is paused until the last one
+had its turn.
+
+It is one module because order and "exactly once" rest on the listeners of a channel, its version
+and the fan-outs that wait, and the code that changes them has to be read together.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
-from operator import itemgetter
+from itertools import chain, islice
+from operator import attrgetter
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from wsredis.gateway.broker import Broker
+from wsredis.gateway.client import Sink
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
 
@@ -28,22 +32,24 @@ __all__ = ["Hub", "Listener"]
 _SLICE = 1000
 
 
+_channel, _payload = attrgetter("channel"), attrgetter("payload")
+
+
 class Listener(Protocol):
     """
     The part of a connection that the hub needs.
 
     Attributes:
-        direct: Tells whether encoded bytes may go straight to `write`. If not, `deliver` decides.
+        direct: The sink, if encoded bytes may go straight to it. If None, `deliver` decides.
         channels: Its subscriptions; changed by the caller of `Hub.extend` and `Hub.retract`.
     """
 
-    direct: bool
+    direct: Sink | None
     channels: Sequence[bytes]
-    write: Callable[[bytes], None]
 
     @property
     def encoding(self) -> Encoding | None:
-        """Makes the bytes that go to `write`. None if it is never direct."""
+        """Makes the bytes that go to `direct`. None if it is never direct."""
 
     def deliver(self, items: Sequence[Publication]) -> None:
         """Take publications one by one, in order."""
@@ -170,20 +176,10 @@ class Hub:
         The bytes of a channel are made and joined once for each encoding, and each connection gets
         one write, in the order of arrival across all its channels.
         """
-        runs: dict[bytes, list[tuple[int, Publication]]] = {}
-        channels, limit = self._channels, self._max_publication
-        for position, publication in enumerate(batch):
-            name, payload = publication.channel, publication.payload
-            if name not in channels or not payload:
-                continue
-            if len(payload) > limit:
-                self._leave_out(publication)
-                continue
-            entry = (position, publication)
-            if name in runs:
-                runs[name].append(entry)
-            else:
-                runs[name] = [entry]
+        payloads = [*map(_payload, batch)]
+        if not all(payloads) or max(map(len, payloads), default=0) > self._max_publication:
+            batch = [*self._deliverable(batch)]
+        runs = self._runs([*map(_channel, batch)])
         # Connections on several channels of this batch, with the names of those channels.
         mixed: dict[Listener, list[bytes]] = {}
         for name, run in runs.items():
@@ -192,7 +188,7 @@ class Hub:
                 # Its last listener was found dead while another channel was served.
                 continue
             channel.version += len(run)
-            channel.last = hash(run[-1][1].payload)
+            channel.last = hash(batch[run[-1]].payload)
             self.metrics.publications += len(run)
             listeners = list(channel.listeners)
             if len(runs) > 1:
@@ -203,12 +199,16 @@ class Hub:
                     else:
                         alone.append(listener)
                 listeners = alone
-            if listeners:
-                items = [item for _, item in run]
-                again = self._is_mixed or bool(mixed)
-                self._fan_out(items, listeners, items[0] if len(run) == 1 else Joined(items, again))
+            if not listeners:
+                continue
+            if len(run) == 1:
+                item = batch[run[0]]
+                self._fan_out([item], listeners, item)
+            else:
+                items = [batch[position] for position in run]
+                self._fan_out(items, listeners, Joined(items, self._is_mixed or bool(mixed)))
         if mixed:
-            self._fan_out_mixed(runs, mixed)
+            self._fan_out_mixed(batch, runs, mixed)
 
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
         """
@@ -251,15 +251,16 @@ class Hub:
 
     def _fan_out_mixed(
         self,
-        runs: dict[bytes, list[tuple[int, Publication]]],
+        batch: Sequence[Publication],
+        runs: Mapping[bytes, Sequence[int]],
         mixed: dict[Listener, list[bytes]],
     ) -> None:
         together: dict[tuple[bytes, ...], list[Listener]] = {}
         for listener, names in mixed.items():
             together.setdefault(tuple(names), []).append(listener)
         for key, listeners in together.items():
-            merged = sorted((entry for name in key for entry in runs[name]), key=itemgetter(0))
-            items = [item for _, item in merged]
+            positions = sorted(chain.from_iterable(runs[name] for name in key))
+            items = [batch[position] for position in positions]
             self._fan_out(items, listeners, Joined(items, True))
 
     def _fan_out(
@@ -302,26 +303,57 @@ class Hub:
         except Exception:
             self._log.failure("encoding a publication failed")
             return
+        size = len(data)
         for listener in listeners:
-            if listener.direct:
-                try:
-                    listener.write(data)
-                except Exception:
-                    self._log.failure("delivery to one connection failed")
-            else:
+            # Looked up for each: it and its `send` change while others are served.
+            sink = listener.direct
+            if sink is None:
                 self._guarded(listener.deliver, items)
+                continue
+            try:
+                taken = sink.send(data)
+            except OSError:
+                taken = 0
+            except Exception:
+                self._log.failure("delivery to one connection failed")
+                continue
+            if taken != size:
+                self._guarded(sink.keep, data, taken)
 
     def _send_mixed(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
         for listener in listeners:
-            if listener.direct and listener.encoding is not None:
+            if listener.direct is not None and listener.encoding is not None:
                 try:
-                    listener.write(by_encoding[listener.encoding])
+                    listener.direct.write(by_encoding[listener.encoding])
                 except Exception:
                     self._log.failure("delivery to one connection failed")
             else:
                 self._guarded(listener.deliver, items)
+
+    def _runs(self, names: list[bytes]) -> Mapping[bytes, Sequence[int]]:
+        """Return the positions in *names* of each channel that has a listener."""
+        if names and names.count(names[0]) == len(names):
+            # All of a busy channel, as a rule. Nothing is done in Python for each.
+            return {names[0]: range(len(names))} if names[0] in self._channels else {}
+        runs: dict[bytes, list[int]] = {}
+        for position, name in enumerate(names):
+            if name in runs:
+                runs[name].append(position)
+            elif name in self._channels:
+                runs[name] = [position]
+        return runs
+
+    def _deliverable(self, batch: Sequence[Publication]) -> Iterator[Publication]:
+        """Leave out what nobody listens to, empty messages, and too large ones."""
+        for publication in batch:
+            payload = publication.payload
+            if payload and publication.channel in self._channels:
+                if len(payload) > self._max_publication:
+                    self._leave_out(publication)
+                else:
+                    yield publication
 
     def _leave_out(self, publication: Publication) -> None:
         self.metrics.oversized += 1

@@ -31,6 +31,9 @@ class Encoding(Protocol):
         publication went out in a row of several before another listener needed it alone.
         """
 
+    def join(self, publications: Sequence[Publication]) -> bytes:
+        """Return the bytes of several publications in a row. They do not remember them."""
+
     def message(self, payload: str | bytes) -> bytes:
         """Return the bytes of one message for a single client, a text message if it is a `str`."""
 
@@ -98,10 +101,10 @@ class Joined(dict[Encoding, bytes]):
 
     def __missing__(self, encoding: Encoding) -> bytes:
         if self._again:
-            pieces = [item[encoding] for item in self._items]
+            made = b"".join([item[encoding] for item in self._items])
         else:
-            pieces = [*map(encoding.encode, self._items)]
-        made = self[encoding] = b"".join(pieces)
+            made = encoding.join(self._items)
+        self[encoding] = made
         return made
 
 

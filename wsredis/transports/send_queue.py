@@ -2,14 +2,18 @@
 Bytes to one socket: straight to the kernel, else through a bounded queue.
 
 Everything that is written to a connection passes here, so "nothing is queued" means that the
-transport buffers nothing either. In that state bytes go to ``socket.send`` directly, which costs
-a third of ``transport.write``. Whether a transport allows that is the caller's knowledge: under TLS
-there is a socket too, and plaintext must not reach it.
+transport buffers nothing either. In that state `SendQueue.send` *is* ``socket.send``, which costs
+a third of ``transport.write``. What the kernel does not take waits here, as references to bytes
+that all connections share, and the transport only says when the kernel takes more. Whether a
+transport allows that is the caller's knowledge: under TLS there is a socket too, and plaintext must
+not reach it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -17,9 +21,12 @@ from zope.interface import implementer
 
 __all__ = ["SendQueue", "SendQueueOwner"]
 
-#: How much is handed to the transport at a time once the kernel takes no more. The queue keeps
-#: references to bytes that all connections share; what the transport holds is a copy.
+#: How much is handed at a time to a transport that takes copies. As many bytes that wait are
+#: congestion.
 _CHUNK = 65536
+
+#: How many of the writes that wait are offered to the kernel at a time. POSIX bounds it (IOV_MAX).
+_PIECES = 256
 
 
 class SendQueueOwner(Protocol):
@@ -44,6 +51,9 @@ class _Sink(Protocol):
     def send(self, data: bytes, /) -> int:
         """As ``socket.send``: take some bytes, and tell how many."""
 
+    def sendmsg(self, pieces: Sequence[bytes | memoryview], /) -> int:
+        """As ``socket.sendmsg``: the same for several pieces in a row."""
+
 
 class _TransportSink:
     """Lets a transport that only has ``write`` look like a socket."""
@@ -59,12 +69,26 @@ class _TransportSink:
         self._transport.write(data)
         return len(data)
 
+    def sendmsg(self, pieces: Sequence[bytes | memoryview], /) -> int:
+        chunk: list[bytes | memoryview] = []
+        room = _CHUNK
+        for piece in pieces:
+            chunk.append(piece if len(piece) <= room else memoryview(piece)[:room])
+            room -= len(chunk[-1])
+            if not room:
+                break
+        self._transport.write(b"".join(chunk))
+        return _CHUNK - room
+
 
 class _Nowhere:
     """Takes the bytes for a connection that is gone."""
 
     def send(self, data: bytes, /) -> int:
         return len(data)
+
+    def sendmsg(self, pieces: Sequence[bytes | memoryview], /) -> int:
+        return sum(map(len, pieces))
 
 
 _nowhere = _Nowhere()
@@ -84,6 +108,7 @@ class SendQueue:
             has none to send. If None, they may not: TLS is spoken, or the transport changes bytes.
 
     Attributes:
+        send: See `wsredis.gateway.client.Sink`.
         waiting: Bytes that wait, not counting the write under way.
     """
 
@@ -96,6 +121,7 @@ class SendQueue:
         "_queue",
         "_sink",
         "_transport",
+        "send",
         "waiting",
     )
 
@@ -105,28 +131,44 @@ class SendQueue:
         self._transport = transport
         self._limit = limit
         self._owner = owner
-        self._queue: deque[bytes | memoryview] | None = None
         self.waiting = 0
         self._paused = False
         self._closing = False
-        #: Pulled by the transport whenever its buffer is empty, or paused and resumed by it.
+        #: Asked for more whenever the kernel takes more, or paused and resumed by the transport.
         self._pulled = socket is not None
         self._sink: _Sink = socket if self._pulled else _TransportSink(transport)
+        self.send: Callable[[bytes], int]
+        self._use(None)
         if not self._pulled:
             transport.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
         """Send whole frames. Never blocks, never raises for a connection that is gone."""
-        if self._queue is not None:
-            self._enqueue(data)
-            return
         try:
-            taken = self._sink.send(data)
+            taken = self.send(data)
         except OSError:
-            # The kernel is full, or the transport will meet the same error and report the loss.
             taken = 0
         if taken != len(data):
-            self._block(memoryview(data)[taken:] if taken else data)
+            self.keep(data, taken)
+
+    def keep(self, data: bytes, taken: int) -> None:
+        """
+        Queue the rest of *data*, of which `send` has just taken only a part.
+
+        Args:
+            taken: The number of bytes that it took. 0 if it raised an OSError: the kernel is full,
+                or the transport will meet the same error and report the loss.
+        """
+        queue = self._queue
+        if queue is None:
+            queue = deque()
+            self._use(queue)
+        queue.append(memoryview(data)[taken:] if taken else data)
+        if self._pulled:
+            self._paused = True
+            self._transport.registerProducer(self, False)
+        elif not self._paused:
+            self._pump(queue)
 
     def close(self) -> None:
         """Close the connection when all that waits is sent."""
@@ -139,53 +181,79 @@ class SendQueue:
         """The transport's buffer is full."""
         self._paused = True
         if self._queue is None:
-            self._queue = deque()
+            self._use(deque())
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty."""
+        """The transport's buffer is empty, and the kernel takes more."""
         # Registering a pull producer calls this at once, before the client took anything.
         registering = self._pulled and self._paused
         self._paused = False
-        if self._queue is not None:
-            if not registering:
-                self._owner.send_queue_advanced()
+        if registering:
+            self._transport.startWriting()
+        elif self._queue is not None:
+            self._owner.send_queue_advanced()
             self._pump(self._queue)
 
     def stopProducing(self) -> None:
         """The connection is lost."""
-        self._queue = None
-        self.waiting = 0
         self._sink = _nowhere
+        self._use(None)
+        self.waiting = 0
+
+    def _use(self, queue: deque[bytes | memoryview] | None) -> None:
+        """
+        Let writes wait in *queue* from now on. If None, they need not wait.
+
+        Nothing else decides about `send`: a moment in which it is the kernel's while bytes wait
+        would be enough for a message to overtake another one.
+        """
+        self._queue = queue
+        self.send = self._sink.send if queue is None else self._enqueue
 
     def _pump(self, queue: deque[bytes | memoryview]) -> None:
         while queue and not self._paused:
-            self._transport.write(self._next_chunk(queue))
-            if self._pulled:
+            pieces = [*islice(queue, _PIECES)]
+            try:
+                taken = self._sink.sendmsg(pieces)
+            except BlockingIOError:
+                taken = 0
+            except OSError:
+                # The transport meets the same error, and reports the loss.
+                self._transport.write(bytes(pieces[0]))
+                self._advance(queue, len(pieces[0]))
+                return
+            if self._queue is not queue:
+                # The connection was lost meanwhile.
+                return
+            self._advance(queue, taken)
+            if self._pulled and queue and taken < sum(map(len, pieces)):
+                self._transport.startWriting()
                 return
         if not queue and not self._paused:
             self._drained()
 
-    def _block(self, rest: bytes | memoryview) -> None:
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append(rest)
-        if self._pulled:
-            self._paused = True
-            self._transport.registerProducer(self, False)
-        elif not self._paused:
-            self._pump(self._queue)
+    def _advance(self, queue: deque[bytes | memoryview], taken: int) -> None:
+        """Remove the first *taken* bytes."""
+        while queue and taken >= len(queue[0]):
+            taken -= len(queue.popleft())
+            if queue:
+                # The next one is under way from now on.
+                self.waiting -= len(queue[0])
+        if taken:
+            queue[0] = memoryview(queue[0])[taken:]
 
-    def _enqueue(self, data: bytes) -> None:
+    def _enqueue(self, data: bytes) -> int:
         queue = self._queue
         assert queue is not None
         if self.waiting > self._limit:
             self._overflow(queue)
-            return
+            return len(data)
         if queue:
             self.waiting += len(data)
         queue.append(data)
         if self.waiting > _CHUNK:
             self._owner.send_queue_congested()
+        return len(data)
 
     def _overflow(self, queue: deque[bytes | memoryview]) -> None:
         # A write that is partly sent must be finished, or no close frame could be read after it.
@@ -196,25 +264,8 @@ class SendQueue:
         self.waiting = 0
         self._owner.send_queue_overflowed()
 
-    def _next_chunk(self, queue: deque[bytes | memoryview]) -> bytes:
-        parts: list[bytes | memoryview] = []
-        room = _CHUNK
-        while queue and room > 0:
-            head = queue.popleft()
-            if len(head) > room:
-                view = memoryview(head)
-                parts.append(view[:room])
-                queue.appendleft(view[room:])
-                break
-            room -= len(head)
-            parts.append(head)
-            if queue:
-                # The next one is under way from now on.
-                self.waiting -= len(queue[0])
-        return b"".join(parts)
-
     def _drained(self) -> None:
-        self._queue = None
+        self._use(None)
         self.waiting = 0
         if self._pulled:
             self._transport.unregisterProducer()

@@ -350,7 +350,7 @@ class EchoTests(ConnectionCase):
         connection.receive(b"2", False)
         self.stranger_says(b"2")
         self.assertEqual([b"1", b"2", b"2"], client.got)
-        self.assertTrue(connection.direct)
+        self.assertIsNotNone(connection.direct)
 
     def test_no_echo(self) -> None:
         """A client that does not ask for an echo gets only the messages of others."""
@@ -380,7 +380,7 @@ class EchoTests(ConnectionCase):
         self.assertEqual(b"same", self.server.value(CHANNEL))
         self.stranger_says(b"same")
         self.assertEqual([b"same"], client.got)
-        self.assertTrue(connection.direct)
+        self.assertIsNotNone(connection.direct)
 
     def test_listener_that_may_not_publish(self) -> None:
         """The comparison is with what was received, not with what was published."""
@@ -416,7 +416,7 @@ class EchoTests(ConnectionCase):
     def test_forgetting_spares_those_in_flight(self) -> None:
         """An empty message does not bring back own messages that are still on their way."""
         connection, client = self.delayed(b"x", b"")
-        self.assertFalse(connection.direct)
+        self.assertIsNone(connection.direct)
         self.broker.answer()
         self.assertEqual([], client.got)
         self.stranger_says(b"x")

@@ -193,6 +193,10 @@ class ByteEncoding:
         """Name the channel in each line."""
         return b"%s %s\n" % (publication.channel, publication.payload)
 
+    def join(self, publications: Sequence[Publication]) -> bytes:
+        """One after the other."""
+        return b"".join(map(self.encode, publications))
+
     def message(self, payload: str | bytes) -> bytes:
         """Mark a message that is not a publication."""
         return b"* %s\n" % (payload.encode() if isinstance(payload, str) else payload)
@@ -202,6 +206,7 @@ class ByteClient:
     """A transport that collects bytes."""
 
     peer = "somewhere"
+    queue = None
 
     def __init__(self) -> None:
         self.data = b""

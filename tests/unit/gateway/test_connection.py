@@ -210,25 +210,17 @@ class OpenTests(ConnectionCase):
 
     def test_closed_in_the_middle_of_a_fan_out(self) -> None:
         """A connection that is closed while a batch is fanned out gets nothing of it any more."""
-        first, _ = self.opened()
+        _, first = self.opened()
         second, client = self.opened()
-
-        def close_second(data: bytes) -> None:
-            second.close()
-
-        first.write = close_second
+        first.record = lambda data: second.close()
         self.stranger_says(b"text")
         self.assertEqual([("close", 1000)], client.events)
 
     def test_restored_after_the_end(self) -> None:
         """A connection that is closed while messages are restored gets none of them."""
-        first, _ = self.opened()
+        _, first = self.opened()
         second, client = self.opened()
-
-        def close_second(data: bytes) -> None:
-            second.close()
-
-        first.write = close_second
+        first.record = lambda data: second.close()
         self.hub.restore({CHANNEL: b"text"})
         self.assertEqual([("close", 1000)], client.events)
 
@@ -236,11 +228,11 @@ class OpenTests(ConnectionCase):
         """A client that never speaks is written to without a detour, once it is open."""
         connection, _ = self.new()
         self.successResultOf(self.opening(connection))
-        self.assertFalse(connection.direct)
+        self.assertIsNone(connection.direct)
         connection.opened({})
-        self.assertTrue(connection.direct)
+        self.assertIsNotNone(connection.direct)
         connection.closed()
-        self.assertFalse(connection.direct)
+        self.assertIsNone(connection.direct)
 
 
 class ChangeTests(ConnectionCase):
@@ -374,7 +366,7 @@ class PublishTests(ConnectionCase):
         connection, _ = self.opened({BROADCAST}, {BROADCAST})
         connection.publish(b"")
         self.assertIsNone(self.server.value(CHANNEL))
-        self.assertTrue(connection.direct)
+        self.assertIsNotNone(connection.direct)
 
     def test_before_open(self) -> None:
         """Before the handshake is answered nothing is taken."""
@@ -698,11 +690,11 @@ class CompressTests(ConnectionCase):
 
     def compressing(self, *args: Any, **kwargs: Any) -> Connection:
         """A connection of which the handshake is answered now; something is held."""
-        connection, _ = self.new(*args, **kwargs)
+        connection, client = self.new(*args, **kwargs)
         stored = self.successResultOf(self.opening(connection))
         self.stranger_says(self.held)
         self.stranger_says(self.small)
-        connection.write = self.written.append
+        client.record = self.written.append
         connection.opened(stored)
         return connection
 
@@ -723,7 +715,7 @@ class CompressTests(ConnectionCase):
         del self.written[:]
         self.stranger_says(self.live)
         connection.receive(self.old, False)
-        self.assertFalse(connection.direct)
+        self.assertIsNone(connection.direct)
         self.stranger_says(self.old)
         self.stranger_says(self.held)
         self.hub.restore({CHANNEL: self.live})
@@ -796,12 +788,12 @@ class BaseTests(ConnectionCase):
         stored = self.successResultOf(self.opening(connection))
         self.assertEqual({}, stored)
         self.stranger_says(b"1")
-        self.assertFalse(connection.direct)
+        self.assertIsNone(connection.direct)
         connection.opened(stored)
         self.stranger_says(b"2")
         self.assertEqual([b"1", b"2"], client.got)
-        self.assertTrue(connection.direct)
-        connection.direct = False
+        self.assertIsNotNone(connection.direct)
+        connection.direct = None
         self.stranger_says(b"3")
         self.assertEqual([b"1", b"2", b"3"], client.got)
 

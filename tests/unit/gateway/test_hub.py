@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fakes import FakeListener
+from tests.support.fakes import FakeListener, FakeOwner, FakeSocket, ServerTransport
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
-from wsredis.gateway.publication import Publication
+from wsredis.gateway.publication import Encoding, Publication
+from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames
 from wsredis.transports.websocket.encoding import Encodings
 
@@ -342,6 +345,105 @@ class BrokenDialectTests(_HubCase):
         """The same holds if clients differ."""
         self.broken_at(0, 15)
         self.assertEqual(["this cannot be encoded"] * 2, self.flushed())
+
+
+class _Wire(FakeOwner):
+    """A listener behind a real send queue on a socket that the test controls."""
+
+    def __init__(self, channels: Sequence[bytes], encoding: Encoding) -> None:
+        super().__init__()
+        self.socket = FakeSocket()
+        self.server = ServerTransport(self.socket)
+        self.queue = SendQueue(self.server.transport, 1 << 20, self, self.socket)
+        self.direct: Sink | None = self.queue
+        self.channels = channels
+        self.encoding = encoding
+        self.heard: list[bytes] = []
+
+    def deliver(self, items: Sequence[Publication]) -> None:
+        """Note the payloads."""
+        self.heard += [item.payload for item in items]
+
+    def restore(self, item: Publication) -> None:
+        """Not used."""
+
+    def forbid(self) -> None:
+        """Not used."""
+
+    def close(self) -> None:
+        """Send a close frame as the transport does: nothing is delivered after it."""
+        self.direct = None
+        self.queue.write(b"(close)")
+        self.queue.close()
+
+
+class SinkTests(_HubCase):
+    """Listeners whose kernel takes everything, a part, or nothing."""
+
+    def wire(self, *channels: bytes) -> _Wire:
+        """A listener that is subscribed."""
+        wire = _Wire(channels, self.encodings[self.dialect, 0])
+        self.successResultOf(self.hub.subscribe(wire))
+        return wire
+
+    def unblock(self, wire: _Wire) -> bytes:
+        """Let the client read everything, and return all that it read."""
+        wire.socket.room = 1 << 40
+        wire.server.run()
+        return bytes(wire.socket.sent)
+
+    def check(self, broken: _Wire, *, gets: tuple[bytes, ...]) -> None:
+        """Deliver three messages, of which two come while *broken* takes less than it is sent."""
+        first, last = self.wire(b"a"), self.wire(b"a")
+        self.deliver((b"a", b"1"))
+        self.deliver((b"a", b"2"), (b"a", b"3"))
+        for wire in (first, last):
+            self.assertEqual(joined(b"1", b"2", b"3"), bytes(wire.socket.sent))
+        self.assertEqual(joined(*gets), self.unblock(broken))
+
+    def test_partly_sent(self) -> None:
+        """A message of which the kernel took a part is finished before the next one."""
+        wire = self.wire(b"a")
+        wire.socket.room = 2
+        self.check(wire, gets=(b"1", b"2", b"3"))
+
+    def test_full(self) -> None:
+        """A kernel that takes nothing costs nobody anything."""
+        wire = self.wire(b"a")
+        wire.socket.room = 0
+        self.check(wire, gets=(b"1", b"2", b"3"))
+
+    def test_broken(self) -> None:
+        """A socket that is broken costs the others nothing."""
+        wire = self.wire(b"a")
+        wire.socket.error = BrokenPipeError(errno.EPIPE, "Broken pipe")
+        self.check(wire, gets=())
+
+    def test_sliced_and_mixed(self) -> None:
+        """A listener on several channels, among others with another encoding, keeps its order."""
+        wire = self.wire(b"a", b"b")
+        self.listener(b"a", window=15)
+        for room in (3, 0, 1, 1 << 40):
+            wire.socket.room = room
+            self.deliver((b"b", b"first"), (b"a", b"second"))
+            self.deliver((b"a", b"third"))
+        self.assertEqual(joined(*(b"first", b"second", b"third") * 4), self.unblock(wire))
+
+    def test_closed_by_another(self) -> None:
+        """One that is closed during a fan-out gets its close frame, and nothing after it."""
+        first = self.listener(b"a")
+        for room in (1 << 40, 3, 0):
+            wire = self.wire(b"a")
+            self.deliver((b"a", b"1"))
+            wire.socket.room = room
+            self.deliver((b"a", b"2"))
+            first.react = wire.close
+            self.deliver((b"a", b"3"))
+            first.react = bool
+            self.deliver((b"a", b"4"))
+            self.assertEqual(joined(b"1", b"2") + b"(close)", self.unblock(wire))
+            self.assertEqual([b"3", b"4"], wire.heard)
+            self.hub.unsubscribe(wire)
 
 
 class HostileListenerTests(_HubCase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.gateway.publication import Publication
@@ -20,6 +22,10 @@ class _Numbered:
         """Put a number before the payload, and the offset if there is one."""
         self.count += 1
         return b"%d %r %s" % (self.count, publication.offset, publication.payload)
+
+    def join(self, publications: Sequence[Publication]) -> bytes:
+        """One after the other."""
+        return b"".join(map(self.encode, publications))
 
     def message(self, payload: str | bytes) -> bytes:
         """Not used here."""

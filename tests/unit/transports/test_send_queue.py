@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -120,12 +120,21 @@ class DirectTests(_DirectCase):
         self.assertEqual(data, self.sent())
         self.assertNotIn("overflowed", self.owner.notified)
 
-    def test_transport_copies_a_chunk_at_most(self) -> None:
-        """The transport never buffers more than a chunk of what waits."""
-        self.socket.room = 0
-        self.send_queue.write(bytes(3 * CHUNK))
-        buffered = self.server.transport
-        self.assertEqual(CHUNK, len(buffered.dataBuffer) + buffered._tempDataLen)
+    def test_nothing_is_copied(self) -> None:
+        """What waits is the very bytes that were written, and the transport has none of them."""
+        first, second = frames.binary(bytes(3 * CHUNK)), frames.text(b"second")
+        self.socket.room = 100
+        self.send_queue.write(first)
+        self.send_queue.write(second)
+        self.unblock(100)
+        queue = self.send_queue._queue
+        assert queue is not None
+        begun, whole = queue
+        assert isinstance(begun, memoryview)
+        self.assertIs(first, begun.obj)
+        self.assertIs(second, whole)
+        transport = self.server.transport
+        self.assertEqual(0, len(transport.dataBuffer) + transport._tempDataLen)
 
     def test_small_writes_share_a_chunk(self) -> None:
         """Many small messages that wait are sent together, in the order of their coming."""
@@ -144,6 +153,7 @@ class DirectTests(_DirectCase):
 
     def test_chunk_ends_where_a_message_does(self) -> None:
         """A message that fills a chunk to the last byte loses and repeats nothing."""
+        self.send_queue = SendQueue(self.server.transport, 3 * CHUNK, self.owner, self.socket)
         self.socket.room = 0
         self.send_queue.write(b"a" * CHUNK)
         self.send_queue.write(b"b" * CHUNK)
@@ -159,6 +169,36 @@ class DirectTests(_DirectCase):
         self.send_queue.write(b"second")
         self.unblock()
         self.assertEqual(b"firstsecond", self.sent())
+
+    def test_error_while_something_waits(self) -> None:
+        """The same holds for an error that comes when bytes wait already."""
+        self.socket.room = 3
+        for text in (b"first ", b"second ", b"third"):
+            self.send_queue.write(text)
+        self.socket.refuses_pieces = True
+        self.unblock()
+        self.assertEqual(b"first second third", self.sent())
+
+    def test_broken_while_something_waits(self) -> None:
+        """A socket that breaks while bytes wait raises nothing; the transport says that it did."""
+        self.socket.room = 3
+        self.send_queue.write(b"text")
+        self.socket.refuses_pieces = True
+        self.server.turn()
+        self.socket.error = BrokenPipeError(errno.EPIPE, "Broken pipe")
+        self.server.turn()
+        self.assertTrue(self.server.transport.disconnected)
+        self.assertEqual(0, self.send_queue.waiting)
+        self.send_queue.write(b"late")
+
+    def test_kernel_changes_its_mind(self) -> None:
+        """A kernel that says that it takes more, and takes nothing, is asked again."""
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        self.server.turn()
+        self.assertTrue(self.server.writing)
+        self.unblock()
+        self.assertEqual(b"text", self.sent())
 
     def test_broken_pipe(self) -> None:
         """A socket that is broken raises nothing; the transport finds out and says so."""
@@ -197,6 +237,78 @@ class DirectTests(_DirectCase):
     def test_is_a_producer(self) -> None:
         """The send queue is the producer that it says it is."""
         verifyObject(IPushProducer, self.send_queue)
+
+
+class LaneTests(_DirectCase):
+    """`send` is that of the socket exactly as long as nothing waits."""
+
+    def put(self, data: bytes) -> None:
+        """Send as the hub does, by way of `send` and `keep`."""
+        try:
+            taken = self.send_queue.send(data)
+        except OSError:
+            taken = 0
+        if taken != len(data):
+            self.send_queue.keep(data, taken)
+
+    def test_the_socket_itself(self) -> None:
+        """While nothing waits, nothing stands between the caller and the socket."""
+        self.assertEqual(self.socket.send, self.send_queue.send)
+        self.socket.room = 2
+        self.put(b"text")
+        self.assertNotEqual(self.socket.send, self.send_queue.send)
+        self.unblock()
+        self.assertEqual(self.socket.send, self.send_queue.send)
+
+    def test_a_lost_connection(self) -> None:
+        """A socket that is gone is not called: its number may belong to another client soon."""
+        self.socket.room = 0
+        self.put(b"text")
+        self.server.lose(ConnectionDone())
+        self.socket.closed = False
+        self.socket.room = 100
+        self.put(b"for nobody")
+        self.assertEqual(b"", self.sent())
+
+    def test_every_order(self) -> None:
+        """
+        Nothing overtakes anything, whatever the order of messages, closes and turns.
+
+        All rows of six steps are tried: a message that the kernel takes whole, in part or not at
+        all, sent as the hub sends it or as everybody else does, and turns in which the client
+        reads a little or everything.
+        """
+        steps = "whole", "part", "none", "write", "turn", "drain"
+        for row in product(steps, repeat=6):
+            self.setUp()
+            self.queue_is_large()
+            expected = b""
+            for number, step in enumerate(row):
+                if step == "turn":
+                    self.unblock(3)
+                    continue
+                if step == "drain":
+                    self.unblock()
+                    continue
+                message = b"(message %d)" % number
+                expected += message
+                self.socket.room = {"whole": 1 << 40, "part": 5, "none": 0, "write": 7}[step]
+                if step == "write":
+                    self.send_queue.write(message)
+                else:
+                    self.put(message)
+                self.assertTrue(expected.startswith(self.sent()), row)
+            self.send_queue.write(b"(end)")
+            self.send_queue.close()
+            self.unblock()
+            self.server.run()
+            self.assertEqual(expected + b"(end)", self.sent(), row)
+            self.assertTrue(self.socket.closed, row)
+            self.assertEqual(0, self.send_queue.waiting, row)
+
+    def queue_is_large(self) -> None:
+        """Go on with a queue that is never full."""
+        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
 
 
 class UnixTests(_DirectCase):
@@ -243,6 +355,7 @@ class LimitTests(_DirectCase):
         self.send_queue.write(bytes(2 * CHUNK))
         self.assertEqual(0, self.send_queue.waiting)
         self.send_queue.write(bytes(2 * CHUNK))
+        self.assertEqual(2 * CHUNK, self.send_queue.waiting)
         self.assertNotIn("overflowed", self.owner.notified)
         self.send_queue.write(b"the straw")
         self.assertIn("overflowed", self.owner.notified)
@@ -278,16 +391,6 @@ class LimitTests(_DirectCase):
         self.fill()
         self.assertEqual(0, self.send_queue.waiting)
 
-    def test_overflow_of_nothing_under_way(self) -> None:
-        """Where what is under way is empty, an overflow leaves nothing."""
-        self.send_queue.pauseProducing()
-        self.send_queue.write(b"")
-        while "overflowed" not in self.owner.notified:
-            self.send_queue.write(bytes(100))
-        self.send_queue.resumeProducing()
-        self.assertEqual(b"", self.sent())
-        self.assertEqual("drained", self.owner.notified[-1])
-
     def test_the_bound_recovers(self) -> None:
         """Bytes that were sent make room again, as often as one likes."""
         for _ in range(50):
@@ -305,8 +408,8 @@ class LimitTests(_DirectCase):
         sizes = [1, 70_000, 10, 65_536, 200_000, 3]
         for size in sizes:
             send_queue.write(bytes(size))
-        # The transport has the first one already, and the second one is under way.
-        self.assertEqual(sum(sizes[2:]), send_queue.waiting)
+        # The first one is under way.
+        self.assertEqual(sum(sizes[1:]), send_queue.waiting)
         seen = []
         while self.server.writing:
             self.unblock(CHUNK)
@@ -320,19 +423,17 @@ class LimitTests(_DirectCase):
             self.setUp()
             self.queue_with_limit(3 * size)
             self.socket.room = 0
-            # The transport has the first chunk, and one message is under way.
-            behind = 3 if size == CHUNK else 2
-            for _ in range(behind + 2):
+            # One message is under way.
+            for _ in range(4):
                 self.send_queue.write(bytes(size))
             for _ in range(50):
-                before = self.send_queue.waiting
-                self.unblock(size)
-                self.assertEqual(before - size, self.send_queue.waiting)
-                self.send_queue.write(bytes(size))
                 self.assertEqual(3 * size, self.send_queue.waiting)
+                self.unblock(size)
+                self.assertEqual(2 * size, self.send_queue.waiting)
+                self.send_queue.write(bytes(size))
             self.assertNotIn("overflowed", self.owner.notified)
             self.unblock()
-            self.assertEqual((behind + 52) * size, len(self.socket.sent))
+            self.assertEqual(54 * size, len(self.socket.sent))
             self.assertEqual(0, self.send_queue.waiting)
 
     def queue_with_limit(self, limit: int) -> None:
@@ -342,8 +443,7 @@ class LimitTests(_DirectCase):
     def test_exactly_the_limit(self) -> None:
         """As long as no more than the limit waits, one more write is taken."""
         self.socket.room = 0
-        self.send_queue.write(bytes(1))
-        self.send_queue.write(bytes(1))
+        self.send_queue.write(b"under way")
         self.send_queue.write(bytes(self.limit))
         self.assertEqual(self.limit, self.send_queue.waiting)
         self.send_queue.write(bytes(1))
@@ -357,7 +457,6 @@ class LimitTests(_DirectCase):
         send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
         self.socket.room = 0
         send_queue.write(b"under way")
-        send_queue.write(b"first to wait")
         send_queue.write(bytes(CHUNK))
         self.assertNotIn("congested", self.owner.notified)
         send_queue.write(bytes(CHUNK))
@@ -575,6 +674,16 @@ class StreamTests(SynchronousTestCase):
         self.assertLess(written, CHUNK + 3)
         self.transport.drain()
         self.assertEqual(bytes(CHUNK) + b"123", self.transport.written)
+        self.assertEqual("drained", self.owner.notified[-1])
+
+    def test_overflow_of_nothing_under_way(self) -> None:
+        """Where what is under way is empty, an overflow leaves nothing."""
+        self.send_queue.pauseProducing()
+        self.send_queue.write(b"")
+        while "overflowed" not in self.owner.notified:
+            self.send_queue.write(bytes(100))
+        self.send_queue.resumeProducing()
+        self.assertEqual(b"", self.transport.written)
         self.assertEqual("drained", self.owner.notified[-1])
 
     def test_close(self) -> None:

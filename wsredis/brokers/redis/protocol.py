@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from typing import Any, Protocol
 
 import hiredis
@@ -35,11 +34,14 @@ __all__ = [
 #: a reply that will never come is a `NoReply`.
 Reply = Any
 
+#: The reader says so when it has no whole reply. Its own word is False, which equals a 0.
+_NOTHING = object()
+
+#: Bytes that the reader is fed at a time: it moves all that is left for each KiB that it parses.
+_PIECE = 8192
+
 #: Called with each reply to a command until it returns True: that was the last one.
 ReplyHandler = Callable[[Reply], bool]
-
-#: Returned by hiredis in place of a reply. Its own choice, False, equals the reply ``:0``.
-_INCOMPLETE = object()
 
 
 class InvalidReply(Exception):
@@ -118,14 +120,14 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._reader = hiredis.Reader(
             protocolError=InvalidReply,
             replyError=txredisapi.ResponseError,
-            notEnoughData=_INCOMPLETE,
+            notEnoughData=_NOTHING,
         )
         self._max_reply = max_reply
         self._deliver = deliver
         #: Bytes of a reply that is not complete yet.
         self._incomplete = 0
-        #: A reply that was parsed before it was its turn.
-        self._postponed: list[Reply] = []
+        #: Replies and publications that were parsed, and are not handed over yet.
+        self._parsed: deque[Reply] = deque()
         #: The handler of each unanswered command or row of them, and the number of values in a
         #: reply.
         self._expected: deque[tuple[ReplyHandler | ReplyRow, int]] = deque()
@@ -227,32 +229,53 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
                 handler(error)
 
     def _read(self, data: bytes) -> None:
-        reader = self._reader
-        reader.feed(data)
+        reader, parsed = self._reader, self._parsed
+        invalid: InvalidReply | None = None
+        before = len(parsed)
         self._incomplete += len(data)
-        batch: list[Publication] = []
-        deliver = self._deliver
-        while not self.is_paused:
-            reply = self._postponed.pop() if self._postponed else reader.gets()
-            if reply is _INCOMPLETE:
-                break
+        try:
+            for start in range(0, len(data) or 1, _PIECE):
+                reader.feed(data[start : start + _PIECE])
+                if not self.is_paused:
+                    parsed.extend(iter(reader.gets, _NOTHING))
+        except InvalidReply as error:
+            # What came before it is handed over first. The next attempt raises it again.
+            invalid = error
+        if len(parsed) > before:
             self._incomplete = 0
             self.reply_arrived = True
+        self._hand_over(parsed)
+        if not self.is_paused:
+            if invalid is not None:
+                raise invalid
+            self._check_size()
+
+    def _hand_over(self, parsed: deque[Reply]) -> None:
+        """
+        Deliver publications and handle replies, in the order in which they came.
+
+        Either may pause the connection; then `resume` hands over the rest.
+        """
+        deliver = self._deliver
+        batch = _only_publications(parsed) if deliver and not self.is_paused else []
+        if batch:
+            parsed.clear()
+        while parsed and not self.is_paused:
+            reply = parsed.popleft()
             if deliver and type(reply) is list and len(reply) == 3 and reply[0] == b"message":
                 batch.append(Publication(reply[1], reply[2]))
             elif deliver and batch:
                 # Publications that came before the reply are delivered before it is handled, and
                 # their delivery may pause the connection.
-                self._postponed.append(reply)
-                deliver(batch)
-                batch = []
+                parsed.appendleft(reply)
+                waiting, batch = batch, []
+                deliver(waiting)
             elif not self._expected:
                 raise InvalidReply(f"no command waits for {_shorten(reply)}")
             else:
                 self._answer(self._expected[0][0], reply)
         if deliver and batch:
             deliver(batch)
-        self._check_size()
 
     def _answer(self, handler: ReplyHandler | ReplyRow, reply: Reply) -> None:
         """Hand over one reply; and to a row all that have come, without a call for each."""
@@ -260,8 +283,8 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             if handler(reply):
                 self._expected.popleft()
             return
-        following = iter(self._reader.gets, _INCOMPLETE)
-        handler.take([reply, *islice(following, handler.left - 1)])
+        following = min(handler.left - 1, len(self._parsed))
+        handler.take([reply, *(self._parsed.popleft() for _ in range(following))])
         if not handler.left:
             self._expected.popleft()
 
@@ -292,6 +315,21 @@ class RedisFactory(txredisapi.SubscriberFactory):  # type: ignore[misc]
         protocol = self._make_protocol()
         protocol.factory = self
         return protocol
+
+
+def _only_publications(parsed: deque[Reply]) -> list[Publication]:
+    """
+    Return *parsed* as publications, if there is nothing else in it. Else return none.
+
+    That is how most reads are, and it is found out without looking at each reply in Python.
+    """
+    try:
+        kinds, names, payloads = zip(*parsed, strict=True)
+    except (TypeError, ValueError):
+        return []
+    if kinds.count(b"message") != len(kinds):
+        return []
+    return [*map(Publication, names, payloads)]
 
 
 def _shorten(reply: Reply) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.websocket import frames
@@ -25,6 +27,13 @@ class _PlainEncoding:
         """Frame the message of the dialect."""
         return self._frame(self._message_of(publication))
 
+    def join(self, publications: Sequence[Publication]) -> bytes:
+        """Frame the messages of the dialect in a row."""
+        payloads = [*map(self._message_of, publications)]
+        if self._frame is frames.message:
+            return frames.messages(payloads)
+        return b"".join(map(self._frame, payloads))
+
     def message(self, payload: str | bytes) -> bytes:
         """Frame a message by its type."""
         if isinstance(payload, str):
@@ -44,6 +53,9 @@ class _DeflatedEncoding:
 
     def encode(self, publication: Publication) -> bytes:
         return frames.deflated(publication[self._plain], self._window, self._threshold)
+
+    def join(self, publications: Sequence[Publication]) -> bytes:
+        return b"".join(map(self.encode, publications))
 
     def message(self, payload: str | bytes) -> bytes:
         return frames.deflated(self._plain.message(payload), self._window, self._threshold)

@@ -218,7 +218,6 @@ class GatewayProtocol(LeanProtocol):
         assert connection is not None
         limit = self.config.limits.max_queue
         self.queue = SendQueue(transport, limit, self, plain_socket(transport))
-        connection.write = self.queue.write
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)

@@ -12,6 +12,12 @@ from tests.unit.brokers.redis.case import MAX_REPLY, LinkCase
 from wsredis.brokers.redis.protocol import NoReply
 
 
+def pushed(channel: bytes, payload: bytes) -> bytes:
+    """The bytes of one publication."""
+    lengths = len(channel), channel, len(payload), payload
+    return b"*3\r\n$7\r\nmessage\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % lengths
+
+
 class ReplyTests(LinkCase):
     """Replies are matched with commands, and pushed messages keep apart."""
 
@@ -59,6 +65,59 @@ class ReplyTests(LinkCase):
         )
         self.server.pump()
         self.assertEqual(["up", [(b"a", b"1")], b"x", [(b"a", b"2")]], self.owner.events)
+
+    def test_reply_that_equals_false(self) -> None:
+        """An integer 0 is a reply like any other: nothing after it is forgotten."""
+        self.start()
+        calls = [self.protocol().call("PING") for _ in range(3)]
+        self.protocol().dataReceived(b":0\r\n:1\r\n" + pushed(b"a", b"x") + b":0\r\n")
+        self.assertEqual([0, 1, 0], [self.successResultOf(call) for call in calls])
+        self.assertEqual([[(b"a", b"x")]], self.owner.batches)
+
+    def test_replies_that_look_alike(self) -> None:
+        """Replies with as many parts as a publication, or as many bytes, are none."""
+        self.start()
+        replies = [b"*3\r\n$3\r\nfoo\r\n$1\r\na\r\n:1\r\n", b"$3\r\nabc\r\n", b"*0\r\n", b"$-1\r\n"]
+        for text in (*replies, b"".join(replies)):
+            count = replies.count(text) or len(replies)
+            calls = [self.protocol().call("PING") for _ in range(count)]
+            self.protocol().dataReceived(pushed(b"a", b"1") + text + pushed(b"a", b"2"))
+            self.assertTrue(all(call.called for call in calls))
+            self.assertEqual([[(b"a", b"1")], [(b"a", b"2")]], self.owner.batches[-2:])
+
+    def test_paused_by_a_delivery(self) -> None:
+        """A connection that is paused in the middle of a read hands over the rest when resumed."""
+        self.start()
+        protocol = self.protocol()
+        call = protocol.call("PING")
+        self.owner.on_messages = protocol.pause
+        first, second = pushed(b"a", b"1"), pushed(b"a", b"2")
+        protocol.dataReceived(first + b"$1\r\nx\r\n" + second + second[:9])
+        self.assertEqual(["up", [(b"a", b"1")]], self.owner.events)
+        protocol.dataReceived(second[9:])
+        self.assertNoResult(call)
+        protocol.resume()
+        self.assertEqual(b"x", self.successResultOf(call))
+        self.assertEqual(["up", [(b"a", b"1")], [(b"a", b"2")] * 2], self.owner.events)
+        protocol.dataReceived(first)
+        self.assertEqual(3, len(self.owner.events))
+
+    def test_paused_by_a_reply(self) -> None:
+        """So does one that is paused by the receiver of a reply."""
+        self.start()
+        protocol = self.protocol()
+        protocol.send(lambda reply: protocol.pause() or True, "PING")
+        protocol.dataReceived(b"$1\r\nx\r\n" + pushed(b"a", b"1"))
+        self.assertEqual(["up"], self.owner.events)
+        protocol.resume()
+        self.assertEqual(["up", [(b"a", b"1")]], self.owner.events)
+
+    def test_more_than_a_piece(self) -> None:
+        """A read that is parsed in several pieces is delivered at once."""
+        self.start()
+        payloads = [b"%d" % number * 50 for number in range(1000)]
+        self.protocol().dataReceived(b"".join(pushed(b"a", payload) for payload in payloads))
+        self.assertEqual([[(b"a", payload) for payload in payloads]], self.owner.batches)
 
     def test_one_byte_at_a_time(self) -> None:
         """The borders of reads do not matter."""
@@ -154,6 +213,27 @@ class RubbishTests(LinkCase):
     def test_not_resp(self) -> None:
         """Text that is not RESP."""
         self.assertIn("invalid reply", self._broken_by(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+
+    def test_delivered_before_the_rubbish(self) -> None:
+        """What came before it in the same read is delivered and answered first."""
+        self.start()
+        call = self.protocol().call("PING")
+        self.protocol().dataReceived(b"$1\r\nx\r\n" + pushed(b"a", b"1") + b"rubbish\r\n")
+        self.assertEqual(b"x", self.successResultOf(call))
+        self.assertEqual([[(b"a", b"1")]], self.owner.batches)
+        self.assertEqual(1, len(self.owner.reasons))
+
+    def test_rubbish_during_a_pause(self) -> None:
+        """It is found when the connection is read again, after what came before it."""
+        self.start()
+        protocol = self.protocol()
+        call = protocol.call("PING")
+        self.owner.on_messages = protocol.pause
+        protocol.dataReceived(pushed(b"a", b"1") + b"$1\r\nx\r\n" + b"rubbish\r\n")
+        self.assertEqual([], self.owner.reasons)
+        protocol.resume()
+        self.assertEqual(b"x", self.successResultOf(call))
+        self.assertEqual(1, len(self.owner.reasons))
 
     def test_absurd_length(self) -> None:
         """A length that no array can have."""

@@ -46,6 +46,15 @@ class EncodingsTests(SynchronousTestCase):
         self.assertIs(publication[wide], publication[wide])
         self.assertEqual({plain, wide}, set(publication))
 
+    def test_join(self) -> None:
+        """Several publications in a row have the bytes of each, and do not remember them."""
+        dialects = self.dialect, _Fixed(False), _Fixed(True)
+        for encoding in (self.encodings[each, window] for each in dialects for window in (0, 15)):
+            row = [Publication(b"a", payload) for payload in (b"x", LARGE, b"y")]
+            joined = encoding.join(row)
+            self.assertNotIn(encoding, row[1])
+            self.assertEqual(b"".join(map(encoding.encode, row)), joined)
+
     def test_threshold(self) -> None:
         """A small message has the same bytes in all encodings."""
         publication = Publication(b"a", b"x" * 99)

@@ -81,6 +81,22 @@ def _noise(size: int) -> bytes:
     return bytes(random.Random(size).choices(ascii_letters.encode(), k=size))
 
 
+class MessagesTests(SynchronousTestCase):
+    """Many messages in one piece."""
+
+    def test_like_one_by_one(self) -> None:
+        """The bytes are those of the messages, whatever is among them."""
+        short = [b"", b"a", b"x" * 125]
+        for other in (b"y" * 126, b"z" * 70_000, "\u00e9".encode(), b"\xff", b""):
+            for payloads in ([*short, other], [other, *short], [other], [other] * 3):
+                expected = b"".join(map(frames.message, payloads))
+                self.assertEqual(expected, frames.messages(payloads))
+
+    def test_none(self) -> None:
+        """No messages are no bytes."""
+        self.assertEqual(b"", frames.messages([]))
+
+
 class DeflatedTests(SynchronousTestCase):
     """One compressed frame for all (RFC 7692)."""
 

@@ -67,9 +67,8 @@ class _ByAutobahn(GatewayProtocol):
     def succeedHandshake(self, answer: Any) -> None:
         if self.state != State.PENDING:
             return
-        assert self.registry.refusal(Step.OPEN) is None and self.connection is not None
+        assert self.registry.refusal(Step.OPEN) is None
         self.queue = SendQueue(self.transport, self.config.limits.max_queue, self)
-        self.connection.write = self.queue.write
         if self._given.is_compressed:
             self.decompress_with(Inflater())
         self.websocket_extensions: list[Any] = []

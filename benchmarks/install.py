@@ -16,7 +16,7 @@ PIP_PACKAGES = [
     *("autobahn", "Twisted", "txredisapi", "daphne", "channels", "channels_redis", "django"),
 ]
 #: uWebSockets.js itself is not in the registry: "uwebsockets" is its binaries, published by others.
-NPM_PACKAGES = ["ws", "bufferutil", "utf-8-validate", "ioredis", "uwebsockets@3.0.6"]
+NPM_PACKAGES = ["ws", "bufferutil", "ioredis", "uwebsockets@3.0.6"]
 CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 
 

@@ -534,6 +534,15 @@ static void open_clients(int first, int end) {
     }
 }
 
+/* Wait until no more probes come. Pings of the server do not count: they never end. */
+static void settle(void) {
+    for (long seen = -1; seen != probes;) {
+        seen = probes;
+        for (int64_t until = now_us() + 500000; now_us() < until;)
+            turn(10);
+    }
+}
+
 /* Servers may answer a handshake before they have subscribed: send until everybody gets it. */
 static void prove(void) {
     char *wanted = malloc(channels);
@@ -545,15 +554,11 @@ static void prove(void) {
         for (int channel = 0; channel < channels; channel++)
             if (wanted[channel])
                 publish(channel, PROBE);
-        for (int64_t until = now_us() + 500000; live_count < clients * per && now_us() < until;)
-            turn(10);
+        settle();
         if (now_us() > limit)
             die("only %d of %d clients get messages", live_count, clients * per);
     }
     free(wanted);
-    /* Let probes that went out twice arrive. */
-    for (int64_t until = now_us() + 300000; now_us() < until;)
-        turn(10);
     skipped = repeated = foreign = 0;
 }
 
@@ -566,12 +571,7 @@ static void mingle(int end) {
             write_message(i, client[i].channel, payload(client[i].channel, PROBE));
             write_frame(i, 9, "", 0);
         }
-        /* Until it is quiet. Pings of the server do not count: they never end. */
-        for (long seen = -1; seen != probes;) {
-            seen = probes;
-            for (int64_t until = now_us() + 500000; now_us() < until;)
-                turn(10);
-        }
+        settle();
     }
 }
 

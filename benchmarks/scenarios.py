@@ -14,7 +14,6 @@ class Scenario:
         identity: Who the clients are: "" for nobody, "django" for users with sessions, "jwt" for
             users with tokens, "groups" for tokens with 50 groups.
         options: More options of wsredis.
-        sub, channel: For wsredis, instead of those of its entry in servers.py.
     """
 
     title: str
@@ -23,8 +22,6 @@ class Scenario:
     servers: str = ""
     identity: str = ""
     options: tuple[str, ...] = ()
-    sub: str = ""
-    channel: str = ""
 
     @property
     def is_memory(self) -> bool:
@@ -42,7 +39,6 @@ _E = "mode=crowd clients=100 crowd=2000 handshaking=100 warmup=0.5"
 _E_QUICK = "mode=crowd clients=100 crowd=1000 handshaking=100 warmup=0.3"
 _H = "mode=crowd clients=1000 rate=20 window=4096 crowd=10000 handshaking=500 warmup=1"
 _H_QUICK = "mode=crowd clients=1000 rate=20 window=4096 crowd=3000 handshaking=500 warmup=0.5"
-_WHO = "/ws/c%d?subscribe-broadcast&subscribe-user"
 
 SCENARIOS = {
     "A": Scenario(
@@ -63,7 +59,6 @@ SCENARIOS = {
         "as D; each client has sent three messages and three pings, and got 300 messages",
         f"{_D} channels=50 traffic=3",
         "clients=2000 base=200 channels=20 messages=1 window=1 traffic=3",
-        sub="/ws/c%d?subscribe-broadcast&publish-broadcast",
     ),
     "D-15k": Scenario(
         "as D with 15,000 connections",
@@ -115,7 +110,6 @@ SCENARIOS = {
         _E_QUICK,
         servers="wsredis",
         identity="django",
-        sub=_WHO,
     ),
     "E-jwt": Scenario(
         "as E; each client has a token of its own",
@@ -123,7 +117,6 @@ SCENARIOS = {
         _E_QUICK,
         servers="wsredis",
         identity="jwt",
-        sub=_WHO,
     ),
     "B-50k": Scenario(
         "as B; each client has 50 channels: 50,000 channels",
@@ -131,8 +124,6 @@ SCENARIOS = {
         "clients=200 channels=10000 per=50 window=256 seconds=2 warmup=0.5",
         servers="wsredis",
         identity="groups",
-        sub="/ws/bench?subscribe-group",
-        channel="group:c%d:bench",
     ),
     "A-workers": Scenario(
         "as A with --workers 2", _A, _A_QUICK, servers="wsredis", options=("--workers", "2")

@@ -66,6 +66,12 @@ http {{
             nchan_channel_id $1;
             nchan_redis_pass redis;
         }}
+        # A listener that sends something is disconnected, unless it may publish.
+        location ~ ^/both/(\\w+)$ {{
+            nchan_pubsub websocket;
+            nchan_channel_id $1;
+            nchan_redis_pass redis;
+        }}
         location ~ ^/pub/(\\w+)$ {{
             nchan_publisher websocket;
             nchan_channel_id $1;
@@ -102,7 +108,7 @@ class Server:
         sub, pub, channel: Path to listen, path to publish, channel in Redis; %d is the number
             of the channel.
         load: More arguments for the load generator.
-        load_in: More of them, by scenario.
+        load_in: More of them, by scenario; they win.
         tls: Tells whether it takes part in the scenarios with TLS.
         environ: Returns environment variables.
     """
@@ -234,7 +240,11 @@ PEERS = {
     # It stops delivering for good after 32,768 messages on one channel in one second: in G it gets
     # no more than it can take.
     "nchan": Server(
-        nginx, needs("nginx", NCHAN), load=WRAPPED, load_in={"G": ["rate=25000"]}, tls=True
+        nginx,
+        needs("nginx", NCHAN),
+        load=WRAPPED,
+        load_in={"G": ["rate=25000"], "D-traffic": ["sub=/both/c%d"]},
+        tls=True,
     ),
     "uws": Server(
         peer("node", "uws_server.js"), needs("node", NODE_MODULES / "uwebsockets"), tls=True
@@ -312,6 +322,12 @@ def wsredis(python: str | Path = sys.executable) -> Server:
         sub="/ws/c%d?subscribe-broadcast",
         pub="/ws/c%d?publish-broadcast",
         channel="broadcast:c%d",
+        load_in={
+            "D-traffic": ["sub=/ws/c%d?subscribe-broadcast&publish-broadcast"],
+            "E-django": ["sub=/ws/c%d?subscribe-broadcast&subscribe-user"],
+            "E-jwt": ["sub=/ws/c%d?subscribe-broadcast&subscribe-user"],
+            "B-50k": ["sub=/ws/bench?subscribe-group", "channel=group:c%d:bench"],
+        },
         tls=True,
         environ=lambda ground: {"PYTHONPATH": str(CHECKOUT), **environment(ground.folder)},
     )

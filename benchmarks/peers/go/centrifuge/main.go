@@ -19,7 +19,7 @@ import (
 
 func main() {
 	runtime.GOMAXPROCS(1)
-	node, err := centrifuge.New(centrifuge.Config{})
+	node, err := centrifuge.New(centrifuge.Config{ClientQueueMaxSize: 16 << 20})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -53,6 +53,7 @@ func main() {
 	handler := centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{
 		PingPongConfig:     centrifuge.PingPongConfig{PingInterval: 5 * time.Minute},
 		UseWriteBufferPool: true,
+		MessageSizeLimit:   1 << 20,
 	})
 	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Args[1], handler))
 }

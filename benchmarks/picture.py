@@ -44,7 +44,8 @@ def panel(title: str, rows: list[tuple[str, float]], top: int) -> Iterator[str]:
     most = max(value for _, value in rows)
     for number, (name, value) in enumerate(rows):
         y = top + 20 + number * ROW
-        colour = {"wsredis": "#c6302b", "floor": "#777", "floor-join": "#777"}.get(name, "#9fb4c7")
+        group = name.partition("-")[0]
+        colour = {"wsredis": "#c6302b", "floor": "#777"}.get(group, "#9fb4c7")
         wide = max(1.0, BAR * value / most)
         yield f'<text x="{LABEL - 6}" y="{y + 11}" text-anchor="end">{escape(name)}</text>'
         box = f'x="{LABEL}" y="{y + 2}" width="{wide:.1f}" height="{ROW - 4}"'

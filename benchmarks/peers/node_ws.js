@@ -1,11 +1,14 @@
 // The peer on Node: ws and ioredis, as their READMEs show it.
 //
-//     node node_ws.js PORT REDIS_PORT
+//     node node_ws.js PORT REDIS_PORT [CERTIFICATE]
 //
 // One Redis connection subscribes for all clients, a second one publishes. Messages stay Buffers
 // (messageBuffer), so that none is decoded only to be encoded again; bufferutil is installed beside
 // ws, and publishing is auto-pipelined, as both READMEs advise for speed.
 'use strict';
+
+const fs = require('node:fs');
+const https = require('node:https');
 
 const Redis = require('ioredis');
 const { WebSocket, WebSocketServer } = require('ws');
@@ -23,7 +26,11 @@ subscriber.on('messageBuffer', (channel, message) => {
   }
 });
 
-const server = new WebSocketServer({ host: '127.0.0.1', port, backlog: 4096 });
+const pem = process.argv[4] && fs.readFileSync(process.argv[4]);
+const server = pem
+  ? new WebSocketServer({ server: https.createServer({ key: pem, cert: pem }) })
+  : new WebSocketServer({ host: '127.0.0.1', port, backlog: 4096 });
+if (pem) server.options.server.listen({ host: '127.0.0.1', port, backlog: 4096 });
 
 server.on('connection', (client, request) => {
   const [, kind, name] = request.url.split('/');

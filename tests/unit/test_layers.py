@@ -68,6 +68,7 @@ WITHOUT_TESTS = {
 
 #: Test files for the package itself, or for something outside it.
 WITHOUT_MODULE = {
+    "benchmarks",
     "dialects/second_dialect",
     "django/runserver",
     "fakes",

@@ -61,7 +61,7 @@ def install(pythons: list[str]) -> None:
     attempt("Centrifugo", ["go", "install", CENTRIFUGO], GOBIN=f"{HERE}/.go/bin")
     rust = HERE / "peers" / "rust"
     target = ["--target-dir", str(HERE / ".rust")]
-    attempt("the peer in Rust", ["cargo", "build", "-q", "--release", "--locked", *target], rust)
+    attempt("the peer in Rust", ["cargo", "build", "-q", "--release", *target], rust)
     absent = {
         package
         for path, package in DEBIAN.items()

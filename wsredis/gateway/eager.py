@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,12 +27,14 @@ def run_eagerly(coroutine: Coroutine[Deferred[Any], Any, T]) -> Deferred[T] | T:
     Raises:
         Exception: As *coroutine* raises before it awaits anything.
     """
+    # As with a Deferred: a context variable that one handshake sets is not seen by the next.
+    context = copy_context()
     try:
-        awaited = coroutine.send(None)
+        awaited = context.run(coroutine.send, None)
     except StopIteration as end:
         result: T = end.value
         return result
-    return Deferred.fromCoroutine(_rest(coroutine, awaited))
+    return context.run(Deferred.fromCoroutine, _rest(coroutine, awaited))
 
 
 def _rest(

@@ -20,9 +20,12 @@ from wsredis.service.tls import Certificates
 
 __all__ = ["PortEndpoint", "bind_error", "make_endpoints", "shown_address"]
 
-#: Clients that the kernel queues until they are accepted. Twisted's default of 50 is too few when
-#: all clients connect again at once.
-_BACKLOG = 1024
+#: Clients that the kernel queues until they are accepted. It turns those away that Twisted's default
+#: of 50 leaves out when all clients connect again at once: they wait for seconds, or give up.
+_BACKLOG = 4096
+
+#: Kinds of descriptions that take the argument ``backlog``.
+_WITH_BACKLOG = ("tcp:", "tcp6:", "ssl:", "unix:")
 
 _PORT = setting_of(GatewayConfig, "port").name
 _TLS_PORT = setting_of(GatewayConfig, "tls_port").name
@@ -86,7 +89,10 @@ def make_endpoints(
 
 
 def _endpoint(setting: str, description: str, reactor: Any) -> Any:
-    full = f"tcp:{description}:backlog={_BACKLOG}" if description.isdigit() else description
+    full = f"tcp:{description}" if description.isdigit() else description
+    kind = full.lower().removeprefix("haproxy:")
+    if kind.startswith(_WITH_BACKLOG) and ":backlog=" not in kind:
+        full += f":backlog={_BACKLOG}"
     try:
         endpoint = serverFromString(reactor, full)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -74,3 +75,21 @@ class RunEagerlyTests(SynchronousTestCase):
             result.cancel()
             self.assertEqual(1, len(cancelled))
             self.failureResultOf(result, CancelledError)
+
+    def test_context(self) -> None:
+        """A context variable is the coroutine's own, before and after a wait."""
+        variable: ContextVar[int] = ContextVar("variable", default=0)
+
+        async def sets(*waits: Deferred[int]) -> int:
+            variable.set(1)
+            for each in waits:
+                await each
+            return variable.get()
+
+        late: Deferred[int] = Deferred()
+        self.assertEqual(1, run_eagerly(sets()))
+        result = run_eagerly(sets(late))
+        assert isinstance(result, Deferred)
+        late.callback(1)
+        self.assertEqual(1, self.successResultOf(result))
+        self.assertEqual(0, variable.get())

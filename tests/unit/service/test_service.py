@@ -269,14 +269,14 @@ class PortTests(_ServiceCase):
     def test_number(self) -> None:
         """A number is a TCP port on all interfaces, with a long queue."""
         self.make(GatewayConfig(port=("8080",))).startService()
-        self.assertEqual([(8080, 1024, "")], self.reactor.bound)
+        self.assertEqual([(8080, 4096, "")], self.reactor.bound)
 
     def test_several(self) -> None:
         """Endpoint descriptions are taken as they are; each port is logged."""
         config = GatewayConfig(port=("tcp:1:interface=127.0.0.1", "unix:/run/ws.sock"))
         with capturedLogs() as events:
             self.make(config).startService()
-        self.assertEqual([(1, 50, "127.0.0.1"), ("/run/ws.sock",)], self.reactor.bound)
+        self.assertEqual([(1, 4096, "127.0.0.1"), ("/run/ws.sock",)], self.reactor.bound)
         shown = [event["address"] for event in events if "address" in event]
         self.assertEqual(["0.0.0.0:8080", "unix:/run/ws.sock"], shown)
 
@@ -320,7 +320,7 @@ class PortTests(_ServiceCase):
         service = self.make(config)
         with capturedLogs() as events:
             service.startService()
-        self.assertEqual([(443, 1024, ""), (1, 50, "127.0.0.1")], self.reactor.bound)
+        self.assertEqual([(443, 4096, ""), (1, 4096, "127.0.0.1")], self.reactor.bound)
         shown = [event["log_format"].format(**event) for event in events]
         self.assertIn("listening on 0.0.0.0:8080 with TLS", shown)
         self.assertIn("demo page: https://localhost:8080/", shown)

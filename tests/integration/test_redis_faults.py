@@ -299,12 +299,13 @@ class CutTests(ProxyCase):
         self.assertNotIn("lost the connection", self.gateway.log)
 
     def test_absurd_length(self) -> None:
-        """The gateway waits neither for a length of 90 GB nor for an array of 2 billion."""
+        """The gateway waits neither for a length of 90 GB nor for an array of 50 million."""
         client = self.open("/ws/absurd?subscribe-broadcast")
         before = self.gateway.memory()
         links = len(self.proxy.came)
+        # hiredis makes a list of the array at once, and takes 18 seconds to free one of 2 billion.
         self.proxy.inject(b"$90000000000\r\n", subscriber=True)
-        self.proxy.inject(b"*2147483647\r\n", subscriber=False)
+        self.proxy.inject(b"*50000000\r\n", subscriber=False)
         # Silence is noticed on each link by itself.
         self.proxy.wait_for(links + 2)
         until(lambda: self.hears_at_last(client))

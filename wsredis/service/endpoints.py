@@ -20,8 +20,8 @@ from wsredis.service.tls import Certificates
 
 __all__ = ["PortEndpoint", "bind_error", "make_endpoints", "shown_address"]
 
-#: Clients that the kernel queues until they are accepted. It turns those away that Twisted's default
-#: of 50 leaves out when all clients connect again at once: they wait for seconds, or give up.
+#: Clients that the kernel queues until they are accepted. With Twisted's default of 50, most of a
+#: crowd that comes at once are turned away: they try again after a second, or give up.
 _BACKLOG = 4096
 
 #: Kinds of descriptions that take the argument ``backlog``.

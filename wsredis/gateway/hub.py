@@ -13,7 +13,7 @@ and the fan-outs that wait, and the code that changes them has to be read togeth
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Protocol
@@ -182,16 +182,23 @@ class Hub:
         runs = self._runs([*map(_channel, batch)])
         # Connections on several channels of this batch, with the names of those channels.
         mixed: dict[Listener, list[bytes]] = {}
+        # Connections with a publication that nobody else gets.
+        single: list[tuple[Listener, Publication]] = []
+        several = len(runs) > 1
         for name, run in runs.items():
             channel = self._channels.get(name)
             if channel is None:
                 # Its last listener was found dead while another channel was served.
                 continue
+            newest = batch[run[-1]]
             channel.version += len(run)
-            channel.last = hash(batch[run[-1]].payload)
+            channel.last = hash(newest.payload)
             self.metrics.publications += len(run)
             listeners = list(channel.listeners)
-            if len(runs) > 1:
+            if several:
+                if len(listeners) == len(run) == len(listeners[0].channels) == 1:
+                    single.append((listeners[0], newest))
+                    continue
                 alone = []
                 for listener in listeners:
                     if len(listener.channels) > 1:
@@ -202,11 +209,11 @@ class Hub:
             if not listeners:
                 continue
             if len(run) == 1:
-                item = batch[run[0]]
-                self._fan_out([item], listeners, item)
+                self._fan_out([newest], listeners, newest)
             else:
                 items = [batch[position] for position in run]
                 self._fan_out(items, listeners, Joined(items, self._is_mixed or bool(mixed)))
+        self._send_single(single)
         if mixed:
             self._fan_out_mixed(batch, runs, mixed)
 
@@ -331,6 +338,18 @@ class Hub:
                     self._log.failure("delivery to one connection failed")
             else:
                 self._guarded(listener.deliver, items)
+
+    def _send_single(self, pairs: Iterable[tuple[Listener, Publication]]) -> None:
+        """Send to each connection the publication that nobody else gets, and remember no bytes."""
+        for listener, item in pairs:
+            sink, encoding = listener.direct, listener.encoding
+            if sink is not None and encoding is not None:
+                try:
+                    sink.write(encoding.encode(item))
+                except Exception:
+                    self._log.failure("delivery to one connection failed")
+            else:
+                self._guarded(listener.deliver, [item])
 
     def _runs(self, names: list[bytes]) -> Mapping[bytes, Sequence[int]]:
         """Return the positions in *names* of each channel that has a listener."""

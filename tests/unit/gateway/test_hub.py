@@ -258,6 +258,40 @@ class DeliverTests(_HubCase):
         self.assertEqual([frames.binary(payload)], listener.written)
 
 
+class SingleTests(_HubCase):
+    """Channels with one listener and one publication each, several in one batch."""
+
+    def test_each_gets_its_own(self) -> None:
+        """Each listener gets its publication in its encoding, direct or not; all are counted."""
+        plain, packed = self.listener(b"a"), self.listener(b"b", window=15)
+        careful = self.listener(b"c", direct=False)
+        text = b"x" * 200
+        self.deliver((b"a", text), (b"b", text), (b"c", text))
+        self.assertEqual([joined(text)], plain.written)
+        self.assertEqual([frames.deflated(joined(text), 15, 0)], packed.written)
+        self.assertEqual([(b"c", text)], careful.heard)
+        self.assertEqual(3, self.metrics.publications)
+
+    def test_alike_in_number(self) -> None:
+        """Two listeners, two publications and two channels are nothing of the kind."""
+        both = [self.listener(b"a", b"b") for _ in range(2)]
+        self.deliver((b"a", b"1"), (b"a", b"2"), (b"b", b"3"))
+        for listener in both:
+            self.assertEqual([joined(b"1", b"2", b"3")], listener.written)
+
+    def test_one_raises(self) -> None:
+        """A listener that raises costs the others nothing; neither does one that is not direct."""
+        for direct in (True, False):
+            with self.subTest(direct=direct):
+                broken = self.listener(b"b%d" % direct, direct=direct)
+                broken.react = fail
+                others = [self.listener(b"a%d" % direct), self.listener(b"c%d" % direct)]
+                self.deliver(*((b"%c%d" % (name, direct), b"1") for name in b"abc"))
+                for each in others:
+                    self.assertEqual([joined(b"1")], each.written)
+                self.assertEqual(["this connection is broken"], self.flushed())
+
+
 class CompressTests(_HubCase):
     """Listeners that can inflate get frames that are deflated, others do not."""
 

@@ -195,9 +195,10 @@ class Connection(ABC):
         """
         self._unanswered += 1
         self._unanswered_bytes += len(payload)
+        self._hub.broker.publish(channels, payload, self)
+        # It may be decided by now.
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.pause(_PUBLISH)
-        self._hub.broker.publish(channels, payload, self)
 
     @abstractmethod
     def publish_failed(self, error: Exception, size: int) -> None:

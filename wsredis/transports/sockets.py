@@ -125,7 +125,13 @@ class PolledServer(tcp.Server):
         if not self.disconnected:
             # Twisted's deletes this attribute from the instance.
             self.fileno = self.fileno  # type: ignore[method-assign]
-        super().connectionLost(reason)
+        try:
+            super().connectionLost(reason)
+        finally:
+            if self.producer is not None:
+                # It has raised, and nothing else was ended.
+                self.producer = None
+                super().connectionLost(reason)
 
 
 @implementer(interfaces.IReadDescriptor)
@@ -234,20 +240,24 @@ class Poller:
         return "wsredis"
 
     def connectionLost(self, reason: Failure) -> None:
-        """End all connections: the reactor stops, and has forgotten this poller."""
+        """End all connections. The reactor calls it when it stops, or when the poller has failed."""
         for server in list(self._servers.values()):
-            server.connectionLost(reason)
+            _disconnect(server, reason.value, False)
 
 
 def _disconnect(server: PolledServer, why: BaseException, reading: bool) -> None:
-    server.stopReading()
+    """End a connection. An exception of its protocol is logged, and reaches no other one."""
     reason = _ENDS.get(type(why)) or Failure(why)
-    if reading and isinstance(why, ConnectionDone):
-        # A protocol that knows half-closed connections may still write.
-        server.readConnectionLost(reason)
-    else:
-        server.stopWriting()
-        server.connectionLost(reason)
+    try:
+        server.stopReading()
+        if reading and isinstance(why, ConnectionDone):
+            # A protocol that knows half-closed connections may still write.
+            server.readConnectionLost(reason)
+        else:
+            server.stopWriting()
+            server.connectionLost(reason)
+    except BaseException:
+        Poller._log.failure("the end of a connection failed")
 
 
 def poller_for(reactor: Any) -> Poller | None:

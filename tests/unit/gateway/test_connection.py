@@ -442,6 +442,15 @@ class PublishTests(ConnectionCase):
         self.broker.answer()
         self.assertEqual(0, client.held)
 
+    def test_decided_at_once(self) -> None:
+        """A client whose message is published, or lost, at once is not paused for it."""
+        for is_up in (True, False):
+            connection, client = self.talker()
+            if not is_up:
+                self.broker.disconnect()
+            connection.receive(b"x" * (1 << 20), False)
+            self.assertEqual([] if is_up else [("close", 1013)], client.events)
+
     def test_closed_before_released(self) -> None:
         """A client whose message was lost is closed before it is read again."""
         _, client = self.waiting_for(1 << 20, 1)

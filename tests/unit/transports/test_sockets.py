@@ -189,6 +189,46 @@ class PollerTests(_PollerCase):
         self.assertEqual((b"y", []), (good.heard, good.ended))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
+    def fails_to_end(self, of: str) -> Any:
+        """The transport of a protocol of which something raises when the connection ends."""
+        protocol, client = self.connect()
+        transport: Any = protocol.transport
+        broken: Any = protocol
+        if of == "producer":
+            broken = FakeOwner()
+            transport.registerProducer(broken, True)
+            broken.stopProducing = lambda: 1 / 0
+        else:
+            broken.connectionLost = lambda reason: 1 / 0
+        client.close()
+        return transport
+
+    def check_ended(self, transport: Any) -> None:
+        """Nothing of it is left, and one error is in the log."""
+        self.assertFalse(hasattr(transport, "socket"))
+        self.assertNotIn(transport, self.poller._servers.values())
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_bug_at_the_end(self) -> None:
+        """A protocol or a producer that raises when it ends is logged, and ends alone."""
+        for of in ("protocol", "producer"):
+            bad = self.fails_to_end(of)
+            ended = bad.protocol.ended
+            good, other = self.connect()
+            other.sendall(b"y")
+            self.turn()
+            self.assertEqual((b"y", []), (good.heard, good.ended))
+            self.check_ended(bad)
+            self.assertEqual([ConnectionDone] if of == "producer" else [], ended)
+
+    def test_bug_when_the_reactor_stops(self) -> None:
+        """A protocol that raises keeps no other from its end."""
+        bad = self.fails_to_end("protocol")
+        good, _ = self.connect()
+        self.poller.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual([ConnectionLost], good.ended)
+        self.check_ended(bad)
+
     def test_end_of_another(self) -> None:
         """One that is ended or paused by another in the same turn is not served any more."""
         pairs = [self.connect() for _ in range(2)]

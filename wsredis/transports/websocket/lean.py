@@ -164,7 +164,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     frequent_attributes: tuple[str, ...] = (
         *("transport", "connected", "state", "data", "current_frame", "inside_message"),
         # A client that has answered a ping.
-        *("current_frame_masker", "control_frame_data", "_perMessageCompress"),
+        *("current_frame_masker", "control_frame_data", "_perMessageCompress", "_is_reading"),
         *("http_request_uri", *_LEFTOVERS),
     )
 
@@ -209,6 +209,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     http_request_uri = ""
     websocket_version = 13
     pause_reasons = 0
+    _is_reading = False
     state: int = State.HEAD
     #: Bytes; up to there a whole message is read without Autobahn.
     _short_message = _SHORT
@@ -336,8 +337,25 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             if self._take_short_messages():
                 if not self.data:
                     return
-            elif not self.processData():
+            elif self._is_reading or not self._read_a_part():
                 return
+
+    def _read_a_part(self) -> bool:
+        """
+        Let Autobahn read a head or a part of a payload.
+
+        What a message sets off may call `consumeData`, while Autobahn is in the middle of the
+        frame. That call returns at once, and the one that is running goes on after the message.
+
+        Returns:
+            False if there is nothing more to read.
+        """
+        self._is_reading = True
+        try:
+            more: bool = self.processData()
+        finally:
+            self._is_reading = False
+        return more
 
     def _take_short_messages(self) -> bool:
         """

@@ -23,7 +23,7 @@ from twisted.test import iosim
 
 from tests.support.deflate import OFFER, compressed
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
-from tests.support.raw import CLOSE, PING, PONG, TEXT, frame, handshake
+from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
 from wsredis.config import GatewayConfig, Limits
 from wsredis.gateway.broker import PublishWaiter
@@ -552,6 +552,49 @@ class PauseTests(MemoryGatewayCase):
         answers[2].callback(None)
         self.assertEqual([b"1", b"2", b"3"], taken)
         self.assertFalse(client.paused)
+
+    def test_paused_for_a_moment_in_a_message(self) -> None:
+        """A message that pauses its client and lets it go on at once is done before the next."""
+        taken: list[bytes] = []
+
+        class Brief(Handler):
+            def on_message(self, connection: Connection, payload: bytes, is_binary: bool) -> None:
+                taken.append(payload[-9:])
+                protocol.pause(PauseReason.SEND_QUEUE)
+                protocol.resume(PauseReason.SEND_QUEUE)
+                taken.append(b"done")
+
+        self.use(MemoryGateway(self.config, handler=Brief()))
+        client = self.open(BOTH)
+        protocol = self.protocol(client)
+        # Short ones and others are read in different ways.
+        messages = [b"1", b"x" * 5000 + b"2", b"x" * 5000 + b"3", b"4"]
+        client.send(b"".join(frame(BINARY, each) for each in messages))
+        expected = [each for one in messages for each in (one[-9:], b"done")]
+        self.assertEqual(expected, taken)
+        self.assertEqual([], client.frames())
+        self.assertFalse(client.paused)
+
+    def test_largest_message(self) -> None:
+        """The largest message, which is decided at once, disturbs none after it."""
+        largest = self.config.limits.max_message
+        client = self.open("/ws/a?publish-broadcast")
+        client.send(frame(BINARY, b"x" * largest) + frame(TEXT, b"after"))
+        self.assertEqual([], client.frames())
+        self.assertEqual(2, self.metrics.received)
+        self.assertEqual(b"after", self.gateway.redis.value(b"broadcast:a"))
+        self.assertFalse(client.paused)
+
+    def test_largest_message_without_redis(self) -> None:
+        """If the largest message is lost, the client is closed, and nothing after it published."""
+        largest = self.config.limits.max_message
+        client = self.open("/ws/a?publish-broadcast")
+        self.gateway.broker.disconnect()
+        client.send(frame(BINARY, b"x" * largest) + frame(TEXT, b"after"))
+        self.assertEqual([1013], codes(client.frames()))
+        self.assertEqual((1, 1), (self.metrics.received, self.metrics.unpublished))
+        self.close(client, 1013)
+        self.nothing_left()
 
     def test_released_after_the_end(self) -> None:
         """A pause that ends after the client has gone changes nothing."""

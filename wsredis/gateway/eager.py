@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from contextvars import copy_context
-from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -30,24 +29,9 @@ def run_eagerly(coroutine: Coroutine[Deferred[Any], Any, T]) -> Deferred[T] | T:
     # As with a Deferred: a context variable that one handshake sets is not seen by the next.
     context = copy_context()
     try:
-        awaited = context.run(coroutine.send, None)
+        context.run(coroutine.send, None)
     except StopIteration as end:
         result: T = end.value
         return result
-    return context.run(Deferred.fromCoroutine, _rest(coroutine, awaited))
-
-
-def _rest(
-    coroutine: Coroutine[Deferred[Any], Any, T], awaited: Deferred[Any]
-) -> Generator[Deferred[Any], Any, T]:
-    """Go on with a coroutine that has begun, and awaits *awaited*."""
-    while True:
-        try:
-            step = partial(coroutine.send, (yield awaited))
-        except BaseException as error:
-            step = partial(coroutine.throw, error)
-        try:
-            awaited = step()
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    # The Deferred that it awaits is not lost: one that has not fired yields itself again.
+    return context.run(Deferred.fromCoroutine, coroutine)

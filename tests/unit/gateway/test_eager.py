@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from contextvars import ContextVar
 from typing import Any
 
@@ -75,6 +77,14 @@ class RunEagerlyTests(SynchronousTestCase):
             result.cancel()
             self.assertEqual(1, len(cancelled))
             self.failureResultOf(result, CancelledError)
+
+    def test_dropped(self) -> None:
+        """One that is dropped while it waits goes without a word."""
+        noise: list[object] = []
+        self.patch(sys, "unraisablehook", noise.append)
+        self.pending(Deferred())
+        gc.collect()
+        self.assertEqual([], noise)
 
     def test_context(self) -> None:
         """A context variable is the coroutine's own, before and after a wait."""

@@ -22,10 +22,12 @@ class _SharedRequest:
 
     Args:
         cancel: Called when the last waiting client has left.
+        since: Unix time in seconds at which it began.
     """
 
-    def __init__(self, cancel: Callable[[], None]) -> None:
+    def __init__(self, cancel: Callable[[], None], since: float) -> None:
         self._cancel = cancel
+        self.since = since
         self._answered: Signal[Answer] = Signal()
         self._is_done = False
 
@@ -60,11 +62,14 @@ class AnswerCache:
     Args:
         seconds: Time for which an answer is kept, unless it expires before. 0 keeps none.
         now: Returns the Unix time in seconds.
+        max_age: Age in seconds up to which a request is shared if no answer is kept. An older one
+            may fail for lack of time although the client that would join it has time left.
     """
 
-    def __init__(self, seconds: float, now: Callable[[], float]) -> None:
+    def __init__(self, seconds: float, now: Callable[[], float], max_age: float) -> None:
         self._seconds = seconds
         self._now = now
+        self._max_age = max_age
         #: Answers by questions, with the Unix time until which they hold.
         self._answers: dict[bytes, tuple[float, Answer]] = {}
         self._requests: dict[bytes, _SharedRequest] = {}
@@ -83,13 +88,14 @@ class AnswerCache:
         until, answer = self._answers.get(key, (0.0, None))
         if answer is not None and self._now() < until:
             return succeed(answer)
-        if key in self._requests:
-            return self._requests[key].join()
-        shared = self._requests[key] = _SharedRequest(lambda: request.cancel())
+        shared = self._requests.get(key)
+        if shared is not None and (self._seconds or self._now() - shared.since <= self._max_age):
+            return shared.join()
+        shared = self._requests[key] = _SharedRequest(lambda: request.cancel(), self._now())
         waiter = shared.join()
 
         def finish(outcome: Answer | Failure) -> None:
-            # If it is another one by now, this answer is older than `clear`.
+            # If it is another one by now, this answer is older than `clear`, or is not kept anyway.
             if self._requests.get(key) is shared:
                 del self._requests[key]
                 if isinstance(outcome, Answer) and self._seconds:

@@ -56,6 +56,8 @@ class _KeySet:
         self._jwt = require_library("jwt-algorithm")
         self._algorithm = algorithm
         self._keys: dict[str | None, Any] = {}
+        #: The JWK of each key.
+        self._entries: dict[str | None, Mapping[str, Any]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -88,10 +90,14 @@ class _KeySet:
         if not isinstance(entries, list):
             raise ValueError("it is not a JWK Set: it has no list of keys")
         found: dict[str | None, Any] = {}
+        read: dict[str | None, Mapping[str, Any]] = {}
         for entry in entries:
             key = self._read(entry) if isinstance(entry, dict) else None
             if key is not None:
                 found.setdefault(entry.get("kid"), key)
+                read.setdefault(entry.get("kid"), entry)
+        # A key that is unchanged stays the same object: what it has verified stays verified.
+        found |= {kid: self._keys[kid] for kid in read if read[kid] == self._entries.get(kid)}
         if not found:
             raise ValueError(f"it has no key for {self._algorithm}")
         if found.keys() != self._keys.keys():
@@ -100,7 +106,7 @@ class _KeySet:
                 count=len(found),
                 algorithm=self._algorithm,
             )
-        self._keys = found
+        self._keys, self._entries = found, read
 
     def _read(self, entry: Mapping[str, Any]) -> Any:
         """Read one JWK. None if it is not a key to verify with in this algorithm."""

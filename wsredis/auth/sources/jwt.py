@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
@@ -22,7 +23,8 @@ __all__ = ["JwtAuthenticator"]
 #: Prefix of a token among the subprotocols, the only header that a web page can choose.
 _SUBPROTOCOL = "bearer."
 
-#: Verified tokens that are remembered, and characters of one. The claims are not larger than it.
+#: Verified tokens that are remembered, and characters of one. What is kept of it is JSON in ASCII,
+#: and no claim but those that are read; it has at most 3 times as many characters.
 _MAX_TOKENS = 4096
 _MAX_TOKEN = 2048
 
@@ -34,13 +36,14 @@ class _Verified(NamedTuple):
     Attributes:
         kid: The key id that the token names. None if it names none.
         key: The key that verified it. The outcome holds as long as this is still the key for *kid*.
-        claims: The claims of the token; not to be changed.
+        claims: The claims of the token that are read, as JSON: as objects they could take many
+            times the size of the token.
         since: Unix time of the verification. Before it, the token may not have been valid.
     """
 
     kid: str | None
     key: Any
-    claims: Mapping[str, Any]
+    claims: str
     since: float
 
 
@@ -48,7 +51,7 @@ class _VerifiedTokens:
     """
     Remembers verified tokens until they expire, in bounds. Tokens stand in it as digests.
 
-    Rejected tokens are not remembered: whoever makes them up costs a digest more than without it.
+    Rejected tokens are not remembered: one that is made up costs a digest more than without this.
     """
 
     def __init__(self) -> None:
@@ -60,8 +63,14 @@ class _VerifiedTokens:
 
     def get(self, token: str, now: float) -> _Verified | None:
         """Return the outcome for *token*. None if it is unknown, or not valid at this time."""
-        known = self._known.get(_digest(token)) if self._known else None
-        return known[0] if known is not None and known[0].since <= now < known[1] else None
+        if not self._known or len(token) > _MAX_TOKEN:
+            return None
+        name = _digest(token)
+        verified, expires = self._known.get(name, (None, 0.0))
+        if verified is not None and now >= expires:
+            del self._known[name]
+            return None
+        return verified if verified is not None and verified.since <= now else None
 
     def add(self, token: str, verified: _Verified, expires: float) -> None:
         """Remember *token* until *expires*, a Unix time in seconds."""
@@ -74,10 +83,6 @@ class _VerifiedTokens:
         for oldest, (_, end) in list(islice(self._known.items(), 2)):
             if end <= verified.since or len(self._known) > _MAX_TOKENS:
                 del self._known[oldest]
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._known.clear()
 
 
 class JwtAuthenticator:
@@ -106,6 +111,14 @@ class JwtAuthenticator:
         self._config = config
         self._now = now
         self._known = _VerifiedTokens()
+        #: The claims that `_identity` reads.
+        self._names = (
+            "exp",
+            config.user_claim,
+            config.groups_claim,
+            config.session_claim,
+            config.channels_claim,
+        )
         self._algorithm, self._keys = _keys(config, reactor, fetch)
 
     def start(self) -> None:
@@ -117,8 +130,7 @@ class JwtAuthenticator:
         self._keys.stop()
 
     def forget(self) -> None:
-        """Verify each token again when it comes next."""
-        self._known.clear()
+        """Do nothing: a token says the same each time. A key that was changed is noticed."""
 
     async def identify(self, handshake: Handshake) -> Identity | None:
         """See `wsredis.gateway.identity.Authenticator.identify`."""
@@ -128,11 +140,13 @@ class JwtAuthenticator:
         verified = self._known.get(token, self._now())
         # A key that was replaced or withdrawn takes all that it verified with it.
         if verified is not None and await self._keys.find(verified.kid) is verified.key:
-            return self._identity(verified.claims, handshake.requested)
-        verified = await self._verified(token)
-        identity = self._identity(verified.claims, handshake.requested)
+            return self._identity(json.loads(verified.claims), handshake.requested)
+        kid, key, claims = await self._verified(token)
+        since = self._now()
+        identity = self._identity(claims, handshake.requested)
         assert identity.expires is not None
-        self._known.add(token, verified, identity.expires)
+        kept = json.dumps({name: claims[name] for name in self._names if name in claims})
+        self._known.add(token, _Verified(kid, key, kept, since), identity.expires)
         return identity
 
     def _tokens(self, handshake: Handshake) -> Iterator[str | None]:
@@ -149,15 +163,14 @@ class JwtAuthenticator:
         if config.query is not None:
             yield from (value for name, value in parse_qsl(handshake.query) if name == config.query)
 
-    async def _verified(self, token: str) -> _Verified:
-        """Verify a token."""
+    async def _verified(self, token: str) -> tuple[str | None, Any, dict[str, Any]]:
+        """Verify a token; return its key id, the key and all claims."""
         jwt, config = self._jwt, self._config
         try:
             kid = jwt.get_unverified_header(token).get("kid")
             key = await self._keys.find(kid)
             if key is None:
                 raise _invalid("no key of the JWK Set has its kid")
-            since = self._now()
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
@@ -175,7 +188,7 @@ class JwtAuthenticator:
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             # The text of the error may repeat parts of the token.
             raise _invalid(self._hint(error)) from None
-        return _Verified(kid, key, claims, since)
+        return kid, key, claims
 
     def _hint(self, error: Exception) -> str:
         """Say for the log why a token is invalid."""

@@ -81,7 +81,7 @@ class SubrequestAuthenticator:
         self._agent = UnencodedAgent(reactor, self._pool, timeout)
         self._slots = DeferredSemaphore(concurrency)
         self._max_waiting = concurrency * _QUEUE
-        self._cache = AnswerCache(config.cache, now)
+        self._cache = AnswerCache(config.cache, now, timeout / 2)
 
     async def identify(self, handshake: Handshake) -> Identity:
         """

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
@@ -68,9 +69,7 @@ class RedisBroker:
         self._name = target.name
         self._metrics = metrics
         self._commands = Commands(reactor, expire, limits, metrics)
-        self._fetches = Fetches(
-            reactor, lambda names: self._commands.fetch(names).addCallback(self._after_live)
-        )
+        self._fetches = Fetches(reactor, self._commands.fetch, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
         self._subscriber_link = RedisConnection(
@@ -126,6 +125,8 @@ class RedisBroker:
         self._fetches.stop()
         self._subscriptions.stop()
         self._commands.flush()
+        # From now on commands fail at once, although the connection is still there.
+        self._commands.protocol = None
         stopped = gatherResults([link.stop() for link in self._links])
         return stopped.addCallback(lambda _: None)
 
@@ -161,7 +162,7 @@ class RedisBroker:
             return fail(BrokerUnavailable("Redis is away"))
         return self._fetches.fetch(channels)
 
-    def _after_live(self, values: dict[bytes, bytes]) -> Any:
+    def _after_live(self, values: dict[bytes, bytes]) -> Deferred[dict[bytes, bytes]]:
         """
         Wait until the publications that preceded the read have come over the other connection.
 
@@ -171,9 +172,9 @@ class RedisBroker:
             return self._when_not_paused().addCallback(lambda _: values)
         protocol = self._subscriber_link.protocol
         if protocol is None:
-            raise BrokerUnavailable("the connection to Redis was lost")
+            return fail(BrokerUnavailable("the connection to Redis was lost"))
 
-        def lost(failure: Any) -> None:
+        def lost(failure: Failure) -> dict[bytes, bytes]:
             failure.trap(NoReply)
             raise BrokerUnavailable("the connection to Redis was lost")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -12,7 +13,6 @@ from wsredis.brokers.redis.protocol import (
     NoReply,
     RedisProtocol,
     Reply,
-    ReplyHandler,
     ReplyRow,
 )
 from wsredis.config import Limits
@@ -22,8 +22,9 @@ from wsredis.gateway.metrics import Metrics
 
 __all__ = ["Commands"]
 
-#: Keys in one MGET when many are read at once.
-_BATCH = 500
+#: Keys in one MGET. A reply is a sign of life only when it is complete, and may be this many times
+#: as large as the largest value.
+_BATCH = 32
 
 _PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$"
 
@@ -125,6 +126,8 @@ class Commands:
         """
         Read the stored messages of *channels*; missing, empty and unreadable ones are left out.
 
+        The commands for many channels are sent together.
+
         Returns:
             Fires with the messages by channel.
 
@@ -138,36 +141,42 @@ class Commands:
             return succeed({})
         done: Deferred[dict[bytes, bytes]] = Deferred()
         values: dict[bytes, bytes] = {}
-        parts = [channels[start : start + _BATCH] for start in range(0, len(channels), _BATCH)]
-        left = len(parts)
+        remaining = 0
         lost = False
+        refusal = ""
 
-        def make_handler(names: Sequence[bytes]) -> ReplyHandler:
-            def handler(reply: Reply) -> bool:
-                nonlocal left, lost
-                left -= 1
-                if isinstance(reply, NoReply):
-                    lost = True
-                elif isinstance(reply, Exception):
-                    self._log.warn(
-                        "Redis refuses to read stored messages: {error}", error=str(reply)
-                    )
-                else:
-                    values.update(
-                        (name, value) for name, value in zip(names, reply, strict=True) if value
-                    )
-                if not left and not done.called:
-                    if lost:
-                        done.errback(BrokerUnavailable("the connection to Redis was lost"))
-                    else:
-                        done.callback(values)
-                return True
-
-            return handler
-
-        for names in parts:
+        def ask(names: Sequence[bytes]) -> None:
+            nonlocal remaining
+            remaining += 1
             # MGET, unlike GET, passes over a key that does not hold a string.
-            protocol.send(make_handler(names), "MGET", *names, values=len(names))
+            protocol.send(partial(take, names), "MGET", *names, values=len(names))
+
+        def take(names: Sequence[bytes], reply: Reply) -> bool:
+            nonlocal remaining, lost, refusal
+            remaining -= 1
+            if isinstance(reply, NoReply):
+                lost = True
+            elif not isinstance(reply, Exception):
+                values.update(
+                    (name, value) for name, value in zip(names, reply, strict=True) if value
+                )
+            elif str(reply).startswith("NOPERM") and len(names) > 1 and not done.called:
+                # One key that is forbidden takes the whole command with it.
+                for name in names:
+                    ask([name])
+            else:
+                refusal = str(reply)
+            if not remaining and not done.called:
+                if refusal:
+                    self._log.warn("Redis refuses to read stored messages: {error}", error=refusal)
+                if lost:
+                    done.errback(BrokerUnavailable("the connection to Redis was lost"))
+                else:
+                    done.callback(values)
+            return True
+
+        for start in range(0, len(channels), _BATCH):
+            ask(channels[start : start + _BATCH])
         return done
 
     def heads(self, channel: bytes) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""Reads of stored messages: one command for all clients that ask in one turn of the reactor."""
+"""Reads of stored messages: one round trip for all clients that ask in one turn of the reactor."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ class Fetches:
     Args:
         clock: Tells when the turn is over.
         fetch: Reads the stored messages of channels. Each channel is asked for once.
+        ready: Called with messages that were read; fires with them when they may be handed out.
+            Called apart for the clients for whom nothing is stored, with no messages: they need
+            not wait for what the others wait for, nor fail with them.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         fetch: Callable[[Sequence[bytes]], Deferred[dict[bytes, bytes]]],
+        ready: Callable[[dict[bytes, bytes]], Deferred[dict[bytes, bytes]]],
     ) -> None:
         self._clock = clock
         self._fetch = fetch
+        self._ready = ready
         self._questions: list[_Question] = []
         self._turn: IDelayedCall | None = None
 
@@ -44,7 +49,7 @@ class Fetches:
         return waiter
 
     def stop(self) -> None:
-        """Ask nothing more, and fail the questions that were not asked yet."""
+        """Fail the questions that were not asked yet. The owner passes on no more of them."""
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
@@ -59,8 +64,15 @@ class Fetches:
         if questions:
             names = dict.fromkeys(name for channels, _ in questions for name in channels)
             self._fetch(list(names)).addCallbacks(
-                _answer, _fail, callbackArgs=(questions,), errbackArgs=(questions,)
+                self._found, _fail, callbackArgs=(questions,), errbackArgs=(questions,)
             )
+
+    def _found(self, values: dict[bytes, bytes], questions: Sequence[_Question]) -> None:
+        none = [each for each in questions if values.keys().isdisjoint(each[0])]
+        some = [each for each in questions if not values.keys().isdisjoint(each[0])]
+        for group in filter(None, (none, some)):
+            ready = self._ready({} if group is none else values)
+            ready.addCallbacks(_answer, _fail, callbackArgs=(group,), errbackArgs=(group,))
 
 
 def _answer(values: dict[bytes, bytes], questions: Sequence[_Question]) -> None:

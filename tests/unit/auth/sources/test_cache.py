@@ -19,7 +19,7 @@ class AnswerCacheTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Keep answers for 10 seconds."""
         self.clock = Clock()
-        self.cache = AnswerCache(10.0, self.clock.seconds)
+        self.cache = AnswerCache(10.0, self.clock.seconds, 1.5)
         self.requests: list[Deferred[Answer]] = []
         self.cancelled: list[Deferred[Answer]] = []
 
@@ -78,6 +78,33 @@ class AnswerCacheTests(SynchronousTestCase):
         self.requests[1].callback(ANSWER)
         self.assertNoResult(one)
         self.assertIs(ANSWER, self.successResultOf(other))
+
+    def test_old_request(self) -> None:
+        """If no answer is kept, a request is shared only as long as it has time left."""
+        self.cache = AnswerCache(0.0, self.clock.seconds, 1.5)
+        old = [self.get()]
+        self.clock.advance(1.5)
+        old.append(self.get())
+        self.clock.advance(0.5)
+        new = [self.get(), self.get()]
+        self.assertEqual(2, len(self.requests))
+        self.requests[0].errback(ValueError("no answer in time"))
+        for each in old:
+            self.failureResultOf(each, ValueError)
+        new.append(self.get())
+        self.requests[1].callback(ANSWER)
+        self.assertEqual([ANSWER] * 3, [self.successResultOf(each) for each in new])
+        self.get()
+        self.assertEqual(3, len(self.requests))
+
+    def test_old_request_of_a_kept_answer(self) -> None:
+        """If answers are kept, one request is enough, however long it takes."""
+        first = self.get()
+        self.clock.advance(2)
+        second = self.get()
+        self.requests[0].callback(ANSWER)
+        self.assertEqual([ANSWER] * 2, [self.successResultOf(each) for each in (first, second)])
+        self.assertEqual(1, len(self.requests))
 
     def test_clear(self) -> None:
         """Clearing drops answers; a request under way serves only those who wait already."""

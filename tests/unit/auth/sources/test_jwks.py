@@ -218,6 +218,18 @@ class FetchedKeysTests(SetCase):
         self.assertEqual((503, "the token cannot be checked now"), (refused.status, refused.reason))
         self.assertEqual("the JWK Set could not be fetched", refused.hint)
 
+    def test_same_key(self) -> None:
+        """A key that is unchanged in a new set is the same object; another under its id is not."""
+        self.keys.start()
+        self.server.asked[-1].callback(jwk_set(jwk("EdDSA", "a"), jwk("EdDSA", "b", 1)))
+        a, b = self.find(self.keys, "a"), self.find(self.keys, "b")
+        self.clock.advance(STALE)
+        self.asking()
+        self.server.answer("a", "b")
+        self.assertIs(a, self.find(self.keys, "a"))
+        self.assertIsNot(b, self.find(self.keys, "b"))
+        self.assertIsNot(a, self.find(self.keys, "b"))
+
     def test_in_the_background(self) -> None:
         """The set is fetched at the start, once for all waiting clients."""
         self.keys.start()

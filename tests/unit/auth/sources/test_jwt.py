@@ -27,6 +27,7 @@ from tests.support.tokens import (
     signed,
     verifier,
 )
+from wsredis.auth.sources import jwt as jwt_source
 from wsredis.auth.sources.jwt import JwtAuthenticator, _Verified, _VerifiedTokens
 from wsredis.config import JwtConfig
 from wsredis.dialects.plain import parse_access
@@ -509,6 +510,7 @@ class RememberedTests(JwtCase):
         self.clock.advance(0.5)
         self.identify(authenticator, handshake(token))
         self.assertEqual(2, self.verifications)
+        self.assertEqual(0, len(authenticator._known))
 
     def test_clock_set_back(self) -> None:
         """Before the time of the verification, which its nbf may forbid, it is verified again."""
@@ -526,12 +528,31 @@ class RememberedTests(JwtCase):
         self.assertEqual(0, len(authenticator._known))
 
     def test_forget(self) -> None:
-        """A command of the application makes it verify all tokens again."""
+        """A command of the application for one user costs the tokens of the others nothing."""
         authenticator = self.make()
+        token = signed()
         for _ in range(2):
-            self.identify(authenticator, handshake(signed()))
+            self.identify(authenticator, handshake(token))
             authenticator.forget()
-        self.assertEqual(2, self.verifications)
+        self.assertEqual(1, self.verifications)
+
+    def test_what_is_kept(self) -> None:
+        """Only the claims that are read are kept, and as text."""
+        authenticator = self.make()
+        token = signed(groups=["\xe9"], sid="s", email="john@example.org", deep=[[[[]]]])
+        self.identify(authenticator, handshake(token))
+        ((verified, _),) = authenticator._known._known.values()
+        self.assertEqual({"exp", "sub", "groups", "sid"}, json.loads(verified.claims).keys())
+        self.assertTrue(verified.claims.isascii())
+
+    def test_long_token(self) -> None:
+        """A token that is too long to be remembered is not even looked up."""
+        authenticator = self.make()
+        self.identify(authenticator, handshake(signed()))
+        digests: list[str] = []
+        self.patch(jwt_source, "_digest", digests.append)
+        self.identify(authenticator, handshake(signed(more="x" * 2048)))
+        self.assertEqual([], digests)
 
     def test_replaced_key(self) -> None:
         """What a key verified is forgotten when the key is replaced or withdrawn."""
@@ -542,9 +563,12 @@ class RememberedTests(JwtCase):
         for _ in range(2):
             self.identify(authenticator, handshake(token))
         self.assertEqual(1, self.verifications)
+        # A key that is still there stays, also if the set has changed.
         Path(path).write_bytes(jwk_set(jwk("RS256", "a"), jwk("RS256", "b", 1)))
         self.identify(authenticator, handshake(token))
-        self.assertEqual(2, self.verifications)
+        self.assertEqual(1, self.verifications)
+        Path(path).write_bytes(jwk_set(jwk("RS256", "a", 1)))
+        self.assertIn("signature", self.refusal(token, authenticator).hint)
         Path(path).write_bytes(jwk_set(jwk("RS256", "b", 1)))
         self.assertEqual(
             "no key of the JWK Set has its kid", self.refusal(token, authenticator).hint
@@ -554,19 +578,27 @@ class RememberedTests(JwtCase):
         """A bounded number is remembered, the oldest is forgotten first; a long one is not."""
         known = _VerifiedTokens()
         for number in range(4097):
-            known.add(f"t{number}", _Verified(None, None, {}, 0.0), 10.0)
+            known.add(f"t{number}", _Verified(None, None, "{}", 0.0), 10.0)
         self.assertEqual(4096, len(known))
         self.assertIsNone(known.get("t0", 1.0))
         self.assertIsNotNone(known.get("t4096", 1.0))
-        known.add("x" * 2049, _Verified(None, None, {}, 0.0), 10.0)
+        known.add("x" * 2049, _Verified(None, None, "{}", 0.0), 10.0)
         self.assertIsNone(known.get("x" * 2049, 1.0))
 
     def test_old_ones(self) -> None:
         """Tokens that have expired make room for new ones."""
         known = _VerifiedTokens()
         for number in range(100):
-            known.add(f"t{number}", _Verified(None, None, {}, float(number)), number + 10.0)
+            known.add(f"t{number}", _Verified(None, None, "{}", float(number)), number + 10.0)
         self.assertLess(len(known), 15)
+
+    def test_found_expired(self) -> None:
+        """A token that comes again after its end is forgotten."""
+        known = _VerifiedTokens()
+        known.add("t", _Verified(None, None, "{}", 0.0), 10.0)
+        self.assertIsNotNone(known.get("t", 9.9))
+        self.assertIsNone(known.get("t", 10.0))
+        self.assertEqual(0, len(known))
 
     def test_not_ascii(self) -> None:
         """A header of any characters is no token, and no error."""

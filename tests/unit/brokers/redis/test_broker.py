@@ -411,6 +411,16 @@ class FetchTests(_BrokerCase):
         self.assertEqual(1, len(self.server.sent(b"MGET")))
         self.assertEqual(before + 1, len(self.server.sent(b"PING")))
 
+    def test_subscriber_lost_in_one_turn(self) -> None:
+        """Without the subscriber link only those fail for whom something is stored."""
+        self.server.store(b"a", b"1")
+        self.subscribe(b"x")
+        first, second = self.broker.fetch([b"a"]), self.fetch(b"b")
+        self.session(subscriber=True).cut(ConnectionError())
+        self.server.pump()
+        self.failureResultOf(first, BrokerUnavailable)
+        self.assertEqual({}, self.successResultOf(second))
+
     def test_no_connection(self) -> None:
         """While Redis is away, it fails at once."""
         self.outage()
@@ -421,6 +431,14 @@ class FetchTests(_BrokerCase):
         fetched = self.broker.fetch([b"a"])
         self.broker.stop()
         self.failureResultOf(fetched, BrokerUnavailable)
+
+    def test_after_a_stop(self) -> None:
+        """After a stop commands fail at once, and leave no timer."""
+        self.broker.stop()
+        before = len(self.clock.getDelayedCalls())
+        self.failureResultOf(self.broker.fetch([b"a"]), BrokerUnavailable)
+        self.failureResultOf(publish(self.broker, [b"a"], b"x"), BrokerUnavailable)
+        self.assertEqual(before, len(self.clock.getDelayedCalls()))
 
     def test_subscriber_lost_meanwhile(self) -> None:
         """Without the subscriber the order cannot be known, so the fetch fails."""

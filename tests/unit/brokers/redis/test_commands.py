@@ -18,7 +18,7 @@ from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.metrics import Metrics
-from wsredis.testing.redis import FakeRedis
+from wsredis.testing.redis import FakeRedis, Session
 
 
 class _StoreCase(SynchronousTestCase):
@@ -480,12 +480,12 @@ class FetchTests(_StoreCase):
 
     def test_many(self) -> None:
         """Many names are asked for in parts, and come together."""
-        names = [b"c%d" % number for number in range(1001)]
+        names = [b"c%d" % number for number in range(65)]
         for name in names:
             self.server.store(name, name)
         self.assertEqual({name: name for name in names}, self.successResultOf(self.fetch(*names)))
         sizes = [len(words) - 1 for words in self.server.sent(b"MGET")]
-        self.assertEqual([500, 500, 1], sizes)
+        self.assertEqual([32, 32, 1], sizes)
 
     def test_many_large_ones(self) -> None:
         """Together they may be larger than the largest reply: that is a limit for one value."""
@@ -508,6 +508,48 @@ class FetchTests(_StoreCase):
             self.assertEqual({}, self.successResultOf(self.fetch(b"a")))
         self.assertIn("LOADING", events[0]["error"])
 
+    def forbid(self, *names: bytes) -> None:
+        """Redis refuses every command that reads one of *names*, as with an ACL for keys."""
+        real = Session._mget
+
+        def mget(session: Session, *keys: bytes) -> bytes:
+            if set(names).isdisjoint(keys):
+                return real(session, *keys)
+            return b"-NOPERM No permissions to access a key\r\n"
+
+        self.patch(Session, "_mget", mget)
+
+    def test_forbidden(self) -> None:
+        """A name that Redis does not let be read takes nothing from the others."""
+        names = [b"c%d" % number for number in range(65)]
+        for name in names:
+            self.server.store(name, name)
+        self.forbid(b"c3", b"c33", b"c64")
+        expected = {name: name for name in names if name not in (b"c3", b"c33", b"c64")}
+        with capturedLogs() as events:
+            self.assertEqual(expected, self.successResultOf(self.fetch(*names)))
+        self.assertEqual(["NOPERM"], [each["error"].split()[0] for each in events])
+        self.assertEqual(3 + 64, len(self.server.sent(b"MGET")))
+
+    def test_forbidden_and_lost(self) -> None:
+        """The same, if the connection is lost while the names are asked for one by one."""
+        self.forbid(b"a")
+        done = self.store.fetch([b"a", b"b"])
+        assert self.store.protocol is not None
+        self.store.protocol.dataReceived(b"-NOPERM No permissions to access a key\r\n")
+        self.assertNoResult(done)
+        self.server.kill()
+        self.failureResultOf(done, BrokerUnavailable)
+
+    def test_forbidden_and_cancelled(self) -> None:
+        """If nobody waits any more, nothing is asked again."""
+        self.forbid(b"a")
+        done = self.store.fetch([b"a", b"b"])
+        done.addErrback(lambda failure: None)
+        done.cancel()
+        self.server.pump()
+        self.assertEqual(1, len(self.server.sent(b"MGET")))
+
     def test_no_connection(self) -> None:
         """Without a connection it fails at once."""
         self.server.down = True
@@ -516,7 +558,7 @@ class FetchTests(_StoreCase):
 
     def test_lost_before_the_answer(self) -> None:
         """It fails once, also in the middle of several parts."""
-        done = self.store.fetch([b"c%d" % number for number in range(1001)])
+        done = self.store.fetch([b"c%d" % number for number in range(65)])
         self.server.kill()
         self.failureResultOf(done, BrokerUnavailable)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,13 +19,38 @@ class FetchesTests(SynchronousTestCase):
         """Nothing was asked."""
         self.clock = Clock()
         self.asked: list[tuple[Sequence[bytes], Deferred[dict[bytes, bytes]]]] = []
-        self.fetches = Fetches(self.clock, self.ask)
+        self.settled: list[dict[bytes, bytes]] = []
+        self.not_ready: list[Deferred[dict[bytes, bytes]]] = []
+        self.fetches = Fetches(self.clock, self.ask, self.ready)
 
     def ask(self, names: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """Take a question, whose answer is up to the test."""
         answer: Deferred[dict[bytes, bytes]] = Deferred()
         self.asked.append((names, answer))
         return answer
+
+    def ready(self, values: dict[bytes, bytes]) -> Deferred[dict[bytes, bytes]]:
+        """Hand out messages at once, or as the test has prepared it."""
+        self.settled.append(values)
+        return self.not_ready.pop() if values and self.not_ready else succeed(values)
+
+    def test_nothing_stored(self) -> None:
+        """A client for whom nothing is stored does not wait for what its neighbours wait for."""
+        for outcome in ({b"a": b"1"}, BrokerUnavailable("lost")):
+            later: Deferred[dict[bytes, bytes]] = Deferred()
+            self.not_ready = [later]
+            some, none = (self.fetches.fetch([name]) for name in (b"a", b"b"))
+            self.clock.advance(0)
+            self.asked[-1][1].callback({b"a": b"1"})
+            self.assertEqual({}, self.successResultOf(none))
+            self.assertNoResult(some)
+            if isinstance(outcome, dict):
+                later.callback(outcome)
+                self.assertEqual(outcome, self.successResultOf(some))
+            else:
+                later.errback(outcome)
+                self.failureResultOf(some, BrokerUnavailable)
+        self.assertEqual([{}, {b"a": b"1"}] * 2, self.settled)
 
     def test_together(self) -> None:
         """Each channel is asked for once, and each client gets its own messages."""

@@ -87,13 +87,16 @@ class DjangoAuthenticator:
 
     def _identify_in_thread(self, handshake: Handshake) -> Identity:
         with unavailable():
+            is_clean = False
             try:
-                return self._identity(handshake)
-            except BaseException:
-                # The database may have been restarted: the next call must not meet the same
-                # connection.
-                _close_old_connections()
-                raise
+                identity = self._identity(handshake)
+                # A hook may have hidden an error of the database, or have left a transaction open.
+                is_clean = self._process is None and self._allowed is None
+                return identity
+            finally:
+                # The next call must not meet a connection that is broken or in another state.
+                if not is_clean:
+                    _close_old_connections()
 
     def _identity(self, handshake: Handshake) -> Identity:
         from django.contrib.auth.models import AnonymousUser

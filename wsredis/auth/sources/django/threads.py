@@ -126,9 +126,11 @@ class BoundedThreads:
         self._clean_up()
         while following is not None:
             result, function = following
-            outcome: Any
+            outcome: Any = None
             try:
-                outcome = function()
+                # It may have been cancelled while another call, or the cleaning up, took long.
+                if not result.called:
+                    outcome = function()
             except BaseException as error:
                 outcome = Failure(error)
                 # The frames hold data of the client.

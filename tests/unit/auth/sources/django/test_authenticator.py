@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, current_thread
 from typing import Any
@@ -98,6 +99,57 @@ class FailureTests(DjangoCase):
         self.successResultOf(first)
         self.assertEqual(["john"] * 3, [self.successResultOf(each).user for each in answers])
         self.assertEqual(1, len(made))
+
+    def seen_by_hooks(self, name: str, hook: Callable[[], object]) -> list[object]:
+        """Call a hook for three handshakes that wait for one thread; return what it returned."""
+        event = Event()
+        self.addCleanup(event.set)
+        seen: list[object] = []
+        self.vary(**{name: lambda *_: seen.append(hook())})
+        authenticator = self.make(auth_concurrency=1)
+        first = authenticator._threads.call(lambda: event.wait(20))
+        answers: list[Any] = [authenticator.identify(self.handshake()) for _ in range(3)]
+        event.set()
+        self.reactor.run_until(lambda: all(answer.called for answer in answers))
+        self.successResultOf(first)
+        for answer in answers:
+            self.successResultOf(answer)
+        return seen
+
+    def test_hook_hides_an_error(self) -> None:
+        """A hook that catches an error of the database does not leave it to the next handshake."""
+        from django.db import DatabaseError, connection, connections
+
+        # SQLite says that any connection is usable; others find out that it is broken.
+        self.patch(type(connections["default"]), "is_usable", lambda _: False)
+
+        def hook() -> str:
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("select 1")
+                    if not broken:
+                        broken.append(connection.connection)
+                        connection.connection.close()
+                    cursor.execute("select 1")
+            except DatabaseError:
+                return "failed"
+            return "works"
+
+        for name in ("WS4REDIS_PROCESS_REQUEST", "WS4REDIS_ALLOWED_CHANNELS"):
+            broken: list[object] = []
+            self.assertEqual(["failed", "works", "works"], self.seen_by_hooks(name, hook))
+
+    def test_hook_leaves_a_transaction(self) -> None:
+        """The same with a hook that leaves autocommit off: the next one sees new data."""
+        from django.db import transaction
+
+        def hook() -> bool:
+            before = transaction.get_autocommit()
+            transaction.set_autocommit(False)
+            return before
+
+        seen = self.seen_by_hooks("WS4REDIS_PROCESS_REQUEST", hook)
+        self.assertEqual([True] * 3, seen)
 
     def test_stopped(self) -> None:
         """A stopped authenticator rejects with 503."""

@@ -96,6 +96,30 @@ class BoundedThreadsTests(SynchronousTestCase):
         self.assertEqual(1, self.successResultOf(after))
         self.assertEqual([], asked)
 
+    def test_cancel_during_clean_up(self) -> None:
+        """The same if the thread that will make the call is cleaning up after another one."""
+        self.threads.stop()
+        cleaning, event = Event(), Event()
+        self.addCleanup(event.set)
+        seen: list[str] = []
+
+        def clean_up() -> None:
+            if seen:
+                cleaning.set()
+                assert event.wait(PATIENCE)
+
+        self.threads = BoundedThreads(self.reactor, 1, self.ended.set, clean_up)
+        self.addCleanup(self.threads.stop)
+        first = self.threads.call(lambda: seen.append("first"))
+        self.assertTrue(cleaning.wait(PATIENCE))
+        cancelled = self.threads.call(lambda: seen.append("cancelled"))
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        event.set()
+        last = self.threads.call(lambda: seen.append("last"))
+        self.reactor.run_until(lambda: first.called and last.called)
+        self.assertEqual(["first", "last"], seen)
+
     def test_one_notice(self) -> None:
         """The reactor takes all results at once that there are by then."""
         held = [self.held() for _ in range(2)]

@@ -19,6 +19,7 @@ from twisted.internet.address import IPv6Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -54,8 +55,8 @@ class PolledServer(tcp.Server):
     """
     The transport of one client. It costs half the memory of Twisted's class, and less time.
 
-    All that it does is Twisted's, but its socket is watched by a `Poller`, and what would be stored
-    for the log is not.
+    All that it does is Twisted's, but its socket is watched by a `Poller`, what would be stored for
+    the log is not, and what is written leaves at once.
 
     Attributes:
         watched: The events that the poller waits for.
@@ -107,6 +108,23 @@ class PolledServer(tcp.Server):
         """Wait for that no more."""
         self.poller.watch(self, self.watched & ~_OUT)
 
+    def write(self, data: bytes) -> None:
+        """Send at once what the kernel takes, if nothing waits, and the rest later."""
+        is_asked_for_more = self.producer is not None and not self.streamingProducer
+        if (
+            self.connected
+            and not (self.dataBuffer or self._tempDataLen or self._writeDisconnected)
+            # Twisted asks it when the socket is writable, and only if there was something to write.
+            and not is_asked_for_more
+        ):
+            try:
+                data = data[self.socket.send(data) :]
+            except OSError:
+                # The kernel is full, or Twisted will meet the same error and report the loss.
+                pass
+        if data:
+            super().write(data)
+
     def doRead(self) -> Any:
         """Give the protocol what has come."""
         try:
@@ -156,12 +174,18 @@ class Poller:
 
     def adopt(self, port: Any, factory: Any, send_buffer: int) -> None:
         """
-        Serve the clients that *port* will accept, if it gives plain TCP to *factory*.
+        Serve the clients that *port* will accept, if it gives TCP or TLS over TCP to *factory*.
 
         Args:
             send_buffer: Bytes of the kernel's buffer for each client; see `tune`.
         """
-        if type(port) is tcp.Port and port.factory is factory:
+        served = port.factory if type(port) is tcp.Port else None
+        if type(served) is TLSMemoryBIOFactory:
+            if served.wrappedFactory is factory:
+                # Its own choice collects small writes for a turn. Ours are one for each turn.
+                served.protocol = TLSMemoryBIOProtocol
+            served = served.wrappedFactory
+        if served is factory:
             # On Linux the sockets of clients inherit the options of the socket that listens.
             tune(port, send_buffer)
             early = select.poll()

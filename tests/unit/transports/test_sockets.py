@@ -12,8 +12,14 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
+from twisted.protocols.tls import (
+    BufferingTLSTransport,
+    TLSMemoryBIOFactory,
+    TLSMemoryBIOProtocol,
+)
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
@@ -127,6 +133,52 @@ class PollerTests(_PollerCase):
         self.assertEqual(b"x" * 1_000_000 + b"y", received + client.recv(1 << 20))
         self.assertEqual([ConnectionDone], protocol.ended)
 
+    def test_written_at_once(self) -> None:
+        """Bytes leave at once, unless others wait, the end was said, or the socket failed."""
+        protocol, client = self.connect()
+        transport = protocol.transport
+        transport.write(b"one")
+        self.assertEqual(b"one", client.recv(9))
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        transport.write(b"x" * 1_000_000)
+        transport.write(b"last")
+        received = b""
+        while not received.endswith(b"last"):
+            self.turn()
+            received += client.recv(1 << 20)
+        self.assertEqual(b"x" * 1_000_000 + b"last", received)
+        transport.loseWriteConnection()
+        self.turn()
+        transport.write(b"late")
+        self.turn()
+        self.assertEqual(b"", client.recv(9))
+        protocol, client = self.connect()
+        client.close()
+        protocol.transport.write(b"lost")
+        self.turn()
+        self.assertEqual(1, len(protocol.ended))
+
+    def test_pull_producer(self) -> None:
+        """A producer that is asked for more is asked again, although nothing ever waits."""
+        protocol, client = self.connect()
+        left = [b"1", b"2", b"3"]
+
+        class Pulled:
+            def resumeProducing(self) -> None:
+                if left:
+                    protocol.transport.write(left.pop(0))
+                else:
+                    protocol.transport.unregisterProducer()
+                    protocol.transport.loseConnection()
+
+            def stopProducing(self) -> None:
+                pass
+
+        protocol.transport.registerProducer(Pulled(), False)
+        self.turn(9)
+        self.assertEqual(b"123", client.recv(9))
+        self.assertEqual([ConnectionDone], protocol.ended)
+
     def test_one_descriptor(self) -> None:
         """The reactor watches the poller, and only while there is a socket to watch."""
         self.assertEqual([], self.reactor.getReaders())
@@ -146,7 +198,7 @@ class PollerTests(_PollerCase):
         self.turn()
         self.assertEqual([ConnectionDone], protocol.ended)
         protocol, client = self.connect()
-        protocol.transport.write(b"x")
+        protocol.transport.write(b"x" * 1_000_000)
         protocol.transport.pauseProducing()
         client.close()
         self.turn()
@@ -365,6 +417,21 @@ class AdoptTests(_PollerCase):
         self.poller.adopt(self.port, Factory(), 70_000)
         self.assertEqual(tcp.Server, self.port.transport)
         self.poller.adopt(object(), self.factory, 70_000)
+
+    def test_tls(self) -> None:
+        """A port of TLS is served too if it leads to our factory, and each write is a record."""
+        options = CertificateOptions()
+        for inner, kind in (
+            (self.factory, TLSMemoryBIOProtocol),
+            (Factory(), BufferingTLSTransport),
+        ):
+            with self.subTest(kind=kind):
+                wrapper = TLSMemoryBIOFactory(options, False, inner, self.reactor)
+                self.port.factory = wrapper
+                self.poller.adopt(self.port, self.factory, 70_000)
+                self.assertIs(kind, wrapper.protocol)
+                self.assertEqual(inner is not self.factory, self.port.transport is tcp.Server)
+                self.port.transport = tcp.Server
 
     def test_crowd(self) -> None:
         """The number of clients accepted in one turn is bounded."""

@@ -31,9 +31,10 @@ __all__ = ["PolledServer", "Poller", "is_plain", "plain_socket", "poller_for", "
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
 
-#: A turn accepts as many clients in a crowd, or the 100 with which Twisted begins. Without a bound
-#: Twisted accepts 20 more in each turn, and all clients that are there wait for it.
+#: Clients accepted in one turn at most, while others wait to be served. Twisted begins with 100,
+#: and after a turn that accepted all it might, the next one may accept 20 more.
 _ACCEPTS = 64
+_MORE = 20
 
 # EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: Linux has the same numbers everywhere, and other
 # systems have no names for them.
@@ -176,15 +177,18 @@ class Poller:
         """
         Serve the clients that *port* will accept, if it gives TCP or TLS over TCP to *factory*.
 
+        Any other port stays as it is, and so does one that does not count what it accepts in a turn
+        under Twisted's name.
+
         Args:
             send_buffer: Bytes of the kernel's buffer for each client; see `tune`.
         """
-        served = port.factory if type(port) is tcp.Port else None
-        if type(served) is TLSMemoryBIOFactory:
-            if served.wrappedFactory is factory:
-                # Its own choice collects small writes for a turn. Ours are one for each turn.
-                served.protocol = TLSMemoryBIOProtocol
-            served = served.wrappedFactory
+        is_known = type(port) is tcp.Port and hasattr(port, "numberAccepts")
+        served = port.factory if is_known else None
+        if type(served) is TLSMemoryBIOFactory and served.wrappedFactory is factory:
+            # Its own choice collects small writes for a turn. Ours are one for each turn.
+            served.protocol = TLSMemoryBIOProtocol
+            served = factory
         if served is factory:
             # On Linux the sockets of clients inherit the options of the socket that listens.
             tune(port, send_buffer)
@@ -193,8 +197,9 @@ class Poller:
             # Clients that wait already have their options from before.
             make: Any = partial(self._serve, send_buffer if early.poll(0) else None)
             port.transport = make
+            port.numberAccepts = _ACCEPTS
             # Our factory does not look at the address: none is made until somebody asks for it.
-            port._buildAddr = lambda address: None  # type: ignore[method-assign]
+            port._buildAddr = lambda address: None
 
     def _serve(
         self,
@@ -206,7 +211,7 @@ class Poller:
         *_: object,
     ) -> PolledServer:
         """Make the transport of a client. *port* calls it as it would call Twisted's class."""
-        port.numberAccepts = min(port.numberAccepts, _ACCEPTS)
+        port.numberAccepts = min(port.numberAccepts, _ACCEPTS - _MORE)
         server = PolledServer(self, sock, protocol, client)
         if send_buffer is not None:
             tune(server, send_buffer)
@@ -264,7 +269,8 @@ class Poller:
         return "wsredis"
 
     def connectionLost(self, reason: Failure) -> None:
-        """End all connections. The reactor calls it when it stops, or when the poller has failed."""
+        """End all connections: the reactor stops, or the poller has failed."""
+        assert reason.value is not None
         for server in list(self._servers.values()):
             _disconnect(server, reason.value, False)
 
@@ -393,6 +399,8 @@ class _Probe(Protocol):
 def _test_poller() -> None:
     """Serve one socket, from its first byte to its end."""
     ours, theirs = socket.socketpair()
+    # Whatever has changed, nothing may wait here.
+    theirs.setblocking(False)
     with ours, theirs:
         poller = Poller(_NoReactor())
         probe = _Probe()

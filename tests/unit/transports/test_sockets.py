@@ -434,13 +434,22 @@ class AdoptTests(_PollerCase):
                 self.port.transport = tcp.Server
 
     def test_crowd(self) -> None:
-        """The number of clients accepted in one turn is bounded."""
+        """At most 64 clients are accepted in one turn; after a quiet time it takes some turns."""
         self.poller.adopt(self.port, self.factory, 70_000)
-        self.port.numberAccepts = 10_000
-        for _ in range(3):
-            self.join()
-        self.accept()
-        self.assertLess(self.port.numberAccepts, 100)
+        accepted = []
+        for waiting in (90, 70, 0, 0, 1, 90, 0, 70, 60):
+            for _ in range(waiting):
+                self.join()
+            before = len(self.made)
+            self.accept()
+            accepted.append(len(self.made) - before)
+        self.assertEqual([64, 64, 32, 0, 1, 21, 41, 61, 61], accepted)
+
+    def test_other_twisted(self) -> None:
+        """A port that counts in another way stays as it is."""
+        del self.port.numberAccepts
+        self.poller.adopt(self.port, self.factory, 70_000)
+        self.assertEqual(tcp.Server, self.port.transport)
 
 
 class FallbackTests(SynchronousTestCase):
@@ -477,6 +486,16 @@ class FallbackTests(SynchronousTestCase):
             self.assertIsNone(poller_for(reactor))
         self.assertEqual([twisted.__version__], [event["version"] for event in events])
         self.flushLoggedErrors(RuntimeError)
+
+    def test_silent_twisted(self) -> None:
+        """With a Twisted that sends nothing the start does not wait for it."""
+        reactor = self.epoll_reactor()
+        self.patch(abstract.FileDescriptor, "doWrite", lambda transport: None)
+        # For a socket that would wait for ever.
+        self.addCleanup(socket.setdefaulttimeout, None)
+        socket.setdefaulttimeout(1)
+        self.assertIsNone(poller_for(reactor))
+        self.assertEqual(1, len(self.flushLoggedErrors(BlockingIOError)))
 
 
 class TuneTests(SynchronousTestCase):

@@ -388,8 +388,10 @@ class _Probe(Protocol):
     ended: Any = None
 
     def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(data + b"!")
+        assert isinstance(self.transport, PolledServer)
+        self.transport.write(data)
+        # As for bytes that the kernel does not take at once.
+        abstract.FileDescriptor.write(self.transport, b"!")
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = main.CONNECTION_DONE) -> None:  # type: ignore[assignment]

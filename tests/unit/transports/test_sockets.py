@@ -495,7 +495,7 @@ class FallbackTests(SynchronousTestCase):
         self.addCleanup(socket.setdefaulttimeout, None)
         socket.setdefaulttimeout(1)
         self.assertIsNone(poller_for(reactor))
-        self.assertEqual(1, len(self.flushLoggedErrors(BlockingIOError)))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
 
 class TuneTests(SynchronousTestCase):

@@ -132,7 +132,7 @@ class Limits(Checked):
         67108864,
         integer(1),
         "Bytes of the publish commands that wait for a reply of Redis. If there are more, clients "
-        "publish are closed with 1013.",
+        "that publish are closed with 1013.",
     )
 
 

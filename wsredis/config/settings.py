@@ -125,14 +125,14 @@ class Limits(Checked):
     max_commands: int = setting(
         10000,
         integer(1),
-        "Number of commands that wait for a reply of Redis. If there are more, clients that "
-        "publish are closed with 1013.",
+        "Number of publish commands that wait for a reply of Redis. If there are more, clients "
+        "that publish are closed with 1013.",
     )
     max_command_bytes: int = setting(
         67108864,
         integer(1),
-        "Bytes of the commands that wait for a reply of Redis. If there are more, clients that "
-        "publish are closed with 1013.",
+        "Bytes of the publish commands that wait for a reply of Redis. If there are more, clients "
+        "that publish are closed with 1013.",
     )
 
 

@@ -115,6 +115,7 @@ class PlainDialect:
         self, identity: Identity, access: Access
     ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
         """Name the channels that a client subscribes to, and those that it publishes on."""
+        # As `Identity.channels`, but all clients share the tuple of the broadcast channel.
         names = partial(
             channel_names, user=identity.user, groups=identity.groups, session=identity.session
         )

@@ -55,7 +55,9 @@ class PublishWaiter(Protocol):
     """
     The publisher of messages: it hears of each message once, in the order of publishing.
 
-    It is no Deferred for each message, since many messages are answered at once.
+    A message that `Broker.publish` refuses is an exception: it is reported at once, before earlier
+    ones that still wait for their answers. This is not a Deferred for each message, since many
+    messages are answered together.
     """
 
     def published(self, count: int, size: int) -> None:

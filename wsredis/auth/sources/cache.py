@@ -57,7 +57,7 @@ class _SharedRequest:
 
 class AnswerCache:
     """
-    Keeps answers for a time, and makes one request for all who ask the same meanwhile.
+    Keeps answers for a time, and makes one request for all clients that ask the same meanwhile.
 
     Args:
         seconds: Time for which an answer is kept, unless it expires before. 0 keeps none.
@@ -107,7 +107,7 @@ class AnswerCache:
         return waiter
 
     def clear(self) -> None:
-        """Drop all answers. Requests that are under way serve only those who wait already."""
+        """Drop all answers. Requests that are under way serve only clients that wait already."""
         self._answers.clear()
         self._requests.clear()
 

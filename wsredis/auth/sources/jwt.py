@@ -23,8 +23,8 @@ __all__ = ["JwtAuthenticator"]
 #: Prefix of a token among the subprotocols, the only header that a web page can choose.
 _SUBPROTOCOL = "bearer."
 
-#: Verified tokens that are remembered, and characters of one. What is kept of it is JSON in ASCII,
-#: and no claim but those that are read; it has at most 3 times as many characters.
+#: Verified tokens that are remembered, and characters of one. Of its claims, those that are
+#: read are kept, as JSON in ASCII: at most 3 times as many characters.
 _MAX_TOKENS = 4096
 _MAX_TOKEN = 2048
 

@@ -158,6 +158,7 @@ class RedisBroker:
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
+        # `Commands.fetch` would find out too, but in the next turn.
         if self._commands.protocol is None:
             return fail(BrokerUnavailable("Redis is away"))
         return self._fetches.fetch(channels)

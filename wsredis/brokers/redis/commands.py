@@ -11,9 +11,9 @@ from twisted.logger import Logger
 
 from wsredis.brokers.redis.protocol import (
     NoReply,
+    Pipeline,
     RedisProtocol,
     Reply,
-    ReplyRow,
 )
 from wsredis.config import Limits
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
@@ -36,7 +36,7 @@ class Commands:
     """
     Commands on one connection at a time, limited in number and size.
 
-    What is published in one turn of the reactor is sent in one write.
+    The messages of one turn of the reactor are sent in one write.
 
     Args:
         clock: Ends the turn.
@@ -61,9 +61,9 @@ class Commands:
         #: Publish commands that are not answered yet, collected or sent, and their bytes.
         self._unanswered = 0
         self._unanswered_bytes = 0
-        #: The parts of the commands that are not sent yet, and who waits for their replies.
+        #: The parts of the commands that are not sent yet, and the takers of their replies.
         self._collected: list[bytes] = []
-        self._rows: list[_Row] = []
+        self._pipelines: list[_PublishPipeline] = []
         #: The start of the commands for each channel of this turn. It is not kept for longer, since
         #: the name of a channel may be a secret.
         self._heads: dict[bytes, tuple[bytes, ...]] = {}
@@ -88,39 +88,39 @@ class Commands:
         if not channels:
             waiter.published(1, len(payload))
             return
-        row = self._rows[-1] if self._rows else None
-        if row is None or row.waiter is not waiter or row.channels is not channels:
-            row = _Row(self, channels, waiter)
-            self._rows.append(row)
+        pipeline = self._pipelines[-1] if self._pipelines else None
+        if pipeline is None or pipeline.waiter is not waiter or pipeline.channels is not channels:
+            pipeline = _PublishPipeline(self, channels, waiter)
+            self._pipelines.append(pipeline)
             if self._flushing is None:
                 self._flushing = self._clock.callLater(0, self.flush)
         size = len(payload)
         value = b"%d\r\n%b\r\n" % (size, payload)
-        for head in row.heads:
+        for head in pipeline.heads:
             self._collected += (head, value)
-        row.sizes.append(size)
-        row.left += row.commands
-        self._unanswered += row.commands
-        self._unanswered_bytes += row.head_bytes + row.commands * size
+        pipeline.sizes.append(size)
+        pipeline.remaining += pipeline.commands
+        self._unanswered += pipeline.commands
+        self._unanswered_bytes += pipeline.head_bytes + pipeline.commands * size
 
     def flush(self) -> None:
         """
-        Send what was published in this turn of the reactor, in one write.
+        Send the messages of this turn of the reactor in one write.
 
         It is called by itself when the turn ends.
         """
         if self._flushing is not None and self._flushing.active():
             self._flushing.cancel()
         self._flushing = None
-        rows, self._rows = self._rows, []
+        pipelines, self._pipelines = self._pipelines, []
         collected, self._collected = self._collected, []
         self._heads.clear()
         if self.protocol is not None:
-            if rows:
-                self.protocol.send_rows(b"".join(collected), rows)
+            if pipelines:
+                self.protocol.send_pipelines(b"".join(collected), pipelines)
             return
-        for row in rows:
-            row.take([BrokerUnavailable("Redis was lost")] * row.left)
+        for pipeline in pipelines:
+            pipeline.take([BrokerUnavailable("Redis was lost")] * pipeline.remaining)
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """
@@ -195,7 +195,7 @@ class Commands:
         self._unanswered -= commands
         self._unanswered_bytes -= size
 
-    def is_smooth(self, replies: Sequence[Reply]) -> bool:
+    def all_succeeded(self, replies: Sequence[Reply]) -> bool:
         """Tell whether *replies* have nothing to report: no error, and no end of errors."""
         return self._refusal is None and _SUCCESS.issuperset(map(type, replies))
 
@@ -217,7 +217,7 @@ class Commands:
             self._log.info("Redis stores messages again")
 
 
-class _Row(ReplyRow):
+class _PublishPipeline(Pipeline):
     """
     Messages of one publisher on the same channels, one after the other in one turn.
 
@@ -254,12 +254,12 @@ class _Row(ReplyRow):
         self.sizes: list[int] = []
         #: The number of replies that have come.
         self._position = 0
-        #: What went wrong with the message that is being answered.
+        #: The error of the message that is being answered.
         self._error: Exception | None = None
 
     def take(self, replies: Sequence[Reply]) -> None:
-        """See `ReplyRow.take`."""
-        if self._error is None and self._owner.is_smooth(replies):
+        """See `Pipeline.take`."""
+        if self._error is None and self._owner.all_succeeded(replies):
             self._advance(len(replies))
             return
         for reply in replies:
@@ -274,7 +274,7 @@ class _Row(ReplyRow):
     def _advance(self, replies: int) -> None:
         first = self._position // self.commands
         self._position += replies
-        self.left -= replies
+        self.remaining -= replies
         end = self._position // self.commands
         if first == end:
             return

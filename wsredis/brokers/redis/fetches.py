@@ -24,8 +24,8 @@ class Fetches:
         clock: Tells when the turn is over.
         fetch: Reads the stored messages of channels. Each channel is asked for once.
         ready: Called with messages that were read; fires with them when they may be handed out.
-            Called apart for the clients for whom nothing is stored, with no messages: they need
-            not wait for what the others wait for, nor fail with them.
+            Called apart for the clients for whom nothing is stored, with no messages: they neither
+            wait nor fail with the others.
     """
 
     def __init__(

@@ -22,12 +22,12 @@ from wsredis.gateway.publication import Publication
 __all__ = [
     "InvalidReply",
     "NoReply",
+    "Pipeline",
     "ProtocolOwner",
     "RedisFactory",
     "RedisProtocol",
     "Reply",
     "ReplyHandler",
-    "ReplyRow",
 ]
 
 #: One reply as hiredis returns it. An error reply is a `txredisapi.ResponseError` as a value, and
@@ -52,22 +52,22 @@ class NoReply(Exception):
     """The connection was lost before the reply: the command was executed or not."""
 
 
-class ReplyRow:
+class Pipeline:
     """
     The replies to several commands that are sent together, one reply each.
 
     Attributes:
-        left: The number of replies that have not come yet.
+        remaining: The number of replies that have not come yet.
     """
 
-    __slots__ = ("left",)
+    __slots__ = ("remaining",)
 
     def __init__(self) -> None:
-        self.left = 0
+        self.remaining = 0
 
     def take(self, replies: Sequence[Reply]) -> None:
         """
-        Take the next replies, at most as many as are `left`, and count them off.
+        Take the next replies, at most as many as are `remaining`, and count them off.
 
         Args:
             replies: All `NoReply` if the connection was lost.
@@ -128,19 +128,19 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._incomplete = 0
         #: Replies and publications that were parsed, and are not handed over yet.
         self._parsed: deque[Reply] = deque()
-        #: The handler of each unanswered command or row of them, and the number of values in a
+        #: The handler of each unanswered command or pipeline, and the number of values in a
         #: reply.
-        self._expected: deque[tuple[ReplyHandler | ReplyRow, int]] = deque()
+        self._expected: deque[tuple[ReplyHandler | Pipeline, int]] = deque()
         self.bytes_arrived = True
         self.reply_arrived = True
         self.is_paused = False
 
     @property
     def unanswered(self) -> int:
-        """The number of commands that have no reply yet; a row of them counts as one."""
+        """The number of commands that have no reply yet; a pipeline counts as one."""
         return len(self._expected)
 
-    def send(self, handler: ReplyHandler, *args: bytes | str, values: int = 1) -> int:
+    def send(self, handler: ReplyHandler, *args: bytes | str, values: int = 1) -> None:
         """
         Send one command.
 
@@ -148,24 +148,19 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             handler: Takes the replies; a `NoReply` if the connection is lost first.
             args: The name of the command and its arguments.
             values: The number of values in the reply; each may have ``max_reply`` bytes.
-
-        Returns:
-            The size of the command in bytes.
         """
-        command = hiredis.pack_command(args)
         self._expected.append((handler, values))
-        self.transport.write(command)
-        return len(command)
+        self.transport.write(hiredis.pack_command(args))
 
-    def send_rows(self, commands: bytes, rows: Iterable[ReplyRow]) -> None:
+    def send_pipelines(self, commands: bytes, pipelines: Iterable[Pipeline]) -> None:
         """
         Send many commands at once.
 
         Args:
             commands: All of them, packed.
-            rows: Take the replies, in this order. Each has at least one reply `ReplyRow.left`.
+            pipelines: Take the replies, in this order. Each has at least one `Pipeline.remaining`.
         """
-        self._expected.extend((row, 1) for row in rows)
+        self._expected.extend((each, 1) for each in pipelines)
         self.transport.write(commands)
 
     def call(self, *args: bytes | str) -> Deferred[Reply]:
@@ -223,8 +218,8 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         error = NoReply("the connection to Redis was lost")
         while self._expected:
             handler, _ = self._expected.popleft()
-            if isinstance(handler, ReplyRow):
-                handler.take([error] * handler.left)
+            if isinstance(handler, Pipeline):
+                handler.take([error] * handler.remaining)
             else:
                 handler(error)
 
@@ -239,7 +234,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
                 if not self.is_paused:
                     parsed.extend(iter(reader.gets, _NOTHING))
         except InvalidReply as error:
-            # What came before it is handed over first. The next attempt raises it again.
+            # The replies before it are handed over first. The next attempt raises it again.
             invalid = error
         if len(parsed) > before:
             self._incomplete = 0
@@ -277,15 +272,15 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         if deliver and batch:
             deliver(batch)
 
-    def _answer(self, handler: ReplyHandler | ReplyRow, reply: Reply) -> None:
-        """Hand over one reply; and to a row all that have come, without a call for each."""
-        if not isinstance(handler, ReplyRow):
+    def _answer(self, handler: ReplyHandler | Pipeline, reply: Reply) -> None:
+        """Hand over one reply; and to a pipeline all that have come, without a call for each."""
+        if not isinstance(handler, Pipeline):
             if handler(reply):
                 self._expected.popleft()
             return
-        following = min(handler.left - 1, len(self._parsed))
+        following = min(handler.remaining - 1, len(self._parsed))
         handler.take([reply, *(self._parsed.popleft() for _ in range(following))])
-        if not handler.left:
+        if not handler.remaining:
             self._expected.popleft()
 
     def _check_size(self) -> None:

@@ -185,10 +185,10 @@ class Subscriptions:
         """Make the handler of one command: one reply for each name, or one error for all."""
         command = self._commands if verb == "subscribe" else 0
         expected = iter(names)
-        left = len(names)
+        remaining = len(names)
 
         def handler(reply: Reply) -> bool:
-            nonlocal left
+            nonlocal remaining
             if isinstance(reply, NoReply):
                 return True
             if isinstance(reply, Exception):
@@ -200,8 +200,8 @@ class Subscriptions:
                 raise ValueError(f"{verb} {name!r} was answered with {reply!r}")
             if command:
                 self._confirmed(name, command)
-            left -= 1
-            return left == 0
+            remaining -= 1
+            return remaining == 0
 
         return handler
 
@@ -247,12 +247,12 @@ def _wait_for_all(signals: Sequence[Signal[None]]) -> Deferred[None]:
             waiter.cancel()
 
     done: Deferred[None] = Deferred(cancel)
-    left = len(signals)
+    remaining = len(signals)
 
     def fired(_: None) -> None:
-        nonlocal left
-        left -= 1
-        if not left and not done.called:
+        nonlocal remaining
+        remaining -= 1
+        if not remaining and not done.called:
             done.callback(None)
 
     def failed(failure: Failure) -> None:

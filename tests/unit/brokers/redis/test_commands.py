@@ -261,6 +261,14 @@ class TurnTests(_StoreCase):
             self.assertEqual(1, self.metrics.unpersisted)
             self.assertEqual((0, 0), (self.store._unanswered, self.store._unanswered_bytes))
 
+    def test_refused_at_once(self) -> None:
+        """A message that is refused at once is told at once, before those that wait."""
+        self.patch(self.store, "_limits", Limits(max_commands=1))
+        self.say(self.one, b"1", b"22")
+        self.assertEqual([(BrokerUnavailable, 2)], self.one.heard)
+        self.answer(b"+OK\r\n:1\r\n")
+        self.assertEqual([(BrokerUnavailable, 2), (1, 1)], self.one.heard)
+
     def test_room_comes_back_with_each_answer(self) -> None:
         """Also in the middle of what one publisher said in one turn."""
         self.say(self.one, b"1", b"22")

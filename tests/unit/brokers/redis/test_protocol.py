@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import hiredis
 import txredisapi
 from twisted.internet.defer import CancelledError
 
@@ -145,12 +144,6 @@ class ReplyTests(LinkCase):
         self.assertEqual(2, self.protocol().unanswered)
         self.server.pump()
         self.assertEqual(0, self.protocol().unanswered)
-
-    def test_size_of_a_command(self) -> None:
-        """The size that is returned is that of the bytes sent."""
-        self.start()
-        size = self.protocol().send(lambda reply: True, "PING")
-        self.assertEqual(len(hiredis.pack_command(("PING",))), size)
 
     def test_loss_fails_what_is_under_way(self) -> None:
         """Commands without an answer fail at once when the connection is lost."""

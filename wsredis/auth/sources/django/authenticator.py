@@ -171,7 +171,7 @@ def _close_old_connections() -> None:
     """Close connections that are broken or old, as Django does before and after a request."""
     from django.db import close_old_connections
 
-    # What is wrong with the database shows in the next query.
+    # An error of the database shows in the next query.
     with suppress(Exception):
         close_old_connections()
 

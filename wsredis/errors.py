@@ -54,9 +54,10 @@ def incompatible(library: str, version: str, problem: object) -> ConfigError:
     Args:
         library: Its name.
         version: The version that is installed.
-        problem: One line; the name that has changed above all.
+        problem: Text or an exception; the name that has changed above all.
     """
-    return ConfigError(f"wsredis cannot work with {library} {version}: {problem}")
+    text = " ".join(str(problem).split()) or type(problem).__name__
+    return ConfigError(f"wsredis cannot work with {library} {version}: {text}")
 
 
 class BadRequest(WsredisError):

@@ -56,6 +56,12 @@ class ErrorTests(SynchronousTestCase):
         for status in (200, 399, 600):
             self.assertRaises(ValueError, errors.HandshakeRejected, "no", status)
 
+    def test_incompatible(self) -> None:
+        """Whatever a self-test finds is told in one line."""
+        for problem, told in (("a\n b", "a b"), (KeyError("a"), "'a'"), (KeyError(), "KeyError")):
+            error = errors.incompatible("Twisted", "1", problem)
+            self.assertEqual(f"wsredis cannot work with Twisted 1: {told}", str(error))
+
 
 class CloseCodeTests(SynchronousTestCase):
     """The table of close codes."""

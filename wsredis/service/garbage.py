@@ -6,8 +6,8 @@ import gc
 
 __all__ = ["freeze"]
 
-#: Python looks through its young objects after so many new ones, 700 by default: the connections
-#: of 50 clients. The search through 10,000 takes some milliseconds.
+#: Python looks through its young objects after so many new ones. By default the connections of 50
+#: clients are enough. The search through 10,000 takes some milliseconds.
 _THRESHOLD = 10_000
 
 

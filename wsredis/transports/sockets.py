@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet import abstract, interfaces, main, tcp, unix
 from twisted.internet.address import IPv6Address
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
@@ -31,8 +31,8 @@ __all__ = ["PolledServer", "Poller", "is_plain", "plain_socket", "poller_for", "
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
 
-#: Clients accepted in one turn at most, while others wait to be served. Twisted begins with 100,
-#: and after a turn that accepted all it might, the next one may accept 20 more.
+#: Clients accepted in one turn at most: those that are there already wait for it. Twisted begins
+#: with 100, and after a turn that accepted all that it might, the next one may accept 20 more.
 _ACCEPTS = 64
 _MORE = 20
 
@@ -40,14 +40,13 @@ _MORE = 20
 # systems have no names for them.
 _IN, _OUT, _GONE = 1, 4, 24
 
-#: As in the reactor, all connections share the failures that tell of their ends.
-_ENDS: dict[type, Failure] = {kind: Failure(kind()) for kind in (ConnectionDone, ConnectionLost)}
-
 
 class _OnDemand:
-    """A list that an instance gets when it first needs one: most write nothing by this way."""
+    """A list that an instance gets when it first needs one: most write nothing this way."""
 
     def __get__(self, server: Any, owner: type) -> Any:
+        if server is None:
+            return self
         made = server._tempDataBuffer = []
         return made
 
@@ -64,9 +63,6 @@ class PolledServer(tcp.Server):
     """
 
     logstr = "PolledServer"
-    hostname = property(lambda self: self.client[0])
-    server: Any = None
-    sessionno = 0
     watched = 0
     _tempDataBuffer: Any = _OnDemand()
     _tempDataLen = 0
@@ -262,25 +258,23 @@ class Poller:
                 self._log.failure("a connection failed")
                 why = error
             if why is not None:
-                _disconnect(server, why, bool(reading))
+                _disconnect(server, Failure(why), bool(reading))
 
     def logPrefix(self) -> str:
         """See `twisted.internet.interfaces.ILoggingContext`."""
         return "wsredis"
 
     def connectionLost(self, reason: Failure) -> None:
-        """End all connections: the reactor stops, or the poller has failed."""
-        assert reason.value is not None
+        """End all connections: the reactor stops, or the poller itself has failed."""
         for server in list(self._servers.values()):
-            _disconnect(server, reason.value, False)
+            _disconnect(server, reason, False)
 
 
-def _disconnect(server: PolledServer, why: BaseException, reading: bool) -> None:
+def _disconnect(server: PolledServer, reason: Failure, reading: bool) -> None:
     """End a connection. An exception of its protocol is logged, and reaches no other one."""
-    reason = _ENDS.get(type(why)) or Failure(why)
     try:
         server.stopReading()
-        if reading and isinstance(why, ConnectionDone):
+        if reading and reason.check(ConnectionDone):
             # A protocol that knows half-closed connections may still write.
             server.readConnectionLost(reason)
         else:
@@ -378,8 +372,7 @@ def self_test() -> None:
         transport.write(b"x")
         _require(transport._tempDataLen == 1, "_tempDataLen has changed")
     except Exception as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise incompatible("Twisted", twisted.__version__, problem) from error
+        raise incompatible("Twisted", twisted.__version__, error) from error
 
 
 class _Probe(Protocol):

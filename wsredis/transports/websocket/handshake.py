@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
-from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred, fail
 
 from wsredis.auth import Accepted, Admission
@@ -28,6 +27,7 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake
 from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
+from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.registry import Registry, Step
 
 __all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
@@ -105,15 +105,12 @@ class Handshaker:
         self._registry = registry
         self._handler = handler
 
-    def decide(
-        self, client: HandshakeClient, request: ConnectionRequest, target: str
-    ) -> Deferred[Answer]:
+    def decide(self, client: HandshakeClient, request: Request, target: str) -> Deferred[Answer]:
         """
         Decide on a well-formed handshake: URL, room, subprotocol, identity, rights, subscriptions.
 
         Args:
-            request: The request as Autobahn read it; headers, protocols, extensions and peer of it
-                are used.
+            request: Its headers, subprotocols, extensions and peer are used.
             target: The request target, percent-encoded, with the query.
 
         Returns:
@@ -133,7 +130,7 @@ class Handshaker:
             return fail()
 
     async def _prepare(
-        self, client: HandshakeClient, request: ConnectionRequest, target: str
+        self, client: HandshakeClient, request: Request, target: str
     ) -> tuple[Connection, _Completion]:
         """Decide on everything but the subscriptions."""
         path, _, query = target.partition("?")

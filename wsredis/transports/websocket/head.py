@@ -87,8 +87,6 @@ class Head(NamedTuple):
 _INCOMPLETE = Head(Kind.INCOMPLETE)
 _HTTP = Head(Kind.HTTP)
 _HANDSHAKE = Head(Kind.HANDSHAKE)
-# A member of an Enum is looked up slowly.
-_KIND_HANDSHAKE = Kind.HANDSHAKE
 
 
 def _malformed(reason: str) -> Head:
@@ -116,7 +114,7 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
         return _INCOMPLETE if data[:1].isalpha() else _malformed("this is not HTTP")
     simple = _simple_handshake(data[:end])
     if simple is not None:
-        return Head(_KIND_HANDSHAKE, simple=simple)
+        return Head(_HANDSHAKE.kind, simple=simple)
     line_end = data.index(b"\r\n")
     line = _REQUEST_LINE.fullmatch(data, 0, line_end)
     if line is None or _HEADERS.fullmatch(data, line_end, end) is None:

@@ -445,8 +445,7 @@ def self_test(reactor: Any) -> None:
     try:
         _test_autobahn(reactor)
     except Exception as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise incompatible("Autobahn", autobahn.__version__, problem) from error
+        raise incompatible("Autobahn", autobahn.__version__, error) from error
 
 
 class _Probe(LeanProtocol):

@@ -141,7 +141,7 @@ class GatewayProtocol(LeanProtocol):
                 received=self.remoteCloseCode,
                 sent=self.localCloseCode,
             )
-        # Both know this protocol: without the circle no garbage collection is needed.
+        # Both know this protocol: without a reference cycle no garbage collection is needed.
         self.connection = self.queue = None
 
     # -- The head of a request

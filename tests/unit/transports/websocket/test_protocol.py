@@ -993,7 +993,7 @@ class TcpTests(MemoryGatewayCase):
         transport.protocol.dataReceived(handshake(LISTEN))
         self.assertTrue(self.socket.sent.startswith(b"HTTP/1.1 101 "))
 
-    def test_no_circle(self) -> None:
+    def test_no_reference_cycle(self) -> None:
         """A connection that is gone needs no garbage collection, whatever state it was in."""
         self.addCleanup(gc.enable)
         gc.disable()

@@ -507,6 +507,20 @@ class LoginTests(FaultCase):
         self.gateway.child.wait_for("Redis refuses to subscribe to b'broadcast:bad'", since=since)
         self.assert_hears(good, "good", b"here")
 
+    def test_forbidden_to_read(self) -> None:
+        """A key that may not be read takes no stored message from the channels that are read."""
+        good = self.open("/ws/good?subscribe-broadcast")
+        self.open("/ws/bad?subscribe-broadcast")
+        for name in ("good", "bad"):
+            self.redis.command("SET", f"broadcast:{name}", "stored")
+        self.redis.command("ACL", "SETUSER", "gate", "resetkeys", "~broadcast:good")
+        since = self.position()
+        self.redis.command("CLIENT", "KILL", "USER", "gate")
+        self.wait_back(since)
+        self.assertEqual(b"stored", good.message())
+        refusals = self.gateway.log.count("Redis refuses to read stored messages: NOPERM")
+        self.assertEqual(1, refusals)
+
     def test_forbidden_to_publish(self) -> None:
         """A client that publishes on a forbidden channel is closed with 1008, and no other."""
         self.redis.command("ACL", "SETUSER", "gate", "resetchannels", "&broadcast:good")

@@ -21,7 +21,7 @@ CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 
 
 def dependencies() -> list[str]:
-    """What wsredis needs for all scenarios, as setup.cfg says it."""
+    """Return the packages that wsredis needs for all scenarios, as setup.cfg names them."""
     config = ConfigParser()
     config.read(CHECKOUT / "setup.cfg")
     extras = config["options.extras_require"]

@@ -133,7 +133,7 @@ SCENARIOS = {
     ),
 }
 
-#: What a run without --scenarios has, with --quick.
+#: The scenarios of --quick, unless --scenarios names others.
 QUICK = tuple("ABCDEHFG")
 #: Second columns, by the first letter of a scenario: their head, and the results in it.
 COLUMNS = {

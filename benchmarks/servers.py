@@ -275,7 +275,7 @@ PEERS = {
     "daphne": Server(daphne, needs(VENV_PYTHON), load=WRAPPED, environ=_redis_port),
     "autobahn": Server(peer(VENV_PYTHON, "naive_autobahn.py"), needs(VENV_PYTHON)),
 }
-#: What a run without --only has, with --quick.
+#: The servers of --quick, unless --only names others.
 QUICK = ("floor", "wsredis", "nchan", "uws", "go-gorilla", "node-ws")
 
 

@@ -79,7 +79,7 @@ class BenchmarksTests(SynchronousTestCase):
         self.assertRaises(SystemExit, chosen, "apache", known, ())
 
     def test_quick_choice_exists(self) -> None:
-        """What --quick measures is there."""
+        """The servers and scenarios of --quick are there."""
         for name in importlib.import_module("servers").QUICK:
             self.assertIn(name, self.servers)
         for name in importlib.import_module("scenarios").QUICK:

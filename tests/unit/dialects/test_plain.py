@@ -62,7 +62,7 @@ class PlainDialectTests(SynchronousTestCase):
 
 
 class RememberedUrlTests(SynchronousTestCase):
-    """What a URL asks for is remembered, in bounds and without secrets."""
+    """The access that a URL asks for is remembered, in bounds and without secrets."""
 
     def setUp(self) -> None:
         """Nothing is remembered yet."""

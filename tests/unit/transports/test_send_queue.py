@@ -121,7 +121,7 @@ class DirectTests(_DirectCase):
         self.assertNotIn("overflowed", self.owner.notified)
 
     def test_nothing_is_copied(self) -> None:
-        """What waits is the very bytes that were written, and the transport has none of them."""
+        """The very bytes that were written wait, and the transport has none of them."""
         first, second = frames.binary(bytes(3 * CHUNK)), frames.text(b"second")
         self.socket.room = 100
         self.send_queue.write(first)

@@ -114,7 +114,7 @@ class Handshaker:
             target: The request target, percent-encoded, with the query.
 
         Returns:
-            Fires with the answer. Cancelling it cancels whoever is asked.
+            Fires with the answer. Cancelling it cancels the question that is under way.
 
         Raises:
             Exception: The handshake is refused; see `rejection_for`. If `client.connection` is

@@ -49,7 +49,7 @@ _LEFTOVERS = (
 #: The start of each answer.
 _ANSWER = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
 
-#: What the key is hashed with for the answer (RFC 6455, 1.3).
+#: The key is hashed with this for the answer (RFC 6455, 1.3).
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -344,8 +344,8 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         """
         Let Autobahn read a head or a part of a payload.
 
-        What a message sets off may call `consumeData`, while Autobahn is in the middle of the
-        frame. That call returns at once, and the one that is running goes on after the message.
+        A message may lead to a call of `consumeData` while Autobahn is in the middle of the frame.
+        That call returns at once, and the one that is running goes on after the message.
 
         Returns:
             False if there is nothing more to read.
@@ -502,7 +502,7 @@ _FRAMES = (
     b"\x88\x82\0\0\0\0\x03\xe8"
 )
 
-#: What `_Theirs` has and a connection of ours never needs.
+#: Attributes that `_Theirs` has and a connection of ours never needs.
 _NOT_OURS = (
     "http_response_data",
     "sent",

@@ -555,7 +555,7 @@ class RememberedTests(JwtCase):
         self.assertEqual([], digests)
 
     def test_replaced_key(self) -> None:
-        """What a key verified is forgotten when the key is replaced or withdrawn."""
+        """Tokens that a key verified are forgotten when it is replaced or withdrawn."""
         path = self.file(jwk_set(jwk("RS256", "a")))
         config = JwtConfig(jwks_file=path, algorithm="RS256")
         authenticator = JwtAuthenticator(config, Clock(), now=self.clock.seconds)

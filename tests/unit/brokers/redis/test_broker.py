@@ -162,7 +162,7 @@ class UpTests(_BrokerCase):
         self.assertEqual([], list(events))
 
     def test_stop_sends_what_was_published(self) -> None:
-        """What was published in the same turn of the reactor still leaves."""
+        """A message that was published in the same turn of the reactor still leaves."""
         published = publish(self.broker, [b"a"], b"x")
         done = self.broker.stop()
         self.server.pump()

@@ -190,7 +190,7 @@ class _Publisher:
 
 
 class TurnTests(_StoreCase):
-    """What is published in one turn of the reactor leaves together, and is answered together."""
+    """Messages of one turn of the reactor leave together, and are answered together."""
 
     def setUp(self) -> None:
         """Two publishers on one channel."""
@@ -279,7 +279,7 @@ class TurnTests(_StoreCase):
         self.assertLess(self.store._unanswered_bytes, before)
 
     def test_lost_before_the_end_of_the_turn(self) -> None:
-        """What was not sent is not sent later, and the error says that it is safe to repeat."""
+        """A message that was not sent is not sent later; the error says that repeating is safe."""
         self.say(self.one, b"1", b"22")
         self.server.kill()
         self.assertEqual([], self.one.heard)

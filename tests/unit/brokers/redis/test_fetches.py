@@ -84,7 +84,7 @@ class FetchesTests(SynchronousTestCase):
             self.failureResultOf(each, BrokerUnavailable)
 
     def test_cancelled(self) -> None:
-        """Who has left is not asked for, and takes nothing from the others."""
+        """A client that has left is not asked for, and takes nothing from the others."""
         left, waiting, stays = (self.fetches.fetch([name]) for name in (b"a", b"b", b"c"))
         left.cancel()
         self.failureResultOf(left, CancelledError)

@@ -38,7 +38,7 @@ _EXAMPLES = int(os.environ.get("WSREDIS_EXAMPLES", "0"))
 
 _BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
 
-#: What Autobahn leaves behind, and our way does not.
+#: Attributes that Autobahn leaves behind, and our way does not.
 _LEFT_BEHIND = (
     *("_wskey", "http_headers", "http_request_data", "http_request_host", "http_request_params"),
     *("http_request_path", "http_request_uri", "http_response_data", "http_status_line"),

@@ -1,40 +1,107 @@
-"""The same log line not more often than once a minute."""
+"""The same kind of log line not more often than once a minute, the others counted."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 
-from twisted.internet.interfaces import IReactorTime
+from constantly import NamedConstant  # type: ignore[import-untyped]
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger, formatEvent
 
 __all__ = ["LogThrottle"]
 
-#: Different lines that are remembered. When there are more, all are forgotten.
+#: Different kinds of lines that are remembered. When there are more, all are forgotten.
 _MAX_KEYS = 64
+
+
+class _Kind:
+    """What was logged of one kind: how many lines, and how many were left out."""
+
+    __slots__ = ("begin", "last", "left_out", "level", "logged", "logger", "timer")
+
+    #: Of the line that is reported.
+    logger: Logger
+    level: NamedConstant
+
+    def __init__(self, begin: float) -> None:
+        self.begin = begin
+        self.logged = 0
+        self.left_out = 0
+        self.last = ""
+        self.timer: IDelayedCall | None = None
 
 
 class LogThrottle:
     """
-    Tells whether a line may be logged, or was logged only a moment ago.
+    Logs the first lines of a kind, and then one line a minute with the number of the others.
 
     Args:
-        interval: Seconds between two lines with the same key.
+        interval: Seconds between two lines of the same kind.
+        at_once: Number of lines of one kind that are logged in an interval before counting begins.
     """
 
-    def __init__(self, clock: IReactorTime, interval: float = 60.0) -> None:
+    def __init__(self, clock: IReactorTime, interval: float = 60.0, at_once: int = 1) -> None:
         self._clock = clock
         self._interval = interval
-        self._next: dict[Hashable, float] = {}
+        self._at_once = at_once
+        self._kinds: dict[Hashable, _Kind] = {}
 
     def take(self, key: Hashable) -> bool:
-        """Take the right to log the line *key* now. False if it was taken a moment ago."""
-        now = self._clock.seconds()
-        if now < self._next.get(key, now):
+        """Take the right to log a line of the kind *key* now. If False, it was taken before."""
+        kind = self._kind(key)
+        if kind.logged >= self._at_once:
             return False
-        if len(self._next) >= _MAX_KEYS:
-            self._next.clear()
-        self._next[key] = now + self._interval
+        kind.logged += 1
         return True
 
+    def log(
+        self, logger: Logger, level: NamedConstant, key: Hashable, format: str, **fields: object
+    ) -> None:
+        """
+        Log a line, or count it.
+
+        The last of the lines that were counted is logged with their number when the interval is
+        over. Only its text is kept until then, so *fields* are not kept alive.
+
+        Args:
+            key: The kind of the line. Its text may differ.
+            format: As for `twisted.logger.Logger.emit`; *fields* are its fields.
+        """
+        if self.take(key):
+            logger.emit(level, format, **fields)
+            return
+        kind = self._kinds[key]
+        kind.left_out += 1
+        kind.logger = logger
+        kind.level = level
+        kind.last = formatEvent({"log_format": format, **fields})
+        if kind.timer is None:
+            delay = max(0.0, kind.begin + self._interval - self._clock.seconds())
+            kind.timer = self._clock.callLater(delay, self._report, kind)
+
     def reset(self) -> None:
-        """Forget what was logged: the next line of each key is allowed."""
-        self._next.clear()
+        """Report what was counted, and forget it: the next line of each kind is logged."""
+        kinds, self._kinds = self._kinds, {}
+        for kind in kinds.values():
+            if kind.timer is not None:
+                kind.timer.cancel()
+                self._report(kind)
+
+    def _kind(self, key: Hashable) -> _Kind:
+        now = self._clock.seconds()
+        kind = self._kinds.get(key)
+        # A kind with a timer goes on being counted until its number has been logged.
+        if kind is None or (kind.timer is None and now >= kind.begin + self._interval):
+            if kind is None and len(self._kinds) >= _MAX_KEYS:
+                self.reset()
+            kind = self._kinds[key] = _Kind(now)
+        return kind
+
+    def _report(self, kind: _Kind) -> None:
+        more = f" (and {kind.left_out - 1} more of this kind)" if kind.left_out > 1 else ""
+        kind.logger.emit(kind.level, "{line}{more}", line=kind.last, more=more)
+        kind.timer = None
+        kind.left_out = 0
+        # The report is the first line of the next interval.
+        kind.begin = self._clock.seconds()
+        kind.logged = self._at_once

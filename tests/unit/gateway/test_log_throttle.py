@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LogLevel, LogPublisher, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.gateway.log_throttle import LogThrottle
@@ -44,3 +45,63 @@ class LogThrottleTests(SynchronousTestCase):
         self.assertFalse(self.throttle.take(0))
         self.assertTrue(self.throttle.take("one more"))
         self.assertTrue(self.throttle.take(0))
+
+
+class LogTests(SynchronousTestCase):
+    """Lines that are not logged are counted, and their number is logged."""
+
+    def setUp(self) -> None:
+        """A throttle of one minute, and the lines that it let through."""
+        self.clock = Clock()
+        self.lines: list[str] = []
+        self.logger = Logger(
+            observer=LogPublisher(lambda event: self.lines.append(formatEvent(event)))
+        )
+        self.throttle = LogThrottle(self.clock)
+
+    def log(self, number: int, kind: str = "a") -> None:
+        """Log a line."""
+        self.throttle.log(self.logger, LogLevel.warn, kind, "line {number}", number=number)
+
+    def test_first_and_count(self) -> None:
+        """The first line is logged at once, and the others as a number after a minute."""
+        for number in range(10):
+            self.log(number)
+        self.assertEqual(self.lines, ["line 0"])
+        self.clock.advance(59)
+        self.assertEqual(len(self.lines), 1)
+        self.clock.advance(1)
+        self.assertEqual(self.lines[1:], ["line 9 (and 8 more of this kind)"])
+
+    def test_every_minute(self) -> None:
+        """While lines come, there is one a minute; after a quiet minute the next is logged."""
+        for number in range(181):
+            self.log(number)
+            self.clock.advance(1)
+        self.assertEqual(len(self.lines), 4)
+        self.clock.advance(60)
+        self.clock.advance(60)
+        self.log(999)
+        self.assertEqual(self.lines[-1], "line 999")
+
+    def test_kinds_apart(self) -> None:
+        """Each kind is counted by itself."""
+        self.log(1, "a")
+        self.log(2, "b")
+        self.log(3, "b")
+        self.assertEqual(self.lines, ["line 1", "line 2"])
+
+    def test_at_once(self) -> None:
+        """More than one line may go through before counting begins."""
+        self.throttle = LogThrottle(self.clock, at_once=3)
+        for number in range(5):
+            self.log(number)
+        self.assertEqual(self.lines, ["line 0", "line 1", "line 2"])
+
+    def test_reset(self) -> None:
+        """A reset reports what was counted, and leaves no timer."""
+        self.log(1)
+        self.log(2)
+        self.throttle.reset()
+        self.assertEqual(self.lines[1:], ["line 2"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -69,6 +69,24 @@ class Limits(Checked):
         integer(1),
         "Largest frame from a client, in bytes. A larger one closes the connection with 1009.",
     )
+    max_input: int = setting(
+        67108864,
+        integer(1),
+        "Bytes that are kept of unfinished messages of all clients, and of input that waits for "
+        "its turn. If there are more, the address with most of them loses connections, with 1013.",
+    )
+    max_rate: int = setting(
+        20000,
+        integer(1),
+        "Deliveries a second that one WebSocket may cause. A frame of a client counts as one, and "
+        "each KiB of it, and each client here that hears its message. A faster client is delayed, "
+        "and closed with 1008 when that has lasted for a minute.",
+    )
+    max_rate_per_address: int = setting(
+        50000,
+        integer(1),
+        "Deliveries a second that all WebSockets of one IP address may cause (IPv6: of one /64).",
+    )
     max_publication: int = setting(
         16777216,
         integer(1),

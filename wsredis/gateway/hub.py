@@ -91,6 +91,7 @@ class Hub:
     Attributes:
         broker: The broker of this gateway; connections publish and fetch through it.
         metrics: The counters of this gateway.
+        later: As it was given.
     """
 
     _log = Logger()
@@ -105,7 +106,7 @@ class Hub:
         self.broker = broker
         self.metrics = metrics
         self._max_publication = max_publication
-        self._later = later
+        self.later = later
         self._channels: dict[bytes, _Channel] = {}
         #: The encoding of the first listener, and whether there was ever one with another.
         self._encoding: Encoding | None = None
@@ -158,6 +159,15 @@ class Hub:
                 deserted.append(name)
         if deserted:
             self.broker.unsubscribe(deserted)
+
+    def reach(self, names: Sequence[bytes]) -> int:
+        """Return the number of deliveries of a publication on each of *names*."""
+        count = 0
+        for name in names:
+            channel = self._channels.get(name)
+            if channel is not None:
+                count += len(channel.listeners)
+        return count
 
     def mark_stored(self, listener: Listener, stored: Publication) -> None:
         """Remember that *listener* was given a stored message of a channel that it hears."""
@@ -273,12 +283,12 @@ class Hub:
     def _fan_out(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
-        if self._later is None or (len(listeners) <= _SLICE and not self._waiting):
+        if self.later is None or (len(listeners) <= _SLICE and not self._waiting):
             self._send(items, listeners, by_encoding)
             return
         if not self._waiting:
             self.broker.pause()
-            self._later(self._take_turn)
+            self.later(self._take_turn)
         self._waiting.append((items, by_encoding, iter(listeners)))
 
     def _take_turn(self) -> None:
@@ -286,8 +296,8 @@ class Hub:
         if self._waiting:
             self._go_on()
         if self._waiting:
-            assert self._later is not None
-            self._later(self._take_turn)
+            assert self.later is not None
+            self.later(self._take_turn)
 
     def _go_on(self) -> None:
         items, by_encoding, listeners = self._waiting[0]

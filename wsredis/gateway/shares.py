@@ -145,6 +145,10 @@ class RateLimit:
             return 0.0
         return max(0.0, until - self._clock.seconds() - self._burst)
 
+    def forget(self, key: Hashable) -> None:
+        """Forget what *key* owes: nobody has this key any more."""
+        self._full_at.pop(key, None)
+
     def __len__(self) -> int:
         """Return the number of keys that are remembered."""
         return len(self._full_at)

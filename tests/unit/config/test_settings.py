@@ -124,5 +124,5 @@ class SettingTests(SynchronousTestCase):
             if setting.part == "limits" or isinstance(setting.default, float):
                 self.assertRegex(
                     setting.help,
-                    "(?i)bytes|seconds|handshakes|WebSockets|channels|commands|requests",
+                    "(?i)bytes|seconds|deliveries|handshakes|WebSockets|channels|commands|requests",
                 )

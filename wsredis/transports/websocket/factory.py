@@ -20,6 +20,8 @@ from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
 from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.transports.websocket.registry import Registry
+from wsredis.transports.websocket.scheduler import Scheduler
+from wsredis.transports.websocket.unfinished import UnfinishedInput
 
 __all__ = ["GatewayFactory"]
 
@@ -65,6 +67,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
                 each.heartbeat_interval for each in dialects if each.heartbeat is not None
             },
         )
+        self._scheduler = Scheduler(reactor, limits, hub.later)
+        self._inputs = UnfinishedInput(reactor, limits.max_input)
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
@@ -85,6 +89,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             sessions=auth.sessions,
             metrics=hub.metrics,
             site=site,
+            scheduler=self._scheduler,
+            inputs=self._inputs,
+            turn=self._scheduler.turn,
         )
 
     def buildProtocol(self, addr: Any) -> GatewayProtocol:
@@ -104,10 +111,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def start(self) -> None:
         """See `Registry.start`."""
         self.registry.start()
+        self._inputs.start()
 
     def stop(self) -> None:
         """See `Registry.stop`."""
         self.registry.stop()
+        self._inputs.stop()
+        self._scheduler.stop()
 
     def drain(self) -> Deferred[None]:
         """See `Registry.drain`."""

@@ -26,6 +26,7 @@ from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
 from wsredis.transports.websocket import frames, head
@@ -39,6 +40,8 @@ from wsredis.transports.websocket.handshake import (
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
 from wsredis.transports.websocket.registry import Registry, Step
+from wsredis.transports.websocket.scheduler import Scheduler
+from wsredis.transports.websocket.unfinished import UnfinishedInput
 
 __all__ = ["GatewayProtocol"]
 
@@ -50,6 +53,9 @@ _MAX_REASON = 123
 
 #: Characters of a reason, which may quote the client, that go into one line of the log.
 _LOGGED = 200
+
+#: Work of a client that is not charged yet. A few messages need not be.
+_UNCHARGED = 64
 
 # A member of an Enum is looked up slowly, and these are needed for every read.
 _HEAD = State.HEAD
@@ -75,10 +81,12 @@ class GatewayProtocol(LeanProtocol):
     sessions: SessionMonitor
     metrics: Metrics
     site: HttpSite
+    scheduler: Scheduler
+    inputs: UnfinishedInput
 
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
-        *("connection", "queue", "heard", "_deciding"),
+        *("connection", "queue", "heard", "_deciding", "_work", "pause_reasons"),
     )
 
     heard = True
@@ -86,6 +94,12 @@ class GatewayProtocol(LeanProtocol):
     queue: SendQueue | None = None
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
+    _work = 0
+
+    @property
+    def address(self) -> str:
+        """The key by which clients are counted together. Empty if there is none."""
+        return address_key(getattr(self.transport.getPeer(), "host", None) or "")
 
     @property
     def peer(self) -> str:
@@ -112,7 +126,10 @@ class GatewayProtocol(LeanProtocol):
         state = self.state
         if state in _LIVE:
             self.heard = True
-            self.data += data
+            if self.data:
+                data = self.data[self.position :] + data
+                self.position = 0
+            self.data = data
             self.consumeData()
         elif state == _HEAD:
             searched = len(self.data)
@@ -131,6 +148,7 @@ class GatewayProtocol(LeanProtocol):
         channel = self._channel if self.state == _HTTP else None
         self._end()
         was_open = self.registry.connection_lost(self)
+        self.scheduler.forget(self)
         if channel is not None:
             del self._channel
             channel.connectionLost(reason)
@@ -304,11 +322,59 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.gateway.client.Client.resume`."""
         if self.pause_reasons & why:
             self.pause_reasons &= ~why
-            if not self.pause_reasons and self in self.registry.connections:
-                self.consumeData()
-            # A message may have brought a new reason, or the end. TLS has to read to the end.
+            if self.pause_reasons:
+                return
+            if self.data:
+                # Others may go on now as well, and this may be called while Redis is being read.
+                self.turn_over()
+            elif self in self.registry.connections:
+                # TLS has to read to the end.
+                self.transport.resumeProducing()
+
+    # -- wsredis.transports.websocket.scheduler.Scheduled
+
+    def take_turn(self) -> None:
+        """See `wsredis.transports.websocket.scheduler.Scheduled.take_turn`."""
+        self.pause_reasons &= ~PauseReason.TURN
+        if not self.pause_reasons and self in self.registry.connections:
+            self.consumeData()
+            # A message may have brought a new reason, or the end.
             if not self.pause_reasons and self in self.registry.connections:
                 self.transport.resumeProducing()
+
+    # -- wsredis.transports.websocket.reader.FrameReader
+
+    def turn_over(self) -> None:
+        """See `wsredis.transports.websocket.reader.FrameReader.turn_over`."""
+        self.pause(PauseReason.TURN)
+        self.scheduler.add(self)
+
+    def charge(self, work: int) -> None:
+        """See `wsredis.gateway.client.Client.charge`."""
+        work += self._work
+        if work < _UNCHARGED:
+            self._work = work
+        else:
+            self._work = 0
+            self.scheduler.charge(self, work)
+
+    def input_kept(self, waiting: int) -> None:
+        """See `wsredis.transports.websocket.reader.FrameReader.input_kept`."""
+        message = self.unfinished
+        if message is None:
+            self.inputs.keep(self, waiting, False)
+        else:
+            self.inputs.keep(self, waiting + message.size, message.buffer is not None)
+
+    def message_growth(self) -> int | None:
+        """See `wsredis.transports.websocket.unfinished.InputOwner.message_growth`."""
+        message = self.unfinished
+        if self.pause_reasons or message is None or message.buffer is None:
+            return None
+        before, message.checked = message.checked, len(message.buffer)
+        return message.checked - before
+
+    # -- The life of an open WebSocket
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
@@ -362,6 +428,8 @@ class GatewayProtocol(LeanProtocol):
 
     def _detach(self) -> None:
         """Deliver nothing to this client any more."""
+        self.drop_message()
+        self.inputs.keep(self, 0, False)
         if self.connection is not None:
             self.connection.closed()
             self.sessions.connection_lost(self.connection)

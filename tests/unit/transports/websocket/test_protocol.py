@@ -121,8 +121,7 @@ class OpenTests(MemoryGatewayCase):
         """An idle connection has an attribute for its transport and its parts, and few more."""
         self.assertEqual(
             {
-                *("connected", "connection", "current_frame", "data", "inside_message"),
-                *("queue", "state", "transport"),
+                *("connected", "connection", "data", "queue", "state", "transport"),
             },
             set(vars(self.protocol(self.open(LISTEN)))),
         )

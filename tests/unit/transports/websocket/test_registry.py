@@ -287,10 +287,10 @@ class SweepTests(MemoryGatewayCase):
     def test_any_byte_is_a_sign_of_life(self) -> None:
         """A client in the middle of a long message needs no pong."""
         client = self.open()
-        data = frame(BINARY, b"x" * 500)
-        for position in range(100):
+        data = frame(BINARY, b"x" * 200_000)
+        for position in range(0, 150_000, 1500):
             self.wait(1)
-            client.send(data[position : position + 1])
+            client.send(data[position : position + 1500])
         self.assertFalse(client.closed)
 
     def test_held_client(self) -> None:

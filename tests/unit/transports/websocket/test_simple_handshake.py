@@ -44,6 +44,7 @@ _LEFT_BEHIND = (
     *("http_request_path", "http_request_uri", "http_response_data", "http_status_line"),
     *("websocket_extensions", "websocket_extensions_in_use", "websocket_origin"),
     *("websocket_protocol_in_use", "websocket_protocols", "websocket_version"),
+    *("current_frame", "inside_message"),
 )
 
 

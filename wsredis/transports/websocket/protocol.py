@@ -1,10 +1,9 @@
 """
 The life of one TCP connection: a head, then plain HTTP or a WebSocket, then the end.
 
-The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, and
-by Autobahn if it is an unusual handshake; a handshake is decided by `handshake`, frames are read
-by Autobahn below `lean`; the registry knows all connections. A request that is not a handshake is
-handed, bytes and transport, to twisted.web.
+The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, a
+handshake is decided by `handshake`, frames are read by Autobahn below `lean`; the registry knows
+all connections. A request that is not a handshake is handed, bytes and transport, to twisted.web.
 
 It is one module because a connection can be lost, refused, paused or closed in each of its states,
 and the code for that has to be read together.
@@ -169,7 +168,8 @@ class GatewayProtocol(LeanProtocol):
         if self.trusted or type(self.transport) is not PolledServer:
             self._find_client(found)
         if found.kind is _HANDSHAKE:
-            self.start_handshake(found.simple)
+            assert found.handshake is not None
+            self.start_handshake(found.handshake)
         elif found.kind is head.Kind.HTTP:
             self._serve_http()
         elif found.status:
@@ -181,7 +181,7 @@ class GatewayProtocol(LeanProtocol):
             host = self._peer_host()
             client = host
             if host in self.trusted:
-                client = named_client(host, self.trusted, head.fields(self.data))
+                client = named_client(host, self.trusted, found.headers)
             named = "" if client == host else client
             if named != self._named:
                 self._named = named
@@ -224,7 +224,7 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
-        deciding = self.handshaker.decide(self, request, self.http_request_uri)
+        deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
         deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
 
@@ -274,10 +274,6 @@ class GatewayProtocol(LeanProtocol):
         if self.data:
             self.consumeData()
 
-    def handshake_failed(self, status: int, reason: str) -> None:
-        """See `LeanProtocol.handshake_failed`."""
-        self._refuse(HandshakeRejected(reason, status))
-
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
         if self.is_pending():
@@ -296,7 +292,7 @@ class GatewayProtocol(LeanProtocol):
     def _refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
         unread = self.state == _HEAD
-        target = self.data if unread else self.http_request_uri.encode()
+        target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
         self.metrics.refused += 1
         self._log.info(

@@ -9,7 +9,13 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fakes import FakeListener, FakeOwner, FakeSocket, ServerTransport
+from tests.support.fakes import (
+    FakeListener,
+    FakeOwner,
+    FakeSocket,
+    ServerTransport,
+    queued_bytes,
+)
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
@@ -388,7 +394,7 @@ class _Wire(FakeOwner):
         super().__init__()
         self.socket = FakeSocket()
         self.server = ServerTransport(self.socket)
-        self.queue = SendQueue(self.server.transport, 1 << 20, self, self.socket)
+        self.queue = SendQueue(self.server.transport, 1 << 20, self, queued_bytes(), self.socket)
         self.direct: Sink | None = self.queue
         self.channels = channels
         self.encoding = encoding

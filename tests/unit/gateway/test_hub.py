@@ -573,6 +573,21 @@ class RestoreTests(_HubCase):
         (restored,) = listener.restored
         self.assertEqual((b"a", b"x"), (restored.channel, restored.payload))
 
+    def test_shared(self) -> None:
+        """A large stored message is one object as long as somebody hears its channel."""
+        self.hub = Hub(self.broker, 5000, self.metrics)
+        self.broker.start(self.hub)
+        listener = self.listener(b"a")
+
+        def given() -> Publication:
+            (publication,) = self.hub.without_oversized({b"a": bytes(bytearray(4500))})
+            return publication
+
+        first = given()
+        self.assertIs(first, given())
+        self.hub.unsubscribe(listener)
+        self.assertIsNot(first, given())
+
     def test_saw_the_same(self) -> None:
         """A listener that saw that very message last gets nothing."""
         listener = self.listener(b"a")

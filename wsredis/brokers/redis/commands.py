@@ -172,7 +172,11 @@ class Commands:
                 if lost:
                     done.errback(BrokerUnavailable("the connection to Redis was lost"))
                 else:
-                    done.callback(values)
+                    # These functions know each other: what they still hold waits for a garbage
+                    # collection.
+                    found = values.copy()
+                    values.clear()
+                    done.callback(found)
             return True
 
         for start in range(0, len(channels), _BATCH):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,6 +36,11 @@ _COMMANDS_PING = 0.5
 #: Bytes of publications that may wait while the stored messages are read after a loss; if there
 #: are more, they go out without the stored messages.
 _MAX_WAITING = 16777216
+
+#: Seconds from the start, and from a loss, in which clients wait for Redis and are not refused.
+#: A server that is restarted is back in about a second.
+_PATIENCE_AT_START = 3.0
+_PATIENCE = 1.5
 
 #: A reply may be this many times larger than the largest publication that is delivered.
 _REPLY_FACTOR = 4
@@ -106,15 +111,27 @@ class RedisBroker:
         self._was_up = False
         self._logged_up = False
         self._throttle = LogThrottle(reactor)
+        self._up_signal: Signal[None] = Signal()
+        #: The end of the time in which clients wait. If None, it is over, or the broker is up.
+        self._patience: IDelayedCall | None = None
 
     @property
     def up(self) -> bool:
         """See `wsredis.gateway.broker.Broker.up`."""
         return self._caught_up and self._commands.protocol is not None
 
+    def when_up(self) -> Deferred[None]:
+        """See `wsredis.gateway.broker.Broker.when_up`."""
+        if self.up:
+            return succeed(None)
+        if self._patience is None:
+            return fail(BrokerUnavailable("Redis is away"))
+        return self._up_signal.wait()
+
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
+        self._patience = self._reactor.callLater(_PATIENCE_AT_START, self._out_of_patience)
         self._subscriptions.start()
         for link in self._links:
             link.start()
@@ -122,6 +139,9 @@ class RedisBroker:
     def stop(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.stop`."""
         self._listener = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._out_of_patience()
         self._fetches.stop()
         self._subscriptions.stop()
         self._commands.flush()
@@ -273,12 +293,21 @@ class RedisBroker:
             return
         self._logged_up = self.up
         self._throttle.reset()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if self.up:
+            self._up_signal.fire(None)
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",
                 redis=self._name,
                 count=len(self._subscriptions.names()),
             )
         else:
+            self._patience = self._reactor.callLater(_PATIENCE, self._out_of_patience)
             self._metrics.broker_losses += 1
             self._log.warn("lost the connection to {redis}", redis=self._name)
+
+    def _out_of_patience(self) -> None:
+        self._patience = None
+        self._up_signal.fail(BrokerUnavailable("Redis is away"))

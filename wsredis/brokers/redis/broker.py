@@ -14,6 +14,7 @@ from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
+from wsredis.brokers.redis.role import RoleWatch
 from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
@@ -32,6 +33,9 @@ _SUBSCRIBER_PING = SILENCE / 2
 #: Seconds between two PINGs of the commands connection. The ``timeout`` of Redis can be as short as
 #: one second; it ends connections that are idle for longer, except those of subscribers.
 _COMMANDS_PING = 0.5
+
+#: Seconds between two questions for the role of the server.
+_ROLE_INTERVAL = 1.0
 
 #: Bytes of publications that may wait while the stored messages are read after a loss; if there
 #: are more, they go out without the stored messages.
@@ -73,7 +77,8 @@ class RedisBroker:
         self._reactor = reactor
         self._name = target.name
         self._metrics = metrics
-        self._commands = Commands(reactor, expire, limits, metrics)
+        self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
+        self._commands = Commands(reactor, expire, limits, metrics, self._role.check)
         self._fetches = Fetches(reactor, self._commands.fetch, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
@@ -133,6 +138,7 @@ class RedisBroker:
         self._listener = listener
         self._patience = self._reactor.callLater(_PATIENCE_AT_START, self._out_of_patience)
         self._subscriptions.start()
+        self._role.start()
         for link in self._links:
             link.start()
 
@@ -144,6 +150,7 @@ class RedisBroker:
             self._out_of_patience()
         self._fetches.stop()
         self._subscriptions.stop()
+        self._role.stop()
         self._commands.flush()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None
@@ -270,17 +277,25 @@ class RedisBroker:
 
     def _commands_up(self, protocol: RedisProtocol) -> None:
         self._commands.protocol = protocol
+        self._role.watch(protocol)
         self._commands_signal.fire(None)
         self._log_change()
 
     def _commands_down(self) -> None:
         self._commands.protocol = None
+        self._role.watch(None)
         self._log_change()
 
     def _when_commands_are_up(self) -> Deferred[None]:
         if self._commands.protocol is not None:
             return succeed(None)
         return self._commands_signal.wait()
+
+    def _demoted(self) -> None:
+        """Leave a server that has become a replica: what is published there reaches nobody."""
+        self._log.warn("{redis} has become a replica: leaving it", redis=self._name)
+        for link in self._links:
+            link.leave()
 
     def _failed(self, reason: str) -> None:
         # Both links meet the same trouble at every attempt.

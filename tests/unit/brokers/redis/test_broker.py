@@ -149,6 +149,20 @@ class UpTests(_BrokerCase):
         broker.stop()
         self.failureResultOf(waiting, BrokerUnavailable)
 
+    def test_demoted(self) -> None:
+        """A server that becomes a replica is left by both links, and used again as a master."""
+        self.subscribe(b"a")
+        self.server.replica = True
+        with capturedLogs() as events:
+            self.wait(1.2)
+        self.assertFalse(self.broker.up)
+        self.assertIn("has become a replica", events[0]["log_format"])
+        self.failureResultOf(publish(self.broker, [b"a"], b"x"), BrokerUnavailable)
+        self.server.replica = False
+        self.wait(MAX_DELAY)
+        self.assertTrue(self.broker.up)
+        self.assertEqual({b"a"}, self.session(subscriber=True).subscribed)
+
     def test_only_commands_lost(self) -> None:
         """Without the command link it is down, and live messages flow on."""
         self.subscribe(b"a")

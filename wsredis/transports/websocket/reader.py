@@ -31,9 +31,6 @@ _WHOLE = (_TEXT, _BINARY)
 #: Bytes; Autobahn unmasks longer payloads faster.
 _SHORT = 1024
 
-#: Pongs that one turn sends. An older ping may stay without an answer (RFC 6455, 5.5.3).
-_MAX_PONGS = 64
-
 #: Bytes of zlib's window and state, while a compressed message is not complete.
 _INFLATER = 40960
 
@@ -445,7 +442,7 @@ class FrameReader:
 
     def _answer(self, pings: list[bytes]) -> None:
         if pings and self.state == _OPEN:
-            self.sendData(b"".join([_PONG_HEADS[len(each)] + each for each in pings[-_MAX_PONGS:]]))
+            self.sendData(b"".join([_PONG_HEADS[len(each)] + each for each in pings]))
         pings.clear()
 
     def _take_close(self, payload: bytes) -> None:

@@ -18,6 +18,7 @@ from wsredis.config.redis_url import format_url
 from wsredis.config.values import (
     Check,
     channel_prefix,
+    host,
     integer,
     optional_string,
     origin,
@@ -131,6 +132,20 @@ def _trusted_origins(value: Any) -> tuple[str, ...]:
     return checked
 
 
+def _allowed_hosts(value: Any) -> tuple[str, ...]:
+    """Names in the form of ``allow-host``. An entry that is not a name never matches anything."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise ValueError(f"{value!r} is not a list")
+    found = []
+    for each in value:
+        try:
+            found.append(host(str(each)))
+        except ValueError:
+            continue
+    # Django knows no other wildcard.
+    return tuple(each for each in found if each == "*" or "*" not in each)
+
+
 def _hook(value: Any) -> Callable[..., Any] | None:
     """Return a function that is given itself or by its dotted name. If None, there is no hook."""
     hook = _imported(value) if isinstance(value, str) else value
@@ -185,6 +200,7 @@ MEANINGS: dict[str, Check] = {
     "WS4REDIS_PROCESS_REQUEST": _hook,
     "WS4REDIS_SUBSCRIBER": _subscriber,
     "CSRF_TRUSTED_ORIGINS": _trusted_origins,
+    "ALLOWED_HOSTS": _allowed_hosts,
 }
 
 
@@ -207,6 +223,7 @@ _GATEWAY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "WS4REDIS_EXPIRE": ("expire", _same),
     "WS4REDIS_HEARTBEAT": ("heartbeat", _same),
     "CSRF_TRUSTED_ORIGINS": ("allow-origin", _same),
+    "ALLOWED_HOSTS": ("allow-host", _same),
 }
 
 

@@ -83,6 +83,16 @@ class ValueTests(SynchronousTestCase):
         for value in (5, None, "https://a.example", ["a.example"]):
             self.assertRaises(ConfigError, read, "CSRF_TRUSTED_ORIGINS", value)
 
+    def test_hosts(self) -> None:
+        """A list of names; an entry that no name fits counts as little as it does in Django."""
+        given = ["Example.com", ".example.org", "[::1]", "*", "https://a", "*.a.example", "a:80", 5]
+        self.assertEqual(
+            ("example.com", ".example.org", "[::1]", "*", "5"), read("ALLOWED_HOSTS", given)
+        )
+        self.assertEqual((), read("ALLOWED_HOSTS", []))
+        for value in (5, None, "a.example"):
+            self.assertRaises(ConfigError, read, "ALLOWED_HOSTS", value)
+
     def test_hooks(self) -> None:
         """A function, or the dotted name of one."""
         for name in ("WS4REDIS_ALLOWED_CHANNELS", "WS4REDIS_PROCESS_REQUEST"):

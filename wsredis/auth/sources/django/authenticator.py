@@ -83,7 +83,7 @@ class DjangoAuthenticator:
         ):
             access = self._access(handshake, self._flags(handshake))
             return None if access == handshake.requested else Identity(granted=access)
-        return self._threads.call(lambda: self._identify_in_thread(handshake))
+        return self._threads.call(lambda: self._identify_in_thread(handshake), handshake.address)
 
     def _identify_in_thread(self, handshake: Handshake) -> Identity:
         with unavailable():

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from wsredis.config.redis_url import format_url
+from wsredis.config.redis_url import format_url, parse_url
 from wsredis.config.values import (
     Check,
     channel_prefix,
@@ -175,6 +175,8 @@ def _connection(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("this is not a dictionary")
     given = {str(name): each for name, each in value.items() if each is not None}
+    if "url" in given:
+        given = _without_url(given)
     for name in ("host", "unix_socket_path", "username", "ssl_ca_certs"):
         if not isinstance(given.get(name, ""), str):
             raise ValueError(f"{name!r} is not a string")
@@ -186,6 +188,30 @@ def _connection(value: Any) -> dict[str, Any]:
     if "unix_socket_path" not in given and not _HOST.fullmatch(given.get("host", "localhost")):
         raise ValueError("'host' is not the name of a host")
     return given
+
+
+def _without_url(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the URL, which hosting platforms give, by the arguments that it stands for."""
+    others = sorted({"host", "port", "db", "unix_socket_path", "ssl"} & given.keys())
+    if others:
+        raise ValueError(f"'url' and {others[0]!r} exclude each other")
+    url = given["url"]
+    try:
+        target = parse_url(url if isinstance(url, str) else "")
+    except ConfigError as error:
+        raise ValueError(f"'url': {str(error).removeprefix('redis: ')}") from None
+    found: dict[str, Any] = {"db": target.database}
+    if target.path is not None:
+        found["unix_socket_path"] = target.path
+    else:
+        found.update(host=target.host, port=target.port)
+    if target.tls:
+        found.update(ssl=True, ssl_check_hostname=True)
+    if target.username is not None:
+        found["username"] = target.username
+    if target.password is not None:
+        found["password"] = target.password
+    return {**{name: each for name, each in given.items() if name != "url"}, **found}
 
 
 #: Every setting of a project that is read, and the function that turns what the project gives into
@@ -237,6 +263,8 @@ def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     host = left.pop("host", "localhost")
     port = left.pop("port", 6379)
     tls = bool(left.pop("ssl", False))
+    # The gateway always checks it.
+    left.pop("ssl_check_hostname", None)
     ca = left.pop("ssl_ca_certs", None)
     url = format_url(host=host, port=port, path=path, tls=tls, username=username, database=database)
     values: dict[str, Any] = {"redis": url}

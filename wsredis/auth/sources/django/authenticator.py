@@ -20,7 +20,7 @@ from wsredis.auth.sources.django.hooks import (
 )
 from wsredis.auth.sources.django.project import set_up
 from wsredis.auth.sources.django.request import django_request
-from wsredis.auth.sources.django.sessions import check_sessions, open_session
+from wsredis.auth.sources.django.sessions import check_sessions, existing_key, open_session
 from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
@@ -153,8 +153,7 @@ def _identity_of(request: Any, access: Access | None) -> Identity:
     user, session = request.user, request.session
     name = user.get_username() if user.is_authenticated else ""
     groups = _groups(user, session) if name else ()
-    key = getattr(session, "session_key", None)
-    return Identity(str(name) if name else None, groups, str(key) if key else None, granted=access)
+    return Identity(str(name) if name else None, groups, existing_key(session), granted=access)
 
 
 def _groups(user: Any, session: Any) -> tuple[str, ...]:

@@ -152,18 +152,21 @@ class DjangoAuthenticator:
 def _identity_of(request: Any, access: Access | None) -> Identity:
     user, session = request.user, request.session
     name = user.get_username() if user.is_authenticated else ""
-    groups = _groups(user, session) if name else ()
-    return Identity(str(name) if name else None, groups, existing_key(session), granted=access)
-
-
-def _groups(user: Any, session: Any) -> tuple[str, ...]:
-    listed = session.get(MEMBER_OF)
+    listed = session.get(MEMBER_OF) if name else ()
+    # A project may put the room of a page there, and another page of the session moves it.
+    is_fixed = bool(name) and listed is not None
     if listed is None:
         groups = getattr(user, "groups", None)
         listed = () if groups is None else [getattr(each, "name", None) for each in groups.all()]
     if not isinstance(listed, (list, tuple)):
-        return ()
-    return tuple(name for name in listed if isinstance(name, str))
+        listed = ()
+    return Identity(
+        str(name) if name else None,
+        tuple(each for each in listed if isinstance(each, str)),
+        existing_key(session),
+        granted=access,
+        has_fixed_groups=is_fixed,
+    )
 
 
 def _close_old_connections() -> None:

@@ -226,7 +226,9 @@ class SessionTests(DjangoCase):
             session = import_module(settings.SESSION_ENGINE).SessionStore(key)
             session["ws4redis:memberof"] = listed
             session.save()
-            self.assertEqual(expected, self.identify(key).groups, listed)
+            found = self.identify(key)
+            self.assertEqual(expected, found.groups, listed)
+            self.assertIs(listed is not None, found.has_fixed_groups, listed)
 
     def test_groups_follow(self) -> None:
         """The groups are those that the user has now."""

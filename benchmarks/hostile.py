@@ -38,7 +38,7 @@ TURN = 0.01
 BAD_REQUESTS = (
     b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /ws/a?b HTTP/1.0\r\n\r\n",
-    b"POST /ws/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n",
+    b"POST /ws/a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     upgrade("/ws/a").replace(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: 7"),
     upgrade("/ws/a").replace(b"Sec-WebSocket-Key", b"Sec-WebSocket-Keys"),
     upgrade("/ws/%00?subscribe-broadcast"),
@@ -67,10 +67,12 @@ class Attack:
         head: What a connection sends in place of a handshake, by its number.
         headers: More headers of the handshake.
         first: Bytes once the WebSocket is open, or after *head*.
+        first_by: The number of connections that send *first*; the others only come.
         more: Bytes again and again after that, if there are any.
         rate: Bytes of *more* a second, for all connections together.
         reads: Read all that comes. Otherwise the answer to the handshake only.
-        stays: Seconds until a connection is closed. None waits for the gateway to do it.
+        stays: Seconds until a connection is closed. None waits for the gateway to do it, 0 only for
+            the first bytes of an answer.
         proxied: A proxy would pass it on.
     """
 
@@ -81,6 +83,7 @@ class Attack:
     head: Callable[[int], bytes] | None = None
     headers: tuple[str, ...] = ()
     first: bytes = b""
+    first_by: int = 1_000_000
     more: bytes = b""
     rate: int = 2 * MEBIBYTE
     reads: bool = True
@@ -124,6 +127,7 @@ ATTACKS = {
         sockets=50,
         opens=1000,
         head=lambda n: BAD_REQUESTS[n % len(BAD_REQUESTS)],
+        stays=0.0,
     ),
     "places": Attack("opens as many WebSockets as it can, and stays", sockets=18_000, opens=2000),
     "pings": Attack("sends pings", more=many(masked(PING, b"")), rate=20 * MEBIBYTE),
@@ -185,6 +189,7 @@ ATTACKS = {
         opens=100,
         path="/ws/large?subscribe-broadcast&publish-broadcast",
         first=masked(TEXT, LARGE),
+        first_by=1,
         more=masked(PONG, b""),
         rate=2000,
         reads=False,
@@ -198,16 +203,18 @@ class Connection:
 
     Attributes:
         request: What is sent before anything else; None if it has been sent.
+        first: What is sent after the answer.
         rest: Bytes that the kernel did not take yet.
         ready: It may send *more*.
         ends: The time when it is closed.
     """
 
-    __slots__ = ("closed", "ends", "ready", "request", "rest", "socket")
+    __slots__ = ("closed", "ends", "first", "ready", "request", "rest", "socket")
 
-    def __init__(self, made: socket.socket, request: bytes) -> None:
+    def __init__(self, made: socket.socket, request: bytes, first: bytes) -> None:
         self.socket = made
         self.request: bytes | None = request
+        self.first = first
         self.rest = memoryview(b"")
         self.ready = False
         self.closed = False
@@ -232,6 +239,7 @@ class Hostile:
         self._senders: deque[Connection] = deque()
         self._number = 0
         self._sent = 0
+        self._repeated = 0
         self._answers: Counter[str] = Counter()
 
     def run(self, seconds: float) -> dict[str, object]:
@@ -262,7 +270,8 @@ class Hostile:
                 return
             self._number += 1
             request = self._request(self._number)
-            self._connections[made.fileno()] = Connection(made, request)
+            first = self._attack.first if self._number <= self._attack.first_by else b""
+            self._connections[made.fileno()] = Connection(made, request, first)
             self._epoll.register(made.fileno(), select.EPOLLOUT)
 
     def _request(self, number: int) -> bytes:
@@ -294,7 +303,7 @@ class Hostile:
                     connection.request = None
                     self._epoll.modify(fd, select.EPOLLIN)
                     if self._attack.head is not None:
-                        self._ready(fd, connection)
+                        self._ready(connection)
                     continue
                 data = connection.socket.recv(65536)
             except BlockingIOError:
@@ -303,30 +312,33 @@ class Hostile:
                 data = b""
             if not data:
                 self._close(fd, "cut")
-            elif not connection.ready and data.startswith(b"HTTP/1.1 "):
+            elif data.startswith(b"HTTP/1."):
                 self._answers[data[9:12].decode("latin-1")] += 1
-                if data.startswith(b"HTTP/1.1 101"):
-                    self._ready(fd, connection)
+                if self._attack.stays == 0:
+                    self._close(fd, "left")
+                elif data.startswith(b"HTTP/1.1 101"):
+                    self._ready(connection)
                     if not self._attack.reads:
                         self._epoll.modify(fd, 0)
         return True
 
-    def _ready(self, fd: int, connection: Connection) -> None:
+    def _ready(self, connection: Connection) -> None:
         connection.ready = True
-        if self._attack.stays is not None:
+        if self._attack.stays:
             connection.ends = time.monotonic() + self._attack.stays
-        connection.rest = memoryview(self._attack.first)
+        connection.rest = memoryview(connection.first)
         if connection.rest or self._attack.more:
             self._senders.append(connection)
 
     def _send(self, allowed: float) -> None:
-        """Send from each connection in turn, up to *allowed* bytes since the beginning."""
+        """Send from each connection in turn; of *more*, up to *allowed* since the beginning."""
         more = self._attack.more
         for _ in range(len(self._senders)):
-            if self._sent > allowed:
-                return
             connection = self._senders.popleft()
             if connection.closed:
+                continue
+            if not connection.rest and self._repeated > allowed:
+                self._senders.append(connection)
                 continue
             try:
                 count = connection.socket.send(connection.rest or more)
@@ -337,15 +349,17 @@ class Hostile:
                 self._close(connection.socket.fileno(), "cut")
                 continue
             self._sent += count
-            connection.rest = connection.rest[count:] or memoryview(
-                b"" if connection.rest else more[count:]
-            )
+            if connection.rest:
+                connection.rest = connection.rest[count:]
+            else:
+                self._repeated += count
+                connection.rest = memoryview(more)[count:]
             if connection.rest or more:
                 self._senders.append(connection)
 
     def _end(self, now: float) -> None:
         """Close the connections whose time is over."""
-        if self._attack.stays is not None:
+        if self._attack.stays:
             for fd, connection in list(self._connections.items()):
                 if connection.ends <= now and not connection.rest:
                     self._close(fd, "left")

@@ -23,6 +23,7 @@ from wsredis.config.values import (
     channel_prefix,
     choice,
     flag,
+    host,
     integer,
     module_name,
     optional_string,
@@ -380,6 +381,15 @@ class GatewayConfig(Checked):
         origin,
         "Origin whose pages may publish, and may use user, group and session channels: "
         "https://example.com, https://*.example.com, *.example.com or *.",
+        repeatable=True,
+    )
+    allow_host: tuple[str, ...] = setting(
+        (),
+        host,
+        "Name by which browsers reach the gateway, without a port: example.com, *.example.com, "
+        ".example.com for both, or *. Pages of another name are foreign. If not given, any name "
+        "is right, except without TLS on a port other than 80: there it is an IP address, or a "
+        "name without a dot or of a private network.",
         repeatable=True,
     )
     trusted_proxy: tuple[str, ...] = setting(

@@ -16,6 +16,7 @@ from wsredis.brokers.redis.protocol import (
     Reply,
 )
 from wsredis.config import Limits
+from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.metrics import Metrics
@@ -174,7 +175,7 @@ class Commands:
                 for name in names:
                     ask([name])
             else:
-                refusal = str(reply)
+                refusal = error_text(reply)
             if not remaining and not done.called:
                 if refusal:
                     self._log.warn("Redis refuses to read stored messages: {error}", error=refusal)
@@ -226,7 +227,7 @@ class Commands:
                 self._refusal = kind
                 self._log.warn(
                     "Redis refuses to store messages, they are published only: {error}",
-                    error=str(reply),
+                    error=error_text(reply),
                 )
         elif self._refusal is not None:
             self._refusal = None
@@ -323,4 +324,4 @@ def _as_broker_error(error: Exception) -> Exception:
         return PublishOutcomeUnknown("the connection to Redis was lost before the answer")
     if str(error).startswith("NOPERM"):
         return PermissionDenied("Redis forbids this channel")
-    return PublishOutcomeUnknown(f"Redis refused: {error}")
+    return PublishOutcomeUnknown(f"Redis refused: {error_text(error)}")

@@ -92,6 +92,7 @@ class _PollerCase(SynchronousTestCase):
             raise SkipTest("this system has no epoll")
         self.reactor = MemoryReactorClock()
         self.poller = Poller(self.reactor)
+        self.poller.budget = 60.0
 
     def connect(self, protocol: _Protocol | None = None) -> tuple[_Protocol, socket.socket]:
         """A protocol on one socket, and the other end."""

@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_URL",
     "RedisSettings",
     "RedisTarget",
+    "error_text",
     "format_url",
     "parse_url",
     "target_of",
@@ -195,3 +196,13 @@ def _database(text: str) -> int:
         # The text may be a part of a password with a slash.
         raise ConfigError("redis: the URL does not end with the number of a database")
     return int(text)
+
+
+def error_text(error: object) -> str:
+    """
+    Return the text of an error reply of Redis, for the log.
+
+    Redis quotes the arguments of a command that it does not know. They are left out: they may be a
+    message, or the name of a channel with the key of a session in it.
+    """
+    return str(error).partition(", with args")[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -523,6 +525,15 @@ class FetchTests(_StoreCase):
         self.server.pump()
         self.successResultOf(done)
         self.assertEqual([{b"a": b"1"}], taken)
+
+    def test_nothing_is_kept(self) -> None:
+        """The messages are gone with the one who asked: no garbage collection is needed."""
+        self.server.store(b"a", b"x" * 1000)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        (found,) = self.successResultOf(self.fetch(b"a")).values()
+        # The reference of this function, and that of the question.
+        self.assertEqual(2, sys.getrefcount(found))
 
     def test_cancelled(self) -> None:
         """The reply to a cancelled fetch is not an error."""

@@ -89,18 +89,25 @@ class _Sink(Protocol):
 
 
 class _TransportSink:
-    """Lets a transport that only has ``write`` look like a socket."""
+    """
+    Lets a transport that only has ``write`` look like a socket.
 
-    __slots__ = ("_transport",)
+    Attributes:
+        last: The bytes of the last write.
+    """
+
+    __slots__ = ("_transport", "last")
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
+        self.last = 0
 
     def send(self, data: bytes, /) -> int:
         if len(data) > _CHUNK:
             data = data[:_CHUNK]
+        self.last = size = len(data)
         self._transport.write(data)
-        return len(data)
+        return size
 
     def sendmsg(self, pieces: Sequence[_Piece], /) -> int:
         chunk: list[_Piece] = []
@@ -113,8 +120,7 @@ class _TransportSink:
         data = b"".join(chunk)
         # A piece that is looked at by a memoryview cannot grow.
         chunk.clear()
-        self._transport.write(data)
-        return _CHUNK - room
+        return self.send(data)
 
 
 class _Nowhere:
@@ -162,6 +168,7 @@ class SendQueue:
 
     __slots__ = (
         "_begin",
+        "_buffered",
         "_closing",
         "_is_marked",
         "_limit",
@@ -194,6 +201,8 @@ class SendQueue:
         #: time to time, so that the past counts for less.
         self._begin = 0.0
         self._taken = 0
+        #: Bytes in the buffer of a transport that has paused the queue.
+        self._buffered = 0
         #: Whether nothing has been taken since `is_stuck` was asked.
         self._is_marked = False
         self._paused = False
@@ -265,9 +274,10 @@ class SendQueue:
             self._use(deque())
         if not self._paused:
             self._paused = True
-            if not self._pulled:
-                # So much is in the transport's own buffer.
-                self._total.grow(_CHUNK)
+            if isinstance(self._sink, _TransportSink):
+                # The transport was empty before it, or it would have paused the queue earlier.
+                self._buffered = self._sink.last
+                self._total.grow(self._buffered)
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty, and the kernel takes more."""
@@ -297,7 +307,7 @@ class SendQueue:
         that reads, is not slow. See `wsredis.gateway.queued_bytes.WaitingQueue`.
         """
         queue, share = self._queue, self._total.share
-        held = 0.0 if self._pulled or not self._paused else _CHUNK
+        held: float = self._buffered
         if queue:
             own = sum(share(_whole(piece)) for piece in islice(queue, _SAMPLE))
             held += own * max(1.0, len(queue) / _SAMPLE)
@@ -309,9 +319,7 @@ class SendQueue:
         assert queue is not None
         # What cannot be taken back would wait on: the write under way, without whose rest no close
         # frame could be read, and the bytes in the transport's own buffer.
-        rest = len(_whole(queue[0])) if queue else 0
-        if self._paused and not self._pulled:
-            rest += _CHUNK
+        rest = self._buffered + (len(_whole(queue[0])) if queue else 0)
         is_cut = rest * _WORTH > self.waiting
         if is_cut:
             self.stopProducing()
@@ -322,8 +330,8 @@ class SendQueue:
     def _unpause(self) -> None:
         if self._paused:
             self._paused = False
-            if not self._pulled:
-                self._total.grow(-_CHUNK)
+            self._total.grow(-self._buffered)
+            self._buffered = 0
 
     def _use(self, queue: deque[_Piece] | None) -> None:
         """

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Sequence
 
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fakes import (
@@ -21,6 +21,7 @@ from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Hub
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.send_queue import SendQueue
@@ -254,7 +255,23 @@ class DeliverTests(_HubCase):
         self.assertEqual(1, self.metrics.oversized)
         self.assertEqual(2, self.metrics.publications)
         (event,) = logs
-        self.assertEqual((1001, b"a", 1000), (event["size"], event["channel"], event["limit"]))
+        self.assertEqual((1001, "a", 1000), (event["size"], event["channel"], event["limit"]))
+
+    def test_many_too_large(self) -> None:
+        """They are logged by rate, and without the key of a session."""
+        clock = Clock()
+        self.hub = Hub(self.broker, 1000, self.metrics, throttle=LogThrottle(clock))
+        self.listener(b"session:KEY:a")
+        with capturedLogs() as logs:
+            for _ in range(3):
+                self.deliver((b"session:KEY:a", b"x" * 1001))
+            clock.advance(60)
+        lines = [formatEvent(event) for event in logs]
+        self.assertEqual(2, len(lines))
+        self.assertIn("on 'session:...:a'", lines[0])
+        self.assertIn("(and 1 more of this kind)", lines[1])
+        self.assertNotIn("KEY", "".join(map(str, logs)))
+        self.assertEqual(3, self.metrics.oversized)
 
     def test_binary(self) -> None:
         """Payloads are bytes and stay bytes."""

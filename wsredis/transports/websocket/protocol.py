@@ -1,10 +1,9 @@
 """
 The life of one TCP connection: a head, then plain HTTP or a WebSocket, then the end.
 
-The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, and
-by Autobahn if it is an unusual handshake; a handshake is decided by `handshake`, frames are read
-by Autobahn below `lean`; the registry knows all connections. A request that is not a handshake is
-handed, bytes and transport, to twisted.web.
+The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, a
+handshake is decided by `handshake`, frames are read by Autobahn below `lean`; the registry knows
+all connections. A request that is not a handshake is handed, bytes and transport, to twisted.web.
 
 It is one module because a connection can be lost, refused, paused or closed in each of its states,
 and the code for that has to be read together.
@@ -12,6 +11,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -22,12 +22,14 @@ from twisted.python.failure import Failure
 
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks, shown_address
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
+from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
@@ -46,6 +48,7 @@ from wsredis.transports.websocket.handshake import (
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
+from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
 
 __all__ = ["GatewayProtocol"]
@@ -72,7 +75,13 @@ _STEP_OPEN = Step.OPEN
 
 
 class GatewayProtocol(LeanProtocol):
-    """One TCP connection, and the WebSocket that it may become."""
+    """
+    One TCP connection, and the WebSocket that it may become.
+
+    Attributes:
+        address: See `wsredis.gateway.identity.Handshake.address`. It is certain when the head of a
+            request is whole, and may be another one for each request.
+    """
 
     _log = Logger()
 
@@ -85,15 +94,19 @@ class GatewayProtocol(LeanProtocol):
     queued: QueuedBytes
     losses: LogThrottle
     site: HttpSite
+    trusted: Networks
 
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
-        *("connection", "queue", "heard", "_deciding"),
+        *("connection", "queue", "heard", "_deciding", "address"),
     )
 
     heard = True
     connection: Connection | None = None
     queue: SendQueue | None = None
+    address = ""
+    #: The host that a trusted proxy names. If empty, the client itself is the peer.
+    _named = ""
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
 
@@ -102,9 +115,10 @@ class GatewayProtocol(LeanProtocol):
         """The address of the client, for logs."""
         # Not stored, which saves memory; and behind a proxy that speaks the PROXY protocol it is
         # known late.
+        if self._named:
+            return shown_address(self._named)
         peer = self.transport.getPeer()
-        host = getattr(peer, "host", None)
-        return f"{host}:{peer.port}" if host is not None else "unix"
+        return shown_address(getattr(peer, "host", ""), getattr(peer, "port", 0))
 
     # -- The TCP connection
 
@@ -112,6 +126,9 @@ class GatewayProtocol(LeanProtocol):
         """Set the socket's options, and wait for the head of a request."""
         if type(self.transport) is not PolledServer:
             tune(self.transport, self.config.limits.send_buffer)
+        host = self._peer_host()
+        # A trusted proxy stands for itself only if it names nobody.
+        self.address = "" if host in self.trusted else intern(address_key(host))
         refusal = self.registry.refusal(_STEP_CONNECT)
         self.registry.connected(self)
         if refusal is not None:
@@ -161,12 +178,30 @@ class GatewayProtocol(LeanProtocol):
 
     def _read_head(self, searched: int) -> None:
         found = head.parse(self.data, self.config.limits.max_head, searched)
+        if self.trusted or type(self.transport) is not PolledServer:
+            self._find_client(found)
         if found.kind is _HANDSHAKE:
-            self.start_handshake(found.simple)
+            assert found.handshake is not None
+            self.start_handshake(found.handshake)
         elif found.kind is head.Kind.HTTP:
             self._serve_http()
         elif found.status:
             self._refuse(HandshakeRejected(found.reason, found.status))
+
+    def _find_client(self, found: head.Head) -> None:
+        """Tell by a whole head who the client is; behind proxies each request may have another."""
+        if found.kind is _HANDSHAKE or found.kind is head.Kind.HTTP:
+            host = self._peer_host()
+            client = host
+            if host in self.trusted:
+                client = named_client(host, self.trusted, found.headers)
+            named = "" if client == host else client
+            if named != self._named:
+                self._named = named
+            self.address = intern(address_key(client))
+
+    def _peer_host(self) -> str:
+        return getattr(self.transport.getPeer(), "host", "")
 
     def _serve_http(self) -> None:
         """Hand the connection over, with all bytes that were read of it."""
@@ -178,6 +213,7 @@ class GatewayProtocol(LeanProtocol):
         self.registry.handed_over(self)
         channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
         channel.returned = self._take_back
+        channel.address = self.address
         self._channel = channel
         data, self.data = self.data, b""
         channel.makeConnection(self.transport)
@@ -201,7 +237,7 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
-        deciding = self.handshaker.decide(self, request, self.http_request_uri)
+        deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
         deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
 
@@ -253,10 +289,6 @@ class GatewayProtocol(LeanProtocol):
         if self.data:
             self.consumeData()
 
-    def handshake_failed(self, status: int, reason: str) -> None:
-        """See `LeanProtocol.handshake_failed`."""
-        self._refuse(HandshakeRejected(reason, status))
-
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
         if self.is_pending():
@@ -275,7 +307,7 @@ class GatewayProtocol(LeanProtocol):
     def _refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
         unread = self.state == _HEAD
-        target = self.data if unread else self.http_request_uri.encode()
+        target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
         self.metrics.refused += 1
         self._log.info(

@@ -122,7 +122,7 @@ class OpenTests(MemoryGatewayCase):
         self.assertEqual(
             {
                 *("connected", "connection", "current_frame", "data", "inside_message"),
-                *("queue", "state", "transport"),
+                *("address", "queue", "state", "transport"),
             },
             set(vars(self.protocol(self.open(LISTEN)))),
         )
@@ -293,7 +293,7 @@ class HeadTests(MemoryGatewayCase):
         self.assertTrue(client.take().startswith(b"HTTP/1.1 431 "))
         self.assertEqual(b"", self.protocol(client).data)
 
-    def test_what_autobahn_refuses(self) -> None:
+    def test_parts(self) -> None:
         """The parts of a handshake are checked; a wrong version is answered with the right one."""
         good = handshake(LISTEN)
         for old, new, status in (
@@ -301,7 +301,7 @@ class HeadTests(MemoryGatewayCase):
             (b"Connection: Upgrade", b"Connection: close", 400),
             (b"dGhlIHNhbXBsZSBub25jZQ==", b"short", 400),
             (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: 8", 426),
-            (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: x", 400),
+            (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: x", 426),
         ):
             got, answer = self.answer(good.replace(old, new))
             self.assertEqual(status, got, new)
@@ -1051,7 +1051,8 @@ class TcpTests(MemoryGatewayCase):
 
     def test_address(self) -> None:
         """The log names host and port."""
-        self.assertEqual("192.0.2.1:5", self._connected().protocol.peer)
+        protocol = self._connected().protocol
+        self.assertEqual(("192.0.2.1:5", "192.0.2.1"), (protocol.peer, protocol.address))
 
     def test_refused_in_the_middle_of_a_head(self) -> None:
         """

@@ -453,6 +453,8 @@ class Publishing(Port):
 class _Waiter:
     """One message that is published, and its Deferred."""
 
+    origin = ""
+
     def __init__(self, size: int) -> None:
         self.done: Deferred[None] = Deferred()
         self._size = size

@@ -136,6 +136,19 @@ class Limits(Checked):
         "Number of publish commands that wait for a reply of Redis. If there are more, clients "
         "that publish are closed with 1013.",
     )
+    max_stored: int = setting(
+        1048576,
+        integer(1),
+        "Largest message of a client that is stored, in bytes. A larger one is published, not "
+        "stored, and counted.",
+    )
+    max_stored_rate: int = setting(
+        65536,
+        integer(1),
+        "Bytes a second that the clients of one user, or the anonymous ones of one IP address, may "
+        "store on channels without a recent message, after 64 seconds' worth at once. Further "
+        "messages are published, not stored, and counted.",
+    )
     max_command_bytes: int = setting(
         67108864,
         integer(1),
@@ -354,6 +367,13 @@ class GatewayConfig(Checked):
         integer(0),
         "Seconds that Redis stores the last message that a client published to a channel. 0 "
         "stores none.",
+    )
+    stored_prefix: str = setting(
+        "",
+        channel_prefix,
+        "Put before the name of a channel, with a colon, to name the key of its stored message. "
+        "If not given, both have the same name, as with django-websocket-redis; then give the "
+        "gateway a database or a prefix that nobody else uses.",
     )
     heartbeat: str | None = setting(
         None, optional_string, "Text message that both sides send to show that they are alive."

@@ -356,6 +356,12 @@ class Connection(ABC):
 
     # -- wsredis.gateway.broker.PublishWaiter
 
+    @property
+    def origin(self) -> str:
+        """See `wsredis.gateway.broker.PublishWaiter.origin`."""
+        user = self.identity.user
+        return self._client.address if user is None else f"user {user}"
+
     def published(self, count: int, size: int) -> None:
         """See `wsredis.gateway.broker.PublishWaiter.published`."""
         was_high = self._unanswered > _LOW_MESSAGES or self._unanswered_bytes > _LOW_BYTES

@@ -31,7 +31,13 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
-from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
+from wsredis.transports.sockets import (
+    PolledServer,
+    is_plain,
+    plain_socket,
+    report_at_once,
+    tune,
+)
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.deflate import Inflater
 from wsredis.transports.websocket.handshake import (
@@ -271,8 +277,10 @@ class GatewayProtocol(LeanProtocol):
             return
         connection, transport = self.connection, self.transport
         assert connection is not None
-        limit = self.config.limits.max_queue
-        self.queue = SendQueue(transport, limit, self, self.queued, plain_socket(transport))
+        limit, socket = self.config.limits.max_queue, plain_socket(transport)
+        if socket is None:
+            report_at_once(transport)
+        self.queue = SendQueue(transport, limit, self, self.queued, socket)
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)

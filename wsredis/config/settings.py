@@ -22,6 +22,7 @@ from wsredis.config.values import (
     callable_name,
     channel_prefix,
     choice,
+    clean_secret,
     flag,
     host,
     integer,
@@ -223,13 +224,15 @@ class RedisConfig(Checked):
         if self.password_file is None:
             return self.password
         try:
-            lines = Path(self.password_file).read_text("utf-8").splitlines()
+            text = Path(self.password_file).read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise ConfigError(f"redis-password-file: {self.password_file}: {reason}") from None
-        if not lines or not lines[0]:
+        # Only a line feed ends a line: other characters may be part of the password.
+        password = clean_secret(text.partition("\n")[0] + "\n")
+        if not password:
             raise ConfigError(f"redis-password-file: {self.password_file}: the first line is empty")
-        return lines[0]
+        return password
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ __all__ = [
     "callable_name",
     "channel_prefix",
     "choice",
+    "clean_secret",
     "flag",
     "host",
     "integer",
@@ -108,11 +109,24 @@ def optional_string(value: Any) -> str | None:
 
 
 def secret(value: Any) -> str | None:
-    """Check a string as `optional_string` does; the message never contains the value."""
+    """
+    Check a string as `optional_string` does; the message never contains the value.
+
+    It is cleaned as `clean_secret` does.
+    """
     try:
-        return optional_string(value)
+        return optional_string(clean_secret(value) if isinstance(value, str) else value)
     except ValueError:
         raise ValueError("this is not a string") from None
+
+
+def clean_secret(text: str) -> str:
+    """
+    Leave out what editors and shells add to a secret: a mark at its start, and its line end.
+
+    So a secret is the same one from a file, a variable and an option.
+    """
+    return text.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
 
 
 def origin(value: Any) -> str:

@@ -34,6 +34,7 @@ _SETTINGS = (
     setting_of(RedisConfig, "ca"),
     setting_of(RedisConfig, "password_file"),
     setting_of(GatewayConfig, "prefix"),
+    setting_of(GatewayConfig, "stored_prefix"),
 )
 
 
@@ -166,6 +167,7 @@ def _publisher_for(
     publisher = RedisPublisher(
         connection=client,
         prefix=config.prefix,
+        stored_prefix=config.stored_prefix,
         expire=config.expire,
         heartbeat=config.heartbeat or "",
         facility=arguments.facility,

@@ -13,6 +13,7 @@ from wsredis.brokers.redis.publishing import PublishPipeline, is_read_only
 from wsredis.brokers.redis.reading import Replies, StoredReader
 from wsredis.brokers.redis.stored import StoredKeys
 from wsredis.config import Limits
+from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.metrics import Metrics
@@ -212,7 +213,7 @@ class Commands:
                 self._refusal = kind
                 self._log.warn(
                     "Redis refuses to store messages, they are published only: {error}",
-                    error=str(reply),
+                    error=error_text(reply),
                 )
         elif self._refusal is not None and reply != b"PONG":
             self._refusal = None

@@ -11,6 +11,7 @@ from twisted.logger import Logger, LogLevel
 
 from wsredis.brokers.redis.protocol import NoReply, Pipeline, RedisProtocol, Reply
 from wsredis.brokers.redis.stored import StoredKeys, is_of_application
+from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
@@ -171,7 +172,7 @@ class StoredReader:
             LogLevel.warn,
             "refused",
             "Redis refuses to read stored messages: {error}",
-            error=str(reply),
+            error=error_text(reply),
         )
         return {}
 

@@ -362,6 +362,7 @@ class FakeClient:
     """
 
     peer = "192.0.2.1:4711"
+    address = "192.0.2.1"
 
     def __init__(self) -> None:
         self.connection: Any = None

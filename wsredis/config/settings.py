@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from wsredis.config.declare import Checked, Setting, setting, settings_of
+from wsredis.config.networks import network
 from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
 from wsredis.config.values import (
@@ -365,6 +366,13 @@ class GatewayConfig(Checked):
         ".example.com for both, or *. Pages of another name are foreign. If not given, any name "
         "is right, except without TLS on a port other than 80: there it is an IP address, or a "
         "name without a dot or of a private network.",
+        repeatable=True,
+    )
+    trusted_proxy: tuple[str, ...] = setting(
+        (),
+        network,
+        "Address or network of proxies whose X-Forwarded-For, Forwarded or PROXY header names the "
+        "client: 10.0.0.0/8, 2001:db8::/32, or 'unix' for those that come by a UNIX socket.",
         repeatable=True,
     )
     compress: bool = setting(

@@ -68,11 +68,13 @@ class GatewayChannel(HTTPChannel):
     Attributes:
         returned: Called when the connection goes back to the protocol that had it first. If None,
             no protocol takes it back.
+        address: See `wsredis.gateway.identity.Handshake.address`; that of the first request.
     """
 
     site: ChannelOwner
     requests: list[Any]
     returned: GiveBack | None = None
+    address = ""
     _bytes = 0
 
     def connectionMade(self) -> None:

@@ -22,6 +22,7 @@ from wsredis.auth.sources.answer import Answer, UnexpectedAnswer, read_answer
 from wsredis.auth.sources.cache import AnswerCache
 from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
 from wsredis.config import AuthUrlConfig
+from wsredis.config.networks import split_address
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 
@@ -196,7 +197,10 @@ def _request_headers(handshake: Handshake) -> Headers:
         if value is not None:
             headers.setRawHeaders(name, [value.encode("latin-1", "replace")])
     passed = handshake.headers.get("x-forwarded-for", "").encode("latin-1", "replace")
-    address = handshake.peer.rpartition(":")[0].encode("ascii", "replace")
+    address = split_address(handshake.peer)[0].encode("ascii", "replace")
+    if passed.rpartition(b",")[2].strip() == address:
+        # A trusted proxy has named the client.
+        address = b""
     headers.setRawHeaders("accept", [b"application/json"])
     headers.setRawHeaders(
         "x-wsredis-facility", [quote(handshake.requested.facility).encode("ascii")]

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from wsredis.auth import Auth
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.hub import Hub
@@ -85,6 +86,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             sessions=auth.sessions,
             metrics=hub.metrics,
             site=site,
+            trusted=Networks(config.trusted_proxy),
         )
 
     def buildProtocol(self, addr: Any) -> GatewayProtocol:

@@ -14,7 +14,7 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["Head", "Kind", "SimpleHandshake", "loggable_target", "parse"]
+__all__ = ["Head", "Kind", "SimpleHandshake", "fields", "loggable_target", "parse"]
 
 #: Characters of a request target that go into one line of the log.
 _LOGGED = 200
@@ -168,6 +168,21 @@ def _simple_handshake(head: bytes) -> SimpleHandshake | None:
         if len({*protocols}) != len(protocols):
             return None
     return SimpleHandshake(line[1], headers, protocols, key, len(head))
+
+
+def fields(data: bytes) -> dict[str, str]:
+    """
+    Return the headers at the start of *data*, which is a whole head that `parse` found well-formed.
+
+    Returns:
+        Values by names in lower case. A header that came several times is joined by ", ".
+    """
+    found: dict[str, str] = {}
+    for line in data[: data.index(b"\r\n\r\n")].decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def loggable_target(data: bytes) -> str:

@@ -12,6 +12,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -22,10 +23,12 @@ from twisted.python.failure import Failure
 
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks, shown_address
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
 from wsredis.transports.websocket import frames, head
@@ -38,6 +41,7 @@ from wsredis.transports.websocket.handshake import (
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
+from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
 
 __all__ = ["GatewayProtocol"]
@@ -64,7 +68,13 @@ _STEP_OPEN = Step.OPEN
 
 
 class GatewayProtocol(LeanProtocol):
-    """One TCP connection, and the WebSocket that it may become."""
+    """
+    One TCP connection, and the WebSocket that it may become.
+
+    Attributes:
+        address: See `wsredis.gateway.identity.Handshake.address`. It is certain when the head of a
+            request is whole, and may be another one for each request.
+    """
 
     _log = Logger()
 
@@ -75,15 +85,19 @@ class GatewayProtocol(LeanProtocol):
     sessions: SessionMonitor
     metrics: Metrics
     site: HttpSite
+    trusted: Networks
 
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
-        *("connection", "queue", "heard", "_deciding"),
+        *("connection", "queue", "heard", "_deciding", "address"),
     )
 
     heard = True
     connection: Connection | None = None
     queue: SendQueue | None = None
+    address = ""
+    #: The host that a trusted proxy names. If empty, the client itself is the peer.
+    _named = ""
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
 
@@ -92,9 +106,10 @@ class GatewayProtocol(LeanProtocol):
         """The address of the client, for logs."""
         # Not stored, which saves memory; and behind a proxy that speaks the PROXY protocol it is
         # known late.
+        if self._named:
+            return shown_address(self._named)
         peer = self.transport.getPeer()
-        host = getattr(peer, "host", None)
-        return f"{host}:{peer.port}" if host is not None else "unix"
+        return shown_address(getattr(peer, "host", ""), getattr(peer, "port", 0))
 
     # -- The TCP connection
 
@@ -102,6 +117,9 @@ class GatewayProtocol(LeanProtocol):
         """Set the socket's options, and wait for the head of a request."""
         if type(self.transport) is not PolledServer:
             tune(self.transport, self.config.limits.send_buffer)
+        host = self._peer_host()
+        # A trusted proxy stands for itself only if it names nobody.
+        self.address = "" if host in self.trusted else intern(address_key(host))
         refusal = self.registry.refusal(_STEP_CONNECT)
         self.registry.connected(self)
         if refusal is not None:
@@ -148,12 +166,29 @@ class GatewayProtocol(LeanProtocol):
 
     def _read_head(self, searched: int) -> None:
         found = head.parse(self.data, self.config.limits.max_head, searched)
+        if self.trusted or type(self.transport) is not PolledServer:
+            self._find_client(found)
         if found.kind is _HANDSHAKE:
             self.start_handshake(found.simple)
         elif found.kind is head.Kind.HTTP:
             self._serve_http()
         elif found.status:
             self._refuse(HandshakeRejected(found.reason, found.status))
+
+    def _find_client(self, found: head.Head) -> None:
+        """Tell by a whole head who the client is; behind proxies each request may have another."""
+        if found.kind is _HANDSHAKE or found.kind is head.Kind.HTTP:
+            host = self._peer_host()
+            client = host
+            if host in self.trusted:
+                client = named_client(host, self.trusted, head.fields(self.data))
+            named = "" if client == host else client
+            if named != self._named:
+                self._named = named
+            self.address = intern(address_key(client))
+
+    def _peer_host(self) -> str:
+        return getattr(self.transport.getPeer(), "host", "")
 
     def _serve_http(self) -> None:
         """Hand the connection over, with all bytes that were read of it."""
@@ -165,6 +200,7 @@ class GatewayProtocol(LeanProtocol):
         self.registry.handed_over(self)
         channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
         channel.returned = self._take_back
+        channel.address = self.address
         self._channel = channel
         data, self.data = self.data, b""
         channel.makeConnection(self.transport)

@@ -290,7 +290,9 @@ class QuestionTests(SubrequestCase):
         """The address comes after those that proxies added; a UNIX socket has none."""
         for peer, passed, expected in (
             ("192.0.2.1:4711", None, "192.0.2.1"),
-            ("::1:4711", None, "::1"),
+            ("[::1]:4711", None, "::1"),
+            ("198.51.100.7", "1.2.3.4, 198.51.100.7", "1.2.3.4, 198.51.100.7"),
+            ("198.51.100.7", None, "198.51.100.7"),
             ("192.0.2.1:4711", "198.51.100.7", "198.51.100.7, 192.0.2.1"),
             ("unix", "198.51.100.7", "198.51.100.7"),
             ("unix", None, ""),

@@ -122,7 +122,7 @@ class OpenTests(MemoryGatewayCase):
         self.assertEqual(
             {
                 *("connected", "connection", "current_frame", "data", "inside_message"),
-                *("queue", "state", "transport"),
+                *("address", "queue", "state", "transport"),
             },
             set(vars(self.protocol(self.open(LISTEN)))),
         )
@@ -1007,7 +1007,8 @@ class TcpTests(MemoryGatewayCase):
 
     def test_address(self) -> None:
         """The log names host and port."""
-        self.assertEqual("192.0.2.1:5", self._connected().protocol.peer)
+        protocol = self._connected().protocol
+        self.assertEqual(("192.0.2.1:5", "192.0.2.1"), (protocol.peer, protocol.address))
 
     def test_refused_in_the_middle_of_a_head(self) -> None:
         """

@@ -111,6 +111,12 @@ class Limits(Checked):
         "Bytes that may wait for one client, after the message that is being sent. A slower "
         "client is closed with 1008.",
     )
+    max_queues: int = setting(
+        67108864,
+        integer(1),
+        "Bytes of memory that may wait for all clients together; a message that waits for several "
+        "clients counts once. If there are more, the slowest clients are closed with 1008.",
+    )
     send_buffer: int = setting(
         131072, integer(4096), "Bytes that the kernel buffers for one client (SO_SNDBUF)."
     )

@@ -8,14 +8,13 @@ setting, since the caller knows whether an option, a variable or a key of a file
 from __future__ import annotations
 
 import math
-import os
 import re
-import sys
 import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from wsredis.channels import Audience
+from wsredis.config.cores import usable_cores
 from wsredis.config.origins import check_allowed_host, check_allowed_origin
 
 __all__ = [
@@ -158,7 +157,7 @@ def tls_port(value: Any) -> str:
 def workers(value: Any) -> int:
     """Check a number of processes. ``auto`` is one for each core that may be used."""
     if value == "auto":
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return usable_cores()
     try:
         return int(integer(1)(value))
     except ValueError as error:

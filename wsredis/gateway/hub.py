@@ -27,6 +27,7 @@ from wsredis.gateway.client import Sink
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
+from wsredis.gateway.stored_messages import StoredMessages
 
 __all__ = ["Hub", "Listener"]
 
@@ -113,6 +114,7 @@ class Hub:
         self._max_publication = max_publication
         self._later = later
         self._channels: dict[bytes, _Channel] = {}
+        self._stored = StoredMessages()
         #: The encoding of the first listener, and whether there was ever one with another.
         self._encoding: Encoding | None = None
         self._is_mixed = False
@@ -161,6 +163,7 @@ class Hub:
                 continue
             if not channel.listeners:
                 del self._channels[name]
+                self._stored.forget(name)
                 deserted.append(name)
         if deserted:
             self.broker.unsubscribe(deserted)
@@ -254,13 +257,16 @@ class Hub:
                 self._guarded(listener.forbid)
 
     def without_oversized(self, stored: Mapping[bytes, bytes]) -> Iterator[Publication]:
-        """Leave out empty messages, and too large ones, each of which is counted and logged."""
+        """
+        Leave out empty messages, and too large ones, each of which is counted and logged.
+
+        All who get the same large message get the same object.
+        """
         for name, payload in stored.items():
-            publication = Publication(name, payload)
             if len(payload) > self._max_publication:
-                self._leave_out(publication)
+                self._leave_out(Publication(name, payload))
             elif payload:
-                yield publication
+                yield self._stored.publication(name, payload)
 
     def _fan_out_mixed(
         self,

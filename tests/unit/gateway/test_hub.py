@@ -9,7 +9,13 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fakes import FakeListener, FakeOwner, FakeSocket, ServerTransport
+from tests.support.fakes import (
+    FakeListener,
+    FakeOwner,
+    FakeSocket,
+    ServerTransport,
+    queued_bytes,
+)
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
@@ -405,7 +411,7 @@ class _Wire(FakeOwner):
         super().__init__()
         self.socket = FakeSocket()
         self.server = ServerTransport(self.socket)
-        self.queue = SendQueue(self.server.transport, 1 << 20, self, self.socket)
+        self.queue = SendQueue(self.server.transport, 1 << 20, self, queued_bytes(), self.socket)
         self.direct: Sink | None = self.queue
         self.channels = channels
         self.encoding = encoding
@@ -583,6 +589,21 @@ class RestoreTests(_HubCase):
         self.hub.restore({b"a": b"x"})
         (restored,) = listener.restored
         self.assertEqual((b"a", b"x"), (restored.channel, restored.payload))
+
+    def test_shared(self) -> None:
+        """A large stored message is one object as long as somebody hears its channel."""
+        self.hub = Hub(self.broker, 5000, self.metrics)
+        self.broker.start(self.hub)
+        listener = self.listener(b"a")
+
+        def given() -> Publication:
+            (publication,) = self.hub.without_oversized({b"a": bytes(bytearray(4500))})
+            return publication
+
+        first = given()
+        self.assertIs(first, given())
+        self.hub.unsubscribe(listener)
+        self.assertIsNot(first, given())
 
     def test_saw_the_same(self) -> None:
         """A listener that saw that very message last gets nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -42,6 +42,7 @@ class Commands:
     Args:
         clock: Ends the turn.
         expire: Seconds that the last message of a channel is stored. 0 stores none.
+        read_only: Called when Redis says that it is a replica.
 
     Attributes:
         stores: Whether messages are stored.
@@ -50,8 +51,16 @@ class Commands:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, expire: int, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        expire: int,
+        limits: Limits,
+        metrics: Metrics,
+        read_only: Callable[[], None],
+    ) -> None:
         self._clock = clock
+        self._read_only = read_only
         self.stores = expire > 0
         self._setex = b"*4\r\n$5\r\nSETEX\r\n$%%d\r\n%%b\r\n$%d\r\n%d\r\n$" % (
             len(str(expire)),
@@ -173,7 +182,11 @@ class Commands:
                 if lost:
                     done.errback(BrokerUnavailable("the connection to Redis was lost"))
                 else:
-                    done.callback(values)
+                    # These functions know each other: what they still hold waits for a garbage
+                    # collection.
+                    found = values.copy()
+                    values.clear()
+                    done.callback(found)
             return True
 
         for start in range(0, len(channels), _BATCH):
@@ -203,6 +216,9 @@ class Commands:
     def stored(self, reply: Reply) -> None:
         """Take the answer to one SETEX."""
         if isinstance(reply, (NoReply, BrokerUnavailable)):
+            return
+        if is_read_only(reply):
+            self._read_only()
             return
         if isinstance(reply, Exception):
             self._metrics.unpersisted += 1
@@ -266,6 +282,9 @@ class _PublishPipeline(Pipeline):
         for reply in replies:
             if self._owner.stores and self._position % 2 == 0:
                 self._owner.stored(reply)
+                if is_read_only(reply):
+                    # It is published among the clients of a replica only.
+                    self._error = PublishOutcomeUnknown("this Redis is a replica")
             elif isinstance(reply, Exception) and not isinstance(
                 self._error, PublishOutcomeUnknown
             ):
@@ -290,6 +309,11 @@ class _PublishPipeline(Pipeline):
         except Exception:
             # It must not cost the connection to Redis.
             self._log.failure("a publisher failed over the answer of Redis")
+
+
+def is_read_only(reply: Reply) -> bool:
+    """Tell whether *reply* is the refusal of a replica to store."""
+    return isinstance(reply, Exception) and str(reply).startswith("READONLY")
 
 
 def _as_broker_error(error: Exception) -> Exception:

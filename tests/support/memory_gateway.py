@@ -46,6 +46,7 @@ class SiteGateway(MemoryGateway):
             self._application,
             max_body=config.limits.max_body,
             max_channels=config.limits.max_handshakes,
+            max_head=config.limits.max_head,
         )
 
 

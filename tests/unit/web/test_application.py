@@ -71,6 +71,54 @@ class LoadTests(SynchronousTestCase):
             self.assertIs(len, load_application(f"{name}:app"))
 
 
+class TurnsTests(WSGICase):
+    """Addresses have their turns."""
+
+    queue = 8
+
+    def test_turns(self) -> None:
+        """A request does not wait for all those that another address has sent before."""
+        began, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+        calls = []
+
+        def answer(start_response: Any) -> Any:
+            began.set()
+            go.wait(PATIENCE)
+            calls.append(self.environ["PATH_INFO"])
+            return self._hello(start_response)
+
+        self.answer = answer
+        for path, host in (("/1", "a"), ("/2", "a"), ("/3", "a"), ("/4", "b"), ("/5", "a")):
+            client = Socket(self.site)
+            client.protocol.address = host
+            client.send(GET.replace(b"/x", path.encode()))
+            self.assertTrue(began.wait(PATIENCE))
+        go.set()
+        self.done()
+        self.assertEqual(["/1", "/2", "/4", "/3", "/5"], calls)
+
+    def test_share(self) -> None:
+        """One address does not get all places of the queue."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+
+        def answer(start_response: Any) -> Any:
+            go.wait(PATIENCE)
+            return self._hello(start_response)
+
+        self.answer = answer
+        answers = []
+        for host in "aaaaaaaab":
+            client = Socket(self.site)
+            client.protocol.address = host
+            client.send(GET)
+            answers.append(client.take()[9:12])
+        self.assertEqual([b""] * 6 + [b"503", b"503", b""], answers)
+        go.set()
+        self.done()
+
+
 class WSGIResourceTests(WSGICase):
     """Requests wait for a thread, and not more of them than the limit."""
 

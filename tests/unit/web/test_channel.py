@@ -12,6 +12,7 @@ from tests.support.memory_gateway import Socket
 from tests.unit.web.case import ApplicationCase, SiteCase, make_request
 from wsredis.errors import ConfigError
 from wsredis.web.channel import check_twisted
+from wsredis.web.spool import Spool, SpooledBody
 
 
 class OneRequestTests(SiteCase):
@@ -96,6 +97,99 @@ class KeptTests(ApplicationCase):
         request = make_request("POST /x", "Transfer-Encoding: chunked")
         self.assertEqual(400, self.ask(client, request + b"rubbish\r\n")[0])
         self.assertTrue(client.closed)
+
+    def test_heads(self) -> None:
+        """A later request is judged as the first one of a connection is."""
+        for line in (
+            *("X-A: b\r\n c: d", "X-A : b", "X-A: b\nX-B: c", "X-A: b\rX-B: c", "X-A"),
+            *("X-A: b\0c", ": b", "X\x0bA: b", "X-A: \x01", "X-A: b\x85"),
+            *("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",),
+            *("Transfer-Encoding: identity", "Transfer-Encoding: gzip, chunked"),
+            *("Transfer-Encoding: chunked\r\nContent-Length: 1",),
+            *("Content-Length: 1\r\nTransfer-Encoding: chunked",),
+            *("Transfer-Encoding:\r\n chunked", "Content-Length: +1", "Content-Length: 1, 1"),
+            *("X: " + "y" * 16384, "X: y\r\n" * 4000),
+        ):
+            request = make_request("POST /x", line, body=b"1\r\na\r\n0\r\n\r\n")
+            first, later = self.connect(), self.connect()
+            self.ask(later, make_request("GET /x"))
+            answers = [self.ask(client, request) for client in (first, later)]
+            self.assertEqual(answers[0], answers[1], line)
+            self.assertIn(answers[0][0], (400, 431), line)
+            self.assertTrue(first.closed and later.closed)
+            self.assertEqual(1, self.ask_again(later).count(b"HTTP/1.1"), line)
+
+    def ask_again(self, client: Socket) -> bytes:
+        """Send a request after a refusal. Returns: One line, and what was answered."""
+        client.send(make_request("GET /x"))
+        return b"HTTP/1.1" + client.take()
+
+    def test_empty_lines(self) -> None:
+        """An empty line before a later request is skipped; many of them are too large a head."""
+        client = self.connect()
+        self.ask(client, make_request("GET /x"))
+        self.assertEqual(200, self.ask(client, b"\r\n" + make_request("GET /x"))[0])
+        self.assertEqual(431, self.ask(client, b"\r\n" * 9000)[0])
+        self.assertTrue(client.closed)
+
+    def test_shares(self) -> None:
+        """One address does not get all places, nor all bytes of bodies."""
+        self.site.spool = Spool(3000)
+        size = make_request("POST /x", "Content-Length: 1500", body=bytes(1500))
+        first = self.connect()
+        first.send(size[:-1])
+        self.assertEqual(1499, self.site.spool.held)
+        self.assertEqual(503, self.ask(self.connect(), size)[0])
+        chunked = make_request("POST /x", "Transfer-Encoding: chunked")
+        chunk = b"5dc\r\n" + bytes(1500) + b"\r\n"
+        self.assertEqual(503, self.ask(self.connect(), chunked + chunk)[0])
+        other = self.connect()
+        other.send(make_request("GET /later"))
+        self.assertEqual(1499, len(self.ask(first, size[-1:])[1]) - 4)
+        self.assertEqual(0, self.site.spool.held)
+        self.application.later.finish()
+        first.send(size[:-1])
+        first.leave()
+        self.assertEqual(0, self.site.spool.held)
+
+    def test_disk_is_full(self) -> None:
+        """A body that cannot be kept is refused."""
+
+        def write(body: SpooledBody, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        self.patch(SpooledBody, "write", write)
+        client = self.connect()
+        self.assertEqual(
+            503, self.ask(client, make_request("POST /x", "Content-Length: 2", body=b"ab"))[0]
+        )
+        self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
+
+    def test_places(self) -> None:
+        """An address has a share of the connections; one without an address counts by itself."""
+        half = make_request("POST /x", "Content-Length: 2", body=b"a")
+        clients = [self.connect() for _ in range(3)]
+        for client in clients:
+            client.send(half)
+        self.assertEqual((503, b"too many connections"), self.ask(self.connect(), half))
+        other = self.connect()
+        other._address = UNIXAddress(b"")  # type: ignore[assignment]
+        other.send(half)
+        self.assertEqual(b"", other.take())
+        for client in [*clients, other]:
+            self.assertEqual((200, b"/x ab"), self.ask(client, b"b"))
+            client.leave()
+        self.assertEqual(0, self.site.places.held)
+
+    def test_sends_on(self) -> None:
+        """A client that sends on after the end of its answer is not read for ever."""
+        client = self.connect()
+        client.reading = False
+        client.send(make_request("GET /x", "Connection: close"))
+        client.send(bytes(65536))
+        self.assertFalse(client.aborted)
+        client.send(b"x")
+        self.assertTrue(client.aborted)
 
     def test_idle(self) -> None:
         """A connection is kept for 75 s without a request, and for 15 s with half a request."""
@@ -189,11 +283,6 @@ class CheckTests(SynchronousTestCase):
     def test_missing(self) -> None:
         """The text of the error names what is missing or works in another way."""
 
-        class NoRequestLine(HTTPChannel):
-            def lineReceived(self, line: bytes) -> None:
-                super().lineReceived(line)
-                self.__dict__.pop("_path", None)
-
         class AnotherCall(HTTPChannel):
             _abortingCall = ()
 
@@ -213,7 +302,6 @@ class CheckTests(SynchronousTestCase):
                 super().dataReceived(data)
 
         for base, name in (
-            (NoRequestLine, "_command"),
             (AnotherCall, "_abortingCall"),
             (KeepsCall, "_abortingCall"),
             (AnotherTimeout, "_savedTimeOut"),

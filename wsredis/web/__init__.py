@@ -7,6 +7,7 @@ from typing import Any
 
 from wsredis.channels import Audience
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
 from wsredis.gateway.identity import Identity
@@ -58,6 +59,7 @@ def from_config(
         max_body=limits.max_body,
         max_channels=limits.max_handshakes,
         max_head=limits.max_head,
+        trusted=Networks(config.trusted_proxy),
         spool=spool,
     )
 

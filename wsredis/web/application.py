@@ -11,6 +11,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Hashable
 from importlib import import_module
+from inspect import iscoroutinefunction, signature
 from threading import Lock
 from typing import Any
 
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from twisted.web.server import NOT_DONE_YET
 
 from wsredis.config.imports import import_named, search_here
+from wsredis.errors import ConfigError
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.shares import SharedBound
 from wsredis.gateway.threads import DaemonThreadPool
@@ -54,10 +56,31 @@ def load_application(name: str) -> Application:
         The application.
 
     Raises:
-        ConfigError: See `wsredis.config.imports.import_named`.
+        ConfigError: See `wsredis.config.imports.import_named`; or it is no WSGI application.
     """
     search_here(first=True)
-    return _with_static_files(import_named(f"wsgi: {name!r} cannot be used", name))
+    label = f"wsgi: {name!r} cannot be used"
+    application = import_named(label, name)
+    reason = _not_wsgi(application)
+    if reason:
+        raise ConfigError(f"{label}: {reason}")
+    return _with_static_files(application)
+
+
+def _not_wsgi(application: Any) -> str:
+    """Tell why an object is no WSGI application. Empty if it may be one."""
+    if iscoroutinefunction(application) or iscoroutinefunction(type(application).__call__):
+        return "it is an ASGI application"
+    if type(application).__module__.split(".")[0] == "ws4redis":
+        return "it is the WebSocket server of django-websocket-redis, whose place the gateway takes"
+    try:
+        signature(application).bind({}, None)
+    except TypeError:
+        return "a WSGI application takes two arguments, environ and start_response"
+    except ValueError:
+        # It is written in C, and has no signature.
+        pass
+    return ""
 
 
 def _with_static_files(application: Application) -> Application:

@@ -7,7 +7,6 @@ It is one module because all of that builds on private names of twisted.web's HT
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol, cast
 
@@ -19,12 +18,14 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from twisted import __version__ as twisted_version
+from wsredis.config.networks import Networks
 from wsredis.errors import incompatible
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.shares import SharedBound, address_key
 from wsredis.transports.websocket import head
 from wsredis.transports.websocket.handshake import error_response
 from wsredis.transports.websocket.http import GiveBack
+from wsredis.transports.websocket.proxies import named_client
 from wsredis.web.handover import detach
 from wsredis.web.spool import Spool
 
@@ -45,11 +46,6 @@ _LINGER = 75
 _AFTER_END = 65536
 
 
-_BODY = re.compile(
-    rb"\r\n(?:transfer-encoding:|content-length:(?![ \t]*0+[ \t]*\r))", re.IGNORECASE
-)
-
-
 class ChannelOwner(Protocol):
     """
     The part of a site that its channels use.
@@ -57,6 +53,7 @@ class ChannelOwner(Protocol):
     Attributes:
         channels: The channels that have a connection.
         places: Their number by address. None without an application.
+        trusted: The proxies that name the client of each request.
         max_head: Bytes that the head of a request may have.
         max_body: Bytes that the body of a request may have.
         has_application: An application answers requests: a body that is too large is answered with
@@ -66,6 +63,7 @@ class ChannelOwner(Protocol):
 
     channels: ConnectionSet[GatewayChannel]
     places: SharedBound | None
+    trusted: Networks
     max_head: int
     max_body: int
     has_application: bool
@@ -82,8 +80,7 @@ class GatewayChannel(HTTPChannel):
     Attributes:
         returned: Called when the connection goes back to the protocol that had it first. If None,
             no protocol takes it back.
-        address: The address of the client, for its shares; see
-            `wsredis.gateway.shares.address_key`. Empty if it has none.
+        address: See `wsredis.gateway.identity.Handshake.address`; that of the latest request.
     """
 
     site: ChannelOwner
@@ -92,6 +89,8 @@ class GatewayChannel(HTTPChannel):
     address = ""
     _bytes = 0
     _size = 0
+    _head = b""
+    _host = ""
     _has_place = False
 
     def __init__(self) -> None:
@@ -107,7 +106,8 @@ class GatewayChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Count the connection."""
         super().connectionMade()
-        self.address = self.address or address_key(getattr(self.getPeer(), "host", ""))
+        self._host = getattr(self.getPeer(), "host", "")
+        self.address = self.address or address_key(self._host)
         # A longer line is a longer head.
         self.MAX_LENGTH = self.maxHeaders = self.totalHeadersSize = self.site.max_head
         self.site.channels.add(self)
@@ -119,6 +119,9 @@ class GatewayChannel(HTTPChannel):
 
     def _leave(self) -> None:
         self.site.channels.discard(self)
+        self._leave_place()
+
+    def _leave_place(self) -> None:
         if self._has_place and self.site.places is not None:
             self._has_place = False
             self.site.places.release(self.key)
@@ -148,30 +151,32 @@ class GatewayChannel(HTTPChannel):
         if line:
             return
         lines, self._lines, self._size = self._lines, [], 0
-        request = b"\r\n".join(lines) + b"\r\n"
+        request = self._head = b"\r\n".join(lines) + b"\r\n"
         found = head.parse(request, self.site.max_head)
         if found.status:
-            self._refuse(lines[0], found.status, found.reason)
-        elif found.kind is head.Kind.HANDSHAKE and _BODY.search(request) is not None:
-            self._refuse(lines[0], 400, "a handshake has no body")
+            self._refuse(found.status, found.reason)
         elif found.kind is head.Kind.HANDSHAKE and self.returned is not None:
-            self._give_back(request, 0, "")
-        elif not self._take_place():
-            self._refuse(lines[0], 503, "too many connections")
+            self._give_back(0, "")
+        elif not self._take_place(found):
+            self._refuse(503, "too many connections")
         else:
-            self._request_line = lines[0]
             for each in lines:
                 if self.transport is not None and self._abortingCall is None:
                     super().lineReceived(each)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a request whose head is too large."""
-        reason = f"the head of the request is larger than {self.site.max_head} bytes"
-        self._refuse((self._lines or [line])[0], 431, reason)
+        self._head = (self._lines or [line])[0]
+        self._refuse(431, f"the head of the request is larger than {self.site.max_head} bytes")
 
-    def _take_place(self) -> bool:
-        """Take a place for pages, at the first request of the connection."""
-        places = self.site.places
+    def _take_place(self, found: head.Head) -> bool:
+        """Take a place for pages, if the client of this request has none yet."""
+        trusted, places = self.site.trusted, self.site.places
+        if trusted and self._host in trusted:
+            address = address_key(named_client(self._host, trusted, found.headers))
+            if address != self.address:
+                self._leave_place()
+                self.address = address
         if places is not None and not self._has_place:
             self._has_place = places.take(self.key)
             return self._has_place
@@ -186,6 +191,7 @@ class GatewayChannel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """Wait for the next request."""
         self._bytes = 0
+        self._head = b""
         self._savedTimeOut = _IDLE
         super().requestDone(request)
 
@@ -219,7 +225,7 @@ class GatewayChannel(HTTPChannel):
             # RFC 9112, 6.1 and 6.3. Whoever reads it in another way sees another request.
             [each.lower() for each in codings] != [b"chunked"] or self.length is not None
         ):
-            self._refuse_request(400, "the length of the body is not clear")
+            self._refuse(400, "the length of the body is not clear")
         elif not self.site.has_application or self.length is None:
             super().allHeadersReceived()
         elif self.length > self.site.max_body:
@@ -237,32 +243,29 @@ class GatewayChannel(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         # Malformed bytes after a refused body do not get an answer of their own.
         if self.transport is not None:
-            self._refuse_request(400, "the request is malformed")
+            self._refuse(400, "the request is malformed")
 
     def refuse_body(self) -> None:
         """Refuse a request whose body is too large."""
         if self.site.has_application:
             limit = self.site.max_body
-            self._refuse_request(413, f"the body of the request is larger than {limit} bytes")
+            self._refuse(413, f"the body of the request is larger than {limit} bytes")
         else:
             cast(ITCPTransport, self.transport).abortConnection()
 
     def refuse_for_now(self) -> None:
         """Refuse a request for whose body there is no room."""
-        self._refuse_request(503, "too many bytes of requests wait")
+        self._refuse(503, "too many bytes of requests wait")
 
-    def _refuse_request(self, status: int, reason: str) -> None:
-        self._refuse(self._request_line, status, reason)
-
-    def _refuse(self, request_line: bytes, status: int, reason: str) -> None:
+    def _refuse(self, status: int, reason: str) -> None:
         """Refuse a request, and end the connection."""
         if self.returned is not None:
-            self._give_back(request_line, status, reason)
+            self._give_back(status, reason)
             return
         cast(ITCPTransport, self.transport).write(error_response(status, reason))
         self.loseConnection()
 
-    def _give_back(self, head: bytes, status: int, reason: str) -> None:
+    def _give_back(self, status: int, reason: str) -> None:
         """Let go of the connection; see `wsredis.transports.websocket.http.GiveBack`."""
         assert self.returned is not None
         self._leave()
@@ -272,7 +275,7 @@ class GatewayChannel(HTTPChannel):
             if request.content is not None:
                 request.content.close()
         transport.resumeProducing()
-        self.returned(head, rest, status, reason)
+        self.returned(self._head, rest, status, reason)
 
     def drain(self) -> None:
         """Close the connection: at once if it is idle, else after the answer that is under way."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
-from tests.support.memory_gateway import Socket
+from tests.support.memory_gateway import MemoryGatewayCase, Socket
 from tests.unit.web.case import ApplicationCase, SiteCase, make_request
+from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import ConfigError
 from wsredis.web.channel import check_twisted
 from wsredis.web.spool import Spool, SpooledBody
@@ -44,6 +46,25 @@ class OneRequestTests(SiteCase):
         for _ in range(60):
             self.clock.advance(1)
         self.assertTrue(client.closed)
+
+
+class TimeTests(MemoryGatewayCase):
+    """Without an application a plain request has the time and the place of a handshake."""
+
+    config = GatewayConfig(limits=Limits(handshake_timeout=5, max_handshakes=2))
+
+    def test_no_end(self) -> None:
+        """A body that does not end is a connection that ends after 5 s."""
+        client = self.connect()
+        client.send(make_request("POST /x", "Content-Length: 60000", body=bytes(20000)))
+        for _ in range(4):
+            self.wait(1)
+            client.send(bytes(8000))
+        self.assertFalse(client.closed)
+        self.assertEqual(1, len(self.factory.registry.handshakes))
+        self.wait(2)
+        self.assertTrue(client.closed)
+        self.nothing_left()
 
 
 class KeptTests(ApplicationCase):
@@ -265,6 +286,36 @@ class KeptTests(ApplicationCase):
         client.send(make_request("GET /later"))
         self.assertEqual("", self.application.later.getClientAddress().host)
         self.assertEqual(80, self.application.later.getHost().port)
+
+
+class ProxyTests(ApplicationCase):
+    """Behind a trusted proxy each request has a client of its own."""
+
+    config = GatewayConfig(
+        trusted_proxy=("192.0.2.1",), limits=Limits(max_handshakes=4, max_connections=10)
+    )
+
+    def test_places(self) -> None:
+        """Connections count for the client of their latest request."""
+        places = self.site.places
+        client = self.connect()
+        self.ask(client, make_request("GET /x", "X-Forwarded-For: 198.51.100.1"))
+        self.assertEqual(1, places.held_by("198.51.100.1"))
+        self.ask(client, make_request("GET /x", "X-Forwarded-For: 198.51.100.2"))
+        self.assertEqual([0, 1], [places.held_by(f"198.51.100.{n}") for n in (1, 2)])
+        self.ask(client, make_request("GET /x"))
+        self.assertEqual(1, places.held_by("192.0.2.1"))
+        client.leave()
+        self.assertEqual(0, places.held)
+
+    def test_log(self) -> None:
+        """A refusal of a later request names the client of that request."""
+        client = self.connect()
+        self.ask(client, make_request("GET /x", "X-Forwarded-For: 198.51.100.1"))
+        with capturedLogs() as events:
+            request = make_request("POST /x", "X-Forwarded-For: 198.51.100.2", "Content-Length: -")
+            self.ask(client, request)
+        self.assertIn("198.51.100.2", [event.get("peer") for event in events])
 
 
 class CheckTests(SynchronousTestCase):

@@ -21,9 +21,11 @@ class HttpChannel(Protocol):
 
     Attributes:
         returned: Called to give the connection back. If None, nobody takes it back.
+        address: See `wsredis.gateway.identity.Handshake.address`; that of the first request.
     """
 
     returned: GiveBack | None
+    address: str
 
     def makeConnection(self, transport: Any) -> None:
         """Begin to use the transport."""
@@ -40,7 +42,8 @@ class HttpSite(Protocol):
     The site behind the port.
 
     Attributes:
-        max_channels: Connections that it may keep.
+        max_channels: Connections that it may keep. If 0, it keeps none: each has the time of a
+            handshake, and is counted as one.
     """
 
     max_channels: int

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Hashable
+from math import inf
 from threading import Condition
 from typing import Any, Protocol
 from wsgiref.util import FileWrapper
@@ -47,6 +48,9 @@ _PIECE = 65536
 
 #: Bytes that a thread adds at a time while it waits for a slow client.
 _SLOW_PIECE = 32768
+
+#: Seconds after which the rate of a client is known.
+_FIRST_RATE = 0.5
 
 #: Seconds that a client may leave a full buffer unread before its connection is aborted.
 _STALL_TIMEOUT = 30.0
@@ -156,7 +160,7 @@ class WSGIResponse(_WSGIResponse):
         self._share = 0
         self._is_flushing = False
         self._sent = 0
-        self._blocked_at = 0.0, 0
+        self._blocked_at: tuple[float, int] | None = None
 
     # -- In the thread
 
@@ -222,7 +226,8 @@ class WSGIResponse(_WSGIResponse):
         with self._changed:
             if self._add(data):
                 return
-            self._blocked_at = self.reactor.seconds(), self._sent
+            if self._blocked_at is None:
+                self._blocked_at = self.reactor.seconds(), self._sent
             self._owner.blocked(self, True)
             try:
                 for start in range(0, len(data), _SLOW_PIECE):
@@ -297,10 +302,14 @@ class WSGIResponse(_WSGIResponse):
         self.drop("the client does not read")
 
     def rate(self) -> float:
-        """Return the bytes a second that the client takes since its thread waits for it."""
-        since, before = self._blocked_at
+        """
+        Return the bytes a second that the client has taken since its thread first waited for it.
+
+        If that was less than half a second ago, they are not known yet, and infinite.
+        """
+        since, before = self._blocked_at or (self.reactor.seconds(), 0)
         seconds: float = self.reactor.seconds() - since
-        return (self._sent - before) / max(0.001, seconds)
+        return inf if seconds < _FIRST_RATE else (self._sent - before) / seconds
 
     def drop(self, reason: str) -> None:
         """Abort the connection of a client that is too slow."""

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import CLOSE, frame
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.gateway.identity import Authenticator
 from wsredis.testing import MemoryGateway, Socket
 from wsredis.testing.gateway import EPOCH
@@ -46,6 +47,8 @@ class SiteGateway(MemoryGateway):
             self._application,
             max_body=config.limits.max_body,
             max_channels=config.limits.max_handshakes,
+            max_head=config.limits.max_head,
+            trusted=Networks(config.trusted_proxy),
         )
 
 

@@ -144,6 +144,13 @@ class Limits(Checked):
         integer(1),
         "Largest body of a request to wsgi, in bytes. A larger one is answered with 413.",
     )
+    max_spool: int = setting(
+        134217728,
+        integer(65536),
+        "Bytes of request bodies and of answers of wsgi that wait for slow clients, in temporary "
+        "files and in memory. A body for which none are left is answered with 503; an answer "
+        "keeps its thread.",
+    )
     wsgi_queue: int = setting(
         100,
         integer(1),

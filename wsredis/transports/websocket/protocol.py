@@ -222,7 +222,9 @@ class GatewayProtocol(LeanProtocol):
             self._refuse(refusal)
             return
         self.enter(State.HTTP)
-        self.registry.handed_over(self)
+        if self.site.max_channels:
+            # Else it has the place and the time of a handshake, to the end.
+            self.registry.handed_over(self)
         channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
         channel.returned = self._take_back
         channel.address = self.address
@@ -240,6 +242,7 @@ class GatewayProtocol(LeanProtocol):
             refusal = HandshakeRejected(reason, status)
         if refusal is not None:
             self.data = request
+            self._find_client(head.parse(request, len(request)))
             self._refuse(refusal)
         else:
             self.registry.returned(self)
@@ -307,6 +310,8 @@ class GatewayProtocol(LeanProtocol):
             self._refuse(HandshakeRejected("try again later", 503, "the handshake took too long"))
         elif self.state == _HEAD:
             self._refuse(HandshakeRejected("the request did not come", 408))
+        elif self.state == _HTTP:
+            self.transport.abortConnection()
 
     def is_pending(self) -> bool:
         """See `wsredis.transports.websocket.handshake.HandshakeClient.is_pending`."""

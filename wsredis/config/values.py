@@ -8,14 +8,14 @@ setting, since the caller knows whether an option, a variable or a key of a file
 from __future__ import annotations
 
 import math
-import os
 import re
-import sys
 import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from wsredis.config.origins import check_allowed_origin
+from wsredis.channels import Audience
+from wsredis.config.cores import usable_cores
+from wsredis.config.origins import check_allowed_host, check_allowed_origin
 
 __all__ = [
     "Check",
@@ -23,6 +23,7 @@ __all__ = [
     "channel_prefix",
     "choice",
     "flag",
+    "host",
     "integer",
     "module_name",
     "optional",
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 Check = Callable[[Any], Any]
+
+#: The words that channels begin with, after the prefix.
+_AUDIENCES = frozenset(each.value for each in Audience)
 
 #: The characters of a path as it stands in a request (RFC 3986, 3.3).
 _PATH = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
@@ -126,6 +130,11 @@ def origin(value: Any) -> str:
     return check_allowed_origin(string(value))
 
 
+def host(value: Any) -> str:
+    """Check one entry of the list of names of the gateway."""
+    return check_allowed_host(string(value))
+
+
 def repeated(check: Check) -> Check:
     """Return a check for any number of values: a list, or a string with blanks between them."""
 
@@ -158,7 +167,7 @@ def tls_port(value: Any) -> str:
 def workers(value: Any) -> int:
     """Check a number of processes. ``auto`` is one for each core that may be used."""
     if value == "auto":
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return usable_cores()
     try:
         return int(integer(1)(value))
     except ValueError as error:
@@ -217,8 +226,15 @@ def url_prefix(value: Any) -> str:
 
 
 def channel_prefix(value: Any) -> str:
-    """Check the prefix of channels. None is the empty prefix."""
+    """
+    Check the prefix of channels. None is the empty prefix.
+
+    The name of an audience is not a part of it: ``user:john:x`` would be a channel of two sites.
+    """
     text = string(value or "")
+    for part in text.split(":"):
+        if part in _AUDIENCES:
+            raise ValueError(f"{text!r} has the name of an audience in it: {part}")
     if any(each.isspace() or unicodedata.category(each) == "Cc" for each in text):
         raise ValueError(f"{text!r} has a blank or a control character")
     return text

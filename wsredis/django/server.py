@@ -30,11 +30,10 @@ from wsredis.auth.sources.django.project import project_settings
 from wsredis.config import GatewayConfig, load
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
-from wsredis.service.embedded import private_redis
 from wsredis.service.service import GatewayService
 from wsredis.web.wsgi import Application
 
-__all__ = ["GatewayServer", "logged", "needs_redis", "private_redis"]
+__all__ = ["GatewayServer", "logged", "needs_redis"]
 
 #: Clients that the kernel queues until they are accepted.
 _BACKLOG = 128

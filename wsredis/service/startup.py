@@ -102,15 +102,17 @@ def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, A
     url = config.redis.url
     if url is not None and url != "embedded":
         return config, None
-    port = embedded.DEFAULT_PORT
     server = None
-    if url == "embedded":
-        server = embedded.EmbeddedRedis(reactor, embedded.find_server())
-        port = server.port
-    elif not embedded.answers(port):
-        server = embedded.EmbeddedRedis(reactor, embedded.find_server(), port)
-    redis = replace(config.redis, url=f"redis://localhost:{port}")
-    return replace(config, redis=redis), server
+    if url == "embedded" or not embedded.answers(embedded.DEFAULT_PORT):
+        executable = embedded.find_server()
+        warning = embedded.warning_about(executable)
+        if warning is not None:
+            _log.warn("private Redis: {problem}", problem=warning)
+        server = embedded.EmbeddedRedis(reactor, executable)
+        url = server.url
+    else:
+        url = f"redis://localhost:{embedded.DEFAULT_PORT}"
+    return replace(config, redis=replace(config.redis, url=url)), server
 
 
 def on_hangup(function: Callable[[], object]) -> None:

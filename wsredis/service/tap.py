@@ -23,6 +23,7 @@ from wsredis.config import (
     setting_of,
 )
 from wsredis.errors import ConfigError
+from wsredis.service.leftovers import remove_stale_pidfile
 from wsredis.service.startup import (
     OrderedServices,
     build,
@@ -31,6 +32,7 @@ from wsredis.service.startup import (
     on_hangup,
     raise_descriptor_limit,
 )
+from wsredis.service.stop_once import stop_once
 
 __all__ = ["Options", "makeService", "repeatable"]
 
@@ -107,6 +109,9 @@ class Options(usage.Options):
             super().parseOptions(options)
         except usage.UsageError as error:
             give_up(f"{error} ({self.help_command} shows all options)")
+        if self.parent is not None:
+            # twistd looks at the file next.
+            remove_stale_pidfile(self.parent.get("pidfile") or "")
 
     def parseArgs(self, *args: str) -> None:
         """Refuse words that are not options."""
@@ -141,6 +146,7 @@ def makeService(options: Options) -> IService:
 
     # A step of the system's clock must not freeze or fire every timer of the process.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    stop_once(reactor)
     raise_descriptor_limit()
     services = OrderedServices()
     try:

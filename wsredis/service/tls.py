@@ -17,7 +17,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
-from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -26,7 +26,11 @@ from wsredis.errors import ConfigError
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service.pem import TLS_CERT, TLS_FOLDER, TLS_KEY, PemFiles, ServerCertificate
 
-__all__ = ["Certificates"]
+__all__ = ["CIPHERS", "Certificates"]
+
+#: Cipher suites for TLS 1.2, as OpenSSL names them: those with forward secrecy and authenticated
+#: encryption, which RFC 9325 recommends. Those of TLS 1.3 have both.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!PSK:!aNULL"
 
 #: Seconds between two looks at the files.
 INTERVAL = 5.0
@@ -183,6 +187,7 @@ class Certificates:
             certificate=certificate,
             extraCertChain=chain,
             raiseMinimumTo=TLSVersion.TLSv1_2,
+            acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
             contextForServerName=self._context,
         )
 

@@ -23,7 +23,7 @@ _OTHERS = {
     *("--user", "--version"),
     # Those of other programs.
     *("--appendonly", "--askpass", "--bind", "--daemonize", "--dir", "--nothreading", "--save"),
-    *("--tls",),
+    *("--maxmemory", "--maxmemory-policy", "--tls", "--unixsocket", "--unixsocketperm"),
 }
 
 

@@ -103,20 +103,44 @@ class LoadTests(ConfigCase):
         self.assertEqual(GatewayConfig(), load({}, {"WSREDIS_PORT": "", "WSREDIS_EXPIRE": ""}))
 
     def test_variables_of_others(self) -> None:
-        """Other variables are left alone: those of the tests and those that Kubernetes adds."""
-        environ = {
-            "HOME": "/",
-            "NOT_WSREDIS_EXPIRE": "x",
-            "WSREDIS_REQUIRE": "redis",
-            "WSREDIS_SERVICE_HOST": "10.0.0.1",
-            "WSREDIS_SERVICE_PORT": "8080",
-            "WSREDIS_SERVICE_PORT_HTTP": "8080",
-            "WSREDIS_PORT": "tcp://10.0.0.1:8080",
-            "WSREDIS_PORT_8080_TCP": "tcp://10.0.0.1:8080",
-            "WSREDIS_PORT_8080_TCP_ADDR": "10.0.0.1",
-            "WSREDIS_PORT_53_UDP_PROTO": "udp",
-        }
+        """Other variables are left alone, those of the tests too."""
+        environ = {"HOME": "/", "NOT_WSREDIS_EXPIRE": "x", "WSREDIS_REQUIRE": "redis"}
         self.assertEqual(GatewayConfig(), load({}, environ))
+
+    def test_variables_of_kubernetes(self) -> None:
+        """Those that Kubernetes adds are left alone, of every service with a name like ours."""
+        for service in ("", "REDIS_", "REDIS_MASTER_", "TLS_", "WEB_2_"):
+            for address in ("10.0.0.1", "fd00::1"):
+                host = f"[{address}]" if ":" in address else address
+                environ = {
+                    f"WSREDIS_{service}{name}": value
+                    for name, value in {
+                        "SERVICE_HOST": address,
+                        "SERVICE_PORT": "8080",
+                        "SERVICE_PORT_HTTP_2": "8080",
+                        "PORT": f"tcp://{host}:8080",
+                        "PORT_8080_TCP": f"tcp://{host}:8080",
+                        "PORT_8080_TCP_PROTO": "tcp",
+                        "PORT_8080_TCP_PORT": "8080",
+                        "PORT_8080_TCP_ADDR": address,
+                        "PORT_53_UDP_PROTO": "udp",
+                    }.items()
+                }
+                self.assertEqual(GatewayConfig(), load({}, environ))
+
+    def test_variables_like_those_of_kubernetes(self) -> None:
+        """A variable that Kubernetes would not write so is one of ours, or a mistake."""
+        self.assertEqual(("tcp:81",), load({}, {"WSREDIS_PORT": "tcp:81"}).port)
+        for name, value in (
+            ("WSREDIS_REDIS_HOST", "10.0.0.1"),
+            ("WSREDIS_REDIS_PORT", "6379"),
+            ("WSREDIS_SERVICE", "10.0.0.1"),
+            ("WSREDIS_SERVICE_HOST", "a b"),
+            ("WSREDIS_REDIS_PORT_6379_TCP_NAME", "x"),
+            ("WSREDIS_SERVICE_PORT", "eighty"),
+        ):
+            text = self.refused(load, {}, {name: value})
+            self.assertEqual(f"{name}: there is no such setting", text)
 
     def test_bad_file(self) -> None:
         """A file that is missing, a folder, not TOML or not text is refused in one line."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 from tests.unit.config.case import ConfigCase
 from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, Limits, load
+from wsredis.config.cores import usable_cores
 from wsredis.errors import ConfigError
 
 
@@ -23,12 +21,8 @@ class CheckTests(ConfigCase):
     def test_workers(self) -> None:
         """A number of at least one, or one for each core that may be used."""
         self.assertEqual(3, GatewayConfig(workers="3").workers)  # type: ignore[arg-type]
-        self.patch(os, "sched_getaffinity", lambda pid: {1, 4, 5})
-        self.patch(sys, "platform", "linux")
-        self.assertEqual(3, GatewayConfig(workers="auto").workers)  # type: ignore[arg-type]
-        self.patch(sys, "platform", "other")
-        self.patch(os, "cpu_count", lambda: None)
-        self.assertEqual(1, GatewayConfig(workers="auto").workers)  # type: ignore[arg-type]
+        auto = GatewayConfig(workers="auto").workers  # type: ignore[arg-type]
+        self.assertEqual(usable_cores(), auto)
         for value in (0, "many", 1.5, True, ""):
             error = self.assertRaises(ConfigError, GatewayConfig, workers=value)
             self.assertIn("workers: ", str(error))
@@ -85,10 +79,21 @@ class CheckTests(ConfigCase):
             self.assertTrue(self.refused(GatewayConfig, url_prefix=value).startswith("url-prefix:"))
 
     def test_prefix(self) -> None:
-        """The prefix of channels has no blank and no control character."""
+        """The prefix has no blank, no control character, and no name of an audience as a part."""
         self.assertEqual("my:app", GatewayConfig(prefix="my:app").prefix)
+        self.assertEqual("users:my-session", GatewayConfig(prefix="users:my-session").prefix)
         self.assertEqual("", GatewayConfig(prefix=None).prefix)  # type: ignore[arg-type]
-        for value in ("a b", "a\n", "\x00", "\x7f", "\x85", 5):
+        for value in (
+            "a b",
+            "a\n",
+            "\x00",
+            "\x7f",
+            "\x85",
+            5,
+            "user",
+            "shop:broadcast",
+            "session:x",
+        ):
             self.assertTrue(self.refused(GatewayConfig, prefix=value).startswith("prefix: "))
 
     def test_texts_are_unicode(self) -> None:

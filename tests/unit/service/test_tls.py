@@ -75,6 +75,22 @@ class _TlsCase(SynchronousTestCase):
         return first
 
 
+class CipherTests(_TlsCase):
+    """Cipher suites."""
+
+    def test_ciphers(self) -> None:
+        """All have forward secrecy and authenticated encryption."""
+        certificates = self.make(folder=self.pem("a.example") is not None)
+        factory = TLSMemoryBIOFactory(certificates, False, Factory.forProtocol(Protocol), Clock())
+        connection = certificates.serverConnectionForTLS(
+            factory.buildProtocol(None)  # type: ignore[arg-type]
+        )
+        found = connection.get_cipher_list()
+        self.assertIn("ECDHE-ECDSA-AES128-GCM-SHA256", found)
+        for name in found:
+            self.assertRegex(name, r"\A(ECDHE-(RSA|ECDSA)-|TLS_).*(GCM|CHACHA20|CCM)")
+
+
 class FileTests(_TlsCase):
     """One certificate, in one file or two."""
 

@@ -9,6 +9,9 @@ the worker that accepts it first. Two pipes join the parent and a worker:
   ready (``+``), one of them is not any more (``-``), read the certificates again (``r``). When the
   pipe is closed, the worker stops. The system closes it also when the parent dies.
 * Descriptor 3 of the worker carries its log and whether it is ready, one JSON object on each line.
+  A line that is not one is dropped: an application may write to descriptors that are not its own.
+
+The programs that the application starts inherit neither of them, and no socket.
 
 Passwords go through the pipe, since every user of the machine can read a command line.
 """

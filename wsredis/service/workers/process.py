@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger, LogLevel
+from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
 from wsredis.service.workers.worker import COMMANDS, REPORTS
 
@@ -19,6 +20,9 @@ _RESTART = RestartPolicy(first=0.5, longest=30.0)
 
 #: Bytes of a line that a worker prints outside of its log. A longer line is split.
 _MAX_LINE = 65536
+
+#: Bytes of a report, which may be a log line with a traceback. A longer one is dropped.
+_MAX_REPORT = 1 << 20
 
 
 class WorkerProcess:
@@ -47,6 +51,7 @@ class WorkerProcess:
         self._supervisor = ChildSupervisor(reactor, self, _RESTART)
         #: The begin of a line whose end was not received yet, by descriptor.
         self._partial: dict[int, bytes] = {}
+        self._throttle = LogThrottle(reactor)
 
     @property
     def ready(self) -> bool:
@@ -95,6 +100,9 @@ class WorkerProcess:
         if descriptor != REPORTS and len(rest) > _MAX_LINE:
             lines.append(rest)
             rest = b""
+        elif len(rest) > _MAX_REPORT:
+            self._drop_line()
+            rest = b""
         self._partial[descriptor] = rest
         for line in lines:
             self._line_received(descriptor, line)
@@ -114,6 +122,7 @@ class WorkerProcess:
             if rest and descriptor != REPORTS:
                 self._line_received(descriptor, rest)
         self._partial = {}
+        self._throttle.reset()
         if restart is not None:
             self._log.warn(
                 "worker {number} {how}; another one starts in {delay} s",
@@ -127,13 +136,32 @@ class WorkerProcess:
         if descriptor != REPORTS:
             self._log_line(self._log, LogLevel.warn, line.decode("utf-8", "replace"))
             return
-        report = json.loads(line)
-        if "ready" in report:
-            self._supervisor.ready = report["ready"]
-            self._changed()
-        else:
+        if not line:
+            return
+        try:
+            report = json.loads(line)
+            if "ready" in report:
+                self._supervisor.ready = bool(report["ready"])
+                self._changed()
+                return
             level = LogLevel.lookupByName(report["level"])
-            self._log_line(Logger(report["namespace"]), level, report["text"])
+            namespace, text = str(report["namespace"]), str(report["text"])
+        except (ValueError, TypeError, LookupError, RecursionError, InvalidLogLevelError):
+            self._drop_line()
+            return
+        self._log_line(Logger(namespace), level, text)
+
+    def _drop_line(self) -> None:
+        """Log that the application of the worker wrote to the pipe of the reports."""
+        self._throttle.log(
+            self._log,
+            LogLevel.warn,
+            "no report",
+            "worker {number}: dropped a line that is not a report: something in the application "
+            "writes to descriptor {descriptor}",
+            number=self._number,
+            descriptor=REPORTS,
+        )
 
     def _log_line(self, log: Logger, level: Any, text: str) -> None:
         log.emit(level, "worker {number}: {text}", number=self._number, text=text)

@@ -7,16 +7,16 @@ See `wsredis.service.workers.parent` for the pipes between them.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapServerTLS
-from twisted.internet.error import ReactorNotRunning
 from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from twisted.protocols.haproxy import proxyEndpoint
@@ -29,6 +29,7 @@ from wsredis.errors import ConfigError
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
 from wsredis.service.service import GatewayService
+from wsredis.service.stop_once import stop_once
 from wsredis.service.workers.sockets import SharedEndpoint, SharedSocket
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Reporter",
     "WorkerGateway",
     "WorkerTask",
+    "keep_from_children",
     "main",
 ]
 
@@ -181,7 +183,8 @@ class Reporter:
     def report(self, report: dict[str, Any]) -> None:
         """Send one report. It is lost if the parent has ended."""
         try:
-            print(json.dumps(report), file=self._file, flush=True)
+            # A line of its own, also after something that an application wrote without an end.
+            print(f"\n{json.dumps(report)}", file=self._file, flush=True)
         except OSError:
             pass
 
@@ -193,14 +196,43 @@ class Reporter:
         self.report({"level": level.name, "namespace": namespace, "text": text})
 
 
+def keep_from_children(commands: int, others: Iterable[int]) -> int:
+    """
+    Keep descriptors from the programs that an application starts.
+
+    A child that holds them would take connections from the gateway's clients for ever, or read the
+    orders of the parent.
+
+    Args:
+        commands: The descriptor of the commands, which children have as their standard input. It is
+            at the end of an empty file afterwards.
+        others: Other descriptors; they stay as they are for this process.
+
+    Returns:
+        Another descriptor for the commands.
+    """
+    for each in others:
+        os.set_inheritable(each, False)
+    # os.dup makes one that children do not inherit, and os.dup2 one that they do.
+    own = os.dup(commands)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, commands)
+    os.close(nothing)
+    return own
+
+
 def main() -> None:
     """Run a worker until the parent closes the pipe. Standard input begins with its task."""
     task: WorkerTask = pickle.load(sys.stdin.buffer)
+    commands = keep_from_children(COMMANDS, [REPORTS, *(each.descriptor for each in task.sockets)])
+    # The old one may have read commands ahead.
+    sys.stdin = open(COMMANDS, closefd=False)  # noqa: SIM115 (open until the end)
     namedAny(f"{task.reactor}.install")()
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
     reactor.seconds = time.monotonic
+    stop_once(reactor)
     reporter = Reporter(REPORTS)
     globalLogBeginner.beginLoggingTo([reporter], redirectStandardIO=False)
     try:
@@ -209,15 +241,7 @@ def main() -> None:
         # The settings were good when the parent started, but files may have changed since, or may
         # not be readable any more.
         sys.exit(f"wsredis: {error}")
-
-    def stop() -> None:
-        try:
-            reactor.stop()
-        except ReactorNotRunning:
-            # A signal came first.
-            pass
-
-    reader = CommandReader(reactor, COMMANDS, gateway.commands_received, stop)
+    reader = CommandReader(reactor, commands, gateway.commands_received, reactor.stop)
     reactor.callWhenRunning(reactor.addReader, reader)
     reactor.callWhenRunning(gateway.startService)
     reactor.callWhenRunning(garbage.freeze)

@@ -17,6 +17,7 @@ from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.transports.websocket.handshake import Handshaker
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
@@ -90,6 +91,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
             sessions=auth.sessions,
             metrics=hub.metrics,
+            queued=QueuedBytes(reactor, limits.max_queues),
             losses=self._losses,
             site=site,
             trusted=Networks(config.trusted_proxy),

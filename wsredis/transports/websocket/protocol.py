@@ -29,6 +29,7 @@ from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
@@ -89,6 +90,7 @@ class GatewayProtocol(LeanProtocol):
     handshaker: Handshaker
     sessions: SessionMonitor
     metrics: Metrics
+    queued: QueuedBytes
     losses: LogThrottle
     site: HttpSite
     trusted: Networks
@@ -176,6 +178,9 @@ class GatewayProtocol(LeanProtocol):
                 received=self.remoteCloseCode,
                 sent=self.localCloseCode,
             )
+        if self.queue is not None:
+            # A transport may not have told it.
+            self.queue.stopProducing()
         # Both know this protocol: without a reference cycle no garbage collection is needed.
         self.connection = self.queue = None
 
@@ -300,7 +305,7 @@ class GatewayProtocol(LeanProtocol):
         connection, transport = self.connection, self.transport
         assert connection is not None
         limit = self.config.limits.max_queue
-        self.queue = SendQueue(transport, limit, self, plain_socket(transport))
+        self.queue = SendQueue(transport, limit, self, self.queued, plain_socket(transport))
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
@@ -410,14 +415,23 @@ class GatewayProtocol(LeanProtocol):
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
-        if self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
+        if self.queue is not None and self.queue.is_stuck():
+            # Whatever it says meanwhile.
+            self._log_slow("it took nothing for a ping interval, connection dropped")
+            self._cut()
+        elif self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
             self.heard = False
             self.write(frames.PING)
-            return
-        self.metrics.timeouts += 1
-        self._log.info("no pong from {peer}: connection dropped", peer=self.peer)
-        self._detach()
-        self.transport.abortConnection()
+        else:
+            self.metrics.timeouts += 1
+            self.losses.log(
+                self._log,
+                LogLevel.info,
+                "no pong",
+                "no pong from {peer}: connection dropped",
+                peer=self.peer,
+            )
+            self._cut()
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`."""
@@ -458,6 +472,13 @@ class GatewayProtocol(LeanProtocol):
             self._deciding.cancel()
         self._detach()
 
+    def _cut(self) -> None:
+        """Reset an open connection, and forget what waits for it."""
+        self._detach()
+        if self.queue is not None:
+            self.queue.stopProducing()
+        self.transport.abortConnection()
+
     def _detach(self) -> None:
         """Deliver nothing to this client any more."""
         if self.connection is not None:
@@ -487,9 +508,30 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
         if self.state != _OPEN:
             return
-        self.metrics.slow_consumers += 1
-        self._log.warn("slow consumer {peer}: its queue is full, closing", peer=self.peer)
+        self._log_slow("its queue is full, closing")
         self.sendCloseFrame(1008, b"slow consumer")
+
+    def send_queue_evicted(self, is_cut: bool) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_evicted`."""
+        is_open = self.state == _OPEN
+        if is_open:
+            self._log_slow("the queues of all clients are full, and it is the slowest, closing")
+        if is_open and not is_cut:
+            self.sendCloseFrame(1008, b"slow consumer")
+        else:
+            self._cut()
+
+    def _log_slow(self, problem: str) -> None:
+        """Count and log a client that goes since it does not read."""
+        self.metrics.slow_consumers += 1
+        self.losses.log(
+            self._log,
+            LogLevel.warn,
+            problem,
+            "slow consumer {peer}: {problem}",
+            peer=self.peer,
+            problem=problem,
+        )
 
     def send_queue_congested(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_congested`."""

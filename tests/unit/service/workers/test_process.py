@@ -28,6 +28,45 @@ class LogTests(WorkersCase):
         found = self.logged(3, line[:5], line[5:] + b"\n" + line, b"\n")
         self.assertEqual([("error", "a.b", "worker 2: x {y}\nz")] * 2, found)
 
+    def test_not_a_report(self) -> None:
+        """A line that is not a report is dropped with one log line, and the pipe goes on."""
+        own = "wsredis.service.workers.process.WorkerProcess"
+        good = json.dumps({"level": "info", "namespace": "a", "text": "x"}).encode() + b"\n"
+        dropped = (
+            "worker 2: dropped a line that is not a report: something in the application "
+            "writes to descriptor 3"
+        )
+        bad = (
+            b"junk",
+            b"{}",
+            b"[]",
+            b"1",
+            b"null",
+            b'"ready"',
+            b'{"level": "loud", "namespace": "a", "text": "x"}',
+            b'{"level": [], "namespace": "a", "text": "x"}',
+            b"\xff",
+            b"[" * 100000,
+        )
+        found = self.logged(3, *(line + b"\n" + good for line in bad))
+        self.assertEqual(("warn", own, dropped), found.pop(1 if found[0][0] == "info" else 0))
+        self.assertEqual([("info", "a", "worker 2: x")] * len(bad), found)
+        with capturedLogs() as events:
+            self.reactor.advance(60)
+        more = len(bad) - 2
+        self.assertEqual(
+            [f"{dropped} (and {more} more of this kind)"], [formatEvent(each) for each in events]
+        )
+
+    def test_endless_report(self) -> None:
+        """A report without an end is not kept."""
+        found = self.logged(3, *[b"x" * 65536] * 40)
+        self.assertEqual(1, len(found))
+        kept = self.service._workers[1]._partial[3]
+        self.assertLessEqual(len(kept), 1 << 20)
+        self.two.end()
+        self.assertEqual([], [call for call in self.reactor.getDelayedCalls() if call.time > 1])
+
     def test_printed(self) -> None:
         """A line that is printed outside of the log is a warning."""
         found = self.logged(2, b"a\nb", b"\xff\n")

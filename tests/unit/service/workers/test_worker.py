@@ -17,7 +17,13 @@ from tests.unit.service.workers.case import FakeReactor
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.service.workers.sockets import SharedSocket
-from wsredis.service.workers.worker import CommandReader, Reporter, WorkerGateway, WorkerTask
+from wsredis.service.workers.worker import (
+    CommandReader,
+    Reporter,
+    WorkerGateway,
+    WorkerTask,
+    keep_from_children,
+)
 
 
 class GatewayTests(SynchronousTestCase):
@@ -105,6 +111,26 @@ class CommandReaderTests(SynchronousTestCase):
         self.assertEqual([b"+r", "ended"], events)
 
 
+class DescriptorTests(SynchronousTestCase):
+    """Programs that an application starts get no descriptor of the worker."""
+
+    def test_kept(self) -> None:
+        """Commands come through another one, and children read an empty file in place of them."""
+        commands, parent = os.pipe()
+        socket_, other = os.pipe()
+        for each in (commands, parent, socket_, other):
+            self.addCleanup(os.close, each)
+            os.set_inheritable(each, True)
+        os.write(parent, b"+")
+        own = keep_from_children(commands, [socket_])
+        self.addCleanup(os.close, own)
+        self.assertEqual(b"", os.read(commands, 10))
+        self.assertEqual(b"+", os.read(own, 10))
+        self.assertEqual(
+            [False, True, False], [os.get_inheritable(each) for each in (own, commands, socket_)]
+        )
+
+
 class ReporterTests(SynchronousTestCase):
     """Reports are sent through a pipe."""
 
@@ -116,7 +142,7 @@ class ReporterTests(SynchronousTestCase):
 
     def read(self) -> list[dict[str, Any]]:
         """Read as the parent does."""
-        return [json.loads(line) for line in os.read(self.parent, 65536).splitlines()]
+        return [json.loads(line) for line in os.read(self.parent, 65536).split(b"\n") if line]
 
     def test_events(self) -> None:
         """Each is a line with text, level and namespace; a traceback is a part of the text."""

@@ -119,7 +119,7 @@ class _ByAutobahn(GatewayProtocol):
         if self.state != State.PENDING:
             return
         assert self.registry.refusal(Step.OPEN, self) is None
-        self.queue = SendQueue(self.transport, self.config.limits.max_queue, self)
+        self.queue = SendQueue(self.transport, self.config.limits.max_queue, self, self.queued)
         if self._given.is_compressed:
             self.decompress_with(Inflater())
         self.websocket_extensions: list[Any] = []

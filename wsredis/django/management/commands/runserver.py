@@ -9,9 +9,11 @@ from django.apps import apps
 from django.core.management.base import CommandError
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
-from wsredis.django.server import GatewayServer, needs_redis, private_redis
+from wsredis.config import RedisConfig, setting_of
+from wsredis.django.server import GatewayServer, needs_redis
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
+from wsredis.service.embedded import private_redis
 
 if apps.is_installed("django.contrib.staticfiles"):
     from django.contrib.staticfiles.management.commands.runserver import Command as _Runserver
@@ -20,13 +22,17 @@ else:
 
 __all__ = ["Command"]
 
+#: Names the Redis for the gateway and the publishers of this process, and for the inner process of
+#: the reloader.
+_URL = setting_of(RedisConfig, "url").variable
+
 
 class Command(_Runserver):
     """
     Django's own command with all its options, and another server.
 
     Attributes:
-        redis_port: The port of localhost at which Redis is looked for and started.
+        redis_port: The port of localhost at which Redis is looked for.
     """
 
     help = "Starts a server for development: pages, static files and WebSockets on one port."
@@ -44,6 +50,13 @@ class Command(_Runserver):
             executable = embedded.find_server()
         except ConfigError as error:
             raise CommandError(str(error)) from None
-        with private_redis(executable, self.redis_port):
-            self.stdout.write("No Redis at localhost: started a private one without files.")
-            super().run(**options)
+        with private_redis(executable) as url:
+            self.stdout.write(
+                "No Redis at localhost: started a private one without files. "
+                f"Other programs get there with {_URL}={url}"
+            )
+            os.environ[_URL] = url
+            try:
+                super().run(**options)
+            finally:
+                del os.environ[_URL]

@@ -27,6 +27,7 @@ from wsredis.config.values import (
     host,
     integer,
     module_name,
+    optional,
     optional_string,
     origin,
     port,
@@ -116,6 +117,24 @@ class Limits(Checked):
     )
     max_connections: int = setting(
         16384, integer(1), "Number of open WebSockets. Further ones are answered with 503."
+    )
+    max_connections_per_address: int | None = setting(
+        None,
+        optional(integer(1)),
+        "Number of open WebSockets of one address. Further ones are answered with 429. If not "
+        "given, an address may have twice as many as are free: two thirds of max-connections "
+        "while it is alone.",
+    )
+    max_connections_per_user: int = setting(
+        256,
+        integer(1),
+        "Number of open WebSockets of one user. Further ones are answered with 429.",
+    )
+    handshake_rate: int = setting(
+        200,
+        integer(1),
+        "Handshakes a second of one address, after ten times as many at once. Further ones wait "
+        "for their turn, and are answered with 429 if it does not come within handshake-timeout.",
     )
     max_channels: int = setting(
         64,

@@ -7,6 +7,7 @@ alike as the name to SUBSCRIBE to and as the key of the stored message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,7 @@ __all__ = [
     "channel_name",
     "channel_names",
     "control_channel",
+    "loggable_channel",
     "matches",
     "parse_flags",
     "read_flag",
@@ -70,6 +72,12 @@ class Access:
 _AUDIENCES = {audience.value: audience for audience in Audience}
 
 _BROADCAST = frozenset({Audience.BROADCAST})
+
+#: The key of a session in the name of a channel. Anyone who has the key can act as its user.
+_SESSION_KEY = re.compile(r"(^|:)session:[^:]*")
+
+#: Characters of the name of a channel that go into one line of the log.
+_LOGGED = 200
 
 #: Each of the 16 sets of audiences, once: connections and rights share them.
 _SETS: dict[frozenset[Audience], frozenset[Audience]] = {}
@@ -126,6 +134,11 @@ def parse_flags(flags: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Au
 def control_channel(prefix: str) -> bytes:
     """The channel on which the application speaks to the gateway; that of no client."""
     return f"{prefix}:wsredis-control".lstrip(":").encode()
+
+
+def loggable_channel(channel: bytes) -> str:
+    """Return the name of a channel for the log: without the key of a session, and not too long."""
+    return _SESSION_KEY.sub(r"\1session:...", channel.decode("utf-8", "replace"))[:_LOGGED]
 
 
 def matches(pattern: str, facility: str) -> bool:

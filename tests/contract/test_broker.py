@@ -458,6 +458,11 @@ class _Contract(_Outside):
             self.assertTrue(action.called, "it waits for something")
             await self._refuses(BrokerUnavailable, action)
 
+    async def test_when_up(self) -> None:
+        """A broker that is up is not waited for."""
+        broker = await self.start()
+        self.assertTrue(broker.when_up().called)
+
     async def test_back(self) -> None:
         """Channels that were wanted before and during the outage are subscribed."""
         broker = await self.start()
@@ -534,6 +539,9 @@ class TwoLinkBroker:
     @property
     def up(self) -> bool:
         return all(link.up for link in self._links)
+
+    def when_up(self) -> Deferred[None]:
+        return self._together([link.when_up() for link in self._links])
 
     def start(self, listener: BrokerListener) -> None:
         for link in self._links:

@@ -90,6 +90,7 @@ class AnswerTests(_Case):
             ("SELECT", "3"),
             ("MGET", "a"),
             ("SELECT", "16"),
+            ("ROLE",),
             ("NOSUCH",),
         )
 

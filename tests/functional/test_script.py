@@ -618,6 +618,31 @@ class AddressTests(_Case):
         self.assertEqual(json.loads(config), page.run("return WS4Redis.config()"))
         self.assertIsNone(page.run("return WS4Redis.config('another')"))
 
+    def test_text_with_an_id(self) -> None:
+        """
+        Only a script element with data is the configuration, and of several the last one.
+
+        Text of users may have an id or a name, also one that hides a method of the document.
+        """
+        evil = '{"uri": "wss://evil.example/"}'
+        first, last = '{"uri": "wss://first.example/"}', '{"uri": "wss://last.example/"}'
+        kind = 'id="wsredis-config" type="application/json"'
+        self.site.add_page(
+            "/text",
+            f'<p id="wsredis-config">{evil}</p>'
+            '<img name="getElementsByTagName"><form name="querySelectorAll"></form>'
+            f"<script {kind}>{first}</script><script {kind}>{last}</script>"
+            f'<p id="wsredis-config" type="application/json">{evil}</p>'
+            '<script src="/wsredis.js"></script>',
+        )
+        page = ClientPage(self.browser, self.site, "/text")
+        self.assertEqual(json.loads(last), page.run("return WS4Redis.config()"))
+        self.site.add_page(
+            "/none", f'<p id="wsredis-config">{evil}</p><script src="/wsredis.js"></script>'
+        )
+        page = ClientPage(self.browser, self.site, "/none")
+        self.assertIsNone(page.run("return WS4Redis.config()"))
+
     def test_configured_heartbeat(self) -> None:
         """The heartbeat of the configuration is sent, unless the page wants another or none."""
         config = json.dumps({"uri": self.server.url, "heartbeat": _HEARTBEAT})

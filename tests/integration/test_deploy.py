@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.children import until
 from tests.support.deploy import (
     APACHE,
+    APACHE_QOS,
     HAPROXY,
     HAPROXY_PROXY_PROTOCOL,
     HOST,
@@ -34,6 +35,9 @@ _LISTEN = "/ws/news?subscribe-broadcast"
 
 #: The address of a client whose address a test looks for.
 _CLIENT = "127.0.0.2"
+
+#: The address of an attacker.
+_HOSTILE = "127.0.0.9"
 
 _MEBIBYTE = 1048576
 
@@ -86,6 +90,18 @@ class _Contract(_Case):
         with self.assertRaises(EOFError):
             while True:
                 self.assertEqual(PING, client.receive().opcode)
+
+    def assert_held_to(self, site: Site, count: int) -> None:
+        """Check that one address gets so many sockets, and that others get theirs."""
+        held = [self.open(site, source=_HOSTILE) for _ in range(count)]
+        self.assertTrue(self.is_refused(site))
+        self.assertEqual(101, site.status(_LISTEN, source=_CLIENT))
+        for client in held:
+            self.assert_hears(site, client)
+
+    def is_refused(self, site: Site) -> bool:
+        """Tell whether the attacker gets no further socket."""
+        return site.status(_LISTEN, source=_HOSTILE) == 429
 
     def test_pages(self) -> None:
         """Pages come from their server, which learns the true host, client and scheme."""
@@ -199,7 +215,32 @@ class _Bounded(_Contract):
         self.assert_hears(site, self.open(site))
 
 
-class NginxTests(_Bounded, SynchronousTestCase):
+class _Limited(_Bounded):
+    """
+    A server whose example limits each address.
+
+    Attributes:
+        sockets: The line about open sockets, with {} for the number.
+        slow_head: The line about the time for a head, with {} for the seconds.
+    """
+
+    sockets: ClassVar[str]
+    slow_head: ClassVar[str]
+
+    def test_sockets_of_an_address(self) -> None:
+        """An address that holds too many sockets gets no more, and others get theirs."""
+        changes = {self.sockets.format(1000): self.sockets.format(3)}
+        self.assert_held_to(self.own_site(changes=changes), 3)
+
+    def test_slow_head(self) -> None:
+        """A client that does not end its head is cut off."""
+        changes = {self.slow_head.format(10): self.slow_head.format(1)}
+        with self.own_site(changes=changes).connect() as client:
+            client.send(b"GET /ws/a HTTP/1.1\r\n")
+            self.assertNotIn(b" 101 ", client.rest())
+
+
+class NginxTests(_Limited, SynchronousTestCase):
     """NGINX, with the gateway on a UNIX socket."""
 
     skip = missing("redis", "nginx")
@@ -209,6 +250,16 @@ class NginxTests(_Bounded, SynchronousTestCase):
     away = 502
     peer = "unix"
     reloaded = "start worker processes"
+    sockets = "limit_conn sockets {};"
+    slow_head = "client_header_timeout {}s;"
+
+    def test_handshakes_of_an_address(self) -> None:
+        """An address that shakes hands too often is answered with 429, and others are served."""
+        changes = {"rate=50r/s": "rate=1r/m", "burst=1000": "burst=3"}
+        site = self.own_site(changes=changes)
+        found = [site.status(_LISTEN, source=_HOSTILE) for _ in range(6)]
+        self.assertEqual([101, 101, 101, 101, 429, 429], found)
+        self.assertEqual(101, site.status(_LISTEN, source=_CLIENT))
 
 
 class NginxTcpTests(NginxTests):
@@ -228,8 +279,30 @@ class ApacheTests(_Contract, SynchronousTestCase):
     peer = r"127\.0\.0\.1:\d+"
     reloaded = "resuming normal operations"
 
+    def test_slow_head(self) -> None:
+        """A client that does not end its head is cut off."""
+        with self.own_site(changes={"header=10-20": "header=1-2"}).connect() as client:
+            client.send(b"GET /ws/a HTTP/1.1\r\n")
+            self.assertNotIn(b" 101 ", client.rest())
 
-class HaproxyTests(_Bounded, SynchronousTestCase):
+
+class ApacheQosTests(ApacheTests):
+    """Apache with limits for each address."""
+
+    skip = missing("redis", "apache", "qos")
+    recipe = APACHE_QOS
+
+    def test_sockets_of_an_address(self) -> None:
+        """An address that holds too many sockets gets no more, and others get theirs."""
+        changes = {"QS_SrvMaxConnPerIP     200": "QS_SrvMaxConnPerIP 3"}
+        self.assert_held_to(self.own_site(changes=changes), 3)
+
+    def is_refused(self, site: Site) -> bool:
+        """Tell whether the attacker is not even served with TLS."""
+        return not site.greets(_HOSTILE)
+
+
+class HaproxyTests(_Limited, SynchronousTestCase):
     """HAProxy."""
 
     skip = missing("redis", "haproxy")
@@ -239,6 +312,29 @@ class HaproxyTests(_Bounded, SynchronousTestCase):
     away = 503
     peer = r"127\.0\.0\.1:\d+"
     reloaded = "Loading success"
+    sockets = "sc0_conn_cur gt {} "
+    slow_head = "timeout http-request {}s"
+
+    def test_handshakes_of_an_address(self) -> None:
+        """An address that shakes hands too often is answered with 429, and others are served."""
+        changes = {"sc0_http_req_rate gt 1500": "sc0_http_req_rate gt 3"}
+        site = self.own_site(changes=changes)
+        found = [site.status(_LISTEN, source=_HOSTILE) for _ in range(5)]
+        self.assertEqual([101, 101, 101, 429, 429], found)
+        self.assertEqual(101, site.status(_LISTEN, source=_CLIENT))
+
+    def is_refused(self, site: Site) -> bool:
+        """Tell whether the attacker is not even served with TLS."""
+        return not site.greets(_HOSTILE)
+
+    def test_connections_of_an_address(self) -> None:
+        """An address that connects too often is refused before TLS, and others are served."""
+        changes = {"sc0_conn_rate gt 1500": "sc0_conn_rate gt 3"}
+        site = self.own_site(changes=changes)
+        for _ in range(3):
+            self.assertEqual(101, site.status(_LISTEN, source=_HOSTILE))
+        self.assertTrue(self.is_refused(site))
+        self.assertEqual(101, site.status(_LISTEN, source=_CLIENT))
 
     def test_not_ready(self) -> None:
         """A gateway without Redis gets no new clients, keeps those it has, and recovers."""

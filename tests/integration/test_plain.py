@@ -671,11 +671,6 @@ class RefusedToStoreTests(WireCase, FreshGatewayCase):
         self._refused_to_store(("CONFIG", "SET", "maxmemory", "1"), "OOM")
         self._stored_again(("CONFIG", "SET", "maxmemory", "0"))
 
-    def test_read_only(self) -> None:
-        """A Redis that became a replica still publishes; the log says it once, and when it ends."""
-        self._refused_to_store(("REPLICAOF", "127.0.0.1", "1"), "READONLY")
-        self._stored_again(("REPLICAOF", "NO", "ONE"))
-
     def _refused_to_store(self, command: tuple[str, ...], error: str) -> None:
         self.listener = self.open("/ws/full?subscribe-broadcast")
         self.speaker = self.open("/ws/full?publish-broadcast")

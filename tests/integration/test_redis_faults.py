@@ -589,20 +589,20 @@ class RefusalTests(FaultCase):
             self.wait_back(since)
         self.assert_hears(client, "full", b"room")
 
-    def test_read_only(self) -> None:
-        """A Redis that stores nothing still publishes, and the log says when it began and ended."""
+    def test_replica(self) -> None:
+        """A Redis that became a replica is left, and publishers are told; a master is used."""
         client = self.open(f"/ws/replica?{BOTH}")
+        since = self.position()
         self.redis.command("REPLICAOF", "127.0.0.1", reserve_port(self))
-        for text in ("one", "two", "three"):
-            client.send_text(text)
-            self.assertEqual(text.encode(), client.message())
-        self.gateway.child.wait_for("Redis refuses to store messages.*READONLY")
-        self.assertEqual(1, self.gateway.log.count("refuses to store"))
+        client.send_text("nobody hears it")
+        self.assertEqual(1013, client.closing())
+        self.gateway.child.wait_for("has become a replica: leaving it", since=since)
+        self.gateway.child.wait_for("lost the connection", since=since)
         self.redis.command("REPLICAOF", "NO", "ONE")
+        self.wait_back(since)
+        client = self.open(f"/ws/replica?{BOTH}")
         client.send_text("four")
         self.assertEqual(b"four", client.message())
-        self.gateway.child.wait_for("stores messages again")
-        self.assertEqual(b"four", self.redis.command("GET", "broadcast:replica"))
 
     def test_out_of_memory(self) -> None:
         """A Redis without memory still publishes, and the log says so."""

@@ -143,6 +143,29 @@ class ReadersTests(FloodCase):
             for client in clients:
                 self.assertEqual(message, client.message())
 
+    def test_unread_stored_message(self) -> None:
+        """200 clients that never read a stored message of 1 MiB share its bytes."""
+        self.redis.command("SETEX", "broadcast:stored", "600", os.urandom(MEBIBYTE))
+        self.open("/ws/stored?subscribe-broadcast")
+        before = self.gateway.memory()
+        for _ in range(200):
+            self.deaf("/ws/stored?subscribe-broadcast")
+        self.assertLess(self.gateway.memory() - before, 24 * MEBIBYTE)
+        self.assert_serves()
+
+    def test_unread_stored_messages(self) -> None:
+        """If each has another one, no more than max-queues waits; the slowest are closed."""
+        before = self.gateway.memory()
+        clients = []
+        for number in range(200):
+            name = f"stored{number}"
+            self.redis.command("SETEX", f"broadcast:{name}", "600", os.urandom(MEBIBYTE))
+            clients.append(self.deaf(f"/ws/{name}?subscribe-broadcast"))
+        self.assertLess(self.gateway.memory() - before, 128 * MEBIBYTE)
+        self.gateway.child.wait_for("slow consumer .*the queues of all clients are full")
+        self.assert_serves()
+        self.assertNotIn("Traceback", self.gateway.log)
+
     def test_too_large_message(self) -> None:
         """A message larger than max-publication is dropped and logged; everything else goes on."""
         client = self.open("/ws/huge?subscribe-broadcast")

@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import Any
 from tests.support.certificates import Authority
 from tests.support.children import Child, Gateway, RedisServer, ReservedPort, until
 from tests.support.raw import RawClient, handshake
-from tests.support.require import find_server
+from tests.support.require import APACHE_MODULES, find_server
 
 __all__ = [
     "APACHE",
+    "APACHE_QOS",
     "HAPROXY",
     "HAPROXY_PROXY_PROTOCOL",
     "HOST",
@@ -130,7 +132,7 @@ APACHE = Recipe(
             "ErrorLog {directory}/log",
             "Listen {listen}",
             *(
-                f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so"
+                f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so"
                 for name in (
                     *("mpm_event", "authz_core", "reqtimeout"),
                     *("ssl", "headers", "proxy", "proxy_http"),
@@ -140,6 +142,19 @@ APACHE = Recipe(
             "RequestReadTimeout body=10,minrate=500",
             "{main}",
             "{site}",
+        ]
+    ),
+)
+
+APACHE_QOS = replace(
+    APACHE,
+    main="apache-qos.conf",
+    around="\n".join(
+        [
+            # Debian's module does not name the library that it needs.
+            *(f"LoadFile {path}" for path in Path("/lib").glob("*-linux-gnu/libpcre.so.3")),
+            f"LoadModule qos_module {APACHE_MODULES}/mod_qos.so",
+            APACHE.around,
         ]
     ),
 )
@@ -275,6 +290,20 @@ class Site:
         client.socket = context.wrap_socket(client.socket, server_hostname=HOST)
         return client
 
+    def greets(self, source: str) -> bool:
+        """Tell whether the server answers a client that begins TLS."""
+        outgoing = ssl.MemoryBIO()
+        tls = self._authority.client().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=HOST)
+        with suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        try:
+            with RawClient(self._port, source=source) as client:
+                client.send(outgoing.read())
+                client.take(1)
+        except (ConnectionError, EOFError):
+            return False
+        return True
+
     @property
     def log(self) -> str:
         """All that the web server logged so far."""
@@ -291,9 +320,9 @@ class Site:
             shown: dict[str, str] = json.loads(client.rest())
             return shown
 
-    def status(self, path: str, *headers: str) -> int:
+    def status(self, path: str, *headers: str, source: str = "") -> int:
         """Shake hands for a WebSocket, and leave. Returns: The status of the answer."""
-        with self.connect() as client:
+        with self.connect(source) as client:
             client.send(handshake(path, *headers, host=HOST))
             return int(client.head().split()[1])
 

@@ -12,6 +12,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
@@ -20,6 +21,7 @@ from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason, Sink
 from wsredis.gateway.publication import Encoding, Publication
+from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.transports.websocket.encoding import Encodings
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "ServerTransport",
     "messages",
     "publish",
+    "queued_bytes",
 ]
 
 
@@ -253,6 +256,11 @@ class FakeStreamTransport:
             self.lost = True
 
 
+def queued_bytes(limit: int = 1 << 40, clock: IReactorTime | None = None) -> QueuedBytes:
+    """Return the count of all queues for a single one. It is never too much, unless limited."""
+    return QueuedBytes(clock or Clock(), limit)
+
+
 class FakeOwner:
     """
     The owner of a send queue.
@@ -284,6 +292,10 @@ class FakeOwner:
         """See `wsredis.transports.send_queue.SendQueueOwner`."""
         self.notified.append("drained")
         self.on_drained()
+
+    def send_queue_evicted(self, is_cut: bool) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner`."""
+        self.notified.append("cut" if is_cut else "evicted")
 
 
 class FakeListener:
@@ -362,6 +374,7 @@ class FakeClient:
     """
 
     peer = "192.0.2.1:4711"
+    address = "192.0.2.1"
 
     def __init__(self) -> None:
         self.connection: Any = None

@@ -64,7 +64,7 @@ class MemoryGatewayCase(SynchronousTestCase):
         self.clock = gateway.clock
         self.factory = gateway.factory
         self.metrics = gateway.metrics
-        self.connect: Callable[[], Socket] = gateway.connect
+        self.connect: Callable[..., Socket] = gateway.connect
         self.open = gateway.open
         self.answer = gateway.answer
         self.wait = gateway.wait

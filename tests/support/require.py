@@ -10,7 +10,10 @@ from functools import partial
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
 
-__all__ = ["find_browser", "find_redis_server", "find_server", "missing"]
+__all__ = ["APACHE_MODULES", "find_browser", "find_redis_server", "find_server", "missing"]
+
+#: Where Debian puts the modules of Apache.
+APACHE_MODULES = "/usr/lib/apache2/modules"
 
 
 def find_redis_server() -> str | None:
@@ -35,11 +38,18 @@ def find_server(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
 
 
+def _find_qos() -> str | None:
+    """The path of mod_qos, a module of Apache that is a package of its own."""
+    path = Path(APACHE_MODULES, "mod_qos.so")
+    return str(path) if path.exists() else None
+
+
 _FINDERS: dict[str, Callable[[], str | None]] = {
     "redis": find_redis_server,
     "browser": find_browser,
     "nginx": partial(find_server, "nginx"),
     "apache": partial(find_server, "apache2"),
+    "qos": _find_qos,
     "haproxy": partial(find_server, "haproxy"),
 }
 
@@ -49,7 +59,7 @@ def missing(*needs: str) -> str | None:
     Return the reason to skip a test, or None, for the ``skip`` attribute of a test case.
 
     Args:
-        needs: ``redis``, ``browser``, ``nginx``, ``apache`` or ``haproxy``.
+        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy`` or ``qos``.
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
     """

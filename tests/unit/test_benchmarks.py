@@ -6,6 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-class BenchmarksTests(SynchronousTestCase):
-    """`benchmarks/run.py` and what belongs to it."""
+class BenchmarksCase(SynchronousTestCase):
+    """A test that imports modules of the benchmarks."""
 
     def setUp(self) -> None:
         """Import the modules as run.py does, for the time of a test."""
@@ -24,6 +25,14 @@ class BenchmarksTests(SynchronousTestCase):
         self.patch(sys, "path", [str(FOLDER), *sys.path])
         before = set(sys.modules)
         self.addCleanup(lambda: [sys.modules.pop(name) for name in {*sys.modules} - before])
+
+
+class BenchmarksTests(BenchmarksCase):
+    """`benchmarks/run.py` and what belongs to it."""
+
+    def setUp(self) -> None:
+        """Import the modules as run.py does, for the time of a test."""
+        super().setUp()
         self.run_module = importlib.import_module("run")
         self.servers: dict[str, Any] = importlib.import_module("servers").all_servers([])
         self.scenarios: dict[str, Any] = importlib.import_module("scenarios").SCENARIOS
@@ -84,3 +93,72 @@ class BenchmarksTests(SynchronousTestCase):
             self.assertIn(name, self.servers)
         for name in importlib.import_module("scenarios").QUICK:
             self.assertIn(name, self.scenarios)
+
+
+class AttackTests(BenchmarksCase):
+    """`benchmarks/attack.py` and what belongs to it."""
+
+    def setUp(self) -> None:
+        """Import the modules as attack.py does, for the time of a test."""
+        super().setUp()
+        self.attack = importlib.import_module("attack")
+        self.hostile = importlib.import_module("hostile")
+        self.ordinary = importlib.import_module("ordinary")
+
+    def test_readme_describes_all(self) -> None:
+        """Each attack and each column has its lines in the README."""
+        text = (FOLDER / "README.rst").read_text()
+        for name in self.hostile.ATTACKS:
+            self.assertRegex(text, rf"(?m)^{name} ")
+        for title in self.attack.COLUMNS.values():
+            self.assertRegex(text, rf"(?m)^``.*{title}")
+
+    def test_frames(self) -> None:
+        """A frame of a client is masked, and has the shortest length."""
+        for size, head in (
+            (125, b"\x81\xfd"),
+            (126, b"\x81\xfe\0\x7e"),
+            (65536, b"\x81\xff\0\0\0\0\0\1\0\0"),
+        ):
+            frame = self.ordinary.masked(0x81, b"x" * size)
+            self.assertEqual(head + b"\0\0\0\0", frame[:-size])
+
+    def test_bomb(self) -> None:
+        """A bomb is short, and not larger than a message may be when it is inflated."""
+        bomb = self.hostile.bomb()
+        self.assertLess(len(bomb), 2048)
+        payload = bomb[8:] + b"\0\0\xff\xff"
+        self.assertEqual(1047552, len(zlib.decompressobj(-15).decompress(payload)))
+
+    def test_forwarded(self) -> None:
+        """What the attacker makes up stands left of the address that its proxy adds."""
+        attackers = self.attack.attacking("pings", 8080, 1.0, True)
+        self.assertEqual(["127.0.0.2", "127.0.0.3"], [words[7] for words in attackers])
+        behind = self.hostile.Hostile(
+            self.hostile.ATTACKS["bad-requests"], 0, "127.0.0.3", "192.0.2.66"
+        )
+        request = behind._request(1)
+        self.assertRegex(request, rb"(?m)^X-Forwarded-For: 203\.0\.113\.\d+, 192\.0\.2\.66\r")
+        self.assertTrue(request.endswith(b"\r\n\r\n"))
+
+    def test_not_through_proxy(self) -> None:
+        """An attack that no proxy passes on comes from one address only."""
+        self.assertEqual(1, len(self.attack.attacking("silent", 8080, 1.0, True)))
+
+    def test_addresses(self) -> None:
+        """A fifth of the ordinary clients share an address, and nobody has an attacker's."""
+        found = [self.ordinary.address_of(number) for number in range(500)]
+        self.assertEqual(50, found.count(("127.0.1.1", "")))
+        self.assertEqual(50, found.count(("127.0.0.3", "198.51.100.1")))
+        self.assertNotIn(self.attack.DIRECT, [source for source, _ in found])
+
+    def test_quantile(self) -> None:
+        """The largest of few values is their 99th percentile."""
+        self.assertEqual(3.0, self.ordinary.quantile([1.0, 3.0, 2.0], 0.99))
+        self.assertEqual(0.0, self.ordinary.quantile([], 0.99))
+
+    def test_row(self) -> None:
+        """A line names losses: newcomers by status, and clients by close code."""
+        found = dict.fromkeys(self.attack.COLUMNS, 1.0)
+        line = self.attack.row("pings", {**found, "refused": {503: 2}, "closed": {1008: 1}})
+        self.assertTrue(line.endswith("refused: 2 x 503  CLOSED: 1 x 1008"), line)

@@ -9,6 +9,7 @@ from wsredis.channels import (
     Audience,
     channel_names,
     control_channel,
+    loggable_channel,
     matches,
     parse_flags,
     read_flag,
@@ -222,3 +223,19 @@ class ControlTests(SynchronousTestCase):
         """It has the prefix of all channels, and then a name that no audience has."""
         self.assertEqual(b"wsredis-control", control_channel(""))
         self.assertEqual(b"a:b:wsredis-control", control_channel("a:b"))
+
+
+class LoggableChannelTests(SynchronousTestCase):
+    """`loggable_channel`."""
+
+    def test_names(self) -> None:
+        """The key of a session is left out, and a long name is cut; others stay as they are."""
+        for channel, expected in (
+            (b"session:KEY:chat", "session:...:chat"),
+            (b"my:shop:session:KEY:a:b", "my:shop:session:...:a:b"),
+            (b"user:john:chat", "user:john:chat"),
+            (b"broadcast:mysession:1", "broadcast:mysession:1"),
+            (b"broadcast:\xc3\xa9\xff", "broadcast:\u00e9\ufffd"),
+            (b"broadcast:" + b"x" * 1000, "broadcast:" + "x" * 190),
+        ):
+            self.assertEqual(expected, loggable_channel(channel))

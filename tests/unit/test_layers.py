@@ -76,7 +76,7 @@ WITHOUT_MODULE = {
     "plugin",
     "public",
     "testing/outside",
-    "transports/websocket/simple_handshake",
+    "transports/websocket/same_as_autobahn",
 }
 
 

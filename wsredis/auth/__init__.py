@@ -100,13 +100,14 @@ def from_config(
     backends = _backends(config, reactor) if authenticator is None else []
     authenticators = backends if authenticator is None else [authenticator]
     recent = RecentCommands(reactor)
+    origins = OriginPolicy(config.allow_origin, config.allow_host)
     admission = Admission(
         reactor,
         authenticators,
         policies(config) if policy is None else [policy],
         recent,
         timeout=config.auth_timeout,
-        is_foreign=OriginPolicy(config.allow_origin).is_foreign if policy is None else None,
+        is_foreign=origins.is_foreign if policy is None else None,
         wall_clock=wall_clock,
     )
     sessions = SessionMonitor(

@@ -9,18 +9,52 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from wsredis.auth.control_commands import RecentCommands, all_names
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
+from wsredis.gateway.log_throttle import LogThrottle
 
 __all__ = ["Accepted", "Admission"]
 
-#: Headers that a browser sends on its own, whichever page asks. A token among the subprotocols is
-#: different: the page itself has it.
-_AMBIENT_HEADERS = ("authorization", "cookie")
+#: The headers of a foreign page's handshake that count. Others may speak for the visitor, although
+#: the page never saw them: a browser adds cookies, and a proxy adds the user that it knows by them,
+#: under a name of its own. A token among the subprotocols is different: the page has it.
+_OPEN_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "dnt",
+        "forwarded",
+        "host",
+        "origin",
+        "pragma",
+        "priority",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "sec-gpc",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "traceparent",
+        "upgrade",
+        "user-agent",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "x-request-id",
+    }
+)
 
 #: Shared by all clients that no authenticator knows.
 _ANONYMOUS = Identity()
@@ -98,8 +132,8 @@ class Admission:
         recent: Commands of the application that came a moment ago.
         timeout: Time limit in seconds for authenticators and policies together. After it, the
             handshake is rejected with 503.
-        is_foreign: Tells whether a handshake comes from a page of a foreign origin; its Cookie
-            and Authorization headers are then ignored. If None, no page is foreign.
+        is_foreign: Tells whether a handshake comes from a page of a foreign origin; of its headers
+            then count only those that cannot speak for the visitor. If None, no page is foreign.
         wall_clock: Returns the Unix time in seconds.
     """
 
@@ -123,6 +157,7 @@ class Admission:
         self._timeout = timeout
         self._is_foreign = is_foreign
         self._wall_clock = wall_clock
+        self._throttle = LogThrottle(clock, at_once=10)
 
     async def admit(self, handshake: Handshake) -> Accepted:
         """
@@ -141,10 +176,14 @@ class Admission:
                 raise HandshakeRejected("the session has ended", 401)
         return Accepted(handshake, identity, granted, since)
 
-    async def decide(self, handshake: Handshake) -> tuple[Identity, Access]:
+    async def decide(
+        self, handshake: Handshake, groups: tuple[str, ...] | None = None
+    ) -> tuple[Identity, Access]:
         """
         Ask for the identity and the access of *handshake*, for a new client or an open one.
 
+        Args:
+            groups: The groups of an open one, which it keeps if they are fixed. None for a new one.
         Returns:
             The identity, and what it may do.
         Raises:
@@ -164,6 +203,8 @@ class Admission:
                 break
         if identity.expires is not None and identity.expires <= self._wall_clock():
             raise HandshakeRejected("the credentials have expired", 401)
+        if groups is not None and identity.has_fixed_groups:
+            identity = replace(identity, groups=groups)
         granted = identity.granted or handshake.requested
         for policy in self._policies:
             if granted is not handshake.requested:
@@ -173,21 +214,24 @@ class Admission:
         return identity, granted
 
     def _without_ambient_headers(self, handshake: Handshake) -> Handshake:
-        """Drop the credentials that a browser adds to the request of a foreign page."""
+        """Drop all that may speak for the visitor from the handshake of a foreign page."""
         headers = handshake.headers
         if (
             self._is_foreign is None
-            or not any(name in headers for name in _AMBIENT_HEADERS)
+            or headers.keys() <= _OPEN_HEADERS
             or not self._is_foreign(handshake)
         ):
             return handshake
-        kept = {name: value for name, value in headers.items() if name not in _AMBIENT_HEADERS}
+        kept = {name: value for name, value in headers.items() if name in _OPEN_HEADERS}
         return replace(handshake, headers=kept)
 
     def _warn_of_colons(self, identity: Identity, granted: Access) -> None:
         for kind, name in all_names(identity):
             if ":" in name and Audience(kind) in granted.subscribe | granted.publish:
-                self._log.warn(
+                self._throttle.log(
+                    self._log,
+                    LogLevel.warn,
+                    kind,
                     "the {kind} {name!r} gets no channel: its name has a colon",
                     kind=kind,
                     name=name if kind != "session" else "...",

@@ -92,7 +92,9 @@ class SessionMonitor:
     def __init__(
         self,
         clock: IReactorTime,
-        decide: Callable[[Handshake], Coroutine[Any, Any, tuple[Identity, Access]]],
+        decide: Callable[
+            [Handshake, tuple[str, ...]], Coroutine[Any, Any, tuple[Identity, Access]]
+        ],
         recent: RecentCommands,
         *,
         recheck: float = 0.0,
@@ -251,7 +253,7 @@ class SessionMonitor:
     async def _check(self, connection: WatchedConnection) -> None:
         watch = self._watched[connection]
         try:
-            identity, granted = await self._decide(watch.handshake)
+            identity, granted = await self._decide(watch.handshake, connection.identity.groups)
         except HandshakeRejected as error:
             if error.status not in (401, 403):
                 raise

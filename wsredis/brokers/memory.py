@@ -95,6 +95,10 @@ class MemoryBroker:
         """See `wsredis.gateway.broker.Broker.up`."""
         return self._up
 
+    def when_up(self) -> Deferred[None]:
+        """See `wsredis.gateway.broker.Broker.when_up`. It never waits."""
+        return succeed(None) if self._up else fail(BrokerUnavailable("there is no link"))
+
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener

@@ -1,10 +1,17 @@
-"""Origins in the form of RFC 6454, and the entries of a list of allowed origins."""
+"""Origins in the form of RFC 6454, and the entries of the lists of allowed origins and hosts."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["HOST_HEADER", "ORIGIN", "check_allowed_origin", "default_port", "written_out"]
+__all__ = [
+    "HOST_HEADER",
+    "ORIGIN",
+    "check_allowed_host",
+    "check_allowed_origin",
+    "default_port",
+    "written_out",
+]
 
 _HOST = r"(?:\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?)"
 
@@ -15,6 +22,9 @@ ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST})?(?::([0-9]{{1,5}}))?")
 HOST_HEADER = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?")
 
 _WILDCARD = re.compile(rf"\*\.({_HOST})")
+_ALLOWED_HOST = re.compile(rf"(?:\*\.|\.)?{_HOST}|\*")
+#: The origin of pages that have no host: ``file://``, or that of a web view.
+_APP_ORIGIN = re.compile(r"(?!(?:https?|wss?)://)[a-z][a-z0-9+.-]*://")
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 
@@ -27,6 +37,7 @@ def written_out(origin: re.Match[str]) -> str:
     """Return a match of `ORIGIN` with its port, if the scheme has one. This form is compared."""
     scheme, host, port = origin.groups()
     port = port or default_port(scheme)
+    host = host or ""
     return f"{scheme}://{host}:{port}" if port else f"{scheme}://{host}"
 
 
@@ -38,10 +49,13 @@ def check_allowed_origin(text: str) -> str:
         The entry in the form of `written_out`.
 
     Raises:
-        ValueError: It is not ``*``, ``*.example.com``, ``https://example.com[:port]`` or
-            ``https://*.example.com[:port]``.
+        ValueError: It is not ``*``, ``*.example.com``, ``https://example.com[:port]``,
+            ``https://*.example.com[:port]`` or, for apps, ``file://`` and its like.
     """
-    entry = text.strip().lower().rstrip("/")
+    entry = text.strip().lower()
+    if _APP_ORIGIN.fullmatch(entry):
+        return entry
+    entry = entry.rstrip("/")
     if entry == "*" or _WILDCARD.fullmatch(entry):
         return entry
     match = ORIGIN.fullmatch(entry.replace("://*.", "://", 1))
@@ -50,3 +64,20 @@ def check_allowed_origin(text: str) -> str:
     if match is None or not match[2]:
         raise ValueError(f"{text!r} is not *, *.example.com or an origin like https://example.com")
     return written_out(match)
+
+
+def check_allowed_host(text: str) -> str:
+    """
+    Check one entry of a list of names of the gateway.
+
+    Returns:
+        The entry in lower case.
+
+    Raises:
+        ValueError: It is not ``*``, a name such as ``example.com``, ``*.example.com`` for the names
+            below it, ``.example.com`` for both, or an IP address (IPv6 in brackets).
+    """
+    entry = text.strip().lower()
+    if not _ALLOWED_HOST.fullmatch(entry):
+        raise ValueError(f"{text!r} is not *, a host without a port, *.example.com or .example.com")
+    return entry

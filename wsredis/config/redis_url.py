@@ -8,6 +8,7 @@ target.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -18,6 +19,7 @@ __all__ = [
     "DEFAULT_URL",
     "RedisSettings",
     "RedisTarget",
+    "error_text",
     "format_url",
     "parse_url",
     "target_of",
@@ -59,6 +61,7 @@ class RedisTarget:
             trusted.
         username: ACL user. If None, it is the default user.
         password: The password. If None, no AUTH is sent.
+        read_password: Reads the password, which may have changed. If None, it cannot change.
         database: Number for SELECT. If 0, no SELECT is sent.
     """
 
@@ -71,6 +74,16 @@ class RedisTarget:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     database: int = 0
+    read_password: Callable[[], str | None] | None = field(default=None, repr=False, compare=False)
+
+    def current_password(self) -> str | None:
+        """
+        Return the password of the next login. If None, no AUTH is sent.
+
+        Raises:
+            ConfigError: The file with the password cannot be read now.
+        """
+        return self.password if self.read_password is None else self.read_password()
 
     @property
     def cli_arguments(self) -> str:
@@ -148,7 +161,8 @@ def target_of(settings: RedisSettings) -> RedisTarget:
     password = target.password or settings.read_password()
     if target.username is not None and password is None:
         raise ConfigError("redis: the URL has a user, but there is no password")
-    return replace(target, password=password, ca=settings.ca)
+    reader = None if target.password is not None else settings.read_password
+    return replace(target, password=password, ca=settings.ca, read_password=reader)
 
 
 def format_url(
@@ -182,3 +196,13 @@ def _database(text: str) -> int:
         # The text may be a part of a password with a slash.
         raise ConfigError("redis: the URL does not end with the number of a database")
     return int(text)
+
+
+def error_text(error: object) -> str:
+    """
+    Return the text of an error reply of Redis, for the log.
+
+    Redis quotes the arguments of a command that it does not know. They are left out: they may be a
+    message, or the name of a channel with the key of a session in it.
+    """
+    return str(error).partition(", with args")[0]

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from wsredis.config.declare import Checked, Setting, setting, settings_of
+from wsredis.config.networks import network
 from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
 from wsredis.config.values import (
@@ -22,6 +23,7 @@ from wsredis.config.values import (
     channel_prefix,
     choice,
     flag,
+    host,
     integer,
     module_name,
     optional_string,
@@ -108,6 +110,12 @@ class Limits(Checked):
         integer(1),
         "Bytes that may wait for one client, after the message that is being sent. A slower "
         "client is closed with 1008.",
+    )
+    max_queues: int = setting(
+        67108864,
+        integer(1),
+        "Bytes of memory that may wait for all clients together; a message that waits for several "
+        "clients counts once. If there are more, the slowest clients are closed with 1008.",
     )
     send_buffer: int = setting(
         131072, integer(4096), "Bytes that the kernel buffers for one client (SO_SNDBUF)."
@@ -355,6 +363,22 @@ class GatewayConfig(Checked):
         origin,
         "Origin whose pages may publish, and may use user, group and session channels: "
         "https://example.com, https://*.example.com, *.example.com or *.",
+        repeatable=True,
+    )
+    allow_host: tuple[str, ...] = setting(
+        (),
+        host,
+        "Name by which browsers reach the gateway, without a port: example.com, *.example.com, "
+        ".example.com for both, or *. Pages of another name are foreign. If not given, any name "
+        "is right, except without TLS on a port other than 80: there it is an IP address, or a "
+        "name without a dot or of a private network.",
+        repeatable=True,
+    )
+    trusted_proxy: tuple[str, ...] = setting(
+        (),
+        network,
+        "Address or network of proxies whose X-Forwarded-For, Forwarded or PROXY header names the "
+        "client: 10.0.0.0/8, 2001:db8::/32, or 'unix' for those that come by a UNIX socket.",
         repeatable=True,
     )
     compress: bool = setting(

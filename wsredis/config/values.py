@@ -13,8 +13,9 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+from wsredis.channels import Audience
 from wsredis.config.cores import usable_cores
-from wsredis.config.origins import check_allowed_origin
+from wsredis.config.origins import check_allowed_host, check_allowed_origin
 
 __all__ = [
     "Check",
@@ -22,6 +23,7 @@ __all__ = [
     "channel_prefix",
     "choice",
     "flag",
+    "host",
     "integer",
     "module_name",
     "optional_string",
@@ -38,6 +40,9 @@ __all__ = [
 ]
 
 Check = Callable[[Any], Any]
+
+#: The words that channels begin with, after the prefix.
+_AUDIENCES = frozenset(each.value for each in Audience)
 
 #: The characters of a path as it stands in a request (RFC 3986, 3.3).
 _PATH = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
@@ -113,6 +118,11 @@ def secret(value: Any) -> str | None:
 def origin(value: Any) -> str:
     """Check one entry of the list of allowed origins."""
     return check_allowed_origin(string(value))
+
+
+def host(value: Any) -> str:
+    """Check one entry of the list of names of the gateway."""
+    return check_allowed_host(string(value))
 
 
 def repeated(check: Check) -> Check:
@@ -206,8 +216,15 @@ def url_prefix(value: Any) -> str:
 
 
 def channel_prefix(value: Any) -> str:
-    """Check the prefix of channels. None is the empty prefix."""
+    """
+    Check the prefix of channels. None is the empty prefix.
+
+    The name of an audience is not a part of it: ``user:john:x`` would be a channel of two sites.
+    """
     text = string(value or "")
+    for part in text.split(":"):
+        if part in _AUDIENCES:
+            raise ValueError(f"{text!r} has the name of an audience in it: {part}")
     if any(each.isspace() or unicodedata.category(each) == "Cc" for each in text):
         raise ValueError(f"{text!r} has a blank or a control character")
     return text

@@ -14,10 +14,11 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from wsredis.config.redis_url import format_url
+from wsredis.config.redis_url import format_url, parse_url
 from wsredis.config.values import (
     Check,
     channel_prefix,
+    host,
     integer,
     optional_string,
     origin,
@@ -131,6 +132,20 @@ def _trusted_origins(value: Any) -> tuple[str, ...]:
     return checked
 
 
+def _allowed_hosts(value: Any) -> tuple[str, ...]:
+    """Names in the form of ``allow-host``. An entry that is not a name never matches anything."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise ValueError(f"{value!r} is not a list")
+    found = []
+    for each in value:
+        try:
+            found.append(host(str(each)))
+        except ValueError:
+            continue
+    # Django knows no other wildcard.
+    return tuple(each for each in found if each == "*" or "*" not in each)
+
+
 def _hook(value: Any) -> Callable[..., Any] | None:
     """Return a function that is given itself or by its dotted name. If None, there is no hook."""
     hook = _imported(value) if isinstance(value, str) else value
@@ -160,6 +175,8 @@ def _connection(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("this is not a dictionary")
     given = {str(name): each for name, each in value.items() if each is not None}
+    if "url" in given:
+        given = _without_url(given)
     for name in ("host", "unix_socket_path", "username", "ssl_ca_certs"):
         if not isinstance(given.get(name, ""), str):
             raise ValueError(f"{name!r} is not a string")
@@ -171,6 +188,30 @@ def _connection(value: Any) -> dict[str, Any]:
     if "unix_socket_path" not in given and not _HOST.fullmatch(given.get("host", "localhost")):
         raise ValueError("'host' is not the name of a host")
     return given
+
+
+def _without_url(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the URL, which hosting platforms give, by the arguments that it stands for."""
+    others = sorted({"host", "port", "db", "unix_socket_path", "ssl"} & given.keys())
+    if others:
+        raise ValueError(f"'url' and {others[0]!r} exclude each other")
+    url = given["url"]
+    try:
+        target = parse_url(url if isinstance(url, str) else "")
+    except ConfigError as error:
+        raise ValueError(f"'url': {str(error).removeprefix('redis: ')}") from None
+    found: dict[str, Any] = {"db": target.database}
+    if target.path is not None:
+        found["unix_socket_path"] = target.path
+    else:
+        found.update(host=target.host, port=target.port)
+    if target.tls:
+        found.update(ssl=True, ssl_check_hostname=True)
+    if target.username is not None:
+        found["username"] = target.username
+    if target.password is not None:
+        found["password"] = target.password
+    return {**{name: each for name, each in given.items() if name != "url"}, **found}
 
 
 #: Every setting of a project that is read, and the function that turns what the project gives into
@@ -185,6 +226,7 @@ MEANINGS: dict[str, Check] = {
     "WS4REDIS_PROCESS_REQUEST": _hook,
     "WS4REDIS_SUBSCRIBER": _subscriber,
     "CSRF_TRUSTED_ORIGINS": _trusted_origins,
+    "ALLOWED_HOSTS": _allowed_hosts,
 }
 
 
@@ -207,6 +249,7 @@ _GATEWAY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "WS4REDIS_EXPIRE": ("expire", _same),
     "WS4REDIS_HEARTBEAT": ("heartbeat", _same),
     "CSRF_TRUSTED_ORIGINS": ("allow-origin", _same),
+    "ALLOWED_HOSTS": ("allow-host", _same),
 }
 
 
@@ -220,6 +263,8 @@ def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     host = left.pop("host", "localhost")
     port = left.pop("port", 6379)
     tls = bool(left.pop("ssl", False))
+    # The gateway always checks it.
+    left.pop("ssl_check_hostname", None)
     ca = left.pop("ssl_ca_certs", None)
     url = format_url(host=host, port=port, path=path, tls=tls, username=username, database=database)
     values: dict[str, Any] = {"redis": url}

@@ -235,7 +235,9 @@ class PlainConnection(Connection):
         else:
             self._log.failure("publishing failed", failure=Failure(error))
             code, reason = 1011, "internal error"
-        self._log.warn(
+        self._hub.log_loss(
+            self._log,
+            "not confirmed",
             "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
             size=size,
             peer=self.peer,

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
+from wsredis.config.session_cookie import lost_sessions
 from wsredis.config.ws4redis import project_value
 from wsredis.django.control import TIMEOUT
 from wsredis.errors import ConfigError
@@ -118,6 +119,13 @@ def _wrong_sessions() -> Iterator[CheckMessage]:
             "SESSION_ENGINE: a copy of a signed cookie stays valid for WebSockets, as for pages, "
             "after its user has logged out",
             "Use django.contrib.sessions.backends.db, cached_db or cache.",
+        )
+    for problem in lost_sessions(settings):
+        yield _warning(
+            7,
+            problem,
+            "Otherwise all WebSockets are anonymous. If pages and sockets do share their cookies, "
+            "put wsredis.W007 into SILENCED_SYSTEM_CHECKS.",
         )
 
 

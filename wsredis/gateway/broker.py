@@ -85,6 +85,18 @@ class Broker(Protocol):
     def up(self) -> bool:
         """Whether every link works and every wanted channel is subscribed."""
 
+    def when_up(self) -> Deferred[None]:
+        """
+        Wait for a broker that may be up in a moment: at the start, and after a short loss.
+
+        Returns:
+            Fires when `up` is True, at once if it is. Cancelling it changes nothing.
+
+        Raises:
+            BrokerUnavailable: The broker stayed down for longer than a moment, or is stopped. While
+                it is away for longer, this fails at once.
+        """
+
     def start(self, listener: BrokerListener) -> None:
         """Connect, and stay connected until `stop`. To be called once."""
 

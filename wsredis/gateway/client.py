@@ -52,6 +52,10 @@ class Client(Protocol):
     def peer(self) -> str:
         """The address of the client, for logs."""
 
+    @property
+    def address(self) -> str:
+        """See `wsredis.gateway.identity.Handshake.address`."""
+
     def write(self, data: bytes) -> None:
         """Send encoded messages."""
 

@@ -30,6 +30,9 @@ __all__ = ["Connection", "ConnectionParts", "Hooks"]
 _UNANSWERED_MESSAGES = 256
 _UNANSWERED_BYTES = 1048576
 
+#: Bytes; a message of so many is written by itself.
+_LARGE = 4096
+
 #: It is read again when no more than this is unanswered.
 _LOW_MESSAGES = _UNANSWERED_MESSAGES // 2
 _LOW_BYTES = _UNANSWERED_BYTES // 2
@@ -226,6 +229,24 @@ class Connection(ABC):
         """Send encoded messages to the client."""
         self._client.write(data)
 
+    def _write_row(self, row: Sequence[bytes]) -> None:
+        """Send encoded messages in one write, but for large ones: a copy would not be shared."""
+        if max(map(len, row), default=0) < _LARGE:
+            if data := b"".join(row):
+                self.write(data)
+            return
+        small: list[bytes] = []
+        for data in row:
+            if len(data) < _LARGE:
+                small.append(data)
+                continue
+            if small:
+                self.write(b"".join(small))
+                small.clear()
+            self.write(data)
+        if small:
+            self.write(b"".join(small))
+
     def handle_message(self, payload: bytes, is_binary: bool) -> None:
         """Pass a message of the client to the handler, or publish it if there is none."""
         if self._handler is None:
@@ -265,8 +286,7 @@ class Connection(ABC):
         if self.encoding.heartbeat is not None:
             out.append(self.encoding.heartbeat)
         self.choose_path()
-        if data := answer + b"".join(out):
-            self.write(data)
+        self._write_row([answer, *out])
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
 
@@ -323,9 +343,7 @@ class Connection(ABC):
             self._hold_back(self._held_back, items)
         # It may have been closed while the hub was on its way to it.
         elif self.is_open:
-            out = [item[self.encoding] for item in self.audible(items)]
-            if out:
-                self.write(b"".join(out))
+            self._write_row([item[self.encoding] for item in self.audible(items)])
 
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`."""

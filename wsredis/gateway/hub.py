@@ -19,12 +19,15 @@ from operator import attrgetter
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
+from wsredis.channels import loggable_channel
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.client import Sink
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
+from wsredis.gateway.stored_messages import StoredMessages
 
 __all__ = ["Hub", "Listener"]
 
@@ -87,6 +90,7 @@ class Hub:
         max_publication: Bytes; a larger publication is left out, counted and logged.
         later: Calls a function after the reactor has looked after everything else. If None, every
             fan-out is done at once.
+        throttle: Logs losses by rate. If None, each is logged.
 
     Attributes:
         broker: The broker of this gateway; connections publish and fetch through it.
@@ -101,12 +105,16 @@ class Hub:
         max_publication: int,
         metrics: Metrics,
         later: Callable[[Callable[[], None]], object] | None = None,
+        *,
+        throttle: LogThrottle | None = None,
     ) -> None:
         self.broker = broker
+        self._throttle = throttle
         self.metrics = metrics
         self._max_publication = max_publication
         self._later = later
         self._channels: dict[bytes, _Channel] = {}
+        self._stored = StoredMessages()
         #: The encoding of the first listener, and whether there was ever one with another.
         self._encoding: Encoding | None = None
         self._is_mixed = False
@@ -155,6 +163,7 @@ class Hub:
                 continue
             if not channel.listeners:
                 del self._channels[name]
+                self._stored.forget(name)
                 deserted.append(name)
         if deserted:
             self.broker.unsubscribe(deserted)
@@ -248,13 +257,16 @@ class Hub:
                 self._guarded(listener.forbid)
 
     def without_oversized(self, stored: Mapping[bytes, bytes]) -> Iterator[Publication]:
-        """Leave out empty messages, and too large ones, each of which is counted and logged."""
+        """
+        Leave out empty messages, and too large ones, each of which is counted and logged.
+
+        All who get the same large message get the same object.
+        """
         for name, payload in stored.items():
-            publication = Publication(name, payload)
             if len(payload) > self._max_publication:
-                self._leave_out(publication)
+                self._leave_out(Publication(name, payload))
             elif payload:
-                yield publication
+                yield self._stored.publication(name, payload)
 
     def _fan_out_mixed(
         self,
@@ -377,12 +389,26 @@ class Hub:
 
     def _leave_out(self, publication: Publication) -> None:
         self.metrics.oversized += 1
-        self._log.warn(
+        self.log_loss(
+            self._log,
+            "oversized",
             "left out a publication of {size} bytes on {channel!r}: max-publication is {limit}",
             size=len(publication.payload),
-            channel=publication.channel,
+            channel=loggable_channel(publication.channel),
             limit=self._max_publication,
         )
+
+    def log_loss(self, logger: Logger, kind: str, format: str, **fields: object) -> None:
+        """
+        Log the loss of a message by rate; see `wsredis.gateway.log_throttle.LogThrottle.log`.
+
+        Args:
+            kind: The kind of the line.
+        """
+        if self._throttle is not None:
+            self._throttle.log(logger, LogLevel.warn, kind, format, **fields)
+        else:
+            logger.warn(format, **fields)
 
     def _guarded(self, method: Callable[..., None], *arguments: object) -> None:
         try:

@@ -36,6 +36,8 @@ class Identity:
             identity does not expire.
         granted: Access that the client starts with, in place of the access that the handshake
             requests. If None, the requested access. The policies decide on either.
+        has_fixed_groups: Tells whether an open connection keeps the groups that it was opened with,
+            although they may be others when it is checked again.
     """
 
     user: str | None = None
@@ -43,6 +45,7 @@ class Identity:
     session: str | None = field(default=None, repr=False)
     expires: float | None = None
     granted: Access | None = None
+    has_fixed_groups: bool = False
 
     @property
     def is_anonymous(self) -> bool:
@@ -81,10 +84,13 @@ class Handshake:
         path: The path of the request, percent-encoded, without the query.
         headers: Values by names in lower case. A header that came several times is joined
             with ", ".
-        peer: Address of the client, for the log.
+        peer: Address of the client, for the log: ``192.0.2.1:5``, ``[2001:db8::1]:5``, or ``unix``.
+            Behind a trusted proxy the port is not known, and left out.
         query: The query of the request, percent-encoded. It may hold secrets: never log it.
         secure: Tells whether the gateway itself received the request over TLS. If False, a proxy
             may still have received it over TLS.
+        address: The `wsredis.gateway.shares.address_key` of the client, by which limits count. ""
+            if it came by a UNIX socket and nobody names it: no limit for one address is for it.
     """
 
     requested: Access
@@ -93,6 +99,7 @@ class Handshake:
     peer: str
     query: str = field(default="", repr=False)
     secure: bool = False
+    address: str = ""
 
     def cookies(self) -> dict[str, str]:
         """

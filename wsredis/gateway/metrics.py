@@ -22,7 +22,8 @@ class Metrics:
         received: Messages from clients.
         unpublished: Messages from clients that Redis did not confirm.
         unpersisted: Messages that were published, but that Redis refused to store.
-        slow_consumers: Connections closed because their send queue was full.
+        slow_consumers: Connections closed because their send queue was full, because they took
+            nothing of it for a ping interval, or as the slowest when all queues were full.
         timeouts: Connections closed because they did not answer a ping.
         broker_losses: How often the connection to Redis was lost.
     """

@@ -48,6 +48,7 @@ class SharedBound:
     A key may hold at most twice as many places as are free. So one alone gets two thirds of them,
     the next ones always find some, and nobody is held to a small share while nobody else asks
     (the dynamic thresholds of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+    The key "" is for clients that cannot be told apart: it may take all that is free.
 
     Args:
         limit: The number of places.
@@ -78,7 +79,7 @@ class SharedBound:
             return False
         mine = self._by_key.get(key, 0)
         # The first one of a key needs a free place only.
-        return not mine or mine + count <= 2 * (free - count) + 2
+        return not mine or key == "" or mine + count <= 2 * (free - count) + 2
 
     def take(self, key: Hashable, count: int = 1) -> bool:
         """Take *count* places for *key*. If False, it got none, and nothing has changed."""

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from wsredis.channels import channel_name
+from wsredis.channels import Audience, channel_name
+from wsredis.config.redis_url import error_text
 from wsredis.publisher.recipients import Recipient, owners_of, recipients
 from wsredis.publisher.settings import (
     check,
@@ -148,7 +149,9 @@ class BasePublisher:
         for audience, owner in wanted:
             name = channel_name(self._prefix, facility, audience, owner)
             if name is None:
-                _log.warning("no channel for %s %r: a name has no colon", audience.value, owner)
+                # Anyone who has the key of a session can act as its user.
+                shown = owner if audience is not Audience.SESSION else "..."
+                _log.warning("no channel for %s %r: a name has no colon", audience.value, shown)
             else:
                 found[name] = None
         return tuple(found)
@@ -187,5 +190,7 @@ def count_receivers(commands: Sequence[Command], replies: Sequence[object]) -> i
         elif isinstance(reply, Exception):
             refusal = reply
     if refusal is not None:
-        _log.warning("Redis refuses to store messages, they are published only: %s", refusal)
+        _log.warning(
+            "Redis refuses to store messages, they are published only: %s", error_text(refusal)
+        )
     return heard

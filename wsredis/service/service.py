@@ -16,6 +16,7 @@ from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.endpoints import make_endpoints, shown_address
 from wsredis.service.tls import Certificates
@@ -83,6 +84,7 @@ class GatewayService(Service):
             limits.max_publication,
             self.metrics,
             lambda step: reactor.callLater(0, step),
+            throttle=LogThrottle(reactor, at_once=10),
         )
         self._site = web.from_config(config, reactor, self.is_ready, application)
         self._auth = auth.from_config(

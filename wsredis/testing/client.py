@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IProtocolFactory, IPushProducer, ITransport
 from twisted.python.failure import Failure
@@ -29,6 +29,7 @@ class Socket:
 
     Args:
         factory: Makes the server's protocol, as ``MemoryGateway.factory`` does.
+        host: The IP address of the client. If empty, it comes by a UNIX socket.
 
     Attributes:
         received: The bytes that the client has read since the last `take`.
@@ -40,14 +41,15 @@ class Socket:
         protocol: The server's protocol.
     """
 
-    def __init__(self, factory: IProtocolFactory) -> None:
+    def __init__(self, factory: IProtocolFactory, host: str = "192.0.2.1") -> None:
         self.received = b""
         self.reading = True
         self.paused = False
         self.aborted = False
         self.closed = False
         self.disconnecting = False
-        self._address = IPv4Address("TCP", "192.0.2.1", 54321)
+        kind = IPv6Address if ":" in host else IPv4Address
+        self._address: Any = kind("TCP", host, 54321) if host else UNIXAddress(None)
         self._unread: deque[bytes] = deque()
         self._producer: Any = None
         self._streaming = False

@@ -124,9 +124,14 @@ class MemoryGateway:
                 if client.socket.reading:
                     client.read()
 
-    def connect(self) -> Socket:
-        """Open a TCP connection: for tests that write bytes."""
-        return Socket(self.factory)
+    def connect(self, host: str = "192.0.2.1") -> Socket:
+        """
+        Open a TCP connection: for tests that write bytes.
+
+        Args:
+            host: The IP address of the client. If empty, it comes by a UNIX socket.
+        """
+        return Socket(self.factory, host)
 
     def open(self, path: str = "/ws/a?subscribe-broadcast", *headers: str) -> Socket:
         """

@@ -15,8 +15,8 @@ nor a socket is needed, and the test decides when bytes move and when time passe
     redis.pump()
     assert redis.sent(b"PUBLISH") == [(b"PUBLISH", b"broadcast:news", b"hello")]
 
-It knows the commands that wsredis sends: AUTH, SELECT, PING, SETEX, MGET, PUBLISH, SUBSCRIBE and
-UNSUBSCRIBE. Its answers are compared with those of a real server in
+It knows the commands that wsredis sends: AUTH, SELECT, ROLE, PING, SETEX, MGET, PUBLISH,
+SUBSCRIBE and UNSUBSCRIBE. Its answers are compared with those of a real server in
 tests/contract/test_fake_redis.py.
 """
 
@@ -41,7 +41,7 @@ from zope.interface import directlyProvides, implementer
 __all__ = ["FakeRedis", "Session"]
 
 _WHILE_SUBSCRIBED = (b"SUBSCRIBE", b"UNSUBSCRIBE", b"PING")
-_WHILE_LOADING = (b"AUTH", b"SELECT", b"SUBSCRIBE", b"UNSUBSCRIBE", b"PUBLISH")
+_WHILE_LOADING = (b"AUTH", b"SELECT", b"ROLE", b"SUBSCRIBE", b"UNSUBSCRIBE", b"PUBLISH")
 _DATABASES = 16
 
 
@@ -77,6 +77,7 @@ class FakeRedis:
         forbidden: Channels that no connection may subscribe to or publish on.
         refuse: Error texts by command (in capitals), which are answered in place of a reply.
         loading: Whether it still reads its data set, as after a start.
+        replica: Whether it is the replica of another server.
         max_clients: The number of connections at a time; further ones are refused.
         down: Whether new connections are refused, as if no server were listening.
         frozen: Whether it neither reads nor answers, while connections stay open.
@@ -93,6 +94,7 @@ class FakeRedis:
         self.forbidden: set[bytes] = set()
         self.refuse: dict[str, str] = {}
         self.loading = False
+        self.replica = False
         self.max_clients = 10000
         self.down = False
         self.frozen = False
@@ -313,6 +315,7 @@ class Session:
         return {
             b"PING": self._ping,
             b"SELECT": self._select,
+            b"ROLE": self._role,
             b"SETEX": self._setex,
             b"MGET": self._mget,
             b"PUBLISH": self._publish,
@@ -342,7 +345,15 @@ class Session:
         self._database = int(number)
         return _OK
 
+    def _role(self) -> bytes:
+        if self._server.replica:
+            host, state = _bulk(b"192.0.2.1"), _bulk(b"connected")
+            return _array(_bulk(b"slave"), host, _integer(6379), state, _integer(0))
+        return _array(_bulk(b"master"), _integer(0), _array())
+
     def _setex(self, key: bytes, expire: bytes, value: bytes) -> bytes:
+        if self._server.replica:
+            return _error("READONLY You can't write against a read only replica.")
         self._server.store(key, value, database=self._database, expire=int(expire))
         return _OK
 

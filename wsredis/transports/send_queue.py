@@ -7,6 +7,8 @@ a third of ``transport.write``. What the kernel does not take waits here, as ref
 that all connections share, and the transport only says when the kernel takes more. Whether a
 transport allows that is the caller's knowledge: under TLS there is a socket too, and plaintext must
 not reach it.
+
+It is one module because every way in and out of the queue has to count the same bytes.
 """
 
 from __future__ import annotations
@@ -14,16 +16,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
+
+from wsredis.gateway.queued_bytes import QueuedBytes
 
 __all__ = ["SendQueue", "SendQueueOwner"]
 
 #: How much is handed at a time to a transport that takes copies. As many bytes that wait are
 #: congestion.
 _CHUNK = 65536
+
+#: A write of at most so many bytes is copied to those that wait, since a reference to it would take
+#: more memory. So many bytes of such writes are collected in one piece.
+_SMALL = 64
+_COLLECTED = 8192
+
+#: Seconds that a queue has been waiting for at least, when the slowest is looked for.
+_MOMENT = 0.001
+
+#: A queue is given up at the end of a frame if so many times as much waits after the write under
+#: way. Else that would keep too much of the memory.
+_WORTH = 8
+
+#: Pieces of a queue that are looked at to find out how much memory is its own.
+_SAMPLE = 64
 
 #: How many of the writes that wait are offered to the kernel at a time. POSIX bounds it (IOV_MAX).
 _PIECES = 256
@@ -44,6 +63,20 @@ class SendQueueOwner(Protocol):
     def send_queue_drained(self) -> None:
         """Nothing waits any more."""
 
+    def send_queue_evicted(self, is_cut: bool) -> None:
+        """
+        Too much waits for all clients together, and this one is among the slowest.
+
+        Args:
+            is_cut: Tells that nothing can be sent any more, since most of it is under way. If
+                False, all that waited was dropped at the end of a frame, and a close frame may
+                follow.
+        """
+
+
+#: A write that waits, or what is left of it.
+_Piece = bytes | bytearray | memoryview
+
 
 class _Sink(Protocol):
     """The place for bytes while nothing is queued."""
@@ -51,7 +84,7 @@ class _Sink(Protocol):
     def send(self, data: bytes, /) -> int:
         """As ``socket.send``: take some bytes, and tell how many."""
 
-    def sendmsg(self, pieces: Sequence[bytes | memoryview], /) -> int:
+    def sendmsg(self, pieces: Sequence[_Piece], /) -> int:
         """As ``socket.sendmsg``: the same for several pieces in a row."""
 
 
@@ -69,15 +102,18 @@ class _TransportSink:
         self._transport.write(data)
         return len(data)
 
-    def sendmsg(self, pieces: Sequence[bytes | memoryview], /) -> int:
-        chunk: list[bytes | memoryview] = []
+    def sendmsg(self, pieces: Sequence[_Piece], /) -> int:
+        chunk: list[_Piece] = []
         room = _CHUNK
         for piece in pieces:
             chunk.append(piece if len(piece) <= room else memoryview(piece)[:room])
             room -= len(chunk[-1])
             if not room:
                 break
-        self._transport.write(b"".join(chunk))
+        data = b"".join(chunk)
+        # A piece that is looked at by a memoryview cannot grow.
+        chunk.clear()
+        self._transport.write(data)
         return _CHUNK - room
 
 
@@ -87,11 +123,22 @@ class _Nowhere:
     def send(self, data: bytes, /) -> int:
         return len(data)
 
-    def sendmsg(self, pieces: Sequence[bytes | memoryview], /) -> int:
+    def sendmsg(self, pieces: Sequence[_Piece], /) -> int:
         return sum(map(len, pieces))
 
 
 _nowhere = _Nowhere()
+
+
+class _Collected(bytearray):
+    """Small writes in a row."""
+
+    __slots__ = ()
+
+
+def _whole(piece: _Piece) -> bytes | bytearray:
+    """Return the object that *piece* keeps in memory."""
+    return cast(bytes, piece.obj) if isinstance(piece, memoryview) else piece
 
 
 @implementer(IPushProducer)
@@ -104,6 +151,7 @@ class SendQueue:
         limit: Bytes that may wait, not counting the write that is under way. One write more is
             taken however large it is, so that a message larger than the limit can pass.
         owner: It is notified when the queue grows, drains and overflows.
+        total: Counts the bytes of all queues.
         socket: The socket below the transport, if bytes may be sent past the transport while it
             has none to send. If None, they may not: TLS is spoken, or the transport changes bytes.
 
@@ -113,25 +161,41 @@ class SendQueue:
     """
 
     __slots__ = (
+        "_begin",
         "_closing",
+        "_is_marked",
         "_limit",
         "_owner",
         "_paused",
         "_pulled",
         "_queue",
         "_sink",
+        "_taken",
+        "_total",
         "_transport",
         "send",
         "waiting",
     )
 
     def __init__(
-        self, transport: Any, limit: int, owner: SendQueueOwner, socket: Any = None
+        self,
+        transport: Any,
+        limit: int,
+        owner: SendQueueOwner,
+        total: QueuedBytes,
+        socket: Any = None,
     ) -> None:
         self._transport = transport
         self._limit = limit
         self._owner = owner
+        self._total = total
         self.waiting = 0
+        #: Since when something waits, and the bytes that were taken of it. Both are halved from
+        #: time to time, so that the past counts for less.
+        self._begin = 0.0
+        self._taken = 0
+        #: Whether nothing has been taken since `is_stuck` was asked.
+        self._is_marked = False
         self._paused = False
         self._closing = False
         #: Asked for more whenever the kernel takes more, or paused and resumed by the transport.
@@ -164,11 +228,29 @@ class SendQueue:
             queue = deque()
             self._use(queue)
         queue.append(memoryview(data)[taken:] if taken else data)
+        self._total.add(data)
+        if self._queue is not queue:
+            # It was given up: too much waits.
+            return
         if self._pulled:
             self._paused = True
             self._transport.registerProducer(self, False)
         elif not self._paused:
             self._pump(queue)
+
+    def is_stuck(self) -> bool:
+        """
+        Tell whether nothing was taken of all that waits since this was asked before.
+
+        It is asked from time to time. False if nothing waited then, or nothing waits now.
+        """
+        waits = self._queue is not None
+        is_stuck = self._is_marked and waits
+        self._is_marked = waits
+        if waits:
+            self._begin = (self._begin + self._total.now()) / 2
+            self._taken //= 2
+        return is_stuck
 
     def close(self) -> None:
         """Close the connection when all that waits is sent."""
@@ -179,15 +261,19 @@ class SendQueue:
 
     def pauseProducing(self) -> None:
         """The transport's buffer is full."""
-        self._paused = True
         if self._queue is None:
             self._use(deque())
+        if not self._paused:
+            self._paused = True
+            if not self._pulled:
+                # So much is in the transport's own buffer.
+                self._total.grow(_CHUNK)
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty, and the kernel takes more."""
         # Registering a pull producer calls this at once, before the client took anything.
         registering = self._pulled and self._paused
-        self._paused = False
+        self._unpause()
         if registering:
             self._transport.startWriting()
         elif self._queue is not None:
@@ -195,12 +281,51 @@ class SendQueue:
             self._pump(self._queue)
 
     def stopProducing(self) -> None:
-        """The connection is lost."""
+        """The connection is lost, or given up: all that waits is forgotten."""
         self._sink = _nowhere
+        queue = self._queue
         self._use(None)
-        self.waiting = 0
+        self._unpause()
+        if queue:
+            self._forget(queue)
 
-    def _use(self, queue: deque[bytes | memoryview] | None) -> None:
+    def slowness(self, now: float) -> float:
+        """
+        Return the seconds in which the client would take its own share of all that waits.
+
+        It goes by what the client has taken since something waits, so one that has just come, or
+        that reads, is not slow. See `wsredis.gateway.queued_bytes.WaitingQueue`.
+        """
+        queue, share = self._queue, self._total.share
+        held = 0.0 if self._pulled or not self._paused else _CHUNK
+        if queue:
+            own = sum(share(_whole(piece)) for piece in islice(queue, _SAMPLE))
+            held += own * max(1.0, len(queue) / _SAMPLE)
+        return held * (now - self._begin + _MOMENT) / (self._taken + _CHUNK)
+
+    def evict(self) -> None:
+        """See `wsredis.gateway.queued_bytes.WaitingQueue.evict`."""
+        queue = self._queue
+        assert queue is not None
+        # What cannot be taken back would wait on: the write under way, without whose rest no close
+        # frame could be read, and the bytes in the transport's own buffer.
+        rest = len(_whole(queue[0])) if queue else 0
+        if self._paused and not self._pulled:
+            rest += _CHUNK
+        is_cut = rest * _WORTH > self.waiting
+        if is_cut:
+            self.stopProducing()
+        else:
+            self._drop_waiting(queue)
+        self._owner.send_queue_evicted(is_cut)
+
+    def _unpause(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self._pulled:
+                self._total.grow(-_CHUNK)
+
+    def _use(self, queue: deque[_Piece] | None) -> None:
         """
         Let writes wait in *queue* from now on. If None, they need not wait.
 
@@ -208,9 +333,17 @@ class SendQueue:
         would be enough for a message to overtake another one.
         """
         self._queue = queue
-        self.send = self._sink.send if queue is None else self._enqueue
+        self.waiting = 0
+        self._is_marked = False
+        if queue is None:
+            self.send = self._sink.send
+            self._total.leave(self)
+        else:
+            self.send = self._enqueue
+            self._begin = self._total.enter(self)
+            self._taken = 0
 
-    def _pump(self, queue: deque[bytes | memoryview]) -> None:
+    def _pump(self, queue: deque[_Piece]) -> None:
         while queue and not self._paused:
             pieces = [*islice(queue, _PIECES)]
             try:
@@ -232,10 +365,15 @@ class SendQueue:
         if not queue and not self._paused:
             self._drained()
 
-    def _advance(self, queue: deque[bytes | memoryview], taken: int) -> None:
+    def _advance(self, queue: deque[_Piece], taken: int) -> None:
         """Remove the first *taken* bytes."""
+        if taken:
+            self._taken += taken
+            self._is_marked = False
         while queue and taken >= len(queue[0]):
-            taken -= len(queue.popleft())
+            piece = queue.popleft()
+            taken -= len(piece)
+            self._total.remove(_whole(piece))
             if queue:
                 # The next one is under way from now on.
                 self.waiting -= len(queue[0])
@@ -245,28 +383,52 @@ class SendQueue:
     def _enqueue(self, data: bytes) -> int:
         queue = self._queue
         assert queue is not None
+        size = len(data)
         if self.waiting > self._limit:
             self._overflow(queue)
-            return len(data)
-        if queue:
-            self.waiting += len(data)
-        queue.append(data)
+            return size
+        if not queue:
+            queue.append(data)
+            self._total.add(data)
+            return size
+        self.waiting += size
+        if size > _SMALL:
+            queue.append(data)
+            self._total.add(data)
+        else:
+            last = queue[-1]
+            # The first one is under way.
+            if type(last) is _Collected and len(last) < _COLLECTED and len(queue) > 1:
+                last += data
+                self._total.grow(size)
+            else:
+                queue.append(last := _Collected(data))
+                self._total.add(last)
         if self.waiting > _CHUNK:
             self._owner.send_queue_congested()
-        return len(data)
+        return size
 
-    def _overflow(self, queue: deque[bytes | memoryview]) -> None:
+    def _overflow(self, queue: deque[_Piece]) -> None:
+        self._drop_waiting(queue)
+        self._owner.send_queue_overflowed()
+
+    def _drop_waiting(self, queue: deque[_Piece]) -> None:
+        """Forget all but the write under way."""
         # A write that is partly sent must be finished, or no close frame could be read after it.
-        under_way = queue[0] if queue else b""
-        queue.clear()
-        if under_way:
+        under_way = queue.popleft() if queue else None
+        self._forget(queue)
+        if under_way is not None:
             queue.append(under_way)
         self.waiting = 0
-        self._owner.send_queue_overflowed()
+
+    def _forget(self, queue: deque[_Piece]) -> None:
+        """Empty *queue*."""
+        for piece in queue:
+            self._total.remove(_whole(piece))
+        queue.clear()
 
     def _drained(self) -> None:
         self._use(None)
-        self.waiting = 0
         if self._pulled:
             self._transport.unregisterProducer()
         self._owner.send_queue_drained()

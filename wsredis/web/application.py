@@ -122,10 +122,12 @@ class WSGIResource(ApplicationResource):
             request.setHeader("content-type", "text/plain; charset=utf-8")
             request.setHeader("retry-after", str(_RETRY_AFTER))
             return b"too many requests at a time\n"
-        self.busy += 1
-        WSGIResponse(
+        response = WSGIResponse(
             self._reactor, self._pool, self._application, request, self._multiprocess, self._done
-        ).start()
+        )
+        response.start()
+        # Only now: a request that fails on its way to a thread must not keep a place.
+        self.busy += 1
         return NOT_DONE_YET
 
     def _done(self) -> None:

@@ -16,9 +16,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.error import UnsupportedMethod
 from twisted.web.http import HTTPChannel
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
 from twisted import __version__ as twisted_version
 from wsredis.errors import incompatible
@@ -38,6 +40,8 @@ _IDLE = 75
 
 #: Seconds that the client has to read the end of an answer when the connection is being closed.
 _LINGER = 75
+
+_TEXT = "text/plain; charset=utf-8"
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
 
@@ -68,11 +72,13 @@ class GatewayChannel(HTTPChannel):
     Attributes:
         returned: Called when the connection goes back to the protocol that had it first. If None,
             no protocol takes it back.
+        address: See `wsredis.gateway.identity.Handshake.address`; that of the first request.
     """
 
     site: ChannelOwner
     requests: list[Any]
     returned: GiveBack | None = None
+    address = ""
     _bytes = 0
 
     def connectionMade(self) -> None:
@@ -178,7 +184,13 @@ class GatewayChannel(HTTPChannel):
 
 
 class GatewayRequest(Request):
-    """A request with a limited body."""
+    """
+    A request with a limited body.
+
+    Neither an answer nor a line of the log repeats the target, which twisted.web does in both.
+    """
+
+    _log = Logger()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a part of the body."""
@@ -200,6 +212,35 @@ class GatewayRequest(Request):
             self.uri = rest if rest.startswith(b"/") else b"/" + rest
             self.path = self.uri.partition(b"?")[0]
         super().process()
+
+    def render(self, resrc: Any) -> None:
+        """Answer with the body that a resource returns, which `write` leaves out for HEAD."""
+        try:
+            body = resrc.render(self)
+        except UnsupportedMethod:
+            self.setResponseCode(405)
+            self.setHeader("allow", "GET, HEAD")
+            self.setHeader("content-type", _TEXT)
+            body = b"the method must be GET or HEAD\n"
+        if body is not NOT_DONE_YET:
+            self._answer(body)
+
+    def processingFailed(self, reason: Failure) -> None:
+        """Answer a request with 500 that failed before the application had it."""
+        self._log.failure("a request failed", failure=reason)
+        if self.producer is not None:
+            self.unregisterProducer()
+        if self.startedWriting:
+            self.loseConnection()
+        else:
+            self.setResponseCode(500)
+            self.setHeader("content-type", _TEXT)
+            self._answer(b"internal error\n")
+
+    def _answer(self, body: bytes) -> None:
+        self.setHeader("content-length", str(len(body)))
+        self.write(body)
+        self.finish()
 
     def getClientAddress(self) -> IAddress:
         """

@@ -81,9 +81,10 @@ class WSGIResponse(_WSGIResponse):
         super().__init__(reactor, pool, application, request)
         for name in _REMOVED_HEADERS:
             self.environ.pop(name, None)
-        cookies = headers.getRawHeaders("cookie", [])
+        cookies = headers.getRawHeaders(b"cookie", [])
         if len(cookies) > 1:
-            self.environ["HTTP_COOKIE"] = "; ".join(cookies)
+            # Each character stands for one byte (PEP 3333); the bytes may be any.
+            self.environ["HTTP_COOKIE"] = b"; ".join(cookies).decode("latin-1")
         if headers.hasHeader("transfer-encoding"):
             # The whole body is here. Applications do not read further than CONTENT_LENGTH.
             request.content.seek(0, os.SEEK_END)
@@ -234,9 +235,9 @@ class WSGIResponse(_WSGIResponse):
             self._refuse(Failure())
             return False
         self._has_headers = True
-        length = self.request.responseHeaders.getRawHeaders("content-length", [""])[0]
+        length = self.request.responseHeaders.getRawHeaders(b"content-length", [b""])[0]
         has_body = self.request.method != b"HEAD" and self.request.code not in _NO_BODY
-        if has_body and length.isdecimal():
+        if has_body and length.isdigit():
             self._remaining = int(length)
         return True
 

@@ -75,6 +75,7 @@ class AdmitTests(AuthCase):
     def test_foreign_pages(self) -> None:
         """Headers that a browser adds on its own do not count for a page of a foreign origin."""
         headers = {"authorization": "john", "cookie": "a=b", "origin": "o", "host": "h"}
+        headers |= {"x-remote-user": "john", "sec-websocket-protocol": "bearer.x"}
         question = Handshake(Access("a"), "/ws/a", headers, "peer")
         asked: list[Handshake] = []
 
@@ -91,7 +92,8 @@ class AdmitTests(AuthCase):
             )
             accepted = self.successResultOf(Deferred.fromCoroutine(admission.admit(question)))
             self.assertEqual(expected, accepted.identity)
-        self.assertEqual([["origin", "host"], [*headers]], [[*each.headers] for each in asked])
+        kept = ["origin", "host", "sec-websocket-protocol"]
+        self.assertEqual([kept, [*headers]], [[*each.headers] for each in asked])
 
     def test_expired(self) -> None:
         """A client whose identity has expired already is not let in."""

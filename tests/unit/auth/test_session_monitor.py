@@ -147,6 +147,30 @@ class RecheckTests(AuthCase):
         self.assertEqual([b"kept", b"for admins", b"for john"], self.heard(client))
         self.check_nothing_left(client)
 
+    def test_fixed_groups(self) -> None:
+        """Groups that are fixed stay those of the handshake, also for the policies."""
+        asked: list[tuple[str, ...]] = []
+
+        class Policy:
+            def allow(self, identity: Identity, handshake: Handshake) -> Access:
+                asked.append(identity.groups)
+                return handshake.requested
+
+        self.use(
+            MemoryGateway(self.config, authenticator=self.register, policy=Policy()),
+        )
+        one = Identity("joe", ("room a",), has_fixed_groups=True)
+        self.register.known["joe"] = one
+        client = self.come("joe")
+        self.register.known["joe"] = replace(one, groups=("room b",))
+        self.recheck({"user": "joe"})
+        other = self.come("joe")
+        self.gateway.redis.publish(b"group:room a:a", b"a")
+        self.gateway.redis.publish(b"group:room b:a", b"b")
+        self.assertEqual(([b"a"], [b"b"]), (self.heard(client), self.heard(other)))
+        self.assertEqual([("room a",), ("room a",), ("room b",)], asked[:3])
+        self.check_nothing_left(client, other)
+
     def test_rights_follow(self) -> None:
         """A policy that grants less takes subscriptions away."""
         grants = [Access("a", frozenset(Audience)), Access("a", frozenset({Audience.BROADCAST}))]
@@ -217,7 +241,9 @@ class BrokenTests(SynchronousTestCase):
             accepted = Accepted(question, identity, each.granted, 0.5)
             self.monitor.connection_opened(each, accepted)
 
-    async def decide(self, handshake: Handshake) -> tuple[Identity, Access]:
+    async def decide(
+        self, handshake: Handshake, groups: tuple[str, ...]
+    ) -> tuple[Identity, Access]:
         """Reject the identity."""
         raise HandshakeRejected("no", 403)
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.config.origins import HOST_HEADER, ORIGIN, check_allowed_origin, default_port
+from wsredis.config.origins import (
+    HOST_HEADER,
+    ORIGIN,
+    check_allowed_host,
+    check_allowed_origin,
+    default_port,
+)
 
 
 class AllowedOriginTests(SynchronousTestCase):
@@ -27,6 +33,10 @@ class AllowedOriginTests(SynchronousTestCase):
             "chrome-extension://abcdef": "chrome-extension://abcdef",
             "https://*.Example.com": "https://*.example.com:443",
             "http://*.example.com:81/": "http://*.example.com:81",
+            "file://": "file://",
+            " FILE:// ": "file://",
+            "app://": "app://",
+            "capacitor://localhost": "capacitor://localhost",
         }.items():
             self.assertEqual(expected, check_allowed_origin(text), text)
 
@@ -42,7 +52,11 @@ class AllowedOriginTests(SynchronousTestCase):
             "",
             "example.com",
             "null",
-            "file://",
+            "file",
+            "file:",
+            "file://:80",
+            "http://",
+            "ws://",
             "https://",
             "https://*",
             "https://*.",
@@ -68,6 +82,29 @@ class AllowedOriginTests(SynchronousTestCase):
             error = self.assertRaises(ValueError, check_allowed_origin, text)
             self.assertIn(repr(text), str(error))
             self.assertNotIn("\n", str(error))
+
+
+class AllowedHostTests(SynchronousTestCase):
+    """`check_allowed_host`."""
+
+    def test_brought_into_form(self) -> None:
+        """An entry is a name, names below one, both, an address, or any name; in lower case."""
+        for text, expected in {
+            "Example.com": "example.com",
+            " localhost ": "localhost",
+            "*.example.com": "*.example.com",
+            ".example.com": ".example.com",
+            "*": "*",
+            "192.0.2.1": "192.0.2.1",
+            "[2001:DB8::1]": "[2001:db8::1]",
+        }.items():
+            self.assertEqual(expected, check_allowed_host(text))
+
+    def test_refused(self) -> None:
+        """A string that is not a host is refused in one line that shows it."""
+        for text in ("", ".", "*.", "a:80", "https://a", "a b", "a.*.b", "*a.b", "::1", "a/", "a."):
+            error = self.assertRaises(ValueError, check_allowed_host, text)
+            self.assertIn(repr(text), str(error))
 
 
 class GrammarTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.config import RedisConfig
-from wsredis.config.redis_url import RedisTarget, format_url, parse_url, target_of
+from wsredis.config.redis_url import RedisTarget, error_text, format_url, parse_url, target_of
 from wsredis.errors import ConfigError
 
 
@@ -192,6 +192,21 @@ class PasswordTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, _parse, password_file=path)
             self.assertIn("redis-password-file: ", str(error))
             self.assertIn(why, str(error))
+
+
+class ErrorTextTests(SynchronousTestCase):
+    """`error_text`."""
+
+    def test_arguments(self) -> None:
+        """The arguments that Redis quotes are left out."""
+        for text, expected in (
+            ("NOPERM No permissions to access a key", "NOPERM No permissions to access a key"),
+            (
+                "ERR unknown command 'SETEX', with args beginning with: 'session:KEY:a' '1' 'x'",
+                "ERR unknown command 'SETEX'",
+            ),
+        ):
+            self.assertEqual(expected, error_text(Exception(text)))
 
 
 class CliTests(SynchronousTestCase):

@@ -72,10 +72,21 @@ class CheckTests(ConfigCase):
             self.assertTrue(self.refused(GatewayConfig, url_prefix=value).startswith("url-prefix:"))
 
     def test_prefix(self) -> None:
-        """The prefix of channels has no blank and no control character."""
+        """The prefix has no blank, no control character, and no name of an audience as a part."""
         self.assertEqual("my:app", GatewayConfig(prefix="my:app").prefix)
+        self.assertEqual("users:my-session", GatewayConfig(prefix="users:my-session").prefix)
         self.assertEqual("", GatewayConfig(prefix=None).prefix)  # type: ignore[arg-type]
-        for value in ("a b", "a\n", "\x00", "\x7f", "\x85", 5):
+        for value in (
+            "a b",
+            "a\n",
+            "\x00",
+            "\x7f",
+            "\x85",
+            5,
+            "user",
+            "shop:broadcast",
+            "session:x",
+        ):
             self.assertTrue(self.refused(GatewayConfig, prefix=value).startswith("prefix: "))
 
     def test_texts_are_unicode(self) -> None:

@@ -83,6 +83,16 @@ class ValueTests(SynchronousTestCase):
         for value in (5, None, "https://a.example", ["a.example"]):
             self.assertRaises(ConfigError, read, "CSRF_TRUSTED_ORIGINS", value)
 
+    def test_hosts(self) -> None:
+        """A list of names; an entry that no name fits counts as little as it does in Django."""
+        given = ["Example.com", ".example.org", "[::1]", "*", "https://a", "*.a.example", "a:80", 5]
+        self.assertEqual(
+            ("example.com", ".example.org", "[::1]", "*", "5"), read("ALLOWED_HOSTS", given)
+        )
+        self.assertEqual((), read("ALLOWED_HOSTS", []))
+        for value in (5, None, "a.example"):
+            self.assertRaises(ConfigError, read, "ALLOWED_HOSTS", value)
+
     def test_hooks(self) -> None:
         """A function, or the dotted name of one."""
         for name in ("WS4REDIS_ALLOWED_CHANNELS", "WS4REDIS_PROCESS_REQUEST"):
@@ -205,6 +215,47 @@ class ConnectionTests(SynchronousTestCase):
             target = target_of(RedisConfig(url=url, password="x"))
             self.assertEqual(given.get("unix_socket_path"), target.path)
             self.assertEqual(given.get("username"), target.username)
+
+    def test_from_url(self) -> None:
+        """A URL stands for its arguments, for publishers as for the gateway."""
+        for url, expected, rest in (
+            ("redis://h:6380/2", {"host": "h", "port": 6380, "db": 2}, {}),
+            (
+                "rediss://joe:p%40w@h",
+                {
+                    "host": "h",
+                    "port": 6379,
+                    "db": 0,
+                    "ssl": True,
+                    "ssl_check_hostname": True,
+                    "username": "joe",
+                    "password": "p@w",
+                },
+                {"redis-password": "p@w"},
+            ),
+            ("unix:///run/x.sock?db=1", {"unix_socket_path": "/run/x.sock", "db": 1}, {}),
+        ):
+            given = {"url": url, "socket_timeout": 3}
+            found = read("WS4REDIS_CONNECTION", given)
+            self.assertEqual({**expected, "socket_timeout": 3}, found)
+            values, ignored = redis_settings(given)
+            target = target_of(RedisConfig(url=url))
+            self.assertEqual(
+                target.name, target_of(RedisConfig(url=values.pop("redis"), password="x")).name
+            )
+            self.assertEqual((rest, ["socket_timeout"]), (values, ignored))
+
+    def test_wrong_url(self) -> None:
+        """A URL that cannot be used is not shown, and stands alone."""
+        for given, words in (
+            ({"url": "http://secret"}, "'url': a URL starts with redis://, rediss:// or unix://"),
+            ({"url": 5}, "'url': a URL starts with redis://, rediss:// or unix://"),
+            ({"url": "redis://h/secret"}, "'url': the URL does not end with the number"),
+            ({"url": "redis://h", "port": 1}, "'url' and 'port' exclude each other"),
+        ):
+            error = self.assertRaises(ConfigError, read, "WS4REDIS_CONNECTION", given)
+            self.assertIn(f"WS4REDIS_CONNECTION: {words}", str(error))
+            self.assertNotIn("secret", str(error))
 
     def test_ignored(self) -> None:
         """An argument without a meaning here is named, but not its value."""

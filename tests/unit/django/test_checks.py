@@ -140,6 +140,17 @@ class ValueTests(CheckCase):
         return ""
 
 
+class CookieTests(CheckCase):
+    """Settings under which no session is found."""
+
+    def test_lost(self) -> None:
+        """They are warned of; the gateway starts all the same."""
+        settings = {"SESSION_COOKIE_PATH": "/app/"}
+        found = self.found(**settings)
+        self.assertEqual(["W007"], list(found))
+        self.assertIn("SESSION_COOKIE_PATH: browsers do not send", found["W007"])
+
+
 class MeaningTests(CheckCase):
     """Gateway, publishers, pages and checks take the same values, and mean the same by them."""
 

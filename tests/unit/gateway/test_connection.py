@@ -104,6 +104,21 @@ class OpenTests(ConnectionCase):
             _, client = self.opened((BROADCAST,), (BROADCAST,), echo=echo)
             self.assertEqual([b"text"], client.got)
 
+    def test_large_stored(self) -> None:
+        """The bytes of a large message are written by themselves: all its clients share them."""
+        large = b"x" * 4500
+        for name, payload in (("user:john", large), ("group:users", b"g"), ("broadcast", b"b")):
+            self.server.store(f"{name}:chat".encode(), 10, payload)
+        self.server.store(b"session:s3ss10n:chat", 10, b"s")
+        written: list[bytes] = []
+        for _ in range(2):
+            connection, client = self.new(ALL)
+            client.record = written.append
+            connection.opened(self.successResultOf(self.opening(connection)), b"answer ")
+        small = b"answer " + frames.text(b"b") + frames.text(b"g")
+        self.assertEqual([small, frames.text(large), frames.text(b"s")] * 2, written)
+        self.assertIs(written[1], written[4])
+
     def test_empty_stored(self) -> None:
         """An empty stored message is none."""
         connection, client = self.new()

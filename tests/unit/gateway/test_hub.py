@@ -6,15 +6,22 @@ import errno
 from collections.abc import Callable, Sequence
 
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.fakes import FakeListener, FakeOwner, FakeSocket, ServerTransport
+from tests.support.fakes import (
+    FakeListener,
+    FakeOwner,
+    FakeSocket,
+    ServerTransport,
+    queued_bytes,
+)
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Hub
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.send_queue import SendQueue
@@ -248,7 +255,23 @@ class DeliverTests(_HubCase):
         self.assertEqual(1, self.metrics.oversized)
         self.assertEqual(2, self.metrics.publications)
         (event,) = logs
-        self.assertEqual((1001, b"a", 1000), (event["size"], event["channel"], event["limit"]))
+        self.assertEqual((1001, "a", 1000), (event["size"], event["channel"], event["limit"]))
+
+    def test_many_too_large(self) -> None:
+        """They are logged by rate, and without the key of a session."""
+        clock = Clock()
+        self.hub = Hub(self.broker, 1000, self.metrics, throttle=LogThrottle(clock))
+        self.listener(b"session:KEY:a")
+        with capturedLogs() as logs:
+            for _ in range(3):
+                self.deliver((b"session:KEY:a", b"x" * 1001))
+            clock.advance(60)
+        lines = [formatEvent(event) for event in logs]
+        self.assertEqual(2, len(lines))
+        self.assertIn("on 'session:...:a'", lines[0])
+        self.assertIn("(and 1 more of this kind)", lines[1])
+        self.assertNotIn("KEY", "".join(map(str, logs)))
+        self.assertEqual(3, self.metrics.oversized)
 
     def test_binary(self) -> None:
         """Payloads are bytes and stay bytes."""
@@ -388,7 +411,7 @@ class _Wire(FakeOwner):
         super().__init__()
         self.socket = FakeSocket()
         self.server = ServerTransport(self.socket)
-        self.queue = SendQueue(self.server.transport, 1 << 20, self, self.socket)
+        self.queue = SendQueue(self.server.transport, 1 << 20, self, queued_bytes(), self.socket)
         self.direct: Sink | None = self.queue
         self.channels = channels
         self.encoding = encoding
@@ -566,6 +589,21 @@ class RestoreTests(_HubCase):
         self.hub.restore({b"a": b"x"})
         (restored,) = listener.restored
         self.assertEqual((b"a", b"x"), (restored.channel, restored.payload))
+
+    def test_shared(self) -> None:
+        """A large stored message is one object as long as somebody hears its channel."""
+        self.hub = Hub(self.broker, 5000, self.metrics)
+        self.broker.start(self.hub)
+        listener = self.listener(b"a")
+
+        def given() -> Publication:
+            (publication,) = self.hub.without_oversized({b"a": bytes(bytearray(4500))})
+            return publication
+
+        first = given()
+        self.assertIs(first, given())
+        self.hub.unsubscribe(listener)
+        self.assertIsNot(first, given())
 
     def test_saw_the_same(self) -> None:
         """A listener that saw that very message last gets nothing."""

@@ -61,6 +61,12 @@ class ChannelTests(SettingsCase):
         self.assertEqual(["user:john:f"], found)
         self.assertEqual(["no channel for user 'a:b': a name has no colon"], messages(logs))
 
+    def test_colon_of_a_session(self) -> None:
+        """The warning does not show the key of a session."""
+        with self.assertLogs("wsredis.publisher", "WARNING") as logs:
+            self.assertEqual([], self.channels(sessions=["a:key"]))
+        self.assertEqual(["no channel for session '...': a name has no colon"], messages(logs))
+
     def test_prefix(self) -> None:
         """The prefix stands before every name."""
         publisher = BasePublisher(facility="f", broadcast=True, users=["u"], prefix="site")

@@ -78,6 +78,8 @@ class ConnectionTests(SettingsCase):
         self.check(RedisPublisher(), path="/run/redis.sock")
         self.use_django(WS4REDIS_CONNECTION={"host": "h", "ssl": True, "socket_timeout": 1})
         self.check(RedisPublisher(), **{"class": "SSLConnection"}, socket_timeout=1)
+        self.use_django(WS4REDIS_CONNECTION={"url": "rediss://h:7/2", "socket_timeout": 1})
+        self.check(RedisPublisher(), **{"class": "SSLConnection"}, host="h", port=7, db=2)
         self.use_django(WS4REDIS_CONNECTION="redis://url")
         with self.assertRaisesRegex(ConfigError, "^WS4REDIS_CONNECTION: this is not a dictionary$"):
             RedisPublisher()

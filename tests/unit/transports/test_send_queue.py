@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -18,6 +19,7 @@ from tests.support.fakes import (
     FakeStreamTransport,
     ServerTransport,
     messages,
+    queued_bytes,
 )
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket import frames
@@ -37,7 +39,9 @@ class _DirectCase(SynchronousTestCase):
         self.socket = FakeSocket()
         self.server = ServerTransport(self.socket, self.kind)
         self.owner = FakeOwner()
-        self.send_queue = SendQueue(self.server.transport, self.limit, self.owner, self.socket)
+        self.send_queue = SendQueue(
+            self.server.transport, self.limit, self.owner, queued_bytes(), self.socket
+        )
 
     def sent(self) -> bytes:
         """The bytes that the kernel took."""
@@ -122,7 +126,7 @@ class DirectTests(_DirectCase):
 
     def test_nothing_is_copied(self) -> None:
         """The very bytes that were written wait, and the transport has none of them."""
-        first, second = frames.binary(bytes(3 * CHUNK)), frames.text(b"second")
+        first, second = frames.binary(bytes(3 * CHUNK)), frames.text(b"second" * 20)
         self.socket.room = 100
         self.send_queue.write(first)
         self.send_queue.write(second)
@@ -138,7 +142,9 @@ class DirectTests(_DirectCase):
 
     def test_small_writes_share_a_chunk(self) -> None:
         """Many small messages that wait are sent together, in the order of their coming."""
-        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
+        self.send_queue = SendQueue(
+            self.server.transport, 1 << 20, self.owner, queued_bytes(), self.socket
+        )
         self.socket.room = 0
         expected = b"".join(frames.text(b"%d" % number) for number in range(5000))
         for number in range(5000):
@@ -153,7 +159,9 @@ class DirectTests(_DirectCase):
 
     def test_chunk_ends_where_a_message_does(self) -> None:
         """A message that fills a chunk to the last byte loses and repeats nothing."""
-        self.send_queue = SendQueue(self.server.transport, 3 * CHUNK, self.owner, self.socket)
+        self.send_queue = SendQueue(
+            self.server.transport, 3 * CHUNK, self.owner, queued_bytes(), self.socket
+        )
         self.socket.room = 0
         self.send_queue.write(b"a" * CHUNK)
         self.send_queue.write(b"b" * CHUNK)
@@ -308,7 +316,9 @@ class LaneTests(_DirectCase):
 
     def queue_is_large(self) -> None:
         """Go on with a queue that is never full."""
-        self.send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
+        self.send_queue = SendQueue(
+            self.server.transport, 1 << 20, self.owner, queued_bytes(), self.socket
+        )
 
 
 class UnixTests(_DirectCase):
@@ -403,7 +413,9 @@ class LimitTests(_DirectCase):
 
     def test_waiting_is_exact(self) -> None:
         """The number of waiting bytes is the sum of all writes but the one under way."""
-        send_queue = SendQueue(self.server.transport, 1 << 30, self.owner, self.socket)
+        send_queue = SendQueue(
+            self.server.transport, 1 << 30, self.owner, queued_bytes(), self.socket
+        )
         self.socket.room = 0
         sizes = [1, 70_000, 10, 65_536, 200_000, 3]
         for size in sizes:
@@ -438,7 +450,9 @@ class LimitTests(_DirectCase):
 
     def queue_with_limit(self, limit: int) -> None:
         """Go on with a queue that has another limit."""
-        self.send_queue = SendQueue(self.server.transport, limit, self.owner, self.socket)
+        self.send_queue = SendQueue(
+            self.server.transport, limit, self.owner, queued_bytes(), self.socket
+        )
 
     def test_exactly_the_limit(self) -> None:
         """As long as no more than the limit waits, one more write is taken."""
@@ -454,7 +468,9 @@ class LimitTests(_DirectCase):
 
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""
-        send_queue = SendQueue(self.server.transport, 1 << 20, self.owner, self.socket)
+        send_queue = SendQueue(
+            self.server.transport, 1 << 20, self.owner, queued_bytes(), self.socket
+        )
         self.socket.room = 0
         send_queue.write(b"under way")
         send_queue.write(bytes(CHUNK))
@@ -487,7 +503,7 @@ class BacklogTests(SynchronousTestCase):
         """Let two rounds of messages wait on a transport that takes one chunk at a time."""
         self.owner = FakeOwner()
         self.transport = FakeStreamTransport(0)
-        self.send_queue = SendQueue(self.transport, 3 * CHUNK, self.owner)
+        self.send_queue = SendQueue(self.transport, 3 * CHUNK, self.owner, queued_bytes())
         self.written: list[int] = []
         self.round()
         self.round()
@@ -595,7 +611,7 @@ class StreamTests(SynchronousTestCase):
         """Connect."""
         self.owner = FakeOwner()
         self.transport = FakeStreamTransport()
-        self.send_queue = SendQueue(self.transport, 1000, self.owner)
+        self.send_queue = SendQueue(self.transport, 1000, self.owner, queued_bytes())
 
     def test_not_past_the_transport(self) -> None:
         """The socket below a TLS transport is not touched."""
@@ -624,7 +640,7 @@ class StreamTests(SynchronousTestCase):
     def test_big_message_into_an_empty_buffer(self) -> None:
         """A transport that buffers a lot gets all chunks at once."""
         transport = FakeStreamTransport(1 << 30)
-        send_queue = SendQueue(transport, 1000, self.owner)
+        send_queue = SendQueue(transport, 1000, self.owner, queued_bytes())
         send_queue.write(b"a" * (3 * CHUNK))
         send_queue.write(b"b")
         self.assertEqual(b"a" * (3 * CHUNK) + b"b", transport.written)
@@ -633,7 +649,7 @@ class StreamTests(SynchronousTestCase):
     def test_paused_by_the_first_chunk(self) -> None:
         """Where the transport is full after the first chunk, the rest waits for it."""
         transport = FakeStreamTransport(1000)
-        send_queue = SendQueue(transport, 1000, self.owner)
+        send_queue = SendQueue(transport, 1000, self.owner, queued_bytes())
         send_queue.write(b"a" * (2 * CHUNK))
         send_queue.write(b"b")
         self.assertEqual(b"a" * CHUNK, transport.written)
@@ -645,7 +661,7 @@ class StreamTests(SynchronousTestCase):
     def test_always_behind(self) -> None:
         """A client that is always three messages behind is never slow, and counted exactly."""
         transport = FakeStreamTransport(CHUNK // 2)
-        send_queue = SendQueue(transport, 3 * CHUNK, self.owner)
+        send_queue = SendQueue(transport, 3 * CHUNK, self.owner, queued_bytes())
         for _ in range(5):
             send_queue.write(bytes(CHUNK))
         self.assertEqual(3 * CHUNK, send_queue.waiting)
@@ -719,3 +735,231 @@ class StreamTests(SynchronousTestCase):
         self.send_queue.close()
         self.assertEqual(b"", self.transport.written)
         self.assertEqual(0, self.send_queue.waiting)
+
+
+class TotalTests(_DirectCase):
+    """What waits is counted with what waits for all others."""
+
+    def setUp(self) -> None:
+        """Let nothing be taken."""
+        super().setUp()
+        self.clock = Clock()
+        self.total = queued_bytes(100_000, self.clock)
+        self.owners: list[FakeOwner] = []
+
+    def queue(self, room: int = 0, limit: int = 1 << 20) -> SendQueue:
+        """Return a queue on a socket of its own; `socket`, `server` and `owner` are the newest."""
+        self.socket = FakeSocket()
+        self.socket.room = room
+        self.server = ServerTransport(self.socket, self.kind)
+        self.owner = FakeOwner()
+        self.owners.append(self.owner)
+        return SendQueue(self.server.transport, limit, self.owner, self.total, self.socket)
+
+    def test_nothing_waits(self) -> None:
+        """Bytes that the kernel takes are not counted, and those that waited are counted off."""
+        for data in (b"x", b"y" * 1000, b"z" * 50_000):
+            queue = self.queue(10)
+            queue.write(data)
+            queue.write(b"small")
+            queue.write(b"large" * 100)
+            queue.write(b"small")
+            self.assertGreater(self.total.held, len(data))
+            self.assertEqual(1, len(self.total))
+            self.unblock()
+            self.assertEqual(data + b"small" + b"large" * 100 + b"small", self.sent())
+            self.assertEqual((0, 0), (self.total.held, len(self.total)))
+
+    def test_lost(self) -> None:
+        """A connection that is lost takes its part with it."""
+        queue = self.queue()
+        queue.write(b"x" * 1000)
+        queue.write(b"y")
+        self.server.lose(ConnectionDone())
+        self.assertEqual((0, 0), (self.total.held, len(self.total)))
+        queue.stopProducing()
+        queue.write(b"z")
+        self.assertEqual((0, 0), (self.total.held, len(self.total)))
+
+    def test_overflow(self) -> None:
+        """What an overflow drops is counted off."""
+        queue = self.queue(limit=1000)
+        queue.write(b"under way")
+        first = self.total.held
+        for _ in range(3):
+            queue.write(b"x" * 1000)
+        self.assertEqual("overflowed", self.owner.notified[-1])
+        self.assertEqual(first, self.total.held)
+
+    def test_shared(self) -> None:
+        """A message that waits for many is in memory once."""
+        message = b"x" * 50_000
+        for _ in range(100):
+            self.queue().write(message)
+        self.assertLess(self.total.held, 60_000)
+        self.assertEqual({()}, {(*each.notified,) for each in self.owners})
+
+    def test_rest_counts_whole(self) -> None:
+        """The last byte of a message keeps all of it in memory."""
+        self.queue(49_999).write(b"x" * 50_000)
+        self.assertGreater(self.total.held, 50_000)
+
+    def test_small_writes(self) -> None:
+        """Many tiny writes take not much more memory than their bytes, and keep their order."""
+        queue = self.queue()
+        expected = b""
+        for number in range(5000):
+            data = b"%d" % number
+            expected += data
+            queue.write(data)
+        self.assertLess(self.total.held, len(expected) + 1000)
+        self.assertEqual(len(expected) - 1, queue.waiting)
+        self.socket.room = 9000
+        self.server.turn()
+        queue.write(b"end")
+        self.unblock()
+        self.assertEqual(expected + b"end", self.sent())
+        self.assertEqual(0, self.total.held)
+
+    def test_slowest_first(self) -> None:
+        """The one that has waited longest and holds most goes first, until there is room."""
+        stuck, reading, new = self.queue(), self.queue(), self.queue()
+        stuck.write(b"a" * 45_000)
+        reading.write(b"b" * 20_000)
+        self.clock.advance(10)
+        reading.write(b"c" * 15_000)
+        new.write(b"d" * 19_000)
+        self.assertEqual([[], [], []], [each.notified for each in self.owners])
+        new.write(b"e" * 1_000)
+        self.assertEqual([["cut"], [], []], [each.notified for each in self.owners])
+
+    def test_reader_stays(self) -> None:
+        """One that has taken much is not the slowest, however long something has waited."""
+        reading = self.queue()
+        socket, server = self.socket, self.server
+        reading.write(b"a" * 30_000)
+        for number in range(100):
+            self.clock.advance(1)
+            reading.write(bytes([number]) * 30_000)
+            socket.room = 30_000
+            server.turn()
+        stuck = self.queue()
+        stuck.write(b"c" * 35_000)
+        self.clock.advance(20)
+        self.queue().write(b"d" * 50_000)
+        self.assertEqual(
+            [["advanced"], ["cut"], []], [sorted({*each.notified}) for each in self.owners]
+        )
+
+    def test_shared_is_nobodys(self) -> None:
+        """Clients that wait for the same message do not go for one with much of its own."""
+        message = b"m" * 30_000
+        for _ in range(50):
+            self.queue().write(message)
+        self.clock.advance(20)
+        own = self.queue()
+        own.write(b"x")
+        for number in range(7):
+            own.write(bytes([number]) * 9_000)
+        self.clock.advance(0.5)
+        own.write(b"y" * 7_000)
+        self.assertEqual(
+            [*[[]] * 50, ["evicted"]],
+            [sorted({*each.notified}) for each in self.owners],
+        )
+
+    def test_evicted(self) -> None:
+        """Of a small write under way, the rest follows, and then what the owner still writes."""
+        queue = self.queue(3)
+        queue.write(b"first")
+        queue.write(b"x" * 50_000)
+        queue.evict()
+        self.assertEqual(["evicted"], self.owner.notified)
+        self.assertEqual(0, queue.waiting)
+        queue.write(b" close")
+        self.unblock()
+        self.assertEqual(b"first close", self.sent())
+
+    def test_cut(self) -> None:
+        """Of a large write under way, nothing follows, and the memory is free at once."""
+        queue = self.queue(10)
+        queue.write(b"x" * 70_000)
+        queue.evict()
+        self.assertEqual(["cut"], self.owner.notified)
+        self.assertEqual(0, self.total.held)
+        queue.write(b"late")
+        self.assertEqual(0, self.total.held)
+
+    def test_evicted_by_its_own_write(self) -> None:
+        """The write that is too much may be its own, whichever way it comes."""
+        for way in ("keep", "enqueue", "small"):
+            self.total = queued_bytes(10_000, self.clock)
+            queue = self.queue()
+            if way != "keep":
+                queue.write(b"under way")
+            if way == "small":
+                for _ in range(1000):
+                    queue.write(b"x" * 60)
+                self.assertIn("evicted", self.owner.notified)
+            else:
+                queue.write(b"x" * 100_000)
+                self.assertEqual(["cut" if way == "keep" else "evicted"], self.owner.notified)
+            self.assertLess(self.total.held, 10_000)
+            self.server.lose(ConnectionDone())
+            self.assertEqual((0, 0), (self.total.held, len(self.total)))
+
+    def test_stream(self) -> None:
+        """The buffer of a transport that is paused counts, and cannot be taken back."""
+        owner = FakeOwner()
+        transport = FakeStreamTransport(1000)
+        queue = SendQueue(transport, 1 << 20, owner, self.total)
+        queue.write(b"x" * 2000)
+        self.assertEqual((CHUNK, 1), (self.total.held, len(self.total)))
+        queue.write(b"y" * 2000)
+        self.assertGreater(self.total.held, CHUNK + 2000)
+        for _ in range(2):
+            transport.drain()
+        self.assertEqual((0, 0), (self.total.held, len(self.total)))
+        queue.write(b"x" * 2000)
+        self.assertEqual(CHUNK, self.total.held)
+        self.assertGreater(queue.slowness(1), 0)
+        queue.evict()
+        self.assertEqual("cut", owner.notified[-1])
+        self.assertEqual((0, 0), (self.total.held, len(self.total)))
+
+
+class StuckTests(_DirectCase):
+    """A queue of which nothing is taken is found."""
+
+    def test_stuck(self) -> None:
+        """It is stuck if something waited the last time, and nothing was taken since."""
+        self.assertFalse(self.send_queue.is_stuck())
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        self.assertFalse(self.send_queue.is_stuck())
+        self.send_queue.write(b"more")
+        self.server.turn()
+        self.assertTrue(self.send_queue.is_stuck())
+
+    def test_moving(self) -> None:
+        """One byte is enough to be not."""
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        for _ in range(3):
+            self.assertFalse(self.send_queue.is_stuck())
+            self.unblock(1)
+        self.unblock()
+        self.assertFalse(self.send_queue.is_stuck())
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        self.assertFalse(self.send_queue.is_stuck())
+
+    def test_stream(self) -> None:
+        """The same holds for a transport that is paused."""
+        transport = FakeStreamTransport()
+        queue = SendQueue(transport, 1000, self.owner, queued_bytes())
+        queue.write(bytes(6 * CHUNK))
+        self.assertFalse(queue.is_stuck())
+        transport.drain()
+        self.assertFalse(queue.is_stuck())
+        self.assertTrue(queue.is_stuck())

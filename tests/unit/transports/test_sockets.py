@@ -25,7 +25,13 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
 import twisted
-from tests.support.fakes import FakeOwner, FakeSocket, FakeStreamTransport, ServerTransport
+from tests.support.fakes import (
+    FakeOwner,
+    FakeSocket,
+    FakeStreamTransport,
+    ServerTransport,
+    queued_bytes,
+)
 from wsredis.errors import ConfigError
 from wsredis.transports import sockets
 from wsredis.transports.send_queue import SendQueue
@@ -344,7 +350,9 @@ class PollerTests(_PollerCase):
         transport: Any = protocol.transport
         self.assertIs(transport.socket, plain_socket(transport))
         owner = FakeOwner()
-        send_queue = SendQueue(transport, 10_000_000, owner, plain_socket(transport))
+        send_queue = SendQueue(
+            transport, 10_000_000, owner, queued_bytes(), plain_socket(transport)
+        )
         send_queue.write(b"x" * 3_000_000)
         send_queue.write(b"y")
         received = b""
@@ -521,7 +529,7 @@ class PlainSocketTests(SynchronousTestCase):
 
     def queue(self, transport: Any) -> SendQueue:
         """A queue as the protocol makes it."""
-        return SendQueue(transport, 1000, self.owner, plain_socket(transport))
+        return SendQueue(transport, 1000, self.owner, queued_bytes(), plain_socket(transport))
 
     def test_plain(self) -> None:
         """The sockets of Twisted's own transports may be written to."""

@@ -80,6 +80,14 @@ class WSGIResourceTests(WSGICase):
         self.assertEqual(0, self.resource.busy)
         self.assertEqual((b"200", b"hello"), self.body())
 
+    def test_fails_on_its_way(self) -> None:
+        """A request that does not get as far as a thread keeps no place."""
+        self.patch(self.resource._pool, "callInThread", None)
+        for _ in range(3):
+            self.assertIn(b" 500 ", self.ask().take())
+            self.assertEqual(1, len(self.flushLoggedErrors(TypeError)))
+        self.assertEqual(0, self.resource.busy)
+
     def test_too_many(self) -> None:
         """One request more than may wait is a 503; a stop does not wait for a thread."""
         go = threading.Event()

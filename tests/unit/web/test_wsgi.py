@@ -41,6 +41,15 @@ class WSGIResponseTests(WSGICase):
         self.assertNotIn("HTTP_TRANSFER_ENCODING", self.environ)
         self.assertIs(False, self.environ["wsgi.multiprocess"])
 
+    def test_bytes_that_are_not_utf8(self) -> None:
+        """Each byte of a header, cookies too, is one character of the environment."""
+        for headers in (b"Cookie: a=Z\xfcrich", b"Cookie: a=Z\xfcrich\r\nCookie: b=\xff\xfe"):
+            line = b"GET /%FC HTTP/1.1\r\nHost: \xfc\r\nContent-Type: \xfc\r\n"
+            self.assertEqual((b"200", b"hello"), self.body(line + headers + b"\r\n\r\n"))
+            self.assertIn("a=Z\xfcrich", self.environ["HTTP_COOKIE"])
+        self.assertEqual("a=Z\xfcrich; b=\xff\xfe", self.environ["HTTP_COOKIE"])
+        self.assertEqual(0, self.resource.busy)
+
     def test_file_wrapper(self) -> None:
         """Files are read in large blocks."""
         path = Path(self.mktemp())

@@ -21,7 +21,7 @@ def policies(config: GatewayConfig) -> list[Policy]:
     Raises:
         ConfigError: The function cannot be imported or called.
     """
-    found: list[Policy] = [OriginPolicy(config.allow_origin)]
+    found: list[Policy] = [OriginPolicy(config.allow_origin, config.allow_host)]
     if config.rules:
         found.append(RulePolicy(config.rules))
     if config.policy is not None:

@@ -5,6 +5,11 @@ It prevents cross-site WebSocket hijacking (CWE-1385): a browser sends the cooki
 WebSocket that any other site opens, and names that other site in the Origin header (RFC 6454). So
 a page of a foreign origin may only subscribe to broadcasts, as any stranger may. A request without
 Origin does not come from a browser.
+
+The own origin is the one that the Host header names. A page can choose that name, by pointing a
+name of its own at the address of the gateway (DNS rebinding). So the name has to be one of the
+gateway's own names, if the operator lists them. If not, a page that came without TLS and from a
+port other than 80 is the own one only by a name that nobody else can point here.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from wsredis.channels import Access
 from wsredis.config.origins import (
     HOST_HEADER,
     ORIGIN,
+    check_allowed_host,
     check_allowed_origin,
     default_port,
     written_out,
@@ -31,6 +37,10 @@ _MAX_VERDICTS = 1024
 _MAX_PAIR = 256
 
 
+#: Endings of names that have no address in the public DNS, or are the browser's own machine.
+_PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".test")
+
+
 class OriginPolicy:
     """
     Grants the requested access, unless a page of a foreign origin asks for too much.
@@ -39,16 +49,22 @@ class OriginPolicy:
         allowed: Origins that are not foreign, apart from that of the gateway itself.
             ``https://example.com`` allows this origin, ``https://*.example.com`` every host below
             it, ``*.example.com`` the same with any scheme and port, ``*`` every origin.
+        hosts: Names of the gateway: ``example.com``, ``*.example.com`` for every name below it,
+            ``.example.com`` for both, ``*`` for every name. If there are none, see above.
     Raises:
-        ValueError: An entry of *allowed* has another form.
+        ValueError: An entry of *allowed* or of *hosts* has another form.
     """
 
-    def __init__(self, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, allowed: Iterable[str] = (), hosts: Iterable[str] = ()) -> None:
         entries = frozenset(check_allowed_origin(entry) for entry in allowed)
         self._everything = "*" in entries
         self._origins = entries
         self._suffixes = tuple(entry[1:] for entry in entries if entry.startswith("*."))
         self._below = [entry.split("*") for entry in entries if "://*." in entry]
+        self._hosts = frozenset(check_allowed_host(entry) for entry in hosts)
+        self._host_suffixes = tuple(
+            entry.removeprefix("*") for entry in self._hosts if entry[0] in ".*" and entry != "*"
+        )
         self._known = lru_cache(_MAX_VERDICTS)(self._judge)
 
     def is_foreign(self, handshake: Handshake) -> bool:
@@ -57,40 +73,79 @@ class OriginPolicy:
             return False
         origin, host = handshake.headers["origin"], handshake.headers.get("host", "")
         judge = self._known if len(origin) + len(host) <= _MAX_PAIR else self._judge
-        return judge(origin, host)
+        return judge(origin, host, handshake.secure)
 
     def allow(self, identity: Identity, handshake: Handshake) -> Access:
         """See `wsredis.gateway.identity.Policy.allow`."""
         if handshake.requested.only_listens_to_broadcast or not self.is_foreign(handshake):
             return handshake.requested
         # The header may hold anything: only a well-formed origin goes to the log.
-        match = _match(handshake.headers["origin"])
-        shown = match[0] if match is not None else "*"
+        headers = handshake.headers
+        match = _match(headers["origin"])
+        option = f"--allow-origin {'*' if match is None else match[0]}"
+        if match is not None and _is_same(match, headers.get("host", ""), handshake.secure):
+            option = f"--allow-host {match[2]}"
         raise HandshakeRejected(
-            "this page may not open this WebSocket",
-            hint=f"--allow-origin {shown} would allow it",
+            "this page may not open this WebSocket", hint=f"{option} would allow it"
         )
 
-    def _judge(self, origin: str, host: str) -> bool:
+    def _judge(self, origin: str, host: str, secure: bool) -> bool:
         match = _match(origin)
-        return match is None or not self._is_allowed(match, host)
+        return match is None or not self._is_allowed(match, host, secure)
 
-    def _is_allowed(self, origin: re.Match[str], host: str) -> bool:
-        scheme, name, port = origin.groups()
-        port = port or default_port(scheme)
-        own = HOST_HEADER.fullmatch(host.strip().lower())
-        # After a TLS proxy, the gateway does not know its own scheme: host and port must do.
-        if own and own[1] == name and (own[2] or default_port(scheme)) == port:
+    def _is_allowed(self, origin: re.Match[str], host: str, secure: bool) -> bool:
+        if _is_same(origin, host, secure) and self._is_own(origin):
             return True
         shown = written_out(origin)
         return (
             shown in self._origins
-            or name.endswith(self._suffixes)
+            or (origin[2] or "").endswith(self._suffixes)
             or any(shown.startswith(start) and shown.endswith(end) for start, end in self._below)
         )
 
+    def _is_own(self, origin: re.Match[str]) -> bool:
+        """Tell whether the name that a browser called the gateway by is a name of the gateway."""
+        scheme, name, port = origin.groups()
+        if self._hosts:
+            return (
+                name in self._hosts
+                or "*" in self._hosts
+                or f".{name}" in self._hosts
+                or name.endswith(self._host_suffixes)
+            )
+        return (
+            # A certificate is for a name that its owner controls.
+            scheme == "https"
+            # A proxy on this port chooses by names, as a rule.
+            or port in (None, "80")
+            or "." not in name
+            or name.startswith("[")
+            or name.endswith(_PRIVATE)
+            or name.rpartition(".")[2].isdigit()
+        )
+
+
+def _is_same(origin: re.Match[str], host: str, secure: bool) -> bool:
+    """
+    Tell whether *origin* is the one at which a browser reached the gateway.
+
+    After a TLS proxy the gateway does not know its own scheme: host and port must do.
+    """
+    scheme, name, port = origin.groups()
+    if scheme != "https" and (secure or scheme != "http"):
+        return False
+    own = HOST_HEADER.fullmatch(host.strip().lower())
+    if own is None or own[1] != name:
+        return False
+    default = default_port(scheme)
+    return (own[2] or default) == (port or default)
+
 
 def _match(header: str) -> re.Match[str] | None:
-    """Match the Origin header. None if it is not an origin with a host, such as "null"."""
+    """Match the Origin header. None if it is not an origin, such as "null" and "http://"."""
     match = ORIGIN.fullmatch(header.strip().lower())
-    return match if match is not None and match[2] else None
+    if match is None:
+        return None
+    scheme, name, port = match.groups()
+    # Pages of an app may have no host, and then no port.
+    return match if name or not (port or default_port(scheme)) else None

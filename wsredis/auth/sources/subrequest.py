@@ -13,14 +13,16 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
+from wsredis.auth.fair_queue import FairQueue
 from wsredis.auth.sources.answer import Answer, UnexpectedAnswer, read_answer
 from wsredis.auth.sources.cache import AnswerCache
 from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
 from wsredis.config import AuthUrlConfig
+from wsredis.config.networks import split_address
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 
@@ -48,7 +50,8 @@ class SubrequestAuthenticator:
         reactor: Makes requests and keeps time.
         timeout: Time limit in seconds for a request and its answer. Waiting for other requests
             counts.
-        concurrency: Requests under way at a time.
+        concurrency: Requests under way at a time. Addresses take turns, and none has more than
+            its share of them and of those that wait.
         now: Returns the Unix time in seconds.
     Raises:
         ConfigError: treq is not installed, or the URL cannot be requested.
@@ -79,8 +82,7 @@ class SubrequestAuthenticator:
         self._pool.maxPersistentPerHost = concurrency
         self._pool.cachedConnectionTimeout = _IDLE
         self._agent = UnencodedAgent(reactor, self._pool, timeout)
-        self._slots = DeferredSemaphore(concurrency)
-        self._max_waiting = concurrency * _QUEUE
+        self._queue: FairQueue[Deferred[None]] = FairQueue(concurrency, concurrency * _QUEUE)
         self._cache = AnswerCache(config.cache, now, timeout / 2)
 
     async def identify(self, handshake: Handshake) -> Identity:
@@ -92,7 +94,8 @@ class SubrequestAuthenticator:
                 answer in time.
         """
         headers = _request_headers(handshake)
-        answer = await self._cache.get(_digest(headers), lambda: self._ask(headers))
+        address = handshake.address
+        answer = await self._cache.get(_digest(headers), lambda: self._ask(headers, address))
         return answer.identity_for(handshake.requested)
 
     def forget(self) -> None:
@@ -107,7 +110,7 @@ class SubrequestAuthenticator:
         self._pool.cachedConnectionTimeout = 0
         self._pool.closeCachedConnections()
 
-    def _ask(self, headers: Headers) -> Deferred[Answer]:
+    def _ask(self, headers: Headers, address: str) -> Deferred[Answer]:
         """
         Make a request.
 
@@ -115,19 +118,23 @@ class SubrequestAuthenticator:
             Fires with the answer, or fails with HandshakeRejected (503) if there is none.
             Cancelling ends the request.
         """
-        pending = Deferred.fromCoroutine(self._ask_in_turn(headers))
+        pending = Deferred.fromCoroutine(self._ask_in_turn(headers, address))
         return pending.addTimeout(self._timeout, self._reactor, onTimeoutCancel=self._too_late)
 
-    async def _ask_in_turn(self, headers: Headers) -> Answer:
-        if len(self._slots.waiting) >= self._max_waiting:
-            raise self._unavailable("too many requests wait for it (--auth-concurrency)")
-        await self._slots.acquire()
+    async def _ask_in_turn(self, headers: Headers, address: str) -> Answer:
+        turn: Deferred[None] = Deferred(lambda _: self._queue.discard(address, turn))
+        if not self._queue.begin(address, turn):
+            if not self._queue.wait(address, turn):
+                raise self._unavailable("too many requests wait for it (--auth-concurrency)")
+            await turn
         try:
             return await self._request(headers)
         except UnexpectedAnswer as error:
             raise self._unavailable(str(error)) from None
         finally:
-            self._slots.release()
+            following = self._queue.next(address, turn)
+            if following is not None:
+                following[1].callback(None)
 
     async def _request(self, headers: Headers) -> Answer:
         try:
@@ -190,7 +197,10 @@ def _request_headers(handshake: Handshake) -> Headers:
         if value is not None:
             headers.setRawHeaders(name, [value.encode("latin-1", "replace")])
     passed = handshake.headers.get("x-forwarded-for", "").encode("latin-1", "replace")
-    address = handshake.peer.rpartition(":")[0].encode("ascii", "replace")
+    address = split_address(handshake.peer)[0].encode("ascii", "replace")
+    if passed.rpartition(b",")[2].strip() == address:
+        # A trusted proxy has named the client.
+        address = b""
     headers.setRawHeaders("accept", [b"application/json"])
     headers.setRawHeaders(
         "x-wsredis-facility", [quote(handshake.requested.facility).encode("ascii")]

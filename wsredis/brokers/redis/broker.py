@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -14,6 +14,7 @@ from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
+from wsredis.brokers.redis.role import RoleWatch
 from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
@@ -33,9 +34,17 @@ _SUBSCRIBER_PING = SILENCE / 2
 #: one second; it ends connections that are idle for longer, except those of subscribers.
 _COMMANDS_PING = 0.5
 
+#: Seconds between two questions for the role of the server.
+_ROLE_INTERVAL = 1.0
+
 #: Bytes of publications that may wait while the stored messages are read after a loss; if there
 #: are more, they go out without the stored messages.
 _MAX_WAITING = 16777216
+
+#: Seconds from the start, and from a loss, in which clients wait for Redis and are not refused.
+#: A server that is restarted is back in about a second.
+_PATIENCE_AT_START = 3.0
+_PATIENCE = 1.5
 
 #: A reply may be this many times larger than the largest publication that is delivered.
 _REPLY_FACTOR = 4
@@ -68,7 +77,8 @@ class RedisBroker:
         self._reactor = reactor
         self._name = target.name
         self._metrics = metrics
-        self._commands = Commands(reactor, expire, limits, metrics)
+        self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
+        self._commands = Commands(reactor, expire, limits, metrics, self._role.check)
         self._fetches = Fetches(reactor, self._commands.fetch, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
@@ -106,24 +116,41 @@ class RedisBroker:
         self._was_up = False
         self._logged_up = False
         self._throttle = LogThrottle(reactor)
+        self._up_signal: Signal[None] = Signal()
+        #: The end of the time in which clients wait. If None, it is over, or the broker is up.
+        self._patience: IDelayedCall | None = None
 
     @property
     def up(self) -> bool:
         """See `wsredis.gateway.broker.Broker.up`."""
         return self._caught_up and self._commands.protocol is not None
 
+    def when_up(self) -> Deferred[None]:
+        """See `wsredis.gateway.broker.Broker.when_up`."""
+        if self.up:
+            return succeed(None)
+        if self._patience is None:
+            return fail(BrokerUnavailable("Redis is away"))
+        return self._up_signal.wait()
+
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
+        self._patience = self._reactor.callLater(_PATIENCE_AT_START, self._out_of_patience)
         self._subscriptions.start()
+        self._role.start()
         for link in self._links:
             link.start()
 
     def stop(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.stop`."""
         self._listener = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._out_of_patience()
         self._fetches.stop()
         self._subscriptions.stop()
+        self._role.stop()
         self._commands.flush()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None
@@ -250,17 +277,25 @@ class RedisBroker:
 
     def _commands_up(self, protocol: RedisProtocol) -> None:
         self._commands.protocol = protocol
+        self._role.watch(protocol)
         self._commands_signal.fire(None)
         self._log_change()
 
     def _commands_down(self) -> None:
         self._commands.protocol = None
+        self._role.watch(None)
         self._log_change()
 
     def _when_commands_are_up(self) -> Deferred[None]:
         if self._commands.protocol is not None:
             return succeed(None)
         return self._commands_signal.wait()
+
+    def _demoted(self) -> None:
+        """Leave a server that has become a replica: what is published there reaches nobody."""
+        self._log.warn("{redis} has become a replica: leaving it", redis=self._name)
+        for link in self._links:
+            link.leave()
 
     def _failed(self, reason: str) -> None:
         # Both links meet the same trouble at every attempt.
@@ -273,12 +308,21 @@ class RedisBroker:
             return
         self._logged_up = self.up
         self._throttle.reset()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if self.up:
+            self._up_signal.fire(None)
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",
                 redis=self._name,
                 count=len(self._subscriptions.names()),
             )
         else:
+            self._patience = self._reactor.callLater(_PATIENCE, self._out_of_patience)
             self._metrics.broker_losses += 1
             self._log.warn("lost the connection to {redis}", redis=self._name)
+
+    def _out_of_patience(self) -> None:
+        self._patience = None
+        self._up_signal.fail(BrokerUnavailable("Redis is away"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -16,6 +16,7 @@ from wsredis.brokers.redis.protocol import (
     Reply,
 )
 from wsredis.config import Limits
+from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.metrics import Metrics
@@ -41,6 +42,7 @@ class Commands:
     Args:
         clock: Ends the turn.
         expire: Seconds that the last message of a channel is stored. 0 stores none.
+        read_only: Called when Redis says that it is a replica.
 
     Attributes:
         stores: Whether messages are stored.
@@ -49,8 +51,16 @@ class Commands:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, expire: int, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        expire: int,
+        limits: Limits,
+        metrics: Metrics,
+        read_only: Callable[[], None],
+    ) -> None:
         self._clock = clock
+        self._read_only = read_only
         self.stores = expire > 0
         self._setex = b"*4\r\n$5\r\nSETEX\r\n$%%d\r\n%%b\r\n$%d\r\n%d\r\n$" % (
             len(str(expire)),
@@ -165,14 +175,18 @@ class Commands:
                 for name in names:
                     ask([name])
             else:
-                refusal = str(reply)
+                refusal = error_text(reply)
             if not remaining and not done.called:
                 if refusal:
                     self._log.warn("Redis refuses to read stored messages: {error}", error=refusal)
                 if lost:
                     done.errback(BrokerUnavailable("the connection to Redis was lost"))
                 else:
-                    done.callback(values)
+                    # These functions know each other: what they still hold waits for a garbage
+                    # collection.
+                    found = values.copy()
+                    values.clear()
+                    done.callback(found)
             return True
 
         for start in range(0, len(channels), _BATCH):
@@ -203,6 +217,9 @@ class Commands:
         """Take the answer to one SETEX."""
         if isinstance(reply, (NoReply, BrokerUnavailable)):
             return
+        if is_read_only(reply):
+            self._read_only()
+            return
         if isinstance(reply, Exception):
             self._metrics.unpersisted += 1
             kind = str(reply).split(" ", 1)[0]
@@ -210,7 +227,7 @@ class Commands:
                 self._refusal = kind
                 self._log.warn(
                     "Redis refuses to store messages, they are published only: {error}",
-                    error=str(reply),
+                    error=error_text(reply),
                 )
         elif self._refusal is not None:
             self._refusal = None
@@ -265,6 +282,9 @@ class _PublishPipeline(Pipeline):
         for reply in replies:
             if self._owner.stores and self._position % 2 == 0:
                 self._owner.stored(reply)
+                if is_read_only(reply):
+                    # It is published among the clients of a replica only.
+                    self._error = PublishOutcomeUnknown("this Redis is a replica")
             elif isinstance(reply, Exception) and not isinstance(
                 self._error, PublishOutcomeUnknown
             ):
@@ -291,6 +311,11 @@ class _PublishPipeline(Pipeline):
             self._log.failure("a publisher failed over the answer of Redis")
 
 
+def is_read_only(reply: Reply) -> bool:
+    """Tell whether *reply* is the refusal of a replica to store."""
+    return isinstance(reply, Exception) and str(reply).startswith("READONLY")
+
+
 def _as_broker_error(error: Exception) -> Exception:
     """Translate the failure of a command."""
     if isinstance(error, BrokerUnavailable):
@@ -299,4 +324,4 @@ def _as_broker_error(error: Exception) -> Exception:
         return PublishOutcomeUnknown("the connection to Redis was lost before the answer")
     if str(error).startswith("NOPERM"):
         return PermissionDenied("Redis forbids this channel")
-    return PublishOutcomeUnknown(f"Redis refused: {error}")
+    return PublishOutcomeUnknown(f"Redis refused: {error_text(error)}")

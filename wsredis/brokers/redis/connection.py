@@ -24,7 +24,9 @@ from wsredis.brokers.redis.protocol import (
     ReplyHandler,
 )
 from wsredis.brokers.redis.reconnect import Reconnector, self_test
+from wsredis.brokers.redis.role import is_replica
 from wsredis.config.redis_url import RedisTarget
+from wsredis.errors import ConfigError
 from wsredis.gateway.publication import Publication
 from wsredis.gateway.timers import PeriodicTask
 
@@ -126,18 +128,28 @@ class RedisConnection:
         if self.protocol is not None:
             self.protocol.resume()
 
+    def leave(self) -> None:
+        """Cut the connection, so that the name is looked up again and a new one is made."""
+        self._abort()
+
     def connection_made(self, protocol: RedisProtocol) -> None:
-        """See `ProtocolOwner`. Send AUTH, SELECT and PING without waiting in between."""
+        """See `ProtocolOwner`. Send AUTH, SELECT, PING and ROLE without waiting in between."""
         self._current = protocol
         target = self._target
+        try:
+            password = target.current_password()
+        except ConfigError as error:
+            self._refuse(protocol, str(error))
+            return
         if ITCPTransport.providedBy(protocol.transport):
             protocol.transport.setTcpNoDelay(True)
-        if target.password is not None:
+        if password is not None:
             user = () if target.username is None else (target.username,)
-            protocol.send(self._login(protocol, "AUTH"), "AUTH", *user, target.password)
+            protocol.send(self._login(protocol, "AUTH"), "AUTH", *user, password)
         if target.database:
             protocol.send(self._login(protocol, "SELECT"), "SELECT", str(target.database))
         protocol.send(self._login(protocol, "PING"), "PING")
+        protocol.send(self._login(protocol, "ROLE"), "ROLE")
 
     def protocol_failed(self, protocol: RedisProtocol, error: Exception) -> None:
         """See `ProtocolOwner`. Close the connection, so that a new one is made."""
@@ -163,14 +175,20 @@ class RedisConnection:
                 # The login has failed already, or the connection is gone.
                 return True
             if isinstance(reply, Exception) and not _is_harmless(command, reply):
-                self._failed(f"{command} was refused: {reply}")
-                protocol.transport.loseConnection()
-                self._current = None
-            elif command == "PING":
+                self._refuse(protocol, f"{command} was refused: {reply}")
+            elif command == "ROLE" and is_replica(reply):
+                self._refuse(protocol, "this server is a replica, not the master")
+            elif command == "ROLE":
                 self._logged_in(protocol)
             return True
 
         return handler
+
+    def _refuse(self, protocol: RedisProtocol, reason: str) -> None:
+        """Give up a connection before it is established."""
+        self._failed(reason)
+        protocol.transport.loseConnection()
+        self._current = None
 
     def _logged_in(self, protocol: RedisProtocol) -> None:
         self._reconnector.succeeded()
@@ -219,4 +237,6 @@ def _explain(reason: Failure) -> str:
 
 def _is_harmless(command: str, error: Exception) -> bool:
     """Tell whether an error reply still means that Redis is there and accepts the login."""
+    if command == "ROLE":
+        return True
     return command == "PING" and str(error).startswith(("LOADING", "NOPERM", "MASTERDOWN", "BUSY"))

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply, ReplyHandler
+from wsredis.channels import loggable_channel
+from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.signal import Signal
 from wsredis.gateway.timers import TimeoutQueue
 
@@ -68,6 +71,7 @@ class Subscriptions:
         self._protocol: RedisProtocol | None = None
         self._commands = 0
         self._leaving: TimeoutQueue[bytes] = TimeoutQueue(clock, LINGER, self._unsubscribe)
+        self._throttle = LogThrottle(clock, at_once=10)
 
     def start(self) -> None:
         """Start the timer that unsubscribes dropped channels."""
@@ -223,8 +227,13 @@ class Subscriptions:
         for name in names:
             wanted = self._wanted.pop(name)
             self._leaving.discard(name)
-            self._log.warn(
-                "Redis refuses to subscribe to {channel!r}: {error}", channel=name, error=str(error)
+            self._throttle.log(
+                self._log,
+                LogLevel.warn,
+                "refused",
+                "Redis refuses to subscribe to {channel!r}: {error}",
+                channel=loggable_channel(name),
+                error=error_text(error),
             )
             # Without a waiter, the one that there was has given up.
             report = wanted.relied_on or not wanted.confirmation

@@ -12,9 +12,12 @@ from zope.interface import implementer
 
 from wsredis.auth import Auth
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.hub import Hub
+from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.transports.websocket.handshake import Handshaker
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
@@ -22,6 +25,9 @@ from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.transports.websocket.registry import Registry
 
 __all__ = ["GatewayFactory"]
+
+#: Connections dropped for the same reason that are logged one by one in a minute.
+_LOST_AT_ONCE = 50
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -84,7 +90,10 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
             sessions=auth.sessions,
             metrics=hub.metrics,
+            queued=QueuedBytes(reactor, limits.max_queues),
+            losses=LogThrottle(reactor, at_once=_LOST_AT_ONCE),
             site=site,
+            trusted=Networks(config.trusted_proxy),
         )
 
     def buildProtocol(self, addr: Any) -> GatewayProtocol:

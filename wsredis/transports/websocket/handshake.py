@@ -144,7 +144,15 @@ class Handshaker:
         agreed = negotiate(request.extensions) if self._compress else None
         window, extension = agreed or (0, "")
         accepted = await self._admission.admit(
-            Handshake(requested, path, request.headers, request.peer, query, client.is_secure())
+            Handshake(
+                requested,
+                path,
+                request.headers,
+                request.peer,
+                query,
+                client.is_secure(),
+                client.address,
+            )
         )
         if not client.is_pending():
             # The client left, and an authenticator or a policy ignored that it was cancelled.

@@ -1,41 +1,41 @@
 """
 The head of an HTTP request: bytes in, outcome out.
 
-Nothing here knows a socket. The rules are stricter than those of Autobahn and of twisted.web, which
-both read the same bytes later: nothing may pass that one of them would read in another way.
-
-A handshake as browsers send it is read as a whole, in one pass. Any other is only sorted out here,
-and left to Autobahn, which reads it again and judges it.
+Nothing here knows a socket. A head is read once, in one pass, and a handshake is judged by nobody
+else. The rules for all heads are stricter than those of twisted.web, which reads plain requests
+again: nothing may pass that the two would read in different ways.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["Head", "Kind", "SimpleHandshake", "loggable_target", "parse"]
+__all__ = ["HandshakeHead", "Head", "Kind", "loggable_target", "parse"]
 
 #: Characters of a request target that go into one line of the log.
 _LOGGED = 200
 
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) (HTTP/[0-9]\.[0-9])")
-# RFC 9112: no folded lines, no blank before the colon, no bare CR or LF. 0x85 is refused as well,
-# because Autobahn takes it for the end of a line.
-_HEADERS = re.compile(
-    rb"(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\x84\x86-\xff]*)*\r\n\r\n"
-)
-# What a simple handshake is made of. Each pattern takes a part of what Autobahn takes, and nothing
-# that Autobahn would read differently. It allows every origin here: `wsredis.auth` has the rules.
-_SIMPLE_LINE = re.compile(r"GET (/(?!/)[!\"$-~]*) HTTP/1\.1\r")
-_SIMPLE_HEADER = re.compile(r"\r\n([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\r]*)")
-_SIMPLE_HOST = re.compile(r"[0-9A-Za-z.\-_]+(?::[0-9]{1,5})?")
-_SIMPLE_ORIGIN = re.compile(r"https?://[0-9A-Za-z.\-_]+(?::[0-9]{1,4})?")
-_SIMPLE_CONNECTION = ("upgrade", "keep-alive, upgrade")
-_KEY = re.compile(r"[0-9A-Za-z+/]{22}==")
-_PRINTABLE = bytes([0x09, *range(0x20, 0x7F)])
+#: Headers of one request. Browsers and proxies together send about thirty.
+_MAX_HEADERS = 100
 
-_UPGRADE = re.compile(rb"\r\nupgrade:([^\r]*,)?[\t ]*websocket[\t ]*[,\r]", re.IGNORECASE)
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e]+) (HTTP/[0-9]\.[0-9])\r\n")
+_HEADER = re.compile(rf"\r\n({_TOKEN}):([^\r]*)")
+#: All that a line may have. 0x85 is refused, since some readers take it for the end of a line.
+_IN_LINES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x85), *range(0x86, 0x100)])
+
+_AUTHORITY = r"(?:[0-9A-Za-z._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+_HOST = re.compile(_AUTHORITY)
+_ABSOLUTE = re.compile(rf"(?:http|ws)s?://({_AUTHORITY})(/[^?]*)?(\?.*)?", re.IGNORECASE)
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]*|null", re.IGNORECASE)
+_KEY = re.compile(r"[0-9A-Za-z+/]{22}==")
+_CONNECTION = ("upgrade", "keep-alive, upgrade")
+
+#: Headers that are not lists: a second one is a mistake, or an attempt to be read in two ways.
+_ONCE = ("host", "origin", "sec-websocket-key", "sec-websocket-version")
 
 
 class Kind(Enum):
@@ -48,20 +48,21 @@ class Kind(Enum):
     HANDSHAKE = 5
 
 
-class SimpleHandshake(NamedTuple):
+class HandshakeHead(NamedTuple):
     """
-    A well-formed handshake that Autobahn does not have to check.
+    A well-formed handshake.
 
     Attributes:
-        target: The request target, percent-encoded, with the query.
-        headers: Values by names in lower case. Each came once.
+        target: Path and query, percent-encoded. A scheme and a host before them are taken off.
+        headers: Values by names in lower case. A header that came several times is joined by ", ",
+            Cookie by "; ". A host that stood in the target is in place of the Host header.
         protocols: The subprotocols that are offered, each once.
         key: The ``Sec-WebSocket-Key``.
         size: The length of the head in bytes.
     """
 
     target: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     protocols: list[str]
     key: str
     size: int
@@ -74,23 +75,24 @@ class Head(NamedTuple):
     Attributes:
         kind: HTTP and HANDSHAKE go on; TOO_LARGE and MALFORMED are answered with an error.
         status: The HTTP status of that error. 0 if there is none.
-        reason: One sentence for the client and for the log.
-        simple: The handshake, if it is a simple one. If None, a HANDSHAKE is not checked yet.
+        reason: One sentence for the client and for the log. It does not quote the client.
+        handshake: The handshake, if it is one.
+        headers: As `HandshakeHead.headers`, also of an HTTP request. Empty if the head is neither.
     """
 
     kind: Kind
     status: int = 0
     reason: str = ""
-    simple: SimpleHandshake | None = None
+    handshake: HandshakeHead | None = None
+    headers: Mapping[str, str] = {}
 
 
 _INCOMPLETE = Head(Kind.INCOMPLETE)
-_HTTP = Head(Kind.HTTP)
-_HANDSHAKE = Head(Kind.HANDSHAKE)
+_HANDSHAKE = Kind.HANDSHAKE
 
 
-def _malformed(reason: str) -> Head:
-    return Head(Kind.MALFORMED, 400, reason)
+def _malformed(reason: str, status: int = 400) -> Head:
+    return Head(Kind.MALFORMED, status, reason)
 
 
 def parse(data: bytes, limit: int, searched: int = 0) -> Head:
@@ -101,10 +103,6 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
         data: All bytes of the connection so far. Bytes after the head are not looked at.
         limit: The largest head in bytes, its empty line included.
         searched: Bytes of *data* that an earlier call has seen, and found incomplete.
-
-    Returns:
-        The outcome. A HANDSHAKE asks for an upgrade to a WebSocket, by GET and HTTP/1.1; its
-        other headers are checked only if it is a simple one.
     """
     end = data.find(b"\r\n\r\n", max(0, searched - 3)) + 4
     is_complete = end != 3
@@ -112,62 +110,98 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
         return Head(Kind.TOO_LARGE, 431, f"the head of the request is larger than {limit} bytes")
     if not is_complete:
         return _INCOMPLETE if data[:1].isalpha() else _malformed("this is not HTTP")
-    simple = _simple_handshake(data[:end])
-    if simple is not None:
-        return Head(_HANDSHAKE.kind, simple=simple)
-    line_end = data.index(b"\r\n")
-    line = _REQUEST_LINE.fullmatch(data, 0, line_end)
-    if line is None or _HEADERS.fullmatch(data, line_end, end) is None:
-        return _malformed("the head of the request is malformed")
-    # From here on every "\r\n" of the head is the start of a header.
-    if _UPGRADE.search(data, line_end, end) is None:
-        return _HTTP
-    if line[1] != b"GET":
-        return _malformed("HTTP method must be a GET")
-    if line[3] != b"HTTP/1.1":
-        return _malformed("HTTP server protocol must be 1.1")
-    return _HANDSHAKE
-
-
-def _simple_handshake(head: bytes) -> SimpleHandshake | None:
-    """
-    Read a whole head, if it is a simple handshake.
-
-    Returns:
-        None if it is anything else, be it unusual, malformed or no handshake at all.
-    """
+    head = data[:end]
+    count = head.count(b"\r\n") - 2
+    if count > _MAX_HEADERS:
+        return Head(Kind.TOO_LARGE, 431, f"the request has more than {_MAX_HEADERS} headers")
     text = head.decode("latin-1")
-    line = _SIMPLE_LINE.match(text)
-    if line is None:
-        return None
-    pairs = _SIMPLE_HEADER.findall(text)
-    # Each pair took one line end, and the head ends with two. If this is all there is beside
-    # printable ASCII, then no byte is outside of a pair, and no CR or LF inside of one.
-    if head.translate(None, _PRINTABLE) != b"\r\n" * (len(pairs) + 2):
-        return None
-    headers = {name.lower(): value.strip() for name, value in pairs}
-    if len(headers) != len(pairs):
-        return None
-    get = headers.get
-    key = get("sec-websocket-key", "")
+    line = _LINE.match(text)
+    pairs = _HEADER.findall(text)
+    # Each pair took one line end, and the head ends with two. If this is all there is beside the
+    # bytes of lines, then no byte is outside of a pair, and no CR or LF inside of one: no folded
+    # line, no blank before a colon, no line without one.
     if (
-        get("upgrade", "").lower() != "websocket"
-        or get("connection", "").lower() not in _SIMPLE_CONNECTION
-        or get("sec-websocket-version") != "13"
-        or _KEY.fullmatch(key) is None
-        or _SIMPLE_HOST.fullmatch(get("host", "")) is None
+        line is None
+        or len(pairs) != count
+        or head.translate(None, _IN_LINES) != b"\r\n" * (count + 2)
     ):
-        return None
+        return _malformed("the head of the request is malformed")
+    headers = {name.lower(): value.strip(" \t") for name, value in pairs}
+    repeated = _join(headers, pairs) if len(headers) != count else ()
+    upgrade = headers.get("upgrade")
+    if upgrade is None or (upgrade != "websocket" and "websocket" not in _list(upgrade)):
+        return Head(Kind.HTTP, headers=headers)
+    if line[1] != "GET":
+        return _malformed("HTTP method must be a GET")
+    if line[3] != "HTTP/1.1":
+        return _malformed("HTTP server protocol must be 1.1")
+    for name in _ONCE:
+        if name in repeated:
+            return _malformed(f"the header {name} came more than once")
+    return _handshake(line[2], headers, end)
+
+
+def _handshake(target: str, headers: dict[str, str], size: int) -> Head:
+    """Judge a request for an upgrade to a WebSocket."""
+    if target[0] != "/":
+        # A client that believes to speak with a proxy writes the whole URL (RFC 9112, 3.2.2).
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None:
+            return _malformed("the target of the request is not a path")
+        if "host" in headers:
+            headers["host"] = absolute[1]
+        target = (absolute[2] or "/") + (absolute[3] or "")
+    if "#" in target:
+        return _malformed("the target of the request has a fragment")
+    get = headers.get
+    host = get("host")
+    if host is None:
+        return _malformed("the header host is missing")
+    if _HOST.fullmatch(host) is None:
+        return _malformed("the header host is malformed")
+    if host[-1:] == ":":
+        # The port may be empty (RFC 3986, 3.2.3), which stands for the default.
+        headers["host"] = host[:-1]
+    connection = get("connection", "").lower()
+    if connection not in _CONNECTION and "upgrade" not in _list(connection):
+        return _malformed("the header connection does not ask for an upgrade")
+    if get("sec-websocket-version") != "13":
+        return _malformed("the version of the WebSocket protocol must be 13", 426)
+    key = get("sec-websocket-key", "")
+    if _KEY.fullmatch(key) is None:
+        return _malformed("the header sec-websocket-key is malformed or missing")
     origin = get("origin")
-    if origin is not None and _SIMPLE_ORIGIN.fullmatch(origin) is None:
-        return None
+    if origin is not None and _ORIGIN.fullmatch(origin) is None:
+        return _malformed("the header origin is malformed")
     protocols: list[str] = []
     offered = get("sec-websocket-protocol")
     if offered is not None:
-        protocols = [each.strip() for each in offered.split(",")]
+        # Elements of a list may be empty, and mean nothing then (RFC 9110, 5.6.1).
+        protocols = [name for each in offered.split(",") if (name := each.strip(" \t"))]
         if len({*protocols}) != len(protocols):
-            return None
-    return SimpleHandshake(line[1], headers, protocols, key, len(head))
+            return _malformed("a subprotocol is offered twice")
+    return Head(_HANDSHAKE, 0, "", HandshakeHead(target, headers, protocols, key, size), headers)
+
+
+def _join(headers: dict[str, str], pairs: list[tuple[str, str]]) -> set[str]:
+    """
+    Join the values of each header that came several times.
+
+    Returns:
+        The names of these headers.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name.lower(), []).append(value.strip(" \t"))
+    repeated = {name for name, several in values.items() if len(several) > 1}
+    for name in repeated:
+        headers[name] = ("; " if name == "cookie" else ", ").join(values[name])
+    return repeated
+
+
+def _list(value: str) -> list[str]:
+    """Return the elements of a list in lower case."""
+    return [each.strip(" \t") for each in value.lower().split(",")]
 
 
 def loggable_target(data: bytes) -> str:
@@ -181,4 +215,6 @@ def loggable_target(data: bytes) -> str:
         The start of the first line, without the query: queries and headers carry secrets, and logs
         are read by many.
     """
-    return re.split(rb"[?\r\n]", data, maxsplit=1)[0][:_LOGGED].decode("latin-1")
+    start = re.split(rb"[?#\r\n]|%3[Ff]|%23", data, maxsplit=1)[0]
+    # A URL may begin with the name and the password of a user.
+    return re.sub(rb"//[^/]*@", b"//", start)[:_LOGGED].decode("latin-1")

@@ -21,9 +21,11 @@ class HttpChannel(Protocol):
 
     Attributes:
         returned: Called to give the connection back. If None, nobody takes it back.
+        address: See `wsredis.gateway.identity.Handshake.address`; that of the first request.
     """
 
     returned: GiveBack | None
+    address: str
 
     def makeConnection(self, transport: Any) -> None:
         """Begin to use the transport."""

@@ -2,7 +2,7 @@
 Autobahn's server protocol, made lean: the only module that touches its insides.
 
 `LeanProtocol` costs a third of the memory of Autobahn's class, and a small part of its time for a
-handshake: Autobahn sees only the unusual ones. It rests on names that Autobahn does not promise.
+handshake, which Autobahn does not see. It rests on names that Autobahn does not promise.
 `self_test` tries them out when the gateway starts, and names the version that it cannot work with.
 
 It is one module because these names, and the test of them, have to be read together.
@@ -30,21 +30,6 @@ __all__ = ["LeanProtocol", "Request", "State", "lean_class", "self_test"]
 
 #: Bytes; Autobahn unmasks longer messages faster.
 _SHORT = 1024
-
-#: Attributes that Autobahn leaves behind when it has read a handshake, and that nobody reads again.
-_LEFTOVERS = (
-    "_wskey",
-    "http_headers",
-    "http_request_data",
-    "http_request_host",
-    "http_request_params",
-    "http_request_path",
-    "http_status_line",
-    "websocket_extensions",
-    "websocket_origin",
-    "websocket_protocols",
-    "websocket_version",
-)
 
 #: The start of each answer.
 _ANSWER = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
@@ -157,7 +142,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             instance uses. An attribute with another name costs its instance 900 bytes.
         state: The `State` of the connection. Autobahn sets it to plain integers.
         data: Bytes that were read and are not consumed yet.
-        http_request_uri: The target of the handshake while the state is PENDING.
+        target: Path and query of the handshake while the state is PENDING.
         pause_reasons: If this is not 0, the next message waits, also one that was read already.
     """
 
@@ -165,7 +150,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         *("transport", "connected", "state", "data", "current_frame", "inside_message"),
         # A client that has answered a ping.
         *("current_frame_masker", "control_frame_data", "_perMessageCompress", "_is_reading"),
-        *("http_request_uri", *_LEFTOVERS),
+        "target",
     )
 
     # The attributes that Autobahn sets on each instance, and never changes or changes for few,
@@ -206,7 +191,7 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     _transport_details = None
 
     data = b""
-    http_request_uri = ""
+    target = ""
     websocket_version = 13
     pause_reasons = 0
     _is_reading = False
@@ -225,17 +210,8 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     # -- The hooks of this class
 
-    def handshake_failed(self, status: int, reason: str) -> None:
-        """
-        Answer a handshake that Autobahn found malformed.
-
-        Args:
-            status: The HTTP status.
-            reason: One sentence, without secrets. It may quote the client.
-        """
-
     def handshake_received(self, request: Request) -> None:
-        """Decide on a well-formed handshake: its target is in `http_request_uri`."""
+        """Decide on a well-formed handshake: its target is in `target`."""
 
     def end_connection(self, abort: bool) -> None:
         """
@@ -247,34 +223,12 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
 
     # -- The handshake
 
-    def start_handshake(self, simple: head.SimpleHandshake | None) -> None:
-        """
-        Take the head at the start of `data` for a handshake.
-
-        Args:
-            simple: The head as it was read. If None, Autobahn reads and checks it.
-        """
+    def start_handshake(self, found: head.HandshakeHead) -> None:
+        """Take the head at the start of `data` for a handshake."""
         self.enter(_PENDING)
-        if simple is None:
-            self.processHandshake()
-        else:
-            self.data = self.data[simple.size :]
-            self.http_request_uri = simple.target
-            self.handshake_received(
-                Request(self.peer, simple.headers, simple.protocols, simple.key)
-            )
-
-    def onConnect(self, request: ConnectionRequest) -> Request:
-        """Keep what is needed of a handshake that Autobahn found well-formed."""
-        key = self._wskey
-        for name in _LEFTOVERS:
-            # Not by way of `__dict__`: asking for it costs each connection 64 bytes for ever.
-            delattr(self, name)
-        return Request(self.peer, request.headers, request.protocols, key)
-
-    def succeedHandshake(self, request: Request) -> None:
-        """Take over from Autobahn, which would answer at once."""
-        self.handshake_received(request)
+        self.data = self.data[found.size :]
+        self.target = found.target
+        self.handshake_received(Request(self.peer, found.headers, found.protocols, found.key))
 
     def decompress_with(self, inflater: Inflater) -> None:
         """Take compressed messages from now on."""
@@ -306,23 +260,12 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         accept = b2a_base64(hashlib.sha1(request.key.encode() + _MAGIC).digest()).decode()
         # It ends with a line end of its own.
         lines.append(f"Sec-WebSocket-Accept: {accept[:-1]}\r\n\r\n")
-        del self.http_request_uri
+        del self.target
         # A plain integer, which is found fastest.
         self.state = WebSocketProtocol.STATE_OPEN
         self.inside_message = False
         self.current_frame = None
         return "".join(lines).encode()
-
-    def failHandshake(
-        self, reason: str, code: int = 400, responseHeaders: list[tuple[str, str]] | None = None
-    ) -> None:
-        """Report that the handshake is malformed."""
-        if self.state == _PENDING:
-            if reason.startswith("duplicate protocol"):
-                # Autobahn quotes it, and it may carry a token.
-                reason = "a subprotocol is offered twice"
-            # The versions that are spoken are named with 426 (RFC 6455, 4.2.2).
-            self.handshake_failed(426 if responseHeaders else code, reason)
 
     # -- The open WebSocket
 
@@ -454,11 +397,11 @@ class _Probe(LeanProtocol):
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.heard: list[tuple[bytes, bool]] = []
-        self.asked: list[object] = []
+        self.asked: object = None
         self.peer = ""
 
     def handshake_received(self, request: Request) -> None:
-        self.asked = [self.http_request_uri, request, request.extensions]
+        self.asked = request.extensions
         self.sent.append(self.accept_handshake(request, "a", {"X-A": "b"}))
         self.consumeData()
 
@@ -467,9 +410,6 @@ class _Probe(LeanProtocol):
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         self.sent.append(data)
-
-    def handshake_failed(self, status: int, reason: str) -> None:
-        self.heard.append((reason.encode(), False))
 
     def end_connection(self, abort: bool) -> None:
         self.sent.append(b"end")
@@ -504,10 +444,21 @@ _FRAMES = (
 
 #: Attributes that `_Theirs` has and a connection of ours never needs.
 _NOT_OURS = (
+    "_wskey",
+    "http_headers",
+    "http_request_data",
+    "http_request_host",
+    "http_request_params",
+    "http_request_path",
+    "http_request_uri",
     "http_response_data",
+    "http_status_line",
     "sent",
+    "websocket_extensions",
     "websocket_extensions_in_use",
+    "websocket_origin",
     "websocket_protocol_in_use",
+    "websocket_protocols",
 )
 
 
@@ -525,34 +476,29 @@ def _test_autobahn(reactor: Any) -> None:
     plain.processHandshake()
     _require(plain.state == _OPEN, "processHandshake has changed")
     made = lean_class(_Probe, factory)
-    simple = head.parse(_HANDSHAKE, 1000).simple
-    one, other = made(), made()
-    for probe, way in ((one, simple), (other, None)):
-        probe.data = _HANDSHAKE + _FRAMES
-        probe.start_handshake(way)
-        heard = probe.heard
-        _require(heard == [(b"one", False), (b"two", False)], f"the messages were {heard}")
-        answer, *rest = probe.sent
-        _require(answer == plain.sent, f"the answer was {plain.sent!r}, not {answer!r}")
-        _require(rest == [b"\x8a\x00", b"\x88\x02\x03\xe8", b"end"], f"the frames were {rest}")
-        is_closed = probe.state == _CLOSED and probe.wasClean
-        _require(is_closed, "the closing handshake has changed")
-    _require(one.asked == other.asked, f"onConnect was asked {one.asked}, not {other.asked}")
-    _require(one.asked[-1] == [("e", {"f": ["1"]})], f"the extensions were {one.asked[-1]}")
+    found = head.parse(_HANDSHAKE, 1000).handshake
+    assert found is not None
+    probe = made()
+    probe.data = _HANDSHAKE + _FRAMES
+    probe.start_handshake(found)
+    heard = probe.heard
+    _require(heard == [(b"one", False), (b"two", False)], f"the messages were {heard}")
+    answer, *rest = probe.sent
+    _require(answer == plain.sent, f"the answer was {plain.sent!r}, not {answer!r}")
+    _require(rest == [b"\x8a\x00", b"\x88\x02\x03\xe8", b"end"], f"the frames were {rest}")
+    is_closed = probe.state == _CLOSED and probe.wasClean
+    _require(is_closed, "the closing handshake has changed")
+    _require(probe.asked == [("e", {"f": ["1"]})], f"the extensions were {probe.asked}")
     # An attribute that is new in Autobahn would be missing in the middle of a frame.
     opened = made()
     opened.data = _HANDSHAKE
-    opened.start_handshake(simple)
+    opened.start_handshake(found)
     for name, value in vars(plain).items():
-        if name not in _LEFTOVERS and name not in _NOT_OURS:
+        if name not in _NOT_OURS:
             _require(hasattr(opened, name), f"the attribute {name} is new")
             is_constant = value is None or isinstance(value, (bool, int))
             is_same = not is_constant or getattr(opened, name) == value
             _require(is_same, f"the value of {name} has changed")
-    failing = made()
-    failing.data = _HANDSHAKE.replace(b"Version: 13", b"Version: 1")
-    failing.start_handshake(None)
-    _require(len(failing.heard) == 1 and not failing.sent, "failHandshake has changed")
 
 
 def _require(is_so: bool, problem: str) -> None:

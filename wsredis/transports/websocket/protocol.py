@@ -1,10 +1,9 @@
 """
 The life of one TCP connection: a head, then plain HTTP or a WebSocket, then the end.
 
-The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, and
-by Autobahn if it is an unusual handshake; a handshake is decided by `handshake`, frames are read
-by Autobahn below `lean`; the registry knows all connections. A request that is not a handshake is
-handed, bytes and transport, to twisted.web.
+The steps are those of `wsredis.transports.websocket.lean.State`. The head is read by `head`, a
+handshake is decided by `handshake`, frames are read by Autobahn below `lean`; the registry knows
+all connections. A request that is not a handshake is handed, bytes and transport, to twisted.web.
 
 It is one module because a connection can be lost, refused, paused or closed in each of its states,
 and the code for that has to be read together.
@@ -12,20 +11,25 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks, shown_address
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.shares import address_key
+from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
 from wsredis.transports.websocket import frames, head
@@ -38,6 +42,7 @@ from wsredis.transports.websocket.handshake import (
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
+from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
 
 __all__ = ["GatewayProtocol"]
@@ -64,7 +69,13 @@ _STEP_OPEN = Step.OPEN
 
 
 class GatewayProtocol(LeanProtocol):
-    """One TCP connection, and the WebSocket that it may become."""
+    """
+    One TCP connection, and the WebSocket that it may become.
+
+    Attributes:
+        address: See `wsredis.gateway.identity.Handshake.address`. It is certain when the head of a
+            request is whole, and may be another one for each request.
+    """
 
     _log = Logger()
 
@@ -74,16 +85,22 @@ class GatewayProtocol(LeanProtocol):
     handshaker: Handshaker
     sessions: SessionMonitor
     metrics: Metrics
+    queued: QueuedBytes
+    losses: LogThrottle
     site: HttpSite
+    trusted: Networks
 
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
-        *("connection", "queue", "heard", "_deciding"),
+        *("connection", "queue", "heard", "_deciding", "address"),
     )
 
     heard = True
     connection: Connection | None = None
     queue: SendQueue | None = None
+    address = ""
+    #: The host that a trusted proxy names. If empty, the client itself is the peer.
+    _named = ""
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
 
@@ -92,9 +109,10 @@ class GatewayProtocol(LeanProtocol):
         """The address of the client, for logs."""
         # Not stored, which saves memory; and behind a proxy that speaks the PROXY protocol it is
         # known late.
+        if self._named:
+            return shown_address(self._named)
         peer = self.transport.getPeer()
-        host = getattr(peer, "host", None)
-        return f"{host}:{peer.port}" if host is not None else "unix"
+        return shown_address(getattr(peer, "host", ""), getattr(peer, "port", 0))
 
     # -- The TCP connection
 
@@ -102,6 +120,9 @@ class GatewayProtocol(LeanProtocol):
         """Set the socket's options, and wait for the head of a request."""
         if type(self.transport) is not PolledServer:
             tune(self.transport, self.config.limits.send_buffer)
+        host = self._peer_host()
+        # A trusted proxy stands for itself only if it names nobody.
+        self.address = "" if host in self.trusted else intern(address_key(host))
         refusal = self.registry.refusal(_STEP_CONNECT)
         self.registry.connected(self)
         if refusal is not None:
@@ -141,6 +162,9 @@ class GatewayProtocol(LeanProtocol):
                 received=self.remoteCloseCode,
                 sent=self.localCloseCode,
             )
+        if self.queue is not None:
+            # A transport may not have told it.
+            self.queue.stopProducing()
         # Both know this protocol: without a reference cycle no garbage collection is needed.
         self.connection = self.queue = None
 
@@ -148,12 +172,30 @@ class GatewayProtocol(LeanProtocol):
 
     def _read_head(self, searched: int) -> None:
         found = head.parse(self.data, self.config.limits.max_head, searched)
+        if self.trusted or type(self.transport) is not PolledServer:
+            self._find_client(found)
         if found.kind is _HANDSHAKE:
-            self.start_handshake(found.simple)
+            assert found.handshake is not None
+            self.start_handshake(found.handshake)
         elif found.kind is head.Kind.HTTP:
             self._serve_http()
         elif found.status:
             self._refuse(HandshakeRejected(found.reason, found.status))
+
+    def _find_client(self, found: head.Head) -> None:
+        """Tell by a whole head who the client is; behind proxies each request may have another."""
+        if found.kind is _HANDSHAKE or found.kind is head.Kind.HTTP:
+            host = self._peer_host()
+            client = host
+            if host in self.trusted:
+                client = named_client(host, self.trusted, found.headers)
+            named = "" if client == host else client
+            if named != self._named:
+                self._named = named
+            self.address = intern(address_key(client))
+
+    def _peer_host(self) -> str:
+        return getattr(self.transport.getPeer(), "host", "")
 
     def _serve_http(self) -> None:
         """Hand the connection over, with all bytes that were read of it."""
@@ -165,6 +207,7 @@ class GatewayProtocol(LeanProtocol):
         self.registry.handed_over(self)
         channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
         channel.returned = self._take_back
+        channel.address = self.address
         self._channel = channel
         data, self.data = self.data, b""
         channel.makeConnection(self.transport)
@@ -188,7 +231,7 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
-        deciding = self.handshaker.decide(self, request, self.http_request_uri)
+        deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
         deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
 
@@ -217,7 +260,7 @@ class GatewayProtocol(LeanProtocol):
         connection, transport = self.connection, self.transport
         assert connection is not None
         limit = self.config.limits.max_queue
-        self.queue = SendQueue(transport, limit, self, plain_socket(transport))
+        self.queue = SendQueue(transport, limit, self, self.queued, plain_socket(transport))
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
@@ -238,10 +281,6 @@ class GatewayProtocol(LeanProtocol):
         if self.data:
             self.consumeData()
 
-    def handshake_failed(self, status: int, reason: str) -> None:
-        """See `LeanProtocol.handshake_failed`."""
-        self._refuse(HandshakeRejected(reason, status))
-
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
         if self.is_pending():
@@ -260,7 +299,7 @@ class GatewayProtocol(LeanProtocol):
     def _refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
         unread = self.state == _HEAD
-        target = self.data if unread else self.http_request_uri.encode()
+        target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
         self.metrics.refused += 1
         self._log.info(
@@ -312,14 +351,23 @@ class GatewayProtocol(LeanProtocol):
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
-        if self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
+        if self.queue is not None and self.queue.is_stuck():
+            # Whatever it says meanwhile.
+            self._log_slow("it took nothing for a ping interval, connection dropped")
+            self._cut()
+        elif self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
             self.heard = False
             self.write(frames.PING)
-            return
-        self.metrics.timeouts += 1
-        self._log.info("no pong from {peer}: connection dropped", peer=self.peer)
-        self._detach()
-        self.transport.abortConnection()
+        else:
+            self.metrics.timeouts += 1
+            self.losses.log(
+                self._log,
+                LogLevel.info,
+                "no pong",
+                "no pong from {peer}: connection dropped",
+                peer=self.peer,
+            )
+            self._cut()
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`."""
@@ -360,6 +408,13 @@ class GatewayProtocol(LeanProtocol):
             self._deciding.cancel()
         self._detach()
 
+    def _cut(self) -> None:
+        """Reset an open connection, and forget what waits for it."""
+        self._detach()
+        if self.queue is not None:
+            self.queue.stopProducing()
+        self.transport.abortConnection()
+
     def _detach(self) -> None:
         """Deliver nothing to this client any more."""
         if self.connection is not None:
@@ -389,9 +444,30 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
         if self.state != _OPEN:
             return
-        self.metrics.slow_consumers += 1
-        self._log.warn("slow consumer {peer}: its queue is full, closing", peer=self.peer)
+        self._log_slow("its queue is full, closing")
         self.sendCloseFrame(1008, b"slow consumer")
+
+    def send_queue_evicted(self, is_cut: bool) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_evicted`."""
+        is_open = self.state == _OPEN
+        if is_open:
+            self._log_slow("the queues of all clients are full, and it is the slowest, closing")
+        if is_open and not is_cut:
+            self.sendCloseFrame(1008, b"slow consumer")
+        else:
+            self._cut()
+
+    def _log_slow(self, problem: str) -> None:
+        """Count and log a client that goes since it does not read."""
+        self.metrics.slow_consumers += 1
+        self.losses.log(
+            self._log,
+            LogLevel.warn,
+            problem,
+            "slow consumer {peer}: {problem}",
+            peer=self.peer,
+            problem=problem,
+        )
 
     def send_queue_congested(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_congested`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.auth.policies.origin import OriginPolicy
@@ -18,22 +20,34 @@ class OriginPolicyTests(SynchronousTestCase):
     """`OriginPolicy`."""
 
     def handshake(
-        self, origin: str | None, host: str | None = "example.com", query: str = PRIVATE
+        self,
+        origin: str | None,
+        host: str | None = "example.com",
+        query: str = PRIVATE,
+        secure: bool = False,
     ) -> Handshake:
         """Make the handshake of a page of *origin* with the gateway at *host*."""
         headers = {"origin": origin, "host": host}
         given = {name: value for name, value in headers.items() if value is not None}
-        return Handshake(parse_access("chat", query), "/ws/chat", given, "192.0.2.1:4711")
+        return Handshake(
+            parse_access("chat", query), "/ws/chat", given, "192.0.2.1:4711", secure=secure
+        )
 
-    def granted(self, *args: str | None, allowed: tuple[str, ...] = (), **kwargs: str) -> Access:
+    def granted(
+        self,
+        *args: str | None,
+        allowed: tuple[str, ...] = (),
+        hosts: tuple[str, ...] = (),
+        **kwargs: Any,
+    ) -> Access:
         """Return the access that is granted to such a page."""
-        return OriginPolicy(allowed).allow(Identity(), self.handshake(*args, **kwargs))
+        return OriginPolicy(allowed, hosts).allow(Identity(), self.handshake(*args, **kwargs))
 
-    def assertGranted(self, *args: str | None, **kwargs: tuple[str, ...]) -> None:
+    def assertGranted(self, *args: str | None, **kwargs: Any) -> None:
         """Check that the requested access is granted."""
         self.assertEqual(parse_access("chat", PRIVATE), self.granted(*args, **kwargs), args)
 
-    def refused(self, *args: str | None, **kwargs: tuple[str, ...]) -> HandshakeRejected:
+    def refused(self, *args: str | None, **kwargs: Any) -> HandshakeRejected:
         """Return the rejection."""
         error = self.assertRaises(HandshakeRejected, self.granted, *args, **kwargs)
         self.assertEqual(403, error.status)
@@ -76,8 +90,9 @@ class OriginPolicyTests(SynchronousTestCase):
             ("https://EXAMPLE.com", "Example.COM"),
             ("http://example.com:80", "example.com"),
             ("https://example.com", "example.com:443"),
-            ("http://example.com:8080", "example.com:8080"),
+            ("https://example.com:8443", "example.com:8443"),
             ("http://localhost:8080", "localhost:8080"),
+            ("http://192.0.2.1:8080", "192.0.2.1:8080"),
             ("http://[::1]:8080", "[::1]:8080"),
             (" http://example.com ", " example.com "),
         ):
@@ -101,12 +116,61 @@ class OriginPolicyTests(SynchronousTestCase):
             ("null", "null"),
             ("", ""),
             ("file://", ""),
+            ("file://", "example.com"),
+            ("http://", "example.com"),
+            ("http://:80", "example.com"),
+            ("app://example.com", "example.com"),
+            ("ws://example.com", "example.com"),
+            ("javascript://example.com", "example.com:80"),
             ("https://", "example.com"),
             ("https://example.com", None),
             ("https://example.com", "example.com, example.com"),
             ("https://example.com\u00e9", "example.com"),
         ):
             self.refused(origin, host)
+
+    def test_tls(self) -> None:
+        """Where the gateway speaks TLS, a page without TLS is foreign: anyone could serve it."""
+        for origin, host in (
+            ("http://example.com", "example.com"),
+            ("http://example.com:8443", "example.com:8443"),
+            ("http://example.com:443", "example.com:443"),
+        ):
+            self.refused(origin, host, secure=True)
+            self.assertGranted(origin.replace("http:", "https:"), host, secure=True)
+
+    def test_names_of_others(self) -> None:
+        """
+        A name that leads here makes no page the own one, unless it is known to be the gateway's.
+
+        A name with a certificate is, and one that the public DNS cannot have led here.
+        """
+        page, host = "http://rebind.evil.example:8080", "rebind.evil.example:8080"
+        error = self.refused(page, host)
+        self.assertEqual("--allow-host rebind.evil.example would allow it", error.hint)
+        self.assertGranted(page, host, hosts=("rebind.evil.example",))
+        self.assertGranted(page, host, allowed=(page,))
+        for name in ("localhost", "gateway", "gateway.local", "a.b.internal", "[::ffff:1.2.3.4]"):
+            self.assertGranted(f"http://{name}:8080", f"{name}:8080")
+
+    def test_own_names(self) -> None:
+        """If the names of the gateway are listed, a page of another name is foreign."""
+        for entry, right, wrong in (
+            ("example.com", ("example.com",), ("a.example.com", "xample.com", "localhost")),
+            (
+                "*.example.com",
+                ("a.example.com", "a.b.example.com"),
+                ("example.com", "aexample.com"),
+            ),
+            (".example.com", ("example.com", "a.example.com"), ("aexample.com", "192.0.2.1")),
+            ("192.0.2.1", ("192.0.2.1",), ("192.0.2.2",)),
+            ("*", ("anything.example", "localhost"), ()),
+        ):
+            for port in ("", ":80", ":8080"):
+                for name in right:
+                    self.assertGranted(f"http://{name}{port}", f"{name}{port}", hosts=(entry,))
+                for name in wrong:
+                    self.refused(f"https://{name}{port}", f"{name}{port}", hosts=(entry,))
 
     def test_broadcast_only(self) -> None:
         """Any page may subscribe to broadcasts."""
@@ -201,6 +265,15 @@ class OriginPolicyTests(SynchronousTestCase):
         self.assertGranted("chrome-extension://abc", allowed=("chrome-extension://abc",))
         self.refused("chrome-extension://abd", allowed=("chrome-extension://abc",))
 
+    def test_apps(self) -> None:
+        """Pages of apps can be listed, and no others are let in by that."""
+        for origin in ("file://", "app://", "capacitor://localhost", "ionic://localhost"):
+            self.refused(origin)
+            self.assertGranted(origin, allowed=(origin,))
+            self.refused("https://evil.example", allowed=(origin,))
+            self.refused("null", allowed=(origin,))
+            self.refused(f"{origin}:80", allowed=(origin,))
+
     def test_hint(self) -> None:
         """The hint names an option that would allow the page, and that option is valid."""
         error = self.refused("https://evil.example")
@@ -218,3 +291,4 @@ class OriginPolicyTests(SynchronousTestCase):
     def test_bad_list(self) -> None:
         """A list with an invalid entry is refused."""
         self.assertRaises(ValueError, OriginPolicy, ["example.com"])
+        self.assertRaises(ValueError, OriginPolicy, [], ["example.com:80"])

@@ -103,13 +103,15 @@ class SubrequestCase(SynchronousTestCase):
         query: str = "subscribe-user&publish-broadcast",
         facility: str = "chat",
         peer: str = "192.0.2.1:4711",
+        address: str = "",
         **headers: str,
     ) -> Handshake:
         """Make a handshake. An underscore in the name of a header is a dash."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if cookie is not None:
             given["cookie"] = cookie
-        return Handshake(parse_access(facility, query), "/ws/x", given, peer)
+        requested = parse_access(facility, query)
+        return Handshake(requested, "/ws/x", given, peer, address=address)
 
     def ask(self, handshake: Handshake | None = None) -> Deferred[Identity]:
         """Ask for an identity."""
@@ -288,7 +290,9 @@ class QuestionTests(SubrequestCase):
         """The address comes after those that proxies added; a UNIX socket has none."""
         for peer, passed, expected in (
             ("192.0.2.1:4711", None, "192.0.2.1"),
-            ("::1:4711", None, "::1"),
+            ("[::1]:4711", None, "::1"),
+            ("198.51.100.7", "1.2.3.4, 198.51.100.7", "1.2.3.4, 198.51.100.7"),
+            ("198.51.100.7", None, "198.51.100.7"),
             ("192.0.2.1:4711", "198.51.100.7", "198.51.100.7, 192.0.2.1"),
             ("unix", "198.51.100.7", "198.51.100.7"),
             ("unix", None, ""),
@@ -642,6 +646,33 @@ class TimeTests(SubrequestCase):
         self.reactor.advance(3)
         for each in asked:
             self.assertEqual(503, self.refused(each).status)
+
+    def test_addresses(self) -> None:
+        """Requests of one address neither fill the queue nor go before one of another address."""
+        self.use(concurrency=1)
+        hostile = self.handshake(address="192.0.2.66")
+        first = self.ask(hostile)
+        link = self.link()
+        waiting = [self.ask(self.handshake(f"n={n}", address="192.0.2.66")) for n in range(64)]
+        refused = [each for each in waiting if each.called]
+        self.assertEqual(64 - 43, len(refused))
+        for each in refused:
+            self.assertIn("--auth-concurrency", self.refused(each).hint)
+        other = self.ask(self.handshake("session=john", address="192.0.2.1"))
+        self.assertEqual("session=abc", self.next(link))
+        self.successResultOf(first)
+        self.assertEqual("n=0", self.next(link))
+        self.assertEqual("session=john", self.next(link))
+        self.assertEqual("john", self.successResultOf(other).user)
+        for each in waiting:
+            each.cancel()
+            each.addErrback(lambda failure: failure.trap(CancelledError))
+
+    def next(self, link: ApplicationConnection) -> str:
+        """Answer the next request, and return its cookie."""
+        _, headers = link.request()
+        link.send(response({"user": "john"}))
+        return headers["cookie"]
 
     def test_persistence(self) -> None:
         """A connection serves several requests in turn; stopping closes it."""

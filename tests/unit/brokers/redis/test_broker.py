@@ -112,6 +112,57 @@ class UpTests(_BrokerCase):
         self.assertTrue(self.broker.up)
         self.assertEqual(700, len(self.session(subscriber=True).subscribed))
 
+    def test_when_up(self) -> None:
+        """A client that comes in a short outage waits for its end."""
+        self.successResultOf(self.broker.when_up())
+        self.server.kill()
+        waiting = self.broker.when_up()
+        self.assertNoResult(waiting)
+        self.wait(0.5)
+        self.successResultOf(waiting)
+
+    def test_when_up_in_a_long_outage(self) -> None:
+        """After a moment nobody waits any more; after the next loss they do again."""
+        self.server.down = True
+        self.server.kill()
+        waiting = self.broker.when_up()
+        self.wait(1.6)
+        self.failureResultOf(waiting, BrokerUnavailable)
+        self.failureResultOf(self.broker.when_up(), BrokerUnavailable)
+        self.server.down = False
+        self.wait(MAX_DELAY)
+        self.server.kill()
+        self.assertNoResult(self.broker.when_up().addErrback(lambda failure: None))
+
+    def test_when_up_at_the_start(self) -> None:
+        """The first clients wait for the first connection, for some seconds."""
+        server = FakeRedis(self.clock)
+        server.down = True
+        target = RedisTarget(name="redis://fake:6379")
+        broker = RedisBroker(self.clock, server.endpoint(), target, 60, Limits(), self.metrics)
+        broker.start(self.listener)
+        waiting, cancelled = broker.when_up(), broker.when_up()
+        cancelled.addErrback(lambda failure: None)
+        cancelled.cancel()
+        self.wait(2.5)
+        self.assertNoResult(waiting)
+        broker.stop()
+        self.failureResultOf(waiting, BrokerUnavailable)
+
+    def test_demoted(self) -> None:
+        """A server that becomes a replica is left by both links, and used again as a master."""
+        self.subscribe(b"a")
+        self.server.replica = True
+        with capturedLogs() as events:
+            self.wait(1.2)
+        self.assertFalse(self.broker.up)
+        self.assertIn("has become a replica", events[0]["log_format"])
+        self.failureResultOf(publish(self.broker, [b"a"], b"x"), BrokerUnavailable)
+        self.server.replica = False
+        self.wait(MAX_DELAY)
+        self.assertTrue(self.broker.up)
+        self.assertEqual({b"a"}, self.session(subscriber=True).subscribed)
+
     def test_only_commands_lost(self) -> None:
         """Without the command link it is down, and live messages flow on."""
         self.subscribe(b"a")
@@ -237,7 +288,7 @@ class LogTests(_BrokerCase):
             for number in range(100):
                 self.broker._failed(f"reason {number}")
         self.assertEqual(100, len(events))
-        self.assertLess(len(self.broker._throttle._next), 100)
+        self.assertLess(len(self.broker._throttle._kinds), 100)
 
     def test_forbidden(self) -> None:
         """The listener learns of a channel that Redis refuses from now on."""

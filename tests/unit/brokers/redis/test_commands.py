@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +34,10 @@ class _StoreCase(SynchronousTestCase):
         self.clock = MemoryReactorClock()
         self.server = FakeRedis(self.clock)
         self.metrics = Metrics()
-        self.store = Commands(self.clock, self.expire, self.limits, self.metrics)
+        self.read_only: list[int] = []
+        self.store = Commands(
+            self.clock, self.expire, self.limits, self.metrics, lambda: self.read_only.append(1)
+        )
         link = RedisConnection(
             self.clock,
             self.server.endpoint(),
@@ -78,7 +83,7 @@ class PublishTests(_StoreCase):
                 (b"SETEX", b"b", b"60", b"hello"),
                 (b"PUBLISH", b"b", b"hello"),
             ],
-            self.server.commands[1:],
+            self.server.commands[2:],
         )
 
     def test_one_round_trip(self) -> None:
@@ -96,7 +101,7 @@ class PublishTests(_StoreCase):
     def test_nowhere(self) -> None:
         """Without a channel nothing is sent, and nothing fails."""
         self.successResultOf(self.publish())
-        self.assertEqual(1, len(self.server.commands))
+        self.assertEqual(2, len(self.server.commands))
 
     def test_no_connection(self) -> None:
         """Without a connection it fails at once: nothing waits for Redis to come back."""
@@ -374,23 +379,23 @@ class PublishOnlyTests(_StoreCase):
     def test_publish_only(self) -> None:
         """There is no SETEX."""
         self.successResultOf(self.publish(b"a"))
-        self.assertEqual([(b"PUBLISH", b"a", b"hello")], self.server.commands[1:])
+        self.assertEqual([(b"PUBLISH", b"a", b"hello")], self.server.commands[2:])
 
 
 class StoringRefusedTests(_StoreCase):
     """Where Redis refuses to store, it is still published, and the log says so."""
 
     def setUp(self) -> None:
-        """A Redis that became a replica."""
+        """A Redis that cannot write to its disk."""
         super().setUp()
-        self.server.refuse["SETEX"] = "READONLY You can't write against a read only replica."
+        self.server.refuse["SETEX"] = "MISCONF Redis is configured to save RDB snapshots."
 
     def test_published_and_counted(self) -> None:
         """The publication does not fail."""
         with capturedLogs() as events:
             self.successResultOf(self.publish(b"a"))
         self.assertEqual(1, self.metrics.unpersisted)
-        self.assertIn("READONLY", events[0]["error"])
+        self.assertIn("MISCONF", events[0]["error"])
 
     def test_told_once(self) -> None:
         """The log has one line for each kind of trouble, and one when it is over."""
@@ -405,6 +410,17 @@ class StoringRefusedTests(_StoreCase):
                 self.publish(b"a")
         self.assertEqual(["warn", "warn", "info"], [event["log_level"].name for event in events])
         self.assertEqual(6, self.metrics.unpersisted)
+
+
+class ReplicaTests(_StoreCase):
+    """A Redis that says that it is a replica."""
+
+    def test_not_published(self) -> None:
+        """It publishes among its own clients only: the publisher is told, and the role is asked."""
+        self.server.replica = True
+        self.failureResultOf(self.publish(b"a"), PublishOutcomeUnknown)
+        self.assertEqual([1], self.read_only)
+        self.assertEqual(0, self.metrics.unpersisted)
 
 
 class BoundTests(_StoreCase):
@@ -548,6 +564,15 @@ class FetchTests(_StoreCase):
         self.assertNoResult(done)
         self.server.kill()
         self.failureResultOf(done, BrokerUnavailable)
+
+    def test_nothing_is_kept(self) -> None:
+        """The messages are gone with the one who asked: no garbage collection is needed."""
+        self.server.store(b"a", b"x" * 1000)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        (found,) = self.successResultOf(self.fetch(b"a")).values()
+        # The reference of this function, and that of the question.
+        self.assertEqual(2, sys.getrefcount(found))
 
     def test_forbidden_and_cancelled(self) -> None:
         """If nobody waits any more, nothing is asked again."""

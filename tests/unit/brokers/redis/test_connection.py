@@ -15,10 +15,55 @@ class GreetingTests(LinkCase):
     """A link is up when Redis has accepted the login."""
 
     def test_without_password(self) -> None:
-        """Without a password and a database, one PING is the whole login."""
+        """Without a password and a database, the role and one PING are the whole login."""
         self.start()
         self.assertEqual(["up"], self.owner.events)
-        self.assertEqual([(b"PING",)], self.server.commands)
+        self.assertEqual([(b"PING",), (b"ROLE",)], self.server.commands)
+
+    def test_replica(self) -> None:
+        """A replica is not used, and tried again until it is the master."""
+        self.server.replica = True
+        self.start()
+        self.wait(1)
+        self.assertEqual([], self.owner.events)
+        self.assertIn("replica", self.owner.reasons[0])
+        self.server.replica = False
+        self.wait(3)
+        self.assertEqual(["up"], self.owner.events)
+
+    def test_role_is_not_told(self) -> None:
+        """A server that does not say what it is is used."""
+        self.server.refuse["ROLE"] = "NOPERM"
+        self.start()
+        self.assertEqual(["up"], self.owner.events)
+
+    def test_password_is_read_again(self) -> None:
+        """A password that was changed counts at the next login; one that cannot be read is told."""
+        passwords = ["one"]
+
+        def read() -> str:
+            if not passwords:
+                raise ConfigError("the file is gone")
+            return passwords[-1]
+
+        self.server.users = {"default": "one"}
+        self.start(password="one", read_password=read)
+        self.server.users = {"default": "two"}
+        passwords.clear()
+        self.server.kill()
+        self.wait(1)
+        self.assertEqual({"the file is gone"}, set(self.owner.reasons))
+        passwords.append("two")
+        self.wait(3)
+        self.assertEqual(["up", "down", "up"], self.owner.events)
+
+    def test_leave(self) -> None:
+        """A connection that is left is made anew."""
+        self.start()
+        self.link.leave()
+        self.wait(1)
+        self.assertEqual(["up", "down", "up"], self.owner.events)
+        self.assertEqual(2, self.server.accepted)
 
     def test_all_in_one_go(self) -> None:
         """AUTH with user and password, SELECT and PING are sent without waiting for answers."""
@@ -28,7 +73,12 @@ class GreetingTests(LinkCase):
         self.server.frozen = False
         self.server.sessions[0].move()
         self.assertEqual(
-            [(b"AUTH", b"app", "s e\u00e9cret".encode()), (b"SELECT", b"3"), (b"PING",)],
+            [
+                (b"AUTH", b"app", "s e\u00e9cret".encode()),
+                (b"SELECT", b"3"),
+                (b"PING",),
+                (b"ROLE",),
+            ],
             self.server.commands,
         )
         self.assertEqual(["up"], self.owner.events)
@@ -264,7 +314,7 @@ class KeepAliveTests(LinkCase):
         """An idle link sends one PING per interval."""
         self.start()
         self.wait(PING * 4)
-        self.assertEqual(4, len(self.server.commands) - 1)
+        self.assertEqual(4, len(self.server.commands) - 2)
         self.assertEqual(["up"], self.owner.events)
 
     def test_no_ping_while_others_wait(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import handshake
-from wsredis.transports.websocket.head import Kind, loggable_target, parse
+from wsredis.transports.websocket.head import HandshakeHead, Kind, loggable_target, parse
 
 _GOOD = handshake("/ws/a")
 _LIMIT = 16384
@@ -141,39 +141,151 @@ class ParseTests(SynchronousTestCase):
             self.assertIn("1.1", parse(data, _LIMIT).reason)
 
 
-class SimpleTests(SynchronousTestCase):
-    """Handshakes that need no further check: their parts, and what is none of them."""
+class HandshakeTests(SynchronousTestCase):
+    """The parts of a handshake, and what is wrong with them."""
+
+    def parts(self, data: bytes) -> HandshakeHead:
+        """The parts of a good handshake."""
+        found = parse(data, _LIMIT)
+        assert found.handshake is not None, found.reason
+        self.assertEqual(found.headers, found.handshake.headers)
+        return found.handshake
+
+    def refused(self, data: bytes) -> tuple[int, str]:
+        """The status and the reason of a bad one."""
+        found = parse(data, _LIMIT)
+        self.assertEqual((Kind.MALFORMED, None), (found.kind, found.handshake), data)
+        return found.status, found.reason
 
     def test_all_of_it(self) -> None:
         """Target, headers, subprotocols, key and size are those of the head."""
         data = handshake("/ws/a?b=%20c", "X-A: \t1 ", "Sec-WebSocket-Protocol: b ,a")
-        simple = parse(data + b"rest", _LIMIT).simple
-        assert simple is not None
-        self.assertEqual("/ws/a?b=%20c", simple.target)
-        self.assertEqual("1", simple.headers["x-a"])
-        self.assertEqual(["b", "a"], simple.protocols)
-        self.assertEqual("dGhlIHNhbXBsZSBub25jZQ==", simple.key)
-        self.assertEqual(len(data), simple.size)
+        found = self.parts(data + b"rest")
+        self.assertEqual("/ws/a?b=%20c", found.target)
+        self.assertEqual("1", found.headers["x-a"])
+        self.assertEqual(["b", "a"], found.protocols)
+        self.assertEqual("dGhlIHNhbXBsZSBub25jZQ==", found.key)
+        self.assertEqual(len(data), found.size)
 
     def test_no_subprotocol(self) -> None:
-        """Nothing offered is an empty list."""
-        simple = parse(_GOOD, _LIMIT).simple
-        assert simple is not None
-        self.assertEqual([], simple.protocols)
+        """Nothing offered is an empty list, and so are empty elements."""
+        self.assertEqual([], self.parts(_GOOD).protocols)
+        self.assertEqual([], self.parts(_with("Sec-WebSocket-Protocol: , ,")).protocols)
 
-    def test_not_simple(self) -> None:
-        """What is unusual is still a handshake here, and has to be checked further."""
-        for data in (
-            handshake("//ws/a"),
-            handshake("/ws/a#b"),
-            _with("X-A: 1\r\nX-A: 2"),
-            _with("X-A: \xe9"),
-            _with("Origin: null"),
-            _with("Sec-WebSocket-Protocol: a, a"),
-            _GOOD.replace(b"Version: 13", b"Version: 8"),
+    def test_repeated(self) -> None:
+        """Headers that came several times are one list; cookies are joined as those of one."""
+        found = self.parts(_with("X-A: 1\r\nCookie: a=b\r\nx-a: 2\r\nX-A: 3\r\nCookie: c=d"))
+        self.assertEqual("1, 2, 3", found.headers["x-a"])
+        self.assertEqual("a=b; c=d", found.headers["cookie"])
+        found = self.parts(_with("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b"))
+        self.assertEqual(["a", "b"], found.protocols)
+        self.parts(_with("Connection: close\r\nUpgrade: h2c"))
+
+    def test_once(self) -> None:
+        """A header that is not a list comes once."""
+        for line in ("Host: b", "Origin: a://b\r\nOrigin: a://b", "Sec-WebSocket-Version: 13"):
+            status, reason = self.refused(_with(line))
+            self.assertEqual(400, status)
+            self.assertIn("more than once", reason)
+
+    def test_absolute(self) -> None:
+        """A target with scheme and host is a path, and its host is in place of the header."""
+        for target, host, path in (
+            ("http://a.example:80/ws/a?b", "a.example:80", "/ws/a?b"),
+            ("wss://a.example/ws/a", "a.example", "/ws/a"),
+            ("WS://[2001:db8::1]:8080/", "[2001:db8::1]:8080", "/"),
+            ("https://a.example", "a.example", "/"),
+            ("http://a.example?b", "a.example", "/?b"),
+            ("http://a.example:/x", "a.example", "/x"),
+            ("http:///x", "", "/x"),
         ):
-            head = parse(data, _LIMIT)
-            self.assertEqual((Kind.HANDSHAKE, None), (head.kind, head.simple), data)
+            found = self.parts(handshake(target))
+            self.assertEqual((host, path), (found.headers["host"], found.target))
+
+    def test_target(self) -> None:
+        """Any other target that is not a path is refused."""
+        for target in ("*", "ws/a", "a.example:80", "ftp://a/b", "http://u:p@a/b", "http:/b", "?"):
+            self.assertEqual(400, self.refused(handshake(target))[0])
+        for target in ("/ws/a#b", "/ws/a?#", "http://a/b#c"):
+            self.assertIn("fragment", self.refused(handshake(target))[1])
+
+    def test_host(self) -> None:
+        """The port may be empty; nothing but a host and a port is a host."""
+        for host, expected in (
+            ("name:", "name"),
+            ("name:0", "name:0"),
+            ("[::1]:", "[::1]"),
+            ("x%20y", "x%20y"),
+            ("", ""),
+            (":80", ":80"),
+        ):
+            self.assertEqual(expected, self.parts(handshake("/", host=host)).headers["host"])
+        for host in ("a b", "a:port", "a:+80", "a:123456", "a/b", "u@a", "[::1", "a:1:2", "\xe9"):
+            self.assertIn("host", self.refused(handshake("/", host=host))[1])
+        missing = _GOOD.replace(b"Host: localhost\r\n", b"")
+        self.assertEqual((400, "the header host is missing"), self.refused(missing))
+
+    def test_connection(self) -> None:
+        """It has to ask for an upgrade, among others."""
+        for value in (b"upgrade", b"keep-alive,Upgrade", b"close , UPGRADE", b", upgrade"):
+            self.parts(_GOOD.replace(b"Connection: Upgrade", b"Connection: " + value))
+        for value in (b"close", b"", b"upgrades"):
+            self.refused(_GOOD.replace(b"Connection: Upgrade", b"Connection: " + value))
+
+    def test_version(self) -> None:
+        """Another version is answered with 426."""
+        for value in (b"8", b"", b"x", b"013", b"13, 8"):
+            self.assertEqual(426, self.refused(_GOOD.replace(b" 13", b" " + value))[0])
+
+    def test_key(self) -> None:
+        """It is 16 bytes in base64."""
+        for key in ("", "short", "A" * 24, "_" * 22 + "==", "A" * 22 + "==="):
+            self.assertIn("key", self.refused(handshake("/", key=key))[1])
+
+    def test_origin(self) -> None:
+        """Each that has a scheme is one, and so is null."""
+        for origin in (
+            "null",
+            "file://",
+            "app://x",
+            "chrome-extension://abc",
+            "http://[::1]:99999",
+        ):
+            self.assertEqual(origin, self.parts(_with(f"Origin: {origin}")).headers["origin"])
+        for origin in ("", "x", "x y", "http://a http://b", "://a", "http://\xe9"):
+            self.assertIn("origin", self.refused(_with(f"Origin: {origin}"))[1])
+
+    def test_subprotocols(self) -> None:
+        """None may be offered twice; the reason does not tell which, since it may be a token."""
+        status, reason = self.refused(_with("Sec-WebSocket-Protocol: secret, b, secret"))
+        self.assertEqual((400, "a subprotocol is offered twice"), (status, reason))
+
+    def test_many_headers(self) -> None:
+        """A request has a hundred headers at most, whatever it asks for."""
+        count = _GOOD.count(b"\r\n") - 2
+        for start in (_GOOD[:-4], b"GET / HTTP/1.1" + b"\r\na:" * count):
+            self.assertNotEqual(
+                Kind.TOO_LARGE, parse(start + b"\r\na:" * (100 - count) + b"\r\n\r\n", _LIMIT).kind
+            )
+            found = parse(start + b"\r\na:" * (101 - count) + b"\r\n\r\n", _LIMIT)
+            self.assertEqual((Kind.TOO_LARGE, 431), (found.kind, found.status))
+
+    def test_no_quotes(self) -> None:
+        """No reason repeats what the client sent."""
+        for old, new in (
+            (b"/ws/a", b"secret"),
+            (b"localhost", b"se cret"),
+            (b"Connection: Upgrade", b"Connection: secret"),
+            (b" 13", b" secret"),
+            (b"dGhl", b"secret"),
+            (b"\r\n\r\n", b"\r\nOrigin: secret\r\n\r\n"),
+        ):
+            self.assertNotIn("secret", self.refused(_GOOD.replace(old, new, 1))[1])
+
+    def test_headers_of_a_page(self) -> None:
+        """The headers of plain HTTP are there as well."""
+        found = parse(b"GET / HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\n\r\n", _LIMIT)
+        self.assertEqual({"x-a": "1, 2"}, found.headers)
 
 
 class LoggableTests(SynchronousTestCase):
@@ -187,6 +299,9 @@ class LoggableTests(SynchronousTestCase):
             (b"GET /a\nCookie: secret", "GET /a"),
             (b"/ws/a?token=secret", "/ws/a"),
             (b"/ws/%ff", "/ws/%ff"),
+            (b"GET /ws/a#secret", "GET /ws/a"),
+            (b"GET /ws/a%3Ftoken=secret", "GET /ws/a"),
+            (b"GET http://user:secret@host/ws/a HTTP/1.1", "GET http://host/ws/a HTTP/1.1"),
             (b"", ""),
         ):
             self.assertEqual(target, loggable_target(data))

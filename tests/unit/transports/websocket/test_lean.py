@@ -12,7 +12,6 @@ from autobahn.twisted.websocket import (
     WebSocketServerProtocol,
 )
 from autobahn.websocket.protocol import WebSocketProtocol
-from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
@@ -21,11 +20,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
-from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import ConfigError
 from wsredis.gateway.identity import Handshake, Identity
-from wsredis.transports.websocket import lean
 from wsredis.transports.websocket.lean import State, self_test
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
@@ -266,35 +263,14 @@ class AutobahnTests(MemoryGatewayCase):
             "_closeConnection",
             "_parseExtensionsHeader",
             "consumeData",
-            "failHandshake",
             "onMessageEnd",
             "processData",
             "processHandshake",
             "sendCloseFrame",
             "sendData",
-            "succeedHandshake",
             "unregisterProducer",
         ):
             self.assertTrue(callable(getattr(WebSocketServerProtocol, name, None)), name)
-
-    def test_handshake_reads_from_data(self) -> None:
-        """`processHandshake` takes the head out of `data`, and leaves the bytes after it."""
-        client = self.connect()
-        client.send(handshake(LISTEN) + b"\x89")
-        self.assertEqual(b"\x89", self.protocol(client).data)
-
-    def test_on_connect_gets_the_request(self) -> None:
-        """Headers are a dict with names in lower case, duplicates joined."""
-        seen: list[Handshake] = []
-
-        def policy(identity: Identity, asked: Handshake) -> Access:
-            seen.append(asked)
-            return asked.requested
-
-        self.use(MemoryGateway(self.config, policy=_Own(policy)))
-        self.open(LISTEN, "X-Two: 1", "x-two: 2")
-        self.assertEqual("1, 2", seen[0].headers["x-two"].replace(",2", ", 2"))
-        self.assertIn("headers", ConnectionRequest.__slots__)
 
     def test_no_timer_of_its_own(self) -> None:
         """None of Autobahn's timers is used, since they ignore the reactor of the factory."""
@@ -440,20 +416,6 @@ class SelfTestTests(SynchronousTestCase):
         self.fails("Autobahn", "the messages were")
 
     def test_answer(self) -> None:
-        """An answer that is not Autobahn's any more is found, and another reading of a head."""
+        """An answer that is not Autobahn's any more is found."""
         self.patch(WebSocketProtocol, "_WS_MAGIC", b"x")
         self.fails("Autobahn", "the answer was")
-        self.patch(WebSocketProtocol, "_WS_MAGIC", lean._MAGIC)
-        process = WebSocketServerProtocol.processHandshake
-
-        def other(protocol: Any) -> None:
-            protocol.data = protocol.data.replace(b"/p", b"/q")
-            process(protocol)
-
-        self.patch(WebSocketServerProtocol, "processHandshake", other)
-        self.fails("Autobahn", "onConnect was asked")
-
-    def test_leftovers(self) -> None:
-        """A leftover that Autobahn does not leave any more is found."""
-        self.patch(lean, "_LEFTOVERS", (*lean._LEFTOVERS, "http_none"))
-        self.fails("Autobahn", "http_none")

@@ -122,7 +122,7 @@ class OpenTests(MemoryGatewayCase):
         self.assertEqual(
             {
                 *("connected", "connection", "current_frame", "data", "inside_message"),
-                *("queue", "state", "transport"),
+                *("address", "queue", "state", "transport"),
             },
             set(vars(self.protocol(self.open(LISTEN)))),
         )
@@ -293,7 +293,7 @@ class HeadTests(MemoryGatewayCase):
         self.assertTrue(client.take().startswith(b"HTTP/1.1 431 "))
         self.assertEqual(b"", self.protocol(client).data)
 
-    def test_what_autobahn_refuses(self) -> None:
+    def test_parts(self) -> None:
         """The parts of a handshake are checked; a wrong version is answered with the right one."""
         good = handshake(LISTEN)
         for old, new, status in (
@@ -301,7 +301,7 @@ class HeadTests(MemoryGatewayCase):
             (b"Connection: Upgrade", b"Connection: close", 400),
             (b"dGhlIHNhbXBsZSBub25jZQ==", b"short", 400),
             (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: 8", 426),
-            (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: x", 400),
+            (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: x", 426),
         ):
             got, answer = self.answer(good.replace(old, new))
             self.assertEqual(status, got, new)
@@ -701,6 +701,50 @@ class SlowConsumerTests(MemoryGatewayCase):
         self.assertTrue(client.closed)
         self.assertFalse(client.aborted)
 
+    def test_slowest_of_all(self) -> None:
+        """When too much waits for all together, the slowest is reset, and the memory is free."""
+        self.use(MemoryGateway(GatewayConfig(limits=Limits(max_queues=1_000_000))))
+        deaf, slow, good = (self.open() for _ in range(3))
+        deaf.reading = False
+        self.publish(b"x" * 400_000)
+        self.wait(1)
+        slow.reading = False
+        with capturedLogs() as events:
+            self.publish(b"y" * 400_000)
+            self.publish(b"z" * 400_000)
+        self.assertEqual(["warn"], [event["log_level"].name for event in events])
+        self.assertEqual(1, self.metrics.slow_consumers)
+        self.clock.advance(0)
+        self.assertEqual([True, False, False], [each.aborted for each in (deaf, slow, good)])
+        slow.read()
+        self.assertEqual([400_000] * 3, [len(each.payload) for each in slow.frames()])
+        for client in (slow, good):
+            client.leave()
+        self.nothing_left()
+        self.assertEqual(0, self.factory.protocol.queued.held)
+
+    def test_slowest_at_the_end_of_a_frame(self) -> None:
+        """If little of it is under way, it gets that, and 1008."""
+        client = self.open()
+        client.reading = False
+        self._flood(10)
+        for number in range(3):
+            self.protocol(client).queue.write(frame(TEXT, b"%d" % number * 500, masked=False))
+        self.protocol(client).send_queue_evicted(False)
+        self.assertEqual(1, self.metrics.slow_consumers)
+        client.read()
+        self.assertEqual([1008], codes(client.frames()))
+
+    def test_slowest_while_it_is_closed(self) -> None:
+        """One that is being closed already is reset, and counted no second time."""
+        client = self.open()
+        protocol = self.protocol(client)
+        protocol.close(1001, "bye")
+        protocol.send_queue_evicted(False)
+        self.clock.advance(0)
+        self.assertTrue(client.aborted)
+        self.assertEqual(0, self.metrics.slow_consumers)
+
     def test_overflow_after_close(self) -> None:
         """A connection that is being closed is not closed again."""
         client = self.open()
@@ -1007,7 +1051,8 @@ class TcpTests(MemoryGatewayCase):
 
     def test_address(self) -> None:
         """The log names host and port."""
-        self.assertEqual("192.0.2.1:5", self._connected().protocol.peer)
+        protocol = self._connected().protocol
+        self.assertEqual(("192.0.2.1:5", "192.0.2.1"), (protocol.peer, protocol.address))
 
     def test_refused_in_the_middle_of_a_head(self) -> None:
         """

@@ -313,6 +313,20 @@ class SweepTests(MemoryGatewayCase):
             client.read()
         self.assertFalse(client.closed)
 
+    def test_talks_and_does_not_read(self) -> None:
+        """A client that takes nothing for an interval is dropped, whatever it says meanwhile."""
+        client = self.open()
+        client.reading = False
+        self.publish(b"x" * 500_000)
+        with capturedLogs() as events:
+            for _ in range(41):
+                self.wait(1)
+                client.send(frame(PONG))
+        self.assertTrue(client.aborted)
+        self.assertEqual((1, 0), (self.metrics.slow_consumers, self.metrics.timeouts))
+        self.assertEqual(["warn"], [event["log_level"].name for event in events])
+        self.nothing_left()
+
     def test_heartbeat(self) -> None:
         """The text goes out at once, then every few seconds, and is answered at once."""
         client = self.open(BOTH)

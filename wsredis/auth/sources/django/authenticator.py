@@ -20,7 +20,7 @@ from wsredis.auth.sources.django.hooks import (
 )
 from wsredis.auth.sources.django.project import set_up
 from wsredis.auth.sources.django.request import django_request
-from wsredis.auth.sources.django.sessions import check_sessions, open_session
+from wsredis.auth.sources.django.sessions import check_sessions, existing_key, open_session
 from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
@@ -83,7 +83,7 @@ class DjangoAuthenticator:
         ):
             access = self._access(handshake, self._flags(handshake))
             return None if access == handshake.requested else Identity(granted=access)
-        return self._threads.call(lambda: self._identify_in_thread(handshake))
+        return self._threads.call(lambda: self._identify_in_thread(handshake), handshake.address)
 
     def _identify_in_thread(self, handshake: Handshake) -> Identity:
         with unavailable():
@@ -152,19 +152,21 @@ class DjangoAuthenticator:
 def _identity_of(request: Any, access: Access | None) -> Identity:
     user, session = request.user, request.session
     name = user.get_username() if user.is_authenticated else ""
-    groups = _groups(user, session) if name else ()
-    key = getattr(session, "session_key", None)
-    return Identity(str(name) if name else None, groups, str(key) if key else None, granted=access)
-
-
-def _groups(user: Any, session: Any) -> tuple[str, ...]:
-    listed = session.get(MEMBER_OF)
+    listed = session.get(MEMBER_OF) if name else ()
+    # A project may put the room of a page there, and another page of the session moves it.
+    is_fixed = bool(name) and listed is not None
     if listed is None:
         groups = getattr(user, "groups", None)
         listed = () if groups is None else [getattr(each, "name", None) for each in groups.all()]
     if not isinstance(listed, (list, tuple)):
-        return ()
-    return tuple(name for name in listed if isinstance(name, str))
+        listed = ()
+    return Identity(
+        str(name) if name else None,
+        tuple(each for each in listed if isinstance(each, str)),
+        existing_key(session),
+        granted=access,
+        has_fixed_groups=is_fixed,
+    )
 
 
 def _close_old_connections() -> None:

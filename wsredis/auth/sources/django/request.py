@@ -7,6 +7,7 @@ import sys
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from wsredis.config.networks import split_address
 from wsredis.config.origins import HOST_HEADER, default_port
 from wsredis.gateway.identity import Handshake
 
@@ -17,7 +18,7 @@ def django_request(handshake: Handshake) -> Any:
     """Make the request of *handshake*, as a WSGI server would pass it to Django."""
     from django.core.handlers.wsgi import WSGIRequest
 
-    host, _, port = handshake.peer.rpartition(":")
+    host, port = split_address(handshake.peer)
     own = HOST_HEADER.fullmatch(handshake.headers.get("host", "").lower())
     scheme = "https" if handshake.secure else "http"
     environ = {
@@ -29,7 +30,7 @@ def django_request(handshake: Handshake) -> Any:
         "SERVER_NAME": own[1] if own else "localhost",
         "SERVER_PORT": (own and own[2]) or default_port(scheme),
         "REMOTE_ADDR": host,
-        "REMOTE_PORT": port if host else "",
+        "REMOTE_PORT": port,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scheme,
         "wsgi.input": io.BytesIO(),

@@ -12,10 +12,15 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from twisted.logger import Logger
+
 from wsredis.auth.sources.django.project import error_in_project
+from wsredis.config.session_cookie import cache_of_one_process, lost_sessions
 from wsredis.config.ws4redis import MEMBER_OF
 
-__all__ = ["check_sessions", "open_session"]
+__all__ = ["check_sessions", "existing_key", "open_session"]
+
+_log = Logger()
 
 #: Keys of sessions in a database or a cache; those that Django makes are shorter.
 _KEY = re.compile(r"[!-~]{8,128}")
@@ -37,6 +42,8 @@ def check_sessions(module: str) -> None:
     try:
         if not apps.is_installed("django.contrib.auth"):
             raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
+        for problem in lost_sessions(project):
+            _log.warn("{problem}", problem=problem)
         # Django reads it late, and refuses an empty one only then.
         _ = project.SECRET_KEY
         _store_class()()
@@ -70,6 +77,33 @@ def open_session(key: str | None) -> Any:
     return session
 
 
+def existing_key(session: Any) -> str | None:
+    """
+    Return the key of a session, if the session exists. May block: to be called in a thread.
+
+    A hook may have made a session of Django from a cookie without looking at it: a client can
+    invent any key.
+
+    Args:
+        session: Any object; None is a session without a key.
+    Raises:
+        Exception: See `open_session`.
+    """
+    from django.contrib.sessions.backends import base, signed_cookies
+
+    key = getattr(session, "session_key", None)
+    if key and isinstance(session, base.SessionBase):
+        # Loads the data: a missing session loses its key by that.
+        session.get(MEMBER_OF)
+        key = session.session_key
+        if key is None:
+            _check_cache(session)
+        elif isinstance(session, signed_cookies.SessionStore) and not session.keys():
+            # Its key is its data. It keeps one that nobody signed.
+            key = None
+    return str(key) if key else None
+
+
 def _store_class() -> Any:
     from django.conf import settings as project
 
@@ -78,6 +112,9 @@ def _store_class() -> Any:
 
 @cache
 def _read_only(engine: Any) -> Any:
+    from django.conf import settings as project
+    from django.contrib.sessions.backends import cached_db, db
+
     class SessionStore(engine):  # type: ignore[misc]
         """A session that keeps its key, or loses it."""
 
@@ -93,6 +130,13 @@ def _read_only(engine: Any) -> Any:
             """Be an empty session without a key. The process that serves pages removes it."""
             self.clear()
             self._session_key = None
+
+        def load(self) -> Any:
+            """Load the session; past a cache that other processes do not see."""
+            if isinstance(self, cached_db.SessionStore) and cache_of_one_process(project):
+                # It may still have a session that the process that serves pages has ended.
+                return db.SessionStore.load(self)
+            return super().load()
 
     # Django's signatures are salted with the name of the class.
     SessionStore.__qualname__ = engine.__qualname__

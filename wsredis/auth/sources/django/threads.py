@@ -9,12 +9,25 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from wsredis.auth.fair_queue import FairQueue
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.threads import DaemonThreadPool
 
 __all__ = ["BoundedThreads"]
 
 T = TypeVar("T")
+
+
+class _Call:
+    """A call: the function, the address that it is made for, and the result."""
+
+    __slots__ = ("address", "function", "result")
+
+    def __init__(self, function: Callable[[], Any], address: str, result: Deferred[Any]) -> None:
+        self.function = function
+        self.address = address
+        self.result = result
+
 
 #: Calls that may wait for each thread.
 _WAITING = 16
@@ -28,7 +41,8 @@ class BoundedThreads:
     Calls functions in a bounded number of threads, with a bounded number of calls that wait.
 
     A crowd costs few changes of threads: a thread that has made a call takes the next one that
-    waits, and the reactor takes all results that there are by then.
+    waits, and the reactor takes all results that there are by then. Addresses take turns, and none
+    has more than its share of the threads and of the queue.
 
     Args:
         reactor: Takes the results from the threads.
@@ -47,48 +61,45 @@ class BoundedThreads:
         clean_up: Callable[[], object] = lambda: None,
     ) -> None:
         self._reactor = reactor
-        self._count = count
         self._clean_up = clean_up
         self._pool = DaemonThreadPool(0, count, "auth", at_end)
         self._pool.start()
-        #: Held for all access to `_busy`, `_waiting` and `_outcomes`, and never for long.
+        #: Held for all access to `_queue` and `_outcomes`, and never for long.
         self._lock = Lock()
-        self._busy = 0
-        #: The calls that have no thread yet, in the order of their arrival.
-        self._waiting: dict[Deferred[Any], Callable[[], Any]] = {}
+        #: The calls that have a thread, and those that have none yet.
+        self._queue: FairQueue[_Call] = FairQueue(count, _WAITING * count)
         #: Results and failures that the reactor has not taken yet.
         self._outcomes: list[tuple[Deferred[Any], Any]] = []
-        #: All results that somebody still waits for.
-        self._results: set[Deferred[Any]] = set()
+        #: All calls whose result somebody still waits for, by that result.
+        self._calls: dict[Deferred[Any], _Call] = {}
         self._stopped = False
 
-    def call(self, function: Callable[[], T]) -> Deferred[T]:
+    def call(self, function: Callable[[], T], address: str = "") -> Deferred[T]:
         """
         Call *function* in a thread.
 
+        Args:
+            address: The address that it is done for; see `wsredis.auth.fair_queue.FairQueue`.
         Returns:
             Fires with the result of *function*, or fails with its exception. Cancelling it drops
             the result; a call that still waits for a thread is then never made.
         Raises:
-            HandshakeRejected: With 503 if too many calls wait, after `stop`, or if the system
-                cannot start a thread. *function* is not called.
+            HandshakeRejected: With 503 if too many calls wait, of this address or in total, after
+                `stop`, or if the system cannot start a thread. *function* is not called.
         """
         result: Deferred[T] = Deferred(self._forget)
+        call = _Call(function, address, result)
         with self._lock:
-            if self._stopped or len(self._waiting) >= _WAITING * self._count:
+            has_thread = not self._stopped and self._queue.begin(address, call)
+            if not has_thread and (self._stopped or not self._queue.wait(address, call)):
                 raise HandshakeRejected(
                     "try again later",
                     503,
                     "too many handshakes wait for a thread (--auth-concurrency)",
                 )
-            has_thread = self._busy < self._count
-            if has_thread:
-                self._busy += 1
-            else:
-                self._waiting[result] = function
         if has_thread:
-            self._begin(result, function)
-        self._results.add(result)
+            self._begin(call)
+        self._calls[result] = call
         return result
 
     def stop(self) -> None:
@@ -102,50 +113,45 @@ class BoundedThreads:
             return
         self._stopped = True
         with self._lock:
-            self._waiting.clear()
-        while self._results:
-            self._results.pop().errback(
-                HandshakeRejected("try again later", 503, "the gateway stops")
-            )
+            self._queue.clear()
+        while self._calls:
+            result, _ = self._calls.popitem()
+            result.errback(HandshakeRejected("try again later", 503, "the gateway stops"))
         self._pool.leave()
 
-    def _begin(self, result: Deferred[Any], function: Callable[[], Any]) -> None:
+    def _begin(self, call: _Call) -> None:
         try:
-            self._pool.callInThread(self._work, result, function)
+            self._pool.callInThread(self._work, call)
         except RuntimeError:
             # The system has no thread now, and may have one the next time.
             self._pool.threads.pop()
             with self._lock:
-                self._busy -= 1
+                self._queue.cancel(call.address, call)
             raise HandshakeRejected("try again later", 503, "no thread can be started") from None
 
-    def _work(self, result: Deferred[Any], function: Callable[[], Any]) -> None:
+    def _work(self, call: _Call) -> None:
         """Make a call, and those that wait by then, in a thread."""
-        following: tuple[Deferred[Any], Callable[[], Any]] | None = (result, function)
+        following: tuple[str, _Call] | None = (call.address, call)
         made = 0
         self._clean_up()
         while following is not None:
-            result, function = following
+            call = following[1]
             outcome: Any = None
             try:
                 # It may have been cancelled while another call, or the cleaning up, took long.
-                if not result.called:
-                    outcome = function()
+                if not call.result.called:
+                    outcome = call.function()
             except BaseException as error:
                 outcome = Failure(error)
                 # The frames hold data of the client.
                 outcome.cleanFailure()
             made += 1
             with self._lock:
-                following = next(iter(self._waiting.items()), None)
-                if following is None:
-                    self._busy -= 1
-                else:
-                    del self._waiting[following[0]]
+                following = self._queue.next(call.address, call)
             if following is None or not made % _RUN:
                 self._clean_up()
             with self._lock:
-                self._outcomes.append((result, outcome))
+                self._outcomes.append((call.result, outcome))
                 is_first = len(self._outcomes) == 1
             if is_first:
                 self._reactor.callFromThread(self._take_outcomes)
@@ -154,11 +160,10 @@ class BoundedThreads:
         with self._lock:
             outcomes, self._outcomes = self._outcomes, []
         for result, outcome in outcomes:
-            if result in self._results:
-                self._results.discard(result)
+            if self._calls.pop(result, None) is not None:
                 result.callback(outcome)
 
     def _forget(self, result: Deferred[Any]) -> None:
-        self._results.discard(result)
+        call = self._calls.pop(result)
         with self._lock:
-            self._waiting.pop(result, None)
+            self._queue.discard(call.address, call)

@@ -19,8 +19,12 @@
   };
 
   function config(id = "wsredis-config") {
-    const element = globalThis.document && document.getElementById(id);
-    return element ? JSON.parse(element.textContent) : null;
+    // Text of a user may have an id or a name, also one that hides a method of the document. It has
+    // no script element. The last one counts, as it does where a page replaces its own.
+    const scripts = globalThis.document
+      ? Document.prototype.getElementsByTagName.call(document, "script") : [];
+    const mine = [...scripts].filter((each) => each.id === id && each.type === "application/json");
+    return mine.length ? JSON.parse(mine.pop().textContent) : null;
   }
 
   function address({ uri, facility, subscribe, publish, echo }, base) {

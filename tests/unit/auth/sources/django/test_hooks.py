@@ -71,7 +71,8 @@ class ProcessRequestTests(DjangoCase):
             request.user = user
             request.session = {"ws4redis:memberof": ["bots"]}
 
-        self.assertEqual(Identity("bot", ("bots",)), self.processed(process))
+        expected = Identity("bot", ("bots",), has_fixed_groups=True)
+        self.assertEqual(expected, self.processed(process))
         user.get_username = lambda: ""
         self.assertEqual(Identity(), self.processed(process))
         groups = [SimpleNamespace(name="chess"), SimpleNamespace(title="no name")]

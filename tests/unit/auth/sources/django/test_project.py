@@ -21,7 +21,10 @@ class ProjectSettingsTests(DjangoCase):
 
     def test_default(self) -> None:
         """Settings that the project does not have are missing."""
-        self.assertEqual({"url-prefix": "/ws/", "allow-origin": ()}, project_settings(SETTINGS))
+        self.assertEqual(
+            {"url-prefix": "/ws/", "allow-origin": (), "allow-host": ("*",)},
+            project_settings(SETTINGS),
+        )
 
     def test_values(self) -> None:
         """Settings of Django become settings of the gateway."""

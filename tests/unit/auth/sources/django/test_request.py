@@ -71,7 +71,7 @@ class RequestTests(DjangoCase):
         seen: list[Any] = []
         self.vary(WS4REDIS_PROCESS_REQUEST=seen.append)
         authenticator = self.make()
-        for peer, host in (("::1:80", "[::1]:81"), ("unix", "a b"), ("192.0.2.1:1", "x")):
+        for peer, host in (("[::1]:80", "[::1]:81"), ("unix", "a b"), ("192.0.2.1:1", "x")):
             handshake = Handshake(Access("x"), "/ws/%ff%C3%A9", {"host": host}, peer)
             answer: Any = authenticator.identify(handshake)
             self.reactor.take()

@@ -6,12 +6,14 @@ import os
 import pickle
 from base64 import b64encode
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.logger import capturedLogs, formatEvent
 
 from tests.support.django_project import PASSWORD
 from tests.unit.auth.sources.django.case import ALL, ENGINES, DjangoCase, engine
+from wsredis.auth.sources.django.sessions import existing_key
 from wsredis.dialects.plain import parse_access
 from wsredis.gateway.identity import Handshake, Identity
 
@@ -133,6 +135,39 @@ class SessionTests(DjangoCase):
         Session.objects.get(pk=key).delete()
         self.assertEqual(Identity(), self.identify(key, authenticator=authenticator))
 
+    def test_ended_behind_a_local_cache(self) -> None:
+        """A cache of this process is passed by: it may have a session that another one ended."""
+        from django.contrib.sessions.models import Session
+
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        self.vary(SESSION_ENGINE=engine("cached_db"), CACHES={"default": local})
+        key = self.log_in("john")
+        self.assertEqual("john", self.identify(key).user)
+        Session.objects.filter(pk=key)._raw_delete("default")
+        self.assertEqual(Identity(), self.identify(key))
+
+    def test_warnings(self) -> None:
+        """Settings under which nobody is ever known are logged once, when the gateway starts."""
+        self.vary(SESSION_COOKIE_PATH="/app/")
+        with capturedLogs() as events:
+            self.make()
+        (line,) = [formatEvent(event) for event in events]
+        self.assertIn("SESSION_COOKIE_PATH: ", line)
+
+    def test_existing_key(self) -> None:
+        """The key of a session counts if the session exists, whoever made the object."""
+        from importlib import import_module
+
+        for name in ENGINES:
+            self.vary(SESSION_ENGINE=engine(name))
+            store = import_module(engine(name)).SessionStore
+            key = self.session(a=1).session_key
+            self.assertEqual(key, existing_key(store(key)), name)
+            self.assertIsNone(existing_key(store("a" * 32)), name)
+            self.assertIsNone(existing_key(store()), name)
+        self.assertEqual("7", existing_key(SimpleNamespace(session_key=7)))
+        self.assertIsNone(existing_key({}))
+
     def user(self, name: str) -> Any:
         """Make a user, who is deleted after the test."""
         from django.contrib.auth.models import User
@@ -191,7 +226,9 @@ class SessionTests(DjangoCase):
             session = import_module(settings.SESSION_ENGINE).SessionStore(key)
             session["ws4redis:memberof"] = listed
             session.save()
-            self.assertEqual(expected, self.identify(key).groups, listed)
+            found = self.identify(key)
+            self.assertEqual(expected, found.groups, listed)
+            self.assertIs(listed is not None, found.has_fixed_groups, listed)
 
     def test_groups_follow(self) -> None:
         """The groups are those that the user has now."""

@@ -180,6 +180,24 @@ class BoundedThreadsTests(SynchronousTestCase):
         self.reactor.run_until(lambda: all(each.called for each in results))
         self.assertEqual(34, len([self.successResultOf(result) for result in results]))
 
+    def test_addresses(self) -> None:
+        """Calls of one address neither fill the queue nor go before one of another address."""
+        self.threads.stop()
+        self.threads = BoundedThreads(self.reactor, 1, self.ended.set)
+        self.addCleanup(self.threads.stop)
+        event, function = self.held()
+        made: list[str] = []
+        results: list[Any] = [self.threads.call(function, "hostile")]
+        for _ in range(11):
+            results.append(self.threads.call(lambda: made.append("hostile"), "hostile"))
+        error = self.assertRaises(HandshakeRejected, self.threads.call, function, "hostile")
+        self.assertEqual(503, error.status)
+        results.append(self.threads.call(lambda: made.append("other"), "other"))
+        event.set()
+        self.reactor.run_until(lambda: all(each.called for each in results))
+        self.assertEqual(1, made.index("other"))
+        self.assertEqual(12, len(made))
+
     def test_stop(self) -> None:
         """Stopping waits for no thread: all results fail, and idle threads end."""
         held = [self.held() for _ in range(2)]

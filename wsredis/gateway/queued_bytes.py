@@ -1,0 +1,127 @@
+"""The memory of all bytes that wait for clients, and which of them go when it is too much."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+__all__ = ["QueuedBytes", "WaitingQueue"]
+
+#: Bytes of memory that one piece costs beside its own: the object, its place in a queue, and its
+#: count here. And the same for each further queue that it waits in.
+_PIECE = 192
+_REFERENCE = 16
+
+#: When too much waits, queues are given up until this part of the limit is left. So a limit that is
+#: met again and again costs little each time.
+_LOW = 7 / 8
+
+
+class WaitingQueue(Protocol):
+    """A queue in which something waits."""
+
+    def slowness(self, now: float) -> float:
+        """
+        Return the number by which queues are given up, the largest first. 0 if nothing waits.
+
+        Args:
+            now: The time, as that of `QueuedBytes.enter`.
+        """
+
+    def evict(self) -> None:
+        """Give up the client, and take at least most of the pieces off the `QueuedBytes`."""
+
+
+class QueuedBytes:
+    """
+    The memory of everything that waits in the queues of all clients.
+
+    An object that waits in many queues is in memory once, and counts once.
+
+    Args:
+        clock: Tells how long a queue has been waiting.
+        limit: Bytes. If there are more, the slowest queues are given up.
+
+    Attributes:
+        held: The bytes that wait now, with what the queues cost themselves.
+    """
+
+    __slots__ = ("_clock", "_counts", "_is_relieving", "_limit", "_queues", "held")
+
+    def __init__(self, clock: IReactorTime, limit: int) -> None:
+        self._clock = clock
+        self._limit = limit
+        self.held = 0
+        #: In how many places each object waits, by its `id`: it lives as long as it waits.
+        self._counts: dict[int, int] = {}
+        self._queues: set[WaitingQueue] = set()
+        self._is_relieving = False
+
+    def __len__(self) -> int:
+        """Return the number of queues in which something waits."""
+        return len(self._queues)
+
+    def enter(self, queue: WaitingQueue) -> float:
+        """Remember that something waits in *queue*. Returns: The time, in seconds."""
+        self._queues.add(queue)
+        return self._clock.seconds()
+
+    def now(self) -> float:
+        """Return the time, in seconds."""
+        return self._clock.seconds()
+
+    def leave(self, queue: WaitingQueue) -> None:
+        """Remember that nothing waits in *queue* any more. Harmless if nothing did."""
+        self._queues.discard(queue)
+
+    def add(self, piece: bytes | bytearray) -> None:
+        """
+        Count a piece that a queue has just taken in.
+
+        It may lead to a call of `WaitingQueue.evict`, also of that queue.
+        """
+        key = id(piece)
+        count = self._counts.get(key, 0)
+        self._counts[key] = count + 1
+        self.held += _REFERENCE if count else len(piece) + _PIECE
+        if self.held > self._limit:
+            self._relieve()
+
+    def grow(self, size: int) -> None:
+        """Count *size* bytes by which a piece that is counted already has just grown."""
+        self.held += size
+        if self.held > self._limit:
+            self._relieve()
+
+    def remove(self, piece: bytes | bytearray) -> None:
+        """Count off a piece that a queue holds no more."""
+        key = id(piece)
+        count = self._counts[key] - 1
+        if count:
+            self._counts[key] = count
+            self.held -= _REFERENCE
+        else:
+            del self._counts[key]
+            self.held -= len(piece) + _PIECE
+
+    def share(self, piece: bytes | bytearray) -> float:
+        """Return the bytes of *piece* that each of the queues that hold it stands for."""
+        return _REFERENCE + len(piece) / self._counts[id(piece)]
+
+    def _relieve(self) -> None:
+        """Give up queues, the slowest first, until there is room."""
+        if self._is_relieving:
+            return
+        self._is_relieving = True
+        try:
+            now = self._clock.seconds()
+            slowness = {queue: queue.slowness(now) for queue in self._queues}
+            for queue in sorted(slowness, key=slowness.__getitem__, reverse=True):
+                # What nothing waits in has no part in it.
+                if self.held <= self._limit * _LOW or not slowness[queue]:
+                    break
+                if queue in self._queues:
+                    queue.evict()
+        finally:
+            self._is_relieving = False

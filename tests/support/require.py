@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from wsredis.errors import ConfigError
 from wsredis.service import embedded

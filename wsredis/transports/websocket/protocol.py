@@ -28,8 +28,8 @@ from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
-from wsredis.gateway.shares import address_key
 from wsredis.gateway.queued_bytes import QueuedBytes
+from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
 from wsredis.transports.websocket import frames, head

@@ -42,7 +42,7 @@ class SurveyTests(LinkCase):
         self.server.store(b"group:chess:members", ["ann"])
         with capturedLogs() as events:
             self.assertEqual(2, self.look()[0])
-        self.assertNotIn("ann", formatEvent(events[0]))
+        self.assertNotIn("role", formatEvent(events[0]))
         self.assertNotIn("chess", formatEvent(events[0]))
 
     def test_prefix(self) -> None:

@@ -27,6 +27,7 @@ from wsredis.config.values import (
     host,
     integer,
     module_name,
+    optional,
     optional_string,
     origin,
     port,
@@ -72,6 +73,24 @@ class Limits(Checked):
         integer(1),
         "Largest frame from a client, in bytes. A larger one closes the connection with 1009.",
     )
+    max_input: int = setting(
+        67108864,
+        integer(1),
+        "Bytes that are kept of unfinished messages of all clients, and of input that waits for "
+        "its turn. If there are more, the address with most of them loses connections, with 1013.",
+    )
+    max_rate: int = setting(
+        20000,
+        integer(1),
+        "Deliveries a second that one WebSocket may cause. A frame of a client counts as one, and "
+        "each KiB of it, and each client here that hears its message. A faster client is delayed, "
+        "and closed with 1008 when that has lasted for a minute.",
+    )
+    max_rate_per_address: int = setting(
+        50000,
+        integer(1),
+        "Deliveries a second that all WebSockets of one IP address may cause (IPv6: of one /64).",
+    )
     max_publication: int = setting(
         16777216,
         integer(1),
@@ -99,6 +118,24 @@ class Limits(Checked):
     max_connections: int = setting(
         16384, integer(1), "Number of open WebSockets. Further ones are answered with 503."
     )
+    max_connections_per_address: int | None = setting(
+        None,
+        optional(integer(1)),
+        "Number of open WebSockets of one address. Further ones are answered with 429. If not "
+        "given, an address may have twice as many as are free: two thirds of max-connections "
+        "while it is alone.",
+    )
+    max_connections_per_user: int = setting(
+        256,
+        integer(1),
+        "Number of open WebSockets of one user. Further ones are answered with 429.",
+    )
+    handshake_rate: int = setting(
+        200,
+        integer(1),
+        "Handshakes a second of one address, after ten times as many at once. Further ones wait "
+        "for their turn, and are answered with 429 if it does not come within handshake-timeout.",
+    )
     max_channels: int = setting(
         64,
         integer(1),
@@ -125,6 +162,13 @@ class Limits(Checked):
         10485760,
         integer(1),
         "Largest body of a request to wsgi, in bytes. A larger one is answered with 413.",
+    )
+    max_spool: int = setting(
+        134217728,
+        integer(65536),
+        "Bytes of request bodies and of answers of wsgi that wait for slow clients, in temporary "
+        "files and in memory. A body for which none are left is answered with 503; an answer "
+        "keeps its thread.",
     )
     wsgi_queue: int = setting(
         100,
@@ -170,9 +214,9 @@ class RedisConfig(Checked):
     url: str | None = setting(
         None,
         secret,
-        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server on a "
-        "free port. If not given, the gateway uses the Redis at localhost:6379, or starts a "
-        "private one there if none answers.",
+        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server. If not "
+        "given, the gateway uses the Redis at localhost:6379, or starts a private one if none "
+        "answers.",
         name="redis",
         hidden=True,  # it may contain a password
     )

@@ -27,6 +27,7 @@ __all__ = [
     "host",
     "integer",
     "module_name",
+    "optional",
     "optional_string",
     "origin",
     "port",
@@ -77,6 +78,15 @@ def seconds(minimum: float) -> Check:
         return number
 
     return check
+
+
+def optional(check: Check) -> Check:
+    """Return a check for what *check* takes. None and the empty string are None."""
+
+    def check_given(value: Any) -> Any:
+        return None if value is None or value == "" else check(value)
+
+    return check_given
 
 
 def flag(value: Any) -> bool:

@@ -181,6 +181,12 @@ class FakeRedis:
             return -2
         return -1 if left == inf else round(left)
 
+    def append(self, key: bytes, position: bytes, *fields: bytes) -> None:
+        """Append an entry to a stream, as XADD with a position would."""
+        stream = self.databases[0].setdefault(key, [])
+        assert isinstance(stream, list)
+        stream.append((position, fields))
+
     def sent(self, *names: bytes) -> list[tuple[bytes, ...]]:
         """Return the commands of these names, in order."""
         return [args for args in self.commands if args[0] in names]
@@ -334,6 +340,9 @@ class Session:
             b"TTL": self._ttl,
             b"TYPE": self._type,
             b"MGET": self._mget,
+            b"TIME": self._time,
+            b"XADD": self._xadd,
+            b"XRANGE": self._xrange,
             b"PUBLISH": self._publish,
             b"SUBSCRIBE": self._subscribe,
             b"UNSUBSCRIBE": self._unsubscribe,
@@ -404,6 +413,25 @@ class Session:
 
     def _mget(self, *keys: bytes) -> bytes:
         return _array(*[_bulk(self._server.value(key, self._database)) for key in keys])
+
+    def _time(self) -> bytes:
+        seconds, fraction = divmod(self._server.clock.seconds(), 1)
+        return _array(_bulk(b"%d" % seconds), _bulk(b"%d" % (fraction * 1e6)))
+
+    def _xadd(self, key: bytes, position: bytes, *fields: bytes) -> bytes:
+        self._server.append(key, position, *fields)
+        return _bulk(position)
+
+    def _xrange(self, key: bytes, start: bytes, end: bytes, word: bytes, count: bytes) -> bytes:
+        first = [0, 0] if start == b"-" else [int(each) for each in start.split(b"-")]
+        stream: Any = self._server.databases[self._database].get(key, [])
+        found = [each for each in stream if [int(part) for part in each[0].split(b"-")] >= first]
+        return _array(
+            *(
+                _array(_bulk(position), _array(*map(_bulk, fields)))
+                for position, fields in found[: int(count)]
+            )
+        )
 
     def _publish(self, channel: bytes, payload: bytes) -> bytes:
         if channel in self._server.forbidden:

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
+from wsredis.brokers.redis.log_reader import read_log
 from wsredis.brokers.redis.patience import Patience
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.role import RoleWatch
@@ -23,7 +24,7 @@ from wsredis.brokers.redis.survey import survey
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import BrokerListener, PublishWaiter
+from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
@@ -188,6 +189,13 @@ class RedisBroker:
         if self._commands.protocol is None:
             return fail(BrokerUnavailable("Redis is away"))
         return self._fetches.fetch(channels)
+
+    def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
+        """See `wsredis.gateway.broker.Broker.read_log`."""
+        protocol = self._commands.protocol
+        if protocol is None:
+            return fail(BrokerUnavailable("Redis is away"))
+        return Deferred.fromCoroutine(read_log(protocol, key, after))
 
     def _after_live(self, values: dict[bytes, bytes]) -> Deferred[dict[bytes, bytes]]:
         """

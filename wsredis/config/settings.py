@@ -22,10 +22,12 @@ from wsredis.config.values import (
     callable_name,
     channel_prefix,
     choice,
+    clean_secret,
     flag,
     host,
     integer,
     module_name,
+    optional,
     optional_string,
     origin,
     port,
@@ -116,6 +118,24 @@ class Limits(Checked):
     max_connections: int = setting(
         16384, integer(1), "Number of open WebSockets. Further ones are answered with 503."
     )
+    max_connections_per_address: int | None = setting(
+        None,
+        optional(integer(1)),
+        "Number of open WebSockets of one address. Further ones are answered with 429. If not "
+        "given, an address may have twice as many as are free: two thirds of max-connections "
+        "while it is alone.",
+    )
+    max_connections_per_user: int = setting(
+        256,
+        integer(1),
+        "Number of open WebSockets of one user. Further ones are answered with 429.",
+    )
+    handshake_rate: int = setting(
+        200,
+        integer(1),
+        "Handshakes a second of one address, after ten times as many at once. Further ones wait "
+        "for their turn, and are answered with 429 if it does not come within handshake-timeout.",
+    )
     max_channels: int = setting(
         64,
         integer(1),
@@ -142,6 +162,13 @@ class Limits(Checked):
         10485760,
         integer(1),
         "Largest body of a request to wsgi, in bytes. A larger one is answered with 413.",
+    )
+    max_spool: int = setting(
+        134217728,
+        integer(65536),
+        "Bytes of request bodies and of answers of wsgi that wait for slow clients, in temporary "
+        "files and in memory. A body for which none are left is answered with 503; an answer "
+        "keeps its thread.",
     )
     wsgi_queue: int = setting(
         100,
@@ -187,9 +214,9 @@ class RedisConfig(Checked):
     url: str | None = setting(
         None,
         secret,
-        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server on a "
-        "free port. If not given, the gateway uses the Redis at localhost:6379, or starts a "
-        "private one there if none answers.",
+        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server. If not "
+        "given, the gateway uses the Redis at localhost:6379, or starts a private one if none "
+        "answers.",
         name="redis",
         hidden=True,  # it may contain a password
     )
@@ -223,13 +250,15 @@ class RedisConfig(Checked):
         if self.password_file is None:
             return self.password
         try:
-            lines = Path(self.password_file).read_text("utf-8").splitlines()
+            text = Path(self.password_file).read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise ConfigError(f"redis-password-file: {self.password_file}: {reason}") from None
-        if not lines or not lines[0]:
+        # Only a line feed ends a line: other characters may be part of the password.
+        password = clean_secret(text.partition("\n")[0] + "\n")
+        if not password:
             raise ConfigError(f"redis-password-file: {self.password_file}: the first line is empty")
-        return lines[0]
+        return password
 
 
 @dataclass(frozen=True, slots=True)

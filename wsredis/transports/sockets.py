@@ -28,7 +28,16 @@ from zope.interface import implementer
 import twisted
 from wsredis.errors import incompatible
 
-__all__ = ["PolledServer", "Poller", "is_plain", "plain_socket", "poller_for", "self_test", "tune"]
+__all__ = [
+    "PolledServer",
+    "Poller",
+    "is_plain",
+    "plain_socket",
+    "poller_for",
+    "report_at_once",
+    "self_test",
+    "tune",
+]
 
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
@@ -351,6 +360,18 @@ def tune(transport: Any, send_buffer: int) -> None:
     except (AttributeError, OSError):
         # A UNIX socket knows no Nagle; a transport in memory has no socket.
         pass
+
+
+def report_at_once(transport: Any) -> None:
+    """
+    Let the transport of an open WebSocket tell at once when the kernel takes no more.
+
+    One with TLS would do so only after 64 KiB, which nobody would count, and of which nobody would
+    know whether the client takes them.
+    """
+    below = getattr(transport, "transport", None)
+    if type(below) is PolledServer:
+        below.bufferSize = 0
 
 
 def is_plain(transport: Any) -> bool:

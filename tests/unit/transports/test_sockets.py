@@ -40,6 +40,7 @@ from wsredis.transports.sockets import (
     Poller,
     plain_socket,
     poller_for,
+    report_at_once,
     self_test,
     tune,
 )
@@ -185,6 +186,35 @@ class PollerTests(_PollerCase):
         self.turn(9)
         self.assertEqual(b"123", client.recv(9))
         self.assertEqual([ConnectionDone], protocol.ended)
+
+    def test_report_at_once(self) -> None:
+        """Below TLS, it says with the first byte that waits that the client takes no more."""
+        protocol, client = self.connect()
+        below: Any = protocol.transport
+
+        class Above:
+            transport = below
+            write = below.write
+            registerProducer = below.registerProducer
+            unregisterProducer = below.unregisterProducer
+
+        total = queued_bytes()
+        report_at_once(Above)
+        report_at_once(object())
+        queue = SendQueue(Above, 1 << 20, FakeOwner(), total)
+        sent = 0
+        while not total.held:
+            queue.write(b"x" * 1000)
+            sent += 1000
+        self.assertLessEqual(total.held, 1000)
+        self.assertFalse(queue.is_stuck())
+        self.assertTrue(queue.is_stuck())
+        client.setblocking(False)
+        while sent:
+            sent -= len(client.recv(1 << 20))
+            self.turn()
+        self.assertFalse(queue.is_stuck())
+        self.assertEqual((0, 0), (total.held, len(total)))
 
     def test_one_descriptor(self) -> None:
         """The reactor watches the poller, and only while there is a socket to watch."""

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from wsredis.brokers.redis.protocol import NoReply, Pipeline, Reply
 from wsredis.brokers.redis.stored import StoredKeys
+from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.broker import PublishWaiter
 
@@ -209,4 +210,4 @@ def _as_broker_error(error: Exception) -> Exception:
         return PublishOutcomeUnknown("the connection to Redis was lost before the answer")
     if str(error).startswith("NOPERM"):
         return PermissionDenied("Redis forbids this channel")
-    return PublishOutcomeUnknown(f"Redis refused: {error}")
+    return PublishOutcomeUnknown(f"Redis refused: {error_text(error)}")

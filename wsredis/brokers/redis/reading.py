@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
 import hiredis
 from twisted.internet.defer import Deferred
@@ -11,6 +11,7 @@ from twisted.logger import Logger, LogLevel
 
 from wsredis.brokers.redis.protocol import NoReply, Pipeline, RedisProtocol, Reply
 from wsredis.brokers.redis.stored import StoredKeys, is_of_application
+from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
@@ -88,17 +89,22 @@ class StoredReader:
         protocol: RedisProtocol,
         channels: Sequence[bytes],
         take: Callable[[dict[bytes, bytes]], Awaitable[None] | None],
+        sized: Callable[[Collection[bytes]], None] | None = None,
     ) -> None:
         """
         Read the stored messages of *channels*, one batch after the other.
 
         Args:
             take: Called with each batch, by channel; the next one is read when it is done.
+            sized: Called before that with the channels that have a message.
 
         Raises:
             BrokerUnavailable: The connection was lost. Safe to repeat.
         """
-        for batch in self._batches(await self._sizes(protocol, channels)):
+        sizes = await self._sizes(protocol, channels)
+        if sized is not None:
+            sized(sizes)
+        for batch in self._batches(sizes):
             taken = take(await self._values(protocol, batch))
             if taken is not None:
                 await taken
@@ -171,7 +177,7 @@ class StoredReader:
             LogLevel.warn,
             "refused",
             "Redis refuses to read stored messages: {error}",
-            error=str(reply),
+            error=error_text(reply),
         )
         return {}
 

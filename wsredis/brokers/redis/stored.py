@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis.brokers.redis.protocol import Reply
+from wsredis.channels import stored_key
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
@@ -88,7 +89,7 @@ class StoredKeys:
         self._metrics = metrics
         self._throttle = LogThrottle(clock)
         own = settings.stored_prefix
-        self._before = f"{own}:".encode() if own else b""
+        self._before = stored_key(own, b"")
         start = f"{settings.prefix}:" if settings.prefix else ""
         self._guarded = () if own else tuple(f"{start}{each}".encode() for each in _GUARDED)
         burst = max(_BURST * settings.rate, settings.max_stored + 2 * _KEY_BYTES)

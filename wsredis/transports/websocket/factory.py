@@ -75,6 +75,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         )
         self._scheduler = Scheduler(reactor, limits, hub.later)
         self._inputs = UnfinishedInput(reactor, limits.max_input)
+        self._losses = LogThrottle(reactor, at_once=_LOST_AT_ONCE)
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
@@ -95,7 +96,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             sessions=auth.sessions,
             metrics=hub.metrics,
             queued=QueuedBytes(reactor, limits.max_queues),
-            losses=LogThrottle(reactor, at_once=_LOST_AT_ONCE),
+            losses=self._losses,
             site=site,
             scheduler=self._scheduler,
             inputs=self._inputs,
@@ -124,10 +125,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._inputs.start()
 
     def stop(self) -> None:
-        """See `Registry.stop`."""
+        """See `Registry.stop`. Lines about clients that were counted are logged."""
         self.registry.stop()
         self._inputs.stop()
         self._scheduler.stop()
+        self._losses.reset()
 
     def drain(self) -> Deferred[None]:
         """See `Registry.drain`."""

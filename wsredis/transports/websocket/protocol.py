@@ -11,7 +11,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import Any
 
@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
-from wsredis.config.networks import Networks, shown_address
+from wsredis.config.networks import UNIX, Networks, is_private, shown_address
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
@@ -32,7 +32,13 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
-from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
+from wsredis.transports.sockets import (
+    PolledServer,
+    is_plain,
+    plain_socket,
+    report_at_once,
+    tune,
+)
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.deflate import Inflater
 from wsredis.transports.websocket.handshake import (
@@ -53,6 +59,9 @@ __all__ = ["GatewayProtocol"]
 #: Bytes that a client may send before its handshake is answered.
 _EARLY = 65536
 
+#: Bytes that are read after the end, so that unread input does not reset the last bytes away.
+_MAX_THROWN_AWAY = 131072
+
 #: Bytes of the reason in a close frame (RFC 6455, 5.5).
 _MAX_REASON = 123
 
@@ -65,12 +74,13 @@ _UNCHARGED = 64
 # A member of an Enum is looked up slowly, and these are needed for every read.
 _HEAD = State.HEAD
 _PENDING = State.PENDING
+_CLOSED = State.CLOSED
 _HTTP = State.HTTP
 _OPEN = State.OPEN
 #: Frames are read. Autobahn sets plain integers, which are found fastest.
 _LIVE = (int(State.OPEN), int(State.CLOSING))
 _HANDSHAKE = head.Kind.HANDSHAKE
-_STEP_CONNECT = Step.CONNECT
+_PAGE = head.Kind.HTTP
 _STEP_OPEN = Step.OPEN
 
 
@@ -112,6 +122,7 @@ class GatewayProtocol(LeanProtocol):
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
     _work = 0
+    _thrown_away = 0
 
     @property
     def peer(self) -> str:
@@ -132,8 +143,7 @@ class GatewayProtocol(LeanProtocol):
         host = self._peer_host()
         # A trusted proxy stands for itself only if it names nobody.
         self.address = "" if host in self.trusted else intern(address_key(host))
-        refusal = self.registry.refusal(_STEP_CONNECT)
-        self.registry.connected(self)
+        refusal = self.registry.connected(self)
         if refusal is not None:
             self._refuse(refusal)
 
@@ -149,6 +159,12 @@ class GatewayProtocol(LeanProtocol):
             self.consumeData()
         elif state == _HEAD:
             searched = len(self.data)
+            if not searched:
+                refusal = self.registry.began(self)
+                if refusal is not None:
+                    self.data = data
+                    self._refuse(refusal)
+                    return
             self.data += data
             self._read_head(searched)
         elif state == _HTTP:
@@ -158,6 +174,11 @@ class GatewayProtocol(LeanProtocol):
                 self.transport.abortConnection()
             else:
                 self.data += data
+        elif state == _CLOSED:
+            # Of a request that was refused, for example, or after the last frame.
+            self._thrown_away += len(data)
+            if self._thrown_away > _MAX_THROWN_AWAY:
+                self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of everything: the socket is gone."""
@@ -185,39 +206,47 @@ class GatewayProtocol(LeanProtocol):
 
     def _read_head(self, searched: int) -> None:
         found = head.parse(self.data, self.config.limits.max_head, searched)
-        if self.trusted or type(self.transport) is not PolledServer:
-            self._find_client(found)
+        is_request = found.kind is _HANDSHAKE or found.kind is _PAGE
+        if is_request and (self.trusted or type(self.transport) is not PolledServer):
+            refusal = self._find_client(found.headers)
+            if refusal is not None:
+                self._refuse(refusal)
+                return
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
             self.start_handshake(found.handshake)
-        elif found.kind is head.Kind.HTTP:
+        elif found.kind is _PAGE:
             self._serve_http()
         elif found.status:
             self._refuse(HandshakeRejected(found.reason, found.status))
 
-    def _find_client(self, found: head.Head) -> None:
-        """Tell by a whole head who the client is; behind proxies each request may have another."""
-        if found.kind is _HANDSHAKE or found.kind is head.Kind.HTTP:
-            host = self._peer_host()
-            client = host
-            if host in self.trusted:
-                client = named_client(host, self.trusted, found.headers)
-            named = "" if client == host else client
-            if named != self._named:
-                self._named = named
-            self.address = intern(address_key(client))
+    def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
+        """Find out who sent a request: behind proxies each request may have another client."""
+        host = self._peer_host()
+        client = named_client(host, self.trusted, headers)
+        named = "" if client == host else client
+        if named != self._named:
+            self._named = named
+        address = intern(address_key(client))
+        if address == self.address:
+            return None
+        refusal = self.registry.moved(self, address)
+        self.address = address
+        return refusal
 
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
 
     def _serve_http(self) -> None:
         """Hand the connection over, with all bytes that were read of it."""
-        refusal = self.registry.refusal(Step.HTTP)
+        refusal = self.registry.refusal(Step.HTTP, self)
         if refusal is not None:
             self._refuse(refusal)
             return
         self.enter(State.HTTP)
-        self.registry.handed_over(self)
+        if self.site.max_channels:
+            # Else it has the place and the time of a handshake, to the end.
+            self.registry.handed_over(self)
         channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
         channel.returned = self._take_back
         channel.address = self.address
@@ -230,20 +259,43 @@ class GatewayProtocol(LeanProtocol):
         """Go on with a connection that plain HTTP gives back; see `http.GiveBack`."""
         self.enter(State.HEAD)
         del self._channel
-        refusal = self.registry.refusal(Step.RETURN)
         if status:
-            refusal = HandshakeRejected(reason, status)
-        if refusal is not None:
             self.data = request
-            self._refuse(refusal)
+            self._refuse(HandshakeRejected(reason, status))
         else:
-            self.registry.returned(self)
             self.dataReceived(request + rest)
 
     # -- The handshake
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
+        if not self._named and "x-forwarded-for" in request.headers:
+            self._warn_of_proxy()
+        try:
+            turn = self.registry.turn(self.address)
+        except HandshakeRejected as rejection:
+            self._refuse(rejection)
+            return
+        if turn is None:
+            self._decide(request)
+        else:
+            self._deciding = turn
+            turn.addCallbacks(lambda _: self._decide(request), self._not_accepted)
+
+    def _warn_of_proxy(self) -> None:
+        """Tell once if a proxy is not trusted that may well be one of ours."""
+        host = self._peer_host()
+        if self.registry.has_warned or host in self.trusted or not is_private(host):
+            return
+        self.registry.has_warned = True
+        self._log.warn(
+            "X-Forwarded-For of {peer} is ignored, and all its clients count as one address: if it "
+            "is your proxy, --trusted-proxy {network} tells them apart",
+            peer=self.peer,
+            network=host or UNIX,
+        )
+
+    def _decide(self, request: Request) -> None:
         deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
         deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
@@ -266,14 +318,16 @@ class GatewayProtocol(LeanProtocol):
 
     def _open(self, answer: Answer, request: Request) -> None:
         """Go live, if there is still room: the decision may have taken time."""
-        refusal = self.registry.refusal(_STEP_OPEN)
+        refusal = self.registry.refusal(_STEP_OPEN, self)
         if refusal is not None:
             self._refuse(refusal)
             return
         connection, transport = self.connection, self.transport
         assert connection is not None
-        limit = self.config.limits.max_queue
-        self.queue = SendQueue(transport, limit, self, self.queued, plain_socket(transport))
+        limit, socket = self.config.limits.max_queue, plain_socket(transport)
+        if socket is None:
+            report_at_once(transport)
+        self.queue = SendQueue(transport, limit, self, self.queued, socket)
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
@@ -294,12 +348,26 @@ class GatewayProtocol(LeanProtocol):
         if self.data:
             self.consumeData()
 
+    def dropped(self) -> None:
+        """See `wsredis.transports.websocket.slots.Place.dropped`."""
+        self.metrics.dropped += 1
+        self._end()
+        self.registry.last_bytes(self)
+        self.transport.abortConnection()
+
+    @property
+    def user(self) -> str | None:
+        """See `wsredis.transports.websocket.registry.Member.user`."""
+        return None if self.connection is None else self.connection.identity.user
+
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
         if self.is_pending():
             self._refuse(HandshakeRejected("try again later", 503, "the handshake took too long"))
         elif self.state == _HEAD:
             self._refuse(HandshakeRejected("the request did not come", 408))
+        elif self.state == _HTTP:
+            self.transport.abortConnection()
 
     def is_pending(self) -> bool:
         """See `wsredis.transports.websocket.handshake.HandshakeClient.is_pending`."""
@@ -312,10 +380,14 @@ class GatewayProtocol(LeanProtocol):
     def _refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
         unread = self.state == _HEAD
+        is_new = unread and not self.data
         target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
         self.metrics.refused += 1
-        self._log.info(
+        self.losses.log(
+            self._log,
+            LogLevel.info,
+            status,
             "refused {peer} {path!r}: {status} {reason!r}{hint}",
             peer=self.peer,
             path=head.loggable_target(target),
@@ -327,10 +399,13 @@ class GatewayProtocol(LeanProtocol):
         self._end()
         # A client that never finishes the TLS handshake cannot be sent the answer.
         self.registry.last_bytes(self)
-        if unread and is_plain(self.transport):
+        if unread and not is_new and is_plain(self.transport):
             # Closing a socket with unread input resets it, and the answer may be lost. Under TLS
             # the method is that of the TCP transport, and overtakes what is not encrypted yet.
             self.transport.loseWriteConnection()
+        elif is_new and not is_plain(self.transport):
+            # The end of TLS would keep the connection, and nothing is known to read the answer.
+            self.transport.abortConnection()
         else:
             self.transport.loseConnection()
 

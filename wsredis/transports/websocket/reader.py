@@ -316,6 +316,9 @@ class FrameReader:
         first, second = data[at], data[at + 1]
         size = second & 0x7F
         start = at + (6 if second >= 0x80 else 2)
+        if not first and second == 0x80 and message is not None and self.state == _OPEN:
+            # An empty fragment.
+            return at + 6 if at + 6 <= total else -1
         problem = ""
         # Pings, pongs and fragments come in thousands if at all.
         is_frequent = first in _FREQUENT and 0x80 <= second < 0xFE

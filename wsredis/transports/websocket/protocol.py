@@ -11,7 +11,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import Any
 
@@ -421,10 +421,21 @@ class GatewayProtocol(LeanProtocol):
         if self.connection is not None:
             self.connection.receive(payload, isBinary)
 
+    def messages_received(self, payloads: Sequence[bytes]) -> int:
+        """See `wsredis.transports.websocket.reader.FrameReader.messages_received`."""
+        if self.connection is None:
+            return len(payloads)
+        return self.connection.receive_all(payloads)
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send what Autobahn sends on the same way as publications."""
         if self.queue is not None:
             self.queue.write(data)
+
+    @property
+    def is_paused(self) -> bool:
+        """See `wsredis.gateway.client.Client.is_paused`."""
+        return self.pause_reasons != 0
 
     def pause(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.pause`."""

@@ -383,6 +383,26 @@ class StoppingTests(WorkersCase):
         self.assert_all_ended(processes)
         self.assertNotIn("another one", self.gateway_.log)
 
+    def test_stopped_twice(self) -> None:
+        """Signals and the order of the parent may reach a worker in any order, and twice."""
+        for first_parent in (True, False):
+            self.start()
+            parent, *workers = self.processes()
+            found = self.clients("twice", least=1)
+            since = len(self.gateway_.log)
+            group = [parent, *workers] if first_parent else [*workers, parent]
+            for process in [*group, *group]:
+                try:
+                    os.kill(process, signal.SIGTERM)
+                except ProcessLookupError:
+                    # It has ended since the first one.
+                    pass
+            for client in [*found[1], *found[2]]:
+                self.assert_closed(client)
+            self.assertIn(self.gateway_.child.wait(), CLEAN)
+            self.assert_all_ended([parent, *workers])
+            self.assertNotRegex(self.gateway_.log[since:], "Traceback|is process")
+
     def test_deaf_clients_and_a_worker_that_hangs(self) -> None:
         """Clients that do not answer and a worker that hangs delay a stop only a little."""
         self.start("--drain", "0.5")

@@ -2,7 +2,8 @@
 Names: audiences, the access that a client asks for and is granted, flags, and channels of Redis.
 
 They are those of django-websocket-redis. A channel is ``[PREFIX:]AUDIENCE[:NAME]:FACILITY``, used
-alike as the name to SUBSCRIBE to and as the key of the stored message.
+alike as the name to SUBSCRIBE to and, unless there is a prefix for keys, as the key of the stored
+message.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "matches",
     "parse_flags",
     "read_flag",
+    "stored_key",
 ]
 
 
@@ -145,6 +147,11 @@ def ended_log(prefix: str) -> bytes:
 def loggable_channel(channel: bytes) -> str:
     """Return the name of a channel for the log: without the key of a session, and not too long."""
     return _SESSION_KEY.sub(r"\1session:...", channel.decode("utf-8", "replace"))[:_LOGGED]
+
+
+def stored_key(stored_prefix: str, channel: bytes) -> bytes:
+    """Name the key of the stored message of *channel*. An empty *stored_prefix* puts nothing."""
+    return f"{stored_prefix}:".encode() + channel if stored_prefix else channel
 
 
 def matches(pattern: str, facility: str) -> bool:

@@ -22,6 +22,7 @@ from tests.support.require import missing
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.brokers.redis.endpoint import make_endpoint
+from wsredis.brokers.redis.stored import StoredSettings
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerError, BrokerUnavailable, PermissionDenied
@@ -749,7 +750,8 @@ class RedisBrokerTests(_Contract, TestCase):
     def make(self, expire: int = 60) -> Broker:
         target = RedisTarget("redis", path=self.server.path, username="gate", password="secret")
         endpoint = make_endpoint(target, reactor)
-        return RedisBroker(reactor, endpoint, target, expire, Limits(), Metrics())
+        stored = StoredSettings(expire=expire)
+        return RedisBroker(reactor, endpoint, target, stored, Limits(), Metrics())
 
     def publish(self, channel: bytes, payload: bytes) -> None:
         self.server.command("PUBLISH", channel, payload)

@@ -87,6 +87,12 @@ class AnswerTests(_Case):
             ("SETEX", "a", "60", b"\xff\x00"),
             ("PUBLISH", "a", "x"),
             ("MGET", "a", "missing"),
+            ("STRLEN", "a"),
+            ("STRLEN", "missing"),
+            ("TTL", "a"),
+            ("TTL", "missing"),
+            ("TYPE", "a"),
+            ("TYPE", "missing"),
             ("SELECT", "3"),
             ("MGET", "a"),
             ("SELECT", "16"),
@@ -148,5 +154,5 @@ class AnswerTests(_Case):
     def test_key_of_another_type(self) -> None:
         """MGET passes over a value that is not a string."""
         self.real.command("LPUSH", "list", "x")
-        self.fake.store(b"list", ["x"])
-        self.same(("MGET", "list", "a"))
+        self.fake.store(b"list", ["x"], expire=None)
+        self.same(("MGET", "list", "a"), ("STRLEN", "list"), ("TTL", "list"), ("TYPE", "list"))

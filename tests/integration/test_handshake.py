@@ -280,16 +280,12 @@ class RequestTests(WireCase):
         self.assertEqual(b"early", listener.message())
 
     def test_body(self) -> None:
-        """A body with the handshake is taken for frames, and does no harm."""
-        client = self.connect()
-        client.send(_request(more="Content-Length: 5") + b"hello")
-        self.assertIn(" 101 ", client.head())
-        self.assertEqual(1002, client.closing())
-        client = self.connect()
-        client.send(_request(more="Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n\r\n")
-        client.head()
-        client.send(frame(CLOSE))
-        client.rest()
+        """A handshake with a body is refused, and what follows is not taken for frames."""
+        for more in ("Content-Length: 5", "Transfer-Encoding: chunked"):
+            client = self.connect()
+            client.send(_request(more=more) + b"5\r\nhello\r\n0\r\n\r\n")
+            self.assertIn(" 400 ", client.head())
+            self.assertEqual(b"a handshake has no body", client.rest())
 
     def test_leaving_before_the_answer(self) -> None:
         """Nothing is left of a client that leaves at once."""

@@ -196,6 +196,23 @@ class GatewayTests(GatewayCase):
         publisher = RedisPublisher(connection=self.redis.url)
         self.assertEqual(b"from a client", publisher.fetch_message(None, "publisher-fetch"))
 
+    def test_decoding(self) -> None:
+        """A client that decodes replies changes nothing: a message may be any bytes."""
+        names: Any = {"facility": "publisher-decoding", "broadcast": True}
+        options: Any = {"unix_socket_path": self.redis.path, "decode_responses": True}
+
+        async def fetch() -> bytes | None:
+            async with redis.asyncio.Redis(**options) as client:
+                publisher = AsyncRedisPublisher(connection=client, **names)
+                return await publisher.fetch_message(None, "publisher-decoding")
+
+        with redis.Redis(**options) as client:
+            publisher = RedisPublisher(connection=client, **names)
+            for message in (b"\xff\xfe", _HELLO):
+                publisher.publish_message(message)
+                self.assertEqual(message, publisher.fetch_message(None, "publisher-decoding"))
+                self.assertEqual(message, asyncio.run(fetch()))
+
     def test_asyncio(self) -> None:
         """`AsyncRedisPublisher` publishes with a client of its own and with a given client."""
 

@@ -42,10 +42,11 @@ class FakeClient:
         """Commands for one round trip."""
         return _Pipeline(self, transaction)
 
-    def mget(self, names: tuple[bytes, ...]) -> list[bytes | None]:
-        """The values of these keys; Redis wants at least one."""
+    def execute_command(self, word: str, *names: bytes, **options: Any) -> list[bytes | None]:
+        """The values of these keys; Redis wants at least one, and bytes are not decoded."""
+        assert (word, options) == ("MGET", {"NEVER_DECODE": []})
         assert names, "wrong number of arguments for 'mget' command"
-        self.trips.append([("MGET", *names)])
+        self.trips.append([(word, *names)])
         return [self.values.get(name) for name in names]
 
     def pubsub(self) -> _Subscriber:
@@ -144,9 +145,9 @@ class FakeAsyncClient:
         """Commands for one round trip."""
         return _AsyncPipeline(self.server.pipeline(transaction))
 
-    async def mget(self, names: tuple[bytes, ...]) -> list[bytes | None]:
-        """The values of these keys."""
-        return self.server.mget(names)
+    async def execute_command(self, *words: Any, **options: Any) -> list[bytes | None]:
+        """The values of keys."""
+        return self.server.execute_command(*words, **options)
 
     async def aclose(self) -> None:
         """Close it."""

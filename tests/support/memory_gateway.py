@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import CLOSE, frame
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.gateway.identity import Authenticator
 from wsredis.testing import MemoryGateway, Socket
 from wsredis.testing.gateway import EPOCH
@@ -46,6 +47,8 @@ class SiteGateway(MemoryGateway):
             self._application,
             max_body=config.limits.max_body,
             max_channels=config.limits.max_handshakes,
+            max_head=config.limits.max_head,
+            trusted=Networks(config.trusted_proxy),
         )
 
 
@@ -89,7 +92,9 @@ class MemoryGatewayCase(SynchronousTestCase):
         registry = factory.registry
         self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])
         self.assertEqual(0, self.metrics.connections)
-        self.assertEqual(0, registry.sockets)
+        slots = registry.slots
+        held = [each.held for each in (slots.sockets, slots.handshakes, slots.websockets)]
+        self.assertEqual([0, 0, 0], held)
         sessions = self.gateway.auth.sessions
         self.assertEqual(0, len(sessions))
         self.assertEqual({}, sessions._by_name)

@@ -14,6 +14,16 @@ from wsredis.errors import ConfigError
 
 __all__ = ["import_named", "search_here"]
 
+#: Libraries that may replace parts of Python's own, and whether they have done so.
+_PATCHED: dict[str, Callable[[Any], bool]] = {
+    "gevent.monkey": lambda module: (
+        module.is_module_patched("threading") or module.is_module_patched("socket")
+    ),
+    "eventlet.patcher": lambda module: (
+        module.is_monkey_patched("thread") or module.is_monkey_patched("socket")
+    ),
+}
+
 #: Characters of the message of an error.
 _MAX_MESSAGE = 500
 
@@ -40,7 +50,8 @@ def import_named(label: str, name: str) -> Callable[..., Any]:
         name: ``package.module:name``; the name may have dots.
 
     Raises:
-        ConfigError: It cannot be imported, or it cannot be called. The message is one line.
+        ConfigError: It cannot be imported, it cannot be called, or an import has patched Python's
+            own modules. The message is one line.
     """
     module, _, path = name.partition(":")
     try:
@@ -50,6 +61,13 @@ def import_named(label: str, name: str) -> Callable[..., Any]:
         raise ConfigError(f"{label}: {_in_one_line(error)}") from None
     if not callable(found):
         raise ConfigError(f"{label}: it is not callable")
+    for library, is_patched in _PATCHED.items():
+        if library in sys.modules and is_patched(sys.modules[library]):
+            library = library.partition(".")[0]
+            raise ConfigError(
+                f"{label}: an import has replaced threads and sockets by those of {library} "
+                "(monkey patching), with which the gateway cannot work"
+            )
     function: Callable[..., Any] = found
     return function
 

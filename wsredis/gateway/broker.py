@@ -78,6 +78,14 @@ class PublishWaiter(Protocol):
     messages are answered together.
     """
 
+    @property
+    def origin(self) -> str:
+        """
+        The user or the address by which publishers share what is bounded.
+
+        Empty for one that no limit of its own is for.
+        """
+
     def published(self, count: int, size: int) -> None:
         """
         The broker has confirmed the next messages on all of their channels.

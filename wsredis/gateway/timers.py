@@ -144,6 +144,9 @@ class TimeoutQueue(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._due))
 
+    def __contains__(self, member: T) -> bool:
+        return member in self._due
+
     def start(self) -> None:
         """Begin to look for members whose time is up."""
         self._task.start()

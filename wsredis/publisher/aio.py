@@ -61,7 +61,9 @@ class AsyncRedisPublisher(BasePublisher):
     ) -> bytes | None:
         """See `RedisPublisher.fetch_message`."""
         names = self._candidates(request, facility, audience)
-        values = await self._connection.mget(names) if names else []
+        if not names:
+            return None
+        values = await self._connection.execute_command("MGET", *names, NEVER_DECODE=[])
         return next(filter(None, values), None)
 
     async def aclose(self) -> None:

@@ -101,5 +101,8 @@ class RedisPublisher(BasePublisher):
             redis.RedisError: Redis could not be reached, did not answer, or refused.
         """
         names = self._candidates(request, facility, audience)
-        values = self._connection.mget(names) if names else []
+        if not names:
+            return None
+        # A client that decodes replies gives bytes all the same: a message may be any bytes.
+        values = self._connection.execute_command("MGET", *names, NEVER_DECODE=[])
         return next(filter(None, values), None)

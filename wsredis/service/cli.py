@@ -40,6 +40,7 @@ _SETTINGS = (
     setting_of(RedisConfig, "ca"),
     setting_of(RedisConfig, "password_file"),
     setting_of(GatewayConfig, "prefix"),
+    setting_of(GatewayConfig, "stored_prefix"),
 )
 
 
@@ -186,6 +187,7 @@ def _publisher_for(
     publisher = RedisPublisher(
         connection=client,
         prefix=config.prefix,
+        stored_prefix=config.stored_prefix,
         expire=config.expire,
         heartbeat=config.heartbeat or "",
         facility=arguments.facility,

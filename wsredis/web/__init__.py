@@ -7,6 +7,7 @@ from typing import Any
 
 from wsredis.channels import Audience
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
 from wsredis.gateway.identity import Identity
@@ -14,6 +15,7 @@ from wsredis.web import channel, wsgi
 from wsredis.web.application import WSGIResource, load_application
 from wsredis.web.resources import demo_page
 from wsredis.web.site import GatewaySite
+from wsredis.web.spool import Spool
 
 __all__ = ["from_config"]
 
@@ -47,19 +49,23 @@ def from_config(
     if application is not None and config.demo:
         raise ConfigError("demo: cannot be combined with an application: both serve /")
     limits = config.limits
+    spool = Spool(limits.max_spool)
     return GatewaySite(
         reactor,
         config.url_prefix,
         ready,
         _demo_page(config) if config.demo else None,
-        None if application is None else _application_resource(config, reactor, application),
+        None if application is None else _application_resource(config, reactor, application, spool),
         max_body=limits.max_body,
         max_channels=limits.max_handshakes,
+        max_head=limits.max_head,
+        trusted=Networks(config.trusted_proxy),
+        spool=spool,
     )
 
 
 def _application_resource(
-    config: GatewayConfig, reactor: Any, application: wsgi.Application
+    config: GatewayConfig, reactor: Any, application: wsgi.Application, spool: Spool
 ) -> WSGIResource:
     wsgi.check_twisted()
     return WSGIResource(
@@ -67,6 +73,7 @@ def _application_resource(
         application,
         config.wsgi_threads,
         config.limits.wsgi_queue,
+        spool=spool,
         multiprocess=config.workers > 1,
     )
 

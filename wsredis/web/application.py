@@ -1,28 +1,42 @@
 """
 A WSGI application beside the sockets: found by its name, and called in threads of its own.
 
-The pool of threads is not the one of the reactor. The number of waiting requests is limited, and a
-stop does not wait for a thread that hangs.
+The pool of threads is not the one of the reactor. The number of waiting requests is limited, each
+address has a share of it and its turn, and a stop does not wait for a thread that hangs.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter, deque
+from collections.abc import Hashable
 from importlib import import_module
+from inspect import iscoroutinefunction, signature
+from threading import Lock
 from typing import Any
 
 from twisted.logger import Logger
 from twisted.web.server import NOT_DONE_YET
 
 from wsredis.config.imports import import_named, search_here
+from wsredis.errors import ConfigError
+from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.gateway.shares import SharedBound
 from wsredis.gateway.threads import DaemonThreadPool
 from wsredis.web.resources import ApplicationResource
+from wsredis.web.spool import MAX_SPOOL, Spool
 from wsredis.web.wsgi import Application, WSGIResponse
 
 __all__ = ["WSGIResource", "load_application"]
 
 #: Seconds that a thread may keep the interpreter while others wait, instead of Python's 0.005.
 _SWITCH_INTERVAL = 0.0001
+
+#: Seconds that a request waits for a thread before it is asked for that of a slow client.
+_PATIENCE = 0.5
+
+#: Bytes a second that a client takes who may keep its thread while others wait.
+_SLOW = 65536
 
 #: Seconds that a client is asked to wait after a 503.
 _RETRY_AFTER = 2
@@ -42,10 +56,31 @@ def load_application(name: str) -> Application:
         The application.
 
     Raises:
-        ConfigError: See `wsredis.config.imports.import_named`.
+        ConfigError: See `wsredis.config.imports.import_named`; or it is no WSGI application.
     """
     search_here(first=True)
-    return _with_static_files(import_named(f"wsgi: {name!r} cannot be used", name))
+    label = f"wsgi: {name!r} cannot be used"
+    application = import_named(label, name)
+    reason = _not_wsgi(application)
+    if reason:
+        raise ConfigError(f"{label}: {reason}")
+    return _with_static_files(application)
+
+
+def _not_wsgi(application: Any) -> str:
+    """Tell why an object is no WSGI application. Empty if it may be one."""
+    if iscoroutinefunction(application) or iscoroutinefunction(type(application).__call__):
+        return "it is an ASGI application"
+    if type(application).__module__.split(".")[0] == "ws4redis":
+        return "it is the WebSocket server of django-websocket-redis, whose place the gateway takes"
+    try:
+        signature(application).bind({}, None)
+    except TypeError:
+        return "a WSGI application takes two arguments, environ and start_response"
+    except ValueError:
+        # It is written in C, and has no signature.
+        pass
+    return ""
 
 
 def _with_static_files(application: Application) -> Application:
@@ -60,17 +95,55 @@ def _with_static_files(application: Application) -> Application:
     return wrapped
 
 
+class _Turns:
+    """
+    Requests that wait for a thread: each address has its turn, however many it has sent.
+
+    The methods may be called in any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: dict[Hashable, deque[WSGIResponse]] = {}
+
+    def add(self, response: WSGIResponse) -> None:
+        with self._lock:
+            self._waiting.setdefault(response.key, deque()).append(response)
+
+    def remove(self, response: WSGIResponse) -> None:
+        with self._lock:
+            responses = self._waiting[response.key]
+            responses.remove(response)
+            if not responses:
+                del self._waiting[response.key]
+
+    def take(self) -> WSGIResponse:
+        """Return the oldest request of the address that waits for its turn the longest."""
+        with self._lock:
+            key, responses = next(iter(self._waiting.items()))
+            response = responses.popleft()
+            del self._waiting[key]
+            if responses:
+                # Behind all others.
+                self._waiting[key] = responses
+            return response
+
+
 class WSGIResource(ApplicationResource):
     """
     A resource that answers with a WSGI application, in threads of its own.
 
     Args:
         threads: The number of requests that are worked on at a time.
-        queue: The number of requests that wait for a thread. Any further one is answered with 503.
+        queue: The number of requests that wait for a thread, of which each address has a share.
+            Any further one is answered with 503.
+        spool: Where answers wait for slow clients. If None, it has one of its own.
         multiprocess: Whether other processes serve the same application.
 
     Attributes:
-        busy: The number of requests that wait for a thread or have one.
+        reactor, application, multiprocess: As given.
+        spool: Where answers wait.
+        throttle: Counts lines of the log that clients can cause.
     """
 
     _log = Logger()
@@ -82,16 +155,27 @@ class WSGIResource(ApplicationResource):
         threads: int,
         queue: int,
         *,
+        spool: Spool | None = None,
         multiprocess: bool = False,
     ) -> None:
         super().__init__()
-        self._reactor = reactor
-        self._application = application
-        self._max_busy = threads + queue
-        self._multiprocess = multiprocess
+        self.reactor = reactor
+        self.application = application
+        self.multiprocess = multiprocess
+        self.spool = spool or Spool(MAX_SPOOL)
+        self.throttle = LogThrottle(reactor, at_once=50)
         self._pool = DaemonThreadPool(0, threads, "wsgi")
+        self._threads = threads
+        self._places = SharedBound(threads + queue)
+        self._blocked: set[WSGIResponse] = set()
+        self._relief: Any = None
+        self._turns = _Turns()
         self._switch_interval = sys.getswitchinterval()
-        self.busy = 0
+
+    @property
+    def busy(self) -> int:
+        """The number of requests that wait for a thread or have one."""
+        return self._places.held
 
     def start(self) -> None:
         """
@@ -107,6 +191,9 @@ class WSGIResource(ApplicationResource):
     def stop(self) -> None:
         """Stop the threads. A thread that still works is not waited for: it may never end."""
         sys.setswitchinterval(self._switch_interval)
+        self.throttle.reset()
+        if self._relief is not None:
+            self._relief.cancel()
         if self.busy:
             self._log.warn(
                 "{count} requests to the WSGI application were not finished", count=self.busy
@@ -117,18 +204,56 @@ class WSGIResource(ApplicationResource):
 
     def render(self, request: Any) -> Any:
         """Hand the request to a thread, or answer with 503 if too many wait."""
-        if self.busy >= self._max_busy:
+        key = request.channel.key
+        if not self._places.has_room(key):
             request.setResponseCode(503)
             request.setHeader("content-type", "text/plain; charset=utf-8")
             request.setHeader("retry-after", str(_RETRY_AFTER))
             return b"too many requests at a time\n"
-        response = WSGIResponse(
-            self._reactor, self._pool, self._application, request, self._multiprocess, self._done
-        )
+        response = WSGIResponse(self, request, key)
         response.start()
-        # Only now: a request that fails on its way to a thread must not keep a place.
-        self.busy += 1
+        self._places.take(key)
+        self._turns.add(response)
+        try:
+            self._pool.callInThread(self._run_next)
+        except BaseException:
+            # A request that fails on its way to a thread must not keep a place.
+            self._turns.remove(response)
+            self._places.release(key)
+            raise
+        if self.busy > self._threads and self._relief is None:
+            self._relief = self.reactor.callLater(_PATIENCE, self._relieve)
         return NOT_DONE_YET
 
-    def _done(self) -> None:
-        self.busy -= 1
+    def done(self, response: WSGIResponse) -> None:
+        """Take note that a thread has finished its work on *response*."""
+        self._places.release(response.key)
+
+    def blocked(self, response: WSGIResponse, is_blocked: bool) -> None:
+        """Take note that a thread waits for a client, or no more. Called in that thread."""
+        (self._blocked.add if is_blocked else self._blocked.discard)(response)
+
+    def _relieve(self) -> None:
+        """
+        Free the thread of a slow client if requests wait for one.
+
+        It is the slowest client of the address that keeps the most threads. It may go on if it is
+        not really slow, and its address does not keep most of the threads.
+        """
+        self._relief = None
+        if self.busy <= self._threads:
+            return
+        self._relief = self.reactor.callLater(_PATIENCE, self._relieve)
+        blocked = self._blocked.copy()
+        if not blocked:
+            return
+        threads = Counter(each.key for each in blocked)
+        most = max(threads.values())
+        slowest = min(
+            (each for each in blocked if threads[each.key] == most), key=WSGIResponse.rate
+        )
+        if slowest.rate() < _SLOW or most > self._threads // 2:
+            slowest.drop("others wait for the thread of a slow client")
+
+    def _run_next(self) -> None:
+        self._turns.take().run()

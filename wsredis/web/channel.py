@@ -1,34 +1,35 @@
 """
 The HTTP channel: one connection with its timeouts, its limits and its way back.
 
-All that builds on private names of twisted.web's HTTPChannel is in this module; `check_twisted`
-tells at start whether the installed version still has them.
+It is one module because all of that builds on private names of twisted.web's HTTPChannel;
+`check_twisted` tells at start whether the installed version still has them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol, cast
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.error import UnsupportedMethod
 from twisted.web.http import HTTPChannel
-from twisted.web.server import NOT_DONE_YET, Request
 
 from twisted import __version__ as twisted_version
+from wsredis.config.networks import Networks
 from wsredis.errors import incompatible
 from wsredis.gateway.connection_set import ConnectionSet
+from wsredis.gateway.shares import SharedBound, address_key
+from wsredis.transports.websocket import head
+from wsredis.transports.websocket.handshake import error_response
 from wsredis.transports.websocket.http import GiveBack
-from wsredis.web.handover import detach, request_head
+from wsredis.transports.websocket.proxies import named_client
+from wsredis.web.handover import detach
+from wsredis.web.spool import Spool
 
-__all__ = ["REQUEST_TIMEOUT", "ChannelOwner", "GatewayChannel", "GatewayRequest", "check_twisted"]
+__all__ = ["REQUEST_TIMEOUT", "ChannelOwner", "GatewayChannel", "check_twisted"]
 
 #: Seconds that a connection has for one request. Every _PROGRESS bytes of it start the time anew.
 REQUEST_TIMEOUT = 15
@@ -41,9 +42,8 @@ _IDLE = 75
 #: Seconds that the client has to read the end of an answer when the connection is being closed.
 _LINGER = 75
 
-_TEXT = "text/plain; charset=utf-8"
-
-_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([/?][^#]*)?", re.IGNORECASE)
+#: Bytes that are read, and dropped, of a client that sends on after the end of its answer.
+_AFTER_END = 65536
 
 
 class ChannelOwner(Protocol):
@@ -52,14 +52,22 @@ class ChannelOwner(Protocol):
 
     Attributes:
         channels: The channels that have a connection.
+        places: Their number by address. None without an application.
+        trusted: The proxies that name the client of each request.
+        max_head: Bytes that the head of a request may have.
         max_body: Bytes that the body of a request may have.
         has_application: An application answers requests: a body that is too large is answered with
             413. Without one no resource takes a body, and the connection is aborted.
+        spool: Where bodies wait.
     """
 
     channels: ConnectionSet[GatewayChannel]
+    places: SharedBound | None
+    trusted: Networks
+    max_head: int
     max_body: int
     has_application: bool
+    spool: Spool
 
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer."""
@@ -72,7 +80,7 @@ class GatewayChannel(HTTPChannel):
     Attributes:
         returned: Called when the connection goes back to the protocol that had it first. If None,
             no protocol takes it back.
-        address: See `wsredis.gateway.identity.Handshake.address`; that of the first request.
+        address: See `wsredis.gateway.identity.Handshake.address`; that of the latest request.
     """
 
     site: ChannelOwner
@@ -80,26 +88,99 @@ class GatewayChannel(HTTPChannel):
     returned: GiveBack | None = None
     address = ""
     _bytes = 0
+    _size = 0
+    _head = b""
+    _host = ""
+    _has_place = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The lines of a head that is not whole yet.
+        self._lines: list[bytes] = []
+
+    @property
+    def key(self) -> Hashable:
+        """The key by which shares are counted: clients without an address have one each."""
+        return self.address or self
 
     def connectionMade(self) -> None:
         """Count the connection."""
         super().connectionMade()
+        self._host = getattr(self.getPeer(), "host", "")
+        self.address = self.address or address_key(self._host)
+        # A longer line is a longer head.
+        self.MAX_LENGTH = self.maxHeaders = self.totalHeadersSize = self.site.max_head
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the connection."""
         super().connectionLost(reason)
+        self._leave()
+
+    def _leave(self) -> None:
         self.site.channels.discard(self)
+        self._leave_place()
+
+    def _leave_place(self) -> None:
+        if self._has_place and self.site.places is not None:
+            self._has_place = False
+            self.site.places.release(self.key)
 
     def dataReceived(self, data: bytes) -> None:
         """Read bytes. Only many of them, or the end of the request, extend the timeout."""
+        self._bytes += len(data)
         if self._abortingCall is not None:
-            # The connection is being closed.
+            # The connection is being closed. A client that sends on does not wait for the answer.
+            if self._bytes > _AFTER_END:
+                cast(ITCPTransport, self.transport).abortConnection()
             return
         if not self.requests and self.timeOut == _IDLE:
             self.setTimeout(REQUEST_TIMEOUT)
-        self._bytes += len(data)
         super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Collect the lines of a head, and judge it as that of a first request is judged."""
+        self._size += len(line) + 2
+        if self._size > self.site.max_head:
+            self.lineLengthExceeded(line)
+            return
+        if not line and not self._lines:
+            # An empty line before a request (RFC 9112, 2.2). It counts as a part of its head.
+            return
+        self._lines.append(line)
+        if line:
+            return
+        lines, self._lines, self._size = self._lines, [], 0
+        request = self._head = b"\r\n".join(lines) + b"\r\n"
+        found = head.parse(request, self.site.max_head)
+        if found.status:
+            self._refuse(found.status, found.reason)
+        elif found.kind is head.Kind.HANDSHAKE and self.returned is not None:
+            self._give_back(0, "")
+        elif not self._take_place(found):
+            self._refuse(503, "too many connections")
+        else:
+            for each in lines:
+                if self.transport is not None and self._abortingCall is None:
+                    super().lineReceived(each)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a request whose head is too large."""
+        self._head = (self._lines or [line])[0]
+        self._refuse(431, f"the head of the request is larger than {self.site.max_head} bytes")
+
+    def _take_place(self, found: head.Head) -> bool:
+        """Take a place for pages, if the client of this request has none yet."""
+        trusted, places = self.site.trusted, self.site.places
+        if trusted and self._host in trusted:
+            address = address_key(named_client(self._host, trusted, found.headers))
+            if address != self.address:
+                self._leave_place()
+                self.address = address
+        if places is not None and not self._has_place:
+            self._has_place = places.take(self.key)
+            return self._has_place
+        return True
 
     def resetTimeout(self) -> None:
         """Start the timeout anew, if enough bytes came since the last time."""
@@ -110,6 +191,7 @@ class GatewayChannel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """Wait for the next request."""
         self._bytes = 0
+        self._head = b""
         self._savedTimeOut = _IDLE
         super().requestDone(request)
 
@@ -120,8 +202,14 @@ class GatewayChannel(HTTPChannel):
     def loseConnection(self) -> None:
         """Close the connection when the client has read everything, or had the time to."""
         if self._abortingCall is None:
+            self._bytes = 0
             self._abortingCall = self.callLater(_LINGER, self.forceAbortClient)
         super().loseConnection()
+
+    def forceAbortClient(self) -> None:
+        """Abort the connection: the client did not read the answer in time."""
+        self._abortingCall = None
+        cast(ITCPTransport, self.transport).abortConnection()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Tell whether another request may follow this one."""
@@ -131,47 +219,63 @@ class GatewayChannel(HTTPChannel):
         return False
 
     def allHeadersReceived(self) -> None:
-        """Refuse a body whose announced length is over the limit, before it is read."""
-        limit = self.site.max_body
-        if self.site.has_application and self.length is not None and self.length > limit:
-            self.requests[-1].gotLength(0)
+        """Refuse a body that cannot be taken, before it is read."""
+        codings = self.requests[-1].requestHeaders.getRawHeaders(b"transfer-encoding")
+        if codings is not None and (
+            # RFC 9112, 6.1 and 6.3. Whoever reads it in another way sees another request.
+            [each.lower() for each in codings] != [b"chunked"] or self.length is not None
+        ):
+            self._refuse(400, "the length of the body is not clear")
+        elif not self.site.has_application or self.length is None:
+            super().allHeadersReceived()
+        elif self.length > self.site.max_body:
             self.refuse_body()
+        elif self.length and not self.site.spool.has_room(self.key, self.length):
+            self.refuse_for_now()
         else:
             super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
         """Answer the request, unless its body was refused."""
-        if self.transport is not None:
+        if self.transport is not None and self._abortingCall is None:
             super().allContentReceived()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # Malformed bytes after a refused body do not get an answer of their own.
         if self.transport is not None:
-            super()._respondToBadRequestAndDisconnect()
+            self._refuse(400, "the request is malformed")
 
     def refuse_body(self) -> None:
         """Refuse a request whose body is too large."""
-        if self.returned is None or not self.site.has_application:
+        if self.site.has_application:
+            limit = self.site.max_body
+            self._refuse(413, f"the body of the request is larger than {limit} bytes")
+        else:
             cast(ITCPTransport, self.transport).abortConnection()
+
+    def refuse_for_now(self) -> None:
+        """Refuse a request for whose body there is no room."""
+        self._refuse(503, "too many bytes of requests wait")
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Refuse a request, and end the connection."""
+        if self.returned is not None:
+            self._give_back(status, reason)
             return
-        limit = self.site.max_body
-        head = b"%s %s %s" % (self._command, self._path, self._version)
-        self._give_back(head, 413, f"the body of the request is larger than {limit} bytes")
+        cast(ITCPTransport, self.transport).write(error_response(status, reason))
+        self.loseConnection()
 
-    def give_back_handshake(self, request: Any) -> None:
-        """Give the connection back, since *request* is a WebSocket handshake."""
-        self._give_back(request_head(request), 0, "")
-
-    def _give_back(self, head: bytes, status: int, reason: str) -> None:
+    def _give_back(self, status: int, reason: str) -> None:
         """Let go of the connection; see `wsredis.transports.websocket.http.GiveBack`."""
         assert self.returned is not None
-        self.site.channels.discard(self)
+        self._leave()
         transport = detach(self)
         rest = self.clearLineBuffer()
         for request in self.requests:
-            request.content.close()
+            if request.content is not None:
+                request.content.close()
         transport.resumeProducing()
-        self.returned(head, rest, status, reason)
+        self.returned(self._head, rest, status, reason)
 
     def drain(self) -> None:
         """Close the connection: at once if it is idle, else after the answer that is under way."""
@@ -181,88 +285,6 @@ class GatewayChannel(HTTPChannel):
         self.persistent = False
         if not self.requests[0].startedWriting:
             self.requests[0].responseHeaders.setRawHeaders("connection", ["close"])
-
-
-class GatewayRequest(Request):
-    """
-    A request with a limited body.
-
-    Neither an answer nor a line of the log repeats the target, which twisted.web does in both.
-    """
-
-    _log = Logger()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Take a part of the body."""
-        channel = cast(GatewayChannel | None, self.channel)
-        if channel is None or channel.transport is None:
-            return
-        assert self.content is not None
-        if self.content.tell() + len(data) > channel.site.max_body:
-            channel.refuse_body()
-        else:
-            super().handleContentChunk(data)
-
-    def process(self) -> None:
-        """Answer. A target with scheme and host (RFC 9112, 3.2.2) becomes a path and a Host."""
-        absolute = _ABSOLUTE.fullmatch(self.uri)
-        if absolute is not None:
-            self.requestHeaders.setRawHeaders("host", [absolute[1]])
-            rest = absolute[2] or b"/"
-            self.uri = rest if rest.startswith(b"/") else b"/" + rest
-            self.path = self.uri.partition(b"?")[0]
-        super().process()
-
-    def render(self, resrc: Any) -> None:
-        """Answer with the body that a resource returns, which `write` leaves out for HEAD."""
-        try:
-            body = resrc.render(self)
-        except UnsupportedMethod:
-            self.setResponseCode(405)
-            self.setHeader("allow", "GET, HEAD")
-            self.setHeader("content-type", _TEXT)
-            body = b"the method must be GET or HEAD\n"
-        if body is not NOT_DONE_YET:
-            self._answer(body)
-
-    def processingFailed(self, reason: Failure) -> None:
-        """Answer a request with 500 that failed before the application had it."""
-        self._log.failure("a request failed", failure=reason)
-        if self.producer is not None:
-            self.unregisterProducer()
-        if self.startedWriting:
-            self.loseConnection()
-        else:
-            self.setResponseCode(500)
-            self.setHeader("content-type", _TEXT)
-            self._answer(b"internal error\n")
-
-    def _answer(self, body: bytes) -> None:
-        self.setHeader("content-length", str(len(body)))
-        self.write(body)
-        self.finish()
-
-    def getClientAddress(self) -> IAddress:
-        """
-        Tell the address of the client.
-
-        Returns:
-            An address with a host. Clients of a UNIX socket have none; their host is empty.
-        """
-        address: Any = super().getClientAddress()
-        return address if hasattr(address, "host") else IPv4Address("TCP", "", 0)
-
-    def getHost(self) -> IAddress:
-        """
-        Tell the address at which the request arrived.
-
-        Returns:
-            An address with a host. A UNIX socket has no address that a client could use, and is
-            shown as localhost.
-        """
-        address: Any = super().getHost()
-        port = 443 if self.isSecure() else 80
-        return address if hasattr(address, "host") else IPv4Address("TCP", "localhost", port)
 
 
 def check_twisted(base: type[HTTPChannel] = HTTPChannel) -> None:
@@ -296,13 +318,6 @@ def _connected(base: type[HTTPChannel], data: bytes) -> tuple[Any, Clock]:
     channel.makeConnection(StringTransport())
     channel.dataReceived(data)
     return channel, clock
-
-
-def _keeps_request_line(base: type[HTTPChannel]) -> bool:
-    channel, _ = _connected(base, b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
-    line = channel._command, channel._path, channel._version
-    channel.connectionLost(Failure(ConnectionDone()))
-    return line == (b"POST", b"/x", b"HTTP/1.1")
 
 
 def _cancels_aborting_call(base: type[HTTPChannel]) -> bool:
@@ -340,7 +355,6 @@ def _responds_to_bad_request(base: type[HTTPChannel]) -> bool:
 #: Checks of the behaviour that this module needs, by the private name that each is about.
 _SELF_TESTS: dict[str, Callable[[type[HTTPChannel]], bool]] = {
     "_abortingCall": _cancels_aborting_call,
-    "_command": _keeps_request_line,
     "_savedTimeOut": _restores_timeout,
     "_respondToBadRequestAndDisconnect": _responds_to_bad_request,
 }

@@ -13,7 +13,7 @@ from twisted.web.http import CACHED
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wsredis.web.handover import has_body, take_over, wants_websocket
+from wsredis.web.handover import take_over, wants_websocket
 
 __all__ = ["ApplicationResource", "GatewayResource", "RootResource", "demo_page"]
 
@@ -147,7 +147,7 @@ class RootResource(Resource):
         if resource is not None:
             return resource.render(request)
         if request.path.startswith(self._url_prefix):
-            return self._render_facility(request)
+            return self._gateway.render(request)
         if self._application is None:
             status, reason = 404, b"there is nothing here\n"
         elif not request.path.startswith(b"/"):
@@ -160,15 +160,6 @@ class RootResource(Resource):
         request.setResponseCode(status)
         request.setHeader("content-type", _TEXT)
         return reason
-
-    def _render_facility(self, request: Any) -> Any:
-        channel = request.channel
-        may_return = self._application is not None and channel.returned is not None
-        # A request with a body is not a handshake: a proxy may see the end of the body elsewhere.
-        if may_return and not has_body(request) and wants_websocket(request):
-            channel.give_back_handshake(request)
-            return NOT_DONE_YET
-        return self._gateway.render(request)
 
 
 def demo_page(url_prefix: str, channel: str, redis: str, heartbeat: str | None) -> str:

@@ -15,9 +15,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.web.server import Site
 
+from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
-from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel, GatewayRequest
+from wsredis.gateway.shares import SharedBound
+from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel
+from wsredis.web.request import GatewayRequest
 from wsredis.web.resources import ApplicationResource, RootResource
+from wsredis.web.spool import MAX_SPOOL, Spool
 
 __all__ = ["GatewaySite"]
 
@@ -36,10 +40,16 @@ class GatewaySite(Site):
             paths are answered with 404.
         max_body: Bytes that the body of a request to *application* may have.
         max_channels: The number of connections with plain requests, if there is an application.
-            While more than half of them are open, a connection is closed after its answer.
+            Each address has a share of them. While more than half of them are open, a connection
+            is closed after its answer.
+        max_head: Bytes that the head of a request may have.
+        trusted: The proxies that name the client of each request.
+        spool: Where bodies wait. If None, the site has one of its own.
 
     Attributes:
         channels: The open connections.
+        places: Their number by address. None without an application.
+        trusted, max_head, spool: As given.
         application: As given.
         has_application: False if *application* is None.
         max_body: As given; without an application, the bytes that are read before the connection
@@ -57,6 +67,9 @@ class GatewaySite(Site):
         *,
         max_body: int = _MAX_UNUSED_BODY,
         max_channels: int = 1000,
+        max_head: int = 16384,
+        trusted: Networks | None = None,
+        spool: Spool | None = None,
     ) -> None:
         super().__init__(
             RootResource(url_prefix, ready, page, application),
@@ -70,7 +83,11 @@ class GatewaySite(Site):
         self.has_application = application is not None
         self.max_body = max_body if self.has_application else _MAX_UNUSED_BODY
         self.max_channels = max_channels if self.has_application else 0
+        self.max_head = max_head
+        self.trusted = Networks(()) if trusted is None else trusted
+        self.spool = Spool(MAX_SPOOL) if spool is None else spool
         self.channels: ConnectionSet[GatewayChannel] = ConnectionSet()
+        self.places = SharedBound(self.max_channels) if self.has_application else None
         self._draining = False
 
     def start(self) -> None:

@@ -2,8 +2,9 @@
 One request to a WSGI application, and its answer.
 
 The environment and the checks of ``start_response`` are those of twisted.web. This module adds what
-twisted.web leaves out: back-pressure for a client that reads slowly, a call of the iterable's
-``close()`` in every case, and a check of the body against the Content-Length of the application.
+twisted.web leaves out: a slow client does not hold a thread as long as its answer may wait in the
+spool, ``close()`` of the iterable is called in every case, the body is checked against the
+Content-Length of the application, and its headers for characters that would end their line.
 
 It is one module because all of that builds on private names of twisted.web's WSGI support;
 `check_twisted` tells at start whether the installed version still has them.
@@ -12,28 +13,44 @@ It is one module because all of that builds on private names of twisted.web's WS
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Hashable
+from math import inf
 from threading import Condition
-from typing import Any
+from typing import Any, Protocol
 from wsgiref.util import FileWrapper
 
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import LogLevel
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from twisted.web.http import HTTPChannel
 from twisted.web.wsgi import _WSGIResponse
 from zope.interface import implementer
 
 from twisted import __version__ as twisted_version
 from wsredis.errors import incompatible
+from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.web.spool import Spool
 
-__all__ = ["Application", "WSGIResponse", "check_twisted"]
+__all__ = ["Application", "ResponseOwner", "WSGIResponse", "check_twisted"]
 
 #: A WSGI application (PEP 3333).
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
-#: Bytes of one response that may wait for the client before the application has to wait.
-_MAX_AHEAD = 262144
+#: Bytes of one answer that may wait for the client without a share of the spool.
+_WINDOW = 65536
+
+#: Bytes of one answer that may wait. If it is larger, its thread waits.
+_MAX_WAITING = 8388608
+
+#: Bytes that are handed to the transport at a time.
+_PIECE = 65536
+
+#: Bytes that a thread adds at a time while it waits for a slow client.
+_SLOW_PIECE = 32768
+
+#: Seconds after which the rate of a client is known.
+_FIRST_RATE = 0.5
 
 #: Seconds that a client may leave a full buffer unread before its connection is aborted.
 _STALL_TIMEOUT = 30.0
@@ -46,6 +63,42 @@ _NO_BODY = (204, 304)
 
 #: Headers that the environment has under another name, or that are no longer true.
 _REMOVED_HEADERS = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")
+
+#: Headers about the connection (PEP 3333: an application may not use them). They are left out.
+_HOP_BY_HOP = (
+    *("keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"),
+    *("trailers", "transfer-encoding", "upgrade"),
+)
+
+_STATUS = re.compile(r"[2-9][0-9]{2} [\t\x20-\x7e\x80-\xff]+")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+
+
+class ResponseOwner(Protocol):
+    """
+    The part of a resource that its responses use.
+
+    Attributes:
+        reactor: The reactor.
+        application: The application.
+        multiprocess: Whether other processes serve the same application.
+        spool: Where answers wait.
+        throttle: Counts lines of the log that clients can cause.
+    """
+
+    reactor: Any
+    application: Application
+    multiprocess: bool
+    spool: Spool
+    throttle: LogThrottle
+
+    def done(self, response: WSGIResponse) -> None:
+        """Take note that a thread has finished its work on *response*."""
+
+    def blocked(self, response: WSGIResponse, is_blocked: bool) -> None:
+        """Take note that a thread waits for a client, or no more. Called in that thread."""
 
 
 class _File(FileWrapper):
@@ -62,23 +115,18 @@ class WSGIResponse(_WSGIResponse):
 
     A thread makes the answer, and the reactor sends it. Both use the attributes that `__init__`
     lists below ``_changed``, and only under its lock; ``_requestFinished`` is set under it too.
+
+    Args:
+        key: The address of the client, for its shares.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        pool: ThreadPool,
-        application: Application,
-        request: Any,
-        multiprocess: bool,
-        done: Callable[[], None],
-    ) -> None:
+    def __init__(self, owner: ResponseOwner, request: Any, key: Hashable) -> None:
         headers = request.requestHeaders
         for name, _ in list(headers.getAllRawHeaders()):
             # X_A and X-A have the same name in the environment, and a proxy may only check X-A.
             if b"_" in name:
                 headers.removeHeader(name)
-        super().__init__(reactor, pool, application, request)
+        super().__init__(owner.reactor, None, owner.application, request)
         for name in _REMOVED_HEADERS:
             self.environ.pop(name, None)
         cookies = headers.getRawHeaders(b"cookie", [])
@@ -95,20 +143,24 @@ class WSGIResponse(_WSGIResponse):
             {
                 "wsgi.input_terminated": True,
                 "wsgi.file_wrapper": _File,
-                "wsgi.multiprocess": multiprocess,
+                "wsgi.multiprocess": owner.multiprocess,
             }
         )
-        self._done = done
+        self.key = key
+        self._owner = owner
         # Used by the reactor only:
         self._deadline: Any = None
         self._is_paused = False
-        self._unread = 0
+        self._is_made = False
         self._remaining: int | None = None
         self._has_headers = False
         # Used by the reactor and the thread, under the lock:
         self._changed = Condition()
-        self._chunks: list[bytes] = []
-        self._ahead = 0
+        self._waiting = bytearray()
+        self._share = 0
+        self._is_flushing = False
+        self._sent = 0
+        self._blocked_at: tuple[float, int] | None = None
 
     # -- In the thread
 
@@ -134,9 +186,33 @@ class WSGIResponse(_WSGIResponse):
             if hasattr(answer, "close"):
                 answer.close()
 
+    def startResponse(self, status: Any, headers: Any, excInfo: Any = None) -> Any:
+        """
+        Take the status and the headers of the answer.
+
+        Raises:
+            ValueError: They have a character that could end their line, or two lengths.
+            TypeError: They are not strings.
+        """
+        write = super().startResponse(status, headers, excInfo)
+        if _STATUS.fullmatch(status) is None:
+            raise ValueError("the status is not three digits and a text of one line")
+        lengths = 0
+        for name, value in headers:
+            if _NAME.fullmatch(name) is None:
+                raise ValueError("the name of a header is malformed")
+            if _CONTROL.search(value) is not None:
+                raise ValueError(f"the header {name} has a control character")
+            if name.lower() == "content-length":
+                lengths += 1
+                if lengths > 1 or _LENGTH.fullmatch(value) is None:
+                    raise ValueError("Content-Length is not one number")
+        self.headers = [each for each in headers if each[0].lower() not in _HOP_BY_HOP]
+        return write
+
     def write(self, data: bytes) -> None:
         """
-        Have the reactor send some bytes. Blocks while too many wait for the client.
+        Have the reactor send some bytes. Blocks if they may not wait for the client.
 
         Raises:
             TypeError: *data* is not bytes.
@@ -148,22 +224,43 @@ class WSGIResponse(_WSGIResponse):
             raise RuntimeError("start_response was not called")
         self.started = True
         with self._changed:
-            while self._ahead > _MAX_AHEAD and not self._requestFinished:
-                self._changed.wait()
-            self._ahead += len(data)
-            self._chunks.append(data)
-            if len(self._chunks) == 1:
-                self.reactor.callFromThread(self._flush)
+            if self._add(data):
+                return
+            if self._blocked_at is None:
+                self._blocked_at = self.reactor.seconds(), self._sent
+            self._owner.blocked(self, True)
+            try:
+                for start in range(0, len(data), _SLOW_PIECE):
+                    piece = data[start : start + _SLOW_PIECE]
+                    while not self._add(piece):
+                        self._changed.wait()
+            finally:
+                self._owner.blocked(self, False)
+
+    def _add(self, data: bytes) -> bool:
+        """Let bytes wait for the client. If False, they may not, and nothing has changed."""
+        if self._requestFinished:
+            return True
+        waiting = len(self._waiting) + len(data)
+        more = waiting - _WINDOW - self._share
+        if more > 0:
+            if waiting > _MAX_WAITING or not self._owner.spool.take(self.key, more):
+                return False
+            self._share += more
+        self._waiting += data
+        if not self._is_flushing:
+            self._is_flushing = True
+            self.reactor.callFromThread(self._flush)
+        return True
 
     # -- In the reactor
 
     def start(self) -> None:
-        """Queue the request for a thread."""
+        """Begin to take the answer. The owner calls `run` in a thread."""
         self.request.registerProducer(self, True)
         if self.request.channel._waitingForTransport:
             # The client has not read the answer before this one yet.
             self.pauseProducing()
-        super().start()
 
     def pauseProducing(self) -> None:
         """Note that the client does not read, and wait for it a limited time."""
@@ -172,11 +269,10 @@ class WSGIResponse(_WSGIResponse):
             self._deadline = self.reactor.callLater(_STALL_TIMEOUT, self._stalled)
 
     def resumeProducing(self) -> None:
-        """Note that the client has read everything, and let the application go on."""
+        """Note that the client has read everything, and go on."""
         self._is_paused = False
         self._stop_waiting()
-        self._sent(self._unread)
-        self._unread = 0
+        self._send()
 
     def stopProducing(self) -> None:
         """Do nothing: the request reports the lost connection as well."""
@@ -184,8 +280,17 @@ class WSGIResponse(_WSGIResponse):
     def _finished(self, ignored: object) -> None:
         with self._changed:
             super()._finished(ignored)
-            self._changed.notify()
+            self._waiting.clear()
+            self._give_back()
         self._stop_waiting()
+
+    def _give_back(self) -> None:
+        """Release the share of the bytes that wait no more, and wake the thread up."""
+        unused = self._share - max(0, len(self._waiting) - _WINDOW)
+        if unused > 0:
+            self._share -= unused
+            self._owner.spool.release(self.key, unused)
+        self._changed.notify()
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -194,31 +299,45 @@ class WSGIResponse(_WSGIResponse):
 
     def _stalled(self) -> None:
         self._deadline = None
-        self._log.info("a client does not read the answer: connection dropped")
-        self.request.channel.transport.abortConnection()
+        self.drop("the client does not read")
 
-    def _sent(self, size: int) -> None:
-        with self._changed:
-            self._ahead -= size
-            self._changed.notify()
+    def rate(self) -> float:
+        """
+        Return the bytes a second that the client has taken since its thread first waited for it.
+
+        If that was less than half a second ago, they are not known yet, and infinite.
+        """
+        since, before = self._blocked_at or (self.reactor.seconds(), 0)
+        seconds: float = self.reactor.seconds() - since
+        return inf if seconds < _FIRST_RATE else (self._sent - before) / seconds
+
+    def drop(self, reason: str) -> None:
+        """Abort the connection of a client that is too slow."""
+        if not self._requestFinished:
+            self._owner.throttle.log(
+                self._log, LogLevel.warn, "slow", "an answer was cut off: {reason}", reason=reason
+            )
+            self.request.channel.transport.abortConnection()
 
     def _flush(self) -> None:
         with self._changed:
-            chunks, self._chunks = self._chunks, []
-        data = b"".join(chunks)
-        if self._requestFinished:
-            return
-        if not self._send_headers():
-            return
-        if self._remaining is not None:
-            sent, self._remaining = data[: self._remaining], max(0, self._remaining - len(data))
-        else:
-            sent = data
-        self.request.write(sent)
-        if self._is_paused:
-            self._unread += len(data)
-        else:
-            self._sent(len(data))
+            self._is_flushing = False
+        self._send()
+
+    def _send(self) -> None:
+        """Hand bytes to the transport until it asks to wait, or none are left."""
+        while self._waiting and not self._is_paused and self._send_headers():
+            with self._changed:
+                piece = bytes(self._waiting[:_PIECE])
+                del self._waiting[:_PIECE]
+                self._sent += len(piece)
+                self._give_back()
+            if self._remaining is not None:
+                piece = piece[: self._remaining]
+                self._remaining -= len(piece)
+            self.request.write(piece)
+        if self._is_made and not self._waiting and not self._requestFinished:
+            self._end()
 
     def _send_headers(self) -> bool:
         """
@@ -235,19 +354,24 @@ class WSGIResponse(_WSGIResponse):
             self._refuse(Failure())
             return False
         self._has_headers = True
-        length = self.request.responseHeaders.getRawHeaders(b"content-length", [b""])[0]
-        has_body = self.request.method != b"HEAD" and self.request.code not in _NO_BODY
-        if has_body and length.isdigit():
-            self._remaining = int(length)
+        length = self.request.responseHeaders.getRawHeaders(b"content-length")
+        if length and self.request.method != b"HEAD" and self.request.code not in _NO_BODY:
+            self._remaining = int(length[0])
         return True
 
     def _succeeded(self) -> None:
-        self._done()
-        if self._requestFinished or not self._send_headers():
+        self._owner.done(self)
+        self._is_made = True
+        self._send()
+
+    def _end(self) -> None:
+        """Finish the answer: the transport has all of it."""
+        if not self._send_headers():
             return
         self.request.unregisterProducer()
         if self._remaining:
-            self._log.warn(
+            self._owner.throttle.log(
+                *(self._log, LogLevel.warn, "short"),
                 "the answer for {path!r} is {left} bytes shorter than its Content-Length",
                 path=self.request.path,
                 left=self._remaining,
@@ -257,11 +381,17 @@ class WSGIResponse(_WSGIResponse):
         self.request.finish()
 
     def _failed(self, failure: Failure) -> None:
-        self._done()
+        self._owner.done(self)
         self._refuse(failure)
 
     def _refuse(self, failure: Failure) -> None:
-        self._log.failure("the WSGI application failed", failure=failure)
+        if self._owner.throttle.take("failed"):
+            self._log.failure("the WSGI application failed", failure=failure)
+        else:
+            self._owner.throttle.log(
+                *(self._log, LogLevel.critical, "failed", "the WSGI application failed: {error}"),
+                error=type(failure.value).__name__,
+            )
         if self._requestFinished:
             return
         self.request.unregisterProducer()

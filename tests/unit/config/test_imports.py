@@ -71,3 +71,34 @@ class NamedTests(SynchronousTestCase):
     def test_not_callable(self) -> None:
         """An object that is not callable is refused."""
         self.assertIn("it is not callable", self.refused("os:sep"))
+
+    def test_patched(self) -> None:
+        """An import that replaces Python's threads or sockets is refused, and named."""
+        search_here(first=False)
+        for number, (module, function, part) in enumerate(
+            (
+                ("gevent.monkey", "is_module_patched", "threading"),
+                ("gevent.monkey", "is_module_patched", "socket"),
+                ("eventlet.patcher", "is_monkey_patched", "thread"),
+            )
+        ):
+            Path(f"patched_{number}.py").write_text(
+                "import sys, types\n"
+                f"sys.modules[{module!r}] = fake = types.ModuleType({module!r})\n"
+                f"fake.{function} = lambda name: name == {part!r}\n"
+                "def may(): ...\n"
+            )
+            text = self.refused(f"patched_{number}:may")
+            self.assertIn(f"those of {module.partition('.')[0]} (monkey patching)", text)
+            del sys.modules[module]
+
+    def test_imported_and_not_patched(self) -> None:
+        """A library that could have done so, and has not, is no obstacle."""
+        search_here(first=False)
+        Path("not_patched.py").write_text(
+            "import sys, types\n"
+            "sys.modules['gevent.monkey'] = fake = types.ModuleType('gevent.monkey')\n"
+            "fake.is_module_patched = lambda name: False\n"
+            "def may(): ...\n"
+        )
+        self.assertTrue(callable(import_named("what: it", "not_patched:may")))

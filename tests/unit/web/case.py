@@ -16,6 +16,7 @@ from wsredis.config import GatewayConfig, Limits
 from wsredis.web.application import WSGIResource
 from wsredis.web.resources import ApplicationResource
 from wsredis.web.site import GatewaySite
+from wsredis.web.spool import Spool
 
 __all__ = ["BOTH", "GET", "ApplicationCase", "Echo", "SiteCase", "WSGICase", "make_request"]
 
@@ -85,14 +86,20 @@ class WSGICase(SynchronousTestCase):
     """A site with a WSGI application, for which the test chooses the answer."""
 
     threads, queue = 1, 1
+    max_spool = 200_000
 
     def setUp(self) -> None:
         """A site whose application is chosen by the test."""
         self.reactor = ThreadReactor()
         self.environ: dict[str, Any] = {}
         self.answer: Callable[..., Any] = self._hello
-        self.resource = WSGIResource(self.reactor, self._application, self.threads, self.queue)
-        self.site = GatewaySite(self.reactor, "/ws/", lambda: True, None, self.resource)
+        self.spool = Spool(self.max_spool)
+        self.resource = WSGIResource(
+            self.reactor, self._application, self.threads, self.queue, spool=self.spool
+        )
+        self.site = GatewaySite(
+            self.reactor, "/ws/", lambda: True, None, self.resource, spool=self.spool
+        )
         self.stopped = False
         self.before = sys.getswitchinterval()
         self.resource.start()
@@ -102,6 +109,7 @@ class WSGICase(SynchronousTestCase):
         if not self.stopped:
             self.stopped = True
             self.resource.stop()
+        self.assertEqual(0, self.spool.held)
         self.assertEqual(self.before, sys.getswitchinterval())
 
     def _application(self, environ: dict[str, Any], start_response: Any) -> Any:

@@ -40,8 +40,8 @@ class LoadTests(SynchronousTestCase):
 
     def test_working_directory(self) -> None:
         """Modules of the working directory are found before all others."""
-        name = self.write("app = len")
-        self.assertIs(len, load_application(f"{name}:app"))
+        name = self.write("app = divmod")
+        self.assertIs(divmod, load_application(f"{name}:app"))
         self.assertEqual(str(self.directory), sys.path[0])
 
     def test_refused(self) -> None:
@@ -49,9 +49,39 @@ class LoadTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, load_application, "wsredis_nosuch:app")
         self.assertIn("wsgi: 'wsredis_nosuch:app' cannot be used: ", str(error))
 
+    def test_no_wsgi(self) -> None:
+        """An object that is no WSGI application is refused at start, not at the first request."""
+        for text, reason in (
+            ("async def app(scope, receive, send): ...", "it is an ASGI application"),
+            ("async def app(environ, start_response): ...", "it is an ASGI application"),
+            ("class A:\n async def __call__(self, a, b, c): ...\napp = A()", "ASGI application"),
+            ("def app(scope): ...", "takes two arguments, environ and start_response"),
+            ("def app(environ, start_response, more): ...", "takes two arguments"),
+            (
+                "class A:\n def __call__(self, a, b): ...\nA.__module__ = 'ws4redis.x'\napp = A()",
+                "the WebSocket server of django-websocket-redis",
+            ),
+        ):
+            error = self.assertRaises(ConfigError, load_application, f"{self.write(text)}:app")
+            self.assertIn(reason, str(error))
+            self.assertNotIn("\n", str(error))
+
+    def test_wsgi(self) -> None:
+        """Anything that takes the two arguments may be an application."""
+        for text in (
+            "def app(environ, start_response): ...",
+            "def app(*args, **kwargs): ...",
+            "app = lambda environ, start_response, more=1: []",
+            "class A:\n def __call__(self, a, b): ...\napp = A()",
+            "class app:\n def __init__(self, a, b): ...",
+            "import functools\napp = functools.partial(lambda a, b, c: [], 1)",
+            "app = type",
+        ):
+            load_application(f"{self.write(text)}:app")
+
     def test_static_files(self) -> None:
         """Static files are served too, only under Django with DEBUG and staticfiles."""
-        name = self.write("app = len")
+        name = self.write("app = divmod")
         handlers = SimpleNamespace(StaticFilesHandler=lambda application: (application,).__len__)
         for configured, debug, apps, wrapped in (
             (False, True, ["django.contrib.staticfiles"], False),
@@ -65,10 +95,58 @@ class LoadTests(SynchronousTestCase):
                 "django.contrib.staticfiles.handlers": handlers,
             }
             with patch.dict(sys.modules, modules):
-                self.assertEqual(wrapped, load_application(f"{name}:app") is not len)
+                self.assertEqual(wrapped, load_application(f"{name}:app") is not divmod)
         with patch.dict(sys.modules):
             sys.modules.pop("django.conf", None)
-            self.assertIs(len, load_application(f"{name}:app"))
+            self.assertIs(divmod, load_application(f"{name}:app"))
+
+
+class TurnsTests(WSGICase):
+    """Addresses have their turns."""
+
+    queue = 8
+
+    def test_turns(self) -> None:
+        """A request does not wait for all those that another address has sent before."""
+        began, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+        calls = []
+
+        def answer(start_response: Any) -> Any:
+            began.set()
+            go.wait(PATIENCE)
+            calls.append(self.environ["PATH_INFO"])
+            return self._hello(start_response)
+
+        self.answer = answer
+        for path, host in (("/1", "a"), ("/2", "a"), ("/3", "a"), ("/4", "b"), ("/5", "a")):
+            client = Socket(self.site)
+            client.protocol.address = host
+            client.send(GET.replace(b"/x", path.encode()))
+            self.assertTrue(began.wait(PATIENCE))
+        go.set()
+        self.done()
+        self.assertEqual(["/1", "/2", "/4", "/3", "/5"], calls)
+
+    def test_share(self) -> None:
+        """One address does not get all places of the queue."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+
+        def answer(start_response: Any) -> Any:
+            go.wait(PATIENCE)
+            return self._hello(start_response)
+
+        self.answer = answer
+        answers = []
+        for host in "aaaaaaaab":
+            client = Socket(self.site)
+            client.protocol.address = host
+            client.send(GET)
+            answers.append(client.take()[9:12])
+        self.assertEqual([b""] * 6 + [b"503", b"503", b""], answers)
+        go.set()
+        self.done()
 
 
 class WSGIResourceTests(WSGICase):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
-from tests.support.memory_gateway import Socket
+from tests.support.memory_gateway import MemoryGatewayCase, Socket
 from tests.unit.web.case import ApplicationCase, SiteCase, make_request
+from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import ConfigError
 from wsredis.web.channel import check_twisted
+from wsredis.web.spool import Spool, SpooledBody
 
 
 class OneRequestTests(SiteCase):
@@ -43,6 +46,25 @@ class OneRequestTests(SiteCase):
         for _ in range(60):
             self.clock.advance(1)
         self.assertTrue(client.closed)
+
+
+class TimeTests(MemoryGatewayCase):
+    """Without an application a plain request has the time and the place of a handshake."""
+
+    config = GatewayConfig(limits=Limits(handshake_timeout=5, max_handshakes=2))
+
+    def test_no_end(self) -> None:
+        """A body that does not end is a connection that ends after 5 s."""
+        client = self.connect()
+        client.send(make_request("POST /x", "Content-Length: 60000", body=bytes(20000)))
+        for _ in range(4):
+            self.wait(1)
+            client.send(bytes(8000))
+        self.assertFalse(client.closed)
+        self.assertEqual(1, len(self.factory.registry.handshakes))
+        self.wait(2)
+        self.assertTrue(client.closed)
+        self.nothing_left()
 
 
 class KeptTests(ApplicationCase):
@@ -96,6 +118,99 @@ class KeptTests(ApplicationCase):
         request = make_request("POST /x", "Transfer-Encoding: chunked")
         self.assertEqual(400, self.ask(client, request + b"rubbish\r\n")[0])
         self.assertTrue(client.closed)
+
+    def test_heads(self) -> None:
+        """A later request is judged as the first one of a connection is."""
+        for line in (
+            *("X-A: b\r\n c: d", "X-A : b", "X-A: b\nX-B: c", "X-A: b\rX-B: c", "X-A"),
+            *("X-A: b\0c", ": b", "X\x0bA: b", "X-A: \x01", "X-A: b\x85"),
+            *("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",),
+            *("Transfer-Encoding: identity", "Transfer-Encoding: gzip, chunked"),
+            *("Transfer-Encoding: chunked\r\nContent-Length: 1",),
+            *("Content-Length: 1\r\nTransfer-Encoding: chunked",),
+            *("Transfer-Encoding:\r\n chunked", "Content-Length: +1", "Content-Length: 1, 1"),
+            *("X: " + "y" * 16384, "X: y\r\n" * 4000),
+        ):
+            request = make_request("POST /x", line, body=b"1\r\na\r\n0\r\n\r\n")
+            first, later = self.connect(), self.connect()
+            self.ask(later, make_request("GET /x"))
+            answers = [self.ask(client, request) for client in (first, later)]
+            self.assertEqual(answers[0], answers[1], line)
+            self.assertIn(answers[0][0], (400, 431), line)
+            self.assertTrue(first.closed and later.closed)
+            self.assertEqual(1, self.ask_again(later).count(b"HTTP/1.1"), line)
+
+    def ask_again(self, client: Socket) -> bytes:
+        """Send a request after a refusal. Returns: One line, and what was answered."""
+        client.send(make_request("GET /x"))
+        return b"HTTP/1.1" + client.take()
+
+    def test_empty_lines(self) -> None:
+        """An empty line before a later request is skipped; many of them are too large a head."""
+        client = self.connect()
+        self.ask(client, make_request("GET /x"))
+        self.assertEqual(200, self.ask(client, b"\r\n" + make_request("GET /x"))[0])
+        self.assertEqual(431, self.ask(client, b"\r\n" * 9000)[0])
+        self.assertTrue(client.closed)
+
+    def test_shares(self) -> None:
+        """One address does not get all places, nor all bytes of bodies."""
+        self.site.spool = Spool(3000)
+        size = make_request("POST /x", "Content-Length: 1500", body=bytes(1500))
+        first = self.connect()
+        first.send(size[:-1])
+        self.assertEqual(1499, self.site.spool.held)
+        self.assertEqual(503, self.ask(self.connect(), size)[0])
+        chunked = make_request("POST /x", "Transfer-Encoding: chunked")
+        chunk = b"5dc\r\n" + bytes(1500) + b"\r\n"
+        self.assertEqual(503, self.ask(self.connect(), chunked + chunk)[0])
+        other = self.connect()
+        other.send(make_request("GET /later"))
+        self.assertEqual(1499, len(self.ask(first, size[-1:])[1]) - 4)
+        self.assertEqual(0, self.site.spool.held)
+        self.application.later.finish()
+        first.send(size[:-1])
+        first.leave()
+        self.assertEqual(0, self.site.spool.held)
+
+    def test_disk_is_full(self) -> None:
+        """A body that cannot be kept is refused."""
+
+        def write(body: SpooledBody, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        self.patch(SpooledBody, "write", write)
+        client = self.connect()
+        self.assertEqual(
+            503, self.ask(client, make_request("POST /x", "Content-Length: 2", body=b"ab"))[0]
+        )
+        self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
+
+    def test_places(self) -> None:
+        """An address has a share of the connections; one without an address counts by itself."""
+        half = make_request("POST /x", "Content-Length: 2", body=b"a")
+        clients = [self.connect() for _ in range(3)]
+        for client in clients:
+            client.send(half)
+        self.assertEqual((503, b"too many connections"), self.ask(self.connect(), half))
+        other = self.connect()
+        other._address = UNIXAddress(b"")  # type: ignore[assignment]
+        other.send(half)
+        self.assertEqual(b"", other.take())
+        for client in [*clients, other]:
+            self.assertEqual((200, b"/x ab"), self.ask(client, b"b"))
+            client.leave()
+        self.assertEqual(0, self.site.places.held)
+
+    def test_sends_on(self) -> None:
+        """A client that sends on after the end of its answer is not read for ever."""
+        client = self.connect()
+        client.reading = False
+        client.send(make_request("GET /x", "Connection: close"))
+        client.send(bytes(65536))
+        self.assertFalse(client.aborted)
+        client.send(b"x")
+        self.assertTrue(client.aborted)
 
     def test_idle(self) -> None:
         """A connection is kept for 75 s without a request, and for 15 s with half a request."""
@@ -173,6 +288,36 @@ class KeptTests(ApplicationCase):
         self.assertEqual(80, self.application.later.getHost().port)
 
 
+class ProxyTests(ApplicationCase):
+    """Behind a trusted proxy each request has a client of its own."""
+
+    config = GatewayConfig(
+        trusted_proxy=("192.0.2.1",), limits=Limits(max_handshakes=4, max_connections=10)
+    )
+
+    def test_places(self) -> None:
+        """Connections count for the client of their latest request."""
+        places = self.site.places
+        client = self.connect()
+        self.ask(client, make_request("GET /x", "X-Forwarded-For: 198.51.100.1"))
+        self.assertEqual(1, places.held_by("198.51.100.1"))
+        self.ask(client, make_request("GET /x", "X-Forwarded-For: 198.51.100.2"))
+        self.assertEqual([0, 1], [places.held_by(f"198.51.100.{n}") for n in (1, 2)])
+        self.ask(client, make_request("GET /x"))
+        self.assertEqual(1, places.held_by("192.0.2.1"))
+        client.leave()
+        self.assertEqual(0, places.held)
+
+    def test_log(self) -> None:
+        """A refusal of a later request names the client of that request."""
+        client = self.connect()
+        self.ask(client, make_request("GET /x", "X-Forwarded-For: 198.51.100.1"))
+        with capturedLogs() as events:
+            request = make_request("POST /x", "X-Forwarded-For: 198.51.100.2", "Content-Length: -")
+            self.ask(client, request)
+        self.assertIn("198.51.100.2", [event.get("peer") for event in events])
+
+
 class CheckTests(SynchronousTestCase):
     """A version of Twisted that cannot be used is named at start."""
 
@@ -188,11 +333,6 @@ class CheckTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """The text of the error names what is missing or works in another way."""
-
-        class NoRequestLine(HTTPChannel):
-            def lineReceived(self, line: bytes) -> None:
-                super().lineReceived(line)
-                self.__dict__.pop("_path", None)
 
         class AnotherCall(HTTPChannel):
             _abortingCall = ()
@@ -213,7 +353,6 @@ class CheckTests(SynchronousTestCase):
                 super().dataReceived(data)
 
         for base, name in (
-            (NoRequestLine, "_command"),
             (AnotherCall, "_abortingCall"),
             (KeepsCall, "_abortingCall"),
             (AnotherTimeout, "_savedTimeOut"),

@@ -246,20 +246,30 @@ class GiveBackTests(ApplicationCase):
         """Handshakes that come back count against the same limit."""
         client = self.connect()
         self.ask(client, make_request("GET /x"))
-        others = [self.connect() for _ in range(4)]
+        others = [self.connect(f"192.0.2.{number}") for number in range(4)]
+        for other in others:
+            other.send(b"GET")
         self.assertEqual(503, self.ask(client, handshake(BOTH))[0])
         for other in others:
             other.leave()
         self.wait(5)
         self.assert_nothing_left()
 
-    def test_no_handshake(self) -> None:
-        """With a body, or outside of the prefix, a handshake is a plain request."""
+    def test_other_paths(self) -> None:
+        """A handshake outside of the prefix is refused, as it is on a new connection."""
         client = self.connect()
         self.ask(client, make_request("GET /x"))
-        self.assertEqual(200, self.ask(client, handshake("/x"))[0])
-        body = handshake(BOTH, "Content-Length: 1") + b"x"
-        self.assertEqual(400, self.ask(client, body)[0])
-        chunked = handshake(BOTH, "Transfer-Encoding: chunked") + b"0\r\n\r\n"
-        self.assertEqual(400, self.ask(client, chunked)[0])
-        self.assertEqual((200, b"/x "), self.ask(client, make_request("GET /x")))
+        self.assertEqual(404, self.ask(client, handshake("/x"))[0])
+        self.assertEqual(404, self.ask(self.connect(), handshake("/x"))[0])
+
+    def test_body(self) -> None:
+        """A handshake with a body is refused: a proxy may see the end of it elsewhere."""
+        for line, status in (
+            ("Content-Length: 1", 400),
+            ("content-length:1", 400),
+            ("Transfer-Encoding: chunked", 400),
+            ("Content-Length: 0", 101),
+        ):
+            client = self.connect()
+            self.ask(client, make_request("GET /x"))
+            self.assertEqual(status, self.ask(client, handshake(BOTH, line))[0], line)

@@ -112,6 +112,77 @@ class WSGIResponseTests(WSGICase):
             self.assertEqual((b"500", b"f\r\ninternal error\n\r\n0\r\n\r\n"), self.body())
             self.assertEqual(1, len(self.flushLoggedErrors(error)), answer)
 
+    def test_characters_that_end_a_line(self) -> None:
+        """A status and headers cannot add a line to the head; the answer is a 500, and logged."""
+        for status, headers in (
+            ("200 OK\r\nX: 1", []),
+            ("200 OK\nX: 1", []),
+            ("200 O\0K", []),
+            ("200 O\x7fK", []),
+            ("200", []),
+            ("101 Switching Protocols", []),
+            ("20\u0660 OK", []),
+            ("200 OK", [("X-A", "b\r\nX: 1")]),
+            ("200 OK", [("X-A", "b\x01")]),
+            ("200 OK", [("X-A\r\nX", "1")]),
+            ("200 OK", [("X A", "1")]),
+            ("200 OK", [("", "1")]),
+            ("200 OK", [("Content-Length", "x")]),
+            ("200 OK", [("Content-Length", "-1")]),
+            ("200 OK", [("Content-Length", "1"), ("content-length", "1")]),
+        ):
+
+            def answer(
+                start_response: Any, status: str = status, headers: Any = headers
+            ) -> list[bytes]:
+                start_response(status, headers)
+                return [b"x"]
+
+            self.answer = answer
+            self.assertEqual(b"500", self.body()[0], (status, headers))
+            self.assertEqual(1, len(self.flushLoggedErrors(ValueError)), (status, headers))
+
+    def test_headers_that_cannot_be_sent(self) -> None:
+        """A header of other characters than those of Latin-1 is a 500."""
+
+        def answer(start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("X-A", "\u0660")])
+            return [b"x"]
+
+        self.answer = answer
+        self.assertEqual(b"500", self.body()[0])
+        self.assertEqual(1, len(self.flushLoggedErrors(UnicodeEncodeError)))
+
+    def test_headers_of_the_connection(self) -> None:
+        """Headers that only the server may set are left out."""
+
+        def answer(start_response: Any) -> list[bytes]:
+            headers = [("Transfer-Encoding", "chunked"), ("Upgrade", "h2c"), ("X-A", "a\tb")]
+            start_response("200 OK", [*headers, ("Content-Length", "1")])
+            return [b"x"]
+
+        self.answer = answer
+        head = self.ask().take()
+        self.assertTrue(head.endswith(b"\r\n\r\nx"), head)
+        self.assertIn(b"X-A: a\tb\r\n", head)
+        self.assertNotIn(b"Transfer-Encoding", head)
+        self.assertNotIn(b"h2c", head)
+
+    def test_many_failures(self) -> None:
+        """Failures are logged one by one, and then counted."""
+
+        def answer(start_response: Any) -> list[bytes]:
+            raise ZeroDivisionError
+
+        self.answer = answer
+        with capturedLogs() as events:
+            for _ in range(60):
+                self.ask()
+            self.reactor.advance(61)
+        self.assertEqual(50, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(51, len(events))
+        self.assertIn("ZeroDivisionError", events[-1]["line"])
+
     def test_breaks_half_way(self) -> None:
         """The connection ends without the end of the answer, and the iterable is closed."""
 
@@ -157,24 +228,60 @@ class WSGIResponseTests(WSGICase):
         self.answer = answer
         self.assertEqual((b"304", b""), self.body())
 
-    def test_slow_client(self) -> None:
-        """The application waits for a client that does not read, and goes on when it does."""
+    def _pieces(self, count: int) -> list[int]:
+        """Let the application answer with pieces of 64 KiB. Returns: Those that it has made."""
         made = []
 
         def answer(start_response: Any) -> Iterator[bytes]:
             start_response("200 OK", [])
-            for number in range(100):
+            for number in range(count):
                 made.append(number)
                 yield bytes(65536)
 
         self.answer = answer
+        return made
+
+    def _slow_client(self) -> Socket:
         client = Socket(self.site)
         client.reading = False
         client.send(GET)
-        self.reactor.run_until(lambda: len(made) == 6)
+        return client
+
+    def test_spooled(self) -> None:
+        """An answer waits for a client that does not read, and its thread does not."""
+        self._pieces(4)
+        client = self._slow_client()
+        self.done()
+        self.assertEqual(0, self.resource.busy)
+        self.assertGreater(self.spool.held, 0)
+        self.assertEqual((b"200", b"hello"), self._hello_again())
+        self.reactor.advance(29)
+        client.read()
+        self.assertEqual(0, self.spool.held)
+        self.assertEqual(4 * 65536, client.take().count(0))
+        self.assertFalse(client.closed)
+
+    def _hello_again(self) -> tuple[bytes, bytes]:
+        self.answer = self._hello
+        return self.body()
+
+    def test_spooled_for_a_client_that_left(self) -> None:
+        """The bytes that wait are forgotten."""
+        self._pieces(4)
+        client = self._slow_client()
+        self.done()
+        client.leave()
+        self.assertEqual(0, self.spool.held)
+
+    def test_slow_client(self) -> None:
+        """With a full spool the application waits, and goes on when the client reads."""
+        made = self._pieces(100)
+        client = self._slow_client()
+        self.reactor.run_until(lambda: len(made) == 5)
         # It waits; the clock does not.
         self.reactor.advance(29)
-        self.assertEqual(6, len(made))
+        self.assertLessEqual(self.spool.held, self.max_spool)
+        self.assertEqual(5, len(made))
         client.read()
         self.done()
         self.assertEqual(100, len(made))
@@ -182,23 +289,31 @@ class WSGIResponseTests(WSGICase):
         self.reactor.advance(29)
         self.assertFalse(client.closed)
 
-    def test_client_that_never_reads(self) -> None:
-        """After 30 s its connection is aborted, and the thread is free."""
+    def test_large_piece(self) -> None:
+        """A piece that is larger than the spool arrives whole."""
 
-        def answer(start_response: Any) -> Iterator[bytes]:
-            start_response("200 OK", [])
-            while True:
-                yield bytes(65536)
+        def answer(start_response: Any) -> Any:
+            start_response("200 OK", [("Content-Length", "1000000")])
+            return [b"x" * 1_000_000]
 
         self.answer = answer
-        client = Socket(self.site)
-        client.reading = False
-        client.send(GET)
+        client = self._slow_client()
+        self.reactor.run_until(lambda: client.protocol._waitingForTransport)
+        client.read()
+        self.done()
+        self.assertEqual(1_000_000, client.take().count(b"x"))
+
+    def test_client_that_never_reads(self) -> None:
+        """After 30 s its connection is aborted, and the thread is free."""
+        self._pieces(1000)
+        client = self._slow_client()
         self.reactor.run_until(lambda: client.protocol._waitingForTransport)
         self.reactor.advance(29.9)
         self.assertFalse(client.aborted)
-        self.reactor.advance(0.1)
+        with capturedLogs() as events:
+            self.reactor.advance(0.1)
         self.assertTrue(client.aborted)
+        self.assertEqual(["the client does not read"], [event["reason"] for event in events])
         self.done()
 
     def test_client_leaves(self) -> None:
@@ -256,7 +371,83 @@ class WSGIResponseTests(WSGICase):
         self.done()
         self.assertFalse(client.closed)
         client.read()
+        self.done()
         self.assertGreater(len(client.take()), 400_000)
+
+
+class BlockedTests(WSGICase):
+    """Threads that wait for slow clients are freed when others wait for a thread."""
+
+    threads, queue, max_spool = 2, 8, 65536
+
+    def setUp(self) -> None:
+        """Two clients that do not read a large page."""
+        super().setUp()
+        self.made = [0, 0]
+        self.clients: list[Socket] = []
+        for number in range(2):
+            self.answer = self._endless(number)
+            client = Socket(self.site)
+            client.reading = False
+            client.send(GET)
+            self.clients.append(client)
+            self.reactor.run_until(lambda: len(self.resource._blocked) == len(self.clients))
+        self.answer = self._hello
+
+    def _endless(self, number: int) -> Any:
+        def answer(start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            while True:
+                yield bytes(65536)
+
+        return answer
+
+    def _leave(self) -> None:
+        for client in self.clients:
+            client.leave()
+        self.done()
+
+    def test_nobody_waits(self) -> None:
+        """They are not disturbed while nobody else waits."""
+        self.reactor.advance(29)
+        self.assertEqual([False, False], [client.aborted for client in self.clients])
+        self._leave()
+
+    def test_others_wait(self) -> None:
+        """One of them is dropped half a second after another request had to wait."""
+        other = Socket(self.site)
+        other.send(GET)
+        self.reactor.advance(0.4)
+        self.assertNotIn(True, [client.aborted for client in self.clients])
+        with capturedLogs() as events:
+            self.reactor.advance(0.1)
+        self.assertEqual(1, [client.aborted for client in self.clients].count(True))
+        self.assertIn("others wait", events[-1]["reason"])
+        self.reactor.run_until(lambda: b"hello" in other.received)
+        self.reactor.advance(5)
+        self.assertEqual(1, [client.aborted for client in self.clients].count(True))
+        self._leave()
+
+    def test_slowest(self) -> None:
+        """It is the slower one; one that is not slow may go on."""
+        self.reactor.advance(1)
+        self._take(self.clients[0], 300_000)
+        for _ in range(2):
+            Socket(self.site).send(GET)
+        self.reactor.advance(0.5)
+        self.assertEqual([False, True], [client.aborted for client in self.clients])
+        self._take(self.clients[0], 300_000)
+        self.reactor.advance(0.5)
+        self.assertFalse(self.clients[0].aborted)
+        self._leave()
+
+    def _take(self, client: Socket, size: int) -> None:
+        """Let a client read some bytes, and then no more."""
+        end = len(client.received) + size
+        while len(client.received) < end:
+            client.read()
+            client.reading = False
+            self.reactor.take()
 
 
 class CheckTests(SynchronousTestCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
@@ -16,6 +17,7 @@ from wsredis.brokers.redis.fetches import Fetches
 from wsredis.brokers.redis.log_reader import read_log
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.role import RoleWatch
+from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
@@ -58,7 +60,7 @@ class RedisBroker:
     Args:
         endpoint: Leads to the server.
         target: Name and credentials of the server.
-        expire: Seconds that the last message of a channel is stored. 0 stores none.
+        stored: What is stored, and under which names.
 
     Raises:
         ConfigError: An installed library is of a version that this cannot work with.
@@ -71,7 +73,7 @@ class RedisBroker:
         reactor: Any,
         endpoint: IStreamClientEndpoint,
         target: RedisTarget,
-        expire: int,
+        stored: StoredSettings,
         limits: Limits,
         metrics: Metrics,
     ) -> None:
@@ -79,7 +81,8 @@ class RedisBroker:
         self._name = target.name
         self._metrics = metrics
         self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
-        self._commands = Commands(reactor, expire, limits, metrics, self._role.check)
+        keys = StoredKeys(reactor, stored, metrics)
+        self._commands = Commands(reactor, keys, limits, metrics, self._role.check)
         self._fetches = Fetches(reactor, self._commands.fetch, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
@@ -152,7 +155,7 @@ class RedisBroker:
         self._fetches.stop()
         self._subscriptions.stop()
         self._role.stop()
-        self._commands.flush()
+        self._commands.stop()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None
         stopped = gatherResults([link.stop() for link in self._links])
@@ -228,7 +231,7 @@ class RedisBroker:
                     "too many publications arrived while reconnecting: "
                     "leaving out the stored messages of the outage"
                 )
-                self._go_live({})
+                self._go_live()
         elif self._listener is not None:
             self._listener.deliver(batch)
 
@@ -245,15 +248,13 @@ class RedisBroker:
 
     async def _catch_up(self, protocol: RedisProtocol) -> None:
         await self._subscriptions.connected(protocol)
-        stored: dict[bytes, bytes] = {}
         # The first connection has missed nothing.
         names = self._subscriptions.names() if self._was_up else []
         try:
             if names and protocol is self._subscriber_link.protocol:
                 await self._when_commands_are_up().addTimeout(SILENCE, self._reactor)
-                stored = await self._commands.fetch(names).addTimeout(SILENCE, self._reactor)
-                # Without a time limit: a pause may last, and a silent subscriber is left anyway.
-                stored = await self._after_live(stored)
+                # Without a time limit: a pause may last, and a silent connection is left anyway.
+                await self._commands.fetch_each(names, partial(self._restore, protocol))
         except Exception as error:
             if protocol is self._subscriber_link.protocol:
                 self._log.warn(
@@ -261,20 +262,30 @@ class RedisBroker:
                 )
         await self._when_not_paused()
         if protocol is self._subscriber_link.protocol and self._waiting is not None:
-            self._go_live(stored)
+            self._go_live()
 
-    def _go_live(self, stored: dict[bytes, bytes]) -> None:
-        """Deliver the stored messages of the outage, then the publications that waited."""
+    def _restore(self, protocol: RedisProtocol, stored: dict[bytes, bytes]) -> Deferred[None]:
+        """Hand over stored messages of the outage, before the publications that wait."""
+
+        def hand_over(_: object) -> None:
+            waiting = self._waiting
+            if self._listener is None or waiting is None:
+                return
+            if protocol is self._subscriber_link.protocol:
+                live = {(each.channel, each.payload) for each in waiting}
+                missed = {name: stored[name] for name in stored if (name, stored[name]) not in live}
+                if missed:
+                    self._listener.restore(missed)
+
+        return self._after_live(stored).addCallback(hand_over)
+
+    def _go_live(self) -> None:
+        """Deliver the publications that waited."""
         waiting, self._waiting = self._waiting or [], None
         self._caught_up = True
         self._was_up = True
-        if self._listener is not None:
-            live = {(each.channel, each.payload) for each in waiting}
-            missed = {name: value for name, value in stored.items() if (name, value) not in live}
-            if missed:
-                self._listener.restore(missed)
-            if waiting:
-                self._listener.deliver(waiting)
+        if waiting and self._listener is not None:
+            self._listener.deliver(waiting)
         self._log_change()
 
     def _subscriber_down(self) -> None:

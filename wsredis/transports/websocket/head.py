@@ -170,6 +170,9 @@ def _handshake(target: str, headers: dict[str, str], size: int) -> Head:
     key = get("sec-websocket-key", "")
     if _KEY.fullmatch(key) is None:
         return _malformed("the header sec-websocket-key is malformed or missing")
+    if "transfer-encoding" in headers or get("content-length", "0") != "0":
+        # A proxy in front may see the end of the body elsewhere.
+        return _malformed("a handshake has no body")
     origin = get("origin")
     if origin is not None and _ORIGIN.fullmatch(origin) is None:
         return _malformed("the header origin is malformed")

@@ -42,7 +42,8 @@ class HttpSite(Protocol):
     The site behind the port.
 
     Attributes:
-        max_channels: Connections that it may keep.
+        max_channels: Connections that it may keep. If 0, it keeps none: each has the time of a
+            handshake, and is counted as one.
     """
 
     max_channels: int

@@ -260,6 +260,12 @@ class HandshakeTests(SynchronousTestCase):
         status, reason = self.refused(_with("Sec-WebSocket-Protocol: secret, b, secret"))
         self.assertEqual((400, "a subprotocol is offered twice"), (status, reason))
 
+    def test_body(self) -> None:
+        """A handshake with a body is refused, however its length is written."""
+        for line in ("Content-Length: 1", "content-length:", "Content-Length: 0, 0"):
+            self.assertEqual((400, "a handshake has no body"), self.refused(_with(line)), line)
+        self.assertEqual(400, self.refused(_with("Transfer-Encoding: chunked"))[0])
+
     def test_many_headers(self) -> None:
         """A request has a hundred headers at most, whatever it asks for."""
         count = _GOOD.count(b"\r\n") - 2

@@ -97,6 +97,7 @@ class AnswerTests(_Case):
             ("MGET", "a"),
             ("SELECT", "16"),
             ("ROLE",),
+            ("SCAN", "0", "MATCH", "[xa]*", "COUNT", "1000"),
             ("NOSUCH",),
         )
 

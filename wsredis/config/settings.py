@@ -214,9 +214,9 @@ class RedisConfig(Checked):
     url: str | None = setting(
         None,
         secret,
-        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server on a "
-        "free port. If not given, the gateway uses the Redis at localhost:6379, or starts a "
-        "private one there if none answers.",
+        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server. If not "
+        "given, the gateway uses the Redis at localhost:6379, or starts a private one if none "
+        "answers.",
         name="redis",
         hidden=True,  # it may contain a password
     )

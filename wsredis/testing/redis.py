@@ -15,14 +15,16 @@ nor a socket is needed, and the test decides when bytes move and when time passe
     redis.pump()
     assert redis.sent(b"PUBLISH") == [(b"PUBLISH", b"broadcast:news", b"hello")]
 
-It knows the commands that wsredis sends: AUTH, SELECT, ROLE, PING, SETEX, STRLEN, TTL,
-TYPE, MGET, PUBLISH, SUBSCRIBE and UNSUBSCRIBE. Its answers are compared with those of a real server
-in tests/contract/test_fake_redis.py.
+It knows the commands that wsredis sends: AUTH, SELECT, ROLE, PING, SCAN, SETEX, STRLEN,
+TTL, TYPE, MGET, PUBLISH, SUBSCRIBE and UNSUBSCRIBE. Its answers are compared with those of a real
+server in tests/contract/test_fake_redis.py.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from math import inf
 from typing import Any
 
@@ -172,18 +174,18 @@ class FakeRedis:
         value = self.databases[database].get(key)
         return value if isinstance(value, bytes) else None
 
-    def append(self, key: bytes, position: bytes, *fields: bytes) -> None:
-        """Append an entry to a stream, as XADD with a position would."""
-        stream = self.databases[0].setdefault(key, [])
-        assert isinstance(stream, list)
-        stream.append((position, fields))
-
     def time_to_live(self, key: bytes, database: int = 0) -> int:
         """Return the seconds that a key is kept: -1 if it does not expire, -2 if there is none."""
         left = self._due.get((database, key), 0.0) - self.clock.seconds()
         if left <= 0:
             return -2
         return -1 if left == inf else round(left)
+
+    def append(self, key: bytes, position: bytes, *fields: bytes) -> None:
+        """Append an entry to a stream, as XADD with a position would."""
+        stream = self.databases[0].setdefault(key, [])
+        assert isinstance(stream, list)
+        stream.append((position, fields))
 
     def sent(self, *names: bytes) -> list[tuple[bytes, ...]]:
         """Return the commands of these names, in order."""
@@ -333,6 +335,7 @@ class Session:
             b"SELECT": self._select,
             b"ROLE": self._role,
             b"SETEX": self._setex,
+            b"SCAN": self._scan,
             b"STRLEN": self._strlen,
             b"TTL": self._ttl,
             b"TYPE": self._type,
@@ -378,6 +381,18 @@ class Session:
             return _error("READONLY You can't write against a read only replica.")
         self._server.store(key, value, database=self._database, expire=int(expire))
         return _OK
+
+    def _scan(self, cursor: bytes, _match: bytes, pattern: bytes, _: bytes, count: bytes) -> bytes:
+        names = list(self._server.databases[self._database])
+        end = int(cursor) + int(count)
+        # A backslash takes the meaning of the next character away, where ``fnmatch`` has brackets.
+        plain = re.sub(rb"\\(.)", rb"[\1]", pattern).decode()
+        found = [
+            _bulk(name)
+            for name in names[int(cursor) : end]
+            if fnmatchcase(name.decode("latin-1"), plain)
+        ]
+        return _array(_bulk(b"%d" % (end if end < len(names) else 0)), _array(*found))
 
     def _strlen(self, key: bytes) -> bytes:
         if self._kind(key) == b"list":

@@ -194,6 +194,7 @@ class MakeServiceTests(TapCase):
         server, gateway = self._made("--redis", "embedded")
         self.assertIsInstance(server, EmbeddedRedis)
         self.assertTrue(server.url.startswith("unix://"))
+        self.assertEqual(server.url, os.environ["WSREDIS_REDIS"], "for publishers of pages")
         self.assertEqual(server.url, gateway._config.redis.url)
 
     def test_redis_answers(self) -> None:

@@ -94,7 +94,8 @@ def gateway_command(port: int, redis: int, trusted: bool) -> list[str]:
 def knows_proxies(env: dict[str, str]) -> bool:
     """Tell whether the wsredis under test has the option for trusted proxies."""
     words = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "wsredis"]
-    told = subprocess.run([*words, "--help"], capture_output=True, text=True, env=env)
+    # Not from this folder: with -c, Python would take the wsredis that it finds there.
+    told = subprocess.run([*words, "--help"], capture_output=True, text=True, env=env, cwd=HERE)
     return "--trusted-proxy" in told.stdout
 
 

@@ -2,7 +2,8 @@
 Names: audiences, the access that a client asks for and is granted, flags, and channels of Redis.
 
 They are those of django-websocket-redis. A channel is ``[PREFIX:]AUDIENCE[:NAME]:FACILITY``, used
-alike as the name to SUBSCRIBE to and as the key of the stored message.
+alike as the name to SUBSCRIBE to and, unless there is a prefix for keys, as the key of the stored
+message.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ __all__ = [
     "channel_name",
     "channel_names",
     "control_channel",
+    "ended_log",
     "loggable_channel",
     "matches",
     "parse_flags",
     "read_flag",
+    "stored_key",
 ]
 
 
@@ -136,9 +139,19 @@ def control_channel(prefix: str) -> bytes:
     return f"{prefix}:wsredis-control".lstrip(":").encode()
 
 
+def ended_log(prefix: str) -> bytes:
+    """The stream in which Redis keeps the commands of the control channel that end sessions."""
+    return f"{prefix}:wsredis-ended".lstrip(":").encode()
+
+
 def loggable_channel(channel: bytes) -> str:
     """Return the name of a channel for the log: without the key of a session, and not too long."""
     return _SESSION_KEY.sub(r"\1session:...", channel.decode("utf-8", "replace"))[:_LOGGED]
+
+
+def stored_key(stored_prefix: str, channel: bytes) -> bytes:
+    """Name the key of the stored message of *channel*. An empty *stored_prefix* puts nothing."""
+    return f"{stored_prefix}:".encode() + channel if stored_prefix else channel
 
 
 def matches(pattern: str, facility: str) -> bool:

@@ -87,11 +87,30 @@ class AnswerTests(_Case):
             ("SETEX", "a", "60", b"\xff\x00"),
             ("PUBLISH", "a", "x"),
             ("MGET", "a", "missing"),
+            ("STRLEN", "a"),
+            ("STRLEN", "missing"),
+            ("TTL", "a"),
+            ("TTL", "missing"),
+            ("TYPE", "a"),
+            ("TYPE", "missing"),
             ("SELECT", "3"),
             ("MGET", "a"),
             ("SELECT", "16"),
             ("ROLE",),
+            ("SCAN", "0", "MATCH", "[xa]*", "COUNT", "1000"),
             ("NOSUCH",),
+        )
+
+    def test_streams(self) -> None:
+        """The entries of a stream, from the beginning or from one that is known."""
+        self.same(
+            ("XADD", "log", "5-1", "command", "a"),
+            ("XADD", "log", "5-2", "command", "b", "by", "c"),
+            ("XADD", "log", "40-0", "command", "d"),
+            ("XRANGE", "log", "-", "+", "COUNT", "2"),
+            ("XRANGE", "log", "5-2", "+", "COUNT", "10"),
+            ("XRANGE", "missing", "-", "+", "COUNT", "10"),
+            ("MGET", "log"),
         )
 
     def test_subscribe_mode(self) -> None:
@@ -136,5 +155,5 @@ class AnswerTests(_Case):
     def test_key_of_another_type(self) -> None:
         """MGET passes over a value that is not a string."""
         self.real.command("LPUSH", "list", "x")
-        self.fake.store(b"list", ["x"])
-        self.same(("MGET", "list", "a"))
+        self.fake.store(b"list", ["x"], expire=None)
+        self.same(("MGET", "list", "a"), ("STRLEN", "list"), ("TTL", "list"), ("TYPE", "list"))

@@ -375,7 +375,7 @@ user.save()
         self.start("--recheck", "1")
         (mary,) = self.project.log_in("mary")
         client = self.open("/ws/f?subscribe-group&subscribe-broadcast", mary)
-        self.redis.command("SET", "group:chess:f", "stored")
+        self.redis.command("SETEX", "group:chess:f", 60, "stored")
         self.project.run("""
 User.objects.get(username="mary").groups.set([Group.objects.create(name="chess")])
 """)

@@ -53,7 +53,6 @@ class RunCase(SynchronousTestCase):
                 "WSREDIS_REDIS": self.redis.url,
                 "WSREDIS_PORT": LOCAL,
                 "LISTEN": LOCAL,
-                "REDIS_URL": self.redis.url,
             }
         )
 

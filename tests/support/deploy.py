@@ -56,6 +56,7 @@ class Recipe:
         file: The file of the example.
         changes: Its strings, and their replacements in a test. Each stands there once.
         endpoint: ``--port`` of the gateway.
+        proxy: ``--trusted-proxy`` of the gateway. If empty, there is none.
         reload: The signal for a new configuration.
         main: The example for the main file of the server. If empty, there is no such example.
         around: Debian's configuration around the two, without parts for root: {main}, {site}.
@@ -66,6 +67,7 @@ class Recipe:
     file: str
     changes: Mapping[str, str]
     endpoint: str
+    proxy: str
     reload: signal.Signals
     main: str = ""
     around: str = "{site}"
@@ -85,6 +87,7 @@ NGINX = Recipe(
         "unix:/run/wsredis/gateway.sock": "unix:{directory}/gateway.sock",
     },
     endpoint="unix:{directory}/gateway.sock:mode=666",
+    proxy="unix",
     reload=signal.SIGHUP,
     main="nginx-main.conf",
     around="""
@@ -108,6 +111,7 @@ NGINX_TCP = replace(
     NGINX,
     changes={**NGINX.changes, "unix:/run/wsredis/gateway.sock": "127.0.0.1:{port}"},
     endpoint="tcp:{port}:interface=127.0.0.1",
+    proxy="127.0.0.1",
 )
 
 APACHE = Recipe(
@@ -122,6 +126,7 @@ APACHE = Recipe(
         "127.0.0.1:8080": "127.0.0.1:{port}",
     },
     endpoint="tcp:{port}:interface=127.0.0.1",
+    proxy="127.0.0.1",
     reload=signal.SIGUSR1,
     main="apache-mpm.conf",
     around="\n".join(
@@ -175,6 +180,7 @@ HAPROXY = Recipe(
         "127.0.0.1:8080": "127.0.0.1:{port}",
     },
     endpoint="tcp:{port}:interface=127.0.0.1",
+    proxy="127.0.0.1",
     reload=signal.SIGUSR2,
 )
 
@@ -186,6 +192,7 @@ HAPROXY_PROXY_PROTOCOL = replace(
         "127.0.0.1:8081": "127.0.0.1:{port}",
     },
     endpoint="haproxy:tcp:{port}:interface=127.0.0.1",
+    proxy="",
 )
 
 
@@ -276,7 +283,10 @@ class Site:
     def start_gateway(self) -> None:
         """Start a gateway where the last one was."""
         endpoint = self._recipe.endpoint.format(directory=self._directory, port=self._gateway_port)
-        self.gateway = Gateway("--redis", self.redis.url, "--port", endpoint, *self._options)
+        proxy = ("--trusted-proxy", self._recipe.proxy) if self._recipe.proxy else ()
+        self.gateway = Gateway(
+            *("--redis", self.redis.url, "--port", endpoint), *proxy, *self._options
+        )
 
     def reload(self) -> None:
         """Make the web server read its configuration again, as a service manager does."""

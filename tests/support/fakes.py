@@ -369,6 +369,7 @@ class FakeClient:
         events: Its calls in order: ``("close", code)``, ``("pause", why)``,
             ``("resume", why)``, ``("write", messages)``.
         held: The reasons not to read.
+        charged: The deliveries that it has caused.
         reason: The reason in the close frame.
         record: Called with all bytes that are written.
     """
@@ -379,7 +380,7 @@ class FakeClient:
     def __init__(self) -> None:
         self.connection: Any = None
         self.events: list[tuple[str, Any]] = []
-        self.held = 0
+        self.held = self.charged = 0
         self.reason = ""
         self.record: Callable[[bytes], object] = self._record
         self._closed = False
@@ -442,6 +443,10 @@ class FakeClient:
             self.held &= ~why
             self.events.append(("resume", why))
 
+    def charge(self, work: int) -> None:
+        """See `wsredis.gateway.client.Client`."""
+        self.charged += work
+
 
 class Publishing(Port):
     """A broker, or a part of one."""
@@ -452,6 +457,8 @@ class Publishing(Port):
 
 class _Waiter:
     """One message that is published, and its Deferred."""
+
+    origin = ""
 
     def __init__(self, size: int) -> None:
         self.done: Deferred[None] = Deferred()

@@ -92,7 +92,9 @@ class MemoryGatewayCase(SynchronousTestCase):
         registry = factory.registry
         self.assertEqual([], [*registry.connections, *registry.handshakes, *registry.closing])
         self.assertEqual(0, self.metrics.connections)
-        self.assertEqual(0, registry.sockets)
+        slots = registry.slots
+        held = [each.held for each in (slots.sockets, slots.handshakes, slots.websockets)]
+        self.assertEqual([0, 0, 0], held)
         sessions = self.gateway.auth.sessions
         self.assertEqual(0, len(sessions))
         self.assertEqual({}, sessions._by_name)

@@ -26,8 +26,15 @@ def from_config(config: GatewayConfig, reactor: Any, metrics: Metrics) -> Broker
     # choose another one.
     from wsredis.brokers.redis.broker import RedisBroker
     from wsredis.brokers.redis.endpoint import make_endpoint
+    from wsredis.brokers.redis.stored import StoredSettings
 
     target = target_of(config.redis)
-    return RedisBroker(
-        reactor, make_endpoint(target, reactor), target, config.expire, config.limits, metrics
+    stored = StoredSettings(
+        expire=config.expire,
+        prefix=config.prefix,
+        stored_prefix=config.stored_prefix,
+        max_stored=config.limits.max_stored,
+        rate=config.limits.max_stored_rate,
     )
+    endpoint = make_endpoint(target, reactor)
+    return RedisBroker(reactor, endpoint, target, stored, config.limits, metrics)

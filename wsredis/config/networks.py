@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-__all__ = ["UNIX", "Networks", "network", "parse_address", "shown_address", "split_address"]
+__all__ = [
+    "UNIX",
+    "Networks",
+    "is_private",
+    "network",
+    "parse_address",
+    "shown_address",
+    "split_address",
+]
 
 #: Stands for the peer of a UNIX socket, in logs and in the setting ``trusted-proxy``.
 UNIX = "unix"
@@ -67,6 +75,14 @@ class Networks:
         return address is not None and any(address in each for each in self._networks)
 
 
+_PRIVATE = Networks(
+    [
+        *(UNIX, "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    ]
+)
+
+
 def _address(host: str) -> IPv4Address | IPv6Address | None:
     """Read an IP address without its zone. An IPv4-mapped one is the IPv4 address."""
     try:
@@ -74,6 +90,11 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_private(host: str) -> bool:
+    """Tell whether *host* is a UNIX socket, this machine, or one of a private network."""
+    return host in _PRIVATE
 
 
 def parse_address(text: str) -> str | None:

@@ -22,10 +22,12 @@ from wsredis.config.values import (
     callable_name,
     channel_prefix,
     choice,
+    clean_secret,
     flag,
     host,
     integer,
     module_name,
+    optional,
     optional_string,
     origin,
     port,
@@ -71,6 +73,24 @@ class Limits(Checked):
         integer(1),
         "Largest frame from a client, in bytes. A larger one closes the connection with 1009.",
     )
+    max_input: int = setting(
+        67108864,
+        integer(1),
+        "Bytes that are kept of unfinished messages of all clients, and of input that waits for "
+        "its turn. If there are more, the address with most of them loses connections, with 1013.",
+    )
+    max_rate: int = setting(
+        20000,
+        integer(1),
+        "Deliveries a second that one WebSocket may cause. A frame of a client counts as one, and "
+        "each KiB of it, and each client here that hears its message. A faster client is delayed, "
+        "and closed with 1008 when that has lasted for a minute.",
+    )
+    max_rate_per_address: int = setting(
+        50000,
+        integer(1),
+        "Deliveries a second that all WebSockets of one IP address may cause (IPv6: of one /64).",
+    )
     max_publication: int = setting(
         16777216,
         integer(1),
@@ -97,6 +117,24 @@ class Limits(Checked):
     )
     max_connections: int = setting(
         16384, integer(1), "Number of open WebSockets. Further ones are answered with 503."
+    )
+    max_connections_per_address: int | None = setting(
+        None,
+        optional(integer(1)),
+        "Number of open WebSockets of one address. Further ones are answered with 429. If not "
+        "given, an address may have twice as many as are free: two thirds of max-connections "
+        "while it is alone.",
+    )
+    max_connections_per_user: int = setting(
+        256,
+        integer(1),
+        "Number of open WebSockets of one user. Further ones are answered with 429.",
+    )
+    handshake_rate: int = setting(
+        200,
+        integer(1),
+        "Handshakes a second of one address, after ten times as many at once. Further ones wait "
+        "for their turn, and are answered with 429 if it does not come within handshake-timeout.",
     )
     max_channels: int = setting(
         64,
@@ -143,6 +181,19 @@ class Limits(Checked):
         "Number of publish commands that wait for a reply of Redis. If there are more, clients "
         "that publish are closed with 1013.",
     )
+    max_stored: int = setting(
+        1048576,
+        integer(1),
+        "Largest message of a client that is stored, in bytes. A larger one is published, not "
+        "stored, and counted.",
+    )
+    max_stored_rate: int = setting(
+        65536,
+        integer(1),
+        "Bytes a second that the clients of one user, or the anonymous ones of one IP address, may "
+        "store on channels without a recent message, after 64 seconds' worth at once. Further "
+        "messages are published, not stored, and counted.",
+    )
     max_command_bytes: int = setting(
         67108864,
         integer(1),
@@ -163,9 +214,9 @@ class RedisConfig(Checked):
     url: str | None = setting(
         None,
         secret,
-        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server on a "
-        "free port. If not given, the gateway uses the Redis at localhost:6379, or starts a "
-        "private one there if none answers.",
+        "URL of Redis (redis://, rediss:// or unix://), or 'embedded' for a private server. If not "
+        "given, the gateway uses the Redis at localhost:6379, or starts a private one if none "
+        "answers.",
         name="redis",
         hidden=True,  # it may contain a password
     )
@@ -199,13 +250,15 @@ class RedisConfig(Checked):
         if self.password_file is None:
             return self.password
         try:
-            lines = Path(self.password_file).read_text("utf-8").splitlines()
+            text = Path(self.password_file).read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise ConfigError(f"redis-password-file: {self.password_file}: {reason}") from None
-        if not lines or not lines[0]:
+        # Only a line feed ends a line: other characters may be part of the password.
+        password = clean_secret(text.partition("\n")[0] + "\n")
+        if not password:
             raise ConfigError(f"redis-password-file: {self.password_file}: the first line is empty")
-        return lines[0]
+        return password
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +414,13 @@ class GatewayConfig(Checked):
         integer(0),
         "Seconds that Redis stores the last message that a client published to a channel. 0 "
         "stores none.",
+    )
+    stored_prefix: str = setting(
+        "",
+        channel_prefix,
+        "Put before the name of a channel, with a colon, to name the key of its stored message. "
+        "If not given, both have the same name, as with django-websocket-redis; then give the "
+        "gateway a database or a prefix that nobody else uses.",
     )
     heartbeat: str | None = setting(
         None, optional_string, "Text message that both sides send to show that they are alive."

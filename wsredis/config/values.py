@@ -22,10 +22,12 @@ __all__ = [
     "callable_name",
     "channel_prefix",
     "choice",
+    "clean_secret",
     "flag",
     "host",
     "integer",
     "module_name",
+    "optional",
     "optional_string",
     "origin",
     "port",
@@ -78,6 +80,15 @@ def seconds(minimum: float) -> Check:
     return check
 
 
+def optional(check: Check) -> Check:
+    """Return a check for what *check* takes. None and the empty string are None."""
+
+    def check_given(value: Any) -> Any:
+        return None if value is None or value == "" else check(value)
+
+    return check_given
+
+
 def flag(value: Any) -> bool:
     """Check a flag: a bool or one of the usual words. The empty string is False."""
     if isinstance(value, bool):
@@ -108,11 +119,24 @@ def optional_string(value: Any) -> str | None:
 
 
 def secret(value: Any) -> str | None:
-    """Check a string as `optional_string` does; the message never contains the value."""
+    """
+    Check a string as `optional_string` does; the message never contains the value.
+
+    It is cleaned as `clean_secret` does.
+    """
     try:
-        return optional_string(value)
+        return optional_string(clean_secret(value) if isinstance(value, str) else value)
     except ValueError:
         raise ValueError("this is not a string") from None
+
+
+def clean_secret(text: str) -> str:
+    """
+    Leave out what editors and shells add to a secret: a mark at its start, and its line end.
+
+    So a secret is the same one from a file, a variable and an option.
+    """
+    return text.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
 
 
 def origin(value: Any) -> str:

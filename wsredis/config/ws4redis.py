@@ -220,6 +220,7 @@ MEANINGS: dict[str, Check] = {
     "WEBSOCKET_URL": _websocket_url,
     "WS4REDIS_CONNECTION": _connection,
     "WS4REDIS_PREFIX": _prefix,
+    "WS4REDIS_STORED_PREFIX": _prefix,
     "WS4REDIS_EXPIRE": _expire,
     "WS4REDIS_HEARTBEAT": optional_string,
     "WS4REDIS_ALLOWED_CHANNELS": _hook,
@@ -246,6 +247,7 @@ def _same(value: Any) -> Any:
 _GATEWAY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "WEBSOCKET_URL": ("url-prefix", _path_of),
     "WS4REDIS_PREFIX": ("prefix", _same),
+    "WS4REDIS_STORED_PREFIX": ("stored-prefix", _same),
     "WS4REDIS_EXPIRE": ("expire", _same),
     "WS4REDIS_HEARTBEAT": ("heartbeat", _same),
     "CSRF_TRUSTED_ORIGINS": ("allow-origin", _same),

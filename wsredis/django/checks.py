@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.management import find_commands, load_command_class
 from django.utils.module_loading import import_string
 
 from wsredis.config.session_cookie import lost_sessions
@@ -23,6 +25,8 @@ _MIDDLEWARE = (
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 )
+
+_RUNSERVER = "wsredis.django.management.commands.runserver"
 
 _DOTTED_NAME = "Write it as 'package.module.name'."
 
@@ -70,13 +74,13 @@ def _wrong_apps() -> Iterator[CheckMessage]:
             "login, and then changed memberships are not noticed",
             "Remove it; wsredis.django and wsredis.publisher take its place.",
         )
-    names = [each.name for each in apps.get_app_configs()]
-    pages = "django.contrib.staticfiles"
-    if pages in names and names.index(pages) < names.index("wsredis.django"):
+    other = _other_runserver()
+    if other is not None:
         yield _warning(
             2,
-            f"wsredis.django comes after {pages}: runserver serves no WebSockets",
-            f"Put it before {pages}.",
+            f"runserver is that of {other}, which comes before wsredis.django: it serves no "
+            "WebSockets",
+            f"Put wsredis.django before {other}.",
         )
     if apps.is_installed("django.contrib.auth"):
         yield from _wrong_sessions()
@@ -87,6 +91,26 @@ def _wrong_apps() -> Iterator[CheckMessage]:
             "gateway with --django does not start",
             "Add django.contrib.auth.",
         )
+
+
+def _other_runserver() -> str | None:
+    """Return the app whose runserver is used if it serves no WebSockets."""
+    if not apps.is_installed("wsredis.django"):
+        return None
+    for each in apps.get_app_configs():
+        if "runserver" in find_commands(str(Path(each.path, "management"))):
+            break
+    name = str(each.name)
+    if name == "wsredis.django":
+        return None
+    try:
+        made = type(load_command_class(name, "runserver"))
+    except Exception:
+        # It serves nothing at all.
+        return name
+    # It may be an heir of ours, which must not be loaded for this: it loads Twisted.
+    ours = (cls.__module__ == _RUNSERVER for cls in made.__mro__)
+    return None if any(ours) else name
 
 
 def _wrong_sessions() -> Iterator[CheckMessage]:

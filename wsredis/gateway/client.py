@@ -15,6 +15,10 @@ class PauseReason(IntEnum):
     SEND_QUEUE = 1
     PUBLISH = 2
     HANDLER = 4
+    #: Others have their turn first.
+    TURN = 8
+    #: It works faster than the limits allow.
+    RATE = 16
 
 
 class Sink(Protocol):
@@ -71,3 +75,10 @@ class Client(Protocol):
 
     def resume(self, why: PauseReason) -> None:
         """Go on, unless there is another reason to pause."""
+
+    def charge(self, work: int) -> None:
+        """
+        Count what the client has caused, in deliveries, against its rate.
+
+        The client may be paused.
+        """

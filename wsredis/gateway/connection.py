@@ -37,6 +37,9 @@ _LARGE = 4096
 _LOW_MESSAGES = _UNANSWERED_MESSAGES // 2
 _LOW_BYTES = _UNANSWERED_BYTES // 2
 
+#: So many bytes more, as a power of two, make a delivery count twice.
+_DELIVERY = 14
+
 # A member of an Enum is looked up slowly, and these are needed for every message.
 _PUBLISH = PauseReason.PUBLISH
 
@@ -199,6 +202,10 @@ class Connection(ABC):
         self._unanswered += 1
         self._unanswered_bytes += len(payload)
         self._hub.broker.publish(channels, payload, self)
+        work = self._hub.reach(channels) + len(channels) - 1
+        if work:
+            # Reading the message is charged elsewhere.
+            self._client.charge(work * (1 + (len(payload) >> _DELIVERY)))
         # It may be decided by now.
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.pause(_PUBLISH)
@@ -355,6 +362,12 @@ class Connection(ABC):
         self.close(1008, "Redis forbids a channel")
 
     # -- wsredis.gateway.broker.PublishWaiter
+
+    @property
+    def origin(self) -> str:
+        """See `wsredis.gateway.broker.PublishWaiter.origin`."""
+        user = self.identity.user
+        return self._client.address if user is None else f"user {user}"
 
     def published(self, count: int, size: int) -> None:
         """See `wsredis.gateway.broker.PublishWaiter.published`."""

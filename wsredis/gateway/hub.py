@@ -95,6 +95,7 @@ class Hub:
     Attributes:
         broker: The broker of this gateway; connections publish and fetch through it.
         metrics: The counters of this gateway.
+        later: As it was given.
     """
 
     _log = Logger()
@@ -112,7 +113,7 @@ class Hub:
         self._throttle = throttle
         self.metrics = metrics
         self._max_publication = max_publication
-        self._later = later
+        self.later = later
         self._channels: dict[bytes, _Channel] = {}
         self._stored = StoredMessages()
         #: The encoding of the first listener, and whether there was ever one with another.
@@ -167,6 +168,15 @@ class Hub:
                 deserted.append(name)
         if deserted:
             self.broker.unsubscribe(deserted)
+
+    def reach(self, names: Sequence[bytes]) -> int:
+        """Return the number of deliveries of a publication on each of *names*."""
+        count = 0
+        for name in names:
+            channel = self._channels.get(name)
+            if channel is not None:
+                count += len(channel.listeners)
+        return count
 
     def mark_stored(self, listener: Listener, stored: Publication) -> None:
         """Remember that *listener* was given a stored message of a channel that it hears."""
@@ -285,12 +295,12 @@ class Hub:
     def _fan_out(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
-        if self._later is None or (len(listeners) <= _SLICE and not self._waiting):
+        if self.later is None or (len(listeners) <= _SLICE and not self._waiting):
             self._send(items, listeners, by_encoding)
             return
         if not self._waiting:
             self.broker.pause()
-            self._later(self._take_turn)
+            self.later(self._take_turn)
         self._waiting.append((items, by_encoding, iter(listeners)))
 
     def _take_turn(self) -> None:
@@ -298,8 +308,8 @@ class Hub:
         if self._waiting:
             self._go_on()
         if self._waiting:
-            assert self._later is not None
-            self._later(self._take_turn)
+            assert self.later is not None
+            self.later(self._take_turn)
 
     def _go_on(self) -> None:
         items, by_encoding, listeners = self._waiting[0]

@@ -17,6 +17,8 @@ class Metrics:
         opened: WebSockets opened since the start.
         refused: Requests that were answered with an HTTP error before a WebSocket was open;
             answers of plain HTTP do not count.
+        slowed: Handshakes that waited, since their address sends more than ``handshake_rate``.
+        dropped: TCP connections reset before they said anything, since others needed their place.
         publications: Messages that came from Redis on a channel with a subscription.
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
         received: Messages from clients.
@@ -31,6 +33,8 @@ class Metrics:
     connections: int = 0
     opened: int = 0
     refused: int = 0
+    slowed: int = 0
+    dropped: int = 0
     publications: int = 0
     oversized: int = 0
     received: int = 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, cast
 
 from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["QueuedBytes", "WaitingQueue"]
+__all__ = ["Piece", "QueuedBytes", "WaitingQueue", "whole_of"]
 
 #: Bytes of memory that one piece costs beside its own: the object, its place in a queue, and its
 #: count here. And the same for each further queue that it waits in.
@@ -16,6 +17,15 @@ _REFERENCE = 16
 #: When too much waits, queues are given up until this part of the limit is left. So a limit that is
 #: met again and again costs little each time.
 _LOW = 7 / 8
+
+
+#: A write that waits, or what is left of it.
+Piece = bytes | bytearray | memoryview
+
+
+def whole_of(piece: Piece) -> bytes | bytearray:
+    """Return the object that *piece* keeps in memory."""
+    return cast(bytes, piece.obj) if isinstance(piece, memoryview) else piece
 
 
 class WaitingQueue(Protocol):
@@ -81,11 +91,15 @@ class QueuedBytes:
 
         It may lead to a call of `WaitingQueue.evict`, also of that queue.
         """
-        key = id(piece)
-        count = self._counts.get(key, 0)
-        self._counts[key] = count + 1
-        self.held += _REFERENCE if count else len(piece) + _PIECE
-        if self.held > self._limit:
+        counts, key = self._counts, id(piece)
+        if key in counts:
+            counts[key] += 1
+            held = self.held + _REFERENCE
+        else:
+            counts[key] = 1
+            held = self.held + len(piece) + _PIECE
+        self.held = held
+        if held > self._limit:
             self._relieve()
 
     def grow(self, size: int) -> None:
@@ -94,20 +108,27 @@ class QueuedBytes:
         if self.held > self._limit:
             self._relieve()
 
-    def remove(self, piece: bytes | bytearray) -> None:
-        """Count off a piece that a queue holds no more."""
-        key = id(piece)
-        count = self._counts[key] - 1
-        if count:
-            self._counts[key] = count
-            self.held -= _REFERENCE
-        else:
-            del self._counts[key]
-            self.held -= len(piece) + _PIECE
+    def remove(self, pieces: Iterable[Piece]) -> None:
+        """Count off pieces that a queue holds no more, or what was left of them."""
+        counts = self._counts
+        freed = 0
+        for piece in pieces:
+            # Nearly all are bytes.
+            whole = piece if type(piece) is bytes else whole_of(piece)
+            key = id(whole)
+            count = counts[key]
+            if count > 1:
+                counts[key] = count - 1
+                freed += _REFERENCE
+            else:
+                del counts[key]
+                freed += len(whole) + _PIECE
+        self.held -= freed
 
-    def share(self, piece: bytes | bytearray) -> float:
+    def share(self, piece: Piece) -> float:
         """Return the bytes of *piece* that each of the queues that hold it stands for."""
-        return _REFERENCE + len(piece) / self._counts[id(piece)]
+        whole = whole_of(piece)
+        return _REFERENCE + len(whole) / self._counts[id(whole)]
 
     def _relieve(self) -> None:
         """Give up queues, the slowest first, until there is room."""

@@ -52,15 +52,17 @@ class SharedBound:
 
     Args:
         limit: The number of places.
+        per_key: The number of places that one key gets, in place of a share. If None, a share.
 
     Attributes:
         held: The number of places that are taken.
     """
 
-    __slots__ = ("_by_key", "_limit", "held")
+    __slots__ = ("_by_key", "_limit", "_per_key", "held")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, per_key: int | None = None) -> None:
         self._limit = limit
+        self._per_key = per_key
         self.held = 0
         self._by_key: dict[Hashable, int] = {}
 
@@ -77,17 +79,25 @@ class SharedBound:
         free = self._limit - self.held
         if count > free:
             return False
+        if key == "":
+            return True
         mine = self._by_key.get(key, 0)
+        if self._per_key is not None:
+            return mine + count <= self._per_key
         # The first one of a key needs a free place only.
-        return not mine or key == "" or mine + count <= 2 * (free - count) + 2
+        return not mine or mine + count <= 2 * (free - count) + 2
 
     def take(self, key: Hashable, count: int = 1) -> bool:
         """Take *count* places for *key*. If False, it got none, and nothing has changed."""
         if not self.has_room(key, count):
             return False
+        self.add(key, count)
+        return True
+
+    def add(self, key: Hashable, count: int = 1) -> None:
+        """Take *count* places for *key*, whether there is room or not."""
         self.held += count
         self._by_key[key] = self._by_key.get(key, 0) + count
-        return True
 
     def release(self, key: Hashable, count: int = 1) -> None:
         """
@@ -145,6 +155,10 @@ class RateLimit:
         if until is None:
             return 0.0
         return max(0.0, until - self._clock.seconds() - self._burst)
+
+    def forget(self, key: Hashable) -> None:
+        """Forget what *key* owes: nobody has this key any more."""
+        self._full_at.pop(key, None)
 
     def __len__(self) -> int:
         """Return the number of keys that are remembered."""

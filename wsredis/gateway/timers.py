@@ -48,6 +48,11 @@ class PeriodicTask:
         if self._loop.running:
             self._loop.stop()
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started, and not stopped."""
+        return bool(self._loop.running)
+
     def _call(self, count: int) -> None:
         try:
             self._function(count)
@@ -138,6 +143,9 @@ class TimeoutQueue(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._due))
+
+    def __contains__(self, member: T) -> bool:
+        return member in self._due
 
     def start(self) -> None:
         """Begin to look for members whose time is up."""

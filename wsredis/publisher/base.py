@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from wsredis.channels import Audience, channel_name
+from wsredis.channels import Audience, channel_name, stored_key
 from wsredis.config.redis_url import error_text
 from wsredis.publisher.recipients import Recipient, owners_of, recipients
 from wsredis.publisher.settings import (
@@ -15,6 +15,7 @@ from wsredis.publisher.settings import (
     configured_expire,
     configured_heartbeat,
     configured_prefix,
+    configured_stored_prefix,
 )
 
 __all__ = ["BasePublisher", "Command", "RedisMessage", "count_receivers"]
@@ -64,10 +65,11 @@ class BasePublisher:
     so as well. A name with a colon gets no channel, and a logged warning: its channel could be
     mistaken for another.
 
-    Where *prefix*, *expire* or *heartbeat* is None, it is ``WS4REDIS_PREFIX``, ``WS4REDIS_EXPIRE``
-    (where None is 0) or ``WS4REDIS_HEARTBEAT`` of the Django project that is running, if it has the
-    setting; else ``WSREDIS_PREFIX``, ``WSREDIS_EXPIRE`` or ``WSREDIS_HEARTBEAT`` of the
-    environment; else no prefix, 3600 seconds and no heartbeat.
+    Where *prefix*, *stored_prefix*, *expire* or *heartbeat* is None, it is ``WS4REDIS_PREFIX``,
+    ``WS4REDIS_STORED_PREFIX``, ``WS4REDIS_EXPIRE`` (where None is 0) or ``WS4REDIS_HEARTBEAT`` of
+    the Django project that is running, if it has the setting; else ``WSREDIS_PREFIX``,
+    ``WSREDIS_STORED_PREFIX``, ``WSREDIS_EXPIRE`` or ``WSREDIS_HEARTBEAT`` of the environment; else
+    no prefixes, 3600 seconds and no heartbeat.
 
     Args:
         request: A request of Django, or an object with ``user`` and ``session`` like it. Only
@@ -80,6 +82,8 @@ class BasePublisher:
         sessions: Keys of sessions to publish to.
         prefix: Text before every name, followed by a colon; the gateway needs the same. An empty
             prefix adds nothing.
+        stored_prefix: Text before the name of a channel, followed by a colon, to name the key of
+            its stored message; the gateway needs the same. If empty, both have the same name.
         expire: Seconds that messages are stored, unless `publish_message` is given another number.
             0 or less stores none.
         heartbeat: The text that cannot be published, since clients take it for a heartbeat. If
@@ -105,10 +109,16 @@ class BasePublisher:
         users: object = (),
         sessions: object = (),
         prefix: str | None = None,
+        stored_prefix: str | None = None,
         expire: int | None = None,
         heartbeat: str | None = None,
     ) -> None:
         self._prefix: str = configured_prefix() if prefix is None else check("prefix", prefix)
+        self._stored_prefix: str = (
+            configured_stored_prefix()
+            if stored_prefix is None
+            else check("stored-prefix", stored_prefix)
+        )
         self._expire = configured_expire() if expire is None else check_seconds(expire)
         self._heartbeat: str | None = (
             configured_heartbeat() if heartbeat is None else check("heartbeat", heartbeat)
@@ -136,13 +146,15 @@ class BasePublisher:
         commands: list[Command] = []
         for channel in self.channels:
             if seconds > 0:
-                commands.append(("SETEX", channel, str(seconds), payload))
+                key = stored_key(self._stored_prefix, channel)
+                commands.append(("SETEX", key, str(seconds), payload))
             commands.append(("PUBLISH", channel, payload))
         return commands
 
     def _candidates(self, request: Any, facility: str, audience: str) -> tuple[bytes, ...]:
-        """List the names under which a message for *request* may be stored, narrowest first."""
-        return self._channel_names(facility, owners_of(request, audience))
+        """List the keys under which a message for *request* may be stored, narrowest first."""
+        channels = self._channel_names(facility, owners_of(request, audience))
+        return tuple(stored_key(self._stored_prefix, each) for each in channels)
 
     def _channel_names(self, facility: str, wanted: Iterable[Recipient]) -> tuple[bytes, ...]:
         found: dict[bytes, None] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from wsredis.config import RedisConfig
 from wsredis.config.redis_url import DEFAULT_URL, parse_url
@@ -86,14 +87,51 @@ def _chosen(url: str | None) -> dict[str, Any]:
 
 
 def _arguments(config: RedisConfig) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"url": config.url or DEFAULT_URL}
+    url = config.url or DEFAULT_URL
+    arguments: dict[str, Any] = {"url": url}
     password = config.read_password()
-    if password is not None:
-        # A password in the URL goes before it.
+    target = parse_url(url, with_options=True)
+    # A password in the URL goes before all.
+    if target.password is None and config.password_file is not None:
+        arguments["url"] = _without_user(url)
+        arguments["credential_provider"] = _PasswordFile(config, target.username)
+    elif password is not None:
         arguments["password"] = password
     if config.ca is not None:
         arguments["ssl_ca_certs"] = config.ca
     return arguments
+
+
+class _PasswordFile:
+    """
+    A credential provider of redis-py: the file is read for each connection that is made.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+
+    def __init__(self, config: RedisConfig, username: str | None) -> None:
+        self._config = config
+        self._username = username
+
+    def __repr__(self) -> str:
+        # Clients are told apart by it.
+        return f"<password file {self._config.password_file!r} of {self._username!r}>"
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return the user, if there is one, and the password."""
+        password = self._config.read_password()
+        assert password is not None
+        return (password,) if self._username is None else (self._username, password)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Do the same for redis.asyncio."""
+        return self.get_credentials()
+
+
+def _without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _shared(arguments: dict[str, Any]) -> Any:

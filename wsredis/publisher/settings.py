@@ -15,6 +15,7 @@ __all__ = [
     "configured_expire",
     "configured_heartbeat",
     "configured_prefix",
+    "configured_stored_prefix",
     "redis_arguments_of_project",
     "redis_of_environment",
 ]
@@ -30,6 +31,16 @@ def configured_prefix() -> str:
         ConfigError: The setting cannot be used; the text names it.
     """
     return str(_setting("prefix"))
+
+
+def configured_stored_prefix() -> str:
+    """
+    Return the prefix of keys of stored messages, checked.
+
+    Raises:
+        ConfigError: The setting cannot be used; the text names it.
+    """
+    return str(_setting("stored-prefix"))
 
 
 def configured_heartbeat() -> str | None:
@@ -110,7 +121,7 @@ def redis_of_environment() -> RedisConfig:
 
 def _setting(name: str) -> Any:
     """Return the value of Django, else of the environment, else the default of the gateway."""
-    project, project_name = _project(), f"WS4REDIS_{name.upper()}"
+    project, project_name = _project(), f"WS4REDIS_{name.upper().replace('-', '_')}"
     if hasattr(project, project_name):
         return project_value(project, project_name)
     return _variable(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
@@ -15,7 +16,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from wsredis.config import GatewayConfig, Limits, setting_of
+from wsredis.config import GatewayConfig, Limits, RedisConfig, setting_of
 from wsredis.service import garbage
 from wsredis.service.endpoints import bind_error
 from wsredis.service.service import GatewayService
@@ -35,6 +36,7 @@ _OWN_DESCRIPTORS = 32
 
 _MAX_CONNECTIONS = setting_of(Limits, "max_connections").name
 _MAX_HANDSHAKES = setting_of(Limits, "max_handshakes").name
+_REDIS = setting_of(RedisConfig, "url")
 
 _log = Logger()
 
@@ -110,6 +112,8 @@ def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, A
             _log.warn("private Redis: {problem}", problem=warning)
         server = embedded.EmbeddedRedis(reactor, executable)
         url = server.url
+        # For publishers in this process, such as those of its pages, and in its children.
+        os.environ[_REDIS.variable] = url
     else:
         url = f"redis://localhost:{embedded.DEFAULT_PORT}"
     return replace(config, redis=replace(config.redis, url=url)), server

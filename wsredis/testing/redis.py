@@ -15,14 +15,17 @@ nor a socket is needed, and the test decides when bytes move and when time passe
     redis.pump()
     assert redis.sent(b"PUBLISH") == [(b"PUBLISH", b"broadcast:news", b"hello")]
 
-It knows the commands that wsredis sends: AUTH, SELECT, ROLE, PING, SETEX, MGET, PUBLISH,
-SUBSCRIBE and UNSUBSCRIBE. Its answers are compared with those of a real server in
-tests/contract/test_fake_redis.py.
+It knows the commands that wsredis sends: AUTH, SELECT, ROLE, PING, SCAN, SETEX, STRLEN,
+TTL, TYPE, MGET, PUBLISH, SUBSCRIBE and UNSUBSCRIBE. Its answers are compared with those of a real
+server in tests/contract/test_fake_redis.py.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
+from math import inf
 from typing import Any
 
 import hiredis
@@ -151,16 +154,18 @@ class FakeRedis:
             session.push(_array(_bulk(b"message"), _bulk(channel), _bulk(payload)))
         return len(subscribers)
 
-    def store(self, key: bytes, value: object, *, database: int = 0, expire: int = 3600) -> None:
+    def store(
+        self, key: bytes, value: object, *, database: int = 0, expire: int | None = 3600
+    ) -> None:
         """
         Store a value as SETEX would.
 
         Args:
             value: The value. If it is not bytes, it stands for a value of another type.
-            expire: Seconds that it is kept.
+            expire: Seconds that it is kept. If None, it does not expire.
         """
         self.databases[database][key] = value
-        self._due[database, key] = self.clock.seconds() + expire
+        self._due[database, key] = inf if expire is None else self.clock.seconds() + expire
 
     def value(self, key: bytes, database: int = 0) -> bytes | None:
         """Return the stored value. If None, there is none, or it is of another type."""
@@ -168,6 +173,19 @@ class FakeRedis:
             return None
         value = self.databases[database].get(key)
         return value if isinstance(value, bytes) else None
+
+    def time_to_live(self, key: bytes, database: int = 0) -> int:
+        """Return the seconds that a key is kept: -1 if it does not expire, -2 if there is none."""
+        left = self._due.get((database, key), 0.0) - self.clock.seconds()
+        if left <= 0:
+            return -2
+        return -1 if left == inf else round(left)
+
+    def append(self, key: bytes, position: bytes, *fields: bytes) -> None:
+        """Append an entry to a stream, as XADD with a position would."""
+        stream = self.databases[0].setdefault(key, [])
+        assert isinstance(stream, list)
+        stream.append((position, fields))
 
     def sent(self, *names: bytes) -> list[tuple[bytes, ...]]:
         """Return the commands of these names, in order."""
@@ -317,7 +335,14 @@ class Session:
             b"SELECT": self._select,
             b"ROLE": self._role,
             b"SETEX": self._setex,
+            b"SCAN": self._scan,
+            b"STRLEN": self._strlen,
+            b"TTL": self._ttl,
+            b"TYPE": self._type,
             b"MGET": self._mget,
+            b"TIME": self._time,
+            b"XADD": self._xadd,
+            b"XRANGE": self._xrange,
             b"PUBLISH": self._publish,
             b"SUBSCRIBE": self._subscribe,
             b"UNSUBSCRIBE": self._unsubscribe,
@@ -357,8 +382,56 @@ class Session:
         self._server.store(key, value, database=self._database, expire=int(expire))
         return _OK
 
+    def _scan(self, cursor: bytes, _match: bytes, pattern: bytes, _: bytes, count: bytes) -> bytes:
+        names = list(self._server.databases[self._database])
+        end = int(cursor) + int(count)
+        # A backslash takes the meaning of the next character away, where ``fnmatch`` has brackets.
+        plain = re.sub(rb"\\(.)", rb"[\1]", pattern).decode()
+        found = [
+            _bulk(name)
+            for name in names[int(cursor) : end]
+            if fnmatchcase(name.decode("latin-1"), plain)
+        ]
+        return _array(_bulk(b"%d" % (end if end < len(names) else 0)), _array(*found))
+
+    def _strlen(self, key: bytes) -> bytes:
+        if self._kind(key) == b"list":
+            return _error("WRONGTYPE Operation against a key holding the wrong kind of value")
+        return _integer(len(self._server.value(key, self._database) or b""))
+
+    def _ttl(self, key: bytes) -> bytes:
+        return _integer(self._server.time_to_live(key, self._database))
+
+    def _type(self, key: bytes) -> bytes:
+        return b"+%s\r\n" % self._kind(key)
+
+    def _kind(self, key: bytes) -> bytes:
+        if self._server.time_to_live(key, self._database) == -2:
+            return b"none"
+        value = self._server.databases[self._database][key]
+        return b"string" if isinstance(value, bytes) else b"list"
+
     def _mget(self, *keys: bytes) -> bytes:
         return _array(*[_bulk(self._server.value(key, self._database)) for key in keys])
+
+    def _time(self) -> bytes:
+        seconds, fraction = divmod(self._server.clock.seconds(), 1)
+        return _array(_bulk(b"%d" % seconds), _bulk(b"%d" % (fraction * 1e6)))
+
+    def _xadd(self, key: bytes, position: bytes, *fields: bytes) -> bytes:
+        self._server.append(key, position, *fields)
+        return _bulk(position)
+
+    def _xrange(self, key: bytes, start: bytes, end: bytes, word: bytes, count: bytes) -> bytes:
+        first = [0, 0] if start == b"-" else [int(each) for each in start.split(b"-")]
+        stream: Any = self._server.databases[self._database].get(key, [])
+        found = [each for each in stream if [int(part) for part in each[0].split(b"-")] >= first]
+        return _array(
+            *(
+                _array(_bulk(position), _array(*map(_bulk, fields)))
+                for position, fields in found[: int(count)]
+            )
+        )
 
     def _publish(self, channel: bytes, payload: bytes) -> bytes:
         if channel in self._server.forbidden:

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from wsredis.gateway.queued_bytes import QueuedBytes
+from wsredis.gateway.queued_bytes import Piece, QueuedBytes, whole_of
 
 __all__ = ["SendQueue", "SendQueueOwner"]
 
@@ -74,36 +74,39 @@ class SendQueueOwner(Protocol):
         """
 
 
-#: A write that waits, or what is left of it.
-_Piece = bytes | bytearray | memoryview
-
-
 class _Sink(Protocol):
     """The place for bytes while nothing is queued."""
 
     def send(self, data: bytes, /) -> int:
         """As ``socket.send``: take some bytes, and tell how many."""
 
-    def sendmsg(self, pieces: Sequence[_Piece], /) -> int:
+    def sendmsg(self, pieces: Sequence[Piece], /) -> int:
         """As ``socket.sendmsg``: the same for several pieces in a row."""
 
 
 class _TransportSink:
-    """Lets a transport that only has ``write`` look like a socket."""
+    """
+    Lets a transport that only has ``write`` look like a socket.
 
-    __slots__ = ("_transport",)
+    Attributes:
+        last: The bytes of the last write.
+    """
+
+    __slots__ = ("_transport", "last")
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
+        self.last = 0
 
     def send(self, data: bytes, /) -> int:
         if len(data) > _CHUNK:
             data = data[:_CHUNK]
+        self.last = size = len(data)
         self._transport.write(data)
-        return len(data)
+        return size
 
-    def sendmsg(self, pieces: Sequence[_Piece], /) -> int:
-        chunk: list[_Piece] = []
+    def sendmsg(self, pieces: Sequence[Piece], /) -> int:
+        chunk: list[Piece] = []
         room = _CHUNK
         for piece in pieces:
             chunk.append(piece if len(piece) <= room else memoryview(piece)[:room])
@@ -113,8 +116,7 @@ class _TransportSink:
         data = b"".join(chunk)
         # A piece that is looked at by a memoryview cannot grow.
         chunk.clear()
-        self._transport.write(data)
-        return _CHUNK - room
+        return self.send(data)
 
 
 class _Nowhere:
@@ -123,7 +125,7 @@ class _Nowhere:
     def send(self, data: bytes, /) -> int:
         return len(data)
 
-    def sendmsg(self, pieces: Sequence[_Piece], /) -> int:
+    def sendmsg(self, pieces: Sequence[Piece], /) -> int:
         return sum(map(len, pieces))
 
 
@@ -134,11 +136,6 @@ class _Collected(bytearray):
     """Small writes in a row."""
 
     __slots__ = ()
-
-
-def _whole(piece: _Piece) -> bytes | bytearray:
-    """Return the object that *piece* keeps in memory."""
-    return cast(bytes, piece.obj) if isinstance(piece, memoryview) else piece
 
 
 @implementer(IPushProducer)
@@ -162,6 +159,7 @@ class SendQueue:
 
     __slots__ = (
         "_begin",
+        "_buffered",
         "_closing",
         "_is_marked",
         "_limit",
@@ -194,6 +192,8 @@ class SendQueue:
         #: time to time, so that the past counts for less.
         self._begin = 0.0
         self._taken = 0
+        #: Bytes in the buffer of a transport that has paused the queue.
+        self._buffered = 0
         #: Whether nothing has been taken since `is_stuck` was asked.
         self._is_marked = False
         self._paused = False
@@ -265,9 +265,10 @@ class SendQueue:
             self._use(deque())
         if not self._paused:
             self._paused = True
-            if not self._pulled:
-                # So much is in the transport's own buffer.
-                self._total.grow(_CHUNK)
+            if isinstance(self._sink, _TransportSink):
+                # The transport was empty before it, or it would have paused the queue earlier.
+                self._buffered = self._sink.last
+                self._total.grow(self._buffered)
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty, and the kernel takes more."""
@@ -297,9 +298,9 @@ class SendQueue:
         that reads, is not slow. See `wsredis.gateway.queued_bytes.WaitingQueue`.
         """
         queue, share = self._queue, self._total.share
-        held = 0.0 if self._pulled or not self._paused else _CHUNK
+        held: float = self._buffered
         if queue:
-            own = sum(share(_whole(piece)) for piece in islice(queue, _SAMPLE))
+            own = sum(map(share, islice(queue, _SAMPLE)))
             held += own * max(1.0, len(queue) / _SAMPLE)
         return held * (now - self._begin + _MOMENT) / (self._taken + _CHUNK)
 
@@ -309,9 +310,7 @@ class SendQueue:
         assert queue is not None
         # What cannot be taken back would wait on: the write under way, without whose rest no close
         # frame could be read, and the bytes in the transport's own buffer.
-        rest = len(_whole(queue[0])) if queue else 0
-        if self._paused and not self._pulled:
-            rest += _CHUNK
+        rest = self._buffered + (len(whole_of(queue[0])) if queue else 0)
         is_cut = rest * _WORTH > self.waiting
         if is_cut:
             self.stopProducing()
@@ -322,10 +321,10 @@ class SendQueue:
     def _unpause(self) -> None:
         if self._paused:
             self._paused = False
-            if not self._pulled:
-                self._total.grow(-_CHUNK)
+            self._total.grow(-self._buffered)
+            self._buffered = 0
 
-    def _use(self, queue: deque[_Piece] | None) -> None:
+    def _use(self, queue: deque[Piece] | None) -> None:
         """
         Let writes wait in *queue* from now on. If None, they need not wait.
 
@@ -343,7 +342,7 @@ class SendQueue:
             self._begin = self._total.enter(self)
             self._taken = 0
 
-    def _pump(self, queue: deque[_Piece]) -> None:
+    def _pump(self, queue: deque[Piece]) -> None:
         while queue and not self._paused:
             pieces = [*islice(queue, _PIECES)]
             try:
@@ -365,18 +364,21 @@ class SendQueue:
         if not queue and not self._paused:
             self._drained()
 
-    def _advance(self, queue: deque[_Piece], taken: int) -> None:
+    def _advance(self, queue: deque[Piece], taken: int) -> None:
         """Remove the first *taken* bytes."""
         if taken:
             self._taken += taken
             self._is_marked = False
-        while queue and taken >= len(queue[0]):
-            piece = queue.popleft()
-            taken -= len(piece)
-            self._total.remove(_whole(piece))
+        gone: list[Piece] = []
+        waiting = self.waiting
+        while queue and taken >= (size := len(queue[0])):
+            gone.append(queue.popleft())
+            taken -= size
             if queue:
                 # The next one is under way from now on.
-                self.waiting -= len(queue[0])
+                waiting -= len(queue[0])
+        self.waiting = waiting
+        self._total.remove(gone)
         if taken:
             queue[0] = memoryview(queue[0])[taken:]
 
@@ -408,11 +410,11 @@ class SendQueue:
             self._owner.send_queue_congested()
         return size
 
-    def _overflow(self, queue: deque[_Piece]) -> None:
+    def _overflow(self, queue: deque[Piece]) -> None:
         self._drop_waiting(queue)
         self._owner.send_queue_overflowed()
 
-    def _drop_waiting(self, queue: deque[_Piece]) -> None:
+    def _drop_waiting(self, queue: deque[Piece]) -> None:
         """Forget all but the write under way."""
         # A write that is partly sent must be finished, or no close frame could be read after it.
         under_way = queue.popleft() if queue else None
@@ -421,10 +423,9 @@ class SendQueue:
             queue.append(under_way)
         self.waiting = 0
 
-    def _forget(self, queue: deque[_Piece]) -> None:
+    def _forget(self, queue: deque[Piece]) -> None:
         """Empty *queue*."""
-        for piece in queue:
-            self._total.remove(_whole(piece))
+        self._total.remove(queue)
         queue.clear()
 
     def _drained(self) -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import select
 import socket
 from functools import partial
+from operator import itemgetter
+from time import monotonic
 from typing import Any
 
 from twisted.internet import abstract, interfaces, main, tcp, unix
@@ -26,10 +28,22 @@ from zope.interface import implementer
 import twisted
 from wsredis.errors import incompatible
 
-__all__ = ["PolledServer", "Poller", "is_plain", "plain_socket", "poller_for", "self_test", "tune"]
+__all__ = [
+    "PolledServer",
+    "Poller",
+    "is_plain",
+    "plain_socket",
+    "poller_for",
+    "report_at_once",
+    "self_test",
+    "tune",
+]
 
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
+
+#: Seconds that a turn takes: a socket whose turn has not come then is served in the next one.
+_BUDGET = 0.004
 
 #: Clients accepted in one turn at most: those that are there already wait for it. Twisted begins
 #: with 100, and after a turn that accepted all that it might, the next one may accept 20 more.
@@ -39,6 +53,12 @@ _MORE = 20
 # EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: Linux has the same numbers everywhere, and other
 # systems have no names for them.
 _IN, _OUT, _GONE = 1, 4, 24
+
+_events = itemgetter(1)
+
+
+def _is_gone(ready: tuple[int, int]) -> bool:
+    return bool(ready[1] & _GONE)
 
 
 class _OnDemand:
@@ -155,9 +175,11 @@ class Poller:
     Serves the sockets of many clients, and is one descriptor for the reactor.
 
     A turn of the reactor serves each of up to 64 sockets once, in the order in which they became
-    ready: one that always has input does not keep the others waiting.
+    ready: one that always has input does not keep the others waiting. When a turn has taken long
+    enough, the rest of them is served in the next one. Clients that have gone are served last.
 
     Attributes:
+        budget: Seconds that a turn takes.
         reactor: Watches the poller while the poller watches a socket.
     """
 
@@ -166,7 +188,10 @@ class Poller:
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self._epoll = select.epoll()
+        self.budget = _BUDGET
         self._servers: dict[int, PolledServer] = {}
+        #: Descriptors whose turn has not come, each with its events.
+        self._ready: list[tuple[int, int]] = []
         self.fileno = self._epoll.fileno
 
     def adopt(self, port: Any, factory: Any, send_buffer: int) -> None:
@@ -222,6 +247,9 @@ class Poller:
         if not before:
             self._epoll.register(descriptor, events)
             servers[descriptor] = server
+            if self._ready:
+                # They may be those of another socket that had the same number.
+                self._ready = [each for each in self._ready if each[0] != descriptor]
             if len(servers) == 1:
                 self.reactor.addReader(self)
         elif events:
@@ -236,7 +264,13 @@ class Poller:
     def doRead(self) -> None:
         """Serve the sockets that are ready, as the reactor would do it."""
         servers = self._servers
-        for descriptor, events in self._epoll.poll(0, _TURN):
+        ready = self._ready or self._epoll.poll(0, _TURN)
+        if max(map(_events, ready), default=0) > _IN | _OUT:
+            ready.sort(key=_is_gone)
+        self._ready = []
+        end = monotonic() + self.budget
+        left = iter(ready)
+        for descriptor, events in left:
             server = servers.get(descriptor)
             if server is None:
                 # One that was served before it has ended it.
@@ -259,6 +293,9 @@ class Poller:
                 why = error
             if why is not None:
                 _disconnect(server, Failure(why), bool(reading))
+            if monotonic() > end:
+                self._ready = [*left]
+                break
 
     def logPrefix(self) -> str:
         """See `twisted.internet.interfaces.ILoggingContext`."""
@@ -323,6 +360,18 @@ def tune(transport: Any, send_buffer: int) -> None:
     except (AttributeError, OSError):
         # A UNIX socket knows no Nagle; a transport in memory has no socket.
         pass
+
+
+def report_at_once(transport: Any) -> None:
+    """
+    Let the transport of an open WebSocket tell at once when the kernel takes no more.
+
+    One with TLS would do so only after 64 KiB, which nobody would count, and of which nobody would
+    know whether the client takes them.
+    """
+    below = getattr(transport, "transport", None)
+    if type(below) is PolledServer:
+        below.bufferSize = 0
 
 
 def is_plain(transport: Any) -> bool:

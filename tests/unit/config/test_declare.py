@@ -22,8 +22,8 @@ _OTHERS = {
     *("--broadcast", "--config", "--facility", "--group", "--help", "--origin", "--session"),
     *("--user", "--version"),
     # Those of other programs.
-    *("--appendonly", "--askpass", "--bind", "--daemonize", "--dir", "--nothreading", "--save"),
-    *("--maxmemory", "--maxmemory-policy", "--tls", "--unixsocket", "--unixsocketperm"),
+    *("--appendonly", "--askpass", "--daemonize", "--dir", "--nothreading", "--save"),
+    *("--tls", "--unixsocket", "--unixsocketperm", "--maxmemory", "--maxmemory-policy"),
 }
 
 

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.config.networks import (
     Networks,
+    is_private,
     network,
     parse_address,
     shown_address,
@@ -60,6 +61,18 @@ class NetworkTests(SynchronousTestCase):
 
 
 _HOSTS = ("10.1.2.3", "11.1.2.3", "::ffff:10.1.2.3", "fe80::1%eth0", "2001:db8::1", "", "a name")
+
+
+class PrivateTests(SynchronousTestCase):
+    """Hosts that may be a proxy of ours."""
+
+    def test_private(self) -> None:
+        """The rest of the internet is not private."""
+        private = ("", "127.0.0.1", "::1", "10.9.8.7", "192.168.1.1", "172.31.0.1", "fd00::1")
+        for host in private:
+            self.assertTrue(is_private(host), host)
+        for host in ("192.0.2.1", "8.8.8.8", "172.32.0.1", "2001:db8::1", "a name"):
+            self.assertFalse(is_private(host), host)
 
 
 class AddressTests(SynchronousTestCase):

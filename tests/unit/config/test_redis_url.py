@@ -164,9 +164,28 @@ class PasswordTests(SynchronousTestCase):
 
     def test_file(self) -> None:
         """The first line of the file, without its end."""
-        for content in (b"s cret\n", b"s cret", b"s cret\r\nmore\n"):
+        for content in (b"s cret\n", b"s cret", b"s cret\r\nmore\n", b"\xef\xbb\xbfs cret"):
             path = self._file(content)
             self.assertEqual("s cret", _parse(password_file=path).password)
+
+    def test_same_from_everywhere(self) -> None:
+        """A file, a variable and an option are cleaned in the same way, and not more than that."""
+        for text in ("s cret", "s\u2028cret", " s\x0bcret\x1c"):
+            for given in (text, f"{text}\n", f"{text}\r\n", f"\ufeff{text}\n"):
+                path = self._file(given.encode())
+                self.assertEqual(text, _parse(password_file=path).password)
+                self.assertEqual(text, _parse(password=given).password)
+        self.assertEqual("h", _parse("redis://h\r\n").host)
+
+    def test_read_again(self) -> None:
+        """A file is read for each login; a password from elsewhere stays."""
+        path = self._file(b"one")
+        target = _parse("redis://h", password_file=path)
+        Path(path).write_text("two\n")
+        self.assertEqual("two", target.current_password())
+        target = _parse("redis://:url@h", password_file=path)
+        self.assertEqual("url", target.current_password())
+        self.assertIsNone(_parse("redis://h").current_password())
 
     def test_order(self) -> None:
         """URL over file over variable."""

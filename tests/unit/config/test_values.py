@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.config.case import ConfigCase
-from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, load
+from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, Limits, load
 from wsredis.config.cores import usable_cores
 from wsredis.errors import ConfigError
 
@@ -33,6 +33,13 @@ class CheckTests(ConfigCase):
         self.assertEqual(0.0, GatewayConfig(drain=0).drain)
         for value in ("soon", None, [], "nan", "inf", "-inf", -1, "-0.1", 0.5, "nan\n", " -1\n"):
             self.assertTrue(self.refused(GatewayConfig, ping_interval=value).startswith("ping-"))
+
+    def test_optional(self) -> None:
+        """A limit that has a share in its place may be left out, and is checked if it is given."""
+        for value, expected in ((None, None), ("", None), ("7", 7), (1, 1)):
+            limits = Limits(max_connections_per_address=value)  # type: ignore[arg-type]
+            self.assertEqual(expected, limits.max_connections_per_address)
+        self.refused(Limits, max_connections_per_address=0)
 
     def test_flags(self) -> None:
         """A flag is true or false, in a few usual words."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+from pathlib import Path
 from typing import Any
 
 from tests.support.django_project import SETTINGS
@@ -297,6 +299,26 @@ class AppTests(CheckCase):
         self.assertEqual(["W002"], list(self.found(INSTALLED_APPS=[*_APPS, other, own])))
         self.assertEqual({}, self.found(INSTALLED_APPS=[*_APPS, own, other]))
         self.assertEqual({}, self.found(INSTALLED_APPS=[*_APPS, own]))
+
+    def test_other_runserver(self) -> None:
+        """Any app with a runserver of its own is noticed, unless that one is an heir of ours."""
+        folder = Path(self.mktemp()).absolute()
+        self.patch(sys, "path", [*sys.path, str(folder)])
+        self.addCleanup(gc.collect)
+        own = "wsredis.django"
+        for name, line, right in (
+            ("wsr_other", "from django.core.management.commands.runserver import Command", False),
+            ("wsr_heir", "from wsredis.django.management.commands.runserver import Command", True),
+            ("wsr_broken", "raise ImportError", False),
+        ):
+            commands = folder / name / "management" / "commands"
+            commands.mkdir(parents=True)
+            (folder / name / "__init__.py").touch()
+            (commands / "runserver.py").write_text(f"{line}\n")
+            found = self.found(INSTALLED_APPS=[*_APPS, name, own])
+            self.assertEqual([] if right else ["W002"], list(found), name)
+            self.assertIn(name, found.get("W002", name))
+            self.assertEqual({}, self.found(INSTALLED_APPS=[*_APPS, own, name]), name)
 
     def test_middleware(self) -> None:
         """Pages need the middlewares that begin sessions, or heirs of them."""

@@ -352,6 +352,16 @@ class PublishTests(ConnectionCase):
         """A connection that only publishes."""
         return self.opened((), (BROADCAST,), **kwargs)
 
+    def test_charged(self) -> None:
+        """A message is charged for each client here that hears it, and for its size."""
+        connection, client = self.opened((BROADCAST,), (BROADCAST,))
+        connection.receive(b"x", False)
+        self.assertEqual(1, client.charged)
+        for _ in range(4):
+            self.opened()
+        connection.receive(b"x" * 16384, False)
+        self.assertEqual(1 + 5 * 2, client.charged)
+
     def waiting_for(self, size: int, count: int) -> tuple[Connection, FakeClient]:
         """One that has sent *count* messages of *size* bytes, none of them answered."""
         self.broker.slow = {"publish"}

@@ -25,7 +25,7 @@ class _Queue:
         """See `wsredis.gateway.queued_bytes.WaitingQueue`."""
         self.evicted += 1
         self.total.leave(self)
-        self.total.remove(self.piece)
+        self.total.remove([self.piece])
         if self.last_words:
             self.total.add(self.last_words)
 
@@ -55,7 +55,7 @@ class QueuedBytesTests(SynchronousTestCase):
         self.assertTrue(once < self.total.held < once + 9 * 20)
         self.assertTrue(100 <= self.total.share(piece) < 120)
         for _ in range(10):
-            self.total.remove(piece)
+            self.total.remove([piece])
         self.assertEqual(0, self.total.held)
 
     def test_growing(self) -> None:
@@ -64,7 +64,7 @@ class QueuedBytesTests(SynchronousTestCase):
         self.total.add(piece)
         piece += b"def"
         self.total.grow(3)
-        self.total.remove(piece)
+        self.total.remove([piece])
         self.assertEqual(0, self.total.held)
 
     def test_time(self) -> None:

@@ -89,6 +89,26 @@ class SharedBoundTests(SynchronousTestCase):
         self.assertFalse(bound.take("a", 4))
         self.assertEqual(bound.held, 6)
 
+    def test_nobody(self) -> None:
+        """Clients that cannot be told apart share all that is free."""
+        bound = SharedBound(9)
+        bound.take("a", 3)
+        self.assertEqual(self.take_all(bound, ""), 6)
+
+    def test_per_key(self) -> None:
+        """A number for each key is in place of its share."""
+        bound = SharedBound(10, 8)
+        self.assertEqual(self.take_all(bound, "a"), 8)
+        self.assertEqual(self.take_all(bound, "b"), 2)
+
+    def test_add(self) -> None:
+        """Places may be taken although there is none."""
+        bound = SharedBound(1)
+        bound.add("a", 3)
+        self.assertTrue(bound.is_full())
+        bound.release("a", 2)
+        self.assertEqual((bound.held, bound.held_by("a")), (1, 1))
+
 
 class RateLimitTests(SynchronousTestCase):
     """Work is shared by time."""

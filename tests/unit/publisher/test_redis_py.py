@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from tests.unit.publisher.case import SettingsCase
 from wsredis.config import RedisConfig
 from wsredis.errors import ConfigError
@@ -53,11 +55,33 @@ class ConnectionTests(SettingsCase):
         os.environ["WSREDIS_REDIS_PASSWORD"] = "from-variable"
         self.check(RedisPublisher(), password="from-variable")
         os.environ["WSREDIS_REDIS_PASSWORD_FILE"] = path
-        self.check(RedisPublisher(), password="from-file")
+        self.check(RedisPublisher(), password=None)
+        provider = self.arguments(RedisPublisher())["credential_provider"]
+        self.assertEqual(("from-file",), provider.get_credentials())
         os.environ["WSREDIS_REDIS"] = "redis://:from-url@h"
         self.check(RedisPublisher(), password="from-url")
         # They belong to that Redis, and are sent to no other.
         self.check(RedisPublisher(connection="redis://other"), password=None)
+
+    def test_password_file(self) -> None:
+        """The file is read again for each connection; all publishers share a client."""
+        path = self.mktemp()
+        os.environ["WSREDIS_REDIS"] = "redis://app@h/3?socket_timeout=9"
+        os.environ["WSREDIS_REDIS_PASSWORD_FILE"] = path
+        clients = []
+        for password in ("one", "two"):
+            with open(path, "w") as file:
+                file.write(password)
+            publisher = RedisPublisher()
+            clients.append(publisher._connection)
+            self.check(publisher, host="h", db=3, socket_timeout=9.0, username=None)
+            provider = self.arguments(publisher)["credential_provider"]
+            self.assertEqual(("app", password), provider.get_credentials())
+            waiting = Deferred.fromCoroutine(provider.get_credentials_async())
+            self.assertEqual(("app", password), self.successResultOf(waiting))
+        self.assertIs(clients[0], clients[1])
+        os.remove(path)
+        self.assertRaises(ConfigError, RedisPublisher)
 
     def test_tls(self) -> None:
         """Certificates are verified, with the CA of the settings; elsewhere a CA is refused."""

@@ -9,6 +9,7 @@ from typing import Any
 from tests.unit.publisher.case import SettingsCase
 from wsredis.errors import ConfigError
 from wsredis.publisher import BasePublisher
+from wsredis.publisher.settings import configured_stored_prefix
 
 
 class SettingTests(SettingsCase):
@@ -37,6 +38,13 @@ class SettingTests(SettingsCase):
         self.assertEqual(("site:", 5, "b"), self.settings())
         self.use_django(WS4REDIS_PREFIX=None, WS4REDIS_EXPIRE=None)
         self.assertEqual(("", 0, None), self.settings())
+
+    def test_stored_prefix(self) -> None:
+        """The prefix of keys comes from the same places."""
+        os.environ["WSREDIS_STORED_PREFIX"] = "env"
+        self.assertEqual("env", configured_stored_prefix())
+        self.use_django(WS4REDIS_STORED_PREFIX="site")
+        self.assertEqual("site", configured_stored_prefix())
 
     def test_chosen(self) -> None:
         """A project that is named is asked, even if its settings are not loaded yet."""

@@ -24,6 +24,15 @@ class PublishTests(PublishCase):
         ]
         self.assertEqual([expected], self.client.trips)
 
+    def test_stored_prefix(self) -> None:
+        """Stored messages may have names of their own; channels keep theirs."""
+        publisher = self.publisher(users=(), stored_prefix="ws")
+        publisher.publish_message("x")
+        expected = [("SETEX", b"ws:broadcast:f", "60", b"x"), ("PUBLISH", b"broadcast:f", b"x")]
+        self.assertEqual([expected], self.client.trips)
+        publisher.fetch_message(None, "f")
+        self.assertEqual([("MGET", b"ws:broadcast:f")], self.client.trips[-1])
+
     def test_transaction(self) -> None:
         """A pipeline is a transaction, unless that is not wanted."""
         publisher = self.publisher(users=())

@@ -40,6 +40,7 @@ from wsredis.transports.sockets import (
     Poller,
     plain_socket,
     poller_for,
+    report_at_once,
     self_test,
     tune,
 )
@@ -92,6 +93,7 @@ class _PollerCase(SynchronousTestCase):
             raise SkipTest("this system has no epoll")
         self.reactor = MemoryReactorClock()
         self.poller = Poller(self.reactor)
+        self.poller.budget = 60.0
 
     def connect(self, protocol: _Protocol | None = None) -> tuple[_Protocol, socket.socket]:
         """A protocol on one socket, and the other end."""
@@ -184,6 +186,35 @@ class PollerTests(_PollerCase):
         self.turn(9)
         self.assertEqual(b"123", client.recv(9))
         self.assertEqual([ConnectionDone], protocol.ended)
+
+    def test_report_at_once(self) -> None:
+        """Below TLS, it says with the first byte that waits that the client takes no more."""
+        protocol, client = self.connect()
+        below: Any = protocol.transport
+
+        class Above:
+            transport = below
+            write = below.write
+            registerProducer = below.registerProducer
+            unregisterProducer = below.unregisterProducer
+
+        total = queued_bytes()
+        report_at_once(Above)
+        report_at_once(object())
+        queue = SendQueue(Above, 1 << 20, FakeOwner(), total)
+        sent = 0
+        while not total.held:
+            queue.write(b"x" * 1000)
+            sent += 1000
+        self.assertLessEqual(total.held, 1000)
+        self.assertFalse(queue.is_stuck())
+        self.assertTrue(queue.is_stuck())
+        client.setblocking(False)
+        while sent:
+            sent -= len(client.recv(1 << 20))
+            self.turn()
+        self.assertFalse(queue.is_stuck())
+        self.assertEqual((0, 0), (total.held, len(total)))
 
     def test_one_descriptor(self) -> None:
         """The reactor watches the poller, and only while there is a socket to watch."""
@@ -307,6 +338,51 @@ class PollerTests(_PollerCase):
         self.assertLessEqual(max(len(each.heard) for each in served), 65536)
         self.turn()
         self.assertEqual([], [each for each, _ in pairs if not each.heard])
+
+    def test_budget(self) -> None:
+        """A turn that has taken long enough is over; the next ones go on with the others."""
+        pairs = [self.connect() for _ in range(5)]
+        self.poller.budget = -1.0
+        order: list[_Protocol] = []
+        for protocol, client in pairs:
+            protocol.on_data = lambda data, protocol=protocol: order.append(protocol)
+            client.sendall(b"x" * 200_000)
+        for count in range(1, 11):
+            self.turn()
+            self.assertEqual(count, len(order))
+        # Those that still have input wait for all others.
+        self.assertEqual(5, len({*order[:5]}))
+        self.assertEqual(order[:5], order[5:])
+
+    def test_number_of_another(self) -> None:
+        """Events of a socket that has ended are not taken for those of the next one."""
+        self.poller.budget = -1.0
+        pairs = [self.connect() for _ in range(3)]
+        for _, client in pairs:
+            client.sendall(b"x")
+        self.turn()
+        waiting = [each for each, _ in pairs if not each.heard]
+        for protocol in waiting:
+            protocol.transport.abortConnection()
+            self.reactor.advance(0)
+        newer, _ = self.connect()
+        self.poller._ready = [(newer.transport.fileno(), 16)]
+        newer.transport.stopReading()
+        newer.transport.startReading()
+        self.turn(3)
+        self.assertEqual([], newer.ended)
+
+    def test_gone_last(self) -> None:
+        """Clients that have gone are served after the living, whatever they have sent."""
+        order: list[str] = []
+        pairs = [(name, *self.connect()) for name in ("gone", "alive", "gone", "alive")]
+        for name, protocol, client in pairs:
+            protocol.on_data = lambda data, name=name: order.append(name)
+            client.sendall(b"x")
+            if name == "gone":
+                client.close()
+        self.turn()
+        self.assertEqual(["alive", "alive", "gone", "gone"], order)
 
     def test_after_the_end(self) -> None:
         """All that may be called on a connection that is gone is harmless."""

@@ -13,7 +13,7 @@ class BuilderTests(MemoryGatewayCase):
 
     def test_not_started(self) -> None:
         """It starts no timer by itself."""
-        self.factory.registry.stop()
+        self.factory.stop()
         self.gateway.auth.stop()
         self.assertEqual([], self.clock.getDelayedCalls())
 

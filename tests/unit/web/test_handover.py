@@ -247,7 +247,9 @@ class GiveBackTests(ApplicationCase):
         """Handshakes that come back count against the same limit."""
         client = self.connect()
         self.ask(client, make_request("GET /x"))
-        others = [self.connect() for _ in range(4)]
+        others = [self.connect(f"192.0.2.{number}") for number in range(4)]
+        for other in others:
+            other.send(b"GET")
         self.assertEqual(503, self.ask(client, handshake(BOTH))[0])
         for other in others:
             other.leave()

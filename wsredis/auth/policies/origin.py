@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import Enum
 from functools import lru_cache
 
 from wsredis.channels import Access
@@ -39,6 +40,18 @@ _MAX_PAIR = 256
 
 #: Endings of names that have no address in the public DNS, or are the browser's own machine.
 _PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".test")
+
+
+#: The protocol between browser and proxy, as a proxy tells it; some say ws and wss.
+_PROXIED_TLS = re.compile(r"proto=[\s\"]*(?:https|wss)\b", re.IGNORECASE)
+
+
+class _Way(Enum):
+    """How a handshake came: by TLS to the gateway, to a proxy before it, or nobody says."""
+
+    TLS = 1
+    TLS_OF_PROXY = 2
+    UNKNOWN = 3
 
 
 class OriginPolicy:
@@ -73,7 +86,7 @@ class OriginPolicy:
             return False
         origin, host = handshake.headers["origin"], handshake.headers.get("host", "")
         judge = self._known if len(origin) + len(host) <= _MAX_PAIR else self._judge
-        return judge(origin, host, handshake.secure)
+        return judge(origin, host, _came_by(handshake))
 
     def allow(self, identity: Identity, handshake: Handshake) -> Access:
         """See `wsredis.gateway.identity.Policy.allow`."""
@@ -83,18 +96,18 @@ class OriginPolicy:
         headers = handshake.headers
         match = _match(headers["origin"])
         option = f"--allow-origin {'*' if match is None else match[0]}"
-        if match is not None and _is_same(match, headers.get("host", ""), handshake.secure):
+        if match is not None and _is_same(match, headers.get("host", ""), _came_by(handshake)):
             option = f"--allow-host {match[2]}"
         raise HandshakeRejected(
             "this page may not open this WebSocket", hint=f"{option} would allow it"
         )
 
-    def _judge(self, origin: str, host: str, secure: bool) -> bool:
+    def _judge(self, origin: str, host: str, way: _Way) -> bool:
         match = _match(origin)
-        return match is None or not self._is_allowed(match, host, secure)
+        return match is None or not self._is_allowed(match, host, way)
 
-    def _is_allowed(self, origin: re.Match[str], host: str, secure: bool) -> bool:
-        if _is_same(origin, host, secure) and self._is_own(origin):
+    def _is_allowed(self, origin: re.Match[str], host: str, way: _Way) -> bool:
+        if _is_same(origin, host, way) and self._is_own(origin):
             return True
         shown = written_out(origin)
         return (
@@ -125,17 +138,34 @@ class OriginPolicy:
         )
 
 
-def _is_same(origin: re.Match[str], host: str, secure: bool) -> bool:
+def _came_by(handshake: Handshake) -> _Way:
     """
-    Tell whether *origin* is the one at which a browser reached the gateway.
+    Tell how a handshake came.
 
-    After a TLS proxy the gateway does not know its own scheme: host and port must do.
+    Whoever sent the header is believed: it takes rights away, and no page can send it.
     """
+    if handshake.secure:
+        return _Way.TLS
+    headers = handshake.headers
+    if "x-forwarded-proto" in headers or "forwarded" in headers:
+        passed = f"proto={headers.get('x-forwarded-proto', '')};{headers.get('forwarded', '')}"
+        if _PROXIED_TLS.search(passed):
+            return _Way.TLS_OF_PROXY
+    return _Way.UNKNOWN
+
+
+def _is_same(origin: re.Match[str], host: str, way: _Way) -> bool:
+    """Tell whether *origin* is the one at which a browser reached the gateway."""
     scheme, name, port = origin.groups()
-    if scheme != "https" and (secure or scheme != "http"):
+    if scheme not in ("http", "https"):
         return False
     own = HOST_HEADER.fullmatch(host.strip().lower())
     if own is None or own[1] != name:
+        return False
+    if scheme == "http" and (
+        way is _Way.TLS or (way is _Way.TLS_OF_PROXY and own[2] != default_port("http"))
+    ):
+        # Anyone in the network can serve such a page, whose browser adds the cookies of the site.
         return False
     default = default_port(scheme)
     return (own[2] or default) == (port or default)

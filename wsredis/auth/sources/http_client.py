@@ -13,6 +13,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from wsredis.gateway.resolver import with_resolver
+
 __all__ = ["QuietPool", "UnencodedAgent", "read_body"]
 
 
@@ -48,7 +50,7 @@ class UnencodedAgent:
     """
 
     def __init__(self, reactor: Any, pool: QuietPool, timeout: float) -> None:
-        self._agent = Agent(reactor, connectTimeout=timeout, pool=pool)
+        self._agent = Agent(with_resolver(reactor), connectTimeout=timeout, pool=pool)
 
     def request(
         self,

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
+from wsredis.brokers.redis.log_reader import read_log
+from wsredis.brokers.redis.patience import Patience
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.role import RoleWatch
+from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.brokers.redis.subscriptions import Subscriptions
+from wsredis.brokers.redis.survey import survey
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import BrokerListener, PublishWaiter
+from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
@@ -57,7 +62,7 @@ class RedisBroker:
     Args:
         endpoint: Leads to the server.
         target: Name and credentials of the server.
-        expire: Seconds that the last message of a channel is stored. 0 stores none.
+        stored: What is stored, and under which names.
 
     Raises:
         ConfigError: An installed library is of a version that this cannot work with.
@@ -70,7 +75,7 @@ class RedisBroker:
         reactor: Any,
         endpoint: IStreamClientEndpoint,
         target: RedisTarget,
-        expire: int,
+        stored: StoredSettings,
         limits: Limits,
         metrics: Metrics,
     ) -> None:
@@ -78,8 +83,9 @@ class RedisBroker:
         self._name = target.name
         self._metrics = metrics
         self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
-        self._commands = Commands(reactor, expire, limits, metrics, self._role.check)
-        self._fetches = Fetches(reactor, self._commands.fetch, self._after_live)
+        keys = StoredKeys(reactor, stored, metrics)
+        self._commands = Commands(reactor, keys, limits, metrics, self._role.check)
+        self._fetches = Fetches(reactor, self._commands.fetch_each, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
         self._subscriber_link = RedisConnection(
@@ -113,12 +119,12 @@ class RedisBroker:
         self._waiting_bytes = 0
         #: Whether the subscriber is connected and has caught up.
         self._caught_up = False
+        #: The prefix of channels whose keys are looked at once. If None, they were, or need not be.
+        self._surveyed = None if stored.stored_prefix else stored.prefix
         self._was_up = False
         self._logged_up = False
         self._throttle = LogThrottle(reactor)
-        self._up_signal: Signal[None] = Signal()
-        #: The end of the time in which clients wait. If None, it is over, or the broker is up.
-        self._patience: IDelayedCall | None = None
+        self._patience = Patience(reactor)
 
     @property
     def up(self) -> bool:
@@ -127,16 +133,12 @@ class RedisBroker:
 
     def when_up(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.when_up`."""
-        if self.up:
-            return succeed(None)
-        if self._patience is None:
-            return fail(BrokerUnavailable("Redis is away"))
-        return self._up_signal.wait()
+        return succeed(None) if self.up else self._patience.wait()
 
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
-        self._patience = self._reactor.callLater(_PATIENCE_AT_START, self._out_of_patience)
+        self._patience.begin(_PATIENCE_AT_START)
         self._subscriptions.start()
         self._role.start()
         for link in self._links:
@@ -145,13 +147,11 @@ class RedisBroker:
     def stop(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.stop`."""
         self._listener = None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._out_of_patience()
+        self._patience.give_up()
         self._fetches.stop()
         self._subscriptions.stop()
         self._role.stop()
-        self._commands.flush()
+        self._commands.stop()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None
         stopped = gatherResults([link.stop() for link in self._links])
@@ -190,6 +190,13 @@ class RedisBroker:
             return fail(BrokerUnavailable("Redis is away"))
         return self._fetches.fetch(channels)
 
+    def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
+        """See `wsredis.gateway.broker.Broker.read_log`."""
+        protocol = self._commands.protocol
+        if protocol is None:
+            return fail(BrokerUnavailable("Redis is away"))
+        return Deferred.fromCoroutine(read_log(protocol, key, after))
+
     def _after_live(self, values: dict[bytes, bytes]) -> Deferred[dict[bytes, bytes]]:
         """
         Wait until the publications that preceded the read have come over the other connection.
@@ -220,7 +227,7 @@ class RedisBroker:
                     "too many publications arrived while reconnecting: "
                     "leaving out the stored messages of the outage"
                 )
-                self._go_live({})
+                self._go_live()
         elif self._listener is not None:
             self._listener.deliver(batch)
 
@@ -237,15 +244,13 @@ class RedisBroker:
 
     async def _catch_up(self, protocol: RedisProtocol) -> None:
         await self._subscriptions.connected(protocol)
-        stored: dict[bytes, bytes] = {}
         # The first connection has missed nothing.
         names = self._subscriptions.names() if self._was_up else []
         try:
             if names and protocol is self._subscriber_link.protocol:
                 await self._when_commands_are_up().addTimeout(SILENCE, self._reactor)
-                stored = await self._commands.fetch(names).addTimeout(SILENCE, self._reactor)
-                # Without a time limit: a pause may last, and a silent subscriber is left anyway.
-                stored = await self._after_live(stored)
+                # Without a time limit: a pause may last, and a silent connection is left anyway.
+                await self._commands.fetch_each(names, partial(self._restore, protocol))
         except Exception as error:
             if protocol is self._subscriber_link.protocol:
                 self._log.warn(
@@ -253,20 +258,30 @@ class RedisBroker:
                 )
         await self._when_not_paused()
         if protocol is self._subscriber_link.protocol and self._waiting is not None:
-            self._go_live(stored)
+            self._go_live()
 
-    def _go_live(self, stored: dict[bytes, bytes]) -> None:
-        """Deliver the stored messages of the outage, then the publications that waited."""
+    def _restore(self, protocol: RedisProtocol, stored: dict[bytes, bytes]) -> Deferred[None]:
+        """Hand over stored messages of the outage, before the publications that wait."""
+
+        def hand_over(_: object) -> None:
+            waiting = self._waiting
+            if self._listener is None or waiting is None:
+                return
+            if protocol is self._subscriber_link.protocol:
+                live = {(each.channel, each.payload) for each in waiting}
+                missed = {name: stored[name] for name in stored if (name, stored[name]) not in live}
+                if missed:
+                    self._listener.restore(missed)
+
+        return self._after_live(stored).addCallback(hand_over)
+
+    def _go_live(self) -> None:
+        """Deliver the publications that waited."""
         waiting, self._waiting = self._waiting or [], None
         self._caught_up = True
         self._was_up = True
-        if self._listener is not None:
-            live = {(each.channel, each.payload) for each in waiting}
-            missed = {name: value for name, value in stored.items() if (name, value) not in live}
-            if missed:
-                self._listener.restore(missed)
-            if waiting:
-                self._listener.deliver(waiting)
+        if waiting and self._listener is not None:
+            self._listener.deliver(waiting)
         self._log_change()
 
     def _subscriber_down(self) -> None:
@@ -280,6 +295,16 @@ class RedisBroker:
         self._role.watch(protocol)
         self._commands_signal.fire(None)
         self._log_change()
+        if self._surveyed is not None:
+            self._survey(protocol, self._surveyed)
+
+    def _survey(self, protocol: RedisProtocol, prefix: str) -> None:
+        self._surveyed = None
+        looking = Deferred.fromCoroutine(survey(protocol, prefix))
+        looking.addErrback(lambda failure: failure.trap(BrokerUnavailable))
+        looking.addErrback(
+            lambda failure: self._log.failure("looking at the keys failed", failure=failure)
+        )
 
     def _commands_down(self) -> None:
         self._commands.protocol = None
@@ -308,21 +333,14 @@ class RedisBroker:
             return
         self._logged_up = self.up
         self._throttle.reset()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
         if self.up:
-            self._up_signal.fire(None)
+            self._patience.end()
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",
                 redis=self._name,
                 count=len(self._subscriptions.names()),
             )
         else:
-            self._patience = self._reactor.callLater(_PATIENCE, self._out_of_patience)
+            self._patience.begin(_PATIENCE)
             self._metrics.broker_losses += 1
             self._log.warn("lost the connection to {redis}", redis=self._name)
-
-    def _out_of_patience(self) -> None:
-        self._patience = None
-        self._up_signal.fail(BrokerUnavailable("Redis is away"))

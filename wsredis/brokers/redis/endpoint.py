@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import ConfigError
+from wsredis.gateway.resolver import with_resolver
 
 __all__ = ["CONNECT_TIMEOUT", "make_endpoint"]
 
@@ -33,7 +34,7 @@ def make_endpoint(target: RedisTarget, reactor: Any) -> IStreamClientEndpoint:
         return UNIXClientEndpoint(reactor, target.path, timeout=CONNECT_TIMEOUT)
     assert target.host is not None and target.port is not None
     endpoint: IStreamClientEndpoint = HostnameEndpoint(
-        reactor, target.host, target.port, timeout=CONNECT_TIMEOUT
+        with_resolver(reactor), target.host, target.port, timeout=CONNECT_TIMEOUT
     )
     if target.tls:
         endpoint = _TLSEndpoint(target.host, target.ca, endpoint)

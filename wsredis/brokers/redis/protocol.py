@@ -4,6 +4,8 @@ The Redis protocol (RESP2) on one connection: commands go out, replies and publi
 Replies are matched with the commands in the order of sending; publications, which Redis pushes
 without being asked, are kept apart. Logging in, watching for silence and connecting again are the
 business of the owner.
+
+It is one module because replies, publications and pauses are told apart in the same bytes.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ _NOTHING = object()
 
 #: Bytes that the reader is fed at a time: it moves all that is left for each KiB that it parses.
 _PIECE = 8192
+
+#: Bytes of a read that may have left some in the kernel, and how many of them follow each other
+#: before the reactor looks after clients and timers.
+_FULL = 65536
+_READS = 16
 
 #: Called with each reply to a command until it returns True: that was the last one.
 ReplyHandler = Callable[[Reply], bool]
@@ -134,6 +141,8 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self.bytes_arrived = True
         self.reply_arrived = True
         self.is_paused = False
+        #: Whether the last read may have left bytes in the kernel, and is followed by another.
+        self._is_full = self._is_reading_on = False
 
     @property
     def unanswered(self) -> int:
@@ -205,12 +214,40 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self._owner.connection_made(self)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Handle the replies and the publications of one read."""
+        """
+        Handle the replies and the publications of one read, and of those that can follow at once.
+
+        Redis comes before clients: it cuts a subscriber that does not keep up.
+        """
         self.bytes_arrived = True
+        self._is_full = False
         try:
             self._read(data)
         except Exception as error:
             self._owner.protocol_failed(self, error)
+            return
+        self._is_full = len(data) >= _FULL
+        if self._is_full and not self._is_reading_on:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read until nothing is left, or for long enough."""
+        read = getattr(self.transport, "doRead", None)
+        if read is None:
+            # TLS reads as the reactor tells it.
+            return
+        self._is_reading_on = True
+        try:
+            for _ in range(_READS - 1):
+                if self.is_paused or not self._is_full:
+                    break
+                # Nothing to read is no read.
+                self._is_full = False
+                # An end of the connection is met again by the reactor, which tells about it.
+                if read() is not None:
+                    break
+        finally:
+            self._is_reading_on = False
 
     def connectionLost(self, why: Failure) -> None:
         """Notify the owner, then every handler that waits for a reply."""

@@ -24,6 +24,9 @@ _FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
 
 _WINDOWS: dict[str | bool, int] = {str(bits): bits for bits in range(8, 16)}
 
+#: The windows that are used. A message is compressed once for each of them that is in use.
+_USED = (15, 12, 9)
+
 
 def negotiate(
     offers: Iterable[tuple[str, Mapping[str, Sequence[str | bool]]]],
@@ -36,8 +39,9 @@ def negotiate(
             without a value.
 
     Returns:
-        The window that the client wants, as a power of two, and the header of the answer. None if
-        no offer is known and valid; invalid ones are declined (RFC 7692, 5.1).
+        The window for the client, as a power of two, and the header of the answer. The window is
+        the largest one in use that is not larger than the client's. None if no offer is known and
+        valid; invalid ones are declined (RFC 7692, 5.1).
     """
     for name, parameters in offers:
         window = _window(parameters) if name == _NAME else None
@@ -62,7 +66,7 @@ def _window(parameters: Mapping[str, Sequence[str | bool]]) -> int | None:
         elif name not in _FLAGS or value is not True:
             return None
     # zlib has no raw stream with a window of 8.
-    return None if window == 8 else window
+    return next((used for used in _USED if used <= window), None)
 
 
 class Inflater:

@@ -23,6 +23,8 @@ from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
 from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.transports.websocket.registry import Registry
+from wsredis.transports.websocket.scheduler import Scheduler
+from wsredis.transports.websocket.unfinished import UnfinishedInput
 
 __all__ = ["GatewayFactory"]
 
@@ -71,6 +73,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
                 each.heartbeat_interval for each in dialects if each.heartbeat is not None
             },
         )
+        self._scheduler = Scheduler(reactor, limits, hub.later)
+        self._inputs = UnfinishedInput(reactor, limits.max_input)
+        self._losses = LogThrottle(reactor, at_once=_LOST_AT_ONCE)
         self.setProtocolOptions(
             versions=[13],
             webStatus=False,
@@ -91,8 +96,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             sessions=auth.sessions,
             metrics=hub.metrics,
             queued=QueuedBytes(reactor, limits.max_queues),
-            losses=LogThrottle(reactor, at_once=_LOST_AT_ONCE),
+            losses=self._losses,
             site=site,
+            scheduler=self._scheduler,
+            inputs=self._inputs,
+            turn=self._scheduler.turn,
             trusted=Networks(config.trusted_proxy),
         )
 
@@ -113,10 +121,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def start(self) -> None:
         """See `Registry.start`."""
         self.registry.start()
+        self._inputs.start()
 
     def stop(self) -> None:
-        """See `Registry.stop`."""
+        """See `Registry.stop`. Lines about clients that were counted are logged."""
         self.registry.stop()
+        self._inputs.stop()
+        self._scheduler.stop()
+        self._losses.reset()
 
     def drain(self) -> Deferred[None]:
         """See `Registry.drain`."""

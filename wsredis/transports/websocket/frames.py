@@ -1,12 +1,12 @@
-"""The frames of whole messages: those that a server sends, and short ones of clients (RFC 6455)."""
+"""The frames of whole messages, as a server sends them (RFC 6455)."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from struct import Struct
 
-__all__ = ["PING", "binary", "deflated", "message", "messages", "short_messages", "text"]
+__all__ = ["PING", "binary", "deflated", "message", "messages", "text"]
 
 _TEXT = 0x81
 _BINARY = 0x82
@@ -108,49 +108,3 @@ def deflated(frame: bytes, window: int, threshold: int) -> bytes:
     parts = deflater.compress(memoryview(frame)[start:]), deflater.flush(zlib.Z_SYNC_FLUSH)
     made = _frame(frame[0] | _COMPRESSED, b"".join(parts)[:-4])
     return made if len(made) < len(frame) else frame
-
-
-def short_messages(data: bytes, limit: int) -> Iterator[tuple[bytes, bool, int]]:
-    """
-    Read the frames of a client at the start of *data*, as long as they are simple.
-
-    Simple is a frame that is complete, well-formed, masked, a whole message that is not compressed
-    nor larger than *limit*, and UTF-8 if it is text. The iterator ends before the first other one.
-
-    Args:
-        limit: Bytes, less than 65536.
-
-    Returns:
-        For each message its payload, whether it is binary, and where its frame ends. A frame is
-        read when it is asked for.
-    """
-    end, total = 0, len(data)
-    from_bytes = int.from_bytes
-    while (start := end + 6) <= total:
-        first = data[end]
-        if first != _TEXT and first != _BINARY:
-            return
-        # RFC 6455, 5.2: the length in seven bits, or in two bytes more if it needs them; the mask.
-        size = data[end + 1] - 0x80
-        if size == 126:
-            size = from_bytes(data[end + 2 : end + 4], "big")
-            start += 2
-            if size < 126:
-                return
-        elif not 0 <= size < 126:
-            return
-        end = start + size
-        if size > limit or end > total:
-            return
-        # RFC 6455, 5.3. For short messages numbers are the fastest way to it.
-        mask = (data[start - 4 : start] * (size // 4 + 1))[:size]
-        payload = (from_bytes(data[start:end], "little") ^ from_bytes(mask, "little")).to_bytes(
-            size, "little"
-        )
-        # Most payloads are ASCII, and finding that out costs a third.
-        if first == _TEXT and not payload.isascii():
-            try:
-                payload.decode()
-            except UnicodeDecodeError:
-                return
-        yield payload, first == _BINARY, end

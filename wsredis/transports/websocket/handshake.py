@@ -28,7 +28,7 @@ from wsredis.gateway.identity import Handshake
 from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.lean import Request
-from wsredis.transports.websocket.registry import Registry, Step
+from wsredis.transports.websocket.registry import Member, Registry, Step
 
 __all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
 
@@ -38,7 +38,7 @@ _RETRY_AFTER = 2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-class HandshakeClient(Client, Protocol):
+class HandshakeClient(Client, Member, Protocol):
     """
     A client that waits for the answer to its handshake.
 
@@ -135,7 +135,7 @@ class Handshaker:
         """Decide on everything but the subscriptions."""
         path, _, query = target.partition("?")
         dialect, requested = self._parse(path, query)
-        refusal = self._registry.refusal(Step.DECIDE)
+        refusal = self._registry.refusal(Step.DECIDE, client)
         if refusal is not None:
             raise refusal
         subprotocol = dialect.choose_subprotocol(request.protocols)
@@ -221,6 +221,6 @@ def error_response(status: int, reason: str) -> bytes:
         head.append("WWW-Authenticate: Bearer")
     if status in (400, 426):
         head.append("Sec-WebSocket-Version: 13")
-    if status == 503:
+    if status in (429, 503):
         head.append(f"Retry-After: {_RETRY_AFTER}")
     return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body

@@ -20,16 +20,14 @@ import autobahn
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from autobahn.websocket.types import ConnectionRequest
-from autobahn.websocket.utf8validator import Utf8Validator
 
 from wsredis.errors import incompatible
-from wsredis.transports.websocket import frames, head
+from wsredis.transports.websocket import head
 from wsredis.transports.websocket.deflate import Inflater
+from wsredis.transports.websocket.reader import FrameReader
 
 __all__ = ["LeanProtocol", "Request", "State", "lean_class", "self_test"]
 
-#: Bytes; Autobahn unmasks longer messages faster.
-_SHORT = 1024
 
 #: The start of each answer.
 _ANSWER = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
@@ -73,7 +71,6 @@ _NEXT: dict[int, set[State]] = {
 # A member of an Enum is looked up slowly, and these are needed for every read.
 _PENDING = State.PENDING
 _OPEN = State.OPEN
-_CLOSING = State.CLOSING
 _CLOSED = State.CLOSED
 
 
@@ -114,21 +111,7 @@ class _Silent:
 _silent = _Silent()
 
 
-class _OnDemand:
-    """
-    The check of text messages for UTF-8, made for a connection when it first needs one.
-
-    Most never do: short messages are checked without it.
-    """
-
-    def __get__(self, protocol: Any, owner: type) -> Any:
-        if protocol is None:
-            return self
-        made = protocol.utf8validator = Utf8Validator()
-        return made
-
-
-class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
+class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
     """
     One TCP connection, and the WebSocket that it may become.
 
@@ -141,16 +124,12 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
             their names in a table for all instances, which has room for the first 29 that any
             instance uses. An attribute with another name costs its instance 900 bytes.
         state: The `State` of the connection. Autobahn sets it to plain integers.
-        data: Bytes that were read and are not consumed yet.
         target: Path and query of the handshake while the state is PENDING.
-        pause_reasons: If this is not 0, the next message waits, also one that was read already.
     """
 
     frequent_attributes: tuple[str, ...] = (
-        *("transport", "connected", "state", "data", "current_frame", "inside_message"),
-        # A client that has answered a ping.
-        *("current_frame_masker", "control_frame_data", "_perMessageCompress", "_is_reading"),
-        "target",
+        *("transport", "connected", "state", "data", "position", "unfinished", "_is_kept"),
+        *("_inflated", "_perMessageCompress", "target"),
     )
 
     # The attributes that Autobahn sets on each instance, and never changes or changes for few,
@@ -164,7 +143,10 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     send_queue: tuple[()] = ()
     triggered = False
     send_state = WebSocketServerProtocol.SEND_STATE_GROUND
-    utf8validator: Any = _OnDemand()
+    # Frames are read by `FrameReader`: nothing of this is needed.
+    current_frame = None
+    inside_message = False
+    utf8validator = None
     wasMaxFramePayloadSizeExceeded = False
     wasMaxMessagePayloadSizeExceeded = False
     closedByMe = False
@@ -187,17 +169,11 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
     autoPingPendingCall = None
     autoPingPendingSeq = 0
     autoPingPendingSent = None
-    _perMessageCompress: Inflater | None = None
     _transport_details = None
 
-    data = b""
     target = ""
     websocket_version = 13
-    pause_reasons = 0
-    _is_reading = False
     state: int = State.HEAD
-    #: Bytes; up to there a whole message is read without Autobahn.
-    _short_message = _SHORT
 
     def __init__(self) -> None:
         # Autobahn's makes two futures and a table of listeners that nobody uses here.
@@ -263,75 +239,9 @@ class LeanProtocol(WebSocketServerProtocol):  # type: ignore[misc]
         del self.target
         # A plain integer, which is found fastest.
         self.state = WebSocketProtocol.STATE_OPEN
-        self.inside_message = False
-        self.current_frame = None
         return "".join(lines).encode()
 
     # -- The open WebSocket
-
-    def consumeData(self) -> None:
-        """
-        Take messages out of `data`. It is Autobahn's method with two differences.
-
-        A client that is paused has no further frame taken from it. And whole short messages, as
-        nearly all frames of a client are, are read here, at a fraction of the cost.
-        """
-        while not self.pause_reasons and self.state != _CLOSED:
-            if self._take_short_messages():
-                if not self.data:
-                    return
-            elif self._is_reading or not self._read_a_part():
-                return
-
-    def _read_a_part(self) -> bool:
-        """
-        Let Autobahn read a head or a part of a payload.
-
-        A message may lead to a call of `consumeData` while Autobahn is in the middle of the frame.
-        That call returns at once, and the one that is running goes on after the message.
-
-        Returns:
-            False if there is nothing more to read.
-        """
-        self._is_reading = True
-        try:
-            more: bool = self.processData()
-        finally:
-            self._is_reading = False
-        return more
-
-    def _take_short_messages(self) -> bool:
-        """
-        Take the short, whole, valid messages that come next, until one of them pauses the client.
-
-        Returns:
-            False if something else comes next; then nothing is taken.
-        """
-        data = self.data
-        if len(data) < 6 or self.state != _OPEN or self.inside_message:
-            return False
-        if self.current_frame is not None:
-            return False
-        # A message may pause the client and let it go on at once. Whoever calls `consumeData` then
-        # finds nothing to read: this loop goes on.
-        self.data = b""
-        end = 0
-        try:
-            for payload, is_binary, after in frames.short_messages(data, self._short_message):
-                end = after
-                self.onMessage(payload, is_binary)
-                if self.pause_reasons or self.state != _OPEN:
-                    break
-        finally:
-            if self.state != _CLOSED:
-                self.data = data[end:]
-        return end > 0
-
-    def onMessageEnd(self) -> None:
-        """Hand over a message. It is Autobahn's method without a signal that nobody listens to."""
-        if not self.failedByMe:
-            self.onMessage(b"".join(self.message_data), self.message_is_binary)
-        self.message_data: list[bytes] = []
 
     def unregisterProducer(self) -> None:
         """Do nothing: the send queue is the producer, and has to go on until all is sent."""
@@ -364,7 +274,7 @@ def lean_class(
     options.update(
         CONFIG_ATTRS=(),
         factory=factory,
-        _short_message=min(_SHORT, *limits),
+        _short_message=min(protocol._short_message, *limits),
         **shared,
     )
     made: Any = type(protocol.__name__, (protocol,), options)
@@ -468,7 +378,13 @@ def _test_autobahn(reactor: Any) -> None:
         _require(theirs == state, f"{name} has changed")
     _require(WebSocketProtocol.STATE_CONNECTING == _PENDING, "STATE_CONNECTING has changed")
     factory = WebSocketServerFactory(reactor=reactor, server="")
-    factory.setProtocolOptions(openHandshakeTimeout=0, failByDrop=False, echoCloseCodeReason=True)
+    factory.setProtocolOptions(
+        openHandshakeTimeout=0,
+        failByDrop=False,
+        echoCloseCodeReason=True,
+        maxFramePayloadSize=100,
+        maxMessagePayloadSize=100,
+    )
     plain = _Theirs()
     plain.factory = factory
     plain._connectionMade()

@@ -11,6 +11,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from sys import intern
 from typing import Any
 
@@ -22,7 +23,7 @@ from twisted.python.failure import Failure
 
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
-from wsredis.config.networks import Networks, shown_address
+from wsredis.config.networks import UNIX, Networks, is_private, shown_address
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
@@ -31,7 +32,13 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
-from wsredis.transports.sockets import PolledServer, is_plain, plain_socket, tune
+from wsredis.transports.sockets import (
+    PolledServer,
+    is_plain,
+    plain_socket,
+    report_at_once,
+    tune,
+)
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.deflate import Inflater
 from wsredis.transports.websocket.handshake import (
@@ -44,11 +51,16 @@ from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
+from wsredis.transports.websocket.scheduler import Scheduler
+from wsredis.transports.websocket.unfinished import UnfinishedInput
 
 __all__ = ["GatewayProtocol"]
 
 #: Bytes that a client may send before its handshake is answered.
 _EARLY = 65536
+
+#: Bytes that are read after the end, so that unread input does not reset the last bytes away.
+_MAX_THROWN_AWAY = 131072
 
 #: Bytes of the reason in a close frame (RFC 6455, 5.5).
 _MAX_REASON = 123
@@ -56,15 +68,19 @@ _MAX_REASON = 123
 #: Characters of a reason, which may quote the client, that go into one line of the log.
 _LOGGED = 200
 
+#: Work of a client that is not charged yet. A few messages need not be.
+_UNCHARGED = 64
+
 # A member of an Enum is looked up slowly, and these are needed for every read.
 _HEAD = State.HEAD
 _PENDING = State.PENDING
+_CLOSED = State.CLOSED
 _HTTP = State.HTTP
 _OPEN = State.OPEN
 #: Frames are read. Autobahn sets plain integers, which are found fastest.
 _LIVE = (int(State.OPEN), int(State.CLOSING))
 _HANDSHAKE = head.Kind.HANDSHAKE
-_STEP_CONNECT = Step.CONNECT
+_PAGE = head.Kind.HTTP
 _STEP_OPEN = Step.OPEN
 
 
@@ -88,11 +104,13 @@ class GatewayProtocol(LeanProtocol):
     queued: QueuedBytes
     losses: LogThrottle
     site: HttpSite
+    scheduler: Scheduler
+    inputs: UnfinishedInput
     trusted: Networks
 
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
-        *("connection", "queue", "heard", "_deciding", "address"),
+        *("connection", "queue", "heard", "_deciding", "address", "_work", "pause_reasons"),
     )
 
     heard = True
@@ -103,6 +121,8 @@ class GatewayProtocol(LeanProtocol):
     _named = ""
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
+    _work = 0
+    _thrown_away = 0
 
     @property
     def peer(self) -> str:
@@ -123,8 +143,7 @@ class GatewayProtocol(LeanProtocol):
         host = self._peer_host()
         # A trusted proxy stands for itself only if it names nobody.
         self.address = "" if host in self.trusted else intern(address_key(host))
-        refusal = self.registry.refusal(_STEP_CONNECT)
-        self.registry.connected(self)
+        refusal = self.registry.connected(self)
         if refusal is not None:
             self._refuse(refusal)
 
@@ -133,10 +152,19 @@ class GatewayProtocol(LeanProtocol):
         state = self.state
         if state in _LIVE:
             self.heard = True
-            self.data += data
+            if self.data:
+                data = self.data[self.position :] + data
+                self.position = 0
+            self.data = data
             self.consumeData()
         elif state == _HEAD:
             searched = len(self.data)
+            if not searched:
+                refusal = self.registry.began(self)
+                if refusal is not None:
+                    self.data = data
+                    self._refuse(refusal)
+                    return
             self.data += data
             self._read_head(searched)
         elif state == _HTTP:
@@ -146,12 +174,18 @@ class GatewayProtocol(LeanProtocol):
                 self.transport.abortConnection()
             else:
                 self.data += data
+        elif state == _CLOSED:
+            # Of a request that was refused, for example, or after the last frame.
+            self._thrown_away += len(data)
+            if self._thrown_away > _MAX_THROWN_AWAY:
+                self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of everything: the socket is gone."""
         channel = self._channel if self.state == _HTTP else None
         self._end()
         was_open = self.registry.connection_lost(self)
+        self.scheduler.forget(self)
         if channel is not None:
             del self._channel
             channel.connectionLost(reason)
@@ -172,34 +206,40 @@ class GatewayProtocol(LeanProtocol):
 
     def _read_head(self, searched: int) -> None:
         found = head.parse(self.data, self.config.limits.max_head, searched)
-        if self.trusted or type(self.transport) is not PolledServer:
-            self._find_client(found)
+        is_request = found.kind is _HANDSHAKE or found.kind is _PAGE
+        if is_request and (self.trusted or type(self.transport) is not PolledServer):
+            refusal = self._find_client(found.headers)
+            if refusal is not None:
+                self._refuse(refusal)
+                return
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
             self.start_handshake(found.handshake)
-        elif found.kind is head.Kind.HTTP:
+        elif found.kind is _PAGE:
             self._serve_http()
         elif found.status:
             self._refuse(HandshakeRejected(found.reason, found.status))
 
-    def _find_client(self, found: head.Head) -> None:
-        """Tell by a whole head who the client is; behind proxies each request may have another."""
-        if found.kind is _HANDSHAKE or found.kind is head.Kind.HTTP:
-            host = self._peer_host()
-            client = host
-            if host in self.trusted:
-                client = named_client(host, self.trusted, found.headers)
-            named = "" if client == host else client
-            if named != self._named:
-                self._named = named
-            self.address = intern(address_key(client))
+    def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
+        """Find out who sent a request: behind proxies each request may have another client."""
+        host = self._peer_host()
+        client = named_client(host, self.trusted, headers)
+        named = "" if client == host else client
+        if named != self._named:
+            self._named = named
+        address = intern(address_key(client))
+        if address == self.address:
+            return None
+        refusal = self.registry.moved(self, address)
+        self.address = address
+        return refusal
 
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
 
     def _serve_http(self) -> None:
         """Hand the connection over, with all bytes that were read of it."""
-        refusal = self.registry.refusal(Step.HTTP)
+        refusal = self.registry.refusal(Step.HTTP, self)
         if refusal is not None:
             self._refuse(refusal)
             return
@@ -219,21 +259,43 @@ class GatewayProtocol(LeanProtocol):
         """Go on with a connection that plain HTTP gives back; see `http.GiveBack`."""
         self.enter(State.HEAD)
         del self._channel
-        refusal = self.registry.refusal(Step.RETURN)
         if status:
-            refusal = HandshakeRejected(reason, status)
-        if refusal is not None:
             self.data = request
-            self._find_client(head.parse(request, len(request)))
-            self._refuse(refusal)
+            self._refuse(HandshakeRejected(reason, status))
         else:
-            self.registry.returned(self)
             self.dataReceived(request + rest)
 
     # -- The handshake
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
+        if not self._named and "x-forwarded-for" in request.headers:
+            self._warn_of_proxy()
+        try:
+            turn = self.registry.turn(self.address)
+        except HandshakeRejected as rejection:
+            self._refuse(rejection)
+            return
+        if turn is None:
+            self._decide(request)
+        else:
+            self._deciding = turn
+            turn.addCallbacks(lambda _: self._decide(request), self._not_accepted)
+
+    def _warn_of_proxy(self) -> None:
+        """Tell once if a proxy is not trusted that may well be one of ours."""
+        host = self._peer_host()
+        if self.registry.has_warned or host in self.trusted or not is_private(host):
+            return
+        self.registry.has_warned = True
+        self._log.warn(
+            "X-Forwarded-For of {peer} is ignored, and all its clients count as one address: if it "
+            "is your proxy, --trusted-proxy {network} tells them apart",
+            peer=self.peer,
+            network=host or UNIX,
+        )
+
+    def _decide(self, request: Request) -> None:
         deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
         deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
@@ -256,14 +318,16 @@ class GatewayProtocol(LeanProtocol):
 
     def _open(self, answer: Answer, request: Request) -> None:
         """Go live, if there is still room: the decision may have taken time."""
-        refusal = self.registry.refusal(_STEP_OPEN)
+        refusal = self.registry.refusal(_STEP_OPEN, self)
         if refusal is not None:
             self._refuse(refusal)
             return
         connection, transport = self.connection, self.transport
         assert connection is not None
-        limit = self.config.limits.max_queue
-        self.queue = SendQueue(transport, limit, self, self.queued, plain_socket(transport))
+        limit, socket = self.config.limits.max_queue, plain_socket(transport)
+        if socket is None:
+            report_at_once(transport)
+        self.queue = SendQueue(transport, limit, self, self.queued, socket)
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
@@ -283,6 +347,18 @@ class GatewayProtocol(LeanProtocol):
             self.sessions.connection_opened(connection, answer.accepted)
         if self.data:
             self.consumeData()
+
+    def dropped(self) -> None:
+        """See `wsredis.transports.websocket.slots.Place.dropped`."""
+        self.metrics.dropped += 1
+        self._end()
+        self.registry.last_bytes(self)
+        self.transport.abortConnection()
+
+    @property
+    def user(self) -> str | None:
+        """See `wsredis.transports.websocket.registry.Member.user`."""
+        return None if self.connection is None else self.connection.identity.user
 
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
@@ -304,10 +380,14 @@ class GatewayProtocol(LeanProtocol):
     def _refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
         unread = self.state == _HEAD
+        is_new = unread and not self.data
         target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
         self.metrics.refused += 1
-        self._log.info(
+        self.losses.log(
+            self._log,
+            LogLevel.info,
+            status,
             "refused {peer} {path!r}: {status} {reason!r}{hint}",
             peer=self.peer,
             path=head.loggable_target(target),
@@ -319,10 +399,13 @@ class GatewayProtocol(LeanProtocol):
         self._end()
         # A client that never finishes the TLS handshake cannot be sent the answer.
         self.registry.last_bytes(self)
-        if unread and is_plain(self.transport):
+        if unread and not is_new and is_plain(self.transport):
             # Closing a socket with unread input resets it, and the answer may be lost. Under TLS
             # the method is that of the TCP transport, and overtakes what is not encrypted yet.
             self.transport.loseWriteConnection()
+        elif is_new and not is_plain(self.transport):
+            # The end of TLS would keep the connection, and nothing is known to read the answer.
+            self.transport.abortConnection()
         else:
             self.transport.loseConnection()
 
@@ -348,11 +431,59 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.gateway.client.Client.resume`."""
         if self.pause_reasons & why:
             self.pause_reasons &= ~why
-            if not self.pause_reasons and self in self.registry.connections:
-                self.consumeData()
-            # A message may have brought a new reason, or the end. TLS has to read to the end.
+            if self.pause_reasons:
+                return
+            if self.data:
+                # Others may go on now as well, and this may be called while Redis is being read.
+                self.turn_over()
+            elif self in self.registry.connections:
+                # TLS has to read to the end.
+                self.transport.resumeProducing()
+
+    # -- wsredis.transports.websocket.scheduler.Scheduled
+
+    def take_turn(self) -> None:
+        """See `wsredis.transports.websocket.scheduler.Scheduled.take_turn`."""
+        self.pause_reasons &= ~PauseReason.TURN
+        if not self.pause_reasons and self in self.registry.connections:
+            self.consumeData()
+            # A message may have brought a new reason, or the end.
             if not self.pause_reasons and self in self.registry.connections:
                 self.transport.resumeProducing()
+
+    # -- wsredis.transports.websocket.reader.FrameReader
+
+    def turn_over(self) -> None:
+        """See `wsredis.transports.websocket.reader.FrameReader.turn_over`."""
+        self.pause(PauseReason.TURN)
+        self.scheduler.add(self)
+
+    def charge(self, work: int) -> None:
+        """See `wsredis.gateway.client.Client.charge`."""
+        work += self._work
+        if work < _UNCHARGED:
+            self._work = work
+        else:
+            self._work = 0
+            self.scheduler.charge(self, work)
+
+    def input_kept(self, waiting: int) -> None:
+        """See `wsredis.transports.websocket.reader.FrameReader.input_kept`."""
+        message = self.unfinished
+        if message is None:
+            self.inputs.keep(self, waiting, False)
+        else:
+            self.inputs.keep(self, waiting + message.size, message.buffer is not None)
+
+    def message_growth(self) -> int | None:
+        """See `wsredis.transports.websocket.unfinished.InputOwner.message_growth`."""
+        message = self.unfinished
+        if self.pause_reasons or message is None or message.buffer is None:
+            return None
+        before, message.checked = message.checked, len(message.buffer)
+        return message.checked - before
+
+    # -- The life of an open WebSocket
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
@@ -422,6 +553,8 @@ class GatewayProtocol(LeanProtocol):
 
     def _detach(self) -> None:
         """Deliver nothing to this client any more."""
+        self.drop_message()
+        self.inputs.keep(self, 0, False)
         if self.connection is not None:
             self.connection.closed()
             self.sessions.connection_lost(self.connection)

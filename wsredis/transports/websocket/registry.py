@@ -1,9 +1,7 @@
 """
 The connections of one gateway: their number, their limits, and the timers that visit them.
 
-`Registry.refusal` is the one place that asks for room and for stopping. A limit on the rate of
-handshakes belongs there as well; one on the rate of messages is a further `PauseReason`, asked for
-in `wsredis.gateway.connection.Connection`.
+It is the one place that is asked for room and for stopping, and the one that counts.
 """
 
 from __future__ import annotations
@@ -15,41 +13,49 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
-from wsredis.config import Limits
+from wsredis.config import Limits, setting_of
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.shares import RateLimit
 from wsredis.gateway.timers import StaggeredTimer, TimeoutQueue
 from wsredis.transports.websocket.http import HttpSite
+from wsredis.transports.websocket.slots import Place, Slots
 
 __all__ = ["Member", "Registry", "Step"]
 
 
 class Step(Enum):
-    """The steps of a TCP connection that need room."""
+    """The steps of a request that need room."""
 
-    #: A client has connected.
-    CONNECT = 1
     #: A request is to be handed to plain HTTP.
-    HTTP = 2
-    #: Plain HTTP gave a connection back, since it brings a handshake.
-    RETURN = 3
+    HTTP = 1
     #: A handshake is to be decided.
-    DECIDE = 4
+    DECIDE = 2
     #: An accepted handshake is to be answered.
-    OPEN = 5
+    OPEN = 3
 
 
-# A member of an Enum is looked up slowly, and these are needed for each connection.
-_CONNECT, _HTTP, _RETURN = Step.CONNECT, Step.HTTP, Step.RETURN
+# A member of an Enum is looked up slowly, and this one is needed for each connection.
+_HTTP = Step.HTTP
+
+_HANDSHAKE_RATE = setting_of(Limits, "handshake_rate").option
+
+#: Handshakes that an address may send at once after a pause, in seconds of its rate.
+_BURST = 10
 
 
-class Member(Protocol):
+class Member(Place, Protocol):
     """The part of a connection that the registry needs."""
 
     transport: Any
+
+    @property
+    def user(self) -> str | None:
+        """The name of the user who has the connection. None if nobody is logged in."""
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake."""
@@ -80,7 +86,8 @@ class Registry:
         connections: The WebSockets whose handshake was answered, until their socket is gone.
         handshakes: Connections whose request has not been answered yet.
         closing: Connections that are being closed.
-        sockets: The number of all TCP connections.
+        slots: The places of all connections.
+        has_warned: Tells whether the log has a line about a proxy that is not trusted.
         stopping: Tells whether the gateway stops, and no handshake is accepted any more.
     """
 
@@ -99,12 +106,14 @@ class Registry:
         self._broker = broker
         self._metrics = metrics
         self._site = site
-        self._max_sockets = limits.max_connections + limits.max_handshakes + site.max_channels
-        self.sockets = 0
+        self._clock = clock
+        self._rate = RateLimit(clock, limits.handshake_rate, limits.handshake_rate * _BURST)
+        self.slots = Slots(limits, site.max_channels)
+        self.has_warned = False
         self.stopping = False
         self.connections: ConnectionSet[Member] = ConnectionSet()
         self.handshakes: TimeoutQueue[Member] = TimeoutQueue(
-            clock, limits.handshake_timeout, methodcaller("handshake_timed_out")
+            clock, limits.handshake_timeout, self._handshake_timed_out
         )
         self.closing: TimeoutQueue[Member] = TimeoutQueue(
             clock, limits.close_timeout, methodcaller("close_timed_out")
@@ -117,29 +126,42 @@ class Registry:
             for interval in heartbeat_intervals
         }
 
-    def refusal(self, step: Step) -> HandshakeRejected | None:
-        """
-        Tell why a connection may not take *step*. None if it may.
+    @property
+    def sockets(self) -> int:
+        """The number of all TCP connections."""
+        return self.slots.sockets.held
 
-        This asks only; the methods below count.
-        """
-        limits = self._limits
-        if step is _CONNECT:
-            if len(self.handshakes) >= limits.max_handshakes or self.sockets >= self._max_sockets:
-                return _full("--max-connections, --max-handshakes")
-        elif step is _RETURN:
-            if len(self.handshakes) >= limits.max_handshakes:
-                return _full("--max-handshakes")
-        elif step is _HTTP:
+    def refusal(self, step: Step, member: Member) -> HandshakeRejected | None:
+        """Tell why *member* may not take *step*. None if it may. This only asks."""
+        if step is _HTTP:
             if self._site.is_full():
-                return _full("--max-handshakes, for pages")
-        elif self.stopping:
+                return HandshakeRejected("too many connections", 503, "--max-handshakes, for pages")
+            return None
+        if self.stopping:
             return HandshakeRejected("try again later", 503, "the gateway stops")
-        elif not self._broker.up:
+        if not self._broker.up:
             return HandshakeRejected("try again later", 503, "Redis is away")
-        elif len(self.connections) >= limits.max_connections:
-            return _full("--max-connections")
-        return None
+        return self.slots.websocket_refusal(member.address, member.user)
+
+    def turn(self, address: str) -> Deferred[None] | None:
+        """
+        Count a handshake of *address*, and let it wait for its turn.
+
+        Returns:
+            Fires when the turn has come. None if it has come already.
+
+        Raises:
+            HandshakeRejected: It would not come within the time for the handshake.
+        """
+        if not address:
+            return None
+        if self._rate.wait(address) >= self._limits.handshake_timeout:
+            raise HandshakeRejected("too many handshakes", 429, _HANDSHAKE_RATE)
+        delay = self._rate.spend(address)
+        if not delay:
+            return None
+        self._metrics.slowed += 1
+        return deferLater(self._clock, delay)
 
     def start(self) -> None:
         """Begin to look after connections."""
@@ -169,18 +191,56 @@ class Registry:
 
     # -- The life of a connection
 
-    def connected(self, member: Member) -> None:
-        """Count a new TCP connection, and limit the time for its request."""
-        self.sockets += 1
-        self.handshakes.add(member)
+    def connected(self, member: Member) -> HandshakeRejected | None:
+        """
+        Count a new TCP connection, and limit the time for its request.
 
-    def returned(self, member: Member) -> None:
-        """Limit the time of a connection that plain HTTP gave back."""
-        self.handshakes.add(member)
+        Returns:
+            The reason for which it is refused. It is counted all the same.
+        """
+        refusal = self.slots.connect(member)
+        if refusal is None:
+            self.handshakes.add(member)
+        return refusal
+
+    def began(self, member: Member) -> HandshakeRejected | None:
+        """
+        Count a request whose first bytes have come, also on a connection that was given back.
+
+        Returns:
+            The reason for which it is refused, and not counted.
+        """
+        self.slots.spoke(member)
+        refusal = self.slots.handshake_refusal(member.address)
+        if refusal is None:
+            self.slots.handshakes.add(member.address)
+            self.handshakes.add(member)
+        else:
+            self.handshakes.discard(member)
+        return refusal
+
+    def moved(self, member: Member, address: str) -> HandshakeRejected | None:
+        """
+        Count a request for another address from now on, since a proxy has named the client.
+
+        Args:
+            address: The address. That of *member* is still the old one; the caller changes it.
+
+        Returns:
+            The reason for which the request is refused.
+        """
+        slots = self.slots
+        both = (slots.sockets, slots.handshakes)
+        for places in both:
+            places.release(member.address)
+        refusal = slots.handshake_refusal(address)
+        for places in both:
+            places.add(address)
+        return refusal
 
     def handed_over(self, member: Member) -> None:
         """Leave the time of a connection to plain HTTP."""
-        self.handshakes.discard(member)
+        self._end_handshake(member)
 
     def opened(self, member: Member, heartbeat_interval: float | None) -> None:
         """
@@ -189,7 +249,8 @@ class Registry:
         Args:
             heartbeat_interval: Seconds between two heartbeats. If None, it gets none.
         """
-        self.handshakes.discard(member)
+        self._end_handshake(member)
+        self.slots.open(member.address, member.user)
         self.connections.add(member)
         self._metrics.opened += 1
         self._metrics.connections += 1
@@ -205,7 +266,7 @@ class Registry:
 
     def last_bytes(self, member: Member) -> None:
         """Limit the time for the end of a connection; its last frame or answer is on its way."""
-        self.handshakes.discard(member)
+        self._end_handshake(member)
         self.closing.add(member)
 
     def connection_lost(self, member: Member) -> bool:
@@ -215,18 +276,29 @@ class Registry:
         Returns:
             Whether it was a WebSocket whose handshake had been answered.
         """
-        self.sockets -= 1
-        self.handshakes.discard(member)
+        self._end_handshake(member)
+        self.slots.disconnect(member)
         self.closing.discard(member)
         if member not in self.connections:
             return False
+        self.slots.close(member.address, member.user)
         self._metrics.connections -= 1
         self.connections.discard(member)
         return True
 
+    def _handshake_timed_out(self, member: Member) -> None:
+        # It has left the queue, and only what is in the queue has a place.
+        self.handshakes.add(member)
+        self._end_handshake(member)
+        member.handshake_timed_out()
+
+    def _end_handshake(self, member: Member) -> None:
+        """Give the place of a handshake back, if there is one."""
+        if member in self.handshakes:
+            self.handshakes.discard(member)
+            # A silent connection has none.
+            if not self.slots.spoke(member):
+                self.slots.handshakes.release(member.address)
+
     def _timers(self) -> list[Any]:
         return [self.handshakes, self.closing, self._pings, *self._heartbeats.values()]
-
-
-def _full(hint: str) -> HandshakeRejected:
-    return HandshakeRejected("too many connections", 503, hint)

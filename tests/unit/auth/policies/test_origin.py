@@ -25,10 +25,12 @@ class OriginPolicyTests(SynchronousTestCase):
         host: str | None = "example.com",
         query: str = PRIVATE,
         secure: bool = False,
+        **more: str,
     ) -> Handshake:
         """Make the handshake of a page of *origin* with the gateway at *host*."""
         headers = {"origin": origin, "host": host}
         given = {name: value for name, value in headers.items() if value is not None}
+        given |= {name.replace("_", "-"): value for name, value in more.items()}
         return Handshake(
             parse_access("chat", query), "/ws/chat", given, "192.0.2.1:4711", secure=secure
         )
@@ -138,6 +140,23 @@ class OriginPolicyTests(SynchronousTestCase):
         ):
             self.refused(origin, host, secure=True)
             self.assertGranted(origin.replace("http:", "https:"), host, secure=True)
+
+    def test_tls_of_a_proxy(self) -> None:
+        """The same where a proxy tells that it speaks TLS with the browser."""
+        for more in (
+            {"x_forwarded_proto": "https"},
+            {"x_forwarded_proto": "HTTPS, http"},
+            {"x_forwarded_proto": "wss"},
+            {"forwarded": 'for="[2001:db8::1]"; proto=https;host=a'},
+            {"forwarded": 'for=192.0.2.1;Proto="https"'},
+        ):
+            for host in ("example.com", "example.com:8443", "example.com:443"):
+                self.refused(f"http://{host}", host, **more)
+                self.assertGranted(f"https://{host}", host, **more)
+            # A browser names this port only if there is no TLS.
+            self.assertGranted("http://example.com", "example.com:80", **more)
+        for more in ({"x_forwarded_proto": "http"}, {"forwarded": "for=httpss;proto=http"}):
+            self.assertGranted("http://example.com", **more)
 
     def test_names_of_others(self) -> None:
         """

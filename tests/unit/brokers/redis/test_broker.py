@@ -14,6 +14,7 @@ from tests.support.fakes import publish
 from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.brokers.redis.connection import SILENCE
 from wsredis.brokers.redis.reconnect import MAX_DELAY
+from wsredis.brokers.redis.stored import StoredSettings
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PublishOutcomeUnknown
@@ -53,7 +54,7 @@ class _BrokerCase(SynchronousTestCase):
             self.clock,
             self.server.endpoint(),
             RedisTarget(name="redis://fake:6379", password="pw"),
-            60,
+            StoredSettings(expire=60),
             Limits(),
             self.metrics,
         )
@@ -139,7 +140,9 @@ class UpTests(_BrokerCase):
         server = FakeRedis(self.clock)
         server.down = True
         target = RedisTarget(name="redis://fake:6379")
-        broker = RedisBroker(self.clock, server.endpoint(), target, 60, Limits(), self.metrics)
+        broker = RedisBroker(
+            self.clock, server.endpoint(), target, StoredSettings(), Limits(), self.metrics
+        )
         broker.start(self.listener)
         waiting, cancelled = broker.when_up(), broker.when_up()
         cancelled.addErrback(lambda failure: None)
@@ -507,6 +510,7 @@ class FetchTests(_BrokerCase):
         fetched = self.fetch(b"a")
         subscriber = self.session(subscriber=True)
         self.session(subscriber=False).move()
+        self.session(subscriber=False).move()
         self.assertNoResult(fetched)
         subscriber.cut(ConnectionError())
         self.failureResultOf(fetched, BrokerUnavailable)
@@ -663,8 +667,9 @@ class FirstConnectionTests(_BrokerCase):
         clock = MemoryReactorClock()
         self.server = FakeRedis(clock)
         self.server.store(b"a", b"old")
+        target = RedisTarget(name="redis")
         broker = RedisBroker(
-            clock, self.server.endpoint(), RedisTarget(name="redis"), 60, Limits(), self.metrics
+            clock, self.server.endpoint(), target, StoredSettings(), Limits(), self.metrics
         )
         self.failureResultOf(broker.subscribe([b"a"]), BrokerUnavailable)
         broker.start(self.listener)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,11 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.fakes import publish
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import RedisConnection
+from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.metrics import Metrics
-from wsredis.testing.redis import FakeRedis, Session
+from wsredis.testing.redis import FakeRedis
 
 
 class _StoreCase(SynchronousTestCase):
@@ -35,8 +36,9 @@ class _StoreCase(SynchronousTestCase):
         self.server = FakeRedis(self.clock)
         self.metrics = Metrics()
         self.read_only: list[int] = []
+        keys = StoredKeys(self.clock, StoredSettings(self.expire), self.metrics)
         self.store = Commands(
-            self.clock, self.expire, self.limits, self.metrics, lambda: self.read_only.append(1)
+            self.clock, keys, self.limits, self.metrics, lambda: self.read_only.append(1)
         )
         link = RedisConnection(
             self.clock,
@@ -65,9 +67,15 @@ class _StoreCase(SynchronousTestCase):
 
     def fetch(self, *channels: bytes) -> Any:
         """Fetch, and let all bytes arrive."""
-        done = self.store.fetch(channels)
+        done = self.start_fetching(channels)
         self.server.pump()
         return done
+
+    def start_fetching(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
+        """Begin to fetch. Returns: Fires with all messages."""
+        values: dict[bytes, bytes] = {}
+        done = Deferred.fromCoroutine(self.store.fetch_each(channels, values.update))
+        return done.addCallback(lambda _: values)
 
 
 class PublishTests(_StoreCase):
@@ -178,6 +186,8 @@ class _Publisher:
         heard: The arguments of its calls, in order.
         react: Called at the end of each.
     """
+
+    origin = ""
 
     def __init__(self) -> None:
         self.heard: list[tuple[object, int]] = []
@@ -321,7 +331,7 @@ class TurnTests(_StoreCase):
         """Another command in the turn gets its own reply."""
         self.server.store(b"b", b"stored")
         self.say(self.one, b"1")
-        fetched = self.store.fetch([b"b"])
+        fetched = self.start_fetching([b"b"])
         self.say(self.one, b"2")
         self.clock.advance(0)
         self.server.pump()
@@ -486,84 +496,41 @@ class BoundTests(_StoreCase):
 
 
 class FetchTests(_StoreCase):
-    """Stored messages come byte for byte, as far as there are any."""
+    """Stored messages are read from the connection that there is."""
 
     def test_values(self) -> None:
         """Missing and empty ones are left out."""
         self.server.store(b"a", b"1_000")
         self.server.store(b"b", b"")
-        self.server.store(b"c", b"\xff\x00")
-        values = self.successResultOf(self.fetch(b"a", b"b", b"c", b"d"))
-        self.assertEqual({b"a": b"1_000", b"c": b"\xff\x00"}, values)
-
-    def test_key_of_another_type(self) -> None:
-        """A list under the name of a channel is passed over, the others come."""
-        self.server.store(b"a", ["a list"])
-        self.server.store(b"b", b"x")
-        self.assertEqual({b"b": b"x"}, self.successResultOf(self.fetch(b"a", b"b")))
-
-    def test_many(self) -> None:
-        """Many names are asked for in parts, and come together."""
-        names = [b"c%d" % number for number in range(65)]
-        for name in names:
-            self.server.store(name, name)
-        self.assertEqual({name: name for name in names}, self.successResultOf(self.fetch(*names)))
-        sizes = [len(words) - 1 for words in self.server.sent(b"MGET")]
-        self.assertEqual([32, 32, 1], sizes)
-
-    def test_many_large_ones(self) -> None:
-        """Together they may be larger than the largest reply: that is a limit for one value."""
-        for number in range(20):
-            self.server.store(b"c%d" % number, b"x" * 9000)
-        names = [b"c%d" % number for number in range(20)]
-        found = self.successResultOf(self.fetch(*names))
-        self.assertEqual(20, len(found))
-        self.assertEqual(1, self.server.accepted)
+        values = self.successResultOf(self.fetch(b"a", b"b", b"d"))
+        self.assertEqual({b"a": b"1_000"}, values)
 
     def test_nothing(self) -> None:
         """Without a name nothing is sent."""
         self.assertEqual({}, self.successResultOf(self.fetch()))
-        self.assertEqual([], self.server.sent(b"MGET"))
+        self.assertEqual([], self.server.sent(b"STRLEN", b"MGET"))
 
-    def test_refused(self) -> None:
-        """A Redis that does not hand them out costs the stored message, not the client."""
-        self.server.loading = True
-        with capturedLogs() as events:
-            self.assertEqual({}, self.successResultOf(self.fetch(b"a")))
-        self.assertIn("LOADING", events[0]["error"])
-
-    def forbid(self, *names: bytes) -> None:
-        """Redis refuses every command that reads one of *names*, as with an ACL for keys."""
-        real = Session._mget
-
-        def mget(session: Session, *keys: bytes) -> bytes:
-            if set(names).isdisjoint(keys):
-                return real(session, *keys)
-            return b"-NOPERM No permissions to access a key\r\n"
-
-        self.patch(Session, "_mget", mget)
-
-    def test_forbidden(self) -> None:
-        """A name that Redis does not let be read takes nothing from the others."""
-        names = [b"c%d" % number for number in range(65)]
-        for name in names:
-            self.server.store(name, name)
-        self.forbid(b"c3", b"c33", b"c64")
-        expected = {name: name for name in names if name not in (b"c3", b"c33", b"c64")}
-        with capturedLogs() as events:
-            self.assertEqual(expected, self.successResultOf(self.fetch(*names)))
-        self.assertEqual(["NOPERM"], [each["error"].split()[0] for each in events])
-        self.assertEqual(3 + 64, len(self.server.sent(b"MGET")))
-
-    def test_forbidden_and_lost(self) -> None:
-        """The same, if the connection is lost while the names are asked for one by one."""
-        self.forbid(b"a")
-        done = self.store.fetch([b"a", b"b"])
-        assert self.store.protocol is not None
-        self.store.protocol.dataReceived(b"-NOPERM No permissions to access a key\r\n")
-        self.assertNoResult(done)
+    def test_no_connection(self) -> None:
+        """Without a connection it fails at once."""
+        self.server.down = True
         self.server.kill()
-        self.failureResultOf(done, BrokerUnavailable)
+        self.failureResultOf(self.fetch(b"a"), BrokerUnavailable)
+
+    def test_each(self) -> None:
+        """The messages may be taken one batch after the other; their channels are known before."""
+        taken: list[object] = []
+        self.server.store(b"a", b"1")
+
+        def take(found: dict[bytes, bytes]) -> Deferred[None]:
+            taken.append(found)
+            return succeed(None)
+
+        done = Deferred.fromCoroutine(
+            self.store.fetch_each([b"a", b"b"], take, lambda names: taken.append([*names]))
+        )
+        self.server.pump()
+        self.successResultOf(done)
+        self.assertEqual([[b"a"], {b"a": b"1"}], taken)
 
     def test_nothing_is_kept(self) -> None:
         """The messages are gone with the one who asked: no garbage collection is needed."""
@@ -574,31 +541,120 @@ class FetchTests(_StoreCase):
         # The reference of this function, and that of the question.
         self.assertEqual(2, sys.getrefcount(found))
 
-    def test_forbidden_and_cancelled(self) -> None:
-        """If nobody waits any more, nothing is asked again."""
-        self.forbid(b"a")
-        done = self.store.fetch([b"a", b"b"])
-        done.addErrback(lambda failure: None)
-        done.cancel()
-        self.server.pump()
-        self.assertEqual(1, len(self.server.sent(b"MGET")))
-
-    def test_no_connection(self) -> None:
-        """Without a connection it fails at once."""
-        self.server.down = True
-        self.server.kill()
-        self.failureResultOf(self.fetch(b"a"), BrokerUnavailable)
-
-    def test_lost_before_the_answer(self) -> None:
-        """It fails once, also in the middle of several parts."""
-        done = self.store.fetch([b"c%d" % number for number in range(65)])
-        self.server.kill()
-        self.failureResultOf(done, BrokerUnavailable)
-
     def test_cancelled(self) -> None:
         """The reply to a cancelled fetch is not an error."""
-        done = self.store.fetch([b"a"])
+        done = self.start_fetching([b"a"])
         done.addErrback(lambda failure: None)
         done.cancel()
         self.server.pump()
         self.successResultOf(self.publish(b"a"))
+
+
+class ShareTests(_StoreCase):
+    """Half of the limits is for everybody; of the other half each publisher has a share."""
+
+    limits = Limits(max_commands=80, max_command_bytes=800000)
+
+    def say(self, origin: str, count: int, payload: bytes = b"x") -> list[object]:
+        """Publish from one origin, in a turn for each message. Return what it heard at once."""
+        publisher = _Publisher()
+        publisher.origin = origin
+        for _ in range(count):
+            self.store.publish(self.channels, payload, publisher)
+            self.clock.advance(0)
+        return publisher.heard
+
+    def setUp(self) -> None:
+        """Redis answers nothing."""
+        super().setUp()
+        self.channels = [b"a"]
+        self.server.frozen = True
+
+    def test_number(self) -> None:
+        """One publisher cannot use all commands up: others find some."""
+        heard = self.say("192.0.2.1", 40)
+        self.assertEqual([(BrokerUnavailable, 1)] * len(heard), heard)
+        self.assertGreater(len(heard), 3)
+        self.assertEqual([], self.say("192.0.2.2", 1))
+
+    def test_size(self) -> None:
+        """The same with bytes."""
+        heard = self.say("192.0.2.1", 10, b"x" * 50000)
+        self.assertEqual({(BrokerUnavailable, 50000)}, set(heard))
+        self.assertEqual([], self.say("192.0.2.2", 1, b"x" * 10000))
+
+    def test_given_back(self) -> None:
+        """What is answered is free again."""
+        self.say("192.0.2.1", 40)
+        self.server.frozen = False
+        self.server.pump()
+        self.assertEqual(0, self.store._shared.held)
+        self.assertEqual(0, self.store._unanswered)
+        self.assertEqual(0, self.store._unanswered_bytes)
+
+    def test_nobody(self) -> None:
+        """Publishers without an address cannot be told apart, and have all of it."""
+        self.assertEqual([], self.say("", 40))
+
+
+class CheckTests(_StoreCase):
+    """A key of a user that the application made is neither written nor given an end."""
+
+    def stored(self) -> list[tuple[bytes, ...]]:
+        """The commands that store."""
+        return self.server.sent(b"SETEX")
+
+    def test_free(self) -> None:
+        """A key that is not there may be written; it is asked about once in a while."""
+        for _ in range(3):
+            self.successResultOf(self.publish(b"user:ann:f"))
+        self.assertEqual(3, len(self.stored()))
+        self.assertEqual([(b"TTL", b"user:ann:f")], self.server.sent(b"TTL"))
+        self.clock.advance(11)
+        self.successResultOf(self.publish(b"user:ann:f"))
+        self.assertEqual(2, len(self.server.sent(b"TTL")))
+
+    def test_of_the_application(self) -> None:
+        """A key without an end, or of another type, stays; the message is published."""
+        self.server.store(b"user:ann:role", b"customer", expire=None)
+        self.server.store(b"group:chess:members", ["ann"])
+        with capturedLogs() as events:
+            done = self.send([b"user:ann:role", b"group:chess:members"], b"admin")
+            self.server.pump()
+        self.successResultOf(done)
+        self.assertEqual([], self.stored())
+        self.assertEqual(2, len(self.server.sent(b"PUBLISH")))
+        self.assertEqual(2, self.metrics.unpersisted)
+        self.assertEqual(1, len(events))
+        self.assertEqual(b"customer", self.server.value(b"user:ann:role"))
+
+    def test_order(self) -> None:
+        """Messages that come meanwhile keep their order, whoever sends them."""
+        first = self.send([b"user:ann:f"], b"1")
+        others = [self.send([name], b"2") for name in (b"a", b"user:bob:f", b"a")]
+        self.server.pump()
+        for each in (first, *others):
+            self.successResultOf(each)
+        names = [words[1] for words in self.server.sent(b"PUBLISH")]
+        self.assertEqual([b"user:ann:f", b"a", b"user:bob:f", b"a"], names)
+
+    def test_may_not_ask(self) -> None:
+        """Where Redis does not tell, the message is stored as it always was."""
+        self.server.refuse.update(TTL="NOPERM", TYPE="NOPERM")
+        self.successResultOf(self.publish(b"user:ann:f"))
+        self.assertEqual(1, len(self.stored()))
+
+    def test_lost(self) -> None:
+        """Messages that wait when the connection is lost were not sent."""
+        done = self.send([b"user:ann:f"], b"1")
+        self.server.kill()
+        self.failureResultOf(done, BrokerUnavailable)
+
+    def test_stopped(self) -> None:
+        """Messages that wait at the end are published, and not stored."""
+        done = self.send([b"user:ann:f"], b"1")
+        self.store.stop()
+        self.server.pump()
+        self.successResultOf(done)
+        self.assertEqual([], self.stored())
+        self.assertEqual(1, len(self.server.sent(b"PUBLISH")))

@@ -6,6 +6,7 @@ from typing import Any
 
 import txredisapi
 from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionLost
 
 from tests.unit.brokers.redis.case import MAX_REPLY, LinkCase
 from wsredis.brokers.redis.protocol import NoReply
@@ -187,6 +188,57 @@ class ReplyTests(LinkCase):
         self.server.publish(b"a", b"1")
         self.server.pump()
         self.assertEqual([b"pong", b""], self.successResultOf(calls[0]))
+
+
+class ReadOnTests(LinkCase):
+    """What Redis has sent is read before anything else is looked after."""
+
+    def setUp(self) -> None:
+        """Connect, and make a read of the full size."""
+        super().setUp()
+        self.start()
+        empty = len(pushed(b"a", b"x" * 100)) - 100
+        count, rest = divmod(65536 - 500, empty + 500)
+        self.full = pushed(b"a", b"x" * 500) * count + pushed(b"a", b"x" * (rest + 500 - empty))
+        self.assertEqual(65536, len(self.full))
+
+    def read(self, *reads: bytes | None, ends: bool = False) -> list[int]:
+        """Let the kernel have *reads*, of which the first is reported. Returns the sizes taken."""
+        protocol = self.protocol()
+        waiting = list(reads[1:])
+        taken: list[int] = []
+
+        def do_read() -> object:
+            data = waiting.pop(0) if waiting else None
+            taken.append(len(data or b""))
+            if data is not None:
+                protocol.dataReceived(data)
+            return ConnectionLost() if ends else None
+
+        protocol.transport.doRead = do_read
+        first = reads[0]
+        assert first is not None
+        protocol.dataReceived(first)
+        return taken
+
+    def test_until_empty(self) -> None:
+        """A full read is followed by others, until one is not full or there is none."""
+        full, short = self.full, pushed(b"a", b"x")
+        self.assertEqual([], self.read(short, full))
+        self.assertEqual([65536, len(short)], self.read(full, full, short, full))
+        self.assertEqual([65536, 0], self.read(full, full, None, full))
+        self.assertEqual([65536] * 15, self.read(*[full] * 30))
+
+    def test_end(self) -> None:
+        """The end of the connection, or a reply that is none, ends it."""
+        full = self.full
+        self.assertEqual([65536], self.read(full, full, full, ends=True))
+        self.assertEqual([65536], self.read(full, b"?" * 65536, full))
+
+    def test_paused(self) -> None:
+        """A delivery that pauses the connection ends it."""
+        self.owner.on_messages = lambda: self.protocol().pause()
+        self.assertEqual([], self.read(self.full, self.full))
 
 
 class RubbishTests(LinkCase):

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import zlib
 from string import ascii_letters
-from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.deflate import squeezed
 from tests.support.fakes import messages
-from tests.support.memory_gateway import MemoryGatewayCase
-from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame
-from wsredis.config import GatewayConfig, Limits
-from wsredis.gateway.client import PauseReason
 from wsredis.transports.websocket import frames
 
 
@@ -178,155 +170,3 @@ class DeflatedTests(SynchronousTestCase):
                 self.assertIs(frame, frames.deflated(frame, 15, 0))
                 found += 1
         self.assertTrue(found)
-
-
-class ShortMessageTests(SynchronousTestCase):
-    """Short messages of a client, found by position."""
-
-    def read(self, data: bytes, limit: int = 1024) -> list[tuple[bytes, bool]]:
-        """Read all; the frames follow each other without a gap."""
-        found, end = [], 0
-        for payload, is_binary, after in frames.short_messages(data, limit):
-            self.assertGreaterEqual(after - end - len(payload), 6)
-            end = after
-            found.append((payload, is_binary))
-        return found
-
-    def test_several(self) -> None:
-        """All that stand in a row are read, up to the first part of another one."""
-        data = frame(TEXT, b"a") + frame(BINARY, b"\xff" * 126) + frame(TEXT) + frame(TEXT, b"b")
-        expected = [(b"a", False), (b"\xff" * 126, True), (b"", False)]
-        self.assertEqual(expected, self.read(data[:-1]))
-        self.assertEqual([*expected, (b"b", False)], self.read(data))
-
-    def test_lazy(self) -> None:
-        """A frame is read when it is asked for, so that a pause wastes no work."""
-        data = frame(TEXT, b"a") * 2
-        self.assertEqual((b"a", False, 7), next(frames.short_messages(data, 10)))
-
-    def test_ends_before_anything_else(self) -> None:
-        """A frame that is not simple is left, with all that follows."""
-        after = frame(TEXT, b"after")
-        for other in (
-            frame(TEXT, b"x" * 11),
-            frame(TEXT, b"x", fin=False),
-            frame(TEXT, b"x", rsv=4),
-            frame(TEXT, b"x", masked=False),
-            frame(TEXT, b"\xff"),
-            frame(TEXT, b"\xed\xa0\x80"),
-            frame(PING),
-            frame(CLOSE, b"\x03\xe8"),
-            b"\x81\xfe\0\5" + bytes(4) + b"hello",
-            b"\x81\xff" + bytes(7) + b"\5" + bytes(4) + b"hello",
-        ):
-            self.assertEqual([(b"a", False)], self.read(frame(TEXT, b"a") + other + after, 10))
-
-
-#: How many inputs are tried. If it is not set, always the same ones.
-_EXAMPLES = os.environ.get("WSREDIS_EXAMPLES")
-_search = settings(
-    max_examples=int(_EXAMPLES or 200),
-    derandomize=_EXAMPLES is None,
-    database=None,
-    deadline=None,
-)
-
-_payloads = st.one_of(
-    st.binary(max_size=20),
-    st.text(max_size=20).map(str.encode),
-    st.sampled_from([b"x" * size for size in (125, 126, 127, 299, 300, 301, 1025)]),
-)
-_simple = st.builds(frame, st.sampled_from((TEXT, BINARY)), _payloads)
-_any = st.builds(
-    frame,
-    st.sampled_from((0, TEXT, BINARY, CLOSE, PING, PONG, 3)),
-    _payloads,
-    fin=st.booleans(),
-    rsv=st.sampled_from((0, 0, 0, 4, 1)),
-    masked=st.sampled_from((True, True, True, False)),
-    length=st.one_of(st.none(), st.none(), st.integers(0, 70_000)),
-)
-_fragment = st.builds(frame, st.just(TEXT), _payloads, fin=st.just(False))
-_long_form = st.just(b"\x81\xfe\0\5" + bytes(4) + b"hello")
-
-
-@st.composite
-def _reads(draw: st.DrawFn) -> list[bytes]:
-    """Frames of a client, mostly simple ones, with changed bytes, and cut anywhere."""
-    kinds = st.one_of(_simple, _simple, _any, _fragment, _long_form)
-    data = bytearray(b"".join(draw(st.lists(kinds, max_size=12))))
-    if data:
-        for position, value in draw(
-            st.lists(st.tuples(st.integers(0, len(data) - 1), st.integers(0, 255)), max_size=2)
-        ):
-            data[position] = value
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=4)))
-    return [
-        bytes(data[start:end]) for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)
-    ]
-
-
-class DifferentialTests(MemoryGatewayCase):
-    """Whatever a client sends, short messages are read as Autobahn's own reader reads them."""
-
-    config = GatewayConfig(limits=Limits(max_message=300))
-
-    def outcome(self, reads: list[bytes], reactions: dict[int, str], *, short: bool) -> list[Any]:
-        """
-        Let one client send, and return all that can be seen.
-
-        Args:
-            reactions: What happens at which of its messages.
-            short: Whether short messages are read without Autobahn.
-        """
-        client = self.open("/ws/a")
-        protocol: Any = client.protocol
-        heard: list[object] = []
-
-        def on_message(payload: bytes, is_binary: bool) -> None:
-            reaction = reactions.get(len(heard), "")
-            heard.append((payload, is_binary, len(client.received)))
-            if reaction == "pause":
-                protocol.pause(PauseReason.HANDLER)
-            # Autobahn's reader cannot be entered twice, and it makes no difference for ours.
-            if reaction == "pause and resume" and protocol.current_frame is None:
-                protocol.pause(PauseReason.HANDLER)
-                protocol.resume(PauseReason.HANDLER)
-            if reaction == "close":
-                protocol.close(3000, "enough")
-            if reaction == "leave":
-                client.leave()
-            if reaction == "raise":
-                raise ZeroDivisionError
-
-        protocol.onMessage = on_message
-        if not short:
-            protocol._take_short_messages = lambda: False
-        state: list[object] = []
-        try:
-            for data in reads:
-                client.send(data)
-                while client.paused and not client.closed:
-                    state.append((client.paused, protocol.state, protocol.data, len(heard)))
-                    protocol.resume(PauseReason.HANDLER)
-                state.append((protocol.state, protocol.data, protocol.inside_message))
-        except Exception as error:
-            # Twisted ends the connection. Autobahn itself fails over some frames without a mask.
-            state.append(type(error))
-        state += [client.closed, client.aborted, protocol.localCloseCode, protocol.remoteCloseCode]
-        client.leave()
-        return [heard, client.received, state]
-
-    @_search
-    @given(
-        _reads(),
-        st.dictionaries(
-            st.integers(0, 8),
-            st.sampled_from(("pause", "pause and resume", "close", "leave", "raise")),
-            max_size=2,
-        ),
-    )
-    def test_as_autobahn(self, reads: list[bytes], reactions: dict[int, str]) -> None:
-        """The same messages, answers, close codes and state, for any cut and any reaction."""
-        theirs = self.outcome(reads, reactions, short=False)
-        self.assertEqual(theirs, self.outcome(reads, reactions, short=True))

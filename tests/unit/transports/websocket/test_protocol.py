@@ -17,7 +17,7 @@ from twisted.internet import tcp
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.test import iosim
 
@@ -121,8 +121,7 @@ class OpenTests(MemoryGatewayCase):
         """An idle connection has an attribute for its transport and its parts, and few more."""
         self.assertEqual(
             {
-                *("connected", "connection", "current_frame", "data", "inside_message"),
-                *("address", "queue", "state", "transport"),
+                *("address", "connected", "connection", "data", "queue", "state", "transport"),
             },
             set(vars(self.protocol(self.open(LISTEN)))),
         )
@@ -330,6 +329,32 @@ class HeadTests(MemoryGatewayCase):
         client.send(handshake(LISTEN))
         client.read()
         self.assertEqual(1, client.take().count(b"HTTP/1.1"))
+
+    def test_flood_after_an_error(self) -> None:
+        """What follows is thrown away up to a bound, and then the connection is reset."""
+        client = self.connect()
+        client.reading = False
+        client.send(b"\x00")
+        for _ in range(100):
+            client.send(b"x" * 65536)
+            if client.closed:
+                break
+        self.assertTrue(client.aborted)
+        self.nothing_left()
+
+    def test_many_errors(self) -> None:
+        """Refusals of one kind are logged one by one up to a number, and then counted."""
+        with capturedLogs() as events:
+            for number in range(1000):
+                self.connect(f"192.0.2.{number % 250}").send(b"\x00")
+            self.answer(handshake("/elsewhere"))
+        self.assertLess(len(events), 100)
+        self.assertIn(": 404 ", formatEvent(events[-1]))
+        with capturedLogs() as events:
+            self.nothing_left()
+        (event,) = events
+        self.assertIn("more of this kind", formatEvent(event))
+        self.assertEqual(1001, self.metrics.refused)
 
     def test_log(self) -> None:
         """One line, without the query, without headers, and not longer than a client may like."""
@@ -703,7 +728,8 @@ class SlowConsumerTests(MemoryGatewayCase):
 
     def test_slowest_of_all(self) -> None:
         """When too much waits for all together, the slowest is reset, and the memory is free."""
-        self.use(MemoryGateway(GatewayConfig(limits=Limits(max_queues=1_000_000))))
+        limits = Limits(max_queues=1_000_000)
+        self.use(MemoryGateway(GatewayConfig(ping_interval=600, limits=limits)))
         deaf, slow, good = (self.open() for _ in range(3))
         deaf.reading = False
         self.publish(b"x" * 400_000)
@@ -867,6 +893,44 @@ class _OtherGateway(MemoryGateway):
         return self.stand_in
 
 
+class TurnTests(MemoryGatewayCase):
+    """An address beyond its rate of handshakes waits."""
+
+    config = GatewayConfig(limits=Limits(handshake_rate=2))
+
+    def test_wait(self) -> None:
+        """Each waits for its turn, other addresses do not, and one that is too late is refused."""
+        for _ in range(20):
+            self.open().leave()
+        clients = [self.connect() for _ in range(11)]
+        for client in clients:
+            client.send(handshake(LISTEN))
+        statuses = [client.take()[9:12] for client in clients]
+        self.assertEqual([b""] * 10 + [b"429"], statuses)
+        other = self.connect("192.0.2.9")
+        other.send(handshake(LISTEN))
+        self.assertEqual(b"101", other.take()[9:12])
+        self.wait(1.1)
+        self.assertEqual([b"101"] * 2 + [b""] * 8, [each.take()[9:12] for each in clients[:10]])
+        # One that leaves meanwhile is forgotten, with its timer.
+        for client in [*clients, other]:
+            client.leave()
+        self.assertEqual(10, self.metrics.slowed)
+        self.nothing_left()
+
+    def test_time_is_up(self) -> None:
+        """The time for the handshake goes on meanwhile."""
+        clients = [self.connect() for _ in range(10)]
+        self.wait(2)
+        for _ in range(20):
+            self.open().leave()
+        for client in clients:
+            client.send(handshake(LISTEN))
+        self.wait(6)
+        statuses = [client.take()[9:12] for client in clients]
+        self.assertEqual({b"101", b"503"}, {*statuses})
+
+
 class HandOverTests(MemoryGatewayCase):
     """A connection goes to plain HTTP, and may come back."""
 
@@ -931,7 +995,7 @@ class HandOverTests(MemoryGatewayCase):
     def test_no_room_to_come_back(self) -> None:
         """Without room for another handshake it is 503."""
         client = self.handed_over()
-        self.connect()
+        self.connect().send(b"GET")
         self.channel.returned(handshake(BOTH), b"", 0, "")
         self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
         self.assertTrue(client.closed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
 from tests.support.raw import handshake
 from tests.unit.transports.websocket.case import LISTEN
-from wsredis.config import GatewayConfig
+from wsredis.config import GatewayConfig, Limits
 from wsredis.config.networks import Networks
 from wsredis.gateway.identity import Handshake, Identity
 from wsredis.transports.websocket.proxies import named_client
@@ -138,6 +139,30 @@ class AddressTests(MemoryGatewayCase):
         self.assertEqual("", self.protocol(self.connect("10.0.0.1")).address)
         self.assertEqual("192.0.2.1", self.protocol(self.connect("192.0.2.1")).address)
         self.assertEqual("", self.protocol(self.connect("")).address)
+
+    def test_too_many(self) -> None:
+        """A client behind a proxy has the share of one address, and others find room."""
+        limits = Limits(max_handshakes=4)
+        self.use(MemoryGateway(GatewayConfig(trusted_proxy=("10.0.0.1",), limits=limits)))
+        page = b"POST / HTTP/1.1\r\nContent-Length: 1\r\nX-Forwarded-For: %b\r\n\r\n"
+        self.gateway.broker.disconnect()
+        bad = self.connect("10.0.0.1")
+        bad.send(page % b"192.0.2.1")
+        sockets = self.factory.registry.slots.sockets
+        self.assertEqual((1, 0), (sockets.held_by("192.0.2.1"), sockets.held_by("")))
+        bad.leave()
+        self.nothing_left()
+
+    def test_warning(self) -> None:
+        """A proxy of a private network that is not trusted is in the log once."""
+        self.use(MemoryGateway(GatewayConfig()))
+        with capturedLogs() as events:
+            for host in ("192.0.2.1", "10.0.0.1", "127.0.0.1"):
+                client = self.connect(host)
+                client.send(handshake(LISTEN, "X-Forwarded-For: 1.2.3.4"))
+        (event,) = events
+        self.assertIn("--trusted-proxy 10.0.0.1 tells them apart", formatEvent(event))
+        self.assertNotIn("1.2.3.4", formatEvent(event))
 
     def test_page(self) -> None:
         """Plain HTTP is told as well."""

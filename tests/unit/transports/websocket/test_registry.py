@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.memory_gateway import MemoryGatewayCase
+from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, codes
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, Limits
 from wsredis.dialects.plain import PlainDialect
+from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
+from wsredis.gateway.identity import Handshake, Identity
 from wsredis.gateway.metrics import Metrics
 from wsredis.transports.websocket.registry import Registry, Step
 
@@ -33,9 +36,14 @@ class _Site:
 class _Member:
     """A connection that remembers what is done with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "", user: str | None = None) -> None:
         self.events: list[object] = []
         self.transport = self
+        self.address = address
+        self.user = user
+
+    def dropped(self) -> None:
+        self.events.append("dropped")
 
     def abortConnection(self) -> None:
         self.events.append("abort")
@@ -56,6 +64,10 @@ class _Member:
         self.events.append("late close")
 
 
+def _hint(refusal: HandshakeRejected | None) -> str | None:
+    return None if refusal is None else refusal.hint
+
+
 class RegistryTests(SynchronousTestCase):
     """A registry by itself."""
 
@@ -67,7 +79,11 @@ class RegistryTests(SynchronousTestCase):
         self.metrics = Metrics()
         self.site = _Site()
         limits = Limits(
-            max_connections=2, max_handshakes=2, handshake_timeout=4.0, close_timeout=2.0
+            max_connections=2,
+            max_handshakes=2,
+            handshake_timeout=4.0,
+            close_timeout=2.0,
+            handshake_rate=4,
         )
         self.registry = Registry(
             self.clock,
@@ -81,7 +97,7 @@ class RegistryTests(SynchronousTestCase):
 
     def refused(self) -> dict[Step, str]:
         """The steps that are refused now, each with the hint for the log."""
-        found = {step: self.registry.refusal(step) for step in Step}
+        found = {step: self.registry.refusal(step, _Member("new")) for step in Step}
         for refusal in found.values():
             self.assertIn(None if refusal is None else refusal.status, (None, 503))
         return {step: refusal.hint for step, refusal in found.items() if refusal is not None}
@@ -104,13 +120,16 @@ class RegistryTests(SynchronousTestCase):
 
     def test_no_room(self) -> None:
         """Each limit refuses the steps that it is for, and no others."""
-        waiting = [_Member(), _Member()]
+        waiting = [_Member("a"), _Member("b")]
         for member in waiting:
-            self.registry.connected(member)
-        handshakes = "--max-connections, --max-handshakes"
-        self.assertEqual(
-            {Step.CONNECT: handshakes, Step.RETURN: "--max-handshakes"}, self.refused()
-        )
+            self.assertIsNone(self.registry.connected(member))
+            self.assertIsNone(self.registry.began(member))
+        late = _Member("c")
+        self.registry.connected(late)
+        self.assertEqual("--max-handshakes", _hint(self.registry.began(late)))
+        self.registry.last_bytes(late)
+        self.registry.connection_lost(late)
+        self.assertEqual({}, self.refused())
         for member in waiting:
             self.registry.opened(member, None)
         full = "--max-connections"
@@ -122,14 +141,79 @@ class RegistryTests(SynchronousTestCase):
 
     def test_sockets(self) -> None:
         """All sockets count together, also those that plain HTTP has."""
-        members = [_Member() for _ in range(5)]
+        members = [_Member(str(number)) for number in range(5)]
         for member in members:
-            self.assertNotIn(Step.CONNECT, self.refused())
-            self.registry.connected(member)
+            self.assertIsNone(self.registry.connected(member))
+            self.registry.began(member)
             self.registry.handed_over(member)
-        self.assertEqual({Step.CONNECT}, set(self.refused()))
-        self.registry.connection_lost(members[0])
-        self.assertEqual({}, self.refused())
+        late = _Member("late")
+        full = "--max-connections, --max-handshakes"
+        self.assertEqual(full, _hint(self.registry.connected(late)))
+        # It is a socket all the same, until it is gone.
+        self.assertEqual(6, self.registry.sockets)
+        for member in (late, members[0]):
+            self.registry.connection_lost(member)
+        self.assertIsNone(self.registry.connected(_Member("next")))
+
+    def test_request_times_out(self) -> None:
+        """The place of a request is free when its time is up, also if the client stays."""
+        self.registry.start()
+        silent, slow = _Member("a"), _Member("b")
+        for member in (silent, slow):
+            self.registry.connected(member)
+        self.registry.began(slow)
+        self.assertEqual(1, self.registry.slots.handshakes.held)
+        self.wait(5)
+        self.assertEqual([["late handshake"]] * 2, [silent.events, slow.events])
+        self.assertEqual((0, 2), (self.registry.slots.handshakes.held, self.registry.sockets))
+
+    def test_given_back(self) -> None:
+        """A connection that plain HTTP gives back has a handshake like any other."""
+        member = _Member()
+        self.registry.connected(member)
+        for _ in range(3):
+            self.assertIsNone(self.registry.began(member))
+            self.assertEqual([member], list(self.registry.handshakes))
+            self.registry.handed_over(member)
+            self.assertEqual(0, self.registry.slots.handshakes.held)
+
+    def test_moved(self) -> None:
+        """A request counts for the client that a proxy names."""
+        members = [_Member("") for _ in range(2)]
+        for member in members:
+            self.registry.connected(member)
+            self.registry.began(member)
+        slots = self.registry.slots
+        for member in members:
+            self.assertIsNone(self.registry.moved(member, "a"))
+            member.address = "a"
+            for places in (slots.sockets, slots.handshakes):
+                self.assertEqual(2, places.held_by("") + places.held_by("a"))
+        self.assertEqual((2, 2), (slots.sockets.held_by("a"), slots.handshakes.held_by("a")))
+        for member in members:
+            self.registry.last_bytes(member)
+            self.registry.connection_lost(member)
+        self.assertEqual((0, 0), (slots.sockets.held, slots.handshakes.held))
+
+    def test_turns(self) -> None:
+        """An address beyond its rate waits for its turn, or is refused if that is too far."""
+        waiting: list[Deferred[None]] = []
+        for _ in range(40):
+            self.assertIsNone(self.registry.turn("a"))
+        for _ in range(16):
+            turn = self.registry.turn("a")
+            assert turn is not None
+            waiting.append(turn)
+        error = self.assertRaises(HandshakeRejected, self.registry.turn, "a")
+        self.assertEqual((429, "--handshake-rate"), (error.status, error.hint))
+        # Others do not wait, and nobody without an address does.
+        for address in ("b", *[""] * 100):
+            self.assertIsNone(self.registry.turn(address))
+        self.assertEqual(16, self.metrics.slowed)
+        self.clock.advance(1)
+        self.assertEqual(4, sum(turn.called for turn in waiting))
+        self.clock.advance(3)
+        self.assertEqual(16, sum(turn.called for turn in waiting))
 
     def test_stopping_and_redis(self) -> None:
         """No handshake is accepted while the gateway stops or Redis is away."""
@@ -210,6 +294,18 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
 
+#: A request whose body does not come.
+_POST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
+
+class _Named:
+    """An authenticator that believes a header."""
+
+    def identify(self, handshake: Handshake) -> Identity | None:
+        """See `wsredis.gateway.identity.Authenticator`."""
+        return Identity(handshake.headers.get("x-user"))
+
+
 class LimitTests(MemoryGatewayCase):
     """The numbers of connections of each kind are bounded."""
 
@@ -223,21 +319,71 @@ class LimitTests(MemoryGatewayCase):
         self.open()
 
     def test_handshakes(self) -> None:
-        """One handshake more than the limit is answered at once."""
-        waiting = [self.connect() for _ in range(3)]
+        """One handshake more than the limit is answered at once; silent connections are none."""
+        waiting = [self.connect(f"192.0.2.{number}") for number in range(3)]
+        for client in waiting:
+            client.send(b"GET")
         late = self.connect()
+        late.send(handshake(LISTEN))
         answer = late.take()
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
         self.assertIn(b"Retry-After", answer)
         self.assertTrue(late.closed)
         waiting[0].leave()
-        self.assertEqual(b"", self.connect().take())
+        self.open()
 
     def test_sockets(self) -> None:
-        """Connections with plain HTTP are bounded as well."""
-        for _ in range(5):
-            self.connect().send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-        self.assertTrue(self.connect().take().startswith(b"HTTP/1.1 503 "))
+        """TCP connections are bounded: none is left when all others are taken."""
+        for number in range(5):
+            client = self.connect(f"192.0.2.{number}")
+            client.send(handshake(LISTEN) if number < 2 else _POST)
+        self.assertTrue(self.connect("192.0.2.9").take().startswith(b"HTTP/1.1 503 "))
+
+    def test_silent(self) -> None:
+        """The oldest connection that said nothing makes room, that of the same address at first."""
+        silent = [self.connect("192.0.2.1") for _ in range(4)]
+        self.assertEqual([False] * 4, [each.closed for each in silent])
+        silent.append(self.connect("192.0.2.1"))
+        self.assertEqual([True] + [False] * 4, [each.aborted for each in silent])
+        others = [self.connect("192.0.2.2"), self.connect("192.0.2.3")]
+        self.assertEqual([True] * 2 + [False] * 3, [each.aborted for each in silent])
+        self.assertEqual(2, self.metrics.dropped)
+        others[0].send(handshake(LISTEN))
+        self.assertTrue(others[0].take().startswith(b"HTTP/1.1 101 "))
+        for client in silent + others:
+            client.leave()
+        self.nothing_left()
+
+    def test_address(self) -> None:
+        """One address that has too much is answered with 429, and others are not."""
+        for number in range(4):
+            client = self.connect("192.0.2.1")
+            client.send(handshake(LISTEN) if number < 2 else _POST)
+        late = self.connect("192.0.2.1")
+        answer = late.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 429 "), answer)
+        self.assertIn(b"Retry-After", answer)
+        self.assertTrue(late.closed)
+        self.assertEqual(b"", self.connect("192.0.2.2").take())
+
+    def test_user(self) -> None:
+        """One user has a limit, from any address."""
+        limits = Limits(max_connections_per_user=2)
+        self.use(MemoryGateway(GatewayConfig(limits=limits), authenticator=_Named()))
+        path = "/ws/a?subscribe-broadcast"
+        clients = []
+        for number in range(3):
+            client = self.connect(f"192.0.2.{number}")
+            client.send(handshake(path, "X-User: joe"))
+            clients.append(client)
+        statuses = [client.take()[9:12] for client in clients]
+        self.assertEqual([b"101", b"101", b"429"], statuses)
+        self.open(path, "X-User: ann").leave()
+        self.open(path).leave()
+        clients[0].leave()
+        self.open(path, "X-User: joe").leave()
+        clients[1].leave()
+        self.nothing_left()
 
     def test_nothing_left(self) -> None:
         """All counts return to nothing."""
@@ -287,10 +433,10 @@ class SweepTests(MemoryGatewayCase):
     def test_any_byte_is_a_sign_of_life(self) -> None:
         """A client in the middle of a long message needs no pong."""
         client = self.open()
-        data = frame(BINARY, b"x" * 500)
-        for position in range(100):
+        data = frame(BINARY, b"x" * 200_000)
+        for position in range(0, 150_000, 1500):
             self.wait(1)
-            client.send(data[position : position + 1])
+            client.send(data[position : position + 1500])
         self.assertFalse(client.closed)
 
     def test_held_client(self) -> None:

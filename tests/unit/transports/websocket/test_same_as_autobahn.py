@@ -24,7 +24,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import KEY, TEXT, frame
-from wsredis.config import GatewayConfig
+from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
 from wsredis.testing import MemoryGateway
 from wsredis.transports.send_queue import SendQueue
@@ -37,6 +37,9 @@ from wsredis.transports.websocket.registry import Step
 
 _EXAMPLES = int(os.environ.get("WSREDIS_EXAMPLES", "0"))
 
+#: All handshakes come at the same time.
+_LIMITS = Limits(handshake_rate=10**9)
+
 _BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
 
 #: Attributes that Autobahn leaves behind, and our way does not.
@@ -45,6 +48,7 @@ _LEFT_BEHIND = (
     *("http_request_path", "http_request_uri", "http_response_data", "http_status_line"),
     *("websocket_extensions", "websocket_extensions_in_use", "websocket_origin"),
     *("websocket_protocol_in_use", "websocket_protocols", "websocket_version"),
+    *("current_frame", "inside_message"),
 )
 
 
@@ -115,7 +119,7 @@ class _ByAutobahn(GatewayProtocol):
     def succeedHandshake(self, answer: Any) -> None:
         if self.state != State.PENDING:
             return
-        assert self.registry.refusal(Step.OPEN) is None
+        assert self.registry.refusal(Step.OPEN, self) is None
         self.queue = SendQueue(self.transport, self.config.limits.max_queue, self, self.queued)
         if self._given.is_compressed:
             self.decompress_with(Inflater())
@@ -192,7 +196,7 @@ class _Way:
 class _Case(SynchronousTestCase):
     """A test with two gateways."""
 
-    config = GatewayConfig()
+    config = GatewayConfig(limits=_LIMITS)
 
     def setUp(self) -> None:
         """Make them."""
@@ -313,7 +317,7 @@ _BROWSERS = {
 class BrowserTests(_Case):
     """Handshakes of known clients."""
 
-    config = GatewayConfig(compress=True)
+    config = GatewayConfig(compress=True, limits=_LIMITS)
 
     def test_same(self) -> None:
         """Each is answered with 101, and as Autobahn does; a message behind it is answered."""
@@ -507,7 +511,7 @@ def _requests(draw: st.DrawFn) -> list[bytes]:
 class AnyHeadTests(_Case):
     """Heads that are made up."""
 
-    config = GatewayConfig(compress=False)
+    config = GatewayConfig(compress=False, limits=_LIMITS)
 
     @settings(
         max_examples=_EXAMPLES or 400,

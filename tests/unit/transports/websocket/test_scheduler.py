@@ -1,0 +1,173 @@
+"""Tests for `wsredis.transports.websocket.scheduler`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.config import Limits
+from wsredis.gateway.client import PauseReason
+from wsredis.transports.websocket.scheduler import Scheduler
+
+_RATE = PauseReason.RATE
+
+
+class _Client:
+    """A client that has *input* left, in turns."""
+
+    def __init__(self, scheduler: Scheduler, address: str = "", left: int = 0) -> None:
+        self.scheduler = scheduler
+        self.address = address
+        self.left = left
+        self.turns = 0
+        self.events: list[object] = []
+
+    def pause(self, why: PauseReason) -> None:
+        self.events.append(("pause", why))
+
+    def resume(self, why: PauseReason) -> None:
+        self.events.append(("resume", why))
+
+    def close(self, code: int, reason: str) -> None:
+        self.events.append(code)
+
+    def take_turn(self) -> None:
+        self.turns += 1
+        self.left -= 1
+        if self.left > 0:
+            self.scheduler.add(self)
+
+
+class TurnTests(SynchronousTestCase):
+    """Clients with input that is left have their turns one after the other."""
+
+    def setUp(self) -> None:
+        """Make a scheduler whose reactor is turned by hand."""
+        self.later: list[Callable[[], None]] = []
+        self.scheduler = Scheduler(Clock(), Limits(), self.later.append)
+
+    def test_round_robin(self) -> None:
+        """Each has one turn before any has two, and the reactor comes in between."""
+        clients = [_Client(self.scheduler, left=3) for _ in range(20)]
+        for client in clients:
+            self.scheduler.add(client)
+        rounds = 0
+        while self.later:
+            (step,) = self.later
+            self.later.clear()
+            step()
+            rounds += 1
+            turns = [client.turns for client in clients]
+            self.assertLessEqual(max(turns) - min(turns), 1)
+        self.assertEqual([3] * 20, turns)
+        self.assertEqual(8, rounds)
+
+    def test_at_once(self) -> None:
+        """Without a reactor a turn has no end, and comes at once."""
+        scheduler = Scheduler(Clock(), Limits())
+        client = _Client(scheduler, left=2)
+        scheduler.add(client)
+        self.assertEqual(2, client.turns)
+        self.assertGreater(scheduler.turn, 1 << 40)
+
+
+class RateTests(SynchronousTestCase):
+    """A client that works faster than the limits allow is delayed, then closed."""
+
+    def setUp(self) -> None:
+        """Make a scheduler."""
+        self.clock = Clock()
+        limits = Limits(max_rate=1000, max_rate_per_address=2000)
+        self.scheduler = Scheduler(self.clock, limits, lambda step: None)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds * 100)):
+            self.clock.advance(0.01)
+
+    def test_burst(self) -> None:
+        """A second's work may come at once."""
+        client = _Client(self.scheduler, "a")
+        self.scheduler.charge(client, 1000)
+        self.assertEqual([], client.events)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_delay(self) -> None:
+        """A client that is overdrawn is paused for as long as it owes."""
+        client = _Client(self.scheduler)
+        self.scheduler.charge(client, 1500)
+        self.assertEqual([("pause", _RATE)], client.events)
+        self.wait(0.49)
+        self.assertEqual([("pause", _RATE)], client.events)
+        self.wait(0.2)
+        self.assertEqual([("pause", _RATE), ("resume", _RATE)], client.events)
+        self.wait(2)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_more_while_paused(self) -> None:
+        """Work that comes while it is paused makes the pause longer."""
+        client = _Client(self.scheduler)
+        self.scheduler.charge(client, 1500)
+        self.scheduler.charge(client, 1000)
+        self.wait(1.4)
+        self.assertEqual([("pause", _RATE)], client.events)
+
+    def test_address(self) -> None:
+        """Clients of one address share its rate; others, and those without one, do not."""
+        some = [_Client(self.scheduler, "a") for _ in range(5)]
+        others = [_Client(self.scheduler, address) for address in ("b", "", "")]
+        for client in [*some, *others]:
+            self.scheduler.charge(client, 1000)
+        # The address may use two seconds of its rate in advance.
+        self.assertEqual([0, 0, 0, 0, 1], [len(client.events) for client in some])
+        self.assertEqual([0, 0, 0], [len(client.events) for client in others])
+        self.scheduler.charge(some[0], 500)
+        self.wait(0.6)
+        # The debt of the address has grown meanwhile.
+        self.assertEqual([("pause", _RATE)], some[4].events)
+        self.wait(0.5)
+        self.assertEqual([("pause", _RATE), ("resume", _RATE)], some[4].events)
+
+    def test_average(self) -> None:
+        """A client that always sends is held to its rate."""
+        client = _Client(self.scheduler)
+        work = 0
+        for _ in range(1000):
+            while not client.events or client.events[-1] != ("pause", _RATE):
+                self.scheduler.charge(client, 64)
+                work += 64
+            self.clock.advance(0.01)
+        self.assertLess(abs(work - 11_000), 500)
+
+    def test_closed_in_the_end(self) -> None:
+        """A client that does not stop for a minute is closed, one that makes a pause is not."""
+        for pause, closed in ((0.0, True), (1.5, False)):
+            client = _Client(self.scheduler)
+            for _ in range(100):
+                self.scheduler.charge(client, 2000)
+                while client.events[-1:] == [("pause", _RATE)]:
+                    self.wait(0.1)
+                self.wait(pause)
+                if 1008 in client.events:
+                    break
+            self.assertEqual(closed, 1008 in client.events)
+            self.scheduler.forget(client)
+
+    def test_forgotten(self) -> None:
+        """A client that is gone is not resumed, and the next one owes nothing."""
+        client = _Client(self.scheduler, "a")
+        self.scheduler.charge(client, 1500)
+        self.scheduler.forget(client)
+        self.scheduler.forget(client)
+        self.scheduler.charge(client, 100)
+        self.wait(3)
+        self.assertEqual([("pause", _RATE)], client.events)
+
+    def test_stop(self) -> None:
+        """No timer is left."""
+        self.scheduler.charge(_Client(self.scheduler), 1500)
+        self.scheduler.stop()
+        self.scheduler.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())

@@ -1,0 +1,114 @@
+"""Tests for `wsredis.transports.websocket.unfinished`."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.transports.websocket.unfinished import UnfinishedInput
+
+
+class _Client:
+    """Remembers how it was closed."""
+
+    def __init__(self, address: str = "a", growth: int | None = 0) -> None:
+        self.address = address
+        self.growth = growth
+        self.closed = 0
+
+    def message_growth(self) -> int | None:
+        """See `InputOwner`."""
+        return self.growth
+
+    def close(self, code: int, reason: str) -> None:
+        """See `InputOwner`."""
+        self.closed = code
+
+
+class _Case(SynchronousTestCase):
+    """A test with a bound of 800 bytes."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        self.clock = Clock()
+        self.inputs = UnfinishedInput(self.clock, 800)
+        self.inputs.start()
+        self.addCleanup(self.inputs.stop)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+
+
+class TotalTests(_Case):
+    """What is kept of all clients is bounded."""
+
+    def test_count(self) -> None:
+        """The newest size of each client counts."""
+        one, other = _Client(), _Client("b")
+        self.inputs.keep(one, 300, False)
+        self.inputs.keep(one, 200, False)
+        self.inputs.keep(other, 100, False)
+        self.assertEqual(300, self.inputs.total)
+        self.inputs.keep(one, 0, False)
+        self.inputs.keep(one, 0, False)
+        self.assertEqual(100, self.inputs.total)
+        self.inputs.keep(other, 0, False)
+        self.assertEqual(({}, {}), (self.inputs._clients, self.inputs._addresses))
+
+    def test_largest_address(self) -> None:
+        """The address with most of it loses its oldest ones, and as many as are needed."""
+        others = [_Client("b"), _Client("c")]
+        hostile = [_Client("a") for _ in range(5)]
+        for client in others:
+            self.inputs.keep(client, 140, False)
+        for client in hostile:
+            self.inputs.keep(client, 110, False)
+        # 830 bytes, of which 700 may stay.
+        self.assertEqual([1013, 1013, 0, 0, 0], [client.closed for client in hostile])
+        self.assertEqual([0, 0], [client.closed for client in others])
+        self.assertEqual(610, self.inputs.total)
+
+    def test_itself(self) -> None:
+        """One that is larger than all that may be kept goes itself."""
+        client = _Client()
+        self.inputs.keep(client, 801, True)
+        self.assertEqual((1013, 0), (client.closed, self.inputs.total))
+        self.wait(40)
+        self.assertEqual(1013, client.closed)
+
+
+class DeadlineTests(_Case):
+    """A message has to become complete, or to grow."""
+
+    def test_no_progress(self) -> None:
+        """A message that does not grow enough costs its connection."""
+        client = _Client(growth=15_359)
+        self.inputs.keep(client, 10, True)
+        self.wait(14.9)
+        self.assertEqual(0, client.closed)
+        self.wait(1)
+        self.assertEqual(1008, client.closed)
+
+    def test_progress(self) -> None:
+        """One that grows has more time; so has one whose client is paused."""
+        for growth in (15_360, None):
+            client = _Client(growth=growth)
+            self.inputs.keep(client, 10, True)
+            self.wait(100)
+            self.assertEqual(0, client.closed)
+            client.growth = 0
+            self.wait(16)
+            self.assertEqual(1008, client.closed)
+
+    def test_complete(self) -> None:
+        """A message that is complete has no deadline any more; a new one has its own."""
+        client = _Client()
+        for _ in range(5):
+            self.inputs.keep(client, 10, True)
+            self.wait(10)
+            self.inputs.keep(client, 0, False)
+        self.inputs.keep(client, 10, False)
+        self.wait(40)
+        self.assertEqual(0, client.closed)

@@ -1,0 +1,210 @@
+"""Messages of clients as commands of Redis, and the replies to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from wsredis.brokers.redis.protocol import NoReply, Pipeline, Reply
+from wsredis.brokers.redis.stored import StoredKeys
+from wsredis.config.redis_url import error_text
+from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
+from wsredis.gateway.broker import PublishWaiter
+
+__all__ = ["PipelineOwner", "PublishPipeline", "is_read_only"]
+
+#: Takes the place of a command that is left out, so that the number of replies stays the same.
+_NOTHING = b"*1\r\n$4\r\nPING\r\n"
+
+
+class PipelineOwner(Protocol):
+    """The methods of `wsredis.brokers.redis.commands.Commands` that a pipeline calls."""
+
+    @property
+    def keys(self) -> StoredKeys:
+        """Decides what is stored, and where."""
+
+    def heads(self, channel: bytes) -> tuple[bytes, ...]:
+        """Return the commands that publish on *channel*, packed up to the size of the payload."""
+
+    def answered(self, commands: int, size: int) -> None:
+        """Count off commands that were answered, and their bytes."""
+
+    def give_back(self, pipeline: PublishPipeline) -> None:
+        """Take back the share of a publisher whose messages are answered."""
+
+    def all_succeeded(self, replies: Sequence[Reply]) -> bool:
+        """Tell whether *replies* have nothing to report: no error, and no end of errors."""
+
+    def stored(self, reply: Reply) -> None:
+        """Take the answer to one SETEX."""
+
+
+class PublishPipeline(Pipeline):
+    """
+    Messages of one publisher on the same channels, one after the other in one turn.
+
+    Attributes:
+        channels, waiter: See `wsredis.gateway.broker.Broker.publish`.
+        heads: The start of each command for one message, up to the size of the payload.
+        commands, head_bytes: Their number, and their bytes.
+        payloads: The messages, until they are packed.
+        origin, share: The publisher that holds a share of the bound, and the bytes of it. If 0, it
+            holds none.
+    """
+
+    __slots__ = (
+        "_error",
+        "_owner",
+        "_position",
+        "_sizes",
+        "channels",
+        "commands",
+        "head_bytes",
+        "heads",
+        "origin",
+        "payloads",
+        "share",
+        "waiter",
+    )
+
+    _log = Logger()
+
+    def __init__(
+        self, owner: PipelineOwner, channels: Sequence[bytes], waiter: PublishWaiter
+    ) -> None:
+        super().__init__()
+        self._owner = owner
+        self.channels, self.waiter = channels, waiter
+        self.heads = owner.heads(channels[0])
+        for name in channels[1:]:
+            self.heads += owner.heads(name)
+        self.commands = len(self.heads)
+        self.head_bytes = sum(map(len, self.heads))
+        self.payloads: list[bytes] = []
+        self.origin = ""
+        self.share = 0
+        #: The bytes of each payload.
+        self._sizes: list[int] = []
+        #: The number of replies that have come.
+        self._position = 0
+        #: The error of the message that is being answered.
+        self._error: Exception | None = None
+
+    def size(self) -> int:
+        """Return the bytes of all commands that are not packed yet."""
+        payloads = self.payloads
+        return len(payloads) * self.head_bytes + self.commands * sum(map(len, payloads))
+
+    def refuse(self, problem: str) -> None:
+        """Send nothing: tell the publisher about each message."""
+        self._sizes, self.payloads = list(map(len, self.payloads)), []
+        self.take([BrokerUnavailable(problem)] * self.remaining)
+
+    def pack(self, parts: list[bytes]) -> None:
+        """Add the commands to *parts*. The messages themselves are not kept."""
+        payloads, self.payloads = self.payloads, []
+        sizes = self._sizes = list(map(len, payloads))
+        keys = self._owner.keys
+        if keys.stores:
+            largest = max(sizes)
+            if largest > keys.max_stored or any(map(keys.is_foreign, self.channels)):
+                self._pack_each(payloads, parts)
+                return
+            if not keys.admits(self.waiter, self.channels, largest):
+                self._pack_each(payloads, parts, "the rate is above max-stored-rate")
+                return
+        heads = self.heads
+        for payload, size in zip(payloads, sizes, strict=True):
+            value = b"%d\r\n%b\r\n" % (size, payload)
+            for head in heads:
+                parts += (head, value)
+
+    def _pack_each(self, payloads: Sequence[bytes], parts: list[bytes], problem: str = "") -> None:
+        """
+        Do the same for messages of which some are not stored.
+
+        Args:
+            problem: The reason why none is stored. If empty, each may have its own.
+        """
+        keys = self._owner.keys
+        for payload, size in zip(payloads, self._sizes, strict=True):
+            value = b"%d\r\n%b\r\n" % (size, payload)
+            reason = problem
+            if size > keys.max_stored:
+                reason = "it is larger than max-stored"
+            elif not reason and not keys.admits(self.waiter, self.channels, size):
+                reason = "the rate is above max-stored-rate"
+            for position, channel in enumerate(self.channels):
+                setex, publish = self.heads[2 * position : 2 * position + 2]
+                if keys.is_foreign(channel):
+                    parts.append(_NOTHING)
+                    keys.left_out("its key is not one of wsredis", self.waiter, size)
+                elif reason:
+                    # An older message must not be taken for the last one.
+                    parts.append(_forget(keys.key(channel)))
+                    keys.left_out(reason, self.waiter, size)
+                else:
+                    parts += (setex, value)
+                parts += (publish, value)
+
+    def take(self, replies: Sequence[Reply]) -> None:
+        """See `Pipeline.take`."""
+        if self._error is None and self._owner.all_succeeded(replies):
+            self._advance(len(replies))
+            return
+        for reply in replies:
+            if self._owner.keys.stores and self._position % 2 == 0:
+                self._owner.stored(reply)
+                if is_read_only(reply):
+                    # It is published among the clients of a replica only.
+                    self._error = PublishOutcomeUnknown("this Redis is a replica")
+            elif isinstance(reply, Exception) and not isinstance(
+                self._error, PublishOutcomeUnknown
+            ):
+                self._error = _as_broker_error(reply)
+            self._advance(1)
+
+    def _advance(self, replies: int) -> None:
+        first = self._position // self.commands
+        self._position += replies
+        self.remaining -= replies
+        end = self._position // self.commands
+        if first == end:
+            return
+        count, size = end - first, sum(self._sizes[first:end])
+        self._owner.answered(count * self.commands, count * self.head_bytes + self.commands * size)
+        if self.share and not self.remaining:
+            self._owner.give_back(self)
+        error, self._error = self._error, None
+        try:
+            if error is None:
+                self.waiter.published(count, size)
+            else:
+                self.waiter.not_published(error, size)
+        except Exception:
+            # It must not cost the connection to Redis.
+            self._log.failure("a publisher failed over the answer of Redis")
+
+
+def _forget(key: bytes) -> bytes:
+    """Return the command after which *key* has no message. It takes no right of its own."""
+    return b"*4\r\n$5\r\nSETEX\r\n$%d\r\n%b\r\n$1\r\n1\r\n$0\r\n\r\n" % (len(key), key)
+
+
+def is_read_only(reply: Reply) -> bool:
+    """Tell whether *reply* is the refusal of a replica to store."""
+    return isinstance(reply, Exception) and str(reply).startswith("READONLY")
+
+
+def _as_broker_error(error: Exception) -> Exception:
+    """Translate the failure of a command."""
+    if isinstance(error, BrokerUnavailable):
+        return error
+    if isinstance(error, NoReply):
+        return PublishOutcomeUnknown("the connection to Redis was lost before the answer")
+    if str(error).startswith("NOPERM"):
+        return PermissionDenied("Redis forbids this channel")
+    return PublishOutcomeUnknown(f"Redis refused: {error_text(error)}")

@@ -1,0 +1,182 @@
+"""
+The turns of clients that send more than others: who is read next, and who has to wait.
+
+Work is counted in deliveries: what one message to one client costs, about 2 microseconds. A client
+whose read takes longer than one turn waits for its next one, behind the others. A client that works
+faster than the limits allow is not read for as long as it owes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from wsredis.config import Limits
+from wsredis.gateway.client import PauseReason
+from wsredis.gateway.shares import RateLimit
+
+__all__ = ["Scheduled", "Scheduler"]
+
+#: The work of one turn of a client.
+_TURN = 256
+
+#: Clients that have a turn before the reactor looks after everything else.
+_CLIENTS = 8
+
+#: Seconds that a connection may use its rate in advance, and an address.
+_BURST = 1.0
+_ADDRESS_BURST = 2.0
+
+#: Seconds between two looks at the clients that owe. They wait as long again after they have paid,
+#: so that each gets more than one turn then.
+_TICK = 0.05
+
+#: Seconds of a pause after which being overdrawn begins anew.
+_FORGIVEN = 1.0
+
+#: Seconds that a client may owe without such a pause.
+_PATIENCE = 60.0
+
+
+class Scheduled(Protocol):
+    """
+    The part of a client that the scheduler needs.
+
+    Attributes:
+        address: The key by which clients are counted together. If empty, it is counted alone.
+    """
+
+    @property
+    def address(self) -> str: ...
+
+    def pause(self, why: PauseReason) -> None:
+        """See `wsredis.gateway.client.Client.pause`."""
+
+    def resume(self, why: PauseReason) -> None:
+        """See `wsredis.gateway.client.Client.resume`."""
+
+    def take_turn(self) -> None:
+        """Work off input for one turn."""
+
+    def close(self, code: int, reason: str) -> None:
+        """See `wsredis.gateway.client.Client.close`."""
+
+
+class _Debt:
+    """
+    Attributes:
+        since: When the client was overdrawn first, without a long pause since then.
+        until: When it is read again. If it is being read, when that began.
+        is_paused: Whether it is not read.
+    """
+
+    __slots__ = ("is_paused", "since", "until")
+
+    def __init__(self, now: float) -> None:
+        self.since = self.until = now
+        self.is_paused = False
+
+
+class Scheduler:
+    """
+    Divides the time of the gateway between its clients.
+
+    Args:
+        later: Calls a function after the reactor has looked after everything else. If None, a turn
+            has no end.
+
+    Attributes:
+        turn: The work of one turn.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: Limits,
+        later: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._later = later
+        self.turn = sys.maxsize if later is None else _TURN
+        self._waiting: deque[Scheduled] = deque()
+        self._connections = RateLimit(clock, limits.max_rate, limits.max_rate * _BURST)
+        self._addresses = RateLimit(
+            clock, limits.max_rate_per_address, limits.max_rate_per_address * _ADDRESS_BURST
+        )
+        self._debts: dict[Scheduled, _Debt] = {}
+        self._timer: IDelayedCall | None = None
+
+    def add(self, client: Scheduled) -> None:
+        """Give *client*, which is paused, a turn when the others that wait had theirs."""
+        if self._later is None:
+            client.take_turn()
+            return
+        if not self._waiting:
+            self._later(self._run)
+        self._waiting.append(client)
+
+    def charge(self, client: Scheduled, work: float) -> None:
+        """Charge *client* and its address. If one of them owes then, the client is paused."""
+        owed = self._connections.spend(id(client), work)
+        if client.address:
+            owed = max(owed, self._addresses.spend(client.address, work))
+        if owed:
+            self._delay(client, owed)
+
+    def forget(self, client: Scheduled) -> None:
+        """Forget a client that is gone. It may still have a turn. Repeating it is harmless."""
+        self._connections.forget(id(client))
+        self._debts.pop(client, None)
+
+    def stop(self) -> None:
+        """Pause nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _run(self) -> None:
+        waiting = self._waiting
+        for _ in range(min(len(waiting), _CLIENTS)):
+            waiting.popleft().take_turn()
+        if waiting:
+            assert self._later is not None
+            self._later(self._run)
+
+    def _delay(self, client: Scheduled, owed: float) -> None:
+        now = self._clock.seconds()
+        debt = self._debts.get(client)
+        if debt is None or (not debt.is_paused and now - debt.until > _FORGIVEN):
+            debt = self._debts[client] = _Debt(now)
+        debt.until = now + owed + _TICK
+        if not debt.is_paused:
+            debt.is_paused = True
+            client.pause(PauseReason.RATE)
+        if self._timer is None:
+            self._timer = self._clock.callLater(_TICK, self._look)
+
+    def _look(self) -> None:
+        """Resume the clients that have paid, and close those that cannot stop."""
+        self._timer = None
+        now = self._clock.seconds()
+        for client, debt in list(self._debts.items()):
+            if not debt.is_paused:
+                if now - debt.until > _FORGIVEN:
+                    del self._debts[client]
+            elif now - debt.since > _PATIENCE:
+                del self._debts[client]
+                client.close(1008, "too many messages: slow down")
+            elif now >= debt.until:
+                # The others of its address may have used up what it has waited for.
+                owed = self._addresses.wait(client.address) if client.address else 0.0
+                if owed:
+                    debt.until = now + owed + _TICK
+                else:
+                    debt.is_paused = False
+                    debt.until = now
+                    client.resume(PauseReason.RATE)
+        if self._debts and self._timer is None:
+            self._timer = self._clock.callLater(_TICK, self._look)

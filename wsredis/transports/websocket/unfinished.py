@@ -1,0 +1,117 @@
+"""The input of all clients that is kept: messages that are not complete, and reads that wait."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from wsredis.gateway.timers import TimeoutQueue
+
+__all__ = ["InputOwner", "UnfinishedInput"]
+
+#: Seconds in which a message has to become complete, or to grow by so many bytes.
+_PERIOD = 15.0
+_LEAST_GROWTH = 15360
+
+#: When the total is passed, so much of it has to become free, in eighths.
+_FREED = 1
+
+
+class InputOwner(Protocol):
+    """
+    A client whose input is kept.
+
+    Attributes:
+        address: The key by which clients are counted together.
+    """
+
+    @property
+    def address(self) -> str: ...
+
+    def message_growth(self) -> int | None:
+        """
+        Return the bytes that have come of the message since the last call.
+
+        Returns:
+            None if the client is paused: it cannot go on.
+        """
+
+    def close(self, code: int, reason: str) -> None:
+        """See `wsredis.gateway.client.Client.close`."""
+
+
+class UnfinishedInput:
+    """
+    Bounds the input that is kept of all clients, and the time for a message.
+
+    When there is too much, the address that has most of it loses its oldest one first, and its
+    connection is closed with 1013. A message that neither becomes complete nor grows closes its
+    connection with 1008.
+
+    Args:
+        limit: Bytes of all clients.
+
+    Attributes:
+        total: Bytes that are kept now.
+    """
+
+    def __init__(self, clock: IReactorTime, limit: int) -> None:
+        self._limit = limit
+        self.total = 0
+        #: The bytes of each client, the oldest first, and of all clients of an address.
+        self._clients: dict[str, dict[InputOwner, int]] = {}
+        self._addresses: dict[str, int] = {}
+        self._deadlines: TimeoutQueue[InputOwner] = TimeoutQueue(clock, _PERIOD, self._expired)
+
+    def start(self) -> None:
+        """Begin to look for messages that do not become complete."""
+        self._deadlines.start()
+
+    def stop(self) -> None:
+        """End that."""
+        self._deadlines.stop()
+
+    def keep(self, client: InputOwner, size: int, has_message: bool) -> None:
+        """
+        Take note of the input of *client*. Clients may be closed, also this one.
+
+        Args:
+            size: Bytes that are kept of it now. 0 forgets it.
+            has_message: Whether a message has begun.
+        """
+        if has_message:
+            self._deadlines.add(client)
+        else:
+            self._deadlines.discard(client)
+        self._count(client, size)
+        if self.total > self._limit:
+            while self._addresses and self.total > self._limit - self._limit * _FREED // 8:
+                largest = max(self._addresses, key=self._addresses.__getitem__)
+                victim = next(iter(self._clients[largest]))
+                self._count(victim, 0)
+                self._deadlines.discard(victim)
+                victim.close(1013, "too much unfinished input: try again later")
+
+    def _count(self, client: InputOwner, size: int) -> None:
+        address = client.address
+        clients = self._clients.get(address)
+        if clients is None:
+            if not size:
+                return
+            clients = self._clients[address] = {}
+            self._addresses[address] = 0
+        change = size - clients.get(client, 0)
+        self.total += change
+        self._addresses[address] += change
+        if size:
+            clients[client] = size
+        elif clients.pop(client, None) is not None and not clients:
+            del self._clients[address], self._addresses[address]
+
+    def _expired(self, client: InputOwner) -> None:
+        growth = client.message_growth()
+        if growth is None or growth >= _LEAST_GROWTH:
+            self._deadlines.add(client)
+        else:
+            client.close(1008, "the message did not come in time")

@@ -294,6 +294,10 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
 
+#: A request whose body does not come.
+_POST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
+
 class _Named:
     """An authenticator that believes a header."""
 
@@ -329,10 +333,10 @@ class LimitTests(MemoryGatewayCase):
         self.open()
 
     def test_sockets(self) -> None:
-        """Connections with plain HTTP are bounded as well."""
+        """TCP connections are bounded: none is left when all others are taken."""
         for number in range(5):
             client = self.connect(f"192.0.2.{number}")
-            client.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            client.send(handshake(LISTEN) if number < 2 else _POST)
         self.assertTrue(self.connect("192.0.2.9").take().startswith(b"HTTP/1.1 503 "))
 
     def test_silent(self) -> None:
@@ -352,9 +356,9 @@ class LimitTests(MemoryGatewayCase):
 
     def test_address(self) -> None:
         """One address that has too much is answered with 429, and others are not."""
-        for _ in range(4):
+        for number in range(4):
             client = self.connect("192.0.2.1")
-            client.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            client.send(handshake(LISTEN) if number < 2 else _POST)
         late = self.connect("192.0.2.1")
         answer = late.take()
         self.assertTrue(answer.startswith(b"HTTP/1.1 429 "), answer)

@@ -261,8 +261,7 @@ class GatewayProtocol(LeanProtocol):
         del self._channel
         if status:
             self.data = request
-            self._find_client(head.parse(request, len(request)))
-            self._refuse(refusal)
+            self._find_client(head.parse(request, len(request)).headers)
             self._refuse(HandshakeRejected(reason, status))
         else:
             self.dataReceived(request + rest)

@@ -22,6 +22,7 @@ __all__ = [
     "channel_name",
     "channel_names",
     "control_channel",
+    "ended_log",
     "loggable_channel",
     "matches",
     "parse_flags",
@@ -136,6 +137,11 @@ def parse_flags(flags: Iterable[str]) -> tuple[frozenset[Audience], frozenset[Au
 def control_channel(prefix: str) -> bytes:
     """The channel on which the application speaks to the gateway; that of no client."""
     return f"{prefix}:wsredis-control".lstrip(":").encode()
+
+
+def ended_log(prefix: str) -> bytes:
+    """The stream in which Redis keeps the commands of the control channel that end sessions."""
+    return f"{prefix}:wsredis-ended".lstrip(":").encode()
 
 
 def loggable_channel(channel: bytes) -> str:

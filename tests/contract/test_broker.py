@@ -26,7 +26,13 @@ from wsredis.brokers.redis.stored import StoredSettings
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerError, BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import Broker, BrokerListener, PublishWaiter
+from wsredis.gateway.broker import (
+    LOG_BATCH,
+    Broker,
+    BrokerListener,
+    LogEntry,
+    PublishWaiter,
+)
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
 
@@ -104,6 +110,10 @@ class _Outside(_Case):
 
     def stored(self, channel: bytes) -> bytes | None:
         """Return the stored message of a channel. If None, there is none."""
+        raise NotImplementedError
+
+    def append(self, log: bytes, payload: bytes) -> None:
+        """Append to a log as a backend does."""
         raise NotImplementedError
 
     def lose(self) -> None:
@@ -459,6 +469,27 @@ class _Contract(_Outside):
             self.assertTrue(action.called, "it waits for something")
             await self._refuses(BrokerUnavailable, action)
 
+    async def test_log(self) -> None:
+        """The entries of a log come in order, each once, with their age; not without a link."""
+        broker = await self.start()
+        self.assertEqual([], await broker.read_log(b"log", b""))
+        for payload in (b"1", b"2"):
+            self.append(b"log", payload)
+        entries = await broker.read_log(b"log", b"")
+        self.assertEqual([b"1", b"2"], [each.payload for each in entries])
+        self.assertTrue(all(-1.0 < each.age < _PATIENCE for each in entries), entries)
+        self.assertEqual([], await broker.read_log(b"log", entries[1].position))
+        self.append(b"log", b"3")
+        (entry,) = await broker.read_log(b"log", entries[1].position)
+        self.assertEqual(b"3", entry.payload)
+        for number in range(LOG_BATCH):
+            self.append(b"log", b"%d" % number)
+        self.assertEqual(LOG_BATCH, len(await broker.read_log(b"log", b"")))
+        self.assertEqual(LOG_BATCH, len(await broker.read_log(b"log", entry.position)))
+        self.lose()
+        await self.until(lambda: not broker.up)
+        await self._refuses(BrokerUnavailable, broker.read_log(b"log", b""))
+
     async def test_when_up(self) -> None:
         """A broker that is up is not waited for."""
         broker = await self.start()
@@ -593,6 +624,9 @@ class TwoLinkBroker:
             lambda parts: {name: value for part in parts for name, value in part.items()}, _unwrap
         )
 
+    def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
+        return self.link_of(b"ok-a").read_log(key, after)
+
     def _by_link(self, channels: Sequence[bytes]) -> dict[MemoryBroker, list[bytes]]:
         found: dict[MemoryBroker, list[bytes]] = {}
         for channel in channels:
@@ -639,6 +673,9 @@ class MemoryBrokerTests(_Contract, TestCase):
 
     def store(self, channel: bytes, payload: bytes) -> None:
         self.server.store(channel, 60, payload)
+
+    def append(self, log: bytes, payload: bytes) -> None:
+        self.server.append(log, payload)
 
     def stored(self, channel: bytes) -> bytes | None:
         return self.server.value(channel)
@@ -721,6 +758,9 @@ class RedisBrokerTests(_Contract, TestCase):
 
     def store(self, channel: bytes, payload: bytes) -> None:
         self.server.command("SETEX", channel, 60, payload)
+
+    def append(self, log: bytes, payload: bytes) -> None:
+        self.server.command("XADD", log, "*", "command", payload)
 
     def stored(self, channel: bytes) -> bytes | None:
         value = self.server.command("GET", channel)

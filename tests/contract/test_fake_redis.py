@@ -97,7 +97,20 @@ class AnswerTests(_Case):
             ("MGET", "a"),
             ("SELECT", "16"),
             ("ROLE",),
+            ("SCAN", "0", "MATCH", "[xa]*", "COUNT", "1000"),
             ("NOSUCH",),
+        )
+
+    def test_streams(self) -> None:
+        """The entries of a stream, from the beginning or from one that is known."""
+        self.same(
+            ("XADD", "log", "5-1", "command", "a"),
+            ("XADD", "log", "5-2", "command", "b", "by", "c"),
+            ("XADD", "log", "40-0", "command", "d"),
+            ("XRANGE", "log", "-", "+", "COUNT", "2"),
+            ("XRANGE", "log", "5-2", "+", "COUNT", "10"),
+            ("XRANGE", "missing", "-", "+", "COUNT", "10"),
+            ("MGET", "log"),
         )
 
     def test_subscribe_mode(self) -> None:

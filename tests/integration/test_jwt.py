@@ -202,6 +202,23 @@ class IdentityTests(JwtCase):
         self.assertEqual(b"user:john:x", staying.message())
         self.assertHears(staying, "user:john:x")
 
+    def test_ended_unheard(self) -> None:
+        """The end of a session is found in the log, although nothing was heard of it."""
+        gateway = self.start("--jwt-key", self.file(verifier("HS256")))
+        clients = [
+            self.client(gateway, "/ws/x?subscribe-user", f"Authorization: Bearer {signed(sid=sid)}")
+            for sid in ("s1", "s2")
+        ]
+        order = '{"end": {"session": "s1"}}'
+        self.redis.command("XADD", f"{self.id()}:wsredis-ended", "*", "command", order)
+        self.assertEqual(4401, clients[0].closing())
+        self.assertEqual(401, self.status(gateway, signed(sid="s1")))
+        self.assertHears(clients[1], "user:john:x")
+        gateway.stop()
+        # One that starts later knows it, too.
+        gateway = self.start("--jwt-key", self.file(verifier("HS256")))
+        until(lambda: self.status(gateway, signed(sid="s1")) == 401)
+
     def test_far_future(self) -> None:
         """An expiry in the far future does no harm."""
         gateway = self.start("--jwt-key", self.file(verifier("HS256")))

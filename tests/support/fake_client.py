@@ -10,7 +10,7 @@ from redis import ResponseError
 
 __all__ = ["FakeAsyncClient", "FakeClient"]
 
-_WORDS = {"SETEX": 4, "PUBLISH": 3}
+_WORDS = {"SETEX": 4, "PUBLISH": 3, "XADD": 8, "EXPIRE": 3}
 
 
 class FakeClient:
@@ -61,6 +61,8 @@ class FakeClient:
             return self.refuse[name]
         if name == "PUBLISH":
             return self.listeners.get(channel, 0)
+        if name in ("XADD", "EXPIRE"):
+            return b"1-1" if name == "XADD" else 1
         assert int(rest[0]) > 0, "invalid expire time in 'setex' command"
         self.values[channel] = rest[1]
         return True

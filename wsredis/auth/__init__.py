@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from wsredis.auth.admission import Accepted, Admission
 from wsredis.auth.control import ControlChannel, ListenerHub
 from wsredis.auth.control_commands import RecentCommands
+from wsredis.auth.ended_log import EndedLog
 from wsredis.auth.policies import policies
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.session_monitor import SessionMonitor
@@ -30,6 +31,7 @@ class Auth:
         sessions: Watches open connections.
         control: Carries out commands of the application. If None, it is not listened to.
         backends: The identity sources to start and to stop.
+        ended: Carries out the commands that were missed. If None, there are none.
 
     Attributes:
         admission: Decides on handshakes.
@@ -44,10 +46,12 @@ class Auth:
         sessions: SessionMonitor,
         control: ControlChannel | None = None,
         backends: Sequence[AuthBackend] = (),
+        ended: EndedLog | None = None,
     ) -> None:
         self.admission = admission
         self.sessions = sessions
         self._control = control
+        self._ended = ended
         self._backends = backends
 
     def start(self) -> None:
@@ -57,11 +61,15 @@ class Auth:
         if self._control is not None:
             self._control.start()
             self.sessions.start()
+        if self._ended is not None:
+            self._ended.start()
 
     def stop(self) -> None:
         """Stop all of it, without waiting. Open connections stay open. Harmless if not started."""
         if self._control is not None:
             self._control.stop()
+        if self._ended is not None:
+            self._ended.stop()
         self.sessions.stop()
         for backend in self._backends:
             try:
@@ -117,7 +125,8 @@ def from_config(
         return Auth(admission, sessions)
     forget = [backend.forget for backend in backends]
     control = ControlChannel(hub, config.prefix, sessions, recent, forget)
-    return Auth(admission, sessions, control, backends)
+    ended = EndedLog(reactor, hub.broker, config.prefix, control.carry_out)
+    return Auth(admission, sessions, control, backends, ended)
 
 
 def _backends(config: GatewayConfig, reactor: Any) -> list[AuthBackend]:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from wsredis.auth.control_commands import Command, RecentCommands, parse_command
+from wsredis.auth.ended_log import LogReader
 from wsredis.channels import control_channel
 from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Listener
@@ -32,11 +33,15 @@ class ListenerHub(Protocol):
     def unsubscribe(self, listener: Listener) -> None:
         """See `wsredis.gateway.hub.Hub.unsubscribe`."""
 
+    @property
+    def broker(self) -> LogReader:
+        """See `wsredis.gateway.hub.Hub`."""
+
 
 class ControlledSessions(Protocol):
     """The connections that commands are about: a `wsredis.auth.session_monitor.SessionMonitor`."""
 
-    def end(self, selector: str, name: str) -> None:
+    def end(self, selector: str, name: str, before: float | None = None) -> None:
         """Close the connections of a user, a group or a session."""
 
     def recheck(self, selector: str, name: str) -> None:
@@ -98,7 +103,7 @@ class ControlChannel:
                     channel=item.channel.decode(),
                 )
             else:
-                self._carry_out(command)
+                self.carry_out(command)
 
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`. A stored command is not carried out."""
@@ -110,15 +115,22 @@ class ControlChannel:
             channel=self.channels[0].decode(),
         )
 
-    def _carry_out(self, command: Command) -> None:
+    def carry_out(self, command: Command, given: float | None = None) -> None:
+        """
+        Carry out a command.
+
+        Args:
+            given: Time at which it was given, in seconds of the reactor: it does not mean
+                connections that are newer. If None, now.
+        """
         for function in self._notify:
             try:
                 function()
             except Exception:
                 # A session that ended is more urgent than a memory that stays.
                 self._log.failure("cannot forget identities before a command")
-        self._recent.add(command)
+        self._recent.add(command, given)
         if command.verb == "end":
-            self._sessions.end(command.selector, command.name)
+            self._sessions.end(command.selector, command.name, given)
         else:
             self._sessions.recheck(command.selector, command.name)

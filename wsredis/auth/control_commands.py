@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -23,8 +23,13 @@ __all__ = ["Command", "RecentCommands", "all_names", "fixed_names", "parse_comma
 #: ended may still find it in the database.
 _REMEMBERED = 30.0
 
-#: Commands that are remembered. The oldest is forgotten first.
+#: Seconds for which the end of a session is remembered: a token may be valid for as long.
+_REMEMBERED_END = 86400.0
+
+#: Commands that are remembered, and ends of sessions. The oldest is forgotten first.
 _MAX_REMEMBERED = 10000
+
+_Key = TypeVar("_Key")
 
 _VERBS = ("end", "recheck")
 _SELECTORS = ("user", "group", "session")
@@ -77,6 +82,8 @@ class RecentCommands:
     """
     Remembers commands for 30 seconds, for clients that connect meanwhile.
 
+    The end of a session is remembered for a day, for clients that come again.
+
     Args:
         clock: Tells the time.
     """
@@ -85,6 +92,8 @@ class RecentCommands:
         self._clock = clock
         #: Time of each command, in seconds of the reactor; the oldest first.
         self._times: dict[Command, float] = {}
+        #: Time of the end of each session, likewise.
+        self._ended: dict[str, float] = {}
 
     def __len__(self) -> int:
         """The number of commands that are remembered."""
@@ -93,27 +102,30 @@ class RecentCommands:
     def __contains__(self, command: Command) -> bool:
         return command in self._times
 
-    def add(self, command: Command) -> None:
-        """Remember that *command* came now."""
+    def add(self, command: Command, given: float | None = None) -> None:
+        """
+        Remember a command.
+
+        Args:
+            given: Time at which it was given, in seconds of the reactor. If None, now.
+        """
         now = self._clock.seconds()
-        self._times.pop(command, None)
-        self._times[command] = now
-        # Remove two old ones for each new one, at constant cost.
-        for oldest, time in list(islice(self._times.items(), 2)):
-            if time < now - _REMEMBERED or len(self._times) > _MAX_REMEMBERED:
-                del self._times[oldest]
+        time = now if given is None else given
+        if command.verb == "end" and command.selector == "session":
+            _remember(self._ended, command.name, time, now - _REMEMBERED_END)
+        _remember(self._times, command, time, now - _REMEMBERED)
 
     def has_ended(self, identity: Identity) -> bool:
         """
-        Tell whether the session of *identity* was ended lately.
+        Tell whether the session of *identity* was ended within a day.
 
         A session key is never used again, so it stays refused. Users and groups may come back at
         once.
         """
         if identity.session is None:
             return False
-        time = self._times.get(Command("end", "session", identity.session))
-        return time is not None and time >= self._clock.seconds() - _REMEMBERED
+        time = self._ended.get(identity.session)
+        return time is not None and time >= self._clock.seconds() - _REMEMBERED_END
 
     def came_since(self, verb: str, identity: Identity, since: float) -> bool:
         """
@@ -127,3 +139,11 @@ class RecentCommands:
         return any(
             self._times.get(Command(verb, *each), -1.0) >= since for each in all_names(identity)
         )
+
+
+def _remember(times: dict[_Key, float], key: _Key, time: float, oldest: float) -> None:
+    """Set a time, and remove two old ones, at constant cost."""
+    times[key] = max(time, times.pop(key, time))
+    for each, other in list(islice(times.items(), 2)):
+        if other < oldest or len(times) > _MAX_REMEMBERED:
+            del times[each]

@@ -62,13 +62,15 @@ class _Watch:
 
     Attributes:
         handshake: The handshake that each check asks about.
+        since: Time at which the decision on it began, in seconds of the reactor.
         due: Time at which the identity expires, in seconds of the reactor. None if it does not.
     """
 
-    __slots__ = ("due", "handshake")
+    __slots__ = ("due", "handshake", "since")
 
-    def __init__(self, handshake: Handshake) -> None:
+    def __init__(self, handshake: Handshake, since: float) -> None:
         self.handshake = handshake
+        self.since = since
         self.due: float | None = None
 
 
@@ -149,7 +151,7 @@ class SessionMonitor:
         identity = accepted.identity
         if identity.is_anonymous:
             return
-        watch = self._watched[connection] = _Watch(accepted.handshake)
+        watch = self._watched[connection] = _Watch(accepted.handshake, accepted.since)
         watch.due = self._due(identity)
         for key in fixed_names(identity):
             self._by_name.setdefault(key, set()).add(connection)
@@ -175,16 +177,21 @@ class SessionMonitor:
             if not some:
                 del self._by_name[key]
 
-    def end(self, selector: str, name: str) -> None:
+    def end(self, selector: str, name: str, before: float | None = None) -> None:
         """
         Close the connections of an identity with 4401.
 
         Args:
             selector: "user", "group" or "session".
             name: Name of the user or group, or key of the session.
+            before: Time in seconds of the reactor: connections of users and groups that were
+                accepted later stay open. If None, all are closed.
         """
+        # The key of a session is never used again.
+        is_old = before is None or selector == "session"
         for connection in self._select(selector, name):
-            self._close(connection, 4401, f"its {selector} was ended")
+            if is_old or self._watched[connection].since <= (before or 0.0):
+                self._close(connection, 4401, f"its {selector} was ended")
 
     def recheck(self, selector: str, name: str) -> None:
         """

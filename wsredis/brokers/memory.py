@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import BrokerListener, PublishWaiter
+from wsredis.gateway.broker import LOG_BATCH, BrokerListener, LogEntry, PublishWaiter
 from wsredis.gateway.publication import Publication
 
 __all__ = ["MemoryBroker", "MemoryServer"]
@@ -28,6 +28,7 @@ class MemoryServer:
     Attributes:
         forbidden: Channels that it refuses to subscribe to and to publish on.
         storing: Whether it stores values; a full or read-only Redis does not.
+        logs: Entries by log: position, time in seconds of the clock, and payload.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -36,6 +37,7 @@ class MemoryServer:
         self._brokers: list[MemoryBroker] = []
         self.forbidden: set[bytes] = set()
         self.storing = True
+        self.logs: dict[bytes, list[tuple[bytes, float, bytes]]] = {}
 
     def publish(self, channel: bytes, payload: bytes) -> int:
         """
@@ -58,6 +60,18 @@ class MemoryServer:
         """Return the stored value. If None, there is none, or it has expired."""
         due, payload = self._values.get(channel, (0.0, b""))
         return payload if due > self._clock.seconds() else None
+
+    def append(self, key: bytes, payload: bytes) -> None:
+        """Append an entry to a log, as XADD does."""
+        log = self.logs.setdefault(key, [])
+        log.append((b"%d" % len(log), self._clock.seconds(), payload))
+
+    def read_log(self, key: bytes, after: bytes) -> list[LogEntry]:
+        """Read the entries of a log after a position."""
+        now = self._clock.seconds()
+        start = int(after) + 1 if after else 0
+        found = self.logs.get(key, [])[start : start + LOG_BATCH]
+        return [LogEntry(position, now - time, payload) for position, time, payload in found]
 
     def attach(self, broker: MemoryBroker) -> None:
         """Let *broker* hear publications."""
@@ -187,6 +201,14 @@ class MemoryBroker:
         self._fetches.append(done)
         self._when_not_paused(lambda: self._hand_over(done, values))
         return done
+
+    def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
+        """See `wsredis.gateway.broker.Broker.read_log`."""
+        if not self._up:
+            return fail(BrokerUnavailable("there is no link"))
+        if key in self._server.forbidden:
+            return fail(PermissionDenied("this log is forbidden"))
+        return succeed(self._server.read_log(key, after))
 
     def _when_not_paused(self, step: Callable[[], None]) -> None:
         # Calls that come while `resume` hands over older ones wait for their turn.

@@ -17,7 +17,9 @@ from typing import Any
 from django.db import transaction
 
 from wsredis.channels import control_channel
-from wsredis.publisher.base import BasePublisher, count_receivers
+from wsredis.config.redis_url import error_text
+from wsredis.publisher.base import BasePublisher, Command, count_receivers
+from wsredis.publisher.ending import ending_commands, first_refusal
 from wsredis.publisher.redis_py import connect_as_project
 
 __all__ = ["TIMEOUT", "Control", "control"]
@@ -49,6 +51,7 @@ class Control:
         self._connect = connect
         self._clock = clock
         self._silent_until = clock()
+        self._was_refused = False
 
     def end_sessions(self, *keys: str | None, using: str | None = None) -> None:
         """
@@ -84,10 +87,9 @@ class Control:
         self, verb: str, selector: str, names: Iterable[str | None], using: str | None
     ) -> None:
         named = dict.fromkeys(str(name) for name in names if name)
-        commands = [json.dumps({verb: {selector: name}}) for name in named]
-        if not commands:
+        if not named:
             return
-        publish = partial(self._publish, commands)
+        publish = partial(self._publish, verb, selector, list(named))
         try:
             transaction.on_commit(publish, using=using, robust=True)
         except Exception:
@@ -95,17 +97,37 @@ class Control:
             # ends, or this is a coroutine, where Django allows no database.
             publish()
 
-    def _publish(self, messages: Sequence[str]) -> None:
+    def _publish(self, verb: str, selector: str, names: Sequence[str]) -> None:
         if self._clock() < self._silent_until:
             return
         try:
-            channel = control_channel(BasePublisher().get_prefix()[:-1])
-            commands = [("PUBLISH", channel, message) for message in messages]
+            prefix = BasePublisher().get_prefix()[:-1]
+            commands: list[Command]
+            if verb == "end":
+                commands = ending_commands(prefix, selector, names)
+            else:
+                channel = control_channel(prefix)
+                messages = [json.dumps({verb: {selector: name}}) for name in names]
+                commands = [("PUBLISH", channel, message) for message in messages]
             with self._connect().pipeline(transaction=False) as pipeline:
                 for args in commands:
                     pipeline.execute_command(*args)
                 # An error that redis-py raises quotes the message, which has the key of a session.
-                count_receivers(commands, pipeline.execute(raise_on_error=False))
+                replies = pipeline.execute(raise_on_error=False)
+            refusal = first_refusal(commands, replies)
+            published = [
+                (command, reply)
+                for command, reply in zip(commands, replies, strict=True)
+                if command[0] == "PUBLISH"
+            ]
+            count_receivers(*zip(*published, strict=True))
+            if refusal is not None and not self._was_refused:
+                self._was_refused = True
+                _log.warning(
+                    "Redis does not keep the end of a session for gateways that are not connected "
+                    "at the time: %s",
+                    error_text(refusal),
+                )
         except Exception as error:
             # A logout must not fail because of this.
             self._silent_until = self._clock() + _PAUSE

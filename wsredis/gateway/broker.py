@@ -13,13 +13,31 @@ the broker as a whole: a link that is lost and comes back changes nothing about 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
 from wsredis.gateway.publication import Publication
 
-__all__ = ["Broker", "BrokerListener", "PublishWaiter"]
+__all__ = ["LOG_BATCH", "Broker", "BrokerListener", "LogEntry", "PublishWaiter"]
+
+#: Entries that are read from a log at a time.
+LOG_BATCH = 1000
+
+
+class LogEntry(NamedTuple):
+    """
+    An entry of a log, to which programs append.
+
+    Attributes:
+        position: Its place in the log, for the next read.
+        age: Seconds since it was appended.
+        payload: Bytes.
+    """
+
+    position: bytes
+    age: float
+    payload: bytes
 
 
 class BrokerListener(Protocol):
@@ -177,4 +195,21 @@ class Broker(Protocol):
 
         Raises:
             BrokerUnavailable: The broker is down, or was lost before it answered. Safe to repeat.
+        """
+
+    def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
+        """
+        Read a log.
+
+        Args:
+            key: Its name.
+            after: The position of the last entry that is known. If empty, none is.
+
+        Returns:
+            Fires with the entries after that one, at most `LOG_BATCH`, the oldest first. If there
+            are as many, there may be more.
+
+        Raises:
+            BrokerUnavailable: The broker is down, or was lost before it answered. Safe to repeat.
+            PermissionDenied: The broker forbids it, or does not know how.
         """

@@ -48,6 +48,11 @@ class PeriodicTask:
         if self._loop.running:
             self._loop.stop()
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started, and not stopped."""
+        return bool(self._loop.running)
+
     def _call(self, count: int) -> None:
         try:
             self._function(count)

@@ -176,7 +176,8 @@ def _rights(options: CheckOptions, config: GatewayConfig, reactor: Any) -> Itera
     headers = {} if given["origin"] is None else {"origin": given["origin"]}
     client = _Client(identity, config, reactor)
     asking = Handshake(Access(""), "", headers, "check-config")
-    if identity != Identity() and OriginPolicy(config.allow_origin).is_foreign(asking):
+    origins = OriginPolicy(config.allow_origin, config.allow_host)
+    if identity != Identity() and origins.is_foreign(asking):
         yield ""
         yield "A page of this origin is identified by its token only: its cookies are ignored."
     for each in facilities:

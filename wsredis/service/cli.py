@@ -1,4 +1,8 @@
-"""The commands of ``python -m wsredis``, for the shell and for scripts."""
+"""
+The commands of ``python -m wsredis``, for the shell and for scripts.
+
+It is one module because the commands share their options, their outside and the ways to fail.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
 from wsredis import __version__
 from wsredis.config import GatewayConfig, RedisConfig, load, setting_of
+from wsredis.config.redis_url import error_text
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
+from wsredis.publisher.ending import ending_commands
 from wsredis.publisher.redis_py import connect
 
 if TYPE_CHECKING:
@@ -36,6 +42,10 @@ _SETTINGS = (
     setting_of(GatewayConfig, "prefix"),
     setting_of(GatewayConfig, "stored_prefix"),
 )
+
+
+#: The audiences with names, and the words for their names.
+_OWNERS = (("user", "NAME"), ("group", "NAME"), ("session", "KEY"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +141,25 @@ def _fail(outside: Outside, arguments: argparse.Namespace, error: object, status
 def _add_channel_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("facility", metavar="FACILITY", help="The topic.")
     parser.add_argument("--broadcast", action="store_true", help="To all listeners of the topic.")
-    for audience, metavar in (("user", "NAME"), ("group", "NAME"), ("session", "KEY")):
+    _add_owner_arguments(parser, "To this {}. May be repeated.", _owner)
+    _add_setting_arguments(parser)
+
+
+def _add_owner_arguments(
+    parser: argparse.ArgumentParser, help: str, check: Callable[[str], str]
+) -> None:
+    for audience, metavar in _OWNERS:
         parser.add_argument(
             f"--{audience}",
             action="append",
             default=[],
-            type=_owner,
+            type=check,
             metavar=metavar,
-            help=f"To this {audience}. May be repeated.",
+            help=help.format(audience),
         )
+
+
+def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     for each in _SETTINGS:
         # The commands start no Redis.
         about = "URL of Redis (redis://, rediss:// or unix://)."
@@ -304,6 +324,39 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+def _add_end_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_owner_arguments(parser, "End the connections of this {}. May be repeated.", str)
+    _add_setting_arguments(parser)
+
+
+def _end(arguments: argparse.Namespace, outside: Outside) -> int:
+    config = _settings_of(arguments)
+    commands = [
+        command
+        for selector, _ in _OWNERS
+        for command in ending_commands(config.prefix, selector, getattr(arguments, selector))
+    ]
+    if not commands:
+        raise ConfigError("nobody: give --user, --group or --session")
+    with outside.connect(config.redis) as client:
+        from redis import RedisError
+
+        try:
+            with client.pipeline(transaction=False) as pipeline:
+                for args in commands:
+                    pipeline.execute_command(*args)
+                # An error that redis-py raises quotes the command, with the key of a session.
+                replies = pipeline.execute(raise_on_error=False)
+        except RedisError as error:
+            return _fail(outside, arguments, error, 1)
+    errors = [each for each in replies if isinstance(each, Exception)]
+    if errors:
+        return _fail(outside, arguments, error_text(errors[0]), 1)
+    outside.stdout.write(b"kept for a day; published\n")
+    outside.stdout.flush()
+    return 0
+
+
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     # The options are those of the gateway. Twisted parses them, so argparse must not.
     parser.prefix_chars = "\0"
@@ -324,6 +377,11 @@ COMMANDS = {
         "print what is published, one message per line, until Ctrl-C",
         _add_channel_arguments,
         _subscribe,
+    ),
+    "end": Command(
+        "end sessions, or all sessions of users or groups",
+        _add_end_arguments,
+        _end,
     ),
     "check-config": Command(
         "check whether the gateway would start, and show what a user may do",

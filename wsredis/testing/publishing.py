@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from wsredis.brokers.memory import MemoryServer
@@ -33,17 +33,15 @@ class RedisClient:
         """Collect commands that are executed together."""
         return _Pipeline(self)
 
-    def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the stored messages of these channels."""
-        self._check()
-        return [self._server.value(key) for key in keys]
-
-    def execute_command(self, name: str, channel: bytes, *rest: Any) -> object:
+    def execute_command(self, name: str, channel: bytes, *rest: Any, **options: Any) -> object:
         """
-        Execute SETEX or PUBLISH.
+        Execute SETEX, PUBLISH or MGET.
+
+        Args:
+            options: Ignored: values are bytes whatever they say.
 
         Returns:
-            True, and the number of gateways that listen to the channel.
+            True, the number of gateways that listen to the channel, or the stored messages.
 
         Raises:
             KeyError: Another command, which no publisher sends.
@@ -52,6 +50,7 @@ class RedisClient:
         commands: dict[str, Callable[..., object]] = {
             "SETEX": self._setex,
             "PUBLISH": self._publish,
+            "MGET": self._mget,
         }
         return commands[name](channel, *rest)
 
@@ -61,6 +60,9 @@ class RedisClient:
 
     def _publish(self, channel: bytes, payload: bytes) -> int:
         return self._server.publish(channel, bytes(payload))
+
+    def _mget(self, *channels: bytes) -> list[bytes | None]:
+        return [self._server.value(each) for each in channels]
 
     def _check(self) -> None:
         if self.error is not None:
@@ -101,9 +103,9 @@ class AsyncRedisClient:
         """Collect commands that are executed together."""
         return _AsyncPipeline(self.client.pipeline(transaction))
 
-    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the stored messages of these channels."""
-        return self.client.mget(keys)
+    async def execute_command(self, *command: Any, **options: Any) -> object:
+        """See `RedisClient.execute_command`."""
+        return self.client.execute_command(*command, **options)
 
     async def aclose(self) -> None:
         """Do nothing: there is no connection."""

@@ -15,14 +15,16 @@ nor a socket is needed, and the test decides when bytes move and when time passe
     redis.pump()
     assert redis.sent(b"PUBLISH") == [(b"PUBLISH", b"broadcast:news", b"hello")]
 
-It knows the commands that wsredis sends: AUTH, SELECT, ROLE, PING, SETEX, STRLEN, TTL,
-TYPE, MGET, PUBLISH, SUBSCRIBE and UNSUBSCRIBE. Its answers are compared with those of a real server
-in tests/contract/test_fake_redis.py.
+It knows the commands that wsredis sends: AUTH, SELECT, ROLE, PING, SCAN, SETEX, STRLEN,
+TTL, TYPE, MGET, PUBLISH, SUBSCRIBE and UNSUBSCRIBE. Its answers are compared with those of a real
+server in tests/contract/test_fake_redis.py.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from math import inf
 from typing import Any
 
@@ -179,6 +181,12 @@ class FakeRedis:
             return -2
         return -1 if left == inf else round(left)
 
+    def append(self, key: bytes, position: bytes, *fields: bytes) -> None:
+        """Append an entry to a stream, as XADD with a position would."""
+        stream = self.databases[0].setdefault(key, [])
+        assert isinstance(stream, list)
+        stream.append((position, fields))
+
     def sent(self, *names: bytes) -> list[tuple[bytes, ...]]:
         """Return the commands of these names, in order."""
         return [args for args in self.commands if args[0] in names]
@@ -327,10 +335,14 @@ class Session:
             b"SELECT": self._select,
             b"ROLE": self._role,
             b"SETEX": self._setex,
+            b"SCAN": self._scan,
             b"STRLEN": self._strlen,
             b"TTL": self._ttl,
             b"TYPE": self._type,
             b"MGET": self._mget,
+            b"TIME": self._time,
+            b"XADD": self._xadd,
+            b"XRANGE": self._xrange,
             b"PUBLISH": self._publish,
             b"SUBSCRIBE": self._subscribe,
             b"UNSUBSCRIBE": self._unsubscribe,
@@ -370,6 +382,18 @@ class Session:
         self._server.store(key, value, database=self._database, expire=int(expire))
         return _OK
 
+    def _scan(self, cursor: bytes, _match: bytes, pattern: bytes, _: bytes, count: bytes) -> bytes:
+        names = list(self._server.databases[self._database])
+        end = int(cursor) + int(count)
+        # A backslash takes the meaning of the next character away, where ``fnmatch`` has brackets.
+        plain = re.sub(rb"\\(.)", rb"[\1]", pattern).decode()
+        found = [
+            _bulk(name)
+            for name in names[int(cursor) : end]
+            if fnmatchcase(name.decode("latin-1"), plain)
+        ]
+        return _array(_bulk(b"%d" % (end if end < len(names) else 0)), _array(*found))
+
     def _strlen(self, key: bytes) -> bytes:
         if self._kind(key) == b"list":
             return _error("WRONGTYPE Operation against a key holding the wrong kind of value")
@@ -389,6 +413,25 @@ class Session:
 
     def _mget(self, *keys: bytes) -> bytes:
         return _array(*[_bulk(self._server.value(key, self._database)) for key in keys])
+
+    def _time(self) -> bytes:
+        seconds, fraction = divmod(self._server.clock.seconds(), 1)
+        return _array(_bulk(b"%d" % seconds), _bulk(b"%d" % (fraction * 1e6)))
+
+    def _xadd(self, key: bytes, position: bytes, *fields: bytes) -> bytes:
+        self._server.append(key, position, *fields)
+        return _bulk(position)
+
+    def _xrange(self, key: bytes, start: bytes, end: bytes, word: bytes, count: bytes) -> bytes:
+        first = [0, 0] if start == b"-" else [int(each) for each in start.split(b"-")]
+        stream: Any = self._server.databases[self._database].get(key, [])
+        found = [each for each in stream if [int(part) for part in each[0].split(b"-")] >= first]
+        return _array(
+            *(
+                _array(_bulk(position), _array(*map(_bulk, fields)))
+                for position, fields in found[: int(count)]
+            )
+        )
 
     def _publish(self, channel: bytes, payload: bytes) -> bytes:
         if channel in self._server.forbidden:

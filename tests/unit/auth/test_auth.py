@@ -89,7 +89,7 @@ class AuthTests(SynchronousTestCase):
         built = self.build(GatewayConfig(recheck=60.0), authenticator=_Backend(calls, "mine"))
         built.start()
         self.assertEqual(1, len(self.hub))
-        self.assertEqual(2, len(self.clock.getDelayedCalls()))
+        self.assertEqual(3, len(self.clock.getDelayedCalls()))
         built.stop()
         self.assertEqual(0, len(self.hub))
         self.assertEqual([], self.clock.getDelayedCalls())

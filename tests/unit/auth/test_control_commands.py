@@ -64,7 +64,7 @@ class RecentCommandsTests(SynchronousTestCase):
         self.recent = RecentCommands(self.clock)
 
     def test_ended_session(self) -> None:
-        """A session counts as ended for 30 seconds; a user or a recheck does not."""
+        """A session counts as ended for a day; a user or a recheck does not."""
         for command in (
             Command("end", "user", "john"),
             Command("end", "group", "chatters"),
@@ -75,10 +75,22 @@ class RecentCommandsTests(SynchronousTestCase):
         self.recent.add(Command("end", "session", "key-of-john"))
         self.assertTrue(self.recent.has_ended(JOHN))
         self.assertFalse(self.recent.has_ended(Identity("john")))
-        self.clock.advance(30.0)
+        self.clock.advance(86400.0)
         self.assertTrue(self.recent.has_ended(JOHN))
         self.clock.advance(0.5)
         self.assertFalse(self.recent.has_ended(JOHN))
+
+    def test_given(self) -> None:
+        """A command counts from the time at which it was given; the latest one counts."""
+        self.clock.advance(100000.0)
+        command = Command("end", "session", "key-of-john")
+        self.recent.add(command, 13000.0)
+        self.assertFalse(self.recent.has_ended(JOHN))
+        self.recent.add(command, 99990.0)
+        self.recent.add(command, 98000.0)
+        self.assertTrue(self.recent.has_ended(JOHN))
+        self.assertTrue(self.recent.came_since("end", JOHN, 99990.0))
+        self.assertFalse(self.recent.came_since("end", JOHN, 99990.5))
 
     def test_came_since(self) -> None:
         """A command counts from the moment at which it came, by every name of an identity."""

@@ -47,10 +47,14 @@ class AppCase(SynchronousTestCase):
         """Return the commands since the last call: triples of verb, selector and name."""
         found = []
         for trip in self.redis.trips:
-            for name, where, text in trip:
-                self.assertEqual(("PUBLISH", channel), (name, where))
+            published = [words for words in trip if words[0] == "PUBLISH"]
+            for _, where, text in published:
+                self.assertEqual(channel, where)
                 ((verb, target),) = json.loads(text).items()
                 ((selector, who),) = target.items()
                 found.append((verb, selector, who))
+            kept = [words[-1] for words in trip if words[0] == "XADD"]
+            ends = [text for _, _, text in published if '"end"' in text]
+            self.assertEqual(ends, kept)
         self.redis.trips.clear()
         return found

@@ -116,6 +116,20 @@ class OutageTests(AppCase):
         self.assertIn("ResponseError: unknown command 'PUBLISH'", said)
         self.assertNotIn("secret", said)
 
+    def test_not_kept(self) -> None:
+        """A Redis that does not keep the end of a session publishes it, with one warning."""
+        refusal = "unknown command 'XADD', with args beginning with: 'x' 'secret'"
+        self.redis.refuse["XADD"] = ResponseError(refusal)
+        control = self.control()
+        (said,) = self.warned(control, "secret")
+        self.assertIn("Redis does not keep the end of a session", said)
+        self.assertIn("unknown command 'XADD'", said)
+        self.assertNotIn("secret", said)
+        with self.assertNoLogs("wsredis.django.control"):
+            control.end_sessions("key")
+        names = [words[0] for trip in self.redis.trips for words in trip]
+        self.assertEqual(["XADD", "EXPIRE", "PUBLISH"] * 2, names)
+
     def test_settings(self) -> None:
         """Settings that are of no use are as harmless, and show no password."""
         self.vary(WS4REDIS_CONNECTION={"hots": "h", "password": "secret"})

@@ -225,6 +225,40 @@ class SubscribeTests(_Case):
             self.assertEqual(0, self.subscribe())
 
 
+class EndTests(_Case):
+    """``end``."""
+
+    def test_all(self) -> None:
+        """The end of each session, user and group is kept, and published."""
+        words = "end --session a --session b --user john --group g:1 --prefix my"
+        self.assertEqual(0, self.run_command(*words.split()))
+        (trip,) = self.client.trips
+        orders = [
+            '{"end": {"user": "john"}}',
+            '{"end": {"group": "g:1"}}',
+            '{"end": {"session": "a"}}',
+            '{"end": {"session": "b"}}',
+        ]
+        self.assertEqual(orders, [words[-1] for words in trip if words[0] == "XADD"])
+        published = [words for words in trip if words[0] == "PUBLISH"]
+        self.assertEqual([("PUBLISH", b"my:wsredis-control", each) for each in orders], published)
+        self.assertEqual(b"kept for a day; published\n", self.stdout.getvalue())
+
+    def test_nobody(self) -> None:
+        """It is an error to end nobody."""
+        self.check_refused(2, "end: nobody: give --user, --group or --session", "end")
+
+    def test_redis(self) -> None:
+        """A failure is reported in one line, without the key of the session."""
+        quoted = "unknown command 'XADD', with args beginning with: 'secret'"
+        for error, line in (
+            (redis.ConnectionError("Error 111\nconnecting"), "Error 111 connecting"),
+            (redis.ResponseError(quoted), "unknown command 'XADD'"),
+        ):
+            self.client.refuse["XADD"] = error
+            self.check_refused(1, f"end: {line}", "end", "--session", "secret")
+
+
 class ProgramTests(_Case):
     """``python -m wsredis``."""
 

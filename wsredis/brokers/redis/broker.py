@@ -7,21 +7,24 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
+from wsredis.brokers.redis.log_reader import read_log
+from wsredis.brokers.redis.patience import Patience
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.role import RoleWatch
 from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.brokers.redis.subscriptions import Subscriptions
+from wsredis.brokers.redis.survey import survey
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import BrokerListener, PublishWaiter
+from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
@@ -82,7 +85,7 @@ class RedisBroker:
         self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
         keys = StoredKeys(reactor, stored, metrics)
         self._commands = Commands(reactor, keys, limits, metrics, self._role.check)
-        self._fetches = Fetches(reactor, self._commands.fetch, self._after_live)
+        self._fetches = Fetches(reactor, self._commands.fetch_each, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
         self._subscriber_link = RedisConnection(
@@ -116,12 +119,12 @@ class RedisBroker:
         self._waiting_bytes = 0
         #: Whether the subscriber is connected and has caught up.
         self._caught_up = False
+        #: The prefix of channels whose keys are looked at once. If None, they were, or need not be.
+        self._surveyed = None if stored.stored_prefix else stored.prefix
         self._was_up = False
         self._logged_up = False
         self._throttle = LogThrottle(reactor)
-        self._up_signal: Signal[None] = Signal()
-        #: The end of the time in which clients wait. If None, it is over, or the broker is up.
-        self._patience: IDelayedCall | None = None
+        self._patience = Patience(reactor)
 
     @property
     def up(self) -> bool:
@@ -130,16 +133,12 @@ class RedisBroker:
 
     def when_up(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.when_up`."""
-        if self.up:
-            return succeed(None)
-        if self._patience is None:
-            return fail(BrokerUnavailable("Redis is away"))
-        return self._up_signal.wait()
+        return succeed(None) if self.up else self._patience.wait()
 
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
-        self._patience = self._reactor.callLater(_PATIENCE_AT_START, self._out_of_patience)
+        self._patience.begin(_PATIENCE_AT_START)
         self._subscriptions.start()
         self._role.start()
         for link in self._links:
@@ -148,9 +147,7 @@ class RedisBroker:
     def stop(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.stop`."""
         self._listener = None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._out_of_patience()
+        self._patience.give_up()
         self._fetches.stop()
         self._subscriptions.stop()
         self._role.stop()
@@ -192,6 +189,13 @@ class RedisBroker:
         if self._commands.protocol is None:
             return fail(BrokerUnavailable("Redis is away"))
         return self._fetches.fetch(channels)
+
+    def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
+        """See `wsredis.gateway.broker.Broker.read_log`."""
+        protocol = self._commands.protocol
+        if protocol is None:
+            return fail(BrokerUnavailable("Redis is away"))
+        return Deferred.fromCoroutine(read_log(protocol, key, after))
 
     def _after_live(self, values: dict[bytes, bytes]) -> Deferred[dict[bytes, bytes]]:
         """
@@ -291,6 +295,16 @@ class RedisBroker:
         self._role.watch(protocol)
         self._commands_signal.fire(None)
         self._log_change()
+        if self._surveyed is not None:
+            self._survey(protocol, self._surveyed)
+
+    def _survey(self, protocol: RedisProtocol, prefix: str) -> None:
+        self._surveyed = None
+        looking = Deferred.fromCoroutine(survey(protocol, prefix))
+        looking.addErrback(lambda failure: failure.trap(BrokerUnavailable))
+        looking.addErrback(
+            lambda failure: self._log.failure("looking at the keys failed", failure=failure)
+        )
 
     def _commands_down(self) -> None:
         self._commands.protocol = None
@@ -319,21 +333,14 @@ class RedisBroker:
             return
         self._logged_up = self.up
         self._throttle.reset()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
         if self.up:
-            self._up_signal.fire(None)
+            self._patience.end()
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",
                 redis=self._name,
                 count=len(self._subscriptions.names()),
             )
         else:
-            self._patience = self._reactor.callLater(_PATIENCE, self._out_of_patience)
+            self._patience.begin(_PATIENCE)
             self._metrics.broker_losses += 1
             self._log.warn("lost the connection to {redis}", redis=self._name)
-
-    def _out_of_patience(self) -> None:
-        self._patience = None
-        self._up_signal.fail(BrokerUnavailable("Redis is away"))

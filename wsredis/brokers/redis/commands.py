@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -145,34 +144,26 @@ class Commands:
         self.keys.stop()
         self._reader.stop()
 
-    def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
+    async def fetch_each(
+        self,
+        channels: Sequence[bytes],
+        take: Callable[[dict[bytes, bytes]], Awaitable[None] | None],
+        sized: Callable[[Collection[bytes]], None] | None = None,
+    ) -> None:
         """
         Read the stored messages of *channels*; missing, empty and unreadable ones are left out.
 
-        Returns:
-            Fires with the messages by channel.
+        Args:
+            take: Called with each batch, by channel; the next one is read when it is done.
+            sized: Called before that with the channels that have a message.
 
         Raises:
             BrokerUnavailable: There is no connection, or it was lost. Safe to repeat.
         """
-        protocol = self.protocol
-        if protocol is None:
-            return fail(BrokerUnavailable("Redis is away"))
-        if not channels:
-            return succeed({})
-        values: dict[bytes, bytes] = {}
-        read = Deferred.fromCoroutine(self._reader.read(protocol, channels, values.update))
-        return read.addCallback(lambda _: values)
-
-    async def fetch_each(
-        self,
-        channels: Sequence[bytes],
-        take: Callable[[dict[bytes, bytes]], Deferred[None]],
-    ) -> None:
-        """Read as `fetch` does, and hand over each batch when the one before it is taken."""
         if self.protocol is None:
             raise BrokerUnavailable("Redis is away")
-        await self._reader.read(self.protocol, channels, take)
+        if channels:
+            await self._reader.read(self.protocol, channels, take, sized)
 
     def heads(self, channel: bytes) -> tuple[bytes, ...]:
         """Return the commands that publish on *channel*, packed up to the size of the payload."""

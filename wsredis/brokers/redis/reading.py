@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
 import hiredis
 from twisted.internet.defer import Deferred
@@ -89,17 +89,22 @@ class StoredReader:
         protocol: RedisProtocol,
         channels: Sequence[bytes],
         take: Callable[[dict[bytes, bytes]], Awaitable[None] | None],
+        sized: Callable[[Collection[bytes]], None] | None = None,
     ) -> None:
         """
         Read the stored messages of *channels*, one batch after the other.
 
         Args:
             take: Called with each batch, by channel; the next one is read when it is done.
+            sized: Called before that with the channels that have a message.
 
         Raises:
             BrokerUnavailable: The connection was lost. Safe to repeat.
         """
-        for batch in self._batches(await self._sizes(protocol, channels)):
+        sizes = await self._sizes(protocol, channels)
+        if sized is not None:
+            sized(sizes)
+        for batch in self._batches(sizes):
             taken = take(await self._values(protocol, batch))
             if taken is not None:
                 await taken

@@ -728,7 +728,8 @@ class SlowConsumerTests(MemoryGatewayCase):
 
     def test_slowest_of_all(self) -> None:
         """When too much waits for all together, the slowest is reset, and the memory is free."""
-        self.use(MemoryGateway(GatewayConfig(limits=Limits(max_queues=1_000_000))))
+        limits = Limits(max_queues=1_000_000)
+        self.use(MemoryGateway(GatewayConfig(ping_interval=600, limits=limits)))
         deaf, slow, good = (self.open() for _ in range(3))
         deaf.reading = False
         self.publish(b"x" * 400_000)

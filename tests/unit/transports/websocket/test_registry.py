@@ -334,9 +334,10 @@ class LimitTests(MemoryGatewayCase):
         self.open()
 
     def test_sockets(self) -> None:
-        """Connections with plain HTTP are bounded as well."""
-        for number, request in enumerate([handshake(LISTEN)] * 2 + [_POST] * 3):
-            self.connect(f"192.0.2.{number}").send(request)
+        """TCP connections are bounded: none is left when all others are taken."""
+        for number in range(5):
+            client = self.connect(f"192.0.2.{number}")
+            client.send(handshake(LISTEN) if number < 2 else _POST)
         self.assertTrue(self.connect("192.0.2.9").take().startswith(b"HTTP/1.1 503 "))
 
     def test_silent(self) -> None:
@@ -356,8 +357,9 @@ class LimitTests(MemoryGatewayCase):
 
     def test_address(self) -> None:
         """One address that has too much is answered with 429, and others are not."""
-        for request in [handshake(LISTEN)] * 2 + [_POST] * 2:
-            self.connect("192.0.2.1").send(request)
+        for number in range(4):
+            client = self.connect("192.0.2.1")
+            client.send(handshake(LISTEN) if number < 2 else _POST)
         late = self.connect("192.0.2.1")
         answer = late.take()
         self.assertTrue(answer.startswith(b"HTTP/1.1 429 "), answer)

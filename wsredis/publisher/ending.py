@@ -1,0 +1,46 @@
+"""The commands of Redis that end the sessions of clients, now and for gateways that are away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from wsredis.channels import control_channel, ended_log
+from wsredis.publisher.base import Command
+
+__all__ = ["ending_commands", "first_refusal"]
+
+#: Seconds for which an order is kept. A token should not live for longer.
+_KEPT = 86400
+
+#: Orders that are kept, about.
+_MAX_KEPT = 10000
+
+
+def ending_commands(prefix: str, selector: str, names: Iterable[str]) -> list[Command]:
+    """
+    List the commands that end sessions, or all sessions of users or groups.
+
+    Args:
+        prefix: That of all channels, without the colon.
+        selector: "session", "user" or "group".
+        names: Keys of sessions, or names.
+    """
+    log = ended_log(prefix)
+    orders = [json.dumps({"end": {selector: name}}) for name in names]
+    if not orders:
+        return []
+    # Kept first: a gateway that reads the log then cannot miss both.
+    kept: list[Command] = [
+        ("XADD", log, "MAXLEN", "~", str(_MAX_KEPT), "*", "command", order) for order in orders
+    ]
+    published: list[Command] = [("PUBLISH", control_channel(prefix), order) for order in orders]
+    return [*kept, ("EXPIRE", log, str(_KEPT)), *published]
+
+
+def first_refusal(commands: Sequence[Command], replies: Sequence[object]) -> Exception | None:
+    """Return the first error of Redis that keeps an order from being kept. None if all are kept."""
+    for command, reply in zip(commands, replies, strict=True):
+        if command[0] != "PUBLISH" and isinstance(reply, Exception):
+            return reply
+    return None

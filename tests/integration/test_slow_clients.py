@@ -282,6 +282,8 @@ class PatientHandshakeTests(GatewayCase):
 class CrowdTests(SlowCase):
     """The memory of many clients."""
 
+    options = ("--ping-interval", "600", "--handshake-rate", "100000")
+
     def crowd(self, count: int) -> list[RawClient]:
         """Open so many clients, each on a facility of its own."""
         clients = []
@@ -330,7 +332,10 @@ class CrowdTests(SlowCase):
 class LimitTests(SlowCase):
     """More clients than there is room for."""
 
-    options = ("--max-connections", "5", "--ping-interval", "600")
+    options = (
+        *("--max-connections", "5", "--max-connections-per-address", "5"),
+        *("--ping-interval", "600"),
+    )
 
     def test_too_many(self) -> None:
         """A client beyond max-connections is asked to come later, and let in when another left."""

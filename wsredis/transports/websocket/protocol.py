@@ -222,17 +222,20 @@ class GatewayProtocol(LeanProtocol):
 
     def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
         """Find out who sent a request: behind proxies each request may have another client."""
-        host = self._peer_host()
-        client = named_client(host, self.trusted, headers)
-        named = "" if client == host else client
-        if named != self._named:
-            self._named = named
-        address = intern(address_key(client))
+        address = intern(address_key(self._name_client(headers)))
         if address == self.address:
             return None
         refusal = self.registry.moved(self, address)
         self.address = address
         return refusal
+
+    def _name_client(self, headers: Mapping[str, str]) -> str:
+        host = self._peer_host()
+        client = named_client(host, self.trusted, headers)
+        named = "" if client == host else client
+        if named != self._named:
+            self._named = named
+        return client
 
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
@@ -261,6 +264,8 @@ class GatewayProtocol(LeanProtocol):
         del self._channel
         if status:
             self.data = request
+            # The log names the client, also of a request that is refused.
+            self._name_client(head.parse(request, self.config.limits.max_head).headers)
             self._refuse(HandshakeRejected(reason, status))
         else:
             self.dataReceived(request + rest)

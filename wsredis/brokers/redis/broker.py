@@ -84,7 +84,7 @@ class RedisBroker:
         self._metrics = metrics
         self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
         keys = StoredKeys(reactor, stored, metrics)
-        self._commands = Commands(reactor, keys, limits, metrics, self._role.check)
+        self._commands = Commands(reactor, keys, limits, metrics, self._role.is_read_only)
         self._fetches = Fetches(reactor, self._commands.fetch_each, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR

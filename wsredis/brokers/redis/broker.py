@@ -1,4 +1,8 @@
-"""The broker on Redis: one connection that subscribes and one that sends commands."""
+"""
+The broker on Redis: one connection that subscribes and one that sends commands.
+
+It is one module because whether the broker is up depends on the state of both.
+"""
 
 from __future__ import annotations
 

@@ -261,6 +261,12 @@ class GatewayProtocol(LeanProtocol):
         del self._channel
         if status:
             self.data = request
+            if self.trusted:
+                # Of the places only plain HTTP knows this client; the log names it, too.
+                headers = head.parse(request, len(request)).headers
+                host = self._peer_host()
+                client = named_client(host, self.trusted, headers)
+                self._named = "" if client == host else client
             self._refuse(HandshakeRejected(reason, status))
         else:
             self.dataReceived(request + rest)

@@ -310,14 +310,18 @@ class GatewayProtocol(LeanProtocol):
             try:
                 self._open(answer, request)
             except Exception:
-                self._log.failure("the handshake of {peer} failed", peer=self.peer)
+                self.losses.failure(
+                    self._log, "failed", "the handshake of {peer} failed", peer=self.peer
+                )
                 self.transport.abortConnection()
 
     def _not_accepted(self, failure: Failure) -> None:
         if self.state == _PENDING:
             rejection = rejection_for(failure.value)
             if rejection is None:
-                self._log.failure("the handshake of {peer} failed", failure=failure, peer=self.peer)
+                self.losses.failure(
+                    self._log, "failed", "the handshake of {peer} failed", failure, peer=self.peer
+                )
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 

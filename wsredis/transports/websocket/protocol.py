@@ -68,9 +68,6 @@ _MAX_REASON = 123
 #: Characters of a reason, which may quote the client, that go into one line of the log.
 _LOGGED = 200
 
-#: Work of a client that is not charged yet. A few messages need not be.
-_UNCHARGED = 64
-
 # A member of an Enum is looked up slowly, and these are needed for every read.
 _HEAD = State.HEAD
 _PENDING = State.PENDING
@@ -110,7 +107,7 @@ class GatewayProtocol(LeanProtocol):
 
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
-        *("connection", "queue", "heard", "_deciding", "address", "_work", "pause_reasons"),
+        *("connection", "queue", "heard", "_deciding", "address", "pause_reasons"),
     )
 
     heard = True
@@ -121,7 +118,6 @@ class GatewayProtocol(LeanProtocol):
     _named = ""
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
-    _work = 0
     _thrown_away = 0
 
     @property
@@ -478,14 +474,9 @@ class GatewayProtocol(LeanProtocol):
         self.pause(PauseReason.TURN)
         self.scheduler.add(self)
 
-    def charge(self, work: int) -> None:
-        """See `wsredis.gateway.client.Client.charge`."""
-        work += self._work
-        if work < _UNCHARGED:
-            self._work = work
-        else:
-            self._work = 0
-            self.scheduler.charge(self, work)
+    def settle(self, work: int) -> None:
+        """See `wsredis.transports.websocket.reader.FrameReader.settle`."""
+        self.scheduler.charge(self, work)
 
     def input_kept(self, waiting: int) -> None:
         """See `wsredis.transports.websocket.reader.FrameReader.input_kept`."""

@@ -462,7 +462,13 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.websocket.scheduler.Scheduled.take_turn`."""
         self.pause_reasons &= ~PauseReason.TURN
         if not self.pause_reasons and self in self.registry.connections:
-            self.consumeData()
+            try:
+                self.consumeData()
+            except Exception:
+                # As for a read: it ends this connection and no other.
+                self._log.failure("a connection failed")
+                self.transport.abortConnection()
+                return
             # A message may have brought a new reason, or the end.
             if not self.pause_reasons and self in self.registry.connections:
                 self.transport.resumeProducing()

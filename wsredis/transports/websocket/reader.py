@@ -32,7 +32,11 @@ _WHOLE = (_TEXT, _BINARY)
 _FREQUENT = (_PING, 0x8A, 0x00, 0x80)
 
 #: The most messages that are taken at once. None of them is answered before the last one is taken.
-_BATCH = 256
+_BATCH = 512
+
+#: So many messages in a row, of at most so many bytes, are read together if their heads are equal.
+_ROW = 16
+_ROW_SIZE = 32
 
 #: Bytes; Autobahn unmasks longer payloads faster.
 _SHORT = 1024
@@ -291,7 +295,10 @@ class FrameReader:
         batch: list[bytes] = []
         begin = at
         most = min(most, _BATCH)
-        count = 0
+        if self.takes_batches and total - at >= _ROW * 7:
+            batch = _row(data, at, most, limit)
+            at += sum(map(len, batch)) + 6 * len(batch)
+        count = len(batch)
         while count < most and (start := at + 6) <= total:
             first = data[at]
             if first != _TEXT and first != _BINARY:
@@ -528,6 +535,31 @@ class FrameReader:
             else:
                 self.unfinished = None
             self._perMessageCompress = None
+
+
+def _row(data: bytes, at: int, most: int, limit: int) -> list[bytes]:
+    """
+    Return the payloads of short valid messages in a row whose frames have the same head.
+
+    They are found and unmasked without a look at each in Python. It is empty if there are few.
+    """
+    size = data[at + 1] - 0x80
+    width = size + 6
+    count = min((len(data) - at) // width, most) if 0 <= size <= min(limit, _ROW_SIZE) else 0
+    for offset in (0, 1):
+        heads = data[at + offset : at + offset + count * width : width]
+        count -= len(heads.lstrip(heads[:1]))
+    if count < _ROW:
+        return []
+    block = data[at : at + count * width]
+    masks = bytearray(len(block))
+    for offset in range(size):
+        masks[6 + offset :: width] = block[2 + offset % 4 :: width]
+    plain = int.from_bytes(block, "little") ^ int.from_bytes(masks, "little")
+    text = plain.to_bytes(len(block), "little")
+    payloads = [text[start : start + size] for start in range(6, len(text) + 1, width)]
+    is_valid = data[at] == _BINARY or all(map(bytes.isascii, payloads))
+    return payloads if is_valid else []
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -24,8 +24,8 @@ __all__ = ["Scheduled", "Scheduler"]
 #: The work of one turn of a client.
 _TURN = 256
 
-#: Clients that have a turn before the reactor looks after everything else.
-_CLIENTS = 8
+#: Turns before the reactor looks after everything else.
+_TURNS = 8
 
 #: Seconds that a connection may use its rate in advance, and an address.
 _BURST = 1.0
@@ -60,7 +60,7 @@ class Scheduled(Protocol):
         """See `wsredis.gateway.client.Client.resume`."""
 
     def take_turn(self) -> None:
-        """Work off input for one turn."""
+        """Work off input for one turn. Raises nothing."""
 
     def overdrawn(self) -> None:
         """Close the connection: it was too fast for too long."""
@@ -105,6 +105,8 @@ class Scheduler:
         self._later = later
         self.turn = sys.maxsize if later is None else _TURN
         self._waiting: deque[Scheduled] = deque()
+        #: Whether the next of them has its turn soon.
+        self._is_due = False
         self._connections = RateLimit(clock, limits.max_rate, limits.max_rate * _BURST)
         self._addresses = RateLimit(
             clock, limits.max_rate_per_address, limits.max_rate_per_address * _ADDRESS_BURST
@@ -120,9 +122,10 @@ class Scheduler:
         if self._later is None:
             client.take_turn()
             return
-        if not self._waiting:
-            self._later(self._run)
         self._waiting.append(client)
+        if not self._is_due:
+            self._is_due = True
+            self._later(self._run)
 
     def charge(self, client: Scheduled, work: float) -> None:
         """
@@ -158,11 +161,13 @@ class Scheduler:
 
     def _run(self) -> None:
         waiting = self._waiting
-        for _ in range(min(len(waiting), _CLIENTS)):
+        for _ in range(_TURNS):
             waiting.popleft().take_turn()
-        if waiting:
-            assert self._later is not None
-            self._later(self._run)
+            if not waiting:
+                self._is_due = False
+                return
+        assert self._later is not None
+        self._later(self._run)
 
     def _delay(self, client: Scheduled, wait: float) -> None:
         now = self._clock.seconds()

@@ -30,6 +30,7 @@ from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
+from wsredis.transports.websocket import scheduler
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
 
@@ -732,10 +733,10 @@ class InputTests(MemoryGatewayCase):
 
     def test_turns(self) -> None:
         """In a gateway with a reactor a client has one turn, and then the others have theirs."""
+        self.patch(scheduler, "_TURNS", 2)
         one, other = self.open(BOTH), self.open(BOTH)
-        scheduler = self.protocol(one).scheduler
         later: list[Any] = []
-        scheduler._later = later.append
+        self.protocol(one).scheduler._later = later.append
         for client in (one, other):
             self.protocol(client).turn = 100
             client.send(frame(PING, b"1") * 250)

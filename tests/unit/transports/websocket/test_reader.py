@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import zlib
 from typing import Any
 
@@ -202,6 +203,60 @@ class TurnTests(_Case):
         self.assertEqual(expected, [payload for payload, _ in reader.heard])
         self.assertEqual(27, reader.work)
         self.assertEqual([b"p"], [each.payload for each in messages(reader.sent)])
+
+
+class RowTests(_Case):
+    """Many frames with the same head are read together."""
+
+    def read(self, data: bytes, turn: int = 1 << 30) -> tuple[list[bytes], int | None]:
+        """Read *data*, and return the messages and the code of the close frame."""
+
+        class All(_Batches):
+            def messages_received(self, payloads: Any) -> int:
+                self.heard += [(payload, False) for payload in payloads]
+                return len(payloads)
+
+        reader = self.ours(All, turn=turn)
+        reader.feed(data)
+        return [payload for payload, _ in reader.heard], reader.localCloseCode
+
+    def test_same(self) -> None:
+        """The messages are the same as one by one, whatever comes before, after and between."""
+        maker = random.Random(1)
+        for size in (0, 1, 2, 3, 4, 5, 9, 32, 33):
+            for count in (1, 15, 16, 17, 40, 700):
+                row = [bytes(maker.choices(b"abc", k=size)) for _ in range(count)]
+                for before, after in (([], []), ([b"before"], [b"after"]), ([], [b"x" * 200])):
+                    payloads = [*before, *row, *after]
+                    data = b"".join(frame(TEXT, payload) for payload in payloads)
+                    for turn in (1 << 30, 20):
+                        self.assertEqual((payloads, None), self.read(data, turn))
+
+    def test_masks(self) -> None:
+        """Each frame has its own mask."""
+        maker = random.Random(1)
+        payloads = [b"%05d" % number for number in range(100)]
+        data = b""
+        for payload in payloads:
+            mask = maker.randbytes(4)
+            masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+            data += b"\x81\x85" + mask + masked
+        self.assertEqual((payloads, None), self.read(data))
+
+    def test_not_ascii(self) -> None:
+        """Text is checked, binary messages are not."""
+        row = ["\u00e9".encode()] * 40
+        self.assertEqual((row, None), self.read(b"".join(frame(TEXT, each) for each in row)))
+        row[20] = b"\xff\xff"
+        self.assertEqual((row, None), self.read(b"".join(frame(BINARY, each) for each in row)))
+        found = self.read(b"".join(frame(TEXT, each) for each in row))
+        self.assertEqual((row[:20], 1007), found)
+
+    def test_wrong_frame(self) -> None:
+        """A wrong frame in a row is found."""
+        right = frame(TEXT, b"a")
+        for wrong in (b"\x83" + right[1:], right[:1] + b"\x01" + right[2:], b"\xc1" + right[1:]):
+            self.assertEqual(([b"a"] * 30, 1002), self.read(right * 30 + wrong + right * 30))
 
 
 class MemoryTests(_Case):

@@ -64,6 +64,19 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual([3] * 20, turns)
         self.assertEqual(8, rounds)
 
+    def test_alone(self) -> None:
+        """One that is alone has several turns before the reactor has its own."""
+        client = _Client(self.scheduler, left=20)
+        self.scheduler.add(client)
+        for turns in (8, 16, 20):
+            (step,) = self.later
+            self.later.clear()
+            step()
+            self.assertEqual(turns, client.turns)
+        self.assertEqual([], self.later)
+        self.scheduler.add(client)
+        self.assertEqual(1, len(self.later))
+
     def test_at_once(self) -> None:
         """Without a reactor a turn has no end, and comes at once."""
         scheduler = Scheduler(Clock(), Limits())

@@ -140,12 +140,31 @@ class GatewayProtocol(LeanProtocol):
         """Set the socket's options, and wait for the head of a request."""
         if type(self.transport) is not PolledServer:
             tune(self.transport, self.config.limits.send_buffer)
-        host = self._peer_host()
-        # A trusted proxy stands for itself only if it names nobody.
-        self.address = "" if host in self.trusted else intern(address_key(host))
+        self.address = self._address_so_far()
         refusal = self.registry.connected(self)
         if refusal is not None:
             self._refuse(refusal)
+
+    def peer_known(self) -> None:
+        """Count the connection for the client that the PROXY protocol has named."""
+        address = self._address_so_far()
+        if self.state == _HEAD and address != self.address:
+            # As if it had come just now.
+            self.registry.connection_lost(self)
+            self.address = address
+            refusal = self.registry.connected(self)
+            if refusal is not None:
+                self._refuse(refusal)
+
+    def _address_so_far(self) -> str:
+        """The address of a connection that has not said anything."""
+        if type(self.transport) is not PolledServer and getattr(
+            self.transport, "awaits_client", False
+        ):
+            return ""
+        host = self._peer_host()
+        # A trusted proxy stands for itself only if it names nobody.
+        return "" if host in self.trusted else intern(address_key(host))
 
     def dataReceived(self, data: bytes) -> None:
         """Take frames, parts of a head, or the bytes of a request."""

@@ -419,6 +419,23 @@ class PingTests(SlowCase):
         self.redis.command("PUBLISH", "broadcast:cable", "still here")
         self.assertEqual(b"still here", alive.message())
 
+    def test_talks_and_does_not_read(self) -> None:
+        """A client that answers pings, and takes nothing of what waits for it, is dropped."""
+        client = self.deaf("/ws/talk?subscribe-broadcast")
+        self.redis.command("PUBLISH", "broadcast:talk", b"x" * MEBIBYTE)
+
+        def is_dropped() -> bool:
+            try:
+                client.send(frame(PONG))
+            except ConnectionError:
+                return True
+            return False
+
+        until(is_dropped)
+        self.assertIn("it took nothing for a ping interval", self.gateway.log)
+        self.assertNotIn("no pong from", self.gateway.log)
+        self.assert_serves()
+
 
 class SliceTests(GatewayCase):
     """A channel with more clients than are served in one turn."""

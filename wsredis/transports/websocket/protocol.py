@@ -141,9 +141,27 @@ class GatewayProtocol(LeanProtocol):
         if type(self.transport) is not PolledServer:
             tune(self.transport, self.config.limits.send_buffer)
         self.address = self._address_so_far()
+        self._count()
+
+    def _count(self) -> None:
+        """Take a place for the connection."""
         refusal = self.registry.connected(self)
         if refusal is not None:
             self._refuse(refusal)
+        elif type(self.transport) is not PolledServer and self.is_secure():
+            self._wait_for_tls()
+
+    def _wait_for_tls(self) -> None:
+        """Begin with TLS, which costs more than all that follows, when the turn of it has come."""
+        try:
+            turn = self.registry.turn(self.address)
+        except HandshakeRejected as rejection:
+            self._refuse(rejection)
+            return
+        if turn is not None:
+            self.transport.pauseProducing()
+            self._deciding = turn
+            turn.addCallbacks(lambda _: self.transport.resumeProducing(), lambda _: None)
 
     def peer_known(self) -> None:
         """Count the connection for the client that the PROXY protocol has named."""
@@ -152,9 +170,7 @@ class GatewayProtocol(LeanProtocol):
             # As if it had come just now.
             self.registry.connection_lost(self)
             self.address = address
-            refusal = self.registry.connected(self)
-            if refusal is not None:
-                self._refuse(refusal)
+            self._count()
 
     def _address_so_far(self) -> str:
         """The address of a connection that has not said anything."""
@@ -296,7 +312,8 @@ class GatewayProtocol(LeanProtocol):
         if not self._named and "x-forwarded-for" in request.headers:
             self._warn_of_proxy()
         try:
-            turn = self.registry.turn(self.address)
+            # With TLS it was counted before.
+            turn = None if self.is_secure() else self.registry.turn(self.address)
         except HandshakeRejected as rejection:
             self._refuse(rejection)
             return

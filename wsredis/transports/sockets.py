@@ -31,6 +31,7 @@ from wsredis.errors import incompatible
 __all__ = [
     "PolledServer",
     "Poller",
+    "has_unread",
     "is_plain",
     "plain_socket",
     "poller_for",
@@ -394,6 +395,15 @@ def plain_socket(transport: Any) -> Any:
     ):
         return transport.socket
     return None
+
+
+def has_unread(transport: Any) -> bool:
+    """Tell whether bytes of the client wait in the kernel, since the gateway is late."""
+    lowest = getattr(transport, "transport", transport)
+    try:
+        return bool(lowest.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except (AttributeError, OSError):
+        return False
 
 
 class _NoReactor:

@@ -38,6 +38,7 @@ from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
     Poller,
+    has_unread,
     plain_socket,
     poller_for,
     report_at_once,
@@ -186,6 +187,28 @@ class PollerTests(_PollerCase):
         self.turn(9)
         self.assertEqual(b"123", client.recv(9))
         self.assertEqual([ConnectionDone], protocol.ended)
+
+    def test_unread(self) -> None:
+        """Bytes that the gateway has not read yet are seen, and stay; an end is no byte."""
+        protocol, client = self.connect()
+        transport: Any = protocol.transport
+
+        class Above:
+            pass
+
+        Above.transport = transport  # type: ignore[attr-defined]
+        self.assertFalse(has_unread(transport))
+        client.sendall(b"x")
+        self.assertTrue(has_unread(transport))
+        self.assertTrue(has_unread(Above))
+        self.turn()
+        self.assertFalse(has_unread(transport))
+        client.close()
+        self.assertFalse(has_unread(transport))
+        self.assertFalse(has_unread(object()))
+        transport.abortConnection()
+        self.turn()
+        self.assertFalse(has_unread(transport))
 
     def test_report_at_once(self) -> None:
         """Below TLS, it says with the first byte that waits that the client takes no more."""

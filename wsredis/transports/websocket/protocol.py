@@ -34,6 +34,7 @@ from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
+    has_unread,
     is_plain,
     plain_socket,
     report_at_once,
@@ -507,7 +508,12 @@ class GatewayProtocol(LeanProtocol):
             # Whatever it says meanwhile.
             self._log_slow("it took nothing for a ping interval, connection dropped")
             self._cut()
-        elif self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
+        elif (
+            self.heard
+            or self.pause_reasons & ~PauseReason.SEND_QUEUE
+            # Its pong may have come, and a gateway that is late must not take that for silence.
+            or has_unread(self.transport)
+        ):
             self.heard = False
             self.write(frames.PING)
         else:

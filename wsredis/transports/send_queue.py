@@ -158,6 +158,7 @@ class SendQueue:
     """
 
     __slots__ = (
+        "_acknowledged",
         "_begin",
         "_buffered",
         "_closing",
@@ -196,6 +197,7 @@ class SendQueue:
         self._buffered = 0
         #: Whether nothing has been taken since `is_stuck` was asked.
         self._is_marked = False
+        self._acknowledged: int | None = None
         self._paused = False
         self._closing = False
         #: Asked for more whenever the kernel takes more, or paused and resumed by the transport.
@@ -238,16 +240,21 @@ class SendQueue:
         elif not self._paused:
             self._pump(queue)
 
-    def is_stuck(self) -> bool:
+    def is_stuck(self, acknowledged: int | None = None) -> bool:
         """
         Tell whether nothing was taken of all that waits since this was asked before.
 
         It is asked from time to time. False if nothing waited then, or nothing waits now.
+
+        Args:
+            acknowledged: Counts the bytes that the client has taken from the kernel, where others
+                wait. If None, nothing waits there, or it is not known.
         """
-        waits = self._queue is not None
-        is_stuck = self._is_marked and waits
+        waits = self._queue is not None or acknowledged is not None
+        is_stuck = waits and self._is_marked and acknowledged == self._acknowledged
         self._is_marked = waits
-        if waits:
+        self._acknowledged = acknowledged
+        if self._queue is not None:
             self._begin = (self._begin + self._total.now()) / 2
             self._taken //= 2
         return is_stuck

@@ -954,6 +954,22 @@ class StuckTests(_DirectCase):
         self.send_queue.write(b"text")
         self.assertFalse(self.send_queue.is_stuck())
 
+    def test_in_the_kernel(self) -> None:
+        """The same holds for what waits in the kernel, as far as it tells."""
+        self.assertFalse(self.send_queue.is_stuck(5))
+        self.assertTrue(self.send_queue.is_stuck(5))
+        self.assertFalse(self.send_queue.is_stuck(6))
+        self.assertFalse(self.send_queue.is_stuck(None))
+        self.assertFalse(self.send_queue.is_stuck(6))
+
+    def test_both(self) -> None:
+        """One that takes nothing of the queue, but reads what the kernel has, is slow only."""
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        for taken in range(3):
+            self.assertFalse(self.send_queue.is_stuck(taken))
+        self.assertTrue(self.send_queue.is_stuck(2))
+
     def test_stream(self) -> None:
         """The same holds for a transport that is paused."""
         transport = FakeStreamTransport()

@@ -34,6 +34,7 @@ from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
+    acknowledged,
     has_unread,
     is_plain,
     plain_socket,
@@ -504,7 +505,7 @@ class GatewayProtocol(LeanProtocol):
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
-        if self.queue is not None and self.queue.is_stuck():
+        if self.queue is not None and self.queue.is_stuck(acknowledged(self.transport)):
             # Whatever it says meanwhile.
             self._log_slow("it took nothing for a ping interval, connection dropped")
             self._cut()

@@ -34,6 +34,8 @@ from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
+    acknowledged,
+    has_unread,
     is_plain,
     plain_socket,
     report_at_once,
@@ -550,11 +552,16 @@ class GatewayProtocol(LeanProtocol):
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
-        if self.queue is not None and self.queue.is_stuck():
+        if self.queue is not None and self.queue.is_stuck(acknowledged(self.transport)):
             # Whatever it says meanwhile.
             self._log_slow("it took nothing for a ping interval, connection dropped")
             self._cut()
-        elif self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
+        elif (
+            self.heard
+            or self.pause_reasons & ~PauseReason.SEND_QUEUE
+            # Its pong may have come, and a gateway that is late must not take that for silence.
+            or has_unread(self.transport)
+        ):
             self.heard = False
             # A message that has begun has a deadline of its own, and is a sign of life if it grows.
             if self.unfinished is None:

@@ -15,7 +15,7 @@ from inspect import iscoroutinefunction, signature
 from threading import Lock
 from typing import Any
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.web.server import NOT_DONE_YET
 
 from wsredis.config.imports import import_named, search_here
@@ -97,36 +97,57 @@ def _with_static_files(application: Application) -> Application:
 
 class _Turns:
     """
-    Requests that wait for a thread: each address has its turn, however many it has sent.
+    Requests that wait for a thread.
 
-    The methods may be called in any thread.
+    Each address has its turn, however many it has sent, and a share of the threads. The methods may
+    be called in any thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         self._lock = Lock()
+        self._running = SharedBound(threads)
         self._waiting: dict[Hashable, deque[WSGIResponse]] = {}
+
+    def __bool__(self) -> bool:
+        """Tell whether a request waits."""
+        return bool(self._waiting)
 
     def add(self, response: WSGIResponse) -> None:
         with self._lock:
             self._waiting.setdefault(response.key, deque()).append(response)
 
-    def remove(self, response: WSGIResponse) -> None:
+    def remove(self, response: WSGIResponse) -> bool:
+        """Let a request wait no more. If False, it does not."""
         with self._lock:
-            responses = self._waiting[response.key]
-            responses.remove(response)
+            responses = self._waiting.get(response.key, ())
+            if response not in responses:
+                return False
+            responses.remove(response)  # type: ignore[union-attr]
             if not responses:
                 del self._waiting[response.key]
+            return True
 
-    def take(self) -> WSGIResponse:
-        """Return the oldest request of the address that waits for its turn the longest."""
+    def take(self) -> WSGIResponse | None:
+        """
+        Return the oldest request of the address that waits for its turn the longest.
+
+        If None, no request waits of an address that may have another thread. The caller calls
+        `finished` later.
+        """
         with self._lock:
-            key, responses = next(iter(self._waiting.items()))
+            key = next((each for each in self._waiting if self._running.take(each)), None)
+            if key is None:
+                return None
+            responses = self._waiting.pop(key)
             response = responses.popleft()
-            del self._waiting[key]
             if responses:
                 # Behind all others.
                 self._waiting[key] = responses
             return response
+
+    def finished(self, response: WSGIResponse) -> None:
+        with self._lock:
+            self._running.release(response.key)
 
 
 class WSGIResource(ApplicationResource):
@@ -135,8 +156,8 @@ class WSGIResource(ApplicationResource):
 
     Args:
         threads: The number of requests that are worked on at a time.
-        queue: The number of requests that wait for a thread, of which each address has a share.
-            Any further one is answered with 503.
+        queue: The number of requests that wait for a thread. Any further one is answered with 503.
+            Each address has a share of it, and of the threads.
         spool: Where answers wait for slow clients. If None, it has one of its own.
         multiprocess: Whether other processes serve the same application.
 
@@ -169,7 +190,7 @@ class WSGIResource(ApplicationResource):
         self._places = SharedBound(threads + queue)
         self._blocked: set[WSGIResponse] = set()
         self._relief: Any = None
-        self._turns = _Turns()
+        self._turns = _Turns(threads)
         self._switch_interval = sys.getswitchinterval()
 
     @property
@@ -206,28 +227,38 @@ class WSGIResource(ApplicationResource):
         """Hand the request to a thread, or answer with 503 if too many wait."""
         key = request.channel.key
         if not self._places.has_room(key):
-            request.setResponseCode(503)
+            self.throttle.log(
+                *(self._log, LogLevel.warn, "full"),
+                "refused a page: too many requests wait for a thread (--wsgi-queue)",
+            )
+            is_full = self._places.is_full()
+            request.setResponseCode(503 if is_full else 429)
             request.setHeader("content-type", "text/plain; charset=utf-8")
             request.setHeader("retry-after", str(_RETRY_AFTER))
-            return b"too many requests at a time\n"
+            return b"too many requests%s at a time\n" % (b"" if is_full else b" of one client")
         response = WSGIResponse(self, request, key)
         response.start()
         self._places.take(key)
         self._turns.add(response)
         try:
-            self._pool.callInThread(self._run_next)
+            self._pool.callInThread(self._work)
         except BaseException:
             # A request that fails on its way to a thread must not keep a place.
             self._turns.remove(response)
             self._places.release(key)
             raise
-        if self.busy > self._threads and self._relief is None:
+        if self._relief is None:
             self._relief = self.reactor.callLater(_PATIENCE, self._relieve)
         return NOT_DONE_YET
 
     def done(self, response: WSGIResponse) -> None:
         """Take note that a thread has finished its work on *response*."""
         self._places.release(response.key)
+
+    def left(self, response: WSGIResponse) -> None:
+        """Take note that the client of *response* has its answer, or has left."""
+        if self._turns.remove(response):
+            self._places.release(response.key)
 
     def blocked(self, response: WSGIResponse, is_blocked: bool) -> None:
         """Take note that a thread waits for a client, or no more. Called in that thread."""
@@ -241,7 +272,7 @@ class WSGIResource(ApplicationResource):
         not really slow, and its address does not keep most of the threads.
         """
         self._relief = None
-        if self.busy <= self._threads:
+        if not self._turns:
             return
         self._relief = self.reactor.callLater(_PATIENCE, self._relieve)
         blocked = self._blocked.copy()
@@ -255,5 +286,10 @@ class WSGIResource(ApplicationResource):
         if slowest.rate() < _SLOW or most > self._threads // 2:
             slowest.drop("others wait for the thread of a slow client")
 
-    def _run_next(self) -> None:
-        self._turns.take().run()
+    def _work(self) -> None:
+        """Work on requests until none waits that may have this thread."""
+        while (response := self._turns.take()) is not None:
+            try:
+                response.run()
+            finally:
+                self._turns.finished(response)

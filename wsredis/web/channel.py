@@ -42,6 +42,12 @@ _IDLE = 75
 #: Seconds that the client has to read the end of an answer when the connection is being closed.
 _LINGER = 75
 
+#: Bytes of further requests that are read while one is being answered.
+_AHEAD = 16384
+
+#: Bytes of a body in tiny chunks that are worked off in one turn of the reactor.
+_SLICE = 2048
+
 #: Bytes that are read, and dropped, of a client that sends on after the end of its answer.
 _AFTER_END = 65536
 
@@ -92,6 +98,8 @@ class GatewayChannel(HTTPChannel):
     _head = b""
     _host = ""
     _has_place = False
+    _later: Any = None
+    _postponed = b""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,6 +126,9 @@ class GatewayChannel(HTTPChannel):
         self._leave()
 
     def _leave(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self.site.channels.discard(self)
         self._leave_place()
 
@@ -133,10 +144,49 @@ class GatewayChannel(HTTPChannel):
             # The connection is being closed. A client that sends on does not wait for the answer.
             if self._bytes > _AFTER_END:
                 cast(ITCPTransport, self.transport).abortConnection()
-            return
+        elif self._later is not None:
+            self._postponed += data
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         if not self.requests and self.timeOut == _IDLE:
             self.setTimeout(REQUEST_TIMEOUT)
         super().dataReceived(data)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Read a part of a body, or keep what came after a request that is being answered."""
+        if self._handlingRequest:
+            super().rawDataReceived(data)
+            # Twisted reads on while the client does not take the answer.
+            if sum(map(len, self._dataBuffer)) > _AHEAD:
+                self._networkProducer.pauseProducing()
+            return
+        size = len(data)
+        if self.length is None:
+            # Chunks may be tiny. A large one, of which bytes are missing, is taken at once.
+            decoder: Any = self._transferDecoder
+            size = _SLICE + (decoder.length if decoder.state == "BODY" else 0)
+        super().rawDataReceived(data[:size])
+        if len(data) > size and self.transport is not None and self._abortingCall is None:
+            if self._handlingRequest:
+                super().rawDataReceived(data[size:])
+            else:
+                self._postpone(data[size:])
+
+    def _postpone(self, data: bytes) -> None:
+        """Read bytes in the next turn of the reactor, after those that already wait for it."""
+        self._postponed += data
+        self._networkProducer.pauseProducing()
+        if self._later is None:
+            self._later = self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._later = None
+        data, self._postponed = self._postponed, b""
+        if self._abortingCall is None:
+            self._networkProducer.resumeProducing()
+            self._read(data)
 
     def lineReceived(self, line: bytes) -> None:
         """Collect the lines of a head, and judge it as that of a first request is judged."""
@@ -158,7 +208,10 @@ class GatewayChannel(HTTPChannel):
         elif found.kind is head.Kind.HANDSHAKE and self.returned is not None:
             self._give_back(0, "")
         elif not self._take_place(found):
-            self._refuse(503, "too many connections")
+            if self.site.places is not None and self.site.places.is_full():
+                self._refuse(503, "too many connections")
+            else:
+                self._refuse(429, "too many connections of one client")
         else:
             for each in lines:
                 if self.transport is not None and self._abortingCall is None:
@@ -189,11 +242,14 @@ class GatewayChannel(HTTPChannel):
             super().resetTimeout()
 
     def requestDone(self, request: Any) -> None:
-        """Wait for the next request."""
+        """Wait for the next request. One that is already here has its turn after other clients."""
         self._bytes = 0
         self._head = b""
         self._savedTimeOut = _IDLE
+        data, self._dataBuffer = b"".join(self._dataBuffer) + self.clearLineBuffer(), []
         super().requestDone(request)
+        if data and self.persistent:
+            self._postpone(data)
 
     def timeoutConnection(self) -> None:
         """Close the connection: a request took too long, or none came."""
@@ -231,7 +287,7 @@ class GatewayChannel(HTTPChannel):
         elif self.length > self.site.max_body:
             self.refuse_body()
         elif self.length and not self.site.spool.has_room(self.key, self.length):
-            self.refuse_for_now()
+            self.refuse_for_now(self.length)
         else:
             super().allHeadersReceived()
 
@@ -253,9 +309,17 @@ class GatewayChannel(HTTPChannel):
         else:
             cast(ITCPTransport, self.transport).abortConnection()
 
-    def refuse_for_now(self) -> None:
-        """Refuse a request for whose body there is no room."""
-        self._refuse(503, "too many bytes of requests wait")
+    def refuse_for_now(self, size: int) -> None:
+        """Refuse a request for whose body, or *size* more bytes of it, there is no room."""
+        if self.site.spool.is_full(size):
+            self._refuse(503, "too many bytes of requests wait")
+        else:
+            self._refuse(429, "too many bytes of one client wait")
+
+    def body_failed(self) -> None:
+        """Refuse a request whose body cannot be written to a file."""
+        self._log.failure("the body of a request cannot be kept")
+        self._refuse(503, "the body cannot be kept now")
 
     def _refuse(self, status: int, reason: str) -> None:
         """Refuse a request, and end the connection."""
@@ -270,7 +334,7 @@ class GatewayChannel(HTTPChannel):
         assert self.returned is not None
         self._leave()
         transport = detach(self)
-        rest = self.clearLineBuffer()
+        rest = self.clearLineBuffer() + self._postponed
         for request in self.requests:
             if request.content is not None:
                 request.content.close()
@@ -339,6 +403,23 @@ def _restores_timeout(base: type[HTTPChannel]) -> bool:
     return is_restored
 
 
+def _keeps_what_came_early(base: type[HTTPChannel]) -> bool:
+    channel, _ = _connected(base, b"GET /x HTTP/1.1\r\nHost: x\r\n\r\nearly")
+    kept: bool = channel._handlingRequest and b"".join(channel._dataBuffer) == b"early"
+    channel.connectionLost(Failure(ConnectionDone()))
+    return kept
+
+
+def _tells_of_chunks(base: type[HTTPChannel]) -> bool:
+    channel, _ = _connected(
+        base, b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nx"
+    )
+    decoder = channel._transferDecoder
+    told: bool = (decoder.state, decoder.length) == ("BODY", 99) and channel.length is None
+    channel.connectionLost(Failure(ConnectionDone()))
+    return told
+
+
 def _responds_to_bad_request(base: type[HTTPChannel]) -> bool:
     class Probe(base):  # type: ignore[misc, valid-type]
         responded = False
@@ -355,6 +436,8 @@ def _responds_to_bad_request(base: type[HTTPChannel]) -> bool:
 #: Checks of the behaviour that this module needs, by the private name that each is about.
 _SELF_TESTS: dict[str, Callable[[type[HTTPChannel]], bool]] = {
     "_abortingCall": _cancels_aborting_call,
+    "_dataBuffer": _keeps_what_came_early,
+    "_transferDecoder": _tells_of_chunks,
     "_savedTimeOut": _restores_timeout,
     "_respondToBadRequestAndDisconnect": _responds_to_bad_request,
 }

@@ -51,10 +51,21 @@ class GatewayRequest(Request):
         try:
             self.content.write(data)
         except SpoolFull:
-            channel.refuse_for_now()
+            channel.refuse_for_now(len(data))
         except OSError:
-            self._log.failure("the body of a request cannot be kept")
-            channel.refuse_for_now()
+            channel.body_failed()
+
+    def parseCookies(self) -> None:
+        """Do nothing: no resource asks for them in this form."""
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Take a whole request. The query is left as it is."""
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.args = {}
+        assert self.content is not None
+        self.content.seek(0)
+        self.process()
 
     def process(self) -> None:
         """Answer. A target with scheme and host (RFC 9112, 3.2.2) becomes a path and a Host."""

@@ -38,16 +38,14 @@ __all__ = ["Application", "ResponseOwner", "WSGIResponse", "check_twisted"]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 #: Bytes of one answer that may wait for the client without a share of the spool.
-_WINDOW = 65536
+_WINDOW = 32768
 
 #: Bytes of one answer that may wait. If it is larger, its thread waits.
 _MAX_WAITING = 8388608
 
-#: Bytes that are handed to the transport at a time.
-_PIECE = 65536
-
-#: Bytes that a thread adds at a time while it waits for a slow client.
-_SLOW_PIECE = 32768
+#: Bytes that are handed to the transport at a time, and that a thread adds at a time while it waits
+#: for a slow client. Not more than the window, which an answer has of its own.
+_PIECE = 32768
 
 #: Seconds after which the rate of a client is known.
 _FIRST_RATE = 0.5
@@ -96,6 +94,9 @@ class ResponseOwner(Protocol):
 
     def done(self, response: WSGIResponse) -> None:
         """Take note that a thread has finished its work on *response*."""
+
+    def left(self, response: WSGIResponse) -> None:
+        """Take note that the client of *response* has its answer, or has left."""
 
     def blocked(self, response: WSGIResponse, is_blocked: bool) -> None:
         """Take note that a thread waits for a client, or no more. Called in that thread."""
@@ -230,8 +231,8 @@ class WSGIResponse(_WSGIResponse):
                 self._blocked_at = self.reactor.seconds(), self._sent
             self._owner.blocked(self, True)
             try:
-                for start in range(0, len(data), _SLOW_PIECE):
-                    piece = data[start : start + _SLOW_PIECE]
+                for start in range(0, len(data), _PIECE):
+                    piece = data[start : start + _PIECE]
                     while not self._add(piece):
                         self._changed.wait()
             finally:
@@ -283,6 +284,7 @@ class WSGIResponse(_WSGIResponse):
             self._waiting.clear()
             self._give_back()
         self._stop_waiting()
+        self._owner.left(self)
 
     def _give_back(self) -> None:
         """Release the share of the bytes that wait no more, and wake the thread up."""

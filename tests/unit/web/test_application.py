@@ -144,7 +144,54 @@ class TurnsTests(WSGICase):
             client.protocol.address = host
             client.send(GET)
             answers.append(client.take()[9:12])
-        self.assertEqual([b""] * 6 + [b"503", b"503", b""], answers)
+        self.assertEqual([b""] * 6 + [b"429", b"429", b""], answers)
+        go.set()
+        self.done()
+
+    def test_client_leaves(self) -> None:
+        """A request whose client leaves before it has a thread keeps no place."""
+        began, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+
+        def answer(start_response: Any) -> Any:
+            began.set()
+            go.wait(PATIENCE)
+            return self._hello(start_response)
+
+        self.answer = answer
+        clients = [Socket(self.site) for _ in range(4)]
+        for client in clients:
+            client.send(GET)
+            self.assertTrue(began.wait(PATIENCE))
+        for client in clients:
+            client.leave()
+        self.assertEqual(1, self.resource.busy)
+        go.set()
+        self.done()
+
+
+class ThreadTests(WSGICase):
+    """Each address has a share of the threads."""
+
+    threads, queue = 4, 20
+
+    def test_share(self) -> None:
+        """Slow pages for one address do not take the last thread."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+
+        def answer(start_response: Any) -> Any:
+            go.wait(PATIENCE)
+            return self._hello(start_response)
+
+        self.answer = answer
+        for _ in range(8):
+            Socket(self.site).send(GET)
+        self.answer = self._hello
+        other = Socket(self.site)
+        other.protocol.address = "other"
+        other.send(GET)
+        self.reactor.run_until(lambda: b"hello" in other.received and self.resource.busy == 8)
         go.set()
         self.done()
 

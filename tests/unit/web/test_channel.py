@@ -160,10 +160,13 @@ class KeptTests(ApplicationCase):
         first = self.connect()
         first.send(size[:-1])
         self.assertEqual(1499, self.site.spool.held)
-        self.assertEqual(503, self.ask(self.connect(), size)[0])
+        self.assertEqual(429, self.ask(self.connect(), size)[0])
         chunked = make_request("POST /x", "Transfer-Encoding: chunked")
         chunk = b"5dc\r\n" + bytes(1500) + b"\r\n"
+        self.assertEqual(429, self.ask(self.connect(), chunked + chunk)[0])
+        self.site.spool.take("", 1500)
         self.assertEqual(503, self.ask(self.connect(), chunked + chunk)[0])
+        self.site.spool.release("", 1500)
         other = self.connect()
         other.send(make_request("GET /later"))
         self.assertEqual(1499, len(self.ask(first, size[-1:])[1]) - 4)
@@ -192,7 +195,8 @@ class KeptTests(ApplicationCase):
         clients = [self.connect() for _ in range(3)]
         for client in clients:
             client.send(half)
-        self.assertEqual((503, b"too many connections"), self.ask(self.connect(), half))
+        reason = b"too many connections of one client"
+        self.assertEqual((429, reason), self.ask(self.connect(), half))
         other = self.connect()
         other._address = UNIXAddress(b"")  # type: ignore[assignment]
         other.send(half)
@@ -201,6 +205,54 @@ class KeptTests(ApplicationCase):
             self.assertEqual((200, b"/x ab"), self.ask(client, b"b"))
             client.leave()
         self.assertEqual(0, self.site.places.held)
+
+    def test_requests_at_once(self) -> None:
+        """Of requests that come together, one is answered in a turn, and nothing else is read."""
+        client = self.connect()
+        client.send(make_request("GET /x") * 3)
+        self.assertEqual((1, True), (client.take().count(b"HTTP/1.1 200"), client.paused))
+        self.clock.advance(0)
+        self.assertEqual((2, False), (client.take().count(b"HTTP/1.1 200"), client.paused))
+        self.assertEqual(200, self.ask(client, make_request("GET /x"))[0])
+
+    def test_more_in_between(self) -> None:
+        """Bytes that a transport had read already are read in their order."""
+        client = self.connect()
+        client.send(make_request("GET /1") + b"GET /2 HTT")
+        client.protocol.dataReceived(b"P/1.1\r\nHost: x\r\n\r\n")
+        self.clock.advance(0)
+        self.assertIn(b"/2 ", client.take())
+        client.send(make_request("GET /1") * 2)
+        client.leave()
+        self.assert_nothing_left()
+
+    def test_tiny_chunks(self) -> None:
+        """A body in tiny chunks takes several turns; it arrives whole, and so does what follows."""
+        client = self.connect()
+        body = b"1\r\na\r\n" * 2000 + b"fa0\r\n" + b"b" * 4000 + b"\r\n0\r\n\r\n"
+        request = make_request("POST /x", "Transfer-Encoding: chunked", body=body)
+        client.send(request + make_request("GET /y"))
+        self.assertTrue(client.paused)
+        self.assertLess(self.site.spool.held, 400)
+        self.clock.advance(0)
+        answer = client.take()
+        self.assertIn(b"a" * 2000 + b"b" * 4000 + b"HTTP/1.1 200", answer)
+        self.assertTrue(answer.endswith(b"/y "))
+        client.send(request[:5000])
+        client.leave()
+        self.assert_nothing_left()
+
+    def test_sends_while_it_does_not_read(self) -> None:
+        """Nothing is read of a client that does not take its answer."""
+        client = self.connect()
+        client.reading = False
+        client.send(make_request("GET /later"))
+        self.application.later.write(bytes(70000))
+        self.assertTrue(client.protocol._channel._waitingForTransport)
+        client.send(bytes(65536))
+        self.assertTrue(client.paused)
+        client.leave()
+        self.assert_nothing_left()
 
     def test_sends_on(self) -> None:
         """A client that sends on after the end of its answer is not read for ever."""
@@ -341,6 +393,17 @@ class CheckTests(SynchronousTestCase):
             def connectionLost(self, reason: Any) -> None:
                 self.setTimeout(None)
 
+        class KeepsNothing(HTTPChannel):
+            def rawDataReceived(self, data: bytes) -> None:
+                if not self._handlingRequest:
+                    super().rawDataReceived(data)
+
+        class OtherChunks(HTTPChannel):
+            def rawDataReceived(self, data: bytes) -> None:
+                super().rawDataReceived(data)
+                if self._transferDecoder is not None:
+                    self._transferDecoder.state = "body"
+
         class AnotherTimeout(HTTPChannel):
             def requestDone(self, request: Any) -> None:
                 self._savedTimeOut = None
@@ -355,6 +418,8 @@ class CheckTests(SynchronousTestCase):
         for base, name in (
             (AnotherCall, "_abortingCall"),
             (KeepsCall, "_abortingCall"),
+            (KeepsNothing, "_dataBuffer"),
+            (OtherChunks, "_transferDecoder"),
             (AnotherTimeout, "_savedTimeOut"),
             (AnotherAnswer, "_respondToBadRequestAndDisconnect"),
         ):

@@ -226,6 +226,7 @@ class GiveBackTests(ApplicationCase):
         client.send(make_request("GET /later") + handshake(BOTH) + frame(TEXT, b"hello"))
         self.assertEqual(b"", client.take())
         self.application.later.finish()
+        self.clock.advance(0)
         self.assertEqual([b"200", b"101"], re.findall(rb"HTTP/1.1 (\d+)", client.take()))
         self.close(client)
         self.assert_nothing_left()

@@ -111,6 +111,30 @@ class Commands:
         self._unanswered += pipeline.commands
         self._unanswered_bytes += pipeline.head_bytes + pipeline.commands * len(payload)
 
+    def publish_all(
+        self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
+    ) -> None:
+        """See `wsredis.gateway.broker.Broker.publish_all`."""
+        self.publish(channels, payloads[0], waiter)
+        more = payloads[1:]
+        pipeline = self._pipelines[-1] if self._pipelines else None
+        if (
+            pipeline is not None
+            and pipeline.waiter is waiter
+            and pipeline.channels is channels
+            and self._unanswered < self._limits.max_commands
+            and self._unanswered_bytes < self._limits.max_command_bytes
+        ):
+            pipeline.payloads += more
+            commands = pipeline.commands
+            pipeline.remaining += commands * len(more)
+            self._unanswered += commands * len(more)
+            self._unanswered_bytes += pipeline.head_bytes * len(more)
+            self._unanswered_bytes += commands * sum(map(len, more))
+        else:
+            for payload in more:
+                self.publish(channels, payload, waiter)
+
     def flush(self, *, is_last: bool = False) -> None:
         """
         Send the messages of this turn of the reactor in one write.

@@ -132,11 +132,14 @@ class PublishPipeline(Pipeline):
                 if not keys.admits(self.waiter, channels, largest):
                     self._pack_each(payloads, parts, "the rate is above max-stored-rate")
                     return
-        heads = self.heads
-        for payload in payloads:
-            value = b"%d\r\n%b\r\n" % (len(payload), payload)
-            for head in heads:
-                parts += (head, value)
+        values = [*map(b"%d\r\n%b\r\n".__mod__, zip(self._sizes, payloads, strict=True))]
+        # Nothing else is done in Python for each.
+        count, width = len(values), 2 * self.commands
+        packed = [b""] * (count * width)
+        for position, head in enumerate(self.heads):
+            packed[2 * position :: width] = [head] * count
+            packed[2 * position + 1 :: width] = values
+        parts += packed
 
     def _pack_each(self, payloads: Sequence[bytes], parts: list[bytes], problem: str = "") -> None:
         """

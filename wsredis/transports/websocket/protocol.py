@@ -11,7 +11,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import Any
 
@@ -222,17 +222,20 @@ class GatewayProtocol(LeanProtocol):
 
     def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
         """Find out who sent a request: behind proxies each request may have another client."""
-        host = self._peer_host()
-        client = named_client(host, self.trusted, headers)
-        named = "" if client == host else client
-        if named != self._named:
-            self._named = named
-        address = intern(address_key(client))
+        address = intern(address_key(self._name_client(headers)))
         if address == self.address:
             return None
         refusal = self.registry.moved(self, address)
         self.address = address
         return refusal
+
+    def _name_client(self, headers: Mapping[str, str]) -> str:
+        host = self._peer_host()
+        client = named_client(host, self.trusted, headers)
+        named = "" if client == host else client
+        if named != self._named:
+            self._named = named
+        return client
 
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
@@ -261,6 +264,8 @@ class GatewayProtocol(LeanProtocol):
         del self._channel
         if status:
             self.data = request
+            # The log names the client, also of a request that is refused.
+            self._name_client(head.parse(request, self.config.limits.max_head).headers)
             self._refuse(HandshakeRejected(reason, status))
         else:
             self.dataReceived(request + rest)
@@ -305,14 +310,18 @@ class GatewayProtocol(LeanProtocol):
             try:
                 self._open(answer, request)
             except Exception:
-                self._log.failure("the handshake of {peer} failed", peer=self.peer)
+                self.losses.failure(
+                    self._log, "failed", "the handshake of {peer} failed", peer=self.peer
+                )
                 self.transport.abortConnection()
 
     def _not_accepted(self, failure: Failure) -> None:
         if self.state == _PENDING:
             rejection = rejection_for(failure.value)
             if rejection is None:
-                self._log.failure("the handshake of {peer} failed", failure=failure, peer=self.peer)
+                self.losses.failure(
+                    self._log, "failed", "the handshake of {peer} failed", failure, peer=self.peer
+                )
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 
@@ -416,10 +425,21 @@ class GatewayProtocol(LeanProtocol):
         if self.connection is not None:
             self.connection.receive(payload, isBinary)
 
+    def messages_received(self, payloads: Sequence[bytes]) -> int:
+        """See `wsredis.transports.websocket.reader.FrameReader.messages_received`."""
+        if self.connection is None:
+            return len(payloads)
+        return self.connection.receive_all(payloads)
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send what Autobahn sends on the same way as publications."""
         if self.queue is not None:
             self.queue.write(data)
+
+    @property
+    def is_paused(self) -> bool:
+        """See `wsredis.gateway.client.Client.is_paused`."""
+        return self.pause_reasons != 0
 
     def pause(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.pause`."""
@@ -475,6 +495,22 @@ class GatewayProtocol(LeanProtocol):
         else:
             self.inputs.keep(self, waiting + message.size, message.buffer is not None)
 
+    def overdrawn(self) -> None:
+        """See `wsredis.transports.websocket.scheduler.Scheduled.overdrawn`."""
+        self._log_shed("it sends too fast, closing")
+        self.close(1008, "too many messages for too long")
+
+    def input_refused(self, reason: str) -> None:
+        """See `wsredis.transports.websocket.unfinished.InputOwner.input_refused`."""
+        self._log_shed(f"{reason}, connection reset")
+        self._cut()
+
+    def _log_shed(self, problem: str) -> None:
+        self.metrics.shed += 1
+        self.losses.log(
+            self._log, LogLevel.warn, problem, "{peer}: {problem}", peer=self.peer, problem=problem
+        )
+
     def message_growth(self) -> int | None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.message_growth`."""
         message = self.unfinished
@@ -493,7 +529,9 @@ class GatewayProtocol(LeanProtocol):
             self._cut()
         elif self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
             self.heard = False
-            self.write(frames.PING)
+            # A message that has begun has a deadline of its own, and is a sign of life if it grows.
+            if self.unfinished is None:
+                self.write(frames.PING)
         else:
             self.metrics.timeouts += 1
             self.losses.log(

@@ -220,8 +220,10 @@ class RedisBroker:
             return fail(BrokerUnavailable("the connection to Redis was lost"))
 
         def lost(failure: Failure) -> dict[bytes, bytes]:
-            failure.trap(NoReply)
-            raise BrokerUnavailable("the connection to Redis was lost")
+            if failure.check(NoReply):
+                raise BrokerUnavailable("the connection to Redis was lost")
+            # A refusal is an answer: it came after the publications, too.
+            return values
 
         return protocol.call("PING").addCallbacks(lambda _: values, lost)
 

@@ -280,8 +280,10 @@ class RedisBroker:
             if self._listener is None or waiting is None:
                 return
             if protocol is self._subscriber_link.protocol:
-                live = {(each.channel, each.payload) for each in waiting}
-                missed = {name: stored[name] for name in stored if (name, stored[name]) not in live}
+                missed = stored.copy()
+                for each in waiting:
+                    if missed.get(each.channel) == each.payload:
+                        del missed[each.channel]
                 if missed:
                     self._listener.restore(missed)
 

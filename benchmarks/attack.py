@@ -44,8 +44,14 @@ COLUMNS = {
     "rss": "MiB",
     "redis": "Redis",
     "cpu": "CPU %",
+    "delay": "wait %",
     "lines": "lines",
 }
+
+
+def run_delay(pid: int) -> float:
+    """Seconds for which a process could have worked, and had to wait for a core."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 class Gateway:
@@ -57,6 +63,7 @@ class Gateway:
         self._log = log
         self._redis = redis
         self._cpu = cpu_seconds(pid)
+        self._delay = run_delay(pid)
         self._since = time.monotonic()
         self._lines = 0
 
@@ -67,15 +74,17 @@ class Gateway:
 
     def report(self) -> dict[str, Any]:
         """Return what happened since the last report."""
-        now, cpu = time.monotonic(), cpu_seconds(self._pid)
+        now, cpu, delay = time.monotonic(), cpu_seconds(self._pid), run_delay(self._pid)
+        share = 100 / (now - self._since)
         lines = self._log.read_bytes().count(b"\n")
         found = {
             "rss": self.peak / 1024,
             "redis": self.redis_peak / 1024,
-            "cpu": 100 * (cpu - self._cpu) / (now - self._since),
+            "cpu": share * (cpu - self._cpu),
+            "delay": share * (delay - self._delay),
             "lines": lines - self._lines,
         }
-        self._cpu, self._since, self._lines = cpu, now, lines
+        self._cpu, self._delay, self._since, self._lines = cpu, delay, now, lines
         self.peak = self.redis_peak = 0
         return found
 

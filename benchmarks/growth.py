@@ -72,7 +72,9 @@ class Crowd:
 def deliveries(count: int) -> tuple[float, float]:
     """Microseconds of CPU a delivery, and the longest ping of a bystander in milliseconds."""
     redis = RedisServer()
-    gateway = Gateway("--redis", redis.url, "--max-connections", "16000", "--ping-interval", "600")
+    options = ("--max-connections", "16000", "--max-connections-per-address", "16000")
+    options += ("--handshake-rate", "1000000", "--ping-interval", "600")
+    gateway = Gateway("--redis", redis.url, *options)
     try:
         crowd = Crowd(gateway, count)
         bystander = RawClient.opened(gateway.port, "/ws/bystander")

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from ordinary import connecting, masked, upgrade
 
-TEXT, BINARY, PING, PONG = 0x81, 0x82, 0x89, 0x8A
+TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 #: A text that is not finished, and a part of it that does not finish it.
 BEGIN, PART = 0x01, 0x00
 MEBIBYTE = 1048576
@@ -129,6 +129,13 @@ ATTACKS = {
         head=lambda n: BAD_REQUESTS[n % len(BAD_REQUESTS)],
         stays=0.0,
     ),
+    "pipelined": Attack(
+        "sends one plain request after the other, and reads no answer",
+        sockets=50,
+        head=lambda n: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        more=b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 100,
+        reads=False,
+    ),
     "places": Attack("opens as many WebSockets as it can, and stays", sockets=18_000, opens=2000),
     "pings": Attack("sends pings", more=many(masked(PING, b"")), rate=20 * MEBIBYTE),
     "long-pings": Attack(
@@ -175,6 +182,19 @@ ATTACKS = {
         opens=500,
         path="/ws/deaf?subscribe-broadcast&publish-broadcast",
         more=masked(TEXT, b"x" * 65536) + masked(PONG, b""),
+        reads=False,
+    ),
+    "shouts": Attack(
+        "publishes to the ordinary clients",
+        path="/ws/room0?publish-broadcast",
+        more=masked(TEXT, b"x" * 1024),
+        rate=MEBIBYTE,
+    ),
+    "half-closed": Attack(
+        "begins to close WebSockets, and does not end it",
+        sockets=2000,
+        opens=500,
+        first=masked(CLOSE, b"\x03\xe8"),
         reads=False,
     ),
     "stored": Attack(

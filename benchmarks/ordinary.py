@@ -281,7 +281,7 @@ class Ordinary:
                 client.socket.send(masked(PONG, bytes(payload)))
             elif first == CLOSE:
                 return self._lost(client, int.from_bytes(payload[:2], "big"))
-            else:
+            elif payload[:1].isdigit():
                 self._take(client, payload, now)
         del buffer[:start]
 

@@ -301,6 +301,8 @@ def wsredis(python: str | Path = sys.executable) -> Server:
             *(("--tls-cert", ground.certificate) if secure else ()),
             # The floor and the peers publish only; by default wsredis also keeps the last message.
             *(("--expire", "0") if "mode=feed" in scenario.full else ()),
+            # All clients of a benchmark have one address, which is what these limits are about.
+            *("--handshake-rate", "1000000", "--max-connections-per-address", "1000000"),
             *scenario.options,
             *options,
             *os.environ.get("BENCH_OPTIONS", "").split(),

@@ -601,6 +601,12 @@ class TwoLinkBroker:
         for link in self._links:
             link.resume()
 
+    def publish_all(
+        self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
+    ) -> None:
+        for payload in payloads:
+            self.publish(channels, payload, waiter)
+
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         size = len(payload)
         if not self.up:

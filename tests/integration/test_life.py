@@ -254,12 +254,37 @@ class PortTests(LifeCase):
         self.assertFalse(os.path.exists(path))
 
     def test_unix_socket_after_a_crash(self) -> None:
-        """The socket that a killed gateway has left does not keep the next one from starting."""
+        """
+        The socket that a killed gateway has left does not keep the next one from starting.
+
+        That holds although its lock names a process that lives: in a container, numbers come back.
+        """
         redis = self.redis_server()
-        port = ("--port", f"unix:{self.directory}/gateway.sock")
+        path = f"{self.directory}/gateway.sock"
+        port = ("--port", f"unix:{path}")
         self.gateway("--redis", redis.url, *port, ready=True).stop(signal.SIGKILL)
+        os.remove(f"{path}.lock")
+        os.symlink(str(os.getpid()), f"{path}.lock")
         self.gateway("--redis", redis.url, *port, ready=True)
-        self.assert_serves(self.open(f"{self.directory}/gateway.sock", f"/ws/unix?{BOTH}"))
+        client = self.open(path, f"/ws/unix?{BOTH}")
+        self.assert_serves(client)
+        second = self.wrong("--redis", redis.url, *port)
+        self.assert_one_line(second, " port: ", "Cannot acquire lock")
+        self.assert_serves(client, "still there")
+
+    def test_left_process_id(self) -> None:
+        """A PID file that is older than the process with its number does not stop a start."""
+        redis = self.redis_server()
+        left = self.directory / "left.pid"
+        left.write_text(str(os.getpid()))
+        words = (*TWISTD, f"--pidfile={left}", "wsredis", "--redis", redis.url, "--port", "0")
+        child = self.child(*words)
+        child.wait_for("Another twistd server is running")
+        self.assertNotIn(child.wait(), CLEAN)
+        os.utime(left, (1.0, 1.0))
+        child = self.child(*words)
+        child.wait_for("connected to ")
+        self.assertEqual(str(child.pid), left.read_text())
 
     def test_dual_stack(self) -> None:
         """On the interface ``::`` clients of both families are served."""

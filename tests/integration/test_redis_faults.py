@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -244,6 +245,24 @@ class CutTests(ProxyCase):
         ):
             self.assertEqual(expected, [client.message() for _ in expected])
         answers_pings([missed, late, same, given, unstored], 0.0)
+
+    def test_many_large_ones_after_the_outage(self) -> None:
+        """Messages that are far larger together than one reply may be all arrive."""
+        names = [f"large{number}" for number in range(75)]
+        clients = [self.open(f"/ws/{name}?subscribe-broadcast") for name in names]
+        since = self.position()
+        self.proxy.refusing = True
+        self.proxy.cut()
+        self.wait_lost(since)
+        for name in names:
+            self.redis.command("SETEX", f"broadcast:{name}", 60, name.ljust(1 << 20))
+        with ThreadPoolExecutor(len(clients)) as threads:
+            reading = [threads.submit(client.message) for client in clients]
+            self.proxy.refusing = False
+            got = [each.result() for each in reading]
+        self.assertEqual([name.ljust(1 << 20).encode() for name in names], got)
+        # No connection was given up for it.
+        self.assertEqual(1, self.gateway.log.count("lost the connection to "))
 
     def test_pace(self) -> None:
         """The gateway tries again for ever, soon at first and at least every three seconds."""

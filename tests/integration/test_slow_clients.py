@@ -282,6 +282,8 @@ class PatientHandshakeTests(GatewayCase):
 class CrowdTests(SlowCase):
     """The memory of many clients."""
 
+    options = ("--ping-interval", "600", "--handshake-rate", "100000")
+
     def crowd(self, count: int) -> list[RawClient]:
         """Open so many clients, each on a facility of its own."""
         clients = []
@@ -330,7 +332,10 @@ class CrowdTests(SlowCase):
 class LimitTests(SlowCase):
     """More clients than there is room for."""
 
-    options = ("--max-connections", "5", "--ping-interval", "600")
+    options = (
+        *("--max-connections", "5", "--max-connections-per-address", "5"),
+        *("--ping-interval", "600"),
+    )
 
     def test_too_many(self) -> None:
         """A client beyond max-connections is asked to come later, and let in when another left."""
@@ -413,6 +418,23 @@ class PingTests(SlowCase):
         self.assertEqual(1, self.gateway.log.count("no pong from "))
         self.redis.command("PUBLISH", "broadcast:cable", "still here")
         self.assertEqual(b"still here", alive.message())
+
+    def test_talks_and_does_not_read(self) -> None:
+        """A client that answers pings, and takes nothing of what waits for it, is dropped."""
+        client = self.deaf("/ws/talk?subscribe-broadcast")
+        self.redis.command("PUBLISH", "broadcast:talk", b"x" * MEBIBYTE)
+
+        def is_dropped() -> bool:
+            try:
+                client.send(frame(PONG))
+            except ConnectionError:
+                return True
+            return False
+
+        until(is_dropped)
+        self.assertIn("it took nothing for a ping interval", self.gateway.log)
+        self.assertNotIn("no pong from", self.gateway.log)
+        self.assert_serves()
 
 
 class SliceTests(GatewayCase):

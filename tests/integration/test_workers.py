@@ -338,6 +338,35 @@ class ReplacingTests(WorkersCase):
         self.addCleanup(os.kill, int(sleeper), signal.SIGKILL)
         self.assertIn(self.gateway_.stop(), CLEAN)
 
+    def test_application_beside_the_pipes(self) -> None:
+        """
+        A program of the application gets no descriptor of the worker.
+
+        What the application writes to the pipe of the reports is dropped, and the pipe goes on.
+        """
+        (self.directory / "beside.py").write_text(
+            "import os, subprocess, sys\n"
+            "listing = 'import os; print(*(os.readlink(f\"/proc/self/fd/{each}\") for each in '\\\n"
+            '    \'os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{each}")))\'\n'
+            "def application(environ, start_response):\n"
+            "    os.write(3, b'junk')\n"
+            "    child = [sys.executable, '-c', listing]\n"
+            "    shown = subprocess.check_output(child, close_fds=False)\n"
+            "    start_response('200 OK', [('Content-Length', str(len(shown)))])\n"
+            "    return [shown]\n"
+        )
+        self.start("--wsgi", "beside:application", environ={"PYTHONPATH": self.python_path()})
+        assert isinstance(self.address, int)
+        request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        status, _, body = response(self.address, request)
+        self.assertEqual(200, status)
+        kinds = {each.partition(":")[0] for each in body.decode().split()}
+        self.assertLessEqual(kinds, {"/dev/null", "pipe"})
+        # Its output and its errors, and no others.
+        self.assertLessEqual(body.count(b"pipe:"), 2)
+        self.clients("beside", least=1)
+        self.gateway_.child.wait_for("dropped a line that is not a report")
+
     def python_path(self) -> str:
         """The directory of this test, then the checkout."""
         return os.pathsep.join([str(self.directory), str(Path(__file__).parents[2])])
@@ -382,6 +411,26 @@ class StoppingTests(WorkersCase):
         self.assertIn(self.gateway_.child.wait(), CLEAN)
         self.assert_all_ended(processes)
         self.assertNotIn("another one", self.gateway_.log)
+
+    def test_stopped_twice(self) -> None:
+        """Signals and the order of the parent may reach a worker in any order, and twice."""
+        for first_parent in (True, False):
+            self.start()
+            parent, *workers = self.processes()
+            found = self.clients("twice", least=1)
+            since = len(self.gateway_.log)
+            group = [parent, *workers] if first_parent else [*workers, parent]
+            for process in [*group, *group]:
+                try:
+                    os.kill(process, signal.SIGTERM)
+                except ProcessLookupError:
+                    # It has ended since the first one.
+                    pass
+            for client in [*found[1], *found[2]]:
+                self.assert_closed(client)
+            self.assertIn(self.gateway_.child.wait(), CLEAN)
+            self.assert_all_ended([parent, *workers])
+            self.assertNotRegex(self.gateway_.log[since:], "Traceback|is process")
 
     def test_deaf_clients_and_a_worker_that_hangs(self) -> None:
         """Clients that do not answer and a worker that hangs delay a stop only a little."""

@@ -443,6 +443,11 @@ class FakeClient:
             self.held &= ~why
             self.events.append(("resume", why))
 
+    @property
+    def is_paused(self) -> bool:
+        """See `wsredis.gateway.client.Client`."""
+        return self.held != 0
+
     def charge(self, work: int) -> None:
         """See `wsredis.gateway.client.Client`."""
         self.charged += work

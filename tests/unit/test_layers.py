@@ -72,6 +72,7 @@ WITHOUT_MODULE = {
     "django/runserver",
     "fakes",
     "layers",
+    "limits",
     "packaging",
     "plugin",
     "public",

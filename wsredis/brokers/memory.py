@@ -177,6 +177,13 @@ class MemoryBroker:
         while self._postponed and not self._paused:
             self._postponed.pop(0)()
 
+    def publish_all(
+        self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
+    ) -> None:
+        """See `wsredis.gateway.broker.Broker.publish_all`."""
+        for payload in payloads:
+            self.publish(channels, payload, waiter)
+
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
         if not self._up:

@@ -52,6 +52,9 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 #: Seconds between two text heartbeats; ws4redis.js gives up after 15 to 20.
 _HEARTBEAT_INTERVAL = 4.0
 
+#: The deliveries of messages that are published without a look at each.
+_MAX_DELIVERIES = 1024
+
 #: How many of its own messages a connection waits to see again. The oldest is forgotten first.
 _MAX_OWN_MESSAGES = 1024
 
@@ -71,6 +74,8 @@ class PlainDialect:
     is_binary: bool | None = None
 
     heartbeat_interval = _HEARTBEAT_INTERVAL
+
+    takes_batches = True
 
     def __init__(
         self, heartbeat: str | None = None, url_prefix: str = "/ws/", prefix: str = ""
@@ -205,14 +210,31 @@ class PlainConnection(Connection):
                 self._hub.mark_stored(self, publication)
                 self.write(publication[self.encoding])
 
+    def receive_all(self, payloads: Sequence[bytes]) -> int:
+        """See `Connection.receive_all`. Messages that are only published are not looked at."""
+        names = self._publish_channels
+        if (
+            self._handler is not None
+            or not self.is_open
+            or self._dialect.heartbeat in payloads
+            or (names and self._hub.reach(names) * len(payloads) > _MAX_DELIVERIES)
+        ):
+            return super().receive_all(payloads)
+        self._hub.metrics.received += len(payloads)
+        self._remember(payloads)
+        published = payloads if all(payloads) else [*filter(None, payloads)]
+        if names and published:
+            self.publish_all_on(names, published)
+        return len(payloads)
+
     def received(self, payload: bytes, is_binary: bool) -> None:
         """Take a heartbeat, which is answered, an empty message, which is ignored, or a message."""
         if payload == self._dialect.heartbeat:
-            self._remember(None)
+            self._remember((b"",))
             assert self.encoding.heartbeat is not None
             self.write(self.encoding.heartbeat)
         elif not payload:
-            self._remember(None)
+            self._remember((b"",))
         else:
             self.handle_message(payload, is_binary)
 
@@ -222,7 +244,7 @@ class PlainConnection(Connection):
 
         A failure closes the connection: with 1013 if Redis is away, with 1008 if it forbids.
         """
-        self._remember(payload or None)
+        self._remember((payload,))
         if payload and self._publish_channels and self.is_open:
             self.publish_on(self._publish_channels, payload)
 
@@ -268,18 +290,18 @@ class PlainConnection(Connection):
         hears_all = self.is_open and self._last is None and not self._own
         self.direct = self._client.queue if hears_all else None
 
-    def _remember(self, payload: bytes | None) -> None:
+    def _remember(self, payloads: Sequence[bytes]) -> None:
+        """Remember what the client has sent. After an empty message nothing is its last one."""
         if self.granted.echo:
             return
-        if payload is None:
-            self._last = None
-        else:
-            self._last = hash(payload)
-            if self._own_copies:
-                own = self._own = self._own or {}
-                own[self._last] = own.get(self._last, 0) + self._own_copies
-                if len(own) > _MAX_OWN_MESSAGES:
-                    del own[next(iter(own))]
+        last = payloads[-1]
+        self._last = hash(last) if last else None
+        if self._own_copies:
+            own = self._own = self._own or {}
+            for digest in map(hash, filter(None, payloads)):
+                own[digest] = own.get(digest, 0) + self._own_copies
+            while len(own) > _MAX_OWN_MESSAGES:
+                del own[next(iter(own))]
         self.choose_path()
 
 

@@ -162,6 +162,11 @@ class Broker(Protocol):
     def resume(self) -> None:
         """End the pause. Harmless when the broker is not paused."""
 
+    def publish_all(
+        self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
+    ) -> None:
+        """Call `publish` for each of *payloads*. They may be answered together."""
+
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """
         Store *payload* on each channel, then publish it there.

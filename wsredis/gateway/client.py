@@ -70,6 +70,10 @@ class Client(Protocol):
         A transport without close codes translates it.
         """
 
+    @property
+    def is_paused(self) -> bool:
+        """Tells whether there is a reason not to read the client."""
+
     def pause(self, why: PauseReason) -> None:
         """Take no further message from the client, not even one that was read already."""
 

@@ -210,6 +210,18 @@ class Connection(ABC):
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.pause(_PUBLISH)
 
+    def publish_all_on(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> None:
+        """Call `publish_on` for each of *payloads*, but a pause comes after the last one."""
+        count = len(payloads)
+        self._unanswered += count
+        self._unanswered_bytes += sum(map(len, payloads))
+        self._hub.broker.publish_all(channels, payloads, self)
+        work = self._hub.reach(channels) + len(channels) - 1
+        if work:
+            self._client.charge(work * count)
+        if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
+            self._client.pause(_PUBLISH)
+
     @abstractmethod
     def publish_failed(self, error: Exception, size: int) -> None:
         """
@@ -302,6 +314,21 @@ class Connection(ABC):
         if self._state is _State.OPEN:
             self._hub.metrics.received += 1
             self.received(payload, is_binary)
+
+    def receive_all(self, payloads: Sequence[bytes]) -> int:
+        """
+        Take several short messages of the client, at least the first.
+
+        Called only if `Dialect.takes_batches`.
+
+        Returns:
+            The number of those that were taken. If it is not all, the client is paused or closed.
+        """
+        for count, payload in enumerate(payloads, 1):
+            self.receive(payload, False)
+            if self._state is not _State.OPEN or self._client.is_paused:
+                return count
+        return len(payloads)
 
     def closed(self) -> None:
         """The socket is gone, or was never opened. Repeating it is harmless."""

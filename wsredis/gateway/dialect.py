@@ -24,11 +24,14 @@ class Dialect(Protocol):
             is valid UTF-8, else a binary one.
         heartbeat: The message that is sent to each client every `heartbeat_interval` seconds. If
             None, there is none.
+        takes_batches: Tells whether a message of a client means the same as text and as binary, so
+            that `Connection.receive_all` may be called.
     """
 
     is_binary: bool | None
     heartbeat: bytes | None
     heartbeat_interval: float
+    takes_batches: bool
 
     def parse(self, path: str, query: str) -> Access | None:
         """

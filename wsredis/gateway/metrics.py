@@ -23,7 +23,8 @@ class Metrics:
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
         received: Messages from clients.
         unpublished: Messages from clients that Redis did not confirm.
-        unpersisted: Messages that were published, but that Redis refused to store.
+        unpersisted: Messages that were published, but not stored: Redis refused, a limit was
+            reached, or the key is one of an application.
         slow_consumers: Connections closed because their send queue was full, because they took
             nothing of it for a ping interval, or as the slowest when all queues were full.
         timeouts: Connections closed because they did not answer a ping.

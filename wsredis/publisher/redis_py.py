@@ -130,8 +130,9 @@ class _PasswordFile:
 
 
 def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    netloc = urlsplit(url).netloc
+    # Not put together again by urllib, which would take the slashes from unix:///path.
+    return url.replace(f"//{netloc}", f"//{netloc.rpartition('@')[2]}", 1)
 
 
 def _shared(arguments: dict[str, Any]) -> Any:

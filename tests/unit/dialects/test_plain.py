@@ -20,6 +20,7 @@ from tests.support.fakes import FakeClient
 from wsredis.channels import Access, Audience
 from wsredis.dialects.plain import MAX_FACILITY_BYTES, PlainDialect, parse_access
 from wsredis.errors import BadRequest, LimitExceeded
+from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Publication
@@ -502,3 +503,84 @@ class HeartbeatTests(ConnectionCase):
         _, client = self.opened()
         self.stranger_says(HEARTBEAT.encode())
         self.assertEqual([HEARTBEAT.encode()] * 2, client.got)
+
+
+class BatchTests(ConnectionCase):
+    """Several messages of a client at once mean the same as one after the other."""
+
+    heartbeat = "beat"
+
+    def both(self, *payloads: bytes, echo: bool = False, subscribe: bool = True) -> None:
+        """Let one client send one by one, and another all at once, and compare all that is seen."""
+        seen = []
+        for at_once in (False, True):
+            self.setUp()
+            channels = (BROADCAST,) if subscribe else ()
+            connection, client = self.opened(channels, (BROADCAST,), echo=echo)
+            _, listener = self.opened()
+            self.broker.slow = {"publish"}
+            if at_once:
+                self.assertEqual(len(payloads), connection.receive_all(payloads))
+            else:
+                for payload in payloads:
+                    connection.receive(payload, False)
+            self.broker.answer(self.broker.pending)
+            self.broker.slow.clear()
+            for payload in (b"a", b"b", b"later"):
+                self.broker.server.publish(b"broadcast:chat", payload)
+            seen.append((client.got, listener.got, client.charged, self.metrics))
+        self.assertEqual(*seen)
+
+    def test_same(self) -> None:
+        """Publications, the echo rule, heartbeats, charges and counters are the same."""
+        for payloads in (
+            (b"a",),
+            (b"a", b"b"),
+            (b"a", b"", b"b", b""),
+            (b"", b"", b"a"),
+            (b"", b""),
+            (b"a", b"beat", b"b"),
+            (b"a",) * 300,
+        ):
+            for echo in (False, True):
+                self.both(*payloads, echo=echo)
+                self.both(*payloads, echo=echo, subscribe=False)
+
+    def test_no_right_to_publish(self) -> None:
+        """Messages of a client that may not publish are counted, and lead to nothing."""
+        connection, client = self.opened()
+        self.assertEqual(2, connection.receive_all([b"a", b"b"]))
+        self.assertEqual((2, 0), (self.metrics.received, client.charged))
+
+    def test_many_listeners(self) -> None:
+        """If many hear a message, the next one is taken only while the client is not paused."""
+        connection, client = self.opened((), (BROADCAST,))
+        for _ in range(600):
+            self.opened()
+        charge = client.charge
+
+        def pause(work: int) -> None:
+            charge(work)
+            if client.charged > 1000:
+                client.pause(PauseReason.RATE)
+
+        client.charge = pause  # type: ignore[method-assign]
+        self.assertEqual(2, connection.receive_all([b"a", b"b", b"c"]))
+        self.assertEqual(2, self.metrics.received)
+
+    def test_paused_after_many(self) -> None:
+        """A client is paused when as much as ever is unanswered."""
+        self.broker.slow = {"publish"}
+        connection, client = self.opened((), (BROADCAST,))
+        connection.receive_all([b"a"] * 256)
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        self.broker.answer(128)
+        self.assertEqual(0, client.held)
+
+    def test_failure(self) -> None:
+        """If Redis is away, the client is closed once, and the rest is not published."""
+        connection, client = self.opened((), (BROADCAST,))
+        self.broker.disconnect()
+        connection.receive_all([b"a", b"b"])
+        self.assertEqual(1013, client.closed)
+        self.assertEqual(1, connection.receive_all([b"c", b"d"]))

@@ -33,6 +33,7 @@ class JSONDialect:
     is_binary: bool | None = False
     heartbeat: bytes | None = b"{}"
     heartbeat_interval = 7.0
+    takes_batches = False
 
     def parse(self, path: str, query: str) -> Access | None:
         """Take one URL; the channels come later."""
@@ -224,6 +225,7 @@ class ByteClient:
         """Nothing is read from it anyway."""
 
     resume = pause
+    is_paused = False
 
     def charge(self, work: int) -> None:
         """Nor does anybody count."""

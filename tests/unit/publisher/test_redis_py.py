@@ -80,6 +80,9 @@ class ConnectionTests(SettingsCase):
             waiting = Deferred.fromCoroutine(provider.get_credentials_async())
             self.assertEqual(("app", password), self.successResultOf(waiting))
         self.assertIs(clients[0], clients[1])
+        for url in ("unix:///run/redis.sock?db=1", "unix://app@/run/redis.sock?db=1"):
+            os.environ["WSREDIS_REDIS"] = url
+            self.check(RedisPublisher(), path="/run/redis.sock", db=1, username=None)
         os.remove(path)
         self.assertRaises(ConfigError, RedisPublisher)
 

@@ -179,6 +179,12 @@ class RedisBroker:
         if not self._paused:
             self._resume_signal.fire(None)
 
+    def publish_all(
+        self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
+    ) -> None:
+        """See `wsredis.gateway.broker.Broker.publish_all`."""
+        self._commands.publish_all(channels, payloads, waiter)
+
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
         self._commands.publish(channels, payload, waiter)

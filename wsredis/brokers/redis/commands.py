@@ -40,6 +40,7 @@ class Commands:
 
     Attributes:
         keys: As it was given.
+        guarded: The channels of this turn whose keys may be those of the application.
         protocol: The connection. If None, there is none, and commands fail at once.
     """
 
@@ -77,6 +78,7 @@ class Commands:
         #: The start of the commands for each channel of this turn. It is not kept for longer, since
         #: the name of a channel may be a secret.
         self._heads: dict[bytes, tuple[bytes, ...]] = {}
+        self.guarded: set[bytes] = set()
         self._flushing: IDelayedCall | None = None
         #: The kind of the last refusal to store. If None, the last message was stored.
         self._refusal: str | None = None
@@ -109,6 +111,30 @@ class Commands:
         self._unanswered += pipeline.commands
         self._unanswered_bytes += pipeline.head_bytes + pipeline.commands * len(payload)
 
+    def publish_all(
+        self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
+    ) -> None:
+        """See `wsredis.gateway.broker.Broker.publish_all`."""
+        self.publish(channels, payloads[0], waiter)
+        more = payloads[1:]
+        pipeline = self._pipelines[-1] if self._pipelines else None
+        if (
+            pipeline is not None
+            and pipeline.waiter is waiter
+            and pipeline.channels is channels
+            and self._unanswered < self._limits.max_commands
+            and self._unanswered_bytes < self._limits.max_command_bytes
+        ):
+            pipeline.payloads += more
+            commands = pipeline.commands
+            pipeline.remaining += commands * len(more)
+            self._unanswered += commands * len(more)
+            self._unanswered_bytes += pipeline.head_bytes * len(more)
+            self._unanswered_bytes += commands * sum(map(len, more))
+        else:
+            for payload in more:
+                self.publish(channels, payload, waiter)
+
     def flush(self, *, is_last: bool = False) -> None:
         """
         Send the messages of this turn of the reactor in one write.
@@ -123,6 +149,7 @@ class Commands:
             self._flushing.cancel()
         self._flushing = None
         self._heads.clear()
+        self.guarded.clear()
         if is_last or self.protocol is None:
             pipelines, self._held = self._held + self._pipelines, []
             self._pipelines = []
@@ -169,12 +196,17 @@ class Commands:
         """Return the commands that publish on *channel*, packed up to the size of the payload."""
         heads = self._heads.get(channel)
         if heads is None:
-            heads = (_PUBLISH % (len(channel), channel),)
+            name = (len(channel), channel)
+            heads = (_PUBLISH % name,)
             if self.keys.stores:
-                key = self.keys.key(channel)
-                heads = (self._setex % (len(key), key), *heads)
-                if self.keys.must_be_checked(channel):
-                    self._unchecked[channel] = None
+                if self.keys.before:
+                    key = self.keys.key(channel)
+                    name = (len(key), key)
+                elif channel.startswith(self.keys.guarded):
+                    self.guarded.add(channel)
+                    if self.keys.must_be_checked(channel):
+                        self._unchecked[channel] = None
+                heads = (self._setex % name, heads[0])
             self._heads[channel] = heads
         return heads
 
@@ -185,7 +217,8 @@ class Commands:
 
     def give_back(self, pipeline: PublishPipeline) -> None:
         """Take back the share of a publisher whose messages are answered."""
-        self._shared.release(pipeline.origin, pipeline.share)
+        if pipeline.share is not None:
+            self._shared.release(*pipeline.share)
 
     def all_succeeded(self, replies: Sequence[Reply]) -> bool:
         """Tell whether *replies* have nothing to report: no error, and no end of errors."""
@@ -244,6 +277,7 @@ class Commands:
         )
         parts: list[bytes] = []
         sent = []
+        self.keys.begin_turn()
         for pipeline in pipelines:
             if is_crowded and not self._take_share(pipeline):
                 pipeline.refuse("too many commands of this client wait for an answer of Redis")
@@ -260,5 +294,5 @@ class Commands:
         size = max(pipeline.size(), pipeline.remaining * self._least)
         if not self._shared.take(origin, size):
             return False
-        pipeline.origin, pipeline.share = origin, size
+        pipeline.share = (origin, size)
         return True

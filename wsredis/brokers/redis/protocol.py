@@ -315,8 +315,14 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             if handler(reply):
                 self._expected.popleft()
             return
-        following = min(handler.remaining - 1, len(self._parsed))
-        handler.take([reply, *(self._parsed.popleft() for _ in range(following))])
+        parsed = self._parsed
+        replies = [reply]
+        if len(parsed) < handler.remaining:
+            replies += parsed
+            parsed.clear()
+        else:
+            replies += [parsed.popleft() for _ in range(handler.remaining - 1)]
+        handler.take(replies)
         if not handler.remaining:
             self._expected.popleft()
 

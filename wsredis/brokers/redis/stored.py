@@ -77,6 +77,11 @@ class StoredKeys:
     Attributes:
         stores: Whether messages are stored.
         expire, max_stored: See `StoredSettings`.
+        before: The text before the name of a channel in that of its key.
+        guarded: The texts with which the names of channels begin whose keys may be those of the
+            application.
+        charged: Bytes of the largest message that counted in the last minute, by the hash of its
+            channel.
     """
 
     _log = Logger()
@@ -89,27 +94,27 @@ class StoredKeys:
         self._metrics = metrics
         self._throttle = LogThrottle(clock)
         own = settings.stored_prefix
-        self._before = stored_key(own, b"")
+        self.before = stored_key(own, b"")
         start = f"{settings.prefix}:" if settings.prefix else ""
-        self._guarded = () if own else tuple(f"{start}{each}".encode() for each in _GUARDED)
+        self.guarded = () if own else tuple(f"{start}{each}".encode() for each in _GUARDED)
         burst = max(_BURST * settings.rate, settings.max_stored + 2 * _KEY_BYTES)
         self._rate = RateLimit(clock, settings.rate, burst)
         # Names may be secrets: hashes of them are remembered, not they themselves.
         self._checked: dict[int, tuple[float, bool]] = {}
-        self._charged: dict[int, int] = {}
+        self.charged: dict[int, int] = {}
         self._recharge_at = 0.0
 
     def key(self, channel: bytes) -> bytes:
         """Return the name of the key with the stored message of *channel*."""
-        return self._before + channel
+        return self.before + channel
 
     def is_guarded(self, channel: bytes) -> bool:
         """Tell whether the key of *channel* may be one of the application."""
-        return channel.startswith(self._guarded)
+        return channel.startswith(self.guarded)
 
     def must_be_checked(self, channel: bytes) -> bool:
         """Tell whether it has to be found out whose key it is, before a message is stored there."""
-        if not (self.stores and channel.startswith(self._guarded)):
+        if not (self.stores and channel.startswith(self.guarded)):
             return False
         due, _ = self._checked.get(hash(channel), (0.0, False))
         return due <= self._clock.seconds()
@@ -123,9 +128,16 @@ class StoredKeys:
 
     def is_foreign(self, channel: bytes) -> bool:
         """Tell whether the key of *channel* is the application's, or was not checked."""
-        if not channel.startswith(self._guarded):
+        if not channel.startswith(self.guarded):
             return False
         return self._checked.get(hash(channel), (0.0, True))[1]
+
+    def begin_turn(self) -> None:
+        """Forget what counted for longer than a minute. To be called before `admits`."""
+        now = self._clock.seconds()
+        if now >= self._recharge_at or len(self.charged) >= _MAX_CHANNELS:
+            self._recharge_at = now + _RECHARGE
+            self.charged.clear()
 
     def admits(self, waiter: PublishWaiter, channels: Sequence[bytes], size: int) -> bool:
         """
@@ -136,15 +148,12 @@ class StoredKeys:
         Args:
             size: The bytes of the message. The first of several together counts with the largest.
         """
-        now = self._clock.seconds()
-        if now >= self._recharge_at or len(self._charged) >= _MAX_CHANNELS:
-            self._recharge_at = now + _RECHARGE
-            self._charged.clear()
-        charged, cost = self._charged, 0
+        charged, cost = self.charged, 0
         for channel in channels:
-            growth = size + len(channel) + _KEY_BYTES - charged.get(hash(channel), 0)
-            if growth > 0:
-                cost += growth
+            before = charged.get(hash(channel), 0)
+            if size > before:
+                # The key counts once.
+                cost += size - before if before else size + len(channel) + _KEY_BYTES
         if not cost:
             return True
         origin = waiter.origin
@@ -153,7 +162,7 @@ class StoredKeys:
             return False
         for channel in channels:
             digest = hash(channel)
-            charged[digest] = max(charged.get(digest, 0), size + len(channel) + _KEY_BYTES)
+            charged[digest] = max(charged.get(digest, 0), size)
         return True
 
     def left_out(self, reason: str, waiter: PublishWaiter, size: int) -> None:

@@ -101,6 +101,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             scheduler=self._scheduler,
             inputs=self._inputs,
             turn=self._scheduler.turn,
+            takes_batches=handler is None and all(each.takes_batches for each in dialects),
             trusted=Networks(config.trusted_proxy),
         )
 

@@ -138,6 +138,9 @@ class Handshaker:
         refusal = self._registry.refusal(Step.DECIDE, client)
         if refusal is not None:
             raise refusal
+        broker = self._hub.broker
+        if not broker.up:
+            await broker.when_up()
         subprotocol = dialect.choose_subprotocol(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is not a token")

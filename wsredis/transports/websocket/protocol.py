@@ -11,7 +11,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import Any
 
@@ -222,17 +222,20 @@ class GatewayProtocol(LeanProtocol):
 
     def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
         """Find out who sent a request: behind proxies each request may have another client."""
-        host = self._peer_host()
-        client = named_client(host, self.trusted, headers)
-        named = "" if client == host else client
-        if named != self._named:
-            self._named = named
-        address = intern(address_key(client))
+        address = intern(address_key(self._name_client(headers)))
         if address == self.address:
             return None
         refusal = self.registry.moved(self, address)
         self.address = address
         return refusal
+
+    def _name_client(self, headers: Mapping[str, str]) -> str:
+        host = self._peer_host()
+        client = named_client(host, self.trusted, headers)
+        named = "" if client == host else client
+        if named != self._named:
+            self._named = named
+        return client
 
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
@@ -261,12 +264,8 @@ class GatewayProtocol(LeanProtocol):
         del self._channel
         if status:
             self.data = request
-            if self.trusted:
-                # Of the places only plain HTTP knows this client; the log names it, too.
-                headers = head.parse(request, len(request)).headers
-                host = self._peer_host()
-                client = named_client(host, self.trusted, headers)
-                self._named = "" if client == host else client
+            # The log names the client, also of a request that is refused.
+            self._name_client(head.parse(request, self.config.limits.max_head).headers)
             self._refuse(HandshakeRejected(reason, status))
         else:
             self.dataReceived(request + rest)
@@ -422,10 +421,21 @@ class GatewayProtocol(LeanProtocol):
         if self.connection is not None:
             self.connection.receive(payload, isBinary)
 
+    def messages_received(self, payloads: Sequence[bytes]) -> int:
+        """See `wsredis.transports.websocket.reader.FrameReader.messages_received`."""
+        if self.connection is None:
+            return len(payloads)
+        return self.connection.receive_all(payloads)
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send what Autobahn sends on the same way as publications."""
         if self.queue is not None:
             self.queue.write(data)
+
+    @property
+    def is_paused(self) -> bool:
+        """See `wsredis.gateway.client.Client.is_paused`."""
+        return self.pause_reasons != 0
 
     def pause(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.pause`."""

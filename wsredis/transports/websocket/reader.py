@@ -28,6 +28,12 @@ _TEXT, _BINARY, _CLOSE, _PING = 0x81, 0x82, 0x88, 0x89
 #: The first bytes of whole messages that are not compressed.
 _WHOLE = (_TEXT, _BINARY)
 
+#: The first bytes of other frames that may be many.
+_FREQUENT = (_PING, 0x8A, 0x00, 0x80)
+
+#: The most messages that are taken at once. None of them is answered before the last one is taken.
+_BATCH = 256
+
 #: Bytes; Autobahn unmasks longer payloads faster.
 _SHORT = 1024
 
@@ -245,7 +251,8 @@ class FrameReader:
         from_bytes = int.from_bytes
         is_single = not self.takes_batches
         batch: list[bytes] = []
-        ends: list[int] = []
+        begin = at
+        most = min(most, _BATCH)
         count = 0
         while count < most and (start := at + 6) <= total:
             first = data[at]
@@ -280,10 +287,12 @@ class FrameReader:
                     break
             else:
                 batch.append(payload)
-                ends.append(end)
         if batch:
-            count = self.messages_received(batch)
-            at = ends[count - 1]
+            taken = self.messages_received(batch)
+            if taken < count:
+                count = taken
+                sizes = map(len, batch[:taken])
+                at = begin + sum(size + (6 if size < 126 else 8) for size in sizes)
         return at, count
 
     def _read_frame(self, data: bytes, at: int, total: int, pings: list[bytes]) -> int:
@@ -307,7 +316,14 @@ class FrameReader:
         first, second = data[at], data[at + 1]
         size = second & 0x7F
         start = at + (6 if second >= 0x80 else 2)
-        problem = self._problem(first, second) if self.state == _OPEN else ""
+        if not first and second == 0x80 and message is not None and self.state == _OPEN:
+            # An empty fragment.
+            return at + 6 if at + 6 <= total else -1
+        problem = ""
+        # Pings, pongs and fragments come in thousands if at all.
+        is_frequent = first in _FREQUENT and 0x80 <= second < 0xFE
+        if self.state == _OPEN and not (is_frequent and (first & 0x08 or message is not None)):
+            problem = self._problem(first, second)
         if size > 125:
             width = 2 if size == 126 else 8
             start += width

@@ -39,8 +39,8 @@ class Step(Enum):
     OPEN = 3
 
 
-# A member of an Enum is looked up slowly, and this one is needed for each connection.
-_HTTP = Step.HTTP
+# A member of an Enum is looked up slowly, and these are needed for each connection.
+_HTTP, _OPEN = Step.HTTP, Step.OPEN
 
 _HANDSHAKE_RATE = setting_of(Limits, "handshake_rate").option
 
@@ -139,7 +139,7 @@ class Registry:
             return None
         if self.stopping:
             return HandshakeRejected("try again later", 503, "the gateway stops")
-        if not self._broker.up:
+        if step is _OPEN and not self._broker.up:
             return HandshakeRejected("try again later", 503, "Redis is away")
         return self.slots.websocket_refusal(member.address, member.user)
 
@@ -210,7 +210,8 @@ class Registry:
         Returns:
             The reason for which it is refused, and not counted.
         """
-        self.slots.spoke(member)
+        if not self.slots.spoke(member) and member in self.handshakes:
+            return None
         refusal = self.slots.handshake_refusal(member.address)
         if refusal is None:
             self.slots.handshakes.add(member.address)
@@ -230,12 +231,14 @@ class Registry:
             The reason for which the request is refused.
         """
         slots = self.slots
-        both = (slots.sockets, slots.handshakes)
-        for places in both:
-            places.release(member.address)
+        slots.sockets.release(member.address)
+        slots.sockets.add(address)
+        if member not in self.handshakes:
+            # Plain HTTP had the connection.
+            return None
+        slots.handshakes.release(member.address)
         refusal = slots.handshake_refusal(address)
-        for places in both:
-            places.add(address)
+        slots.handshakes.add(address)
         return refusal
 
     def handed_over(self, member: Member) -> None:

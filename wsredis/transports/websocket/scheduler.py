@@ -31,8 +31,8 @@ _CLIENTS = 8
 _BURST = 1.0
 _ADDRESS_BURST = 2.0
 
-#: Seconds between two looks at the clients that owe. They wait as long again after they have paid,
-#: so that each gets more than one turn then.
+#: Seconds between two looks at the clients that owe. A client that is faster than its own rate
+#: waits as long again after it has paid, so that it has more than one turn then.
 _TICK = 0.05
 
 #: Seconds of a pause after which being overdrawn begins anew.
@@ -69,14 +69,16 @@ class Scheduled(Protocol):
 class _Debt:
     """
     Attributes:
+        address: The address under which the client is counted while it is paused.
         since: When the client was overdrawn first, without a long pause since then.
         until: When it is read again. If it is being read, when that began.
         is_paused: Whether it is not read.
     """
 
-    __slots__ = ("is_paused", "since", "until")
+    __slots__ = ("address", "is_paused", "since", "until")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, address: str, now: float) -> None:
+        self.address = address
         self.since = self.until = now
         self.is_paused = False
 
@@ -107,7 +109,10 @@ class Scheduler:
         self._addresses = RateLimit(
             clock, limits.max_rate_per_address, limits.max_rate_per_address * _ADDRESS_BURST
         )
+        self._address_rate = limits.max_rate_per_address
         self._debts: dict[Scheduled, _Debt] = {}
+        #: The number of paused clients of each address.
+        self._paused: dict[str, int] = {}
         self._timer: IDelayedCall | None = None
 
     def add(self, client: Scheduled) -> None:
@@ -120,17 +125,30 @@ class Scheduler:
         self._waiting.append(client)
 
     def charge(self, client: Scheduled, work: float) -> None:
-        """Charge *client* and its address. If one of them owes then, the client is paused."""
-        owed = self._connections.spend(id(client), work)
-        if client.address:
-            owed = max(owed, self._addresses.spend(client.address, work))
-        if owed:
-            self._delay(client, owed)
+        """
+        Charge *client* and its address. If one of them owes then, the client is paused.
+
+        What an address owes is paid by its clients in proportion to their work, so that one of
+        them that works little waits for a moment only.
+        """
+        wait = self._connections.spend(id(client), work)
+        if wait:
+            wait += _TICK
+        address = client.address
+        if address:
+            owed = self._addresses.spend(address, work)
+            if owed:
+                share = work * (1 + self._paused.get(address, 0)) / self._address_rate
+                wait = max(wait, min(owed, share))
+        if wait:
+            self._delay(client, wait)
 
     def forget(self, client: Scheduled) -> None:
         """Forget a client that is gone. It may still have a turn. Repeating it is harmless."""
         self._connections.forget(id(client))
-        self._debts.pop(client, None)
+        debt = self._debts.pop(client, None)
+        if debt is not None and debt.is_paused:
+            self._count(debt, -1)
 
     def stop(self) -> None:
         """Pause nobody any more."""
@@ -146,14 +164,15 @@ class Scheduler:
             assert self._later is not None
             self._later(self._run)
 
-    def _delay(self, client: Scheduled, owed: float) -> None:
+    def _delay(self, client: Scheduled, wait: float) -> None:
         now = self._clock.seconds()
         debt = self._debts.get(client)
         if debt is None or (not debt.is_paused and now - debt.until > _FORGIVEN):
-            debt = self._debts[client] = _Debt(now)
-        debt.until = now + owed + _TICK
+            debt = self._debts[client] = _Debt(client.address, now)
+        debt.until = max(debt.until, now + wait)
         if not debt.is_paused:
             debt.is_paused = True
+            self._count(debt, 1)
             client.pause(PauseReason.RATE)
         if self._timer is None:
             self._timer = self._clock.callLater(_TICK, self._look)
@@ -167,16 +186,19 @@ class Scheduler:
                 if now - debt.until > _FORGIVEN:
                     del self._debts[client]
             elif now - debt.since > _PATIENCE:
-                del self._debts[client]
+                self.forget(client)
                 client.close(1008, "too many messages: slow down")
             elif now >= debt.until:
-                # The others of its address may have used up what it has waited for.
-                owed = self._addresses.wait(client.address) if client.address else 0.0
-                if owed:
-                    debt.until = now + owed + _TICK
-                else:
-                    debt.is_paused = False
-                    debt.until = now
-                    client.resume(PauseReason.RATE)
+                debt.is_paused = False
+                debt.until = now
+                self._count(debt, -1)
+                client.resume(PauseReason.RATE)
         if self._debts and self._timer is None:
             self._timer = self._clock.callLater(_TICK, self._look)
+
+    def _count(self, debt: _Debt, change: int) -> None:
+        count = self._paused.get(debt.address, 0) + change
+        if count:
+            self._paused[debt.address] = count
+        else:
+            del self._paused[debt.address]

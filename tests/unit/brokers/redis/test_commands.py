@@ -381,6 +381,29 @@ class TurnTests(_StoreCase):
         self.assertEqual({}, self.store._heads)
 
 
+class AllAtOnceTests(TurnTests):
+    """It is the same if a publisher hands over all that it has at once."""
+
+    def say(self, publisher: _Publisher, *payloads: bytes) -> None:
+        """Publish, within this turn."""
+        self.store.publish_all(self.channels, payloads, publisher)
+
+    def test_without_a_channel(self) -> None:
+        """Messages for no channel are published at once."""
+        self.store.publish_all([], [b"1", b"22"], self.one)
+        self.assertEqual([(1, 1), (1, 2)], self.one.heard)
+
+    def test_too_many(self) -> None:
+        """If too many commands wait, each message is refused, in any order."""
+        for _ in range(2):
+            self.say(self.one, *[b"x"] * 5000)
+            self.assertEqual(10_000, self.store._unanswered)
+            self.say(self.one, b"1", b"22")
+            refused = [(BrokerUnavailable, 1), (BrokerUnavailable, 2)]
+            self.assertEqual(refused, self.one.heard[-2:])
+            self.answer(b"+OK\r\n:0\r\n" * 5000)
+
+
 class PublishOnlyTests(_StoreCase):
     """With ``expire`` 0 nothing is stored."""
 

@@ -259,6 +259,30 @@ class RefusalTests(MemoryGatewayCase):
         self.assertIn(b"\r\nRetry-After: ", answer)
         self.assertNotIn(b"gone", answer)
 
+    def test_broker_comes_back(self) -> None:
+        """A broker that is away for a moment is waited for, and a client may leave meanwhile."""
+        broker = self.gateway.broker
+        waiting: list[Deferred[None]] = []
+
+        def when_up() -> Deferred[None]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.patch(broker, "when_up", when_up)
+        broker.disconnect()
+        clients = [self.connect() for _ in range(3)]
+        for client in clients:
+            client.send(handshake(LISTEN))
+        self.assertEqual([b""] * 3, [client.take() for client in clients])
+        clients[0].leave()
+        broker.connect()
+        waiting[1].callback(None)
+        self.assertEqual(b"101", clients[1].take()[9:12])
+        waiting[2].errback(BrokerUnavailable("Redis is away"))
+        self.assertEqual(b"503", clients[2].take()[9:12])
+        clients[1].leave()
+        self.nothing_left()
+
     def test_redis_is_away(self) -> None:
         """Without Redis no client is accepted."""
         self.gateway.broker.disconnect()

@@ -413,6 +413,7 @@ class ReactionTests(MemoryGatewayCase):
                 client.leave()
 
         protocol.onMessage = on_message
+        protocol.takes_batches = False
         for data in reads:
             client.send(data)
             while client.paused and not client.closed:
@@ -445,6 +446,7 @@ class ReactionTests(MemoryGatewayCase):
             raise ZeroDivisionError
 
         protocol.onMessage = on_message
+        protocol.takes_batches = False
         self.assertRaises(ZeroDivisionError, client.send, frame(TEXT, b"x") * 3)
         self.assertEqual(b"", protocol.data)
 

@@ -123,12 +123,36 @@ class RateTests(SynchronousTestCase):
         # The address may use two seconds of its rate in advance.
         self.assertEqual([0, 0, 0, 0, 1], [len(client.events) for client in some])
         self.assertEqual([0, 0, 0], [len(client.events) for client in others])
-        self.scheduler.charge(some[0], 500)
-        self.wait(0.6)
-        # The debt of the address has grown meanwhile.
+        self.wait(0.45)
         self.assertEqual([("pause", _RATE)], some[4].events)
-        self.wait(0.5)
+        self.wait(0.15)
         self.assertEqual([("pause", _RATE), ("resume", _RATE)], some[4].events)
+
+    def test_little_work(self) -> None:
+        """A client that works little waits for a moment, whatever its address owes."""
+        hostile = [_Client(self.scheduler, "a") for _ in range(20)]
+        for client in hostile:
+            self.scheduler.charge(client, 1000)
+        quiet = _Client(self.scheduler, "a")
+        self.scheduler.charge(quiet, 1)
+        self.assertEqual([("pause", _RATE)], quiet.events)
+        self.wait(0.06)
+        self.assertEqual([("pause", _RATE), ("resume", _RATE)], quiet.events)
+        self.assertEqual([("pause", _RATE)], hostile[-1].events)
+
+    def test_average_of_an_address(self) -> None:
+        """Clients that always send are held to the rate of their address, each to its part."""
+        clients = [_Client(self.scheduler, "a") for _ in range(10)]
+        work = [0] * 10
+        for _ in range(3000):
+            for number, client in enumerate(clients):
+                while not client.events or client.events[-1] != ("pause", _RATE):
+                    self.scheduler.charge(client, 64)
+                    work[number] += 64
+            self.clock.advance(0.01)
+        # Two seconds of the rate came in advance.
+        self.assertLess(abs(sum(work) - 64_000), 5000)
+        self.assertLess(max(work) - min(work), 4500)
 
     def test_average(self) -> None:
         """A client that always sends is held to its rate."""
@@ -164,6 +188,7 @@ class RateTests(SynchronousTestCase):
         self.scheduler.charge(client, 100)
         self.wait(3)
         self.assertEqual([("pause", _RATE)], client.events)
+        self.assertEqual({}, self.scheduler._paused)
 
     def test_stop(self) -> None:
         """No timer is left."""

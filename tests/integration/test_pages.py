@@ -297,7 +297,7 @@ class FaultTests(_PagesCase):
         """
         A page that never comes takes up its thread.
 
-        Other pages are served, too many requests get a 503, and the process still ends in time.
+        Other pages are served, too many requests get a 429, and the process still ends in time.
         """
         self.connect().send(_request("/hangs"))
         self.gateway.child.wait_for("hanging")
@@ -309,13 +309,34 @@ class FaultTests(_PagesCase):
             self.connect().send(_request("/hangs"))
         self.assertEqual(200, self.ask("/health/live")[0])
         status, head, _ = self.ask("/hello")
-        self.assertEqual(503, status)
+        self.assertEqual(429, status)
         self.assertIn("\r\nretry-after: ", head)
         with RawClient.opened(self.gateway.port, _BOTH) as client:
             client.send_text("x")
             self.assertEqual(b"x", client.message())
         self.assertEqual(-signal.SIGTERM, self.gateway.stop())
         self.assertIn("requests to the WSGI application were not finished", self.gateway.log)
+
+    def test_clients_that_do_not_read(self) -> None:
+        """As many slow clients as there are threads do not keep others waiting."""
+        for size in (4_000_000, 50_000_000):
+            slow = [self.connect() for _ in range(3)]
+            for client in slow:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.send(_request(f"/large?size={size}"))
+                self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
+            self.assertEqual(200, self.ask("/hello")[0])
+            for client in slow:
+                client.socket.close()
+
+    def test_odd_cookie(self) -> None:
+        """A cookie that is not UTF-8 arrives, and leaves nothing behind, however often it comes."""
+        request = _request("/hello", "Cookie: town=Zrich").replace(b"Zrich", b"Z\xfcrich")
+        for _ in range(10):
+            client = self.connect()
+            client.send(request)
+            self.assertEqual(200, _answer(client)[0])
+        self.assertEqual(200, self.ask("/hello")[0])
 
     def test_client_that_does_not_read(self) -> None:
         """A page of 500 MB waits in little memory, and ends when its client leaves."""
@@ -349,7 +370,7 @@ class ConnectionTests(_PagesCase):
     options = ("--max-handshakes", "4", "--handshake-timeout", "600")
 
     def test_too_many(self) -> None:
-        """Half of them are kept; one more than the limit is a 503 for a page, not for a socket."""
+        """Half of them are kept; one more than a share is a 429 for a page, not for a socket."""
         clients = [self.connect() for _ in range(4)]
         kept = []
         for client in clients:
@@ -362,7 +383,7 @@ class ConnectionTests(_PagesCase):
             client = self.connect()
             client.send(_request("/echo", "Content-Length: 5", method="POST"))
             slow.append(client)
-        until(lambda: self.ask("/hello")[0] == 503)
+        until(lambda: self.ask("/hello")[0] == 429)
         with RawClient.opened(self.gateway.port, _BOTH) as client:
             client.send_text("x")
             self.assertEqual(b"x", client.message())

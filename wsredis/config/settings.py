@@ -77,7 +77,7 @@ class Limits(Checked):
         67108864,
         integer(1),
         "Bytes that are kept of unfinished messages of all clients, and of input that waits for "
-        "its turn. If there are more, the address with most of them loses connections, with 1013.",
+        "its turn. If there are more, the address with most of them loses connections.",
     )
     max_rate: int = setting(
         20000,

@@ -255,7 +255,7 @@ class PlainConnection(Connection):
         elif isinstance(error, ClientError):
             code, reason = error.code, error.reason
         else:
-            self._log.failure("publishing failed", failure=Failure(error))
+            self._hub.log_failure(self._log, "publishing", "publishing failed", Failure(error))
             code, reason = 1011, "internal error"
         self._hub.log_loss(
             self._log,

@@ -31,6 +31,7 @@ from wsredis.config import GatewayConfig, load
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
 from wsredis.service.service import GatewayService
+from wsredis.service.stop_once import stop_once
 from wsredis.web.wsgi import Application
 
 __all__ = ["GatewayServer", "logged", "needs_redis"]
@@ -118,6 +119,7 @@ class GatewayServer:
             from twisted.internet import reactor
 
             self.reactor = reactor
+        stop_once(self.reactor)
         assert self._application is not None
         # With --nothreading only one request is handled at a time.
         threads = 10 if isinstance(self, ThreadingMixIn) else 1

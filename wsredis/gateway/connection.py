@@ -431,5 +431,7 @@ class Connection(ABC):
             done.addCallback(lambda _: self._client.resume(PauseReason.HANDLER))
 
     def _crashed(self, failure: Failure) -> None:
-        self._log.failure("handler failed for {peer}", failure=failure, peer=self.peer)
+        self._hub.log_failure(
+            self._log, "handler", "handler failed for {peer}", failure, peer=self.peer
+        )
         self.close(1011, "internal error")

@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import attrgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from wsredis.channels import loggable_channel
 from wsredis.gateway.broker import Broker
@@ -419,6 +420,15 @@ class Hub:
             self._throttle.log(logger, LogLevel.warn, kind, format, **fields)
         else:
             logger.warn(format, **fields)
+
+    def log_failure(
+        self, logger: Logger, kind: str, format: str, failure: Failure, **fields: Any
+    ) -> None:
+        """Log a failure by rate, as `log_loss` does. A client may cause it as often as it likes."""
+        if self._throttle is not None:
+            self._throttle.failure(logger, kind, format, failure, **fields)
+        else:
+            logger.failure(format, failure=failure, **fields)
 
     def _guarded(self, method: Callable[..., None], *arguments: object) -> None:
         try:

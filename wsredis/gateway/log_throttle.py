@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 from constantly import NamedConstant  # type: ignore[import-untyped]
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger, formatEvent
+from twisted.logger import Logger, LogLevel, formatEvent
+from twisted.python.failure import Failure
 
 __all__ = ["LogThrottle"]
 
@@ -69,7 +71,37 @@ class LogThrottle:
         """
         if self.take(key):
             logger.emit(level, format, **fields)
-            return
+        else:
+            self._count(logger, level, key, format, fields)
+
+    def failure(
+        self,
+        logger: Logger,
+        key: Hashable,
+        format: str,
+        failure: Failure | None = None,
+        **fields: Any,
+    ) -> None:
+        """
+        Log a failure with its traceback, or count it, without.
+
+        Args:
+            key, format: See `log`.
+            failure: If None, it is the exception that is being handled.
+        """
+        if self.take(key):
+            logger.failure(format, failure=failure, **fields)
+        else:
+            self._count(logger, LogLevel.critical, key, format, fields)
+
+    def _count(
+        self,
+        logger: Logger,
+        level: NamedConstant,
+        key: Hashable,
+        format: str,
+        fields: dict[str, object],
+    ) -> None:
         kind = self._kinds[key]
         kind.left_out += 1
         kind.logger = logger

@@ -231,10 +231,11 @@ class WSGIResource(ApplicationResource):
                 *(self._log, LogLevel.warn, "full"),
                 "refused a page: too many requests wait for a thread (--wsgi-queue)",
             )
-            request.setResponseCode(503)
+            is_full = self._places.is_full()
+            request.setResponseCode(503 if is_full else 429)
             request.setHeader("content-type", "text/plain; charset=utf-8")
             request.setHeader("retry-after", str(_RETRY_AFTER))
-            return b"too many requests at a time\n"
+            return b"too many requests%s at a time\n" % (b"" if is_full else b" of one client")
         response = WSGIResponse(self, request, key)
         response.start()
         self._places.take(key)

@@ -208,7 +208,10 @@ class GatewayChannel(HTTPChannel):
         elif found.kind is head.Kind.HANDSHAKE and self.returned is not None:
             self._give_back(0, "")
         elif not self._take_place(found):
-            self._refuse(503, "too many connections")
+            if self.site.places is not None and self.site.places.is_full():
+                self._refuse(503, "too many connections")
+            else:
+                self._refuse(429, "too many connections of one client")
         else:
             for each in lines:
                 if self.transport is not None and self._abortingCall is None:
@@ -284,7 +287,7 @@ class GatewayChannel(HTTPChannel):
         elif self.length > self.site.max_body:
             self.refuse_body()
         elif self.length and not self.site.spool.has_room(self.key, self.length):
-            self.refuse_for_now()
+            self.refuse_for_now(self.length)
         else:
             super().allHeadersReceived()
 
@@ -306,9 +309,17 @@ class GatewayChannel(HTTPChannel):
         else:
             cast(ITCPTransport, self.transport).abortConnection()
 
-    def refuse_for_now(self) -> None:
-        """Refuse a request for whose body there is no room."""
-        self._refuse(503, "too many bytes of requests wait")
+    def refuse_for_now(self, size: int) -> None:
+        """Refuse a request for whose body, or *size* more bytes of it, there is no room."""
+        if self.site.spool.is_full(size):
+            self._refuse(503, "too many bytes of requests wait")
+        else:
+            self._refuse(429, "too many bytes of one client wait")
+
+    def body_failed(self) -> None:
+        """Refuse a request whose body cannot be written to a file."""
+        self._log.failure("the body of a request cannot be kept")
+        self._refuse(503, "the body cannot be kept now")
 
     def _refuse(self, status: int, reason: str) -> None:
         """Refuse a request, and end the connection."""

@@ -51,10 +51,9 @@ class GatewayRequest(Request):
         try:
             self.content.write(data)
         except SpoolFull:
-            channel.refuse_for_now()
+            channel.refuse_for_now(len(data))
         except OSError:
-            self._log.failure("the body of a request cannot be kept")
-            channel.refuse_for_now()
+            channel.body_failed()
 
     def parseCookies(self) -> None:
         """Do nothing: no resource asks for them in this form."""

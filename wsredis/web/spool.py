@@ -39,12 +39,17 @@ class Spool:
 
     def __init__(self, limit: int) -> None:
         self._lock = Lock()
+        self._limit = limit
         self._bytes = SharedBound(limit)
 
     @property
     def held(self) -> int:
         """Bytes that wait."""
         return self._bytes.held
+
+    def is_full(self, size: int) -> bool:
+        """Tell whether *size* bytes may not wait, whoever sends them."""
+        return self.held + size > self._limit
 
     def has_room(self, key: Hashable, size: int) -> bool:
         """Tell whether *size* bytes of *key* may wait now."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import EPOCH, MemoryGateway
 from tests.support.raw import handshake
-from tests.unit.auth.case import ALL, JOHN, AuthCase
+from tests.unit.auth.case import ALL, JOHN, AuthCase, Register
 from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, all_names
 from wsredis.auth.session_monitor import SessionMonitor
@@ -295,6 +295,23 @@ class SlowTests(AuthCase):
             return self.answers[-1]
 
         self.register.identify = wait  # type: ignore[method-assign]
+
+    def test_no_address(self) -> None:
+        """A check has no share of an address, which the client could use up to escape it."""
+        addresses = []
+
+        class Watching(Register):
+            def identify(self, handshake: Handshake) -> object:
+                addresses.append(handshake.address)
+                return super().identify(handshake)
+
+        self.use(MemoryGateway(self.config, authenticator=Watching()))
+        client = self.come()
+        self.command({"recheck": {"user": "john"}})
+        self.assertEqual(2, len(addresses))
+        self.assertNotEqual("", addresses[0])
+        self.assertEqual("", addresses[1])
+        self.check_nothing_left(client)
 
     def test_few_at_a_time(self) -> None:
         """Four connections are checked at a time, each once, in the order of the requests."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, LogPublisher, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.gateway.log_throttle import LogThrottle
@@ -105,3 +106,18 @@ class LogTests(SynchronousTestCase):
         self.throttle.reset()
         self.assertEqual(self.lines[1:], ["line 2"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_failures(self) -> None:
+        """The first failure has its traceback; the others are counted, without."""
+        for number in range(3):
+            failure = Failure(ValueError(f"number {number}"))
+            self.throttle.failure(self.logger, "a", "a client {number}", failure, number=number)
+        self.assertEqual(["a client 0"], self.lines)
+        self.clock.advance(60)
+        self.assertEqual(["a client 0", "a client 2 (and 1 more of this kind)"], self.lines)
+        self.clock.advance(60)
+        try:
+            raise ValueError("now")
+        except ValueError:
+            self.throttle.failure(self.logger, "a", "again")
+        self.assertEqual("again", self.lines[-1])

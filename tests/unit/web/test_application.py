@@ -144,7 +144,7 @@ class TurnsTests(WSGICase):
             client.protocol.address = host
             client.send(GET)
             answers.append(client.take()[9:12])
-        self.assertEqual([b""] * 6 + [b"503", b"503", b""], answers)
+        self.assertEqual([b""] * 6 + [b"429", b"429", b""], answers)
         go.set()
         self.done()
 

@@ -160,10 +160,13 @@ class KeptTests(ApplicationCase):
         first = self.connect()
         first.send(size[:-1])
         self.assertEqual(1499, self.site.spool.held)
-        self.assertEqual(503, self.ask(self.connect(), size)[0])
+        self.assertEqual(429, self.ask(self.connect(), size)[0])
         chunked = make_request("POST /x", "Transfer-Encoding: chunked")
         chunk = b"5dc\r\n" + bytes(1500) + b"\r\n"
+        self.assertEqual(429, self.ask(self.connect(), chunked + chunk)[0])
+        self.site.spool.take("", 1500)
         self.assertEqual(503, self.ask(self.connect(), chunked + chunk)[0])
+        self.site.spool.release("", 1500)
         other = self.connect()
         other.send(make_request("GET /later"))
         self.assertEqual(1499, len(self.ask(first, size[-1:])[1]) - 4)
@@ -192,7 +195,8 @@ class KeptTests(ApplicationCase):
         clients = [self.connect() for _ in range(3)]
         for client in clients:
             client.send(half)
-        self.assertEqual((503, b"too many connections"), self.ask(self.connect(), half))
+        reason = b"too many connections of one client"
+        self.assertEqual((429, reason), self.ask(self.connect(), half))
         other = self.connect()
         other._address = UNIXAddress(b"")  # type: ignore[assignment]
         other.send(half)

@@ -23,16 +23,19 @@ class SiteTests(ApplicationCase):
         self.assert_nothing_left()
 
     def test_bounds(self) -> None:
-        """Half of the connections are kept; one more than the limit is a 503."""
+        """Half of the connections are kept; one more than a share is a 429, than all a 503."""
         clients = [self.connect() for _ in range(3)]
         answers = []
         for client in clients:
             client.send(make_request("GET /x"))
             answers.append(b"Connection: close" in client.take())
         self.assertEqual([False, False, True], answers)
-        for _ in range(2):
-            self.connect().send(make_request("POST /x", "Content-Length: 5"))
+        half = make_request("POST /x", "Content-Length: 5")
+        self.connect().send(half)
+        self.assertEqual(429, self.answer(make_request("GET /x"))[0])
+        self.connect("192.0.2.9").send(half)
         self.assertEqual(503, self.answer(make_request("GET /x"))[0])
+        self.assertEqual(503, self.ask(self.connect("192.0.2.8"), make_request("GET /x"))[0])
         self.open()
 
     def test_drain(self) -> None:

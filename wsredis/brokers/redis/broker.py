@@ -1,4 +1,8 @@
-"""The broker on Redis: one connection that subscribes and one that sends commands."""
+"""
+The broker on Redis: one connection that subscribes and one that sends commands.
+
+It is one module because whether the broker is up depends on the state of both.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.role import RoleWatch
 from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.brokers.redis.subscriptions import Subscriptions
-from wsredis.brokers.redis.survey import survey
+from wsredis.brokers.redis.survey import start_survey
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
@@ -84,7 +88,7 @@ class RedisBroker:
         self._metrics = metrics
         self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
         keys = StoredKeys(reactor, stored, metrics)
-        self._commands = Commands(reactor, keys, limits, metrics, self._role.check)
+        self._commands = Commands(reactor, keys, limits, metrics, self._role.is_read_only)
         self._fetches = Fetches(reactor, self._commands.fetch_each, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
         max_reply = limits.max_publication * _REPLY_FACTOR
@@ -302,15 +306,8 @@ class RedisBroker:
         self._commands_signal.fire(None)
         self._log_change()
         if self._surveyed is not None:
-            self._survey(protocol, self._surveyed)
-
-    def _survey(self, protocol: RedisProtocol, prefix: str) -> None:
-        self._surveyed = None
-        looking = Deferred.fromCoroutine(survey(protocol, prefix))
-        looking.addErrback(lambda failure: failure.trap(BrokerUnavailable))
-        looking.addErrback(
-            lambda failure: self._log.failure("looking at the keys failed", failure=failure)
-        )
+            prefix, self._surveyed = self._surveyed, None
+            start_survey(protocol, prefix)
 
     def _commands_down(self) -> None:
         self._commands.protocol = None

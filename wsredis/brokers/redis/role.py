@@ -41,6 +41,7 @@ class RoleWatch:
         #: If None, there is no connection that can be asked.
         self._protocol: RedisProtocol | None = None
         self._is_asking = False
+        self._was_reported = False
 
     def start(self) -> None:
         """Start the timer."""
@@ -53,7 +54,13 @@ class RoleWatch:
     def watch(self, protocol: RedisProtocol | None) -> None:
         """Ask this connection from now on. If None, there is none."""
         self._protocol = protocol
-        self._is_asking = False
+        self._is_asking = self._was_reported = False
+
+    def is_read_only(self) -> None:
+        """Take note that Redis refused to write, as only a replica does."""
+        if not self._was_reported:
+            self._was_reported = True
+            self._demoted()
 
     def check(self) -> None:
         """Ask now, unless an answer is waited for."""
@@ -67,7 +74,7 @@ class RoleWatch:
                 self._is_asking = False
                 if is_replica(reply):
                     self._protocol = None
-                    self._demoted()
+                    self.is_read_only()
                 elif isinstance(reply, Exception) and not isinstance(reply, NoReply):
                     # Redis keeps a record of each refusal: one for each connection is enough.
                     self._protocol = None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from wsredis.brokers.redis.protocol import RedisProtocol, Reply
 from wsredis.brokers.redis.reading import Replies
 from wsredis.brokers.redis.stored import is_of_application
 from wsredis.channels import Audience
+from wsredis.errors import BrokerUnavailable
 
-__all__ = ["survey"]
+__all__ = ["start_survey", "survey"]
 
 #: Keys that one SCAN looks at, and the number of them: a large Redis is not read to its end.
 _KEYS = 1000
@@ -19,6 +21,13 @@ _STEPS = 100
 _SPECIAL = str.maketrans({each: f"\\{each}" for each in "*?[]\\^-"})
 
 _log = Logger()
+
+
+def start_survey(protocol: RedisProtocol, prefix: str) -> None:
+    """Begin a `survey`, which ends with the connection."""
+    looking = Deferred.fromCoroutine(survey(protocol, prefix))
+    looking.addErrback(lambda failure: failure.trap(BrokerUnavailable))
+    looking.addErrback(lambda failure: _log.failure("looking at the keys failed", failure=failure))
 
 
 async def survey(protocol: RedisProtocol, prefix: str) -> int:

@@ -310,14 +310,18 @@ class GatewayProtocol(LeanProtocol):
             try:
                 self._open(answer, request)
             except Exception:
-                self._log.failure("the handshake of {peer} failed", peer=self.peer)
+                self.losses.failure(
+                    self._log, "failed", "the handshake of {peer} failed", peer=self.peer
+                )
                 self.transport.abortConnection()
 
     def _not_accepted(self, failure: Failure) -> None:
         if self.state == _PENDING:
             rejection = rejection_for(failure.value)
             if rejection is None:
-                self._log.failure("the handshake of {peer} failed", failure=failure, peer=self.peer)
+                self.losses.failure(
+                    self._log, "failed", "the handshake of {peer} failed", failure, peer=self.peer
+                )
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 
@@ -491,6 +495,22 @@ class GatewayProtocol(LeanProtocol):
         else:
             self.inputs.keep(self, waiting + message.size, message.buffer is not None)
 
+    def overdrawn(self) -> None:
+        """See `wsredis.transports.websocket.scheduler.Scheduled.overdrawn`."""
+        self._log_shed("it sends too fast, closing")
+        self.close(1008, "too many messages for too long")
+
+    def input_refused(self, reason: str) -> None:
+        """See `wsredis.transports.websocket.unfinished.InputOwner.input_refused`."""
+        self._log_shed(f"{reason}, connection reset")
+        self._cut()
+
+    def _log_shed(self, problem: str) -> None:
+        self.metrics.shed += 1
+        self.losses.log(
+            self._log, LogLevel.warn, problem, "{peer}: {problem}", peer=self.peer, problem=problem
+        )
+
     def message_growth(self) -> int | None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.message_growth`."""
         message = self.unfinished
@@ -509,7 +529,9 @@ class GatewayProtocol(LeanProtocol):
             self._cut()
         elif self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
             self.heard = False
-            self.write(frames.PING)
+            # A message that has begun has a deadline of its own, and is a sign of life if it grows.
+            if self.unfinished is None:
+                self.write(frames.PING)
         else:
             self.metrics.timeouts += 1
             self.losses.log(

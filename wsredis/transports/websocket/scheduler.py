@@ -62,8 +62,8 @@ class Scheduled(Protocol):
     def take_turn(self) -> None:
         """Work off input for one turn."""
 
-    def close(self, code: int, reason: str) -> None:
-        """See `wsredis.gateway.client.Client.close`."""
+    def overdrawn(self) -> None:
+        """Close the connection: it was too fast for too long."""
 
 
 class _Debt:
@@ -187,7 +187,7 @@ class Scheduler:
                     del self._debts[client]
             elif now - debt.since > _PATIENCE:
                 self.forget(client)
-                client.close(1008, "too many messages: slow down")
+                client.overdrawn()
             elif now >= debt.until:
                 debt.is_paused = False
                 debt.until = now

@@ -14,8 +14,8 @@ __all__ = ["InputOwner", "UnfinishedInput"]
 _PERIOD = 15.0
 _LEAST_GROWTH = 15360
 
-#: When the total is passed, so much of it has to become free, in eighths.
-_FREED = 1
+#: When the total is passed, this part of it has to become free.
+_FREED = 1 / 8
 
 
 class InputOwner(Protocol):
@@ -37,17 +37,17 @@ class InputOwner(Protocol):
             None if the client is paused: it cannot go on.
         """
 
-    def close(self, code: int, reason: str) -> None:
-        """See `wsredis.gateway.client.Client.close`."""
+    def input_refused(self, reason: str) -> None:
+        """Reset the connection. *reason* is one of few."""
 
 
 class UnfinishedInput:
     """
     Bounds the input that is kept of all clients, and the time for a message.
 
-    When there is too much, the address that has most of it loses its oldest one first, and its
-    connection is closed with 1013. A message that neither becomes complete nor grows closes its
-    connection with 1008.
+    When there is too much, the address that has most of it loses connections, the oldest first. A
+    message that neither becomes complete nor grows costs its connection. The connections are reset:
+    a client in the middle of a message does not look for a close frame.
 
     Args:
         limit: Bytes of all clients.
@@ -86,12 +86,12 @@ class UnfinishedInput:
             self._deadlines.discard(client)
         self._count(client, size)
         if self.total > self._limit:
-            while self._addresses and self.total > self._limit - self._limit * _FREED // 8:
+            while self._addresses and self.total > self._limit * (1 - _FREED):
                 largest = max(self._addresses, key=self._addresses.__getitem__)
                 victim = next(iter(self._clients[largest]))
                 self._count(victim, 0)
                 self._deadlines.discard(victim)
-                victim.close(1013, "too much unfinished input: try again later")
+                victim.input_refused("there is too much unfinished input")
 
     def _count(self, client: InputOwner, size: int) -> None:
         address = client.address
@@ -114,4 +114,4 @@ class UnfinishedInput:
         if growth is None or growth >= _LEAST_GROWTH:
             self._deadlines.add(client)
         else:
-            client.close(1008, "the message did not come in time")
+            client.input_refused("the message did not come in time")

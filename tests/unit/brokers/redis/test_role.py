@@ -48,6 +48,17 @@ class RoleTests(LinkCase):
         self.wait(3)
         self.assertEqual(([], 1), (self.demoted, self.asked()))
 
+    def test_read_only(self) -> None:
+        """A replica that may not be asked shows itself by what it refuses; it is reported once."""
+        self.server.refuse["ROLE"] = "NOPERM"
+        self.wait(1)
+        self.watch.is_read_only()
+        self.watch.is_read_only()
+        self.assertEqual([1], self.demoted)
+        self.watch.watch(self.protocol())
+        self.watch.is_read_only()
+        self.assertEqual([1, 1], self.demoted)
+
     def test_another_connection(self) -> None:
         """The answer of a connection that is watched no more does not count."""
         self.server.replica = True

@@ -659,6 +659,98 @@ class PauseTests(MemoryGatewayCase):
         self.assertFalse(client.paused)
 
 
+class InputTests(MemoryGatewayCase):
+    """Unfinished input is bounded, and so is the work that a client makes."""
+
+    config = GatewayConfig(limits=Limits(max_input=100_000, max_rate=1000))
+
+    def test_total(self) -> None:
+        """When there is too much, the oldest of the address with most of it are reset."""
+        begun = frame(BINARY, b"x" * 50_000)[:30_000]
+        clients = [self.open(BOTH) for _ in range(3)]
+        with capturedLogs() as events:
+            for client in clients:
+                client.send(begun)
+            late = self.open(BOTH)
+            late.send(begun)
+        self.assertEqual([True, True, False, False], [each.aborted for each in [*clients, late]])
+        self.assertEqual(2, self.metrics.shed)
+        lines = [each for each in map(formatEvent, events) if each and "unfinished" in each]
+        self.assertEqual([True, True], ["connection reset" in each for each in lines])
+        for client in [*clients, late]:
+            client.leave()
+        self.assertEqual(0, self.protocol(late).inputs.total)
+        self.nothing_left()
+
+    def test_deadline(self) -> None:
+        """A message that does not go on costs its connection, which gets no ping meanwhile."""
+        stuck, whole = self.open("/ws/b?publish-broadcast"), self.open(BOTH)
+        stuck.send(frame(BINARY, b"x", fin=False))
+        whole.send(frame(BINARY, b"x", fin=False) + frame(0, b"y"))
+        self.wait(20)
+        self.assertEqual((True, b""), (stuck.aborted, stuck.take()))
+        self.assertFalse(whole.closed)
+
+    def test_progress(self) -> None:
+        """A large message on a slow line has its time."""
+        client = self.open(BOTH)
+        data = frame(BINARY, b"x" * 90_000)
+        for start in range(0, len(data), 2000):
+            client.send(data[start : start + 2000])
+            self.wait(1)
+        self.assertFalse(client.closed)
+        self.assertEqual(1, self.metrics.received)
+
+    def test_paused(self) -> None:
+        """A message whose client is paused need not go on."""
+        client = self.open(BOTH)
+        client.send(frame(BINARY, b"x", fin=False))
+        self.protocol(client).pause(PauseReason.HANDLER)
+        self.wait(40)
+        self.assertFalse(client.closed)
+
+    def test_delayed(self) -> None:
+        """A client that is too fast is read again when it has paid."""
+        client = self.open("/ws/a?publish-broadcast")
+        client.send(frame(TEXT, b"x") * 1500)
+        self.assertTrue(client.paused)
+        self.wait(0.4)
+        self.assertTrue(client.paused)
+        self.wait(0.5)
+        self.assertFalse(client.paused)
+        self.assertEqual(1500, self.metrics.received)
+
+    def test_too_fast_for_too_long(self) -> None:
+        """A client that is too fast for a minute is closed."""
+        client = self.open("/ws/a?publish-broadcast")
+        for _ in range(65):
+            if not client.paused:
+                client.send(frame(TEXT, b"x") * 2000)
+            self.wait(1)
+        self.assertEqual([1008], codes(client.frames()))
+        self.assertEqual(1, self.metrics.shed)
+
+    def test_turns(self) -> None:
+        """In a gateway with a reactor a client has one turn, and then the others have theirs."""
+        one, other = self.open(BOTH), self.open(BOTH)
+        scheduler = self.protocol(one).scheduler
+        later: list[Any] = []
+        scheduler._later = later.append
+        for client in (one, other):
+            self.protocol(client).turn = 100
+            client.send(frame(PING, b"1") * 250)
+        self.assertEqual(100, len(one.frames()))
+        (step,) = later
+        later.clear()
+        step()
+        self.assertEqual((100, 200), (len(one.frames()), len(other.frames())))
+        self.assertTrue(one.paused)
+        one.leave()
+        (step,) = later
+        step()
+        self.assertEqual((50, False), (len(other.frames()), other.paused))
+
+
 class SlowConsumerTests(MemoryGatewayCase):
     """A client that does not read costs a bounded queue, and nobody else."""
 

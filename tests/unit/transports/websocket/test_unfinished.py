@@ -7,22 +7,25 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.transports.websocket.unfinished import UnfinishedInput
 
+_MUCH = "there is too much unfinished input"
+_LATE = "the message did not come in time"
+
 
 class _Client:
-    """Remembers how it was closed."""
+    """Remembers why it was reset."""
 
     def __init__(self, address: str = "a", growth: int | None = 0) -> None:
         self.address = address
         self.growth = growth
-        self.closed = 0
+        self.refused = ""
 
     def message_growth(self) -> int | None:
         """See `InputOwner`."""
         return self.growth
 
-    def close(self, code: int, reason: str) -> None:
+    def input_refused(self, reason: str) -> None:
         """See `InputOwner`."""
-        self.closed = code
+        self.refused = reason
 
 
 class _Case(SynchronousTestCase):
@@ -66,17 +69,17 @@ class TotalTests(_Case):
         for client in hostile:
             self.inputs.keep(client, 110, False)
         # 830 bytes, of which 700 may stay.
-        self.assertEqual([1013, 1013, 0, 0, 0], [client.closed for client in hostile])
-        self.assertEqual([0, 0], [client.closed for client in others])
+        self.assertEqual([_MUCH, _MUCH, "", "", ""], [client.refused for client in hostile])
+        self.assertEqual(["", ""], [client.refused for client in others])
         self.assertEqual(610, self.inputs.total)
 
     def test_itself(self) -> None:
         """One that is larger than all that may be kept goes itself."""
         client = _Client()
         self.inputs.keep(client, 801, True)
-        self.assertEqual((1013, 0), (client.closed, self.inputs.total))
+        self.assertEqual((_MUCH, 0), (client.refused, self.inputs.total))
         self.wait(40)
-        self.assertEqual(1013, client.closed)
+        self.assertEqual(_MUCH, client.refused)
 
 
 class DeadlineTests(_Case):
@@ -87,9 +90,9 @@ class DeadlineTests(_Case):
         client = _Client(growth=15_359)
         self.inputs.keep(client, 10, True)
         self.wait(14.9)
-        self.assertEqual(0, client.closed)
+        self.assertEqual("", client.refused)
         self.wait(1)
-        self.assertEqual(1008, client.closed)
+        self.assertEqual(_LATE, client.refused)
 
     def test_progress(self) -> None:
         """One that grows has more time; so has one whose client is paused."""
@@ -97,10 +100,10 @@ class DeadlineTests(_Case):
             client = _Client(growth=growth)
             self.inputs.keep(client, 10, True)
             self.wait(100)
-            self.assertEqual(0, client.closed)
+            self.assertEqual("", client.refused)
             client.growth = 0
             self.wait(16)
-            self.assertEqual(1008, client.closed)
+            self.assertEqual(_LATE, client.refused)
 
     def test_complete(self) -> None:
         """A message that is complete has no deadline any more; a new one has its own."""
@@ -111,4 +114,4 @@ class DeadlineTests(_Case):
             self.inputs.keep(client, 0, False)
         self.inputs.keep(client, 10, False)
         self.wait(40)
-        self.assertEqual(0, client.closed)
+        self.assertEqual("", client.refused)

@@ -435,10 +435,10 @@ class GatewayConfig(Checked):
     allow_host: tuple[str, ...] = setting(
         (),
         host,
-        "Name by which browsers reach the gateway, without a port: example.com, *.example.com, "
-        ".example.com for both, or *. Pages of another name are foreign. If not given, any name "
-        "is right, except without TLS on a port other than 80: there it is an IP address, or a "
-        "name without a dot or of a private network.",
+        "Name by which browsers reach the gateway, without a port: example.com, *.example.com for "
+        "the names below it, .example.com for both, or *. Pages of another name are foreign. If "
+        "not given, any name is right, except without TLS on a port other than 80: there it is an "
+        "IP address, or a name without a dot or of a private network.",
         repeatable=True,
     )
     trusted_proxy: tuple[str, ...] = setting(

@@ -297,6 +297,11 @@ class GatewayProtocol(LeanProtocol):
         """Go on with a connection that plain HTTP gives back; see `http.GiveBack`."""
         self.enter(State.HEAD)
         del self._channel
+        if self._named:
+            # The next request is that of another client, until its head says so.
+            del self._named
+            before, self.address = self.address, self._address_so_far()
+            self.registry.slots.sockets.move(before, self.address)
         if status:
             self.data = request
             # The log names the client, also of a request that is refused.

@@ -191,7 +191,7 @@ class Limits(Checked):
         65536,
         integer(1),
         "Bytes a second that the clients of one user, or the anonymous ones of one IP address, may "
-        "store on channels without a recent message, after 64 seconds' worth at once. Further "
+        "store on channels without a recent message, after 64 times as many at once. Further "
         "messages are published, not stored, and counted.",
     )
     max_command_bytes: int = setting(

@@ -302,9 +302,9 @@ class SendQueue:
         self._sink = _nowhere
         queue = self._queue
         self._use(None)
-        self._unpause()
         if queue:
             self._forget(queue)
+        self._unpause()
 
     def weigh(self, now: float) -> Weight:
         """
@@ -327,8 +327,8 @@ class SendQueue:
         assert queue is not None
         # What cannot be taken back would wait on: the write under way, without whose rest no close
         # frame could be read, and the bytes in the transport's own buffer.
-        rest = self._buffered + (len(whole_of(queue[0])) if queue else 0)
-        is_cut = rest * _WORTH > self.waiting
+        rest = len(whole_of(queue[0])) if queue else 0
+        is_cut = not self._pulled or rest * _WORTH > self.waiting
         if is_cut:
             self.stopProducing()
         else:

@@ -927,6 +927,16 @@ class TotalTests(_DirectCase):
         self.assertEqual("cut", owner.notified[-1])
         self.assertEqual((0, 0), (self.total.held, len(self.total)))
 
+    def test_stream_is_too_much(self) -> None:
+        """A transport that pauses the queue in the middle of a write may make it go."""
+        owner = FakeOwner()
+        transport = FakeStreamTransport(1000)
+        queue = SendQueue(transport, 1 << 20, owner, queued_bytes(50_000))
+        queue.write(b"x" * 60_000)
+        self.assertEqual(["cut"], owner.notified)
+        queue.write(b"late" * 40_000)
+        self.assertEqual(60_000, len(transport.written))
+
 
 class StuckTests(_DirectCase):
     """A queue of which nothing is taken is found."""

@@ -59,7 +59,7 @@ from wsredis.transports.websocket.unfinished import UnfinishedInput
 __all__ = ["GatewayProtocol"]
 
 #: Bytes that a client may send before its handshake is answered.
-_EARLY = 65536
+_EARLY = 16384
 
 #: Bytes that are read after the end, so that unread input does not reset the last bytes away.
 _MAX_THROWN_AWAY = 131072
@@ -248,6 +248,8 @@ class GatewayProtocol(LeanProtocol):
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
             self.start_handshake(found.handshake)
+            if self.state == _PENDING and len(self.data) > _EARLY:
+                self.transport.abortConnection()
         elif found.kind is _PAGE:
             self._serve_http()
         elif found.status:

@@ -344,6 +344,22 @@ class HeadTests(MemoryGatewayCase):
         self.assertTrue(client.aborted)
         self.nothing_left()
 
+    def test_too_early(self) -> None:
+        """Frames before the answer wait, up to a bound, in whichever read they come."""
+        self.use(MemoryGateway(self.config, authenticator=SlowAuthenticator()))
+        for pieces, is_cut in (
+            ([handshake(LISTEN), b"x" * 16384], False),
+            ([handshake(LISTEN) + b"x" * 16384], False),
+            ([handshake(LISTEN) + b"x" * 16385], True),
+            ([handshake(LISTEN), b"x" * 16384, b"x"], True),
+        ):
+            client = self.connect()
+            for piece in pieces:
+                client.send(piece)
+            self.assertEqual(is_cut, client.aborted)
+            client.leave()
+        self.nothing_left()
+
     def test_many_errors(self) -> None:
         """Refusals of one kind are logged one by one up to a number, and then counted."""
         with capturedLogs() as events:

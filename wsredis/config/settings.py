@@ -191,7 +191,7 @@ class Limits(Checked):
         65536,
         integer(1),
         "Bytes a second that the clients of one user, or the anonymous ones of one IP address, may "
-        "store on channels without a recent message, after 64 seconds' worth at once. Further "
+        "store on channels without a recent message, after 64 times as many at once. Further "
         "messages are published, not stored, and counted.",
     )
     max_command_bytes: int = setting(
@@ -435,10 +435,10 @@ class GatewayConfig(Checked):
     allow_host: tuple[str, ...] = setting(
         (),
         host,
-        "Name by which browsers reach the gateway, without a port: example.com, *.example.com, "
-        ".example.com for both, or *. Pages of another name are foreign. If not given, any name "
-        "is right, except without TLS on a port other than 80: there it is an IP address, or a "
-        "name without a dot or of a private network.",
+        "Name by which browsers reach the gateway, without a port: example.com, *.example.com for "
+        "the names below it, .example.com for both, or *. Pages of another name are foreign. If "
+        "not given, any name is right, except without TLS on a port other than 80: there it is an "
+        "IP address, or a name without a dot or of a private network.",
         repeatable=True,
     )
     trusted_proxy: tuple[str, ...] = setting(

@@ -212,20 +212,21 @@ class PlainConnection(Connection):
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
         """See `Connection.receive_all`. Messages that are only published are not looked at."""
-        names = self._publish_channels
+        names, hub, count = self._publish_channels, self._hub, len(payloads)
+        reach = hub.reach(names)
         if (
-            self._handler is not None
+            reach * count > _MAX_DELIVERIES
+            or self._handler is not None
             or not self.is_open
             or self._dialect.heartbeat in payloads
-            or (names and self._hub.reach(names) * len(payloads) > _MAX_DELIVERIES)
         ):
             return super().receive_all(payloads)
-        self._hub.metrics.received += len(payloads)
+        hub.metrics.received += count
         self._remember(payloads)
         published = payloads if all(payloads) else [*filter(None, payloads)]
         if names and published:
-            self.publish_all_on(names, published)
-        return len(payloads)
+            self.publish_all_on(names, published, reach)
+        return count
 
     def received(self, payload: bytes, is_binary: bool) -> None:
         """Take a heartbeat, which is answered, an empty message, which is ignored, or a message."""

@@ -210,13 +210,25 @@ class Connection(ABC):
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.pause(_PUBLISH)
 
-    def publish_all_on(self, channels: Sequence[bytes], payloads: Sequence[bytes]) -> None:
-        """Call `publish_on` for each of *payloads*, but a pause comes after the last one."""
+    def publish_all_on(
+        self, channels: Sequence[bytes], payloads: Sequence[bytes], reach: int
+    ) -> None:
+        """
+        Call `publish_on` for each of some short *payloads*, but a pause comes after the last one.
+
+        Args:
+            reach: The deliveries of one of them, of which all are charged.
+        """
         count = len(payloads)
         self._unanswered += count
-        self._unanswered_bytes += sum(map(len, payloads))
-        self._hub.broker.publish_all(channels, payloads, self)
-        work = self._hub.reach(channels) + len(channels) - 1
+        if count == 1:
+            (payload,) = payloads
+            self._unanswered_bytes += len(payload)
+            self._hub.broker.publish(channels, payload, self)
+        else:
+            self._unanswered_bytes += sum(map(len, payloads))
+            self._hub.broker.publish_all(channels, payloads, self)
+        work = reach + len(channels) - 1
         if work:
             self._client.charge(work * count)
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:

@@ -224,6 +224,7 @@ class KeptTests(ApplicationCase):
         self.assertIn(b"/2 ", client.take())
         client.send(make_request("GET /1") * 2)
         client.leave()
+        self.clock.advance(0)
         self.assert_nothing_left()
 
     def test_tiny_chunks(self) -> None:
@@ -240,6 +241,7 @@ class KeptTests(ApplicationCase):
         self.assertTrue(answer.endswith(b"/y "))
         client.send(request[:5000])
         client.leave()
+        self.clock.advance(0)
         self.assert_nothing_left()
 
     def test_sends_while_it_does_not_read(self) -> None:

@@ -15,6 +15,9 @@ from wsredis.gateway.broker import PublishWaiter
 
 __all__ = ["PipelineOwner", "PublishPipeline", "is_read_only"]
 
+#: So many messages are packed one by one.
+_FEW = 8
+
 #: Takes the place of a command that is left out, so that the number of replies stays the same.
 _NOTHING = b"*1\r\n$4\r\nPING\r\n"
 
@@ -44,6 +47,9 @@ class PipelineOwner(Protocol):
 
     def stored(self, reply: Reply) -> None:
         """Take the answer to one SETEX."""
+
+    def not_published(self, error: Exception) -> None:
+        """Take the failure of one PUBLISH."""
 
 
 class PublishPipeline(Pipeline):
@@ -132,6 +138,12 @@ class PublishPipeline(Pipeline):
                 if not keys.admits(self.waiter, channels, largest):
                     self._pack_each(payloads, parts, "the rate is above max-stored-rate")
                     return
+        if len(payloads) < _FEW:
+            for payload, size in zip(payloads, self._sizes, strict=True):
+                value = b"%d\r\n%b\r\n" % (size, payload)
+                for head in self.heads:
+                    parts += (head, value)
+            return
         values = [*map(b"%d\r\n%b\r\n".__mod__, zip(self._sizes, payloads, strict=True))]
         # Nothing else is done in Python for each.
         count, width = len(values), 2 * self.commands
@@ -184,6 +196,7 @@ class PublishPipeline(Pipeline):
                 self._error, PublishOutcomeUnknown
             ):
                 self._error = _as_broker_error(reply)
+                self._owner.not_published(reply)
             self._advance(1)
 
     def _advance(self, replies: int) -> None:

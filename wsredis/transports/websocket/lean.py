@@ -129,7 +129,7 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
 
     frequent_attributes: tuple[str, ...] = (
         *("transport", "connected", "state", "data", "position", "unfinished", "_is_kept"),
-        *("_inflated", "_perMessageCompress", "target"),
+        *("_inflated", "_perMessageCompress", "_work", "target"),
     )
 
     # The attributes that Autobahn sets on each instance, and never changes or changes for few,

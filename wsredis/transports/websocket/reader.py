@@ -46,6 +46,9 @@ _OVERHEAD = 512
 #: Work to begin and to end the inflating of a message.
 _INFLATING = 4
 
+#: Work of a client that need not be charged yet.
+_UNCHARGED = 64
+
 #: The heads of pongs, by length.
 _PONG_HEADS = [bytes((0x8A, length)) for length in range(126)]
 
@@ -150,8 +153,8 @@ class FrameReader:
     def turn_over(self) -> None:
         """Set a reason to pause, until the next turn of this client comes."""
 
-    def charge(self, work: int) -> None:
-        """Charge the client for the work of this turn. It may set a reason to pause."""
+    def settle(self, work: int) -> None:
+        """Charge the client for work. It may set a reason to pause."""
 
     def input_kept(self, waiting: int) -> None:
         """
@@ -165,6 +168,9 @@ class FrameReader:
 
     #: Whether `input_kept` has something to take back.
     _is_kept = False
+
+    #: Work that was not charged yet.
+    _work = 0
 
     #: The work of inflating, until it is counted.
     _inflated = 0
@@ -182,9 +188,23 @@ class FrameReader:
         self.data = b""
         if at:
             self.position = 0
+        work = 0
+        if (
+            self.unfinished is None
+            and data[at] in _WHOLE
+            and not self.pause_reasons
+            and self.state == _OPEN
+        ):
+            # Mostly it is a message or some, and nothing else.
+            at, work = self._take_messages(data, at, self.turn)
+            if at == len(data) and not self._is_kept:
+                self.charge(work)
+                return
         try:
             if not self.pause_reasons:
-                at = self._work_off(data, at)
+                at = self._work_off(data, at, work)
+            elif work:
+                self.charge(work)
         except BaseException:
             at = len(data)
             raise
@@ -204,17 +224,37 @@ class FrameReader:
             self._is_kept = bool(waiting) or self.unfinished is not None
             self.input_kept(waiting)
 
-    def _work_off(self, data: bytes, at: int) -> int:
-        """Read frames from *at* on. Returns the position of the first one that is not read."""
+    def charge(self, work: int) -> None:
+        """
+        Count work, or what the client has caused otherwise, against its rate.
+
+        The client may be paused.
+        """
+        work += self._work
+        if work < _UNCHARGED:
+            self._work = work
+        else:
+            self._work = 0
+            self.settle(work)
+
+    def _work_off(self, data: bytes, at: int, work: int) -> int:
+        """
+        Read frames from *at* on.
+
+        Args:
+            work: The work of this turn until now.
+
+        Returns:
+            The position of the first one that is not read.
+        """
         total = len(data)
         pings: list[bytes] = []
-        work = 0
         while at < total and not self.pause_reasons and self.state:
             if work >= self.turn:
                 self.turn_over()
                 break
             first = data[at]
-            if self.unfinished is None and first in _WHOLE:
+            if self.unfinished is None and first in _WHOLE and self.state == _OPEN:
                 end, count = self._take_messages(data, at, self.turn - work)
                 if count:
                     at = end
@@ -245,8 +285,6 @@ class FrameReader:
             Where the last one ends, and the number of them. Something else comes next, unless the
             client is paused.
         """
-        if self.state != _OPEN:
-            return at, 0
         total, limit = len(data), self._short_message
         from_bytes = int.from_bytes
         is_single = not self.takes_batches

@@ -11,8 +11,8 @@ from wsredis.gateway.timers import TimeoutQueue
 __all__ = ["InputOwner", "UnfinishedInput"]
 
 #: Seconds in which a message has to become complete, or to grow by so many bytes.
-_PERIOD = 15.0
-_LEAST_GROWTH = 15360
+_PERIOD = 9.0
+_LEAST_GROWTH = 9216
 
 #: When the total is passed, this part of it has to become free.
 _FREED = 1 / 8

@@ -51,6 +51,7 @@ class _Ours(_Recorder, LeanProtocol):
         self.pause_reasons = 1
 
     def charge(self, work: int) -> None:
+        # At once, unlike the original.
         self.work += work
 
     def input_kept(self, waiting: int) -> None:

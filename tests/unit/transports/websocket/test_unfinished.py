@@ -87,16 +87,16 @@ class DeadlineTests(_Case):
 
     def test_no_progress(self) -> None:
         """A message that does not grow enough costs its connection."""
-        client = _Client(growth=15_359)
+        client = _Client(growth=9215)
         self.inputs.keep(client, 10, True)
-        self.wait(14.9)
+        self.wait(8.9)
         self.assertEqual("", client.refused)
         self.wait(1)
         self.assertEqual(_LATE, client.refused)
 
     def test_progress(self) -> None:
         """One that grows has more time; so has one whose client is paused."""
-        for growth in (15_360, None):
+        for growth in (9216, None):
             client = _Client(growth=growth)
             self.inputs.keep(client, 10, True)
             self.wait(100)
@@ -110,7 +110,7 @@ class DeadlineTests(_Case):
         client = _Client()
         for _ in range(5):
             self.inputs.keep(client, 10, True)
-            self.wait(10)
+            self.wait(6)
             self.inputs.keep(client, 0, False)
         self.inputs.keep(client, 10, False)
         self.wait(40)

@@ -257,7 +257,9 @@ class GatewayProtocol(LeanProtocol):
 
     def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
         """Find out who sent a request: behind proxies each request may have another client."""
-        address = intern(address_key(self._name_client(headers)))
+        # A trusted proxy on a UNIX socket that names nobody stands for its clients.
+        nobody = UNIX if "" in self.trusted else ""
+        address = intern(address_key(self._name_client(headers)) or nobody)
         if address == self.address:
             return None
         refusal = self.registry.moved(self, address)

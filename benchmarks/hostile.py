@@ -185,10 +185,10 @@ ATTACKS = {
         reads=False,
     ),
     "shouts": Attack(
-        "publishes to the ordinary clients",
+        "publishes to the ordinary clients, no more than they can read",
         path="/ws/room0?publish-broadcast",
         more=masked(TEXT, b"x" * 1024),
-        rate=MEBIBYTE,
+        rate=65536,
     ),
     "half-closed": Attack(
         "begins to close WebSockets, and does not end it",

@@ -178,7 +178,7 @@ publisher = RedisPublisher(facility="f", broadcast=True, users=["john"])
 pipeline = publisher._connection.pipeline(transaction=True)
 for channel in publisher._publishers:
     pipeline.publish(channel, RedisMessage("at once"))
-    pipeline.setex(channel, 60, RedisMessage("at once"))
+    pipeline.set(channel, RedisMessage("at once"), ex=60)
 pipeline.execute()
 """
         )

@@ -160,6 +160,15 @@ class _Contract(_Case):
         self.open(site, "/ws/who", *forged, source=_CLIENT)
         site.gateway.child.wait_for(rf"opened {self.peer} on 'who'")
 
+    def test_limit_of_an_address(self) -> None:
+        """The gateway counts clients by their own address, whatever they say about it."""
+        site = self.own_site("--max-connections-per-address", "2")
+        for number in range(2):
+            forged = (f"X-Forwarded-For: 192.0.2.{number}", f"Forwarded: for=192.0.2.{number}")
+            self.open(site, _LISTEN, *forged, source=_HOSTILE)
+        self.assertEqual(429, site.status(_LISTEN, source=_HOSTILE))
+        self.assertEqual(101, site.status(_LISTEN, source=_CLIENT))
+
     def test_pings(self) -> None:
         """A silent socket outlives the time limit of the server, because the gateway pings."""
         site = self.own_site(

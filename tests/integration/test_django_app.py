@@ -274,7 +274,7 @@ group.save()
 
         with redis.Redis(unix_socket_path=self.redis.path, db=3) as client:
             for channel in channels:
-                client.setex(f"site:{channel}", 60, "stored")
+                client.set(f"site:{channel}", "stored", ex=60)
 
 
 class ManageTests(AppCase):

@@ -394,7 +394,7 @@ class ReferenceTests(SynchronousTestCase):
     def test_statuses(self) -> None:
         """The page of codes names every HTTP status with which a handshake is answered."""
         listed = set(re.findall(r"^   \* - (\d{3})$", page_of_codes(), re.MULTILINE))
-        call = r"\b(?:HandshakeRejected|Head|_give_back|setResponseCode|handshake_failed)"
+        call = r"\b(?:HandshakeRejected|Head|_malformed|_refuse|setResponseCode|error_response)"
         sent: set[str] = set()
         for module in (ROOT / "wsredis").rglob("*.py"):
             source = module.read_text("utf-8")

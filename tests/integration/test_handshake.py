@@ -374,9 +374,20 @@ class OriginTests(WireCase):
         self.allowed("Origin: https://gateway.example")
         self.allowed("Origin: http://gateway.example:80")
         self.allowed("Origin: http://GATEWAY.example", host="Gateway.Example")
-        self.allowed("Origin: http://gateway.example:8080", host="gateway.example:8080")
+        self.allowed("Origin: https://gateway.example:8080", host="gateway.example:8080")
+        self.allowed("Origin: http://gateway:8080", host="gateway:8080")
         self.allowed("Origin: https://gateway.example", host="gateway.example:443")
         self.allowed("Origin: http://[::1]:8080", host="[::1]:8080")
+
+    def test_rebinding(self) -> None:
+        """A page may not, by a name of its own that it leads to the gateway."""
+        host = "rebind.evil.example:8080"
+        status, _, _ = response(
+            self.gateway.port,
+            handshake("/ws/page?publish-broadcast", f"Origin: http://{host}", host=host),
+        )
+        self.assertEqual(403, status)
+        self.gateway.child.wait_for("--allow-host rebind.evil.example would allow it")
 
     def test_foreign_page_hears_broadcast(self) -> None:
         """A page from elsewhere may open a socket that only listens to broadcast, or is mute."""

@@ -523,7 +523,7 @@ class LoginTests(FaultCase):
         # Redis itself ends the connection of a subscriber that lost a right.
         self.assertEqual(1008, bad.closing())
         self.wait_back(since)
-        self.gateway.child.wait_for("Redis refuses to subscribe to b'broadcast:bad'", since=since)
+        self.gateway.child.wait_for("Redis refuses to subscribe to 'broadcast:bad'", since=since)
         self.assert_hears(good, "good", b"here")
 
     def test_forbidden_to_read(self) -> None:

@@ -7,6 +7,7 @@ import resource
 import socket
 import struct
 import threading
+from functools import partial
 from pathlib import Path
 
 from tests.support.case import FreshGatewayCase, GatewayCase
@@ -421,20 +422,22 @@ class PingTests(SlowCase):
 
     def test_talks_and_does_not_read(self) -> None:
         """A client that answers pings, and takes nothing of what waits for it, is dropped."""
-        client = self.deaf("/ws/talk?subscribe-broadcast")
-        self.redis.command("PUBLISH", "broadcast:talk", b"x" * MEBIBYTE)
-
-        def is_dropped() -> bool:
-            try:
-                client.send(frame(PONG))
-            except ConnectionError:
-                return True
-            return False
-
-        until(is_dropped)
-        self.assertIn("it took nothing for a ping interval", self.gateway.log)
+        # Of these, one waits in the queue, and one in the kernel.
+        for size in (MEBIBYTE, 100 * KIBIBYTE):
+            client = self.deaf(f"/ws/talk{size}?subscribe-broadcast")
+            self.redis.command("PUBLISH", f"broadcast:talk{size}", b"x" * size)
+            until(partial(self.is_dropped, client))
+        self.assertEqual(2, self.gateway.log.count("it took nothing for a ping interval"))
         self.assertNotIn("no pong from", self.gateway.log)
         self.assert_serves()
+
+    def is_dropped(self, client: RawClient) -> bool:
+        """Let *client* send a pong. Returns: Whether its connection is gone."""
+        try:
+            client.send(frame(PONG))
+        except ConnectionError:
+            return True
+        return False
 
 
 class SliceTests(GatewayCase):

@@ -268,7 +268,10 @@ class FakeOwner:
     Attributes:
         notified: The names of the notifications it received, in order.
         on_overflow, on_drained: Called on that notification.
+        address: The address of the client.
     """
+
+    address = ""
 
     def __init__(self) -> None:
         self.notified: list[str] = []

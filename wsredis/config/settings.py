@@ -167,8 +167,8 @@ class Limits(Checked):
         134217728,
         integer(65536),
         "Bytes of request bodies and of answers of wsgi that wait for slow clients, in temporary "
-        "files and in memory. A body for which none are left is answered with 503; an answer "
-        "keeps its thread.",
+        "files and in memory; at least one and a half times max-body. A body for which none are "
+        "left is answered with 503; an answer keeps its thread.",
     )
     wsgi_queue: int = setting(
         100,
@@ -191,7 +191,7 @@ class Limits(Checked):
         65536,
         integer(1),
         "Bytes a second that the clients of one user, or the anonymous ones of one IP address, may "
-        "store on channels without a recent message, after 64 seconds' worth at once. Further "
+        "store on channels without a recent message, after 64 times as many at once. Further "
         "messages are published, not stored, and counted.",
     )
     max_command_bytes: int = setting(
@@ -435,10 +435,10 @@ class GatewayConfig(Checked):
     allow_host: tuple[str, ...] = setting(
         (),
         host,
-        "Name by which browsers reach the gateway, without a port: example.com, *.example.com, "
-        ".example.com for both, or *. Pages of another name are foreign. If not given, any name "
-        "is right, except without TLS on a port other than 80: there it is an IP address, or a "
-        "name without a dot or of a private network.",
+        "Name by which browsers reach the gateway, without a port: example.com, *.example.com for "
+        "the names below it, .example.com for both, or *. Pages of another name are foreign. If "
+        "not given, any name is right, except without TLS on a port other than 80: there it is an "
+        "IP address, or a name without a dot or of a private network.",
         repeatable=True,
     )
     trusted_proxy: tuple[str, ...] = setting(

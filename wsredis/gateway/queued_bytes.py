@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["Piece", "QueuedBytes", "WaitingQueue", "whole_of"]
+__all__ = ["Piece", "QueuedBytes", "WaitingQueue", "Weight", "whole_of"]
 
 #: Bytes of memory that one piece costs beside its own: the object, its place in a queue, and its
 #: count here. And the same for each further queue that it waits in.
@@ -28,12 +29,27 @@ def whole_of(piece: Piece) -> bytes | bytearray:
     return cast(bytes, piece.obj) if isinstance(piece, memoryview) else piece
 
 
+class Weight(NamedTuple):
+    """
+    The part of one queue in all that waits.
+
+    Attributes:
+        address: The key of the client's address.
+        held: The bytes of memory that the client stands for. 0 if nothing waits.
+        delay: The seconds in which the client would take them.
+    """
+
+    address: str
+    held: float
+    delay: float
+
+
 class WaitingQueue(Protocol):
     """A queue in which something waits."""
 
-    def slowness(self, now: float) -> float:
+    def weigh(self, now: float) -> Weight:
         """
-        Return the number by which queues are given up, the largest first. 0 if nothing waits.
+        Return what decides whether the queue is given up.
 
         Args:
             now: The time, as that of `QueuedBytes.enter`.
@@ -47,7 +63,8 @@ class QueuedBytes:
     """
     The memory of everything that waits in the queues of all clients.
 
-    An object that waits in many queues is in memory once, and counts once.
+    An object that waits in many queues is in memory once, and counts once. When it is too much,
+    those go first that would take longest for their own part, and whose address has most of it.
 
     Args:
         clock: Tells how long a queue has been waiting.
@@ -137,10 +154,18 @@ class QueuedBytes:
         self._is_relieving = True
         try:
             now = self._clock.seconds()
-            slowness = {queue: queue.slowness(now) for queue in self._queues}
-            for queue in sorted(slowness, key=slowness.__getitem__, reverse=True):
+            weights = {queue: queue.weigh(now) for queue in self._queues}
+            by_address: dict[str, float] = defaultdict(float)
+            for weight in weights.values():
+                by_address[weight.address] += weight.held
+
+            def rank(queue: WaitingQueue) -> float:
+                weight = weights[queue]
+                return weight.delay * by_address[weight.address]
+
+            for queue in sorted(weights, key=rank, reverse=True):
                 # What nothing waits in has no part in it.
-                if self.held <= self._limit * _LOW or not slowness[queue]:
+                if self.held <= self._limit * _LOW or not weights[queue].held:
                     break
                 if queue in self._queues:
                     queue.evict()

@@ -15,9 +15,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.config import GatewayConfig, setting_of
+from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
 from wsredis.service.leftovers import remove_dead_socket
 from wsredis.service.tls import CIPHERS, Certificates
+from wsredis.transports.proxied import ProxiedEndpoint
 
 __all__ = ["PortEndpoint", "bind_error", "make_endpoints", "shown_address"]
 
@@ -27,6 +29,9 @@ _BACKLOG = 4096
 
 #: Kinds of descriptions that take the argument ``backlog``.
 _WITH_BACKLOG = ("tcp:", "tcp6:", "ssl:", "unix:")
+
+#: The start of a description of a port whose proxy speaks the PROXY protocol.
+_PROXIED = "haproxy:"
 
 _PORT = setting_of(GatewayConfig, "port").name
 _TLS_PORT = setting_of(GatewayConfig, "tls_port").name
@@ -82,16 +87,19 @@ def make_endpoints(
         ConfigError: A description cannot be used; the message names the setting.
     """
     for description in config.port:
-        yield PortEndpoint(description, _endpoint(_PORT, description, reactor), False)
+        yield PortEndpoint(description, _endpoint(_PORT, description, config, reactor), False)
     for description in config.tls_port:
         assert certificates is not None
-        endpoint = _endpoint(_TLS_PORT, description, reactor)
+        endpoint = _endpoint(_TLS_PORT, description, config, reactor)
         yield PortEndpoint(description, wrapServerTLS(certificates, endpoint, reactor), True)
 
 
-def _endpoint(setting: str, description: str, reactor: Any) -> Any:
+def _endpoint(setting: str, description: str, config: GatewayConfig, reactor: Any) -> Any:
     full = f"tcp:{description}" if description.isdigit() else description
-    kind = full.lower().removeprefix("haproxy:")
+    is_proxied = full.lower().startswith(_PROXIED)
+    if is_proxied:
+        full = full[len(_PROXIED) :]
+    kind = full.lower()
     if kind.startswith(_WITH_BACKLOG) and ":backlog=" not in kind:
         full += f":backlog={_BACKLOG}"
     try:
@@ -107,6 +115,8 @@ def _endpoint(setting: str, description: str, reactor: Any) -> Any:
             setting=setting,
             endpoint=description,
         )
+    if is_proxied:
+        return ProxiedEndpoint(endpoint, Networks(config.trusted_proxy), reactor)
     return endpoint
 
 

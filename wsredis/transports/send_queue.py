@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from wsredis.gateway.queued_bytes import Piece, QueuedBytes, whole_of
+from wsredis.gateway.queued_bytes import Piece, QueuedBytes, Weight, whole_of
 
 __all__ = ["SendQueue", "SendQueueOwner"]
 
@@ -49,7 +49,16 @@ _PIECES = 256
 
 
 class SendQueueOwner(Protocol):
-    """The owner of a send queue, which hears of its state."""
+    """
+    The owner of a send queue, which hears of its state.
+
+    Attributes:
+        address: The key of the client's address; see `wsredis.gateway.shares.address_key`.
+    """
+
+    @property
+    def address(self) -> str:
+        """See above."""
 
     def send_queue_overflowed(self) -> None:
         """More bytes wait than the limit. All that waited was dropped, at the end of a frame."""
@@ -158,6 +167,7 @@ class SendQueue:
     """
 
     __slots__ = (
+        "_acknowledged",
         "_begin",
         "_buffered",
         "_closing",
@@ -196,6 +206,7 @@ class SendQueue:
         self._buffered = 0
         #: Whether nothing has been taken since `is_stuck` was asked.
         self._is_marked = False
+        self._acknowledged: int | None = None
         self._paused = False
         self._closing = False
         #: Asked for more whenever the kernel takes more, or paused and resumed by the transport.
@@ -238,16 +249,21 @@ class SendQueue:
         elif not self._paused:
             self._pump(queue)
 
-    def is_stuck(self) -> bool:
+    def is_stuck(self, acknowledged: int | None = None) -> bool:
         """
         Tell whether nothing was taken of all that waits since this was asked before.
 
         It is asked from time to time. False if nothing waited then, or nothing waits now.
+
+        Args:
+            acknowledged: Counts the bytes that the client has taken from the kernel, where others
+                wait. If None, nothing waits there, or it is not known.
         """
-        waits = self._queue is not None
-        is_stuck = self._is_marked and waits
+        waits = self._queue is not None or acknowledged is not None
+        is_stuck = waits and self._is_marked and acknowledged == self._acknowledged
         self._is_marked = waits
-        if waits:
+        self._acknowledged = acknowledged
+        if self._queue is not None:
             self._begin = (self._begin + self._total.now()) / 2
             self._taken //= 2
         return is_stuck
@@ -286,23 +302,24 @@ class SendQueue:
         self._sink = _nowhere
         queue = self._queue
         self._use(None)
-        self._unpause()
         if queue:
             self._forget(queue)
+        self._unpause()
 
-    def slowness(self, now: float) -> float:
+    def weigh(self, now: float) -> Weight:
         """
-        Return the seconds in which the client would take its own share of all that waits.
+        See `wsredis.gateway.queued_bytes.WaitingQueue.weigh`.
 
-        It goes by what the client has taken since something waits, so one that has just come, or
-        that reads, is not slow. See `wsredis.gateway.queued_bytes.WaitingQueue`.
+        The delay goes by what the client has taken since something waits, so one that has just
+        come, or that reads, is not slow.
         """
         queue, share = self._queue, self._total.share
         held: float = self._buffered
         if queue:
             own = sum(map(share, islice(queue, _SAMPLE)))
             held += own * max(1.0, len(queue) / _SAMPLE)
-        return held * (now - self._begin + _MOMENT) / (self._taken + _CHUNK)
+        delay = held * (now - self._begin + _MOMENT) / (self._taken + _CHUNK)
+        return Weight(self._owner.address, held, delay)
 
     def evict(self) -> None:
         """See `wsredis.gateway.queued_bytes.WaitingQueue.evict`."""
@@ -310,8 +327,8 @@ class SendQueue:
         assert queue is not None
         # What cannot be taken back would wait on: the write under way, without whose rest no close
         # frame could be read, and the bytes in the transport's own buffer.
-        rest = self._buffered + (len(whole_of(queue[0])) if queue else 0)
-        is_cut = rest * _WORTH > self.waiting
+        rest = len(whole_of(queue[0])) if queue else 0
+        is_cut = not self._pulled or rest * _WORTH > self.waiting
         if is_cut:
             self.stopProducing()
         else:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from functools import partial
 from operator import itemgetter
+from struct import Struct
 from time import monotonic
 from typing import Any
 
@@ -31,6 +33,8 @@ from wsredis.errors import incompatible
 __all__ = [
     "PolledServer",
     "Poller",
+    "acknowledged",
+    "has_unread",
     "is_plain",
     "plain_socket",
     "poller_for",
@@ -38,6 +42,10 @@ __all__ = [
     "self_test",
     "tune",
 ]
+
+#: In Linux's ``struct tcp_info``: packets that are not acknowledged, bytes that are, and bytes that
+#: were not sent yet.
+_TCP_INFO = Struct("=24xI92xQ16xI")
 
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
@@ -394,6 +402,32 @@ def plain_socket(transport: Any) -> Any:
     ):
         return transport.socket
     return None
+
+
+def acknowledged(transport: Any) -> int | None:
+    """
+    Return how many bytes the client's kernel has taken, if there are some that it has not.
+
+    Returns:
+        None if it has taken all that it was sent, or if the system does not tell.
+    """
+    lowest = getattr(transport, "transport", transport)
+    try:
+        info = lowest.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        packets, taken, unsent = _TCP_INFO.unpack(info)
+    except (AttributeError, OSError, struct.error):
+        # Not Linux, not TCP, or no socket.
+        return None
+    return taken if packets or unsent else None
+
+
+def has_unread(transport: Any) -> bool:
+    """Tell whether bytes of the client wait in the kernel, since the gateway is late."""
+    lowest = getattr(transport, "transport", transport)
+    try:
+        return bool(lowest.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except (AttributeError, OSError):
+        return False
 
 
 class _NoReactor:

@@ -78,6 +78,9 @@ class ChannelOwner(Protocol):
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer."""
 
+    def call_in_turn(self, function: Callable[[], None]) -> None:
+        """Call a function when those that wait were called, a few in a turn of the reactor."""
+
 
 class GatewayChannel(HTTPChannel):
     """
@@ -98,7 +101,7 @@ class GatewayChannel(HTTPChannel):
     _head = b""
     _host = ""
     _has_place = False
-    _later: Any = None
+    _is_waiting = False
     _postponed = b""
 
     def __init__(self) -> None:
@@ -126,9 +129,7 @@ class GatewayChannel(HTTPChannel):
         self._leave()
 
     def _leave(self) -> None:
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        self._is_waiting = False
         self.site.channels.discard(self)
         self._leave_place()
 
@@ -144,7 +145,7 @@ class GatewayChannel(HTTPChannel):
             # The connection is being closed. A client that sends on does not wait for the answer.
             if self._bytes > _AFTER_END:
                 cast(ITCPTransport, self.transport).abortConnection()
-        elif self._later is not None:
+        elif self._is_waiting:
             self._postponed += data
         else:
             self._read(data)
@@ -175,14 +176,19 @@ class GatewayChannel(HTTPChannel):
                 self._postpone(data[size:])
 
     def _postpone(self, data: bytes) -> None:
-        """Read bytes in the next turn of the reactor, after those that already wait for it."""
+        """Read bytes in a later turn of the reactor, after those that already wait for it."""
         self._postponed += data
         self._networkProducer.pauseProducing()
-        if self._later is None:
-            self._later = self.callLater(0, self._go_on)
+        if not self._is_waiting:
+            self._is_waiting = True
+            self.site.call_in_turn(self.take_turn)
 
-    def _go_on(self) -> None:
-        self._later = None
+    def take_turn(self) -> None:
+        """Read the bytes that waited."""
+        if not self._is_waiting:
+            # The connection is gone.
+            return
+        self._is_waiting = False
         data, self._postponed = self._postponed, b""
         if self._abortingCall is None:
             self._networkProducer.resumeProducing()
@@ -269,7 +275,9 @@ class GatewayChannel(HTTPChannel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Tell whether another request may follow this one."""
-        if self.site.keeps_connections() and super().checkPersistence(request, version):
+        values = request.requestHeaders.getRawHeaders(b"connection", [])
+        options = [each.strip(b" \t").lower() for value in values for each in value.split(b",")]
+        if version == b"HTTP/1.1" and b"close" not in options and self.site.keeps_connections():
             return True
         request.responseHeaders.setRawHeaders("connection", ["close"])
         return False

@@ -4,8 +4,8 @@ Connections that go from twisted.web to the WebSocket protocol.
 There are two ways. A gateway's own port gives every connection to the WebSocket protocol first,
 which passes those with plain requests on to the channel of `wsredis.web.channel`; if a handshake
 follows on such a connection, the channel gives it back. In a foreign site twisted.web has the
-connection first, and `take_over` gives it to a new WebSocket protocol. In both cases the protocol
-reads the head of the request again, from the bytes that `request_head` makes.
+connection first, and `take_over` gives it to a new WebSocket protocol, which reads the head of the
+request again, from the bytes that `request_head` makes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from twisted.internet.interfaces import IProtocolFactory
 
 __all__ = [
     "detach",
-    "has_body",
     "request_head",
     "take_over",
     "wants_websocket",
@@ -28,13 +27,6 @@ def wants_websocket(request: Any) -> bool:
     values = request.requestHeaders.getRawHeaders(b"upgrade", [])
     names = [name.strip(b" \t").lower() for value in values for name in value.split(b",")]
     return b"websocket" in names
-
-
-def has_body(request: Any) -> bool:
-    """Tell whether the headers of a request announce a body of at least one byte."""
-    return request.requestHeaders.hasHeader("transfer-encoding") or request.getHeader(
-        "content-length"
-    ) not in (None, "0")
 
 
 def request_head(request: Any) -> bytes:

@@ -8,6 +8,7 @@ its connections, goes back to the WebSocket protocol.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -24,6 +25,9 @@ from wsredis.web.resources import ApplicationResource, RootResource
 from wsredis.web.spool import MAX_SPOOL, Spool
 
 __all__ = ["GatewaySite"]
+
+#: Connections with more input than is read at a time that have a turn before everything else has.
+_AT_ONCE = 2
 
 #: Bytes of a request body that are read without an application. No resource uses them.
 _MAX_UNUSED_BODY = 65536
@@ -89,6 +93,8 @@ class GatewaySite(Site):
         self.channels: ConnectionSet[GatewayChannel] = ConnectionSet()
         self.places = SharedBound(self.max_channels) if self.has_application else None
         self._draining = False
+        self._reactor = reactor
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def start(self) -> None:
         """Start the application, if there is one."""
@@ -111,6 +117,20 @@ class GatewaySite(Site):
             and not self._draining
             and len(self.channels) <= self.max_channels // 2
         )
+
+    def call_in_turn(self, function: Callable[[], None]) -> None:
+        """Call a function when those that wait were called, a few in a turn of the reactor."""
+        if not self._waiting:
+            self._reactor.callLater(0, self._take_turns)
+        self._waiting.append(function)
+
+    def _take_turns(self) -> None:
+        try:
+            for _ in range(min(len(self._waiting), _AT_ONCE)):
+                self._waiting.popleft()()
+        finally:
+            if self._waiting:
+                self._reactor.callLater(0, self._take_turns)
 
     def drain(self) -> Deferred[None]:
         """

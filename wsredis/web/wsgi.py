@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Hashable
 from math import inf
 from threading import Condition
@@ -46,6 +47,9 @@ _MAX_WAITING = 8388608
 #: Bytes that are handed to the transport at a time, and that a thread adds at a time while it waits
 #: for a slow client. Not more than the window, which an answer has of its own.
 _PIECE = 32768
+
+#: Bytes that a chunk takes beside its own.
+_OVERHEAD = 64
 
 #: Seconds after which the rate of a client is known.
 _FIRST_RATE = 0.5
@@ -157,7 +161,9 @@ class WSGIResponse(_WSGIResponse):
         self._has_headers = False
         # Used by the reactor and the thread, under the lock:
         self._changed = Condition()
-        self._waiting = bytearray()
+        self._chunks: deque[bytes] = deque()
+        self._offset = 0
+        self._waiting = 0
         self._share = 0
         self._is_flushing = False
         self._sent = 0
@@ -242,13 +248,14 @@ class WSGIResponse(_WSGIResponse):
         """Let bytes wait for the client. If False, they may not, and nothing has changed."""
         if self._requestFinished:
             return True
-        waiting = len(self._waiting) + len(data)
+        waiting = self._waiting + len(data) + _OVERHEAD
         more = waiting - _WINDOW - self._share
         if more > 0:
             if waiting > _MAX_WAITING or not self._owner.spool.take(self.key, more):
                 return False
             self._share += more
-        self._waiting += data
+        self._chunks.append(data)
+        self._waiting = waiting
         if not self._is_flushing:
             self._is_flushing = True
             self.reactor.callFromThread(self._flush)
@@ -281,14 +288,15 @@ class WSGIResponse(_WSGIResponse):
     def _finished(self, ignored: object) -> None:
         with self._changed:
             super()._finished(ignored)
-            self._waiting.clear()
+            self._chunks.clear()
+            self._waiting = 0
             self._give_back()
         self._stop_waiting()
         self._owner.left(self)
 
     def _give_back(self) -> None:
         """Release the share of the bytes that wait no more, and wake the thread up."""
-        unused = self._share - max(0, len(self._waiting) - _WINDOW)
+        unused = self._share - max(0, self._waiting - _WINDOW)
         if unused > 0:
             self._share -= unused
             self._owner.spool.release(self.key, unused)
@@ -330,8 +338,7 @@ class WSGIResponse(_WSGIResponse):
         """Hand bytes to the transport until it asks to wait, or none are left."""
         while self._waiting and not self._is_paused and self._send_headers():
             with self._changed:
-                piece = bytes(self._waiting[:_PIECE])
-                del self._waiting[:_PIECE]
+                piece = self._next_piece()
                 self._sent += len(piece)
                 self._give_back()
             if self._remaining is not None:
@@ -340,6 +347,25 @@ class WSGIResponse(_WSGIResponse):
             self.request.write(piece)
         if self._is_made and not self._waiting and not self._requestFinished:
             self._end()
+
+    def _next_piece(self) -> bytes:
+        """Return the next bytes that wait: a large chunk in parts, and small ones together."""
+        pieces: list[bytes] = []
+        size = 0
+        while self._chunks and size < _PIECE:
+            chunk, start = self._chunks[0], self._offset
+            if len(chunk) - start > 2 * _PIECE:
+                piece = chunk[start : start + _PIECE]
+                self._offset += _PIECE
+            else:
+                piece = chunk[start:] if start else chunk
+                del self._chunks[0]
+                self._offset = 0
+                self._waiting -= _OVERHEAD
+            pieces.append(piece)
+            size += len(piece)
+        self._waiting -= size
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _send_headers(self) -> bool:
         """

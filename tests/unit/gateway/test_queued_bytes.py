@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.gateway.queued_bytes import QueuedBytes
+from wsredis.gateway.queued_bytes import QueuedBytes, Weight
 
 
 class _Queue:
@@ -14,12 +14,13 @@ class _Queue:
     def __init__(self, total: QueuedBytes, piece: bytes | bytearray, slow: float) -> None:
         self.total, self.piece, self.slow = total, piece, slow
         self.evicted = 0
+        self.address = ""
         self.last_words = b""
         total.enter(self)
 
-    def slowness(self, now: float) -> float:
+    def weigh(self, now: float) -> Weight:
         """See `wsredis.gateway.queued_bytes.WaitingQueue`."""
-        return self.slow
+        return Weight(self.address, len(self.piece), self.slow)
 
     def evict(self) -> None:
         """See `wsredis.gateway.queued_bytes.WaitingQueue`."""
@@ -84,6 +85,16 @@ class QueuedBytesTests(SynchronousTestCase):
         self.assertLess(self.total.held, 8750)
         queues.append(self.queue(2500, 8))
         self.assertEqual([0, 1, 0, 0, 1], [each.evicted for each in queues])
+
+    def test_by_address(self) -> None:
+        """A slow client does not go for many that have just come from one address."""
+        slow = self.queue(1000, 3)
+        slow.address = "a"
+        others = [self.queue(2000, 1) for _ in range(4)]
+        self.assertEqual(0, slow.evicted)
+        others.append(self.queue(2000, 1))
+        self.assertEqual(0, slow.evicted)
+        self.assertIn(1, [each.evicted for each in others])
 
     def test_growing_is_too_much(self) -> None:
         """The same holds for a piece that grows."""

@@ -922,10 +922,20 @@ class TotalTests(_DirectCase):
         self.assertEqual((0, 0), (self.total.held, len(self.total)))
         queue.write(b"x" * 2000)
         self.assertEqual(2000, self.total.held)
-        self.assertGreater(queue.slowness(1), 0)
+        self.assertEqual(("", 2000), queue.weigh(1)[:2])
         queue.evict()
         self.assertEqual("cut", owner.notified[-1])
         self.assertEqual((0, 0), (self.total.held, len(self.total)))
+
+    def test_stream_is_too_much(self) -> None:
+        """A transport that pauses the queue in the middle of a write may make it go."""
+        owner = FakeOwner()
+        transport = FakeStreamTransport(1000)
+        queue = SendQueue(transport, 1 << 20, owner, queued_bytes(50_000))
+        queue.write(b"x" * 60_000)
+        self.assertEqual(["cut"], owner.notified)
+        queue.write(b"late" * 40_000)
+        self.assertEqual(60_000, len(transport.written))
 
 
 class StuckTests(_DirectCase):
@@ -953,6 +963,22 @@ class StuckTests(_DirectCase):
         self.socket.room = 0
         self.send_queue.write(b"text")
         self.assertFalse(self.send_queue.is_stuck())
+
+    def test_in_the_kernel(self) -> None:
+        """The same holds for what waits in the kernel, as far as it tells."""
+        self.assertFalse(self.send_queue.is_stuck(5))
+        self.assertTrue(self.send_queue.is_stuck(5))
+        self.assertFalse(self.send_queue.is_stuck(6))
+        self.assertFalse(self.send_queue.is_stuck(None))
+        self.assertFalse(self.send_queue.is_stuck(6))
+
+    def test_both(self) -> None:
+        """One that takes nothing of the queue, but reads what the kernel has, is slow only."""
+        self.socket.room = 0
+        self.send_queue.write(b"text")
+        for taken in range(3):
+            self.assertFalse(self.send_queue.is_stuck(taken))
+        self.assertTrue(self.send_queue.is_stuck(2))
 
     def test_stream(self) -> None:
         """The same holds for a transport that is paused."""

@@ -38,6 +38,8 @@ from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
     Poller,
+    acknowledged,
+    has_unread,
     plain_socket,
     poller_for,
     report_at_once,
@@ -186,6 +188,60 @@ class PollerTests(_PollerCase):
         self.turn(9)
         self.assertEqual(b"123", client.recv(9))
         self.assertEqual([ConnectionDone], protocol.ended)
+
+    def test_acknowledged(self) -> None:
+        """The kernel tells what a client has taken, as long as it has not taken all."""
+        self.assertIsNone(acknowledged(object()))
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            other: Any = ServerTransport(FakeSocket()).transport
+            other.socket = ours
+            # It is no TCP socket.
+            self.assertIsNone(acknowledged(other))
+        with socket.create_server(("127.0.0.1", 0)) as port:
+            theirs = socket.create_connection(port.getsockname())
+            ours, _ = port.accept()
+        with ours, theirs:
+            other.socket = ours
+
+            class Above:
+                transport = other
+
+            self.assertIsNone(acknowledged(other))
+            ours.setblocking(False)
+            try:
+                while True:
+                    ours.send(bytes(65536))
+            except BlockingIOError:
+                pass
+            taken = acknowledged(other)
+            assert taken is not None
+            self.assertEqual(taken, acknowledged(Above))
+            theirs.recv(1 << 20)
+            while acknowledged(other) == taken:
+                theirs.recv(1 << 20)
+
+    def test_unread(self) -> None:
+        """Bytes that the gateway has not read yet are seen, and stay; an end is no byte."""
+        protocol, client = self.connect()
+        transport: Any = protocol.transport
+
+        class Above:
+            pass
+
+        Above.transport = transport  # type: ignore[attr-defined]
+        self.assertFalse(has_unread(transport))
+        client.sendall(b"x")
+        self.assertTrue(has_unread(transport))
+        self.assertTrue(has_unread(Above))
+        self.turn()
+        self.assertFalse(has_unread(transport))
+        client.close()
+        self.assertFalse(has_unread(transport))
+        self.assertFalse(has_unread(object()))
+        transport.abortConnection()
+        self.turn()
+        self.assertFalse(has_unread(transport))
 
     def test_report_at_once(self) -> None:
         """Below TLS, it says with the first byte that waits that the client takes no more."""

@@ -189,6 +189,20 @@ class KeptTests(ApplicationCase):
         )
         self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
 
+    def test_close(self) -> None:
+        """The option close may stand anywhere in the lists of Connection."""
+        for line, closed in (
+            ("Connection: keep-alive", False),
+            ("Connection: close", True),
+            ("Connection: x,Close", True),
+            ("Connection: x\r\nConnection: y , close", True),
+            ("Connection: closed", False),
+        ):
+            client = self.connect()
+            self.assertEqual(200, self.ask(client, make_request("GET /x", line))[0])
+            self.assertEqual(closed, client.closed, line)
+            client.leave()
+
     def test_places(self) -> None:
         """An address has a share of the connections; one without an address counts by itself."""
         half = make_request("POST /x", "Content-Length: 2", body=b"a")
@@ -224,6 +238,7 @@ class KeptTests(ApplicationCase):
         self.assertIn(b"/2 ", client.take())
         client.send(make_request("GET /1") * 2)
         client.leave()
+        self.clock.advance(0)
         self.assert_nothing_left()
 
     def test_tiny_chunks(self) -> None:
@@ -240,6 +255,7 @@ class KeptTests(ApplicationCase):
         self.assertTrue(answer.endswith(b"/y "))
         client.send(request[:5000])
         client.leave()
+        self.clock.advance(0)
         self.assert_nothing_left()
 
     def test_sends_while_it_does_not_read(self) -> None:

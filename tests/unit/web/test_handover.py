@@ -16,7 +16,7 @@ from tests.support.memory_gateway import MemoryGatewayCase, SiteGateway, Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from tests.unit.web.case import BOTH, ApplicationCase, make_request
 from wsredis.gateway.identity import Handshake
-from wsredis.web.handover import has_body, request_head, wants_websocket
+from wsredis.web.handover import request_head, wants_websocket
 from wsredis.web.resources import GatewayResource
 
 
@@ -45,13 +45,6 @@ class HeadTests(SynchronousTestCase):
             (["web socket"], False),
         ):
             self.assertEqual(wanted, wants_websocket(self.make(upgrade=values)), values)
-
-    def test_has_body(self) -> None:
-        """A length other than 0, and any transfer coding, announce a body."""
-        self.assertFalse(has_body(self.make()))
-        self.assertFalse(has_body(self.make(content_length=["0"])))
-        self.assertTrue(has_body(self.make(content_length=["1"])))
-        self.assertTrue(has_body(self.make(transfer_encoding=["chunked"])))
 
     def test_request_head(self) -> None:
         """The target is that of the request line; a header that came twice is there twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tests.support.memory_gateway import SiteGateway, Socket
 from tests.unit.web.case import ApplicationCase, Echo, make_request
@@ -37,6 +38,25 @@ class SiteTests(ApplicationCase):
         self.assertEqual(503, self.answer(make_request("GET /x"))[0])
         self.assertEqual(503, self.ask(self.connect("192.0.2.8"), make_request("GET /x"))[0])
         self.open()
+
+    def test_turns(self) -> None:
+        """Of the connections that have more to read a few have a turn at a time, in order."""
+        calls: list[int] = []
+
+        def call(number: int) -> None:
+            calls.append(number)
+            if number == 1:
+                raise ZeroDivisionError
+
+        before = len(self.clock.getDelayedCalls())
+        for number in range(5):
+            self.site.call_in_turn(partial(call, number))
+        self.assertEqual(before + 1, len(self.clock.getDelayedCalls()))
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 0)
+        self.assertEqual([0, 1], calls)
+        self.clock.advance(0)
+        self.assertEqual([0, 1, 2, 3, 4], calls)
+        self.assertEqual(before, len(self.clock.getDelayedCalls()))
 
     def test_drain(self) -> None:
         """Idle connections are closed at once, others after their answer."""

@@ -220,8 +220,10 @@ class RedisBroker:
             return fail(BrokerUnavailable("the connection to Redis was lost"))
 
         def lost(failure: Failure) -> dict[bytes, bytes]:
-            failure.trap(NoReply)
-            raise BrokerUnavailable("the connection to Redis was lost")
+            if failure.check(NoReply):
+                raise BrokerUnavailable("the connection to Redis was lost")
+            # A refusal is an answer: it came after the publications, too.
+            return values
 
         return protocol.call("PING").addCallbacks(lambda _: values, lost)
 
@@ -278,8 +280,10 @@ class RedisBroker:
             if self._listener is None or waiting is None:
                 return
             if protocol is self._subscriber_link.protocol:
-                live = {(each.channel, each.payload) for each in waiting}
-                missed = {name: stored[name] for name in stored if (name, stored[name]) not in live}
+                missed = stored.copy()
+                for each in waiting:
+                    if missed.get(each.channel) == each.payload:
+                        del missed[each.channel]
                 if missed:
                     self._listener.restore(missed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply
 from wsredis.brokers.redis.publishing import PublishPipeline, is_read_only
@@ -15,6 +15,7 @@ from wsredis.config import Limits
 from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import PublishWaiter
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.shares import SharedBound
 
@@ -62,6 +63,7 @@ class Commands:
         self._limits = limits
         self._metrics = metrics
         self._reader = StoredReader(clock, keys, limits.max_publication, metrics)
+        self._throttle = LogThrottle(clock)
         #: Publish commands that are not answered yet, collected or sent, and their bytes.
         self._unanswered = 0
         self._unanswered_bytes = 0
@@ -170,6 +172,7 @@ class Commands:
         self.flush(is_last=True)
         self.keys.stop()
         self._reader.stop()
+        self._throttle.reset()
 
     async def fetch_each(
         self,
@@ -242,6 +245,17 @@ class Commands:
         elif self._refusal is not None and reply != b"PONG":
             self._refusal = None
             self._log.info("Redis stores messages again")
+
+    def not_published(self, error: Exception) -> None:
+        """Log the refusal of one PUBLISH: it names the right that is missing."""
+        if not isinstance(error, (NoReply, BrokerUnavailable)):
+            self._throttle.log(
+                self._log,
+                LogLevel.warn,
+                "publish",
+                "Redis refuses to publish: {error}",
+                error=error_text(error),
+            )
 
     def _check_keys(self, protocol: RedisProtocol) -> None:
         """Ask whose keys the channels of the held messages have."""

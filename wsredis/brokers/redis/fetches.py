@@ -18,7 +18,7 @@ __all__ = ["Fetches"]
 _ROUNDS = 4
 
 #: Channels in one round: a client waits for no more than these, if they all have large messages.
-_CHANNELS = 256
+_CHANNELS = 64
 
 
 class Read(Protocol):

@@ -19,6 +19,7 @@ import txredisapi
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from wsredis.config.redis_url import error_text
 from wsredis.gateway.publication import Publication
 
 __all__ = [
@@ -46,6 +47,9 @@ _PIECE = 8192
 #: before the reactor looks after clients and timers.
 _FULL = 65536
 _READS = 16
+
+#: Characters of an error that go into one line of the log.
+_SHOWN = 80
 
 #: Called with each reply to a command until it returns True: that was the last one.
 ReplyHandler = Callable[[Reply], bool]
@@ -303,7 +307,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
                 waiting, batch = batch, []
                 deliver(waiting)
             elif not self._expected:
-                raise InvalidReply(f"no command waits for {_shorten(reply)}")
+                raise InvalidReply(f"no command waits for {_shown(reply)}")
             else:
                 self._answer(self._expected[0][0], reply)
         if deliver and batch:
@@ -370,6 +374,9 @@ def _only_publications(parsed: deque[Reply]) -> list[Publication]:
     return [*map(Publication, names, payloads)]
 
 
-def _shorten(reply: Reply) -> str:
-    text = repr(reply)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _shown(reply: Reply) -> str:
+    """Describe a reply for the log. It may hold a payload, or the key of a session."""
+    if isinstance(reply, Exception):
+        return error_text(reply)[:_SHOWN]
+    size = f" of {len(reply)}" if isinstance(reply, (bytes, list)) else ""
+    return f"a reply of type {type(reply).__name__}{size}"

@@ -48,6 +48,9 @@ class PipelineOwner(Protocol):
     def stored(self, reply: Reply) -> None:
         """Take the answer to one SETEX."""
 
+    def not_published(self, error: Exception) -> None:
+        """Take the failure of one PUBLISH."""
+
 
 class PublishPipeline(Pipeline):
     """
@@ -193,6 +196,7 @@ class PublishPipeline(Pipeline):
                 self._error, PublishOutcomeUnknown
             ):
                 self._error = _as_broker_error(reply)
+                self._owner.not_published(reply)
             self._advance(1)
 
     def _advance(self, replies: int) -> None:

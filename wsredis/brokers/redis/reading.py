@@ -23,6 +23,9 @@ __all__ = ["Replies", "StoredReader"]
 _BATCH_BYTES = 1048576
 _BATCH_KEYS = 256
 
+#: Bytes; messages of no more are read before the others.
+_SMALL = 4096
+
 #: Bytes that are assumed for a message where Redis does not tell its size.
 _UNKNOWN = 65536
 
@@ -147,7 +150,8 @@ class StoredReader:
     def _batches(sizes: dict[bytes, int]) -> Iterator[list[bytes]]:
         batch: list[bytes] = []
         total = 0
-        for channel, size in sizes.items():
+        # Those who wait for a small message do not wait for the large ones of others.
+        for channel, size in sorted(sizes.items(), key=lambda item: item[1] > _SMALL):
             if batch and (total + size > _BATCH_BYTES or len(batch) == _BATCH_KEYS):
                 yield batch
                 batch, total = [], 0

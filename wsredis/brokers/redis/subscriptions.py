@@ -201,7 +201,7 @@ class Subscriptions:
                 return True
             name = next(expected)
             if reply[0] != verb.encode() or reply[1] != name:
-                raise ValueError(f"{verb} {name!r} was answered with {reply!r}")
+                raise ValueError(f"{verb} was answered with another channel")
             if command:
                 self._confirmed(name, command)
             remaining -= 1

@@ -19,18 +19,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapServerTLS
 from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
-from twisted.protocols.haproxy import proxyEndpoint
 from twisted.python.failure import Failure
 from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
 from wsredis.config import GatewayConfig
+from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
 from wsredis.service.service import GatewayService
 from wsredis.service.stop_once import stop_once
 from wsredis.service.workers.sockets import SharedEndpoint, SharedSocket
+from wsredis.transports.proxied import ProxiedEndpoint
 
 __all__ = [
     "ALL_READY",
@@ -91,6 +92,7 @@ class WorkerGateway(GatewayService):
         super().__init__(task.config, reactor=reactor)
         self.all_ready = False
         self._sockets = task.sockets
+        self._trusted = Networks(task.config.trusted_proxy)
         self._report = report
         self._reported = False
         self._ready_check = PeriodicTask(reactor, _CHECK_INTERVAL, self._check_ready)
@@ -104,7 +106,7 @@ class WorkerGateway(GatewayService):
         for shared in self._sockets:
             endpoint: Any = SharedEndpoint(self._reactor, shared)
             if shared.proxied:
-                endpoint = proxyEndpoint(endpoint)
+                endpoint = ProxiedEndpoint(endpoint, self._trusted, self._reactor)
             if shared.secure:
                 assert self._certificates is not None
                 endpoint = wrapServerTLS(self._certificates, endpoint, self._reactor)

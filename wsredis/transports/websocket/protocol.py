@@ -34,6 +34,8 @@ from wsredis.gateway.shares import address_key
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
+    acknowledged,
+    has_unread,
     is_plain,
     plain_socket,
     report_at_once,
@@ -57,7 +59,7 @@ from wsredis.transports.websocket.unfinished import UnfinishedInput
 __all__ = ["GatewayProtocol"]
 
 #: Bytes that a client may send before its handshake is answered.
-_EARLY = 65536
+_EARLY = 16384
 
 #: Bytes that are read after the end, so that unread input does not reset the last bytes away.
 _MAX_THROWN_AWAY = 131072
@@ -136,12 +138,47 @@ class GatewayProtocol(LeanProtocol):
         """Set the socket's options, and wait for the head of a request."""
         if type(self.transport) is not PolledServer:
             tune(self.transport, self.config.limits.send_buffer)
-        host = self._peer_host()
-        # A trusted proxy stands for itself only if it names nobody.
-        self.address = "" if host in self.trusted else intern(address_key(host))
+        self.address = self._address_so_far()
+        self._count()
+
+    def _count(self) -> None:
+        """Take a place for the connection."""
         refusal = self.registry.connected(self)
         if refusal is not None:
             self._refuse(refusal)
+        elif type(self.transport) is not PolledServer and self.is_secure():
+            self._wait_for_tls()
+
+    def _wait_for_tls(self) -> None:
+        """Begin with TLS, which costs more than all that follows, when the turn of it has come."""
+        try:
+            turn = self.registry.turn(self.address)
+        except HandshakeRejected as rejection:
+            self._refuse(rejection)
+            return
+        if turn is not None:
+            self.transport.pauseProducing()
+            self._deciding = turn
+            turn.addCallbacks(lambda _: self.transport.resumeProducing(), lambda _: None)
+
+    def peer_known(self) -> None:
+        """Count the connection for the client that the PROXY protocol has named."""
+        address = self._address_so_far()
+        if self.state == _HEAD and address != self.address:
+            # As if it had come just now.
+            self.registry.connection_lost(self)
+            self.address = address
+            self._count()
+
+    def _address_so_far(self) -> str:
+        """The address of a connection that has not said anything."""
+        if type(self.transport) is not PolledServer and getattr(
+            self.transport, "awaits_client", False
+        ):
+            return ""
+        host = self._peer_host()
+        # A trusted proxy stands for itself only if it names nobody.
+        return "" if host in self.trusted else intern(address_key(host))
 
     def dataReceived(self, data: bytes) -> None:
         """Take frames, parts of a head, or the bytes of a request."""
@@ -211,6 +248,8 @@ class GatewayProtocol(LeanProtocol):
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
             self.start_handshake(found.handshake)
+            if self.state == _PENDING and len(self.data) > _EARLY:
+                self.transport.abortConnection()
         elif found.kind is _PAGE:
             self._serve_http()
         elif found.status:
@@ -218,7 +257,9 @@ class GatewayProtocol(LeanProtocol):
 
     def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
         """Find out who sent a request: behind proxies each request may have another client."""
-        address = intern(address_key(self._name_client(headers)))
+        # A trusted proxy on a UNIX socket that names nobody stands for its clients.
+        nobody = UNIX if "" in self.trusted else ""
+        address = intern(address_key(self._name_client(headers)) or nobody)
         if address == self.address:
             return None
         refusal = self.registry.moved(self, address)
@@ -258,6 +299,11 @@ class GatewayProtocol(LeanProtocol):
         """Go on with a connection that plain HTTP gives back; see `http.GiveBack`."""
         self.enter(State.HEAD)
         del self._channel
+        if self._named:
+            # The next request is that of another client, until its head says so.
+            del self._named
+            before, self.address = self.address, self._address_so_far()
+            self.registry.slots.sockets.move(before, self.address)
         if status:
             self.data = request
             # The log names the client, also of a request that is refused.
@@ -273,7 +319,8 @@ class GatewayProtocol(LeanProtocol):
         if not self._named and "x-forwarded-for" in request.headers:
             self._warn_of_proxy()
         try:
-            turn = self.registry.turn(self.address)
+            # With TLS it was counted before.
+            turn = None if self.is_secure() else self.registry.turn(self.address)
         except HandshakeRejected as rejection:
             self._refuse(rejection)
             return
@@ -520,11 +567,16 @@ class GatewayProtocol(LeanProtocol):
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
-        if self.queue is not None and self.queue.is_stuck():
+        if self.queue is not None and self.queue.is_stuck(acknowledged(self.transport)):
             # Whatever it says meanwhile.
             self._log_slow("it took nothing for a ping interval, connection dropped")
             self._cut()
-        elif self.heard or self.pause_reasons & ~PauseReason.SEND_QUEUE:
+        elif (
+            self.heard
+            or self.pause_reasons & ~PauseReason.SEND_QUEUE
+            # Its pong may have come, and a gateway that is late must not take that for silence.
+            or has_unread(self.transport)
+        ):
             self.heard = False
             # A message that has begun has a deadline of its own, and is a sign of life if it grows.
             if self.unfinished is None:

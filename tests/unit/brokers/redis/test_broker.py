@@ -503,6 +503,15 @@ class FetchTests(_BrokerCase):
         self.server.pump()
         self.failureResultOf(fetched, BrokerUnavailable)
 
+    def test_no_right_to_ping(self) -> None:
+        """A refusal is as good as an answer: it comes after the publications."""
+        self.subscribe(b"a")
+        self.server.store(b"a", b"1")
+        self.server.refuse["PING"] = "NOPERM"
+        fetched = self.fetch(b"a")
+        self.server.pump()
+        self.assertEqual({b"a": b"1"}, self.successResultOf(fetched))
+
     def test_subscriber_lost_while_it_waits(self) -> None:
         """The same when it goes after the values came."""
         self.subscribe(b"a")

@@ -10,7 +10,7 @@ from typing import Any
 import hiredis
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fakes import publish
@@ -402,6 +402,27 @@ class AllAtOnceTests(TurnTests):
             refused = [(BrokerUnavailable, 1), (BrokerUnavailable, 2)]
             self.assertEqual(refused, self.one.heard[-2:])
             self.answer(b"+OK\r\n:0\r\n" * 5000)
+
+
+class RefusedTests(_StoreCase):
+    """A user of Redis that lacks a right."""
+
+    def test_no_right_to_publish(self) -> None:
+        """The log names the command once, and not its arguments."""
+        self.server.refuse["PUBLISH"] = "NOPERM no permissions to run the 'publish' command"
+        with capturedLogs() as events:
+            for _ in range(3):
+                self.failureResultOf(self.publish(b"a"), PermissionDenied)
+        self.assertEqual(1, len(events))
+        self.assertIn("'publish'", formatEvent(events[0]))
+
+    def test_lost(self) -> None:
+        """A connection that is lost is no refusal."""
+        with capturedLogs() as events:
+            done = self.send([b"a"], b"x")
+            self.server.kill()
+            self.failureResultOf(done, PublishOutcomeUnknown)
+        self.assertEqual([], events)
 
 
 class PublishOnlyTests(_StoreCase):

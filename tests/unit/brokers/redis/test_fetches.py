@@ -162,14 +162,14 @@ class FetchesTests(SynchronousTestCase):
 
     def test_size_of_a_round(self) -> None:
         """A round is not larger than some channels; the next one begins at once."""
-        fetched = [self.fetch([b"%d" % number]) for number in range(600)]
+        fetched = [self.fetch([b"%d" % number]) for number in range(150)]
         for _ in range(3):
             self.turn()
-        self.assertEqual([256, 256, 88], [len(read.names) for read in self.reads])
+        self.assertEqual([64, 64, 22], [len(read.names) for read in self.reads])
         for read in self.reads:
             read.whole({name: name for name in read.names})
         found = [self.successResultOf(each) for each in fetched]
-        self.assertEqual([{b"%d" % number: b"%d" % number} for number in range(600)], found)
+        self.assertEqual([{b"%d" % number: b"%d" % number} for number in range(150)], found)
 
     def test_failure(self) -> None:
         """All of them fail that are not answered yet."""

@@ -77,12 +77,18 @@ class ReaderTests(LinkCase):
 
     def test_by_size(self) -> None:
         """No part is larger than a megabyte, unless one message alone is."""
-        sizes = [400000, 400000, 400000, 2000000, 1, 1]
+        sizes = [1, 1, 400000, 400000, 400000, 2000000]
         for number, size in enumerate(sizes):
             self.server.store(b"c%d" % number, b"x" * size)
         found = self.read(*[b"c%d" % number for number in range(len(sizes))])
         self.assertEqual(sizes, [len(value) for value in found.values()])
-        self.assertEqual([2, 1, 1, 2], self.keys_in_batches())
+        self.assertEqual([4, 1, 1], self.keys_in_batches())
+
+    def test_small_first(self) -> None:
+        """Small messages do not wait for large ones; each kind comes in the order of the names."""
+        for name, size in ((b"a", 5000), (b"b", 1), (b"c", 900000), (b"d", 4096), (b"e", 800000)):
+            self.server.store(name, b"x" * size)
+        self.assertEqual([b"b", b"d", b"a", b"c", b"e"], [*self.read(b"a", b"b", b"c", b"d", b"e")])
 
     def test_one_after_the_other(self) -> None:
         """A part is asked for when the one before it has come."""

@@ -17,9 +17,11 @@ from twisted.internet import tcp
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.test import iosim
+from zope.interface import implementer
 
 from tests.support.deflate import OFFER, compressed
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
@@ -341,6 +343,22 @@ class HeadTests(MemoryGatewayCase):
             if client.closed:
                 break
         self.assertTrue(client.aborted)
+        self.nothing_left()
+
+    def test_too_early(self) -> None:
+        """Frames before the answer wait, up to a bound, in whichever read they come."""
+        self.use(MemoryGateway(self.config, authenticator=SlowAuthenticator()))
+        for pieces, is_cut in (
+            ([handshake(LISTEN), b"x" * 16384], False),
+            ([handshake(LISTEN) + b"x" * 16384], False),
+            ([handshake(LISTEN) + b"x" * 16385], True),
+            ([handshake(LISTEN), b"x" * 16384, b"x"], True),
+        ):
+            client = self.connect()
+            for piece in pieces:
+                client.send(piece)
+            self.assertEqual(is_cut, client.aborted)
+            client.leave()
         self.nothing_left()
 
     def test_many_errors(self) -> None:
@@ -986,6 +1004,11 @@ class _OtherGateway(MemoryGateway):
         return self.stand_in
 
 
+@implementer(ISSLTransport)
+class _TlsSocket(Socket):
+    """A connection by TLS."""
+
+
 class TurnTests(MemoryGatewayCase):
     """An address beyond its rate of handshakes waits."""
 
@@ -1009,6 +1032,28 @@ class TurnTests(MemoryGatewayCase):
         for client in [*clients, other]:
             client.leave()
         self.assertEqual(10, self.metrics.slowed)
+        self.nothing_left()
+
+    def test_tls(self) -> None:
+        """TLS begins when it is the turn of the connection, and is counted once."""
+
+        def connect() -> Socket:
+            return _TlsSocket(self.factory)
+
+        for _ in range(20):
+            client = connect()
+            client.send(handshake(LISTEN))
+            self.assertEqual(b"101", client.take()[9:12])
+            client.leave()
+        clients = [connect() for _ in range(11)]
+        self.assertEqual([True] * 10 + [False], [client.paused for client in clients])
+        self.assertTrue(clients[10].aborted)
+        self.wait(1.1)
+        self.assertEqual([False] * 2 + [True] * 8, [client.paused for client in clients[:10]])
+        clients[0].send(handshake(LISTEN))
+        self.assertEqual(b"101", clients[0].take()[9:12])
+        for client in clients:
+            client.leave()
         self.nothing_left()
 
     def test_time_is_up(self) -> None:

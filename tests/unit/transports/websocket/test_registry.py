@@ -423,6 +423,22 @@ class SweepTests(MemoryGatewayCase):
         self.assertEqual(1, len(events))
         self.nothing_left()
 
+    def test_late_gateway(self) -> None:
+        """A client is not silent while the kernel has bytes of it that were not read yet."""
+        client = self.open()
+        waiting = [b"x"]
+
+        class Kernel:
+            def recv(self, size: int, flags: int) -> bytes:
+                return waiting[0]
+
+        client.socket = Kernel()  # type: ignore[attr-defined]
+        self.wait(100)
+        self.assertFalse(client.closed)
+        waiting[0] = b""
+        self.wait(41)
+        self.assertTrue(client.aborted)
+
     def test_late_reactor(self) -> None:
         """A reactor that is late, with other work, must not make heartbeats rare."""
         client = self.open()

@@ -36,7 +36,7 @@ _BATCH = 512
 
 #: So many messages in a row, of at most so many bytes, are read together if their heads are equal.
 _ROW = 16
-_ROW_SIZE = 32
+_ROW_LENGTH = 0x80 + 32
 
 #: Bytes; Autobahn unmasks longer payloads faster.
 _SHORT = 1024
@@ -295,9 +295,11 @@ class FrameReader:
         batch: list[bytes] = []
         begin = at
         most = min(most, _BATCH)
-        if self.takes_batches and total - at >= _ROW * 7:
-            batch = _row(data, at, most, limit)
-            at += sum(map(len, batch)) + 6 * len(batch)
+        if not is_single and total - at > _ROW * 6 and 0x80 <= data[at + 1] <= _ROW_LENGTH:
+            size = data[at + 1] - 0x80
+            if size <= limit:
+                batch = _row(data, at, size, min(most, (total - at) // (size + 6)))
+                at += len(batch) * (size + 6)
         count = len(batch)
         while count < most and (start := at + 6) <= total:
             first = data[at]
@@ -537,15 +539,17 @@ class FrameReader:
             self._perMessageCompress = None
 
 
-def _row(data: bytes, at: int, most: int, limit: int) -> list[bytes]:
+def _row(data: bytes, at: int, size: int, count: int) -> list[bytes]:
     """
     Return the payloads of short valid messages in a row whose frames have the same head.
 
     They are found and unmasked without a look at each in Python. It is empty if there are few.
+
+    Args:
+        size: The bytes of each payload.
+        count: There is room for as many in *data*, and as many are read at most.
     """
-    size = data[at + 1] - 0x80
     width = size + 6
-    count = min((len(data) - at) // width, most) if 0 <= size <= min(limit, _ROW_SIZE) else 0
     for offset in (0, 1):
         heads = data[at + offset : at + offset + count * width : width]
         count -= len(heads.lstrip(heads[:1]))

@@ -38,7 +38,11 @@ _KUBERNETES = re.compile(
     r"|SERVICE_PORT(?:_[A-Z0-9_]+)?=[0-9]+"
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://.*"
     r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=[0-9]+|ADDR=[0-9A-Fa-f.:]+)"
-    r")"
+    # Links of Docker set two more.
+    r"|NAME=/[^/]+/[^/]+"
+    r"|ENV_[A-Za-z0-9_]+=.*"
+    r")",
+    re.DOTALL,
 )
 
 #: The parts of `GatewayConfig`, by the field that holds them.

@@ -124,6 +124,9 @@ class LoadTests(ConfigCase):
                         "PORT_8080_TCP_PORT": "8080",
                         "PORT_8080_TCP_ADDR": address,
                         "PORT_53_UDP_PROTO": "udp",
+                        # Links of Docker.
+                        "NAME": "/web/wsredis",
+                        "ENV_PATH": "/bin:\n/usr/bin",
                     }.items()
                 }
                 self.assertEqual(GatewayConfig(), load({}, environ))
@@ -138,6 +141,7 @@ class LoadTests(ConfigCase):
             ("WSREDIS_SERVICE_HOST", "a b"),
             ("WSREDIS_REDIS_PORT_6379_TCP_NAME", "x"),
             ("WSREDIS_SERVICE_PORT", "eighty"),
+            ("WSREDIS_NAME", "/web"),
         ):
             text = self.refused(load, {}, {name: value})
             self.assertEqual(f"{name}: there is no such setting", text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
@@ -204,6 +206,35 @@ class FewPlacesTests(LimitsCase):
         for source in (HOSTILE, OTHER):
             found = [self.join(source)[0] for _ in range(3)]
             self.assertEqual([101, 101, 429], found)
+
+
+class ProxyTests(LimitsCase):
+    """Clients that a trusted proxy on a UNIX socket names."""
+
+    def setUp(self) -> None:
+        """Start a gateway on a UNIX socket."""
+        folder = tempfile.mkdtemp(prefix="wsredis-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        self.path = f"{folder}/socket"
+        self.options = ("--port", f"unix:{self.path}", "--trusted-proxy", "unix")
+        self.options += ("--max-connections-per-address", "2")
+        super().setUp()
+
+    def test_invented(self) -> None:
+        """Whatever a client invents, it is counted: by its address, or with the others."""
+        for headers in (
+            ("X-Forwarded-For: 203.0.113.{}, 192.0.2.1",),
+            ("X-Forwarded-For: 203.0.113.{}", "X-Forwarded-For: 192.0.2.2"),
+            ("Forwarded: for=203.0.113.{}, for=192.0.2.3",),
+            ("X-Forwarded-For: 192.0.2.4", "Forwarded: for=203.0.113.{}"),
+        ):
+            found = []
+            for number in range(3):
+                client = RawClient(self.path)
+                self.addCleanup(client.socket.close)
+                client.send(handshake(LISTEN, *(each.format(number) for each in headers)))
+                found.append(int(client.head().split()[1]))
+            self.assertEqual([101, 101, 429], found, headers)
 
 
 class UserTests(LimitsCase):

@@ -167,8 +167,8 @@ class Limits(Checked):
         134217728,
         integer(65536),
         "Bytes of request bodies and of answers of wsgi that wait for slow clients, in temporary "
-        "files and in memory. A body for which none are left is answered with 503; an answer "
-        "keeps its thread.",
+        "files and in memory; at least one and a half times max-body. A body for which none are "
+        "left is answered with 503; an answer keeps its thread.",
     )
     wsgi_queue: int = setting(
         100,

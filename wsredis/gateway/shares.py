@@ -99,6 +99,11 @@ class SharedBound:
         self.held += count
         self._by_key[key] = self._by_key.get(key, 0) + count
 
+    def move(self, key: Hashable, to: Hashable) -> None:
+        """Give a place of *key* to another key, whether that has room or not."""
+        self.release(key)
+        self.add(to)
+
     def release(self, key: Hashable, count: int = 1) -> None:
         """
         Give *count* places of *key* back.

@@ -41,7 +41,8 @@ def from_config(
 
     Raises:
         ConfigError: The application cannot be imported, both the demo page and an application are
-            wanted, or the installed Twisted cannot be used.
+            wanted, a body of the allowed size would never fit into the spool, or the installed
+            Twisted cannot be used.
     """
     channel.check_twisted()
     if application is None and config.wsgi is not None:
@@ -49,6 +50,11 @@ def from_config(
     if application is not None and config.demo:
         raise ConfigError("demo: cannot be combined with an application: both serve /")
     limits = config.limits
+    if application is not None and limits.max_body * 3 > limits.max_spool * 2:
+        raise ConfigError(
+            f"max-spool: must be at least {-(-limits.max_body * 3 // 2)}: a single client gets two "
+            f"thirds of it, and max-body is {limits.max_body}"
+        )
     spool = Spool(limits.max_spool)
     return GatewaySite(
         reactor,

@@ -276,7 +276,9 @@ class GatewayChannel(HTTPChannel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Tell whether another request may follow this one."""
-        if self.site.keeps_connections() and super().checkPersistence(request, version):
+        values = request.requestHeaders.getRawHeaders(b"connection", [])
+        options = [each.strip(b" \t").lower() for value in values for each in value.split(b",")]
+        if version == b"HTTP/1.1" and b"close" not in options and self.site.keeps_connections():
             return True
         request.responseHeaders.setRawHeaders("connection", ["close"])
         return False

@@ -148,13 +148,16 @@ class RootResource(Resource):
             return resource.render(request)
         if request.path.startswith(self._url_prefix):
             return self._gateway.render(request)
+        hosts = len(request.requestHeaders.getRawHeaders(b"host", []))
         if self._application is None:
             status, reason = 404, b"there is nothing here\n"
         elif not request.path.startswith(b"/"):
             status, reason = 400, b"the request target is malformed\n"
-        elif len(request.requestHeaders.getRawHeaders(b"host", [])) > 1:
+        elif hosts > 1:
             # RFC 9112, 3.2. An application would see them as one.
             status, reason = 400, b"there is more than one Host\n"
+        elif not hosts and request.clientproto == b"HTTP/1.1":
+            status, reason = 400, b"there is no Host\n"
         else:
             return self._application.render(request)
         request.setResponseCode(status)

@@ -101,6 +101,15 @@ class SharedBoundTests(SynchronousTestCase):
         self.assertEqual(self.take_all(bound, "a"), 8)
         self.assertEqual(self.take_all(bound, "b"), 2)
 
+    def test_move(self) -> None:
+        """A place of one key may become that of another."""
+        bound = SharedBound(3)
+        bound.take("a", 2)
+        bound.move("a", "b")
+        self.assertEqual((2, 1, 1), (bound.held, bound.held_by("a"), bound.held_by("b")))
+        self.assertRaises(ValueError, bound.move, "c", "b")
+        self.assertEqual((2, 1), (bound.held, bound.held_by("b")))
+
     def test_add(self) -> None:
         """Places may be taken although there is none."""
         bound = SharedBound(1)

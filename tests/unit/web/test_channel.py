@@ -190,6 +190,20 @@ class KeptTests(ApplicationCase):
         )
         self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
 
+    def test_close(self) -> None:
+        """The option close may stand anywhere in the lists of Connection."""
+        for line, closed in (
+            ("Connection: keep-alive", False),
+            ("Connection: close", True),
+            ("Connection: x,Close", True),
+            ("Connection: x\r\nConnection: y , close", True),
+            ("Connection: closed", False),
+        ):
+            client = self.connect()
+            self.assertEqual(200, self.ask(client, make_request("GET /x", line))[0])
+            self.assertEqual(closed, client.closed, line)
+            client.leave()
+
     def test_places(self) -> None:
         """An address has a share of the connections; one without an address counts by itself."""
         half = make_request("POST /x", "Content-Length: 2", body=b"a")

@@ -120,6 +120,18 @@ class ApplicationTests(ApplicationCase):
         request = b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
         self.assertEqual((400, b"there is more than one Host\n"), self.ask(self.connect(), request))
 
+    def test_no_host(self) -> None:
+        """HTTP/1.1 needs a Host; older clients, and checks of health, do not."""
+        for line, status in (
+            ("/x HTTP/1.1", 400),
+            ("/x HTTP/1.0", 200),
+            ("/health/live HTTP/1.1", 200),
+        ):
+            request = f"GET {line}\r\n\r\n".encode()
+            self.assertEqual(status, self.ask(self.connect(), request)[0], line)
+        target = b"GET http://a/x HTTP/1.1\r\n\r\n"
+        self.assertEqual((200, b"/x "), self.ask(self.connect(), target))
+
 
 class DemoPageTests(SynchronousTestCase):
     """The demo page gets its settings safely."""

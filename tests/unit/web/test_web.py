@@ -13,6 +13,7 @@ from wsredis import web
 from wsredis.config import GatewayConfig, Limits, RedisConfig
 from wsredis.errors import ConfigError
 from wsredis.web.site import GatewaySite
+from wsredis.web.spool import Spool
 
 
 def named_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -72,3 +73,14 @@ class FromConfigTests(SynchronousTestCase):
         """Both would be at the same path."""
         error = self.assertRaises(ConfigError, self.make, GatewayConfig(demo=True, wsgi=self.name))
         self.assertIn("demo: ", str(error))
+
+    def test_body_that_never_fits(self) -> None:
+        """A body of the allowed size fits into the share of a single client."""
+        limits = Limits(max_body=100_000, max_spool=149_999)
+        config = GatewayConfig(wsgi=self.name, limits=limits)
+        error = self.assertRaises(ConfigError, self.make, config)
+        self.assertIn("max-spool: must be at least 150000: ", str(error))
+        self.make(GatewayConfig(limits=limits))
+        self.make(GatewayConfig(wsgi=self.name, limits=Limits(max_body=100_000, max_spool=150_000)))
+        spool = Spool(150_000)
+        self.assertTrue(spool.take("a", 100_000))

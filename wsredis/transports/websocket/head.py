@@ -17,6 +17,8 @@ __all__ = ["HandshakeHead", "Head", "Kind", "loggable_target", "parse"]
 
 #: Characters of a request target that go into one line of the log.
 _LOGGED = 200
+#: The same of a line that is not that of a request.
+_LOGGED_OF_OTHERS = 8
 
 #: Headers of one request. Browsers and proxies together send about thirty.
 _MAX_HEADERS = 100
@@ -207,6 +209,10 @@ def _list(value: str) -> list[str]:
     return [each.strip(" \t") for each in value.lower().split(",")]
 
 
+#: The start of a request line, or of a target: a path, a URL or an asterisk.
+_REQUEST = re.compile(rb"(?:[A-Za-z]{1,20} +)?(?:[/*]|[A-Za-z][A-Za-z0-9+.-]*://)")
+
+
 def loggable_target(data: bytes) -> str:
     """
     Return the part of a request that may be logged.
@@ -216,8 +222,11 @@ def loggable_target(data: bytes) -> str:
 
     Returns:
         The start of the first line, without the query: queries and headers carry secrets, and logs
-        are read by many.
+        are read by many. A line that is not that of a request may be a header, or a part of one:
+        only its first few bytes are returned.
     """
+    if not _REQUEST.match(data):
+        return re.split(rb"[\s=:;,]", data, maxsplit=1)[0][:_LOGGED_OF_OTHERS].decode("latin-1")
     start = re.split(rb"[?#\r\n]|%3[Ff]|%23", data, maxsplit=1)[0]
     # A URL may begin with the name and the password of a user.
     return re.sub(rb"//[^/]*@", b"//", start)[:_LOGGED].decode("latin-1")

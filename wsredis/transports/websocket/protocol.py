@@ -257,7 +257,9 @@ class GatewayProtocol(LeanProtocol):
 
     def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
         """Find out who sent a request: behind proxies each request may have another client."""
-        address = intern(address_key(self._name_client(headers)))
+        # A trusted proxy on a UNIX socket that names nobody stands for its clients.
+        nobody = UNIX if "" in self.trusted else ""
+        address = intern(address_key(self._name_client(headers)) or nobody)
         if address == self.address:
             return None
         refusal = self.registry.moved(self, address)
@@ -297,6 +299,11 @@ class GatewayProtocol(LeanProtocol):
         """Go on with a connection that plain HTTP gives back; see `http.GiveBack`."""
         self.enter(State.HEAD)
         del self._channel
+        if self._named:
+            # The next request is that of another client, until its head says so.
+            del self._named
+            before, self.address = self.address, self._address_so_far()
+            self.registry.slots.sockets.move(before, self.address)
         if status:
             self.data = request
             # The log names the client, also of a request that is refused.

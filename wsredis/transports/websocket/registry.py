@@ -231,8 +231,7 @@ class Registry:
             The reason for which the request is refused.
         """
         slots = self.slots
-        slots.sockets.release(member.address)
-        slots.sockets.add(address)
+        slots.sockets.move(member.address, address)
         if member not in self.handshakes:
             # Plain HTTP had the connection.
             return None

@@ -308,6 +308,8 @@ class LoggableTests(SynchronousTestCase):
             (b"GET /ws/a#secret", "GET /ws/a"),
             (b"GET /ws/a%3Ftoken=secret", "GET /ws/a"),
             (b"GET http://user:secret@host/ws/a HTTP/1.1", "GET http://host/ws/a HTTP/1.1"),
+            (b"http://user:secret@host/ws/a", "http://host/ws/a"),
+            (b"OPTIONS * HTTP/1.1", "OPTIONS * HTTP/1.1"),
             (b"", ""),
         ):
             self.assertEqual(target, loggable_target(data))
@@ -315,4 +317,17 @@ class LoggableTests(SynchronousTestCase):
     def test_any_bytes(self) -> None:
         """Any bytes give a string, and a long one is cut."""
         self.assertEqual("\xff\x00", loggable_target(b"\xff\x00"))
-        self.assertEqual(200, len(loggable_target(b"x" * 10_000)))
+        self.assertEqual(200, len(loggable_target(b"/x" * 10_000)))
+
+    def test_no_request(self) -> None:
+        """Of a line that is not that of a request only the start of the first word is in it."""
+        for data, start in (
+            (b"Cookie: session=secret", "Cookie"),
+            (b"Authorization:secret", "Authoriz"),
+            (b"session=secret; a=b", "session"),
+            (b"0123456789abcdef", "01234567"),
+            (b"\x16\x03\x01 secret", "\x16\x03\x01"),
+            (b"CONNECT secret:443 HTTP/1.1", "CONNECT"),
+            (b"GET secret HTTP/1.1", "GET"),
+        ):
+            self.assertEqual(start, loggable_target(data))

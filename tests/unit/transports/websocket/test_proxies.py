@@ -12,6 +12,7 @@ from wsredis.config import GatewayConfig, Limits
 from wsredis.config.networks import Networks
 from wsredis.gateway.identity import Handshake, Identity
 from wsredis.transports.websocket.proxies import named_client
+from wsredis.web.handover import detach
 
 PROXY = "10.0.0.1"
 TRUSTED = Networks(["10.0.0.0/8", "unix", "2001:db8:1::/48"])
@@ -123,7 +124,7 @@ class AddressTests(MemoryGatewayCase):
             ("10.0.0.1", "Forwarded: for=1.2.3.4", ("1.2.3.4", "1.2.3.4")),
             ("10.0.0.1", "X-Other: 1.2.3.4", ("10.0.0.1:54321", "10.0.0.1")),
             ("", "X-Forwarded-For: 1.2.3.4", ("1.2.3.4", "1.2.3.4")),
-            ("", "X-Other: 1.2.3.4", ("unix", "")),
+            ("", "X-Other: 1.2.3.4", ("unix", "unix")),
             ("2001:db8::1", "X-Other: x", ("[2001:db8::1]:54321", "2001:db8::/64")),
             ("::ffff:192.0.2.1", "X-Other: x", ("192.0.2.1:54321", "192.0.2.1")),
         ):
@@ -151,6 +152,29 @@ class AddressTests(MemoryGatewayCase):
         sockets = self.factory.registry.slots.sockets
         self.assertEqual((1, 0), (sockets.held_by("192.0.2.1"), sockets.held_by("")))
         bad.leave()
+        self.nothing_left()
+
+    def test_next_client(self) -> None:
+        """A proxy that keeps its connection sends the requests of one client after the other."""
+        client = self.connect("10.0.0.1")
+        client.send(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
+        protocol = self.protocol(client)
+        sockets = self.factory.registry.slots.sockets
+        self.assertEqual(1, sockets.held_by("1.2.3.4"))
+        # As a site that keeps connections does.
+        request = handshake(LISTEN, "X-Forwarded-For: 1.2.3.5")
+        channel = protocol._channel
+        detach(channel)
+        self.gateway.site.channels.discard(channel)  # type: ignore[arg-type]
+        self.factory.registry.handed_over(protocol)
+        client.take()
+        protocol._take_back(request[:9], b"", 0, "")
+        self.assertEqual(("", "10.0.0.1:54321"), (protocol.address, protocol.peer))
+        client.send(request[9:])
+        self.assertEqual(b"101", client.take()[9:12])
+        self.assertEqual(("1.2.3.5", "1.2.3.5"), (protocol.address, protocol.peer))
+        self.assertEqual((0, 1), (sockets.held_by("1.2.3.4"), sockets.held_by("1.2.3.5")))
+        client.leave()
         self.nothing_left()
 
     def test_warning(self) -> None:

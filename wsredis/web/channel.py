@@ -8,6 +8,7 @@ It is one module because all of that builds on private names of twisted.web's HT
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from io import BytesIO
 from typing import Any, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
@@ -15,7 +16,7 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, Request
 
 from twisted import __version__ as twisted_version
 from wsredis.config.networks import Networks
@@ -418,9 +419,20 @@ def _keeps_what_came_early(base: type[HTTPChannel]) -> bool:
     return kept
 
 
+class _RequestWithoutFile(Request):
+    """A request that needs no folder for temporary files: in a container there may be none."""
+
+    def gotLength(self, length: int | None) -> None:
+        """Make no file for the body."""
+        self.content = BytesIO()
+
+
 def _tells_of_chunks(base: type[HTTPChannel]) -> bool:
+    class Probe(base):  # type: ignore[misc, valid-type]
+        requestFactory = _RequestWithoutFile
+
     channel, _ = _connected(
-        base, b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nx"
+        Probe, b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nx"
     )
     decoder = channel._transferDecoder
     told: bool = (decoder.state, decoder.length) == ("BODY", 99) and channel.length is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -391,6 +392,15 @@ class CheckTests(SynchronousTestCase):
 
     def test_installed(self) -> None:
         """The installed version can be used."""
+        check_twisted()
+
+    def test_no_temporary_files(self) -> None:
+        """No folder for temporary files is needed: in a locked-down container there is none."""
+
+        def refuse(*args: object, **more: object) -> None:
+            raise FileNotFoundError(2, "No usable temporary directory")
+
+        self.patch(tempfile, "TemporaryFile", refuse)
         check_twisted()
 
     def refused(self, base: type[HTTPChannel]) -> str:

@@ -172,9 +172,13 @@ class Handshaker:
             )
         )
         headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
-        return connection, lambda stored: Answer(
-            accepted, stored, subprotocol, headers, bool(window)
-        )
+
+        def complete(stored: Mapping[bytes, bytes]) -> Answer:
+            if stored:
+                self._registry.read_stored(client.address, sum(map(len, stored.values())))
+            return Answer(accepted, stored, subprotocol, headers, bool(window))
+
+        return connection, complete
 
     def _parse(self, path: str, query: str) -> tuple[Dialect, Access]:
         """Find the dialect that a URL belongs to, and the access that the URL asks for."""

@@ -157,9 +157,19 @@ class GatewayProtocol(LeanProtocol):
             self._refuse(rejection)
             return
         if turn is not None:
+            self._log_slowed()
             self.transport.pauseProducing()
             self._deciding = turn
             turn.addCallbacks(lambda _: self.transport.resumeProducing(), lambda _: None)
+
+    def _log_slowed(self) -> None:
+        self.losses.log(
+            self._log,
+            LogLevel.info,
+            "slowed",
+            "slowed {peer}: its address sends more than --handshake-rate",
+            peer=self.peer,
+        )
 
     def peer_known(self) -> None:
         """Count the connection for the client that the PROXY protocol has named."""
@@ -327,6 +337,7 @@ class GatewayProtocol(LeanProtocol):
         if turn is None:
             self._decide(request)
         else:
+            self._log_slowed()
             self._deciding = turn
             turn.addCallbacks(lambda _: self._decide(request), self._not_accepted)
 
@@ -403,6 +414,13 @@ class GatewayProtocol(LeanProtocol):
     def dropped(self) -> None:
         """See `wsredis.transports.websocket.slots.Place.dropped`."""
         self.metrics.dropped += 1
+        self.losses.log(
+            self._log,
+            LogLevel.info,
+            "dropped",
+            "dropped {peer}: it said nothing, and others need its place",
+            peer=self.peer,
+        )
         self._end()
         self.registry.last_bytes(self)
         self.transport.abortConnection()

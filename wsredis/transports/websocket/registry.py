@@ -47,6 +47,9 @@ _HANDSHAKE_RATE = setting_of(Limits, "handshake_rate").option
 #: Handshakes that an address may send at once after a pause, in seconds of its rate.
 _BURST = 10
 
+#: Bytes of stored messages that cost about as much as a handshake.
+_STORED_BYTES = 262144
+
 
 class Member(Place, Protocol):
     """The part of a connection that the registry needs."""
@@ -162,6 +165,16 @@ class Registry:
             return None
         self._metrics.slowed += 1
         return deferLater(self._clock, delay)
+
+    def read_stored(self, address: str, size: int) -> None:
+        """
+        Count the stored messages that a handshake of *address* has read.
+
+        Args:
+            size: Their bytes. So many as cost as much as a handshake count as one more.
+        """
+        if address:
+            self._rate.spend(address, size / _STORED_BYTES)
 
     def start(self) -> None:
         """Begin to look after connections."""

@@ -153,7 +153,7 @@ class AdmissionTests(MemoryGatewayCase):
     def test_too_many_early_bytes(self) -> None:
         """The early bytes are bounded."""
         client = self._asking()
-        client.send(b"x" * 65536)
+        client.send(b"x" * 16384)
         self.assertFalse(client.closed)
         client.send(b"x")
         self.assertTrue(client.aborted)

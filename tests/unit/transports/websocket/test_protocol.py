@@ -1034,6 +1034,16 @@ class TurnTests(MemoryGatewayCase):
         self.assertEqual(10, self.metrics.slowed)
         self.nothing_left()
 
+    def test_stored_messages(self) -> None:
+        """Handshakes that read large messages have fewer turns."""
+        self.gateway.redis.store(b"broadcast:a", 3600, b"x" * 1048576)
+        for _ in range(4):
+            self.open().leave()
+        client = self.connect()
+        client.send(handshake(LISTEN))
+        self.assertEqual(b"", client.take())
+        client.leave()
+
     def test_tls(self) -> None:
         """TLS begins when it is the turn of the connection, and is counted once."""
 

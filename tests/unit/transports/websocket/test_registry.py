@@ -195,6 +195,16 @@ class RegistryTests(SynchronousTestCase):
             self.registry.connection_lost(member)
         self.assertEqual((0, 0), (slots.sockets.held, slots.handshakes.held))
 
+    def test_stored_messages_count(self) -> None:
+        """Large stored messages count as handshakes of the address that reads them."""
+        self.registry.read_stored("a", 100)
+        self.assertIsNone(self.registry.turn("a"))
+        self.registry.read_stored("a", 40 * 262144)
+        self.assertIsNotNone(self.registry.turn("a"))
+        self.registry.read_stored("", 1 << 40)
+        for address in ("b", ""):
+            self.assertIsNone(self.registry.turn(address))
+
     def test_turns(self) -> None:
         """An address beyond its rate waits for its turn, or is refused if that is too far."""
         waiting: list[Deferred[None]] = []

@@ -578,7 +578,8 @@ class GatewayProtocol(LeanProtocol):
         message = self.unfinished
         if self.pause_reasons or message is None or message.buffer is None:
             return None
-        before, message.checked = message.checked, len(message.buffer)
+        # Empty fragments are paid by the rate, and take no memory.
+        before, message.checked = message.checked, len(message.buffer) + message.empty
         return message.checked - before
 
     # -- The life of an open WebSocket

@@ -66,6 +66,7 @@ class Unfinished:
 
     Attributes:
         buffer: The payload until now. If None, what comes is thrown away.
+        empty: The number of fragments without content, except the first and the last.
         is_binary: Whether the message is binary.
         is_compressed: Whether the fragments have to be inflated.
         is_last: Whether the frame that is being read is the last one.
@@ -77,6 +78,7 @@ class Unfinished:
         "buffer",
         "checked",
         "decoder",
+        "empty",
         "is_binary",
         "is_compressed",
         "is_last",
@@ -90,7 +92,7 @@ class Unfinished:
         self.is_compressed = is_compressed
         self.decoder = None if is_binary else _utf8()
         self.is_last = False
-        self.left = self.checked = 0
+        self.left = self.checked = self.empty = 0
         self.masker: Any = None
 
     @property
@@ -364,8 +366,10 @@ class FrameReader:
         size = second & 0x7F
         start = at + (6 if second >= 0x80 else 2)
         if not first and second == 0x80 and message is not None and self.state == _OPEN:
-            # An empty fragment.
-            return at + 6 if at + 6 <= total else -1
+            if at + 6 > total:
+                return -1
+            message.empty += 1
+            return at + 6
         problem = ""
         # Pings, pongs and fragments come in thousands if at all.
         is_frequent = first in _FREQUENT and 0x80 <= second < 0xFE

@@ -720,6 +720,16 @@ class InputTests(MemoryGatewayCase):
         self.assertFalse(client.closed)
         self.assertEqual(1, self.metrics.received)
 
+    def test_empty_fragments(self) -> None:
+        """Fragments without content are progress, and are paid by the rate."""
+        self.use(MemoryGateway(GatewayConfig()))
+        client = self.open(BOTH)
+        client.send(frame(TEXT, b"", fin=False))
+        for _ in range(30):
+            client.send(frame(0, b"", fin=False) * 2000)
+            self.wait(1)
+        self.assertFalse(client.closed)
+
     def test_paused(self) -> None:
         """A message whose client is paused need not go on."""
         client = self.open(BOTH)

@@ -313,6 +313,31 @@ class TimeoutQueueTests(SynchronousTestCase):
             self.queue.discard(member)
         self.assertEqual([], list(self.queue))
 
+    def test_crowd(self) -> None:
+        """Many that are late at once expire in several turns of the reactor."""
+        for number in range(100):
+            self.queue.add(str(number))
+        # What the reactor has to do then comes before the rest of them.
+        seen: list[int] = []
+        self.clock.callLater(5.0, lambda: self.clock.callLater(0, lambda: seen.append(self.done)))
+        self.clock.advance(5.0)
+        self.assertEqual([str(number) for number in range(100)], [name for _, name in self.late])
+        self.assertLess(seen[0], 100)
+
+    def test_stop_in_a_crowd(self) -> None:
+        """Stopped between two turns, the rest stay."""
+        for number in range(100):
+            self.queue.add(str(number))
+        self.clock.callLater(5.0, self.queue.stop)
+        self.clock.advance(5.0)
+        self.assertEqual((32, 68), (self.done, len(self.queue)))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    @property
+    def done(self) -> int:
+        """The number of members that have expired."""
+        return len(self.late)
+
     def test_discard_while_expiring(self) -> None:
         """A member that expires may take others with it: they are not reported as well."""
 

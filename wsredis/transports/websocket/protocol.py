@@ -312,8 +312,10 @@ class GatewayProtocol(LeanProtocol):
         if self._named:
             # The next request is that of another client, until its head says so.
             del self._named
-            before, self.address = self.address, self._address_so_far()
-            self.registry.slots.sockets.move(before, self.address)
+            address = self._address_so_far()
+            # Without an application it still has the place of a handshake, too.
+            self.registry.moved(self, address)
+            self.address = address
         if status:
             self.data = request
             # The log names the client, also of a request that is refused.

@@ -557,6 +557,10 @@ class GatewayProtocol(LeanProtocol):
         if message is None:
             self.inputs.keep(self, waiting, False)
         else:
+            if message.checked < 0:
+                # Its time begins now, and not with the message before it.
+                message.checked = 0
+                self.inputs.keep(self, 0, False)
             self.inputs.keep(self, waiting + message.size, message.buffer is not None)
 
     def overdrawn(self) -> None:

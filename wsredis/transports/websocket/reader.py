@@ -70,7 +70,7 @@ class Unfinished:
         is_compressed: Whether the fragments have to be inflated.
         is_last: Whether the frame that is being read is the last one.
         left: Bytes of that frame that have not come yet.
-        checked: The size at which its progress was looked at.
+        checked: The size at which its progress was looked at. -1 before it has a deadline.
     """
 
     __slots__ = (
@@ -90,7 +90,8 @@ class Unfinished:
         self.is_compressed = is_compressed
         self.decoder = None if is_binary else _utf8()
         self.is_last = False
-        self.left = self.checked = 0
+        self.left = 0
+        self.checked = -1
         self.masker: Any = None
 
     @property

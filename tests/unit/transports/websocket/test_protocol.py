@@ -720,6 +720,19 @@ class InputTests(MemoryGatewayCase):
         self.assertFalse(client.closed)
         self.assertEqual(1, self.metrics.received)
 
+    def test_next_message(self) -> None:
+        """A message that begins before the last read has its own time, as often as that happens."""
+        client = self.open(BOTH)
+        data = frame(BINARY, b"x" * 3000) * 40
+        for start in range(0, len(data), 3100):
+            client.send(data[start : start + 3100])
+            self.wait(0.8)
+        self.assertFalse(client.closed)
+        self.assertEqual(40, self.metrics.received)
+        client.send(frame(BINARY, b"x" * 3000)[:2000])
+        self.wait(10)
+        self.assertTrue(client.aborted)
+
     def test_paused(self) -> None:
         """A message whose client is paused need not go on."""
         client = self.open(BOTH)

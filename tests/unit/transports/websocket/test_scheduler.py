@@ -192,6 +192,20 @@ class RateTests(SynchronousTestCase):
             self.assertEqual(closed, "overdrawn" in client.events)
             self.scheduler.forget(client)
 
+    def test_neighbours(self) -> None:
+        """A client is not closed for what others of its address owe: it only waits."""
+        hostile = [_Client(self.scheduler, "a") for _ in range(4)]
+        quiet = _Client(self.scheduler, "a")
+        # Once it is too fast itself.
+        self.scheduler.charge(quiet, 1100)
+        for _ in range(350):
+            for client, work in (*((each, 200) for each in hostile), (quiet, 100)):
+                if client.events[-1:] != [("pause", _RATE)]:
+                    self.scheduler.charge(client, work)
+            self.wait(0.2)
+        self.assertGreater(quiet.events.count(("pause", _RATE)), 100)
+        self.assertFalse(any("overdrawn" in each.events for each in [*hostile, quiet]))
+
     def test_forgotten(self) -> None:
         """A client that is gone is not resumed, and the next one owes nothing."""
         client = _Client(self.scheduler, "a")

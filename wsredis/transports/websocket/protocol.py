@@ -331,8 +331,9 @@ class GatewayProtocol(LeanProtocol):
         if not self._named and "x-forwarded-for" in request.headers:
             self._warn_of_proxy()
         try:
-            # With TLS it was counted before.
-            turn = None if self.is_secure() else self.registry.turn(self.address)
+            # With TLS it was counted before, unless a proxy has begun the TLS.
+            is_counted = self.is_secure() and self._address_so_far()
+            turn = None if is_counted else self.registry.turn(self.address)
         except HandshakeRejected as rejection:
             self._refuse(rejection)
             return

@@ -6,6 +6,7 @@ import gc
 import socket as sockets
 import sys
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import txaio
@@ -1077,6 +1078,22 @@ class TurnTests(MemoryGatewayCase):
         self.assertEqual(b"101", clients[0].take()[9:12])
         for client in clients:
             client.leave()
+        self.nothing_left()
+
+    def test_tls_of_a_proxy(self) -> None:
+        """TLS of a trusted proxy is counted for nobody; its clients have their turns later."""
+        self.use(MemoryGateway(replace(self.config, trusted_proxy=("10.0.0.1",))))
+
+        def status(address: str) -> bytes:
+            client = _TlsSocket(self.factory, "10.0.0.1")
+            self.assertFalse(client.paused)
+            client.send(handshake(LISTEN, f"X-Forwarded-For: {address}"))
+            answer = client.take()[9:12]
+            client.leave()
+            return answer
+
+        self.assertEqual([b"101"] * 20 + [b""], [status("192.0.2.1") for _ in range(21)])
+        self.assertEqual(b"101", status("192.0.2.2"))
         self.nothing_left()
 
     def test_time_is_up(self) -> None:

@@ -163,14 +163,18 @@ class Scheduler:
             self._timer = None
 
     def _run(self) -> None:
-        waiting = self._waiting
-        for _ in range(_TURNS):
-            waiting.popleft().take_turn()
-            if not waiting:
-                self._is_due = False
-                return
         assert self._later is not None
-        self._later(self._run)
+        waiting = self._waiting
+        try:
+            for _ in range(_TURNS):
+                waiting.popleft().take_turn()
+                if not waiting:
+                    break
+        finally:
+            # Whatever happens to one, the others have their turns.
+            self._is_due = bool(waiting)
+            if waiting:
+                self._later(self._run)
 
     def _delay(self, client: Scheduled, wait: float, own: float) -> None:
         now = self._clock.seconds()

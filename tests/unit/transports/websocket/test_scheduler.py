@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -76,6 +77,20 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual([], self.later)
         self.scheduler.add(client)
         self.assertEqual(1, len(self.later))
+
+    def test_failure(self) -> None:
+        """Even if a turn of one fails, the others have theirs, and so has who comes later."""
+        clients = [_Client(self.scheduler, left=1) for _ in range(3)]
+        clients[0].scheduler = cast(Scheduler, None)
+        clients[0].left = 2
+        for client in clients[:2]:
+            self.scheduler.add(client)
+        self.assertRaises(AttributeError, self.later.pop())
+        self.later.pop()()
+        self.assertEqual([1, 1, 0], [client.turns for client in clients])
+        self.scheduler.add(clients[2])
+        self.later.pop()()
+        self.assertEqual(([], 1), (self.later, clients[2].turns))
 
     def test_at_once(self) -> None:
         """Without a reactor a turn has no end, and comes at once."""

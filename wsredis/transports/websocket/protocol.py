@@ -312,8 +312,10 @@ class GatewayProtocol(LeanProtocol):
         if self._named:
             # The next request is that of another client, until its head says so.
             del self._named
-            before, self.address = self.address, self._address_so_far()
-            self.registry.slots.sockets.move(before, self.address)
+            address = self._address_so_far()
+            # Without an application it still has the place of a handshake, too.
+            self.registry.moved(self, address)
+            self.address = address
         if status:
             self.data = request
             # The log names the client, also of a request that is refused.
@@ -329,8 +331,9 @@ class GatewayProtocol(LeanProtocol):
         if not self._named and "x-forwarded-for" in request.headers:
             self._warn_of_proxy()
         try:
-            # With TLS it was counted before.
-            turn = None if self.is_secure() else self.registry.turn(self.address)
+            # With TLS it was counted before, unless a proxy has begun the TLS.
+            is_counted = self.is_secure() and self._address_so_far()
+            turn = None if is_counted else self.registry.turn(self.address)
         except HandshakeRejected as rejection:
             self._refuse(rejection)
             return
@@ -555,6 +558,10 @@ class GatewayProtocol(LeanProtocol):
         if message is None:
             self.inputs.keep(self, waiting, False)
         else:
+            if message.checked < 0:
+                # Its time begins now, and not with the message before it.
+                message.checked = 0
+                self.inputs.keep(self, 0, False)
             self.inputs.keep(self, waiting + message.size, message.buffer is not None)
 
     def overdrawn(self) -> None:

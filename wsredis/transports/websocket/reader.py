@@ -1,7 +1,7 @@
 """
 The frames of a client, read out of the bytes that came (RFC 6455, 5; RFC 7692, 6).
 
-A frame is read where it stands: what follows is neither moved nor copied. The reader stops when its
+A frame is read where it stands: what follows is not moved for it. The reader stops when its
 turn is over, and goes on in the next one. A message in fragments, or one that comes in several
 reads, is collected in one buffer, so that fragments cost what they carry.
 
@@ -53,6 +53,9 @@ _INFLATING = 4
 #: Work of a client that need not be charged yet.
 _UNCHARGED = 64
 
+#: Bytes that were worked off, which may be kept with the rest of a read.
+_WORKED_OFF = 4096
+
 #: The heads of pongs, by length.
 _PONG_HEADS = [bytes((0x8A, length)) for length in range(126)]
 
@@ -71,7 +74,7 @@ class Unfinished:
         is_compressed: Whether the fragments have to be inflated.
         is_last: Whether the frame that is being read is the last one.
         left: Bytes of that frame that have not come yet.
-        checked: The size at which its progress was looked at.
+        checked: The size at which its progress was looked at. -1 before it has a deadline.
     """
 
     __slots__ = (
@@ -92,7 +95,8 @@ class Unfinished:
         self.is_compressed = is_compressed
         self.decoder = None if is_binary else _utf8()
         self.is_last = False
-        self.left = self.checked = self.empty = 0
+        self.left = self.empty = 0
+        self.checked = -1
         self.masker: Any = None
 
     @property
@@ -167,7 +171,7 @@ class FrameReader:
         Account for memory. It is called after a turn that leaves something, and after the next one.
 
         Args:
-            waiting: Bytes that were read, and wait for the client's next turn.
+            waiting: Bytes of memory for what was read, and waits for the client's next turn.
         """
 
     # -- The reader
@@ -221,8 +225,11 @@ class FrameReader:
         waiting = 0
         if at < len(data) and self.state:
             if self.pause_reasons:
+                if at > _WORKED_OFF and at * 2 > len(data):
+                    # A small rest would keep the whole read in memory.
+                    data, at = data[at:], 0
                 self.data, self.position = data, at
-                waiting = len(data) - at
+                waiting = len(data)
             else:
                 # A few bytes: the start of a frame.
                 self.data = data[at:]

@@ -38,7 +38,7 @@ _TICK = 0.05
 #: Seconds of a pause after which being overdrawn begins anew.
 _FORGIVEN = 1.0
 
-#: Seconds that a client may owe without such a pause.
+#: Seconds that a client may be faster than its own rate without such a pause.
 _PATIENCE = 60.0
 
 
@@ -70,16 +70,18 @@ class _Debt:
     """
     Attributes:
         address: The address under which the client is counted while it is paused.
-        since: When the client was overdrawn first, without a long pause since then.
+        since: When the client passed its own rate first, without a long pause since then.
+        own: Until when it had to wait for that. What its address owes does not count.
         until: When it is read again. If it is being read, when that began.
         is_paused: Whether it is not read.
     """
 
-    __slots__ = ("address", "is_paused", "since", "until")
+    __slots__ = ("address", "is_paused", "own", "since", "until")
 
     def __init__(self, address: str, now: float) -> None:
         self.address = address
         self.since = self.until = now
+        self.own = -_PATIENCE
         self.is_paused = False
 
 
@@ -132,9 +134,10 @@ class Scheduler:
         Charge *client* and its address. If one of them owes then, the client is paused.
 
         What an address owes is paid by its clients in proportion to their work, so that one of
-        them that works little waits for a moment only.
+        them that works little waits for a moment only. Nobody is closed for it: the one that owes
+        may be a neighbour.
         """
-        wait = self._connections.spend(id(client), work)
+        own = wait = self._connections.spend(id(client), work)
         if wait:
             wait += _TICK
         address = client.address
@@ -144,7 +147,7 @@ class Scheduler:
                 share = work * (1 + self._paused.get(address, 0)) / self._address_rate
                 wait = max(wait, min(owed, share))
         if wait:
-            self._delay(client, wait)
+            self._delay(client, wait, own)
 
     def forget(self, client: Scheduled) -> None:
         """Forget a client that is gone. It may still have a turn. Repeating it is harmless."""
@@ -160,20 +163,29 @@ class Scheduler:
             self._timer = None
 
     def _run(self) -> None:
-        waiting = self._waiting
-        for _ in range(_TURNS):
-            waiting.popleft().take_turn()
-            if not waiting:
-                self._is_due = False
-                return
         assert self._later is not None
-        self._later(self._run)
+        waiting = self._waiting
+        try:
+            for _ in range(_TURNS):
+                waiting.popleft().take_turn()
+                if not waiting:
+                    break
+        finally:
+            # Whatever happens to one, the others have their turns.
+            self._is_due = bool(waiting)
+            if waiting:
+                self._later(self._run)
 
-    def _delay(self, client: Scheduled, wait: float) -> None:
+    def _delay(self, client: Scheduled, wait: float, own: float) -> None:
         now = self._clock.seconds()
         debt = self._debts.get(client)
         if debt is None or (not debt.is_paused and now - debt.until > _FORGIVEN):
             debt = self._debts[client] = _Debt(client.address, now)
+        if own:
+            if now - debt.own > _FORGIVEN:
+                debt.since = now
+            # It may be read a bit later.
+            debt.own = now + own + 2 * _TICK
         debt.until = max(debt.until, now + wait)
         if not debt.is_paused:
             debt.is_paused = True
@@ -190,7 +202,7 @@ class Scheduler:
             if not debt.is_paused:
                 if now - debt.until > _FORGIVEN:
                     del self._debts[client]
-            elif now - debt.since > _PATIENCE:
+            elif now - debt.since > _PATIENCE and now - debt.own <= _FORGIVEN:
                 self.forget(client)
                 client.overdrawn()
             elif now >= debt.until:

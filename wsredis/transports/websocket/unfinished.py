@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heapreplace
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -86,12 +87,26 @@ class UnfinishedInput:
             self._deadlines.discard(client)
         self._count(client, size)
         if self.total > self._limit:
-            while self._addresses and self.total > self._limit * (1 - _FREED):
-                largest = max(self._addresses, key=self._addresses.__getitem__)
-                victim = next(iter(self._clients[largest]))
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Reset clients until there is room."""
+        # Many addresses may lose a client each: they are not all looked at for each of them.
+        largest = [(-size, address) for address, size in self._addresses.items()]
+        heapify(largest)
+        while largest and self.total > self._limit * (1 - _FREED):
+            address = largest[0][1]
+            # A program that embeds the gateway may have closed others of them meanwhile.
+            victim = next(iter(self._clients.get(address, ())), None)
+            if victim is not None:
                 self._count(victim, 0)
                 self._deadlines.discard(victim)
                 victim.input_refused("there is too much unfinished input")
+            left = self._addresses.get(address)
+            if left:
+                heapreplace(largest, (-left, address))
+            else:
+                heappop(largest)
 
     def _count(self, client: InputOwner, size: int) -> None:
         address = client.address

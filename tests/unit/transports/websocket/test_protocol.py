@@ -6,6 +6,7 @@ import gc
 import socket as sockets
 import sys
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import txaio
@@ -730,6 +731,19 @@ class InputTests(MemoryGatewayCase):
             self.wait(1)
         self.assertFalse(client.closed)
 
+    def test_next_message(self) -> None:
+        """A message that begins before the last read has its own time, as often as that happens."""
+        client = self.open(BOTH)
+        data = frame(BINARY, b"x" * 3000) * 40
+        for start in range(0, len(data), 3100):
+            client.send(data[start : start + 3100])
+            self.wait(0.8)
+        self.assertFalse(client.closed)
+        self.assertEqual(40, self.metrics.received)
+        client.send(frame(BINARY, b"x" * 3000)[:2000])
+        self.wait(10)
+        self.assertTrue(client.aborted)
+
     def test_paused(self) -> None:
         """A message whose client is paused need not go on."""
         client = self.open(BOTH)
@@ -1074,6 +1088,22 @@ class TurnTests(MemoryGatewayCase):
         self.assertEqual(b"101", clients[0].take()[9:12])
         for client in clients:
             client.leave()
+        self.nothing_left()
+
+    def test_tls_of_a_proxy(self) -> None:
+        """TLS of a trusted proxy is counted for nobody; its clients have their turns later."""
+        self.use(MemoryGateway(replace(self.config, trusted_proxy=("10.0.0.1",))))
+
+        def status(address: str) -> bytes:
+            client = _TlsSocket(self.factory, "10.0.0.1")
+            self.assertFalse(client.paused)
+            client.send(handshake(LISTEN, f"X-Forwarded-For: {address}"))
+            answer = client.take()[9:12]
+            client.leave()
+            return answer
+
+        self.assertEqual([b"101"] * 20 + [b""], [status("192.0.2.1") for _ in range(21)])
+        self.assertEqual(b"101", status("192.0.2.2"))
         self.nothing_left()
 
     def test_time_is_up(self) -> None:

@@ -177,6 +177,16 @@ class AddressTests(MemoryGatewayCase):
         client.leave()
         self.nothing_left()
 
+    def test_refused_page(self) -> None:
+        """The place of a request that plain HTTP refuses is free again."""
+        client = self.connect("10.0.0.1")
+        client.send(b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n")
+        client.send(b"X-Forwarded-For: 1.2.3.4\r\n\r\n")
+        self.assertEqual(b"400", client.take()[9:12])
+        client.leave()
+        self.assertEqual(0, self.factory.registry.slots.handshakes.held)
+        self.nothing_left()
+
     def test_warning(self) -> None:
         """A proxy of a private network that is not trusted is in the log once."""
         self.use(MemoryGateway(GatewayConfig()))

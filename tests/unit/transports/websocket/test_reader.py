@@ -297,10 +297,22 @@ class MemoryTests(_Case):
         """Input that waits for its turn counts, until it is worked off."""
         reader = self.ours(turn=1)
         reader.data = frame(TEXT, b"a") * 3
-        for waiting in (14, 7, 0):
+        for waiting in (21, 21, 0):
             reader.pause_reasons = 0
             reader.consumeData()
             self.assertEqual((waiting, 0), reader.kept[-1])
+
+    def test_rest_of_a_read(self) -> None:
+        """A small rest that waits keeps no large read in memory; a large one is not copied."""
+        one = frame(TEXT, b"x" * 100)
+        for left, kept in ((40, 106 * 40), (60, 106 * 100)):
+            reader = self.ours(turn=100 - left)
+            reader.data = one * 100
+            reader.consumeData()
+            self.assertEqual((kept, (kept, 0)), (len(reader.data), reader.kept[-1]))
+            reader.pause_reasons, reader.turn = 0, 100
+            reader.consumeData()
+            self.assertEqual(100, len(reader.heard))
 
     def test_compressed(self) -> None:
         """zlib's memory counts with a compressed message that is not complete."""

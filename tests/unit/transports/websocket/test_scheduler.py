@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -76,6 +77,20 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual([], self.later)
         self.scheduler.add(client)
         self.assertEqual(1, len(self.later))
+
+    def test_failure(self) -> None:
+        """Even if a turn of one fails, the others have theirs, and so has who comes later."""
+        clients = [_Client(self.scheduler, left=1) for _ in range(3)]
+        clients[0].scheduler = cast(Scheduler, None)
+        clients[0].left = 2
+        for client in clients[:2]:
+            self.scheduler.add(client)
+        self.assertRaises(AttributeError, self.later.pop())
+        self.later.pop()()
+        self.assertEqual([1, 1, 0], [client.turns for client in clients])
+        self.scheduler.add(clients[2])
+        self.later.pop()()
+        self.assertEqual(([], 1), (self.later, clients[2].turns))
 
     def test_at_once(self) -> None:
         """Without a reactor a turn has no end, and comes at once."""
@@ -191,6 +206,20 @@ class RateTests(SynchronousTestCase):
                     break
             self.assertEqual(closed, "overdrawn" in client.events)
             self.scheduler.forget(client)
+
+    def test_neighbours(self) -> None:
+        """A client is not closed for what others of its address owe: it only waits."""
+        hostile = [_Client(self.scheduler, "a") for _ in range(4)]
+        quiet = _Client(self.scheduler, "a")
+        # Once it is too fast itself.
+        self.scheduler.charge(quiet, 1100)
+        for _ in range(350):
+            for client, work in (*((each, 200) for each in hostile), (quiet, 100)):
+                if client.events[-1:] != [("pause", _RATE)]:
+                    self.scheduler.charge(client, work)
+            self.wait(0.2)
+        self.assertGreater(quiet.events.count(("pause", _RATE)), 100)
+        self.assertFalse(any("overdrawn" in each.events for each in [*hostile, quiet]))
 
     def test_forgotten(self) -> None:
         """A client that is gone is not resumed, and the next one owes nothing."""

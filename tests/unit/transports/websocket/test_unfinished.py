@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +20,7 @@ class _Client:
         self.address = address
         self.growth = growth
         self.refused = ""
+        self.last_act: Callable[[], None] = lambda: None
 
     def message_growth(self) -> int | None:
         """See `InputOwner`."""
@@ -26,6 +29,7 @@ class _Client:
     def input_refused(self, reason: str) -> None:
         """See `InputOwner`."""
         self.refused = reason
+        self.last_act()
 
 
 class _Case(SynchronousTestCase):
@@ -72,6 +76,20 @@ class TotalTests(_Case):
         self.assertEqual([_MUCH, _MUCH, "", "", ""], [client.refused for client in hostile])
         self.assertEqual(["", ""], [client.refused for client in others])
         self.assertEqual(610, self.inputs.total)
+
+    def test_gone_with_another(self) -> None:
+        """A client that goes may take another with it; the next address has its turn then."""
+        one, other = _Client("one"), _Client("other")
+        others = [_Client(f"{number}") for number in range(43)]
+        one.last_act = lambda: self.inputs.keep(other, 0, False)
+        self.inputs.keep(one, 20, False)
+        self.inputs.keep(other, 19, False)
+        for client in others:
+            self.inputs.keep(client, 18, False)
+        # 774 bytes were left, of which 700 may stay.
+        self.assertEqual((_MUCH, ""), (one.refused, other.refused))
+        self.assertEqual(5, sum(client.refused == _MUCH for client in others))
+        self.assertEqual(684, self.inputs.total)
 
     def test_itself(self) -> None:
         """One that is larger than all that may be kept goes itself."""

@@ -243,10 +243,11 @@ class WSGIResource(ApplicationResource):
         try:
             self._pool.callInThread(self._work)
         except BaseException:
-            # A request that fails on its way to a thread must not keep a place.
-            self._turns.remove(response)
-            self._places.release(key)
-            raise
+            # A request that fails on its way to a thread must not keep a place. If it does not
+            # wait, a thread that was busy has taken it meanwhile.
+            if self._turns.remove(response):
+                self._places.release(key)
+                raise
         if self._relief is None:
             self._relief = self.reactor.callLater(_PATIENCE, self._relieve)
         return NOT_DONE_YET

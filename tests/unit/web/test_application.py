@@ -213,6 +213,18 @@ class WSGIResourceTests(WSGICase):
             self.assertEqual(1, len(self.flushLoggedErrors(TypeError)))
         self.assertEqual(0, self.resource.busy)
 
+    def test_taken_by_a_busy_thread(self) -> None:
+        """A request without a thread of its own is answered if a busy one has taken it."""
+        work = self.resource._work
+
+        def refuse(*words: object) -> None:
+            work()
+            raise RuntimeError("can't start new thread")
+
+        self.patch(self.resource._pool, "callInThread", refuse)
+        self.assertTrue(self.ask().take().endswith(b"hello"))
+        self.assertEqual(0, self.resource.busy)
+
     def test_too_many(self) -> None:
         """One request more than may wait is a 503; a stop does not wait for a thread."""
         go = threading.Event()

@@ -230,7 +230,7 @@ class UpTests(_BrokerCase):
         protocol = broker._commands_link.protocol
         assert protocol is not None
         protocol.dataReceived(b"$100000\r\n" + bytes(50000))
-        self.server.pump()
+        self.wait(0.1)
         self.assertIs(protocol, broker._commands_link.protocol)
         broker.stop()
         self.wait(2)

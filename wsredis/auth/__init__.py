@@ -71,6 +71,7 @@ class Auth:
         if self._ended is not None:
             self._ended.stop()
         self.sessions.stop()
+        self.admission.stop()
         for backend in self._backends:
             try:
                 backend.stop()

@@ -213,6 +213,10 @@ class Admission:
             granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
         return identity, granted
 
+    def stop(self) -> None:
+        """Log what was counted."""
+        self._throttle.reset()
+
     def _without_ambient_headers(self, handshake: Handshake) -> Handshake:
         """Drop all that may speak for the visitor from the handshake of a foreign page."""
         headers = handshake.headers

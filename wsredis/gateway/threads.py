@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
+from typing import Any
 
 from twisted.python.threadpool import ThreadPool
 
@@ -42,6 +43,20 @@ class DaemonThreadPool(ThreadPool):
                 self._at_end()
 
         return Thread(target=run, name=name, daemon=True)
+
+    def callInThread(self, func: Callable[..., object], *args: Any, **kw: Any) -> None:
+        """
+        Call a function in a thread.
+
+        Raises:
+            RuntimeError: The system cannot start a thread. Nothing is called.
+        """
+        try:
+            super().callInThread(func, *args, **kw)
+        except RuntimeError:
+            # `stop` would join the thread that did not start.
+            self.threads.pop()
+            raise
 
     def leave(self) -> None:
         """Stop, and wait for no thread: each ends after the call that it is busy with."""

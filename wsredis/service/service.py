@@ -79,12 +79,13 @@ class GatewayService(Service):
         self.metrics = Metrics()
         self._broker = broker or brokers.from_config(config, reactor, self.metrics)
         limits = config.limits
+        self._losses = LogThrottle(reactor, at_once=10)
         self._hub = Hub(
             self._broker,
             limits.max_publication,
             self.metrics,
             lambda step: reactor.callLater(0, step),
-            throttle=LogThrottle(reactor, at_once=10),
+            throttle=self._losses,
         )
         self._site = web.from_config(config, reactor, self.is_ready, application)
         self._auth = auth.from_config(
@@ -196,4 +197,5 @@ class GatewayService(Service):
         self.factory.stop()
         self._site.stop()
         self._auth.stop()
+        self._losses.reset()
         return self._broker.stop()

@@ -105,6 +105,9 @@ class _Turns:
 
     def __init__(self, threads: int) -> None:
         self._lock = Lock()
+        self._threads = threads
+        #: Calls of threads that have not begun.
+        self._calls = 0
         self._running = SharedBound(threads)
         self._waiting: dict[Hashable, deque[WSGIResponse]] = {}
 
@@ -112,9 +115,25 @@ class _Turns:
         """Tell whether a request waits."""
         return bool(self._waiting)
 
-    def add(self, response: WSGIResponse) -> None:
+    def add(self, response: WSGIResponse) -> bool:
+        """
+        Let a request wait.
+
+        Returns:
+            Whether to call a thread, which calls `begun`. If False, as many as there are will come:
+            clients that leave again must not make calls wait without a limit.
+        """
         with self._lock:
             self._waiting.setdefault(response.key, deque()).append(response)
+            if self._calls >= self._threads:
+                return False
+            self._calls += 1
+            return True
+
+    def begun(self) -> None:
+        """Take note that a thread has come, or that it could not be called."""
+        with self._lock:
+            self._calls -= 1
 
     def remove(self, response: WSGIResponse) -> bool:
         """Let a request wait no more. If False, it does not."""
@@ -239,14 +258,16 @@ class WSGIResource(ApplicationResource):
         response = WSGIResponse(self, request, key)
         response.start()
         self._places.take(key)
-        self._turns.add(response)
         try:
-            self._pool.callInThread(self._work)
+            if self._turns.add(response):
+                self._pool.callInThread(self._work)
         except BaseException:
-            # A request that fails on its way to a thread must not keep a place.
-            self._turns.remove(response)
-            self._places.release(key)
-            raise
+            self._turns.begun()
+            # A request that fails on its way to a thread must not keep a place. If it does not
+            # wait, a thread that was busy has taken it meanwhile.
+            if self._turns.remove(response):
+                self._places.release(key)
+                raise
         if self._relief is None:
             self._relief = self.reactor.callLater(_PATIENCE, self._relieve)
         return NOT_DONE_YET
@@ -288,6 +309,7 @@ class WSGIResource(ApplicationResource):
 
     def _work(self) -> None:
         """Work on requests until none waits that may have this thread."""
+        self._turns.begun()
         while (response := self._turns.take()) is not None:
             try:
                 response.run()

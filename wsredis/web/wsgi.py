@@ -44,12 +44,13 @@ _WINDOW = 32768
 #: Bytes of one answer that may wait. If it is larger, its thread waits.
 _MAX_WAITING = 8388608
 
-#: Bytes that are handed to the transport at a time, and that a thread adds at a time while it waits
-#: for a slow client. Not more than the window, which an answer has of its own.
-_PIECE = 32768
-
 #: Bytes that a chunk takes beside its own.
 _OVERHEAD = 64
+
+#: Bytes that are handed to the transport at a time, and that a thread adds at a time while it waits
+#: for a slow client. The window, which an answer has of its own, takes one: a thread that waits
+#: always has bytes on their way, and is woken up when they have gone.
+_PIECE = _WINDOW - _OVERHEAD
 
 #: Seconds after which the rate of a client is known.
 _FIRST_RATE = 0.5

@@ -14,10 +14,11 @@ from tests.support.django_project import SETTINGS, configured, missing_django
 from wsredis import auth
 from wsredis.auth import Auth
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.channels import Access, Audience
 from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.hub import Hub
-from wsredis.gateway.identity import Handshake
+from wsredis.gateway.identity import Handshake, Identity
 from wsredis.gateway.metrics import Metrics
 
 
@@ -94,6 +95,16 @@ class AuthTests(SynchronousTestCase):
         self.assertEqual(0, len(self.hub))
         self.assertEqual([], self.clock.getDelayedCalls())
         self.assertEqual([], calls)
+
+    def test_counted_lines(self) -> None:
+        """A line of the log that was counted is logged at the end, and leaves no timer."""
+        built = self.build(GatewayConfig())
+        accepted = Identity("j:oe")
+        for _ in range(11):
+            built.admission._warn_of_colons(accepted, Access("a", frozenset({Audience.USER})))
+        self.assertEqual(1, len(self.clock.getDelayedCalls()))
+        built.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_given_authenticator(self) -> None:
         """It takes the place of those of the settings, which are not even made."""

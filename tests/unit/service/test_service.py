@@ -432,6 +432,18 @@ class StopTests(_ServiceCase):
         service._ports = [_AtOnce()]  # type: ignore[list-item]
         self.successResultOf(service.stopService())
 
+    def test_counted_losses(self) -> None:
+        """A loss that was counted is logged at the end, and leaves no timer."""
+        self.client.leave()
+        for _ in range(11):
+            self.service._hub.log_loss(self.service._log, "kind", "a loss")
+        with capturedLogs() as events:
+            done = self.service.stopService()
+            self._close_port()
+        self.successResultOf(done)
+        self.assertEqual(["a loss"], [each["line"] for each in events if "line" in each])
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
     def test_quiet(self) -> None:
         """A clean stop has nothing to say."""
         with capturedLogs() as events:

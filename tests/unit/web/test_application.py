@@ -169,6 +169,30 @@ class TurnsTests(WSGICase):
         go.set()
         self.done()
 
+    def test_clients_that_leave_again_and_again(self) -> None:
+        """They let no more calls of threads wait than there are threads."""
+        began, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+
+        def answer(start_response: Any) -> Any:
+            began.set()
+            go.wait(PATIENCE)
+            return self._hello(start_response)
+
+        self.answer = answer
+        Socket(self.site).send(GET)
+        self.assertTrue(began.wait(PATIENCE))
+        for _ in range(9):
+            client = Socket(self.site)
+            client.send(GET)
+            client.leave()
+        self.assertEqual(1, self.resource._pool._team.statistics().backloggedWorkCount)
+        last = Socket(self.site)
+        last.send(GET)
+        go.set()
+        self.done()
+        self.assertTrue(last.take().endswith(b"hello"))
+
 
 class ThreadTests(WSGICase):
     """Each address has a share of the threads."""
@@ -211,6 +235,21 @@ class WSGIResourceTests(WSGICase):
         for _ in range(3):
             self.assertIn(b" 500 ", self.ask().take())
             self.assertEqual(1, len(self.flushLoggedErrors(TypeError)))
+        self.assertEqual(0, self.resource.busy)
+
+    def test_taken_by_a_busy_thread(self) -> None:
+        """A request without a thread of its own is answered if a busy one has taken it."""
+        turns = self.resource._turns
+
+        def refuse(*words: object) -> None:
+            response = turns.take()
+            assert response is not None
+            response.run()
+            turns.finished(response)
+            raise RuntimeError("can't start new thread")
+
+        self.patch(self.resource._pool, "callInThread", refuse)
+        self.assertTrue(self.ask().take().endswith(b"hello"))
         self.assertEqual(0, self.resource.busy)
 
     def test_too_many(self) -> None:

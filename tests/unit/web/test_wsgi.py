@@ -303,6 +303,18 @@ class WSGIResponseTests(WSGICase):
         self.done()
         self.assertEqual(1_000_000, client.take().count(b"x"))
 
+    def test_spool_of_others(self) -> None:
+        """With a spool that others have filled, an answer of any size passes its window."""
+        self.assertTrue(self.spool.take("198.51.100.1", self.max_spool))
+
+        def answer(start_response: Any) -> Any:
+            start_response("200 OK", [("Content-Length", "300000")])
+            return [b"x" * 100_000, b"x" * 32768, b"x" * 167_232]
+
+        self.answer = answer
+        self.assertEqual(300_000, self.ask().take().count(b"x"))
+        self.spool.release("198.51.100.1", self.max_spool)
+
     def test_client_that_never_reads(self) -> None:
         """After 30 s its connection is aborted, and the thread is free."""
         self._pieces(1000)

@@ -58,6 +58,9 @@ _PATIENCE = 1.5
 #: A reply may be this many times larger than the largest publication that is delivered.
 _REPLY_FACTOR = 4
 
+#: Bytes that a reply may always have: a part of the log, or the names of keys.
+_LEAST_REPLY = 1048576
+
 
 class RedisBroker:
     """
@@ -91,7 +94,7 @@ class RedisBroker:
         self._commands = Commands(reactor, keys, limits, metrics, self._role.is_read_only)
         self._fetches = Fetches(reactor, self._commands.fetch_each, self._after_live)
         self._subscriptions = Subscriptions(reactor, self._forbidden)
-        max_reply = limits.max_publication * _REPLY_FACTOR
+        max_reply = max(limits.max_publication * _REPLY_FACTOR, _LEAST_REPLY)
         self._subscriber_link = RedisConnection(
             reactor,
             endpoint,
@@ -158,6 +161,7 @@ class RedisBroker:
         self._commands.stop()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None
+        self._commands_signal.fail(BrokerUnavailable("the gateway stops"))
         stopped = gatherResults([link.stop() for link in self._links])
         return stopped.addCallback(lambda _: None)
 
@@ -264,7 +268,7 @@ class RedisBroker:
                 # Without a time limit: a pause may last, and a silent connection is left anyway.
                 await self._commands.fetch_each(names, partial(self._restore, protocol))
         except Exception as error:
-            if protocol is self._subscriber_link.protocol:
+            if protocol is self._subscriber_link.protocol and self._listener is not None:
                 self._log.warn(
                     "cannot read the stored messages of the outage: {error!r}", error=error
                 )

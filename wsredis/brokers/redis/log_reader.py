@@ -11,6 +11,9 @@ from wsredis.gateway.broker import LOG_BATCH, LogEntry
 
 __all__ = ["read_log"]
 
+#: Starts of errors that pass by themselves, such as that of a server that reads its data set.
+_FOR_NOW = ("LOADING ", "BUSY ", "MASTERDOWN ", "TRYAGAIN ", "CLUSTERDOWN ")
+
 
 async def read_log(protocol: RedisProtocol, key: bytes, after: bytes) -> list[LogEntry]:
     """
@@ -29,6 +32,8 @@ async def read_log(protocol: RedisProtocol, key: bytes, after: bytes) -> list[Lo
     except NoReply:
         raise BrokerUnavailable("the connection to Redis was lost") from None
     except txredisapi.ResponseError as error:
+        if str(error).startswith(_FOR_NOW):
+            raise BrokerUnavailable(error_text(error)) from None
         raise PermissionDenied(error_text(error)) from None
     now = int(seconds) + int(microseconds) / 1e6
     return [

@@ -147,6 +147,7 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         self.is_paused = False
         #: Whether the last read may have left bytes in the kernel, and is followed by another.
         self._is_full = self._is_reading_on = False
+        self._is_lost = False
 
     @property
     def unanswered(self) -> int:
@@ -158,12 +159,16 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         Send one command.
 
         Args:
-            handler: Takes the replies; a `NoReply` if the connection is lost first.
+            handler: Takes the replies; a `NoReply` if the connection is lost first, or was lost.
             args: The name of the command and its arguments.
             values: The number of values in the reply; each may have ``max_reply`` bytes.
         """
         self._expected.append((handler, values))
-        self.transport.write(hiredis.pack_command(args))
+        if self._is_lost:
+            # Whoever waited for something else may not have noticed.
+            self._answer_all()
+        else:
+            self.transport.write(hiredis.pack_command(args))
 
     def send_pipelines(self, commands: bytes, pipelines: Iterable[Pipeline]) -> None:
         """
@@ -174,7 +179,10 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
             pipelines: Take the replies, in this order. Each has at least one `Pipeline.remaining`.
         """
         self._expected.extend((each, 1) for each in pipelines)
-        self.transport.write(commands)
+        if self._is_lost:
+            self._answer_all()
+        else:
+            self.transport.write(commands)
 
     def call(self, *args: bytes | str) -> Deferred[Reply]:
         """
@@ -256,6 +264,10 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
     def connectionLost(self, why: Failure) -> None:
         """Notify the owner, then every handler that waits for a reply."""
         self._owner.connection_lost(self, why)
+        self._is_lost = True
+        self._answer_all()
+
+    def _answer_all(self) -> None:
         error = NoReply("the connection to Redis was lost")
         while self._expected:
             handler, _ = self._expected.popleft()

@@ -78,8 +78,9 @@ class Subscriptions:
         self._leaving.start()
 
     def stop(self) -> None:
-        """Stop the timer."""
+        """Stop the timer, and log what was counted."""
         self._leaving.stop()
+        self._throttle.reset()
 
     def names(self) -> list[bytes]:
         """Return all wanted channels, also those that are about to be unsubscribed."""

@@ -215,6 +215,26 @@ class UpTests(_BrokerCase):
         self.assertEqual([], self.clock.getDelayedCalls())
         self.assertEqual([], list(events))
 
+    def test_long_replies(self) -> None:
+        """A part of the log of ended sessions may be longer than publications are."""
+        broker = RedisBroker(
+            self.clock,
+            self.server.endpoint(),
+            RedisTarget(name="redis://fake:6379", password="pw"),
+            StoredSettings(),
+            Limits(max_publication=1000),
+            self.metrics,
+        )
+        broker.start(self.listener)
+        self.server.pump()
+        protocol = broker._commands_link.protocol
+        assert protocol is not None
+        protocol.dataReceived(b"$100000\r\n" + bytes(50000))
+        self.wait(0.1)
+        self.assertIs(protocol, broker._commands_link.protocol)
+        broker.stop()
+        self.wait(2)
+
     def test_stop_sends_what_was_published(self) -> None:
         """A message that was published in the same turn of the reactor still leaves."""
         published = publish(self.broker, [b"a"], b"x")
@@ -576,6 +596,18 @@ class OutageTests(_BrokerCase):
         self.assertEqual(
             [("restored", {b"a": b"old"}), ("live", [(b"a", b"new")])], self.listener.events
         )
+
+    def test_stop_while_catching_up(self) -> None:
+        """A stop leaves no timer, and says nothing, while the command link is still awaited."""
+        self.outage()
+        self._until_subscribed()
+        self._move_subscriber()
+        self.assertEqual(1, len(self.broker._commands_signal))
+        with capturedLogs() as events:
+            self.broker.stop()
+            self.wait(1.5)
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual([], list(events))
 
     def test_too_much_to_hold(self) -> None:
         """Publications that wait are limited; if there are more, the stored ones are left out."""

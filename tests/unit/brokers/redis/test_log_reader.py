@@ -57,6 +57,11 @@ class ReadLogTests(LinkCase):
         error = self.failureResultOf(self.read(), PermissionDenied).value
         self.assertEqual("ERR unknown command 'XRANGE'", str(error))
 
+    def test_not_now(self) -> None:
+        """A server that is still loading has not refused to read: it is asked again soon."""
+        self.server.refuse["XRANGE"] = "LOADING Redis is loading the dataset in memory"
+        self.failureResultOf(self.read(), BrokerUnavailable)
+
     def test_lost(self) -> None:
         """A connection that is lost meanwhile."""
         reading = Deferred.fromCoroutine(read_log(self.protocol(), b"log", b""))

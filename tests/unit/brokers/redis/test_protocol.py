@@ -10,6 +10,8 @@ from twisted.internet.error import ConnectionLost
 
 from tests.unit.brokers.redis.case import MAX_REPLY, LinkCase
 from wsredis.brokers.redis.protocol import NoReply
+from wsredis.brokers.redis.reading import Replies
+from wsredis.errors import BrokerUnavailable
 
 
 def pushed(channel: bytes, payload: bytes) -> bytes:
@@ -154,6 +156,15 @@ class ReplyTests(LinkCase):
         for call in calls:
             self.failureResultOf(call, NoReply)
         self.assertEqual(["up", "down"], self.owner.events)
+
+    def test_command_after_the_loss(self) -> None:
+        """Whoever still has the connection is told at once that there is no reply."""
+        self.start()
+        protocol = self.protocol()
+        self.server.kill()
+        self.failureResultOf(protocol.call("PING"), NoReply)
+        self.failureResultOf(Replies(protocol, [("TTL", b"a")]).done, BrokerUnavailable)
+        self.assertEqual(0, protocol.unanswered)
 
     def test_cancelled_call(self) -> None:
         """A caller that gives up does not disturb the order of replies."""

@@ -200,6 +200,20 @@ class ReaderTests(LinkCase):
         self.server.kill()
         self.failureResultOf(done, BrokerUnavailable)
 
+    def test_lost_between_two_batches(self) -> None:
+        """A connection that is lost while a batch is handed out: the next one is not waited for."""
+        for name in (b"a", b"b"):
+            self.server.store(name, bytes(_LARGE))
+        handed_out: Deferred[None] = Deferred()
+        done = Deferred.fromCoroutine(
+            self.reader.read(self.protocol(), [b"a", b"b"], lambda _: handed_out)
+        )
+        self.server.pump()
+        self.assertNoResult(done)
+        self.server.kill()
+        handed_out.callback(None)
+        self.failureResultOf(done, BrokerUnavailable)
+
     def test_cancelled(self) -> None:
         """Replies that nobody waits for are taken all the same."""
         self.server.store(b"a", b"x")

@@ -272,6 +272,19 @@ class RefusalTests(_SubscriptionsCase):
         self.assertEqual([], self.forbidden)
         self.assertEqual(["x"], [event["channel"] for event in events])
 
+    def test_stop(self) -> None:
+        """Refusals that were counted are logged, and no timer for them is left."""
+        names = [b"x%d" % number for number in range(12)]
+        self.server.forbidden = set(names)
+        timers = len(self.clock.getDelayedCalls())
+        self.want(*names).addErrback(lambda failure: failure.trap(PermissionDenied))
+        self.server.pump()
+        self.assertEqual(timers + 1, len(self.clock.getDelayedCalls()))
+        with capturedLogs() as events:
+            self.subscriptions.stop()
+        self.assertEqual([" (and 1 more of this kind)"], [event["more"] for event in events])
+        self.assertLess(len(self.clock.getDelayedCalls()), timers)
+
     def test_two_of_two(self) -> None:
         """The error comes once, and is the only report."""
         done = self.want(b"x", b"y")

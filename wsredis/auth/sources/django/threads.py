@@ -124,7 +124,6 @@ class BoundedThreads:
             self._pool.callInThread(self._work, call)
         except RuntimeError:
             # The system has no thread now, and may have one the next time.
-            self._pool.threads.pop()
             with self._lock:
                 self._queue.cancel(call.address, call)
             raise HandshakeRejected("try again later", 503, "no thread can be started") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from importlib.util import find_spec, module_from_spec
 from io import StringIO
 from pathlib import Path
@@ -46,12 +47,19 @@ class _Patient(_Server):
     """One that waits for Redis."""
 
     def serve_forever(self) -> None:
-        """Publish a message first."""
+        """Publish a message first, as the project does."""
+        # A client of an old redis-py that is refused does not close its socket.
+        until(self.listens)
         until(self.publish)
         super().serve_forever()
 
+    def listens(self) -> bool:
+        """Tell whether the Redis that the environment names takes connections."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return not client.connect_ex(os.environ["WSREDIS_REDIS"].removeprefix("unix://"))
+
     def publish(self) -> bool:
-        """Publish as the project does. Returns: Whether Redis was there."""
+        """Publish a message. Returns: Whether Redis was ready."""
         publisher = RedisPublisher(facility="news", broadcast=True)
         try:
             publisher.publish_message("hello")

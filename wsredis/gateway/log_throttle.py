@@ -19,7 +19,7 @@ _MAX_KEYS = 64
 class _Kind:
     """What was logged of one kind: how many lines, and how many were left out."""
 
-    __slots__ = ("begin", "last", "left_out", "level", "logged", "logger", "timer")
+    __slots__ = ("begin", "left_out", "level", "line", "logged", "logger", "timer")
 
     #: Of the line that is reported.
     logger: Logger
@@ -29,7 +29,7 @@ class _Kind:
         self.begin = begin
         self.logged = 0
         self.left_out = 0
-        self.last = ""
+        self.line = ""
         self.timer: IDelayedCall | None = None
 
 
@@ -62,7 +62,7 @@ class LogThrottle:
         """
         Log a line, or count it.
 
-        The last of the lines that were counted is logged with their number when the interval is
+        The first of the lines that were counted is logged with their number when the interval is
         over. Only its text is kept until then, so *fields* are not kept alive.
 
         Args:
@@ -104,10 +104,11 @@ class LogThrottle:
     ) -> None:
         kind = self._kinds[key]
         kind.left_out += 1
-        kind.logger = logger
-        kind.level = level
-        kind.last = formatEvent({"log_format": format, **fields})
         if kind.timer is None:
+            # Only one of them is put into words: there may be thousands a second.
+            kind.logger = logger
+            kind.level = level
+            kind.line = formatEvent({"log_format": format, **fields})
             delay = max(0.0, kind.begin + self._interval - self._clock.seconds())
             kind.timer = self._clock.callLater(delay, self._report, kind)
 
@@ -131,7 +132,7 @@ class LogThrottle:
 
     def _report(self, kind: _Kind) -> None:
         more = f" (and {kind.left_out - 1} more of this kind)" if kind.left_out > 1 else ""
-        kind.logger.emit(kind.level, "{line}{more}", line=kind.last, more=more)
+        kind.logger.emit(kind.level, "{line}{more}", line=kind.line, more=more)
         kind.timer = None
         kind.left_out = 0
         # The report is the first line of the next interval.

@@ -18,7 +18,8 @@ class Metrics:
         refused: Requests that were answered with an HTTP error before a WebSocket was open;
             answers of plain HTTP do not count.
         slowed: Handshakes that waited, since their address sends more than ``handshake_rate``.
-        dropped: TCP connections reset before they said anything, since others needed their place.
+        dropped: TCP connections reset before they said anything, since others needed their place,
+            or their address had been refused too often.
         publications: Messages that came from Redis on a channel with a subscription.
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
         received: Messages from clients.

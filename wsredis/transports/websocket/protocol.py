@@ -146,7 +146,7 @@ class GatewayProtocol(LeanProtocol):
         refusal = self.registry.connected(self)
         if refusal is not None:
             self._refuse(refusal)
-        elif type(self.transport) is not PolledServer and self.is_secure():
+        elif type(self.transport) is not PolledServer and self.state == _HEAD and self.is_secure():
             self._wait_for_tls()
 
     def _wait_for_tls(self) -> None:
@@ -424,6 +424,21 @@ class GatewayProtocol(LeanProtocol):
             "dropped {peer}: it said nothing, and others need its place",
             peer=self.peer,
         )
+        self._abort_silent()
+
+    def shut_out(self) -> None:
+        """See `wsredis.transports.websocket.registry.Member.shut_out`."""
+        self.metrics.dropped += 1
+        self.losses.log(
+            self._log,
+            LogLevel.info,
+            "shut out",
+            "closed {peer} without an answer: its address was refused too often",
+            peer=self.peer,
+        )
+        self._abort_silent()
+
+    def _abort_silent(self) -> None:
         self._end()
         self.registry.last_bytes(self)
         self.transport.abortConnection()

@@ -47,6 +47,11 @@ _HANDSHAKE_RATE = setting_of(Limits, "handshake_rate").option
 #: Handshakes that an address may send at once after a pause, in seconds of its rate.
 _BURST = 10
 
+#: Refusals of an address that are answered in a second, and at once after a pause. They cost about
+#: as much as an accepted handshake.
+_REFUSALS = 20
+_REFUSALS_AT_ONCE = 100
+
 #: Bytes of stored messages that cost about as much as a handshake.
 _STORED_BYTES = 262144
 
@@ -62,6 +67,9 @@ class Member(Place, Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake."""
+
+    def shut_out(self) -> None:
+        """Reset the connection, which has just come: its address was refused too often."""
 
     def check_alive(self) -> None:
         """Ping the client; drop it if it gave no sign of life since the last time."""
@@ -111,6 +119,7 @@ class Registry:
         self._site = site
         self._clock = clock
         self._rate = RateLimit(clock, limits.handshake_rate, limits.handshake_rate * _BURST)
+        self._refusals = RateLimit(clock, _REFUSALS, _REFUSALS_AT_ONCE)
         self.slots = Slots(limits, site.max_channels)
         self.has_warned = False
         self.stopping = False
@@ -159,6 +168,7 @@ class Registry:
         if not address:
             return None
         if self._rate.wait(address) >= self._limits.handshake_timeout:
+            self._refusals.spend(address)
             raise HandshakeRejected("too many handshakes", 429, _HANDSHAKE_RATE)
         delay = self._rate.spend(address)
         if not delay:
@@ -208,12 +218,18 @@ class Registry:
         """
         Count a new TCP connection, and limit the time for its request.
 
+        One whose address was refused too often is shut out.
+
         Returns:
             The reason for which it is refused. It is counted all the same.
         """
-        refusal = self.slots.connect(member)
+        address = member.address
+        refusal = self._counted(address, self.slots.connect(member))
         if refusal is None:
-            self.handshakes.add(member)
+            if address and self._refusals.wait(address):
+                member.shut_out()
+            else:
+                self.handshakes.add(member)
         return refusal
 
     def began(self, member: Member) -> HandshakeRejected | None:
@@ -225,7 +241,7 @@ class Registry:
         """
         if not self.slots.spoke(member) and member in self.handshakes:
             return None
-        refusal = self.slots.handshake_refusal(member.address)
+        refusal = self._counted(member.address, self.slots.handshake_refusal(member.address))
         if refusal is None:
             self.slots.handshakes.add(member.address)
             self.handshakes.add(member)
@@ -300,6 +316,12 @@ class Registry:
         self._metrics.connections -= 1
         self.connections.discard(member)
         return True
+
+    def _counted(self, address: str, refusal: HandshakeRejected | None) -> HandshakeRejected | None:
+        """Return *refusal*, and count it if *address* has too much."""
+        if refusal is not None and refusal.status == 429:
+            self._refusals.spend(address)
+        return refusal
 
     def _handshake_timed_out(self, member: Member) -> None:
         # It has left the queue, and only what is in the queue has a place.

@@ -45,6 +45,9 @@ class _Member:
     def dropped(self) -> None:
         self.events.append("dropped")
 
+    def shut_out(self) -> None:
+        self.events.append("shut out")
+
     def abortConnection(self) -> None:
         self.events.append("abort")
 
@@ -376,6 +379,33 @@ class LimitTests(MemoryGatewayCase):
         self.assertIn(b"Retry-After", answer)
         self.assertTrue(late.closed)
         self.assertEqual(b"", self.connect("192.0.2.2").take())
+
+    def test_shut_out(self) -> None:
+        """After more than 100 refusals, connections of an address are closed without an answer."""
+        self.use(MemoryGateway(GatewayConfig(limits=Limits(max_connections=2, handshake_rate=1))))
+        answers = []
+        for _ in range(300):
+            client = self.connect("192.0.2.1")
+            client.send(handshake("/nothing"))
+            answers.append(client.take()[9:12])
+            client.leave()
+        # Ten handshakes at once, and five more that wait for their turn.
+        self.assertEqual(101, answers.count(b"429"))
+        self.assertEqual([b""] * 100, answers[-100:])
+        dropped = self.metrics.dropped
+        self.assertGreater(dropped, 100)
+        self.assertTrue(self.connect("192.0.2.1").aborted)
+        other = self.connect("192.0.2.2")
+        other.send(handshake(LISTEN))
+        self.assertTrue(other.take().startswith(b"HTTP/1.1 101 "))
+        self.gateway.wait(0.1)
+        late = self.connect("192.0.2.1")
+        late.send(handshake(LISTEN))
+        self.assertTrue(late.take().startswith(b"HTTP/1.1 429 "))
+        for client in (other, late):
+            client.leave()
+        self.wait(10)
+        self.nothing_left()
 
     def test_user(self) -> None:
         """One user has a limit, from any address."""

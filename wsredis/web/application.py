@@ -304,7 +304,7 @@ class WSGIResource(ApplicationResource):
         slowest = min(
             (each for each in blocked if threads[each.key] == most), key=WSGIResponse.rate
         )
-        if slowest.rate() < _SLOW or most > self._threads // 2:
+        if slowest.rate() < _SLOW or most > max(1, self._threads // 2):
             slowest.drop("others wait for the thread of a slow client")
 
     def _work(self) -> None:

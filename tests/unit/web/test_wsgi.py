@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +15,7 @@ from tests.support.children import PATIENCE
 from tests.support.memory_gateway import Socket
 from tests.unit.web.case import GET, WSGICase
 from wsredis.errors import ConfigError
-from wsredis.web.wsgi import check_twisted
+from wsredis.web.wsgi import WSGIResponse, check_twisted
 
 
 class WSGIResponseTests(WSGICase):
@@ -461,6 +462,27 @@ class BlockedTests(WSGICase):
             client.read()
             client.reading = False
             self.reactor.take()
+
+
+class OneThreadTests(WSGICase):
+    """The only thread is freed of a slow client, and not of a fast one."""
+
+    threads, queue = 1, 8
+
+    def test_rates(self) -> None:
+        """A client that takes a megabyte a second keeps it, however many requests wait."""
+        for rate, is_dropped in ((1_000_000.0, False), (1000.0, True)):
+            client = mock.Mock(key="192.0.2.1")
+            with mock.patch.object(WSGIResponse, "rate", lambda each: each.measured):
+                client.measured, client.rate.return_value = rate, rate
+                self.resource._blocked = {client}
+                with mock.patch.object(self.resource, "_turns", [client]):
+                    self.resource._relieve()
+            self.assertEqual(is_dropped, client.drop.called)
+            self.resource._relief.cancel()
+        self.resource._blocked = set()
+        self.resource._relief = None
+        self.done()
 
 
 class CheckTests(SynchronousTestCase):

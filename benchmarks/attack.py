@@ -34,7 +34,7 @@ from servers import CHECKOUT, HERE
 #: The addresses of the two attackers: of a TCP peer, and in X-Forwarded-For.
 DIRECT = "127.0.0.2"
 BEHIND = "192.0.2.66"
-#: What the ordinary clients report, and its title.
+#: The fields that the ordinary clients report, and their titles.
 COLUMNS = {
     "lost": "lost",
     "p50": "p50",

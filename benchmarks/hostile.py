@@ -57,7 +57,7 @@ def bomb() -> bytes:
 @dataclass(frozen=True)
 class Attack:
     """
-    What one hostile address does.
+    The attacks of one hostile address.
 
     Attributes:
         does: One line for the report.

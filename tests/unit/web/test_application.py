@@ -150,15 +150,7 @@ class TurnsTests(WSGICase):
 
     def test_client_leaves(self) -> None:
         """A request whose client leaves before it has a thread keeps no place."""
-        began, go = threading.Event(), threading.Event()
-        self.addCleanup(go.set)
-
-        def answer(start_response: Any) -> Any:
-            began.set()
-            go.wait(PATIENCE)
-            return self._hello(start_response)
-
-        self.answer = answer
+        began, go = self._hold_threads()
         clients = [Socket(self.site) for _ in range(4)]
         for client in clients:
             client.send(GET)
@@ -171,15 +163,7 @@ class TurnsTests(WSGICase):
 
     def test_clients_that_leave_again_and_again(self) -> None:
         """They let no more calls of threads wait than there are threads."""
-        began, go = threading.Event(), threading.Event()
-        self.addCleanup(go.set)
-
-        def answer(start_response: Any) -> Any:
-            began.set()
-            go.wait(PATIENCE)
-            return self._hello(start_response)
-
-        self.answer = answer
+        began, go = self._hold_threads()
         Socket(self.site).send(GET)
         self.assertTrue(began.wait(PATIENCE))
         for _ in range(9):
@@ -192,6 +176,19 @@ class TurnsTests(WSGICase):
         go.set()
         self.done()
         self.assertTrue(last.take().endswith(b"hello"))
+
+    def _hold_threads(self) -> tuple[threading.Event, threading.Event]:
+        """Let pages wait. Returns: Set when the first one has begun; to be set to let them end."""
+        began, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+
+        def answer(start_response: Any) -> Any:
+            began.set()
+            go.wait(PATIENCE)
+            return self._hello(start_response)
+
+        self.answer = answer
+        return began, go
 
 
 class ThreadTests(WSGICase):

@@ -414,31 +414,17 @@ class GatewayProtocol(LeanProtocol):
         if self.data:
             self.consumeData()
 
-    def dropped(self) -> None:
+    def dropped(self, reason: str) -> None:
         """See `wsredis.transports.websocket.slots.Place.dropped`."""
         self.metrics.dropped += 1
         self.losses.log(
             self._log,
             LogLevel.info,
-            "dropped",
-            "dropped {peer}: it said nothing, and others need its place",
+            reason,
+            "dropped {peer}: {reason}",
             peer=self.peer,
+            reason=reason,
         )
-        self._abort_silent()
-
-    def shut_out(self) -> None:
-        """See `wsredis.transports.websocket.registry.Member.shut_out`."""
-        self.metrics.dropped += 1
-        self.losses.log(
-            self._log,
-            LogLevel.info,
-            "shut out",
-            "closed {peer} without an answer: its address was refused too often",
-            peer=self.peer,
-        )
-        self._abort_silent()
-
-    def _abort_silent(self) -> None:
         self._end()
         self.registry.last_bytes(self)
         self.transport.abortConnection()

@@ -68,9 +68,6 @@ class Member(Place, Protocol):
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake."""
 
-    def shut_out(self) -> None:
-        """Reset the connection, which has just come: its address was refused too often."""
-
     def check_alive(self) -> None:
         """Ping the client; drop it if it gave no sign of life since the last time."""
 
@@ -227,7 +224,7 @@ class Registry:
         refusal = self._counted(address, self.slots.connect(member))
         if refusal is None:
             if address and self._refusals.wait(address):
-                member.shut_out()
+                member.dropped("its address was refused too often")
             else:
                 self.handshakes.add(member)
         return refusal

@@ -32,8 +32,8 @@ class Place(Protocol):
     @property
     def address(self) -> str: ...
 
-    def dropped(self) -> None:
-        """Reset the connection: it said nothing, and another one needs its place."""
+    def dropped(self, reason: str) -> None:
+        """Reset the connection, which has not said anything. *reason* is one of few."""
 
 
 class Slots:
@@ -83,7 +83,7 @@ class Slots:
                 oldest = next(iter(self._silent_of.get(address, ())), None)
             if oldest is not None:
                 # Its place is free when it is gone, which may be a moment later.
-                oldest.dropped()
+                oldest.dropped("it said nothing, and others need its place")
             elif sockets.is_full():
                 refusal = _full(f"{_MAX_CONNECTIONS}, {_MAX_HANDSHAKES}")
             else:

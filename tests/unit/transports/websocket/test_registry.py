@@ -42,11 +42,8 @@ class _Member:
         self.address = address
         self.user = user
 
-    def dropped(self) -> None:
+    def dropped(self, reason: str) -> None:
         self.events.append("dropped")
-
-    def shut_out(self) -> None:
-        self.events.append("shut out")
 
     def abortConnection(self) -> None:
         self.events.append("abort")

@@ -17,7 +17,7 @@ class _Place:
         self.address = address
         self.gone = False
 
-    def dropped(self) -> None:
+    def dropped(self, reason: str) -> None:
         self.gone = True
         self.slots.disconnect(self)
 

@@ -156,7 +156,7 @@ class SecondDialectTests(SynchronousTestCase):
         """Each dialect has its own, at its own interval."""
         client, plain = self.gateway.open(PATH), self.gateway.open("/ws/a")
         client.take(), plain.take()
-        for _ in range(700):
+        for _ in range(704):
             self.gateway.clock.advance(0.01)
         self.assertEqual([{}], self.said(client))
         self.assertEqual({b"beat"}, {each.payload for each in plain.frames()})

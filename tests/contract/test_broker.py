@@ -33,6 +33,7 @@ from wsredis.gateway.broker import (
     LogEntry,
     PublishWaiter,
 )
+from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
 
@@ -757,7 +758,7 @@ class RedisBrokerTests(_Contract, TestCase):
         target = RedisTarget("redis", path=self.server.path, username="gate", password="secret")
         endpoint = make_endpoint(target, reactor)
         stored = StoredSettings(expire=expire)
-        return RedisBroker(reactor, endpoint, target, stored, Limits(), Metrics())
+        return RedisBroker(reactor, endpoint, target, stored, Limits(), Metrics(), Health())
 
     def publish(self, channel: bytes, payload: bytes) -> None:
         self.server.command("PUBLISH", channel, payload)

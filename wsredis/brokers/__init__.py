@@ -9,12 +9,13 @@ from typing import Any
 from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
 from wsredis.gateway.broker import Broker
+from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 
 __all__ = ["from_config"]
 
 
-def from_config(config: GatewayConfig, reactor: Any, metrics: Metrics) -> Broker:
+def from_config(config: GatewayConfig, reactor: Any, metrics: Metrics, health: Health) -> Broker:
     """
     Make the broker of the settings. It is not started.
 
@@ -37,4 +38,4 @@ def from_config(config: GatewayConfig, reactor: Any, metrics: Metrics) -> Broker
         rate=config.limits.max_stored_rate,
     )
     endpoint = make_endpoint(target, reactor)
-    return RedisBroker(reactor, endpoint, target, stored, config.limits, metrics)
+    return RedisBroker(reactor, endpoint, target, stored, config.limits, metrics, health)

@@ -14,6 +14,7 @@ from wsredis import auth, brokers, dialects, transports, web
 from wsredis.config import GatewayConfig
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
+from wsredis.gateway.health import Health
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
@@ -56,6 +57,7 @@ class GatewayService(Service):
     Attributes:
         factory: Makes the protocol of each connection.
         metrics: The counters of this gateway.
+        health: Everything that is wrong with this gateway.
     """
 
     name = "wsredis"
@@ -77,7 +79,8 @@ class GatewayService(Service):
         self._reactor = reactor
         self._config = config
         self.metrics = Metrics()
-        self._broker = broker or brokers.from_config(config, reactor, self.metrics)
+        self.health = Health()
+        self._broker = broker or brokers.from_config(config, reactor, self.metrics, self.health)
         limits = config.limits
         self._losses = LogThrottle(reactor, at_once=10)
         self._hub = Hub(

@@ -10,6 +10,7 @@ from wsredis import brokers
 from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.errors import ConfigError
+from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 
 
@@ -19,7 +20,7 @@ class BuilderTests(SynchronousTestCase):
     def make(self, reactor: MemoryReactorClock, **redis: str) -> object:
         """Make the broker of these settings of Redis."""
         config = GatewayConfig(redis=RedisConfig(**redis))
-        return brokers.from_config(config, reactor, Metrics())
+        return brokers.from_config(config, reactor, Metrics(), Health())
 
     def test_redis(self) -> None:
         """It is one for Redis, which connects when it is started, and not before."""

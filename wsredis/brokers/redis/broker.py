@@ -29,6 +29,7 @@ from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter
+from wsredis.gateway.health import Health
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
@@ -70,6 +71,7 @@ class RedisBroker:
         endpoint: Leads to the server.
         target: Name and credentials of the server.
         stored: What is stored, and under which names.
+        health: Told whether the server can be reached.
 
     Raises:
         ConfigError: An installed library is of a version that this cannot work with.
@@ -85,10 +87,12 @@ class RedisBroker:
         stored: StoredSettings,
         limits: Limits,
         metrics: Metrics,
+        health: Health,
     ) -> None:
         self._reactor = reactor
         self._name = target.name
         self._metrics = metrics
+        self._health = health
         self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
         keys = StoredKeys(reactor, stored, metrics)
         self._commands = Commands(reactor, keys, limits, metrics, self._role.is_read_only)
@@ -145,6 +149,7 @@ class RedisBroker:
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
+        self._health.report("redis", f"no connection to {self._name} yet")
         self._patience.begin(_PATIENCE_AT_START)
         self._subscriptions.start()
         self._role.start()
@@ -344,6 +349,7 @@ class RedisBroker:
             return
         self._logged_up = self.up
         self._throttle.reset()
+        self._health.report("redis", None if self.up else f"no connection to {self._name}")
         if self.up:
             self._patience.end()
             self._log.info(

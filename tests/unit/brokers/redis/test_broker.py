@@ -18,6 +18,7 @@ from wsredis.brokers.redis.stored import StoredSettings
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PublishOutcomeUnknown
+from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
 from wsredis.testing.redis import FakeRedis
@@ -57,6 +58,7 @@ class _BrokerCase(SynchronousTestCase):
             StoredSettings(expire=60),
             Limits(),
             self.metrics,
+            Health(),
         )
         self.server.users = {"default": "pw"}
         self.broker.start(self.listener)
@@ -141,7 +143,13 @@ class UpTests(_BrokerCase):
         server.down = True
         target = RedisTarget(name="redis://fake:6379")
         broker = RedisBroker(
-            self.clock, server.endpoint(), target, StoredSettings(), Limits(), self.metrics
+            self.clock,
+            server.endpoint(),
+            target,
+            StoredSettings(),
+            Limits(),
+            self.metrics,
+            Health(),
         )
         broker.start(self.listener)
         waiting, cancelled = broker.when_up(), broker.when_up()
@@ -224,6 +232,7 @@ class UpTests(_BrokerCase):
             StoredSettings(),
             Limits(max_publication=1000),
             self.metrics,
+            Health(),
         )
         broker.start(self.listener)
         self.server.pump()
@@ -710,7 +719,13 @@ class FirstConnectionTests(_BrokerCase):
         self.server.store(b"a", b"old")
         target = RedisTarget(name="redis")
         broker = RedisBroker(
-            clock, self.server.endpoint(), target, StoredSettings(), Limits(), self.metrics
+            clock,
+            self.server.endpoint(),
+            target,
+            StoredSettings(),
+            Limits(),
+            self.metrics,
+            Health(),
         )
         self.failureResultOf(broker.subscribe([b"a"]), BrokerUnavailable)
         broker.start(self.listener)

@@ -32,6 +32,8 @@ class Metrics:
             message, or had most of the unfinished input when there was too much of it.
         timeouts: Connections closed because they did not answer a ping.
         broker_losses: How often the connection to Redis was lost.
+        loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
+        loop_lag_max: The largest of them in the last minute.
     """
 
     connections: int = 0
@@ -48,3 +50,5 @@ class Metrics:
     shed: int = 0
     timeouts: int = 0
     broker_losses: int = 0
+    loop_lag: float = 0.0
+    loop_lag_max: float = 0.0

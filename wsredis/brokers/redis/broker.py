@@ -151,7 +151,7 @@ class RedisBroker:
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
-        self._health.report("redis", f"no connection to {self._name} yet")
+        self._health.report("redis", "there is no connection to Redis yet")
         self._patience.begin(_PATIENCE_AT_START)
         self._subscriptions.start()
         self._role.start()
@@ -359,7 +359,7 @@ class RedisBroker:
             return
         self._logged_up = self.up
         self._throttle.reset()
-        self._health.report("redis", None if self.up else f"no connection to {self._name}")
+        self._health.report("redis", None if self.up else "there is no connection to Redis")
         if self.up:
             self._patience.end()
             self._log.info(

@@ -256,11 +256,11 @@ class PlainConnection(Connection):
         elif isinstance(error, ClientError):
             code, reason = error.code, error.reason
         else:
-            self._hub.log_failure(self._log, "publishing", "publishing failed", Failure(error))
+            self._hub.log_failure(self._log, "publish-failed", "publishing failed", Failure(error))
             code, reason = 1011, "internal error"
         self._hub.log_loss(
             self._log,
-            "not confirmed",
+            "not-confirmed",
             "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
             size=size,
             peer=self.peer,

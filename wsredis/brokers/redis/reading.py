@@ -181,6 +181,7 @@ class StoredReader:
             LogLevel.warn,
             "refused",
             "Redis refuses to read stored messages: {error}",
+            event="stored-read-refused",
             error=error_text(reply),
         )
         return {}
@@ -192,6 +193,7 @@ class StoredReader:
             LogLevel.warn,
             "oversized",
             "left out a stored message of {size} bytes: max-publication is {limit}",
+            event="stored-oversized",
             size=size,
             limit=self._max_value,
         )

@@ -145,6 +145,11 @@ class ChildSupervisor(ProcessProtocol):
             pass
         return self._stopped
 
+    def kill(self) -> None:
+        """Kill the process, if there is one. It is started again like one that ended by itself."""
+        if self._process is not None:
+            self._kill_process()
+
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Pass output on."""
         self._owner.child_received(childFD, data)
@@ -174,6 +179,9 @@ class ChildSupervisor(ProcessProtocol):
 
     def _kill_now(self) -> None:
         self._owner.child_is_killed()
+        self._kill_process()
+
+    def _kill_process(self) -> None:
         try:
             self._process.signalProcess("KILL")
         except ProcessExitedAlready:

@@ -189,12 +189,13 @@ class GatewayService(Service):
         """
         Stop ports, then connections and pages, then Redis.
 
-        Connections and pages share the seconds of ``drain``; those that are still open then are
-        cut. A thread that still works on a page or asks a Django project is not waited for.
+        Connections and pages share the seconds of ``drain-spread`` and ``drain``; those that are
+        still open then are cut. A thread that still works on a page or asks a Django project is not
+        waited for.
 
         Returns:
             Fires when all of it has stopped: when the ports are closed, at most the seconds of
-            ``drain`` after that, and at most one more for Redis.
+            ``drain-spread`` and ``drain`` after that, and at most one more for Redis.
         """
         super().stopService()
         self.health.report("draining", "the gateway stops")
@@ -212,11 +213,14 @@ class GatewayService(Service):
 
     def _drain(self, _: object) -> Deferred[Any]:
         return gatherResults(
-            [self._within_drain(self.factory.drain()), self._within_drain(self._site.drain())]
+            [
+                self._within_drain(self.factory.drain(self._config.drain_spread)),
+                self._within_drain(self._site.drain()),
+            ]
         )
 
     def _within_drain(self, closed: Deferred[None]) -> Deferred[None]:
-        closed.addTimeout(self._config.drain, self._reactor)
+        closed.addTimeout(self._config.drain_spread + self._config.drain, self._reactor)
         return closed.addErrback(lambda failure: failure.trap(TimeoutError) and None)
 
     def _stop_parts(self, _: object) -> Deferred[None]:

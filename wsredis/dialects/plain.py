@@ -4,6 +4,9 @@ The default dialect, that of django-websocket-redis: a message is its payload an
 The path of a URL after the prefix is the facility. The *keys* of the query are flags: they name the
 audiences that a connection subscribes to and publishes to. A client does not hear its own messages
 again unless it asks for the echo, and hears first the stored message of each of its channels.
+
+It is one module because the grammar of the URL and the connection that it asks for are one
+contract.
 """
 
 from __future__ import annotations
@@ -225,15 +228,20 @@ class PlainConnection(Connection):
         return count
 
     def received(self, payload: bytes, is_binary: bool) -> None:
-        """Take a heartbeat, which is answered, an empty message, which is ignored, or a message."""
+        """
+        Answer a heartbeat, and hand on any other message.
+
+        An empty one is for a handler only: `publish` leaves it out.
+        """
         if payload == self._dialect.heartbeat:
             self._remember((b"",))
             assert self.encoding.heartbeat is not None
             self.write(self.encoding.heartbeat)
-        elif not payload:
+            return
+        if not payload:
+            # Also if a handler keeps it for itself.
             self._remember((b"",))
-        else:
-            self.handle_message(payload, is_binary)
+        self.handle_message(payload, is_binary)
 
     def publish(self, payload: bytes) -> None:
         """
@@ -256,11 +264,11 @@ class PlainConnection(Connection):
         elif isinstance(error, ClientError):
             code, reason = error.code, error.reason
         else:
-            self._hub.log_failure(self._log, "publishing", "publishing failed", Failure(error))
+            self._hub.log_failure(self._log, "publish-failed", "publishing failed", Failure(error))
             code, reason = 1011, "internal error"
         self._hub.log_loss(
             self._log,
-            "not confirmed",
+            "not-confirmed",
             "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
             size=size,
             peer=self.peer,

@@ -29,7 +29,8 @@ class Handler:
         Called with each message of a client. The default publishes it.
 
         Args:
-            payload: The message, neither empty nor a heartbeat.
+            payload: The message. It may be empty, which the default dialect does not publish. A
+                heartbeat does not come here.
             is_binary: Tells whether it came as a binary message.
         """
         connection.publish(payload)

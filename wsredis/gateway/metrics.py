@@ -38,6 +38,8 @@ class Metrics:
         generation: How often messages may have been lost between Redis and the gateway; see
             `wsredis.gateway.gap.Gap`.
         lost_seconds: The seconds of all those times together.
+        loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
+        loop_lag_max: The largest of them in the last minute.
     """
 
     connections: int = 0
@@ -59,3 +61,5 @@ class Metrics:
     broker_losses: int = 0
     generation: int = 0
     lost_seconds: float = 0.0
+    loop_lag: float = 0.0
+    loop_lag_max: float = 0.0

@@ -38,6 +38,7 @@ class HandlerTests(SynchronousTestCase):
         )
         connection.opened({})
         connection.receive(b"\x00text", True)
+        connection.receive(b"", False)
         connection.closed()
         self.assertEqual(b"\x00text", server.value(b"broadcast:chat"))
         self.assertEqual([], client.events)

@@ -135,7 +135,7 @@ class Workers(GatewayService):
         """
         Service.stopService(self)
         ports, self._ports = self._ports, []
-        patience = self._config.drain + _PATIENCE
+        patience = self._config.drain_spread + self._config.drain + _PATIENCE
         ends: list[Deferred[Any]] = [worker.stop(patience) for worker in self._workers]
         ends += [self._close(port) for port in ports]
         return gatherResults(ends).addCallback(lambda _: None)
@@ -170,6 +170,12 @@ class Workers(GatewayService):
         for worker in self._workers:
             worker.send(ALL_READY if all_ready else NOT_ALL_READY)
         if all_ready:
-            self._log.info("all {count} workers are ready", count=len(self._workers))
+            self._log.info(
+                "all {count} workers are ready", event="workers-ready", count=len(self._workers)
+            )
         else:
-            self._log.warn("not all {count} workers are ready", count=len(self._workers))
+            self._log.warn(
+                "not all {count} workers are ready",
+                event="workers-not-ready",
+                count=len(self._workers),
+            )

@@ -133,6 +133,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._scheduler.stop()
         self._losses.reset()
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, spread: float = 0.0) -> Deferred[None]:
         """See `Registry.drain`."""
-        return self.registry.drain()
+        return self.registry.drain(spread)

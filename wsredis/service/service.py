@@ -21,13 +21,14 @@ from wsredis import auth, brokers, dialects, transports, web
 from wsredis.config import GatewayConfig
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
-from wsredis.gateway.health import Health
+from wsredis.gateway.health import Health, Situation, is_good
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.endpoints import make_endpoints, shown_address
 from wsredis.service.tls import Certificates
+from wsredis.service.vitals import Vitals
 from wsredis.transports.sockets import poller_for
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
@@ -104,7 +105,8 @@ class GatewayService(Service):
             lambda step: reactor.callLater(0, step),
             throttle=self._losses,
         )
-        self._site = web.from_config(config, reactor, self.is_ready, application)
+        probes = {"live": self.liveness, "ready": self.readiness}
+        self._site = web.from_config(config, reactor, probes, application)
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
@@ -117,6 +119,16 @@ class GatewayService(Service):
             self._site,
             handler,
         )
+        self._vitals = Vitals(
+            reactor,
+            self.health,
+            self.metrics,
+            limits,
+            self.factory.registry.slots.websockets,
+            # Ours reports by itself.
+            broker,
+        )
+        self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
@@ -126,8 +138,16 @@ class GatewayService(Service):
         self._haste: IDelayedCall | None = None
 
     def is_ready(self) -> bool:
-        """Tells whether clients are accepted: Redis is up, and the gateway is not stopping."""
-        return self._broker.up and not self.factory.registry.stopping
+        """Tells whether clients are accepted and get their messages: no problem is blocking."""
+        return is_good(self.readiness())
+
+    def readiness(self) -> Situation:
+        """Return everything that is wrong now: the answer to ``/health/ready``."""
+        return {0: self._vitals.look()}
+
+    def liveness(self) -> Situation:
+        """Return what only a restart can cure: the answer to ``/health/live``."""
+        return {0: self._vitals.fatal()}
 
     def resource(self) -> GatewayResource:
         """Return a twisted.web resource that serves the WebSockets of this gateway."""
@@ -179,6 +199,8 @@ class GatewayService(Service):
         self._site.start()
         if self._certificates is not None:
             self._certificates.start()
+        self._vitals.start()
+        self.health.report("starting", None)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -238,6 +260,7 @@ class GatewayService(Service):
         self._site.stop()
         self._auth.stop()
         self._losses.reset()
+        self._vitals.stop()
         await self._broker.stop()
 
     async def _wait(self, done: Deferred[Any], seconds: float) -> None:

@@ -87,6 +87,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             closeHandshakeTimeout=0,
             allowNullOrigin=True,
         )
+        if handler is not None:
+            hub.gaps.watch(handler.on_gap)
         self.protocol = lean_class(
             GatewayProtocol,
             self,

@@ -6,8 +6,9 @@ own connections to Redis, and inherits the listening sockets; the kernel gives a
 the worker that accepts it first. Two pipes join the parent and a worker:
 
 * Standard input of the worker carries its task, and then one command on each line: the state of
-  all workers (``state``, every second), read the certificates again (``reload``). When the pipe is
-  closed, the worker stops. The system closes it also when the parent dies.
+  all workers (``state``, every second), read the certificates again (``reload``), stop (``stop``).
+  When the pipe is closed, a worker that stops makes haste, and any other one stops. The system
+  closes it also when the parent dies.
 * Descriptor 3 of the worker carries its log, and every second its state, one JSON object on each
   line. A line that is not one is dropped: an application may write to descriptors that are not its
   own.
@@ -70,7 +71,7 @@ from wsredis.service.workers.worker import main
 main()
 """
 
-#: Seconds beyond the time to drain that a worker has to stop before it is killed.
+#: Seconds beyond the times to drain that a worker has to stop before it is killed.
 _PATIENCE = 3.0
 
 
@@ -107,6 +108,7 @@ class Workers(GatewayService):
         self._all_ready = False
         self._checks = 0
         self._task = PeriodicTask(reactor, CHECK_INTERVAL, self._check)
+        self._ends: list[Deferred[None]] = []
 
     def readiness(self) -> Situation:
         """Return everything that is wrong with the parent and with each worker."""
@@ -143,20 +145,26 @@ class Workers(GatewayService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop all workers; each closes its ports, drains its clients and disconnects from Redis.
+        Stop all workers at the same moment; each stops as any gateway does.
 
         Returns:
-            Fires when all have ended. Those that have not are killed a few seconds after the time
-            to drain.
+            Fires when all have ended. Those that have not are killed a few seconds after the
+            times to drain.
         """
-        Service.stopService(self)
-        self.health.report("draining", "the gateway stops")
         self._task.stop()
-        ports, self._ports = self._ports, []
-        patience = self._config.drain_spread + self._config.drain + _PATIENCE
-        ends: list[Deferred[Any]] = [worker.stop(patience) for worker in self._workers]
-        ends += [self._close(port) for port in ports]
-        return gatherResults(ends).addCallback(lambda _: None)
+        config = self._config
+        patience = config.drain_delay + config.drain_spread + config.drain + _PATIENCE
+        self._ends = [worker.stop(patience) for worker in self._workers]
+        return super().stopService()
+
+    def _say_goodbye_now(self) -> None:
+        """Let all workers make haste."""
+        for worker in self._workers:
+            worker.hurry(_PATIENCE)
+
+    async def _stop_serving(self) -> None:
+        """Wait for the workers."""
+        await gatherResults(self._ends)
 
     def _spawn(self, number: int, protocol: ProcessProtocol) -> Any:
         descriptors: dict[int, int | str] = {COMMANDS: "w", 1: "r", 2: "r", REPORTS: "r"}
@@ -197,10 +205,13 @@ class Workers(GatewayService):
             return
         self._all_ready = all_ready
         if all_ready:
-            self._log.info("all {count} workers are ready", count=len(self._workers))
+            self._log.info(
+                "all {count} workers are ready", event="workers-ready", count=len(self._workers)
+            )
         else:
             self._log.warn(
                 "not all {count} workers are ready: {reasons}",
+                event="workers-not-ready",
                 count=len(self._workers),
                 reasons="; ".join(_reasons(situation)),
             )

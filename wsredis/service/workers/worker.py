@@ -13,7 +13,8 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from io import BufferedReader
+from typing import Any, NamedTuple, cast
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
@@ -43,6 +44,7 @@ __all__ = [
     "RELOAD",
     "REPORTS",
     "STATE",
+    "STOP",
     "CommandReader",
     "Reporter",
     "WorkerGateway",
@@ -56,8 +58,8 @@ __all__ = [
 COMMANDS, REPORTS, FIRST_SOCKET = 0, 3, 4
 
 #: Commands of the parent, the first word of a line each: the certificates are to be read again;
-#: the state of the parent and of all workers follows in JSON.
-RELOAD, STATE = b"reload", b"state"
+#: the state of the parent and of all workers follows in JSON; stop.
+RELOAD, STATE, STOP = b"reload", b"state", b"stop"
 
 #: Seconds between two checks of a worker for something to report.
 _CHECK_INTERVAL = 0.1
@@ -91,6 +93,7 @@ class WorkerGateway(GatewayService):
         report: Called every second, and when a problem begins or ends, with a report: ``alive``,
             the seconds since the start; ``lag``, that of the event loop; ``problems``, as in
             `wsredis.gateway.health.Problems`.
+        stop: Called when the parent wants this worker to stop; maybe more than once.
         broker: See `GatewayService`.
     """
 
@@ -99,6 +102,7 @@ class WorkerGateway(GatewayService):
         task: WorkerTask,
         reactor: Any,
         report: Callable[[dict[str, Any]], None],
+        stop: Callable[[], None],
         broker: Broker | None = None,
     ) -> None:
         super().__init__(task.config, reactor=reactor, broker=broker)
@@ -106,6 +110,8 @@ class WorkerGateway(GatewayService):
         self._sockets = task.sockets
         self._trusted = Networks(task.config.trusted_proxy)
         self._report = report
+        self._stop_reactor = stop
+        self._is_told_to_stop = False
         self._reported: Problems | None = None
         self._checks = 0
         self._task = PeriodicTask(reactor, _CHECK_INTERVAL, self._check)
@@ -156,14 +162,20 @@ class WorkerGateway(GatewayService):
         command, _, rest = line.partition(b" ")
         if command == RELOAD:
             self.reload_certificates()
+        elif command == STOP:
+            self._is_told_to_stop = True
+            self._stop_reactor()
         elif command == STATE:
-            try:
-                self._all = load_situation(json.loads(rest))
-            except (ValueError, TypeError, AttributeError):
-                # The begin of it was lost while this process started.
-                return
+            self._all = load_situation(json.loads(rest))
             self._silence.heard()
             self._parent.report("workers", None)
+
+    def commands_ended(self) -> None:
+        """Make haste if the parent has sent the command to stop; stop if it has just died."""
+        if self._is_told_to_stop:
+            self.stop_now()
+        else:
+            self._stop_reactor()
 
     def _check(self, count: int) -> None:
         if self.running:
@@ -188,7 +200,7 @@ class CommandReader(FileDescriptor):
     Args:
         descriptor: The pipe. It is made non-blocking.
         received: Called with each command: a line without its end.
-        ended: Called when the pipe is closed: the parent wants this worker to stop, or has ended.
+        ended: Called when the pipe is closed.
     """
 
     def __init__(
@@ -211,9 +223,10 @@ class CommandReader(FileDescriptor):
 
     def doRead(self) -> Any:
         """Read what is there."""
-        return readFromFD(self._descriptor, self._split)
+        return readFromFD(self._descriptor, self.feed)
 
-    def _split(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the pipe, also those that others have read ahead."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._received(line)
@@ -282,27 +295,32 @@ def keep_from_children(commands: int, others: Iterable[int]) -> int:
 
 def main() -> None:
     """Run a worker until the parent closes the pipe. Standard input begins with its task."""
-    task: WorkerTask = pickle.load(sys.stdin.buffer)
+    stdin = cast(BufferedReader, sys.stdin.buffer)
+    task: WorkerTask = pickle.load(stdin)
+    setNonBlocking(COMMANDS)
+    # Those that were read ahead.
+    first_commands = stdin.read1()
     commands = keep_from_children(COMMANDS, [REPORTS, *(each.descriptor for each in task.sockets)])
-    # The old one may have read commands ahead.
     sys.stdin = open(COMMANDS, closefd=False)  # noqa: SIM115 (open until the end)
     namedAny(f"{task.reactor}.install")()
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
     reactor.seconds = time.monotonic
-    stop_once(reactor)
+    stop = stop_once(reactor)
     reporter = Reporter(REPORTS)
     globalLogBeginner.beginLoggingTo([reporter], redirectStandardIO=False)
     try:
-        gateway = WorkerGateway(task, reactor, reporter.report_unless_full)
+        gateway = WorkerGateway(task, reactor, reporter.report_unless_full, stop.gently)
     except ConfigError as error:
         # The settings were good when the parent started, but files may have changed since, or may
         # not be readable any more.
         sys.exit(f"wsredis: {error}")
-    reader = CommandReader(reactor, commands, gateway.command_received, reactor.stop)
+    stop.hurry = gateway.stop_now
+    reader = CommandReader(reactor, commands, gateway.command_received, gateway.commands_ended)
     reactor.callWhenRunning(reactor.addReader, reader)
     reactor.callWhenRunning(gateway.startService)
+    reactor.callWhenRunning(reader.feed, first_commands)
     reactor.callWhenRunning(garbage.freeze)
     reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)
     reactor.run()

@@ -32,18 +32,30 @@ class GatewayTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start one, with one socket."""
+        self.make()
+
+    def make(self, **settings: Any) -> None:
+        """Start one, with other settings."""
         self.reactor = FakeReactor()
         self.reports: list[dict[str, Any]] = []
         self.redis = MemoryServer(self.reactor)
         self.broker = MemoryBroker(self.redis)
         descriptor, other = os.pipe()
         os.close(other)
-        config = GatewayConfig(port=(), redis=RedisConfig(url="unix:///x"))
+        config = GatewayConfig(port=(), redis=RedisConfig(url="unix:///x"), **settings)
         task = WorkerTask(1, "", config, [SharedSocket(descriptor, socket.AF_INET, True, False)])
         self.descriptor = descriptor
-        self.service = WorkerGateway(task, self.reactor, self.reports.append, self.broker)
+        self.stops = 0
+        self.service = WorkerGateway(
+            task, self.reactor, self.reports.append, self.stop, self.broker
+        )
         self.service.startService()
-        self.addCleanup(lambda: [port.socket.close() for port in self.reactor.ports])
+        for port in self.reactor.ports:
+            self.addCleanup(port.socket.close)
+
+    def stop(self) -> None:
+        """Count that the process is to stop."""
+        self.stops += 1
 
     def test_adopts(self) -> None:
         """It takes connections from the socket of its task."""
@@ -93,9 +105,31 @@ class GatewayTests(SynchronousTestCase):
         """A reload without certificates changes nothing; a line that is no command neither."""
         self.tell({0: {}})
         before = self.service.readiness()
-        for line in (b"reload", b"", b"nonsense", b"state", b"state [", b"state []", b'te {"1":'):
+        for line in (b"reload", b"", b"nonsense", b"reloaded"):
             self.service.command_received(line)
         self.assertEqual(before, self.service.readiness())
+
+    def test_told_to_stop(self) -> None:
+        """The command stops the process; the end of the pipe after it makes haste."""
+        self.make(drain_delay=60.0)
+        self.service.command_received(b"stop")
+        self.assertEqual(1, self.stops)
+        done = self.service.stopService()
+        self.reactor.advance(1)
+        (port,) = self.reactor.ports
+        self.assertIsNone(port.stopped)
+        self.service.commands_ended()
+        self.reactor.advance(0.5)
+        assert port.stopped is not None
+        port.stopped.callback(None)
+        self.successResultOf(done)
+        self.assertEqual(1, self.stops)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_parent_died(self) -> None:
+        """The end of the pipe alone stops the process."""
+        self.service.commands_ended()
+        self.assertEqual(1, self.stops)
 
     def test_ready(self) -> None:
         """It is ready if it is ready itself, and as far as it was told, all others are."""
@@ -151,6 +185,7 @@ class GatewayTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """It stops as any gateway, and leaves no timer."""
         done = self.service.stopService()
+        self.reactor.advance(0.25)
         (port,) = self.reactor.ports
         assert port.stopped is not None
         port.stopped.callback(None)

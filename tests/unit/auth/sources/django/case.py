@@ -11,7 +11,7 @@ from tests.support.threads import ThreadReactor
 from wsredis.auth.sources.availability import Availability
 from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 from wsredis.config import GatewayConfig
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.health import Health
 from wsredis.gateway.identity import Handshake, Identity

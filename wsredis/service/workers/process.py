@@ -11,8 +11,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 
 from wsredis.gateway.log_throttle import LogThrottle
-from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
-from wsredis.service.workers.worker import COMMANDS, REPORTS
+from wsredis.service.supervisor import ChildSupervisor, RestartPolicy, write_to_child
+from wsredis.service.workers.worker import COMMANDS, REPORTS, STOP
 
 __all__ = ["WorkerProcess"]
 
@@ -66,8 +66,7 @@ class WorkerProcess:
         """
         Send a command, if the process runs.
 
-        A process that is still starting may miss it, which is harmless: it is not ready yet, and
-        reads its certificates later.
+        A process that is still starting follows it later.
         """
         self._supervisor.send(COMMANDS, command)
 
@@ -82,6 +81,15 @@ class WorkerProcess:
             Fires when the process has ended.
         """
         return self._supervisor.stop(patience)
+
+    def hurry(self, patience: float) -> None:
+        """
+        Let a worker that stops make haste. Harmless if it has ended.
+
+        Args:
+            patience: Seconds until it is killed.
+        """
+        self._supervisor.hurry(COMMANDS, patience)
 
     # -- wsredis.service.supervisor.ChildOwner
 
@@ -110,8 +118,8 @@ class WorkerProcess:
             self._line_received(descriptor, line)
 
     def ask_child_to_stop(self, process: Any) -> None:
-        """Close the pipe of the commands."""
-        process.closeChildFD(COMMANDS)
+        """Send the command to stop."""
+        write_to_child(process, COMMANDS, STOP)
 
     def child_is_killed(self) -> None:
         """Log it."""

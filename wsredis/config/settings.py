@@ -492,6 +492,13 @@ class GatewayConfig(Checked):
         "Seconds over which the gateway spreads the close frames when it closes all WebSockets, so "
         "that the clients do not come back all at once. 0 closes all at once.",
     )
+    on_gap: str = setting(
+        "keep",
+        choice("keep", "close"),
+        "After a time in which messages may have been lost between Redis and the gateway: keep the "
+        "WebSockets, or close those that subscribe with 1012, over the seconds of drain-spread, "
+        "for clients that load their state when they connect.",
+    )
     django: str | None = setting(
         None,
         module_name,

@@ -4,9 +4,6 @@ The default dialect, that of django-websocket-redis: a message is its payload an
 The path of a URL after the prefix is the facility. The *keys* of the query are flags: they name the
 audiences that a connection subscribes to and publishes to. A client does not hear its own messages
 again unless it asks for the echo, and hears first the stored message of each of its channels.
-
-It is one module because the grammar of the URL and the connection that it asks for are one
-contract.
 """
 
 from __future__ import annotations

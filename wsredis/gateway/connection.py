@@ -269,7 +269,7 @@ class Connection(ABC):
         self._hub.metrics.discarded += count
         self._hub.log_loss(
             self._log,
-            "discarded",
+            "message-discarded",
             "a message from {peer} is discarded: it may publish nowhere",
             peer=self.peer,
         )

@@ -448,6 +448,12 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.websocket.registry.Member.user`."""
         return None if self.connection is None else self.connection.identity.user
 
+    @property
+    def hears(self) -> bool:
+        """See `wsredis.transports.websocket.registry.Member.hears`."""
+        connection = self.connection
+        return connection is not None and connection.is_open and bool(connection.channels)
+
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
         if self.is_pending():

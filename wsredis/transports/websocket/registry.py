@@ -7,7 +7,7 @@ module because each of its methods changes the same counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from operator import methodcaller
 from typing import Any, Protocol
@@ -65,6 +65,10 @@ class Member(Place, Protocol):
     @property
     def user(self) -> str | None:
         """The name of the user who has the connection. None if nobody is logged in."""
+
+    @property
+    def hears(self) -> bool:
+        """Tells whether it is open, and subscribes to a channel."""
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake."""
@@ -199,7 +203,13 @@ class Registry:
         for member in [*self.connections, *self.handshakes, *self.closing]:
             member.transport.abortConnection()
 
-    def close_all(self, code: int, reason: str, spread: float) -> None:
+    def close_all(
+        self,
+        code: int,
+        reason: str,
+        spread: float,
+        which: Callable[[Member], bool] | None = None,
+    ) -> None:
         """
         Close the WebSockets that are open now, in slices. Their clients come back as slowly.
 
@@ -210,9 +220,10 @@ class Registry:
             code: One of `wsredis.errors.CLOSE_CODES`.
             reason: Text for the clients.
             spread: Seconds over which the slices are spread evenly. 0 closes all at once.
+            which: Tells whether to close one of them. If None, all are closed.
         """
         if not self.stopping:
-            self._start_goodbyes(code, reason, spread)
+            self._start_goodbyes(code, reason, spread, which)
 
     def refuse_handshakes(self) -> None:
         """Accept no more handshakes: the gateway stops. WebSockets stay open until `drain`."""
@@ -234,9 +245,16 @@ class Registry:
         self._start_goodbyes(1001, "the gateway stops", spread)
         return self.connections.when_empty()
 
-    def _start_goodbyes(self, code: int, reason: str, spread: float) -> None:
+    def _start_goodbyes(
+        self,
+        code: int,
+        reason: str,
+        spread: float,
+        which: Callable[[Member], bool] | None = None,
+    ) -> None:
         self._goodbye = (code, reason)
-        self._goodbyes.start(self.connections, spread)
+        members = self.connections if which is None else filter(which, self.connections)
+        self._goodbyes.start(members, spread)
 
     def _say_goodbye(self, member: Member) -> None:
         # Some leave by themselves before their turn.

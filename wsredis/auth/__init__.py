@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from wsredis.auth.admission import Accepted, Admission
 from wsredis.auth.control import ControlChannel, ListenerHub
 from wsredis.auth.control_commands import RecentCommands
+from wsredis.auth.deaf_log import DeafLog
 from wsredis.auth.ended_log import EndedLog
 from wsredis.auth.policies import policies
 from wsredis.auth.policies.origin import OriginPolicy
@@ -77,7 +78,11 @@ class Auth:
                 backend.stop()
             except Exception:
                 # The others are still to be stopped.
-                self._log.failure("cannot stop {backend}", backend=type(backend).__name__)
+                self._log.failure(
+                    "cannot stop {backend}",
+                    event="backend-stop-failed",
+                    backend=type(backend).__name__,
+                )
 
 
 def from_config(
@@ -120,7 +125,12 @@ def from_config(
         wall_clock=wall_clock,
     )
     sessions = SessionMonitor(
-        reactor, admission.decide, recent, recheck=config.recheck, wall_clock=wall_clock
+        reactor,
+        admission.decide,
+        recent,
+        DeafLog(reactor, admission.is_cut),
+        recheck=config.recheck,
+        wall_clock=wall_clock,
     )
     if not authenticators:
         return Auth(admission, sessions)

@@ -20,6 +20,7 @@ from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.client import Client, PauseReason, Sink
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Encoding, Publication
@@ -57,6 +58,9 @@ class Hooks(Protocol):
 
     def on_disconnect(self, connection: Connection) -> Awaitable[None] | None:
         """See `wsredis.Handler.on_disconnect`."""
+
+    def on_gap(self, gap: Gap) -> Awaitable[None] | None:
+        """See `wsredis.Handler.on_gap`."""
 
 
 class _State(Enum):
@@ -109,6 +113,7 @@ class Connection(ABC):
 
     __slots__ = (
         "_client",
+        "_counts_as_deaf",
         "_handler",
         "_held_back",
         "_hub",
@@ -138,6 +143,7 @@ class Connection(ABC):
         #: Filled between the subscription and the first byte after the handshake.
         self._held_back: _HeldBack | None = _HeldBack()
         self._unanswered = self._unanswered_bytes = 0
+        self._counts_as_deaf = False
 
     @property
     def peer(self) -> str:
@@ -148,6 +154,15 @@ class Connection(ABC):
     def is_open(self) -> bool:
         """Tells whether the client can be written to."""
         return self._state is _State.OPEN
+
+    @property
+    def is_deaf(self) -> bool:
+        """
+        Tells whether the client can neither hear nor publish anything, whatever it sends.
+
+        A dialect in which clients subscribe after the handshake keeps the default, which is False.
+        """
+        return False
 
     # -- For the dialect
 
@@ -182,6 +197,7 @@ class Connection(ABC):
         new = [name for name in names if name not in self.channels]
         self.check_limit([*self.channels, *new])
         self.channels = [*self.channels, *new]
+        self.count_deafness()
         try:
             await self._hub.extend(self, new)
         except PermissionDenied:
@@ -191,6 +207,7 @@ class Connection(ABC):
     def unsubscribe(self, names: Sequence[bytes]) -> None:
         """Leave channels. Unknown ones are ignored."""
         self.channels = [name for name in self.channels if name not in names]
+        self.count_deafness()
         self._hub.retract(self, names)
 
     def publish_on(self, channels: Sequence[bytes], payload: bytes) -> None:
@@ -249,6 +266,23 @@ class Connection(ABC):
             error: See `wsredis.gateway.broker.Broker.publish`.
             size: The bytes of the message.
         """
+
+    def discard(self, count: int) -> None:
+        """Count and log *count* messages of the client that it may publish nowhere."""
+        self._hub.metrics.discarded += count
+        self._hub.log_loss(
+            self._log,
+            "discarded",
+            "a message from {peer} is discarded: it may publish nowhere",
+            peer=self.peer,
+        )
+
+    def count_deafness(self) -> None:
+        """Count the client if it is deaf now. To be called when `is_deaf` may have changed."""
+        is_deaf = self._state is _State.OPEN and self.is_deaf
+        if is_deaf is not self._counts_as_deaf:
+            self._counts_as_deaf = is_deaf
+            self._hub.metrics.deaf += 1 if is_deaf else -1
 
     def check_limit(self, channels: Sequence[bytes]) -> None:
         """Raise LimitExceeded for more channels than `Limits.max_channels`."""
@@ -341,6 +375,7 @@ class Connection(ABC):
         self._state = _State.OPEN
         items = [*self.first_publications(stored, held_back)]
         self.choose_path()
+        self.count_deafness()
         self._write_each(items, answer, self.encoding.heartbeat or b"")
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
@@ -370,6 +405,7 @@ class Connection(ABC):
         """The socket is gone, or was never opened. Repeating it is harmless."""
         was_open = self.is_open
         self._state = _State.CLOSED
+        self.count_deafness()
         self.direct = self._held_back = self._put = None
         self._hub.unsubscribe(self)
         if was_open and self._handler is not None:
@@ -479,6 +515,6 @@ class Connection(ABC):
 
     def _crashed(self, failure: Failure) -> None:
         self._hub.log_failure(
-            self._log, "handler", "handler failed for {peer}", failure, peer=self.peer
+            self._log, "handler-failed", "handler failed for {peer}", failure, peer=self.peer
         )
         self.close(1011, "internal error")

@@ -179,7 +179,7 @@ class Commands:
         channels: Sequence[bytes],
         take: Callable[[dict[bytes, bytes]], Awaitable[None] | None],
         sized: Callable[[Collection[bytes]], None] | None = None,
-    ) -> None:
+    ) -> bool:
         """
         Read the stored messages of *channels*; missing, empty and unreadable ones are left out.
 
@@ -187,13 +187,15 @@ class Commands:
             take: Called with each batch, by channel; the next one is read when it is done.
             sized: Called before that with the channels that have a message.
 
+        Returns:
+            Whether Redis has refused none of them.
+
         Raises:
             BrokerUnavailable: There is no connection, or it was lost. Safe to repeat.
         """
         if self.protocol is None:
             raise BrokerUnavailable("Redis is away")
-        if channels:
-            await self._reader.read(self.protocol, channels, take, sized)
+        return not channels or await self._reader.read(self.protocol, channels, take, sized)
 
     def heads(self, channel: bytes) -> tuple[bytes, ...]:
         """Return the commands that publish on *channel*, packed up to the size of the payload."""
@@ -240,11 +242,12 @@ class Commands:
                 self._refusal = kind
                 self._log.warn(
                     "Redis refuses to store messages, they are published only: {error}",
+                    event="store-refused",
                     error=error_text(reply),
                 )
         elif self._refusal is not None and reply != b"PONG":
             self._refusal = None
-            self._log.info("Redis stores messages again")
+            self._log.info("Redis stores messages again", event="store-restored")
 
     def not_published(self, error: Exception) -> None:
         """Log the refusal of one PUBLISH: it names the right that is missing."""
@@ -254,6 +257,7 @@ class Commands:
                 LogLevel.warn,
                 "publish",
                 "Redis refuses to publish: {error}",
+                event="publish-refused",
                 error=error_text(error),
             )
 
@@ -271,7 +275,11 @@ class Commands:
 
         asked.addCallbacks(answered, lambda failure: failure.trap(BrokerUnavailable))
         asked.addCallback(self._keys_checked)
-        asked.addErrback(lambda failure: self._log.failure("checking keys failed", failure=failure))
+        asked.addErrback(
+            lambda failure: self._log.failure(
+                "checking keys failed", event="key-check-failed", failure=failure
+            )
+        )
 
     def _keys_checked(self, _: object) -> None:
         held, self._held = self._held, []

@@ -6,8 +6,9 @@ own connections to Redis, and inherits the listening sockets; the kernel gives a
 the worker that accepts it first. Two pipes join the parent and a worker:
 
 * Standard input of the worker carries its task, and then commands of one byte: all workers are
-  ready (``+``), one of them is not any more (``-``), read the certificates again (``r``). When the
-  pipe is closed, the worker stops. The system closes it also when the parent dies.
+  ready (``+``), one of them is not any more (``-``), read the certificates again (``r``), stop
+  (``s``). When the pipe is closed, a worker that stops makes haste, and any other one stops. The
+  system closes it also when the parent dies.
 * Descriptor 3 of the worker carries its log and whether it is ready, one JSON object on each line.
   A line that is not one is dropped: an application may write to descriptors that are not its own.
 
@@ -61,7 +62,7 @@ from wsredis.service.workers.worker import main
 main()
 """
 
-#: Seconds beyond the time to drain that a worker has to stop before it is killed.
+#: Seconds beyond the times to drain that a worker has to stop before it is killed.
 _PATIENCE = 3.0
 
 
@@ -96,10 +97,11 @@ class Workers(GatewayService):
             for number in range(1, config.workers + 1)
         ]
         self._all_ready = False
+        self._ends: list[Deferred[None]] = []
 
     def is_ready(self) -> bool:
-        """Tell whether all workers are ready."""
-        return self._all_ready
+        """Tell whether all workers are ready, and none is to stop."""
+        return self._all_ready and bool(self.running)
 
     def reload_certificates(self) -> None:
         """Let every worker read its certificates again."""
@@ -127,18 +129,25 @@ class Workers(GatewayService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop all workers; each closes its ports, drains its clients and disconnects from Redis.
+        Stop all workers at the same moment; each stops as any gateway does.
 
         Returns:
-            Fires when all have ended. Those that have not are killed a few seconds after the time
-            to drain.
+            Fires when all have ended. Those that have not are killed a few seconds after the
+            times to drain.
         """
-        Service.stopService(self)
-        ports, self._ports = self._ports, []
-        patience = self._config.drain + _PATIENCE
-        ends: list[Deferred[Any]] = [worker.stop(patience) for worker in self._workers]
-        ends += [self._close(port) for port in ports]
-        return gatherResults(ends).addCallback(lambda _: None)
+        config = self._config
+        patience = config.drain_delay + config.drain_spread + config.drain + _PATIENCE
+        self._ends = [worker.stop(patience) for worker in self._workers]
+        return super().stopService()
+
+    def _say_goodbye_now(self) -> None:
+        """Let all workers make haste."""
+        for worker in self._workers:
+            worker.hurry(_PATIENCE)
+
+    async def _stop_serving(self) -> None:
+        """Wait for the workers."""
+        await gatherResults(self._ends)
 
     def _spawn(self, protocol: ProcessProtocol) -> Any:
         descriptors: dict[int, int | str] = {COMMANDS: "w", 1: "r", 2: "r", REPORTS: "r"}
@@ -170,6 +179,12 @@ class Workers(GatewayService):
         for worker in self._workers:
             worker.send(ALL_READY if all_ready else NOT_ALL_READY)
         if all_ready:
-            self._log.info("all {count} workers are ready", count=len(self._workers))
+            self._log.info(
+                "all {count} workers are ready", event="workers-ready", count=len(self._workers)
+            )
         else:
-            self._log.warn("not all {count} workers are ready", count=len(self._workers))
+            self._log.warn(
+                "not all {count} workers are ready",
+                event="workers-not-ready",
+                count=len(self._workers),
+            )

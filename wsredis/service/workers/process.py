@@ -11,8 +11,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 
 from wsredis.gateway.log_throttle import LogThrottle
-from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
-from wsredis.service.workers.worker import COMMANDS, REPORTS
+from wsredis.service.supervisor import ChildSupervisor, RestartPolicy, write_to_child
+from wsredis.service.workers.worker import COMMANDS, REPORTS, STOP
 
 __all__ = ["WorkerProcess"]
 
@@ -66,8 +66,7 @@ class WorkerProcess:
         """
         Send a command, if the process runs.
 
-        A process that is still starting may miss it, which is harmless: it is not ready yet, and
-        reads its certificates later.
+        A process that is still starting follows it later.
         """
         self._supervisor.send(COMMANDS, command)
 
@@ -83,6 +82,15 @@ class WorkerProcess:
         """
         return self._supervisor.stop(patience)
 
+    def hurry(self, patience: float) -> None:
+        """
+        Let a worker that stops make haste. Harmless if it has ended.
+
+        Args:
+            patience: Seconds until it is killed.
+        """
+        self._supervisor.hurry(COMMANDS, patience)
+
     # -- wsredis.service.supervisor.ChildOwner
 
     def spawn_child(self, protocol: ProcessProtocol) -> Any:
@@ -92,7 +100,9 @@ class WorkerProcess:
 
     def child_started(self, pid: int) -> None:
         """Log the process."""
-        self._log.info("worker {number} is process {pid}", number=self._number, pid=pid)
+        self._log.info(
+            "worker {worker} is process {pid}", event="worker-started", worker=self._number, pid=pid
+        )
 
     def child_received(self, descriptor: int, data: bytes) -> None:
         """Split output into lines: reports, and whatever the process printed."""
@@ -108,12 +118,16 @@ class WorkerProcess:
             self._line_received(descriptor, line)
 
     def ask_child_to_stop(self, process: Any) -> None:
-        """Close the pipe of the commands."""
-        process.closeChildFD(COMMANDS)
+        """Send the command to stop."""
+        write_to_child(process, COMMANDS, STOP)
 
     def child_is_killed(self) -> None:
         """Log it."""
-        self._log.warn("worker {number} did not stop in time; killing it", number=self._number)
+        self._log.warn(
+            "worker {worker} did not stop in time; killing it",
+            event="worker-killed",
+            worker=self._number,
+        )
 
     def child_ended(self, how: str, restart: float | None) -> None:
         """Log the end of a process that was not stopped, and its unfinished line."""
@@ -125,8 +139,9 @@ class WorkerProcess:
         self._throttle.reset()
         if restart is not None:
             self._log.warn(
-                "worker {number} {how}; another one starts in {delay} s",
-                number=self._number,
+                "worker {worker} {how}; another one starts in {delay} s",
+                event="worker-ended",
+                worker=self._number,
                 how=how,
                 delay=restart,
             )
@@ -157,11 +172,12 @@ class WorkerProcess:
             self._log,
             LogLevel.warn,
             "no report",
-            "worker {number}: dropped a line that is not a report: something in the application "
+            "worker {worker}: dropped a line that is not a report: something in the application "
             "writes to descriptor {descriptor}",
-            number=self._number,
+            event="worker-report-dropped",
+            worker=self._number,
             descriptor=REPORTS,
         )
 
     def _log_line(self, log: Logger, level: Any, text: str) -> None:
-        log.emit(level, "worker {number}: {text}", number=self._number, text=text)
+        log.emit(level, "worker {worker}: {text}", worker=self._number, text=text)

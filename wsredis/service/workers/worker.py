@@ -12,7 +12,8 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from io import BufferedReader
+from typing import Any, NamedTuple, cast
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
@@ -26,6 +27,8 @@ from zope.interface import implementer
 from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
+from wsredis.gateway.broker import Broker
+from wsredis.gateway.health import Situation, is_good
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
 from wsredis.service.service import GatewayService
@@ -40,6 +43,7 @@ __all__ = [
     "NOT_ALL_READY",
     "RELOAD",
     "REPORTS",
+    "STOP",
     "CommandReader",
     "Reporter",
     "WorkerGateway",
@@ -53,8 +57,8 @@ __all__ = [
 COMMANDS, REPORTS, FIRST_SOCKET = 0, 3, 4
 
 #: Commands of the parent, one byte each: all workers are ready; one of them is not any more; the
-#: certificates are to be read again.
-ALL_READY, NOT_ALL_READY, RELOAD = b"+", b"-", b"r"
+#: certificates are to be read again; stop.
+ALL_READY, NOT_ALL_READY, RELOAD, STOP = b"+", b"-", b"r", b"s"
 
 #: Seconds between two checks of a worker whether it is ready.
 _CHECK_INTERVAL = 0.1
@@ -81,25 +85,36 @@ class WorkerGateway(GatewayService):
 
     Args:
         report: Called with ``{"ready": True}`` or ``{"ready": False}`` when that changes.
+        stop: Called when the parent wants this worker to stop; maybe more than once.
+        broker: See `GatewayService`.
 
     Attributes:
         all_ready: Whether all workers were ready when the parent last sent a command about it.
     """
 
     def __init__(
-        self, task: WorkerTask, reactor: Any, report: Callable[[dict[str, Any]], None]
+        self,
+        task: WorkerTask,
+        reactor: Any,
+        report: Callable[[dict[str, Any]], None],
+        stop: Callable[[], None],
+        broker: Broker | None = None,
     ) -> None:
-        super().__init__(task.config, reactor=reactor)
+        super().__init__(task.config, reactor=reactor, broker=broker)
         self.all_ready = False
         self._sockets = task.sockets
         self._trusted = Networks(task.config.trusted_proxy)
         self._report = report
+        self._stop_reactor = stop
+        self._is_told_to_stop = False
         self._reported = False
         self._ready_check = PeriodicTask(reactor, _CHECK_INTERVAL, self._check_ready)
 
-    def is_ready(self) -> bool:
-        """Tell whether this worker and all others are ready."""
-        return self.all_ready and super().is_ready()
+    def readiness(self) -> Situation:
+        """Return what is wrong here, and whether another worker is not ready."""
+        others = "" if self.all_ready else "not all workers are ready"
+        self.health.report("workers", others or None)
+        return super().readiness()
 
     def privilegedStartService(self) -> None:
         """Take connections from the sockets of the parent."""
@@ -128,11 +143,22 @@ class WorkerGateway(GatewayService):
             command = bytes((number,))
             if command == RELOAD:
                 self.reload_certificates()
+            elif command == STOP:
+                self._is_told_to_stop = True
+                self._stop_reactor()
             else:
                 self.all_ready = command == ALL_READY
 
+    def commands_ended(self) -> None:
+        """Make haste if the parent has sent the command to stop; stop if it has just died."""
+        if self._is_told_to_stop:
+            self.stop_now()
+        else:
+            self._stop_reactor()
+
     def _check_ready(self, _: int) -> None:
-        ready = super().is_ready()
+        problems = self._vitals.look()
+        ready = is_good({0: {name: problems[name] for name in problems if name != "workers"}})
         if ready != self._reported:
             self._reported = ready
             self._report({"ready": ready})
@@ -145,7 +171,7 @@ class CommandReader(FileDescriptor):
     Args:
         descriptor: The pipe. It is made non-blocking.
         received: Called with one or more commands.
-        ended: Called when the pipe is closed: the parent wants this worker to stop, or has ended.
+        ended: Called when the pipe is closed.
     """
 
     def __init__(
@@ -225,27 +251,32 @@ def keep_from_children(commands: int, others: Iterable[int]) -> int:
 
 def main() -> None:
     """Run a worker until the parent closes the pipe. Standard input begins with its task."""
-    task: WorkerTask = pickle.load(sys.stdin.buffer)
+    stdin = cast(BufferedReader, sys.stdin.buffer)
+    task: WorkerTask = pickle.load(stdin)
+    setNonBlocking(COMMANDS)
+    # Those that were read ahead.
+    first_commands = stdin.read1()
     commands = keep_from_children(COMMANDS, [REPORTS, *(each.descriptor for each in task.sockets)])
-    # The old one may have read commands ahead.
     sys.stdin = open(COMMANDS, closefd=False)  # noqa: SIM115 (open until the end)
     namedAny(f"{task.reactor}.install")()
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
     reactor.seconds = time.monotonic
-    stop_once(reactor)
+    stop = stop_once(reactor)
     reporter = Reporter(REPORTS)
     globalLogBeginner.beginLoggingTo([reporter], redirectStandardIO=False)
     try:
-        gateway = WorkerGateway(task, reactor, reporter.report)
+        gateway = WorkerGateway(task, reactor, reporter.report, stop.gently)
     except ConfigError as error:
         # The settings were good when the parent started, but files may have changed since, or may
         # not be readable any more.
         sys.exit(f"wsredis: {error}")
-    reader = CommandReader(reactor, commands, gateway.commands_received, reactor.stop)
+    stop.hurry = gateway.stop_now
+    reader = CommandReader(reactor, commands, gateway.commands_received, gateway.commands_ended)
     reactor.callWhenRunning(reactor.addReader, reader)
     reactor.callWhenRunning(gateway.startService)
+    reactor.callWhenRunning(gateway.commands_received, first_commands)
     reactor.callWhenRunning(garbage.freeze)
     reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)
     reactor.run()

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.auth.sources.subrequest import SubrequestAuthenticator
 from wsredis.config import AuthUrlConfig
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

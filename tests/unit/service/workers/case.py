@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -113,13 +114,19 @@ class WorkersCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start them."""
+        self.make()
+
+    def make(self, **settings: Any) -> None:
+        """Start them, with other settings."""
         self.reactor = FakeReactor()
         redis = RedisConfig(url="unix:///x", password_file=self.password_file)
-        config = GatewayConfig(port=("haproxy:tcp:1", "2"), redis=redis, workers=2, drain=5)
-        self.service = Workers(config, reactor=self.reactor)
+        ports = ("haproxy:tcp:1", "2")
+        config = GatewayConfig(port=ports, redis=redis, workers=2, drain=5, drain_spread=2)
+        self.service = Workers(replace(config, **settings), reactor=self.reactor)
         self.service.startService()
         self.one, self.two = self.reactor.processes
-        self.addCleanup(lambda: [port.socket.close() for port in self.reactor.ports])
+        for port in self.reactor.ports:
+            self.addCleanup(port.socket.close)
         self.tasks = len(self.one.written)
 
     def sent(self, process: FakeProcess) -> bytes:

@@ -139,24 +139,26 @@ class CertificateTests(WorkersCase):
         self.one.end()
         self.service.stopService()
         self.service.reload_certificates()
-        self.assertEqual((b"r", b"r"), (self.sent(self.one), self.sent(self.two)))
+        self.assertEqual((b"r", b"rs"), (self.sent(self.one), self.sent(self.two)))
 
 
 class StopTests(WorkersCase):
     """All workers are stopped, and waited for."""
 
     def close_ports(self) -> None:
-        """Let the ports be closed."""
+        """Let the ports be closed, after their last moment."""
+        self.reactor.advance(0.25)
         for port in self.reactor.ports:
             assert port.stopped is not None
             port.stopped.callback(None)
 
     def test_stop(self) -> None:
-        """The pipe of the commands is closed; changes of readiness are not logged any more."""
+        """All get the command at once; changes of readiness are not logged any more."""
         self.all_ready()
         with capturedLogs() as events:
             done = self.service.stopService()
-            self.assertEqual(([0], [0]), (self.one.closed, self.two.closed))
+            self.assertEqual((b"+s", b"+s"), (self.sent(self.one), self.sent(self.two)))
+            self.assertFalse(self.service.is_ready())
             self.one.report(ready=False)
             self.one.end()
             self.close_ports()
@@ -167,11 +169,11 @@ class StopTests(WorkersCase):
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_hangs(self) -> None:
-        """A worker that does not end is killed three seconds after the time to drain."""
+        """A worker that does not end is killed three seconds after the times to drain."""
         done = self.service.stopService()
         self.close_ports()
         self.one.end()
-        self.reactor.advance(7.9)
+        self.reactor.advance(9.65)
         self.assertEqual([], self.two.signals)
         self.reactor.advance(0.1)
         self.assertEqual(([], ["KILL"]), (self.one.signals, self.two.signals))
@@ -183,10 +185,39 @@ class StopTests(WorkersCase):
         done = self.service.stopService()
         self.close_ports()
         self.one.gone = True
-        self.reactor.advance(8)
+        self.reactor.advance(10)
         self.one.end()
         self.two.end()
         self.successResultOf(done)
+
+    def test_delay(self) -> None:
+        """The ports stay open for the delay, in which all workers answer that they stop."""
+        self.make(drain_delay=4.0)
+        self.service.stopService()
+        self.assertEqual((b"s", b"s"), (self.sent(self.one), self.sent(self.two)))
+        self.reactor.advance(3.9)
+        self.assertEqual([None, None], [port.stopped for port in self.reactor.ports])
+        self.reactor.advance(0.1)
+        self.assertNotIn(None, [port.stopped for port in self.reactor.ports])
+
+    def test_hurry(self) -> None:
+        """A second signal ends the delay, and closes the pipes; who still runs then is killed."""
+        self.make(drain_delay=60.0)
+        self.service.stop_now()
+        done = self.service.stopService()
+        self.reactor.advance(1)
+        self.assertEqual(([], []), (self.one.closed, self.two.closed))
+        self.service.stop_now()
+        self.service.stop_now()
+        self.assertEqual(([0], [0]), (self.one.closed, self.two.closed))
+        self.reactor.advance(0.5)
+        self.close_ports()
+        self.one.end()
+        self.reactor.advance(2.25)
+        self.assertEqual(["KILL"], self.two.signals)
+        self.two.end(signal=9)
+        self.successResultOf(done)
+        self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_while_one_is_away(self) -> None:
         """A worker that waits for its restart is not started again."""
@@ -203,10 +234,11 @@ class StopTests(WorkersCase):
         first, second = self.reactor.ports
         first.stopListening = lambda: fail(OSError("stuck"))  # type: ignore[method-assign]
         done = self.service.stopService()
+        self.reactor.advance(0.25)
         assert second.stopped is not None
         second.stopped.callback(None)
         self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
-        self.assertEqual(([0], [0]), (self.one.closed, self.two.closed))
+        self.assertEqual((b"s", b"s"), (self.sent(self.one), self.sent(self.two)))
         self.one.end()
         self.assertNoResult(done)
         self.two.end()

@@ -31,19 +31,30 @@ class GatewayTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start one, with one socket."""
+        self.make()
+
+    def make(self, **settings: Any) -> None:
+        """Start one, with other settings."""
         self.reactor = FakeReactor()
         self.reports: list[dict[str, Any]] = []
         self.redis = MemoryServer(self.reactor)
         self.broker = MemoryBroker(self.redis)
         descriptor, other = os.pipe()
         os.close(other)
-        config = GatewayConfig(port=(), redis=RedisConfig(url="unix:///x"))
+        config = GatewayConfig(port=(), redis=RedisConfig(url="unix:///x"), **settings)
         task = WorkerTask("", config, [SharedSocket(descriptor, socket.AF_INET, True, False)])
         self.descriptor = descriptor
-        self.service = WorkerGateway(task, self.reactor, self.reports.append)
-        self.service._broker = self.broker
+        self.stops = 0
+        self.service = WorkerGateway(
+            task, self.reactor, self.reports.append, self.stop, self.broker
+        )
         self.service.startService()
-        self.addCleanup(lambda: [port.socket.close() for port in self.reactor.ports])
+        for port in self.reactor.ports:
+            self.addCleanup(port.socket.close)
+
+    def stop(self) -> None:
+        """Count that the process is to stop."""
+        self.stops += 1
 
     def test_adopts(self) -> None:
         """It takes connections from the socket of its task."""
@@ -65,6 +76,28 @@ class GatewayTests(SynchronousTestCase):
             self.service.commands_received(commands)
             self.assertEqual(all_ready, self.service.all_ready)
 
+    def test_told_to_stop(self) -> None:
+        """The command stops the process; the end of the pipe after it makes haste."""
+        self.make(drain_delay=60.0)
+        self.service.commands_received(b"+s")
+        self.assertEqual(1, self.stops)
+        done = self.service.stopService()
+        self.reactor.advance(1)
+        (port,) = self.reactor.ports
+        self.assertIsNone(port.stopped)
+        self.service.commands_ended()
+        self.reactor.advance(0.5)
+        assert port.stopped is not None
+        port.stopped.callback(None)
+        self.successResultOf(done)
+        self.assertEqual(1, self.stops)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_parent_died(self) -> None:
+        """The end of the pipe alone stops the process."""
+        self.service.commands_ended()
+        self.assertEqual(1, self.stops)
+
     def test_ready(self) -> None:
         """It is ready if its own broker is up and all workers are ready."""
         client = Socket(self.service.factory)
@@ -72,7 +105,7 @@ class GatewayTests(SynchronousTestCase):
         client.send(b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = client.take()
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
-        self.assertTrue(answer.endswith(b"not ready\n"), answer)
+        self.assertIn(b'"workers"', answer)
         self.service.all_ready = True
         self.assertTrue(self.service.is_ready())
         self.broker.disconnect()
@@ -81,6 +114,7 @@ class GatewayTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """It stops as any gateway, and leaves no timer."""
         done = self.service.stopService()
+        self.reactor.advance(0.25)
         (port,) = self.reactor.ports
         assert port.stopped is not None
         port.stopped.callback(None)

@@ -10,7 +10,7 @@ from tests.support.django_project import SETTINGS, configured, missing_django
 from tests.support.threads import ThreadReactor
 from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 from wsredis.config import GatewayConfig
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

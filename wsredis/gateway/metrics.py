@@ -14,7 +14,7 @@ class Metrics:
 
     Attributes:
         connections: WebSockets open now.
-        deaf: Those of them that can neither hear nor publish anything.
+        deaf: Those of them that will hear nothing, although they do not only publish.
         opened: WebSockets opened since the start.
         refused: Requests that were answered with an HTTP error before a WebSocket was open;
             answers of plain HTTP do not count.

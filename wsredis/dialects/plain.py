@@ -204,7 +204,7 @@ class PlainConnection(Connection):
         for publication in self._hub.without_oversized(stored):
             if self.is_open and self._hub.is_fresh(self, publication.channel):
                 self._hub.mark_stored(self, publication)
-                self.write(publication[self.encoding])
+                self._write_publications([publication])
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
         """See `Connection.receive_all`. Messages that are only published are not looked at."""
@@ -276,7 +276,7 @@ class PlainConnection(Connection):
         )
         self._client.close(code, reason)
 
-    def audible(self, items: Sequence[Publication]) -> Iterator[Publication]:
+    def audible(self, items: Sequence[Publication]) -> list[Publication]:
         """
         Apply the echo rule of django-websocket-redis, which goes by content.
 
@@ -284,6 +284,7 @@ class PlainConnection(Connection):
         of its own that is still on its way back.
         """
         own = self._own
+        heard = []
         for item in items:
             digest = hash(item.payload)
             if own and digest in own:
@@ -291,11 +292,12 @@ class PlainConnection(Connection):
                 if not own[digest]:
                     del own[digest]
             elif digest != self._last:
-                yield item
+                heard.append(item)
+        return heard
 
     def choose_path(self) -> None:
         """See `Connection.choose_path`."""
-        hears_all = self.is_open and self._last is None and not self._own
+        hears_all = self.is_open and self._last is None and not self._own and self._put is None
         self.direct = self._client.queue if hears_all else None
 
     def _remember(self, payloads: Sequence[bytes]) -> None:

@@ -82,6 +82,9 @@ class Member(Place, Protocol):
     def handshake_timed_out(self) -> None:
         """Refuse the request: it took too long."""
 
+    def queue_overdue(self) -> None:
+        """Act on a client for which too much has been waiting for too long."""
+
     def close_timed_out(self) -> None:
         """Reset the connection: it was not closed in time."""
 
@@ -99,6 +102,7 @@ class Registry:
         connections: The WebSockets whose handshake was answered, until their socket is gone.
         handshakes: Connections whose request has not been answered yet.
         closing: Connections that are being closed.
+        behind: Clients for which more than ``max_queue`` waits.
         slots: The places of all connections.
         has_warned: Tells whether the log has a line about a proxy that is not trusted.
         stopping: Tells whether the gateway stops, and no handshake is accepted any more.
@@ -131,6 +135,9 @@ class Registry:
         )
         self.closing: TimeoutQueue[Member] = TimeoutQueue(
             clock, limits.close_timeout, methodcaller("close_timed_out")
+        )
+        self.behind: TimeoutQueue[Member] = TimeoutQueue(
+            clock, limits.queue_grace, methodcaller("queue_overdue")
         )
         self._pings: StaggeredTimer[Member] = StaggeredTimer(
             clock, ping_interval, methodcaller("check_alive")
@@ -341,6 +348,7 @@ class Registry:
     def detached(self, member: Member) -> None:
         """Look after a WebSocket no more: no frame may follow. Harmless if it is not a member."""
         self._pings.discard(member)
+        self.behind.discard(member)
         for timer in self._heartbeats.values():
             timer.discard(member)
 
@@ -387,4 +395,4 @@ class Registry:
                 self.slots.handshakes.release(member.address)
 
     def _timers(self) -> list[Any]:
-        return [self.handshakes, self.closing, self._pings, *self._heartbeats.values()]
+        return [self.handshakes, self.closing, self.behind, self._pings, *self._heartbeats.values()]

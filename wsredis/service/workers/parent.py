@@ -6,7 +6,7 @@ own connections to Redis, and inherits the listening sockets; the kernel gives a
 the worker that accepts it first. Two pipes join the parent and a worker:
 
 * Standard input of the worker carries its task, and then commands of one byte: all workers are
-  ready (``+``), one of them is not any more (``-``), read the certificates again (``r``), stop
+  ready (``+``), one of them is not any more (``-``), read files again (``r``), stop
   (``s``). When the pipe is closed, a worker that stops makes haste, and any other one stops. The
   system closes it also when the parent dies.
 * Descriptor 3 of the worker carries its log and whether it is ready, one JSON object on each line.
@@ -20,6 +20,7 @@ Passwords go through the pipe, since every user of the machine can read a comman
 from __future__ import annotations
 
 import pickle
+import signal
 import sys
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ from twisted.logger import Logger
 from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
 from wsredis.service.service import GatewayService
+from wsredis.service.signals import SIGNALS
 from wsredis.service.workers.process import WorkerProcess
 from wsredis.service.workers.sockets import (
     SharedSocket,
@@ -52,18 +54,22 @@ from wsredis.service.workers.worker import (
 __all__ = ["Workers"]
 
 #: The program of a worker. A terminal sends its signals to all processes, and workers ignore them:
-#: the parent alone follows them, and sends commands to its workers.
+#: the parent alone follows them, and sends commands to its workers. They are blocked until then.
 _LAUNCHER = """
 import pickle, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
+for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(each, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from wsredis.service.workers.worker import main
 main()
 """
 
-#: Seconds beyond the times to drain that a worker has to stop before it is killed.
-_PATIENCE = 3.0
+#: Seconds beyond the time for its stop that a worker has before it is killed.
+_PATIENCE = 2.0
+
+#: Seconds that a worker has when the stop makes haste.
+_HURRY = 3.0
 
 
 class Workers(GatewayService):
@@ -88,7 +94,7 @@ class Workers(GatewayService):
         super().__init__(config, reactor=reactor)
         # Read here: twistd may give up the right to read the file before the workers start.
         password = target_of(config.redis).password
-        redis = replace(config.redis, password=password, password_file=None)
+        redis = replace(config.redis, inherited_password=password)
         # Ports arrive as sockets. A tls-port only makes the worker load certificates.
         secure = ("0",) if config.tls_port else ()
         self._worker_config = replace(config, port=(), tls_port=secure, redis=redis)
@@ -103,8 +109,11 @@ class Workers(GatewayService):
         """Tell whether all workers are ready, and none is to stop."""
         return self._all_ready and bool(self.running)
 
-    def reload_certificates(self) -> None:
-        """Let every worker read its certificates again."""
+    def reload(self) -> None:
+        """Let every worker do it: see `GatewayService.reload`. If there is nothing, say it here."""
+        if not self._reloads():
+            super().reload()
+            return
         for worker in self._workers:
             worker.send(RELOAD)
 
@@ -127,6 +136,11 @@ class Workers(GatewayService):
         for worker in self._workers:
             worker.start()
 
+    @property
+    def stop_time(self) -> float:
+        """The seconds after which a worker that still runs is killed."""
+        return super().stop_time + _PATIENCE
+
     def stopService(self) -> Deferred[None]:
         """
         Stop all workers at the same moment; each stops as any gateway does.
@@ -135,15 +149,13 @@ class Workers(GatewayService):
             Fires when all have ended. Those that have not are killed a few seconds after the
             times to drain.
         """
-        config = self._config
-        patience = config.drain_delay + config.drain_spread + config.drain + _PATIENCE
-        self._ends = [worker.stop(patience) for worker in self._workers]
+        self._ends = [worker.stop(self.stop_time) for worker in self._workers]
         return super().stopService()
 
     def _say_goodbye_now(self) -> None:
         """Let all workers make haste."""
         for worker in self._workers:
-            worker.hurry(_PATIENCE)
+            worker.hurry(_HURRY)
 
     async def _stop_serving(self) -> None:
         """Wait for the workers."""
@@ -160,13 +172,17 @@ class Workers(GatewayService):
             proxied = text.startswith("haproxy:")
             sockets.append(SharedSocket(number, port.socket.family, proxied, secure))
         task = WorkerTask(type(self._reactor).__module__, self._worker_config, sockets)
-        process = self._reactor.spawnProcess(
-            protocol,
-            sys.executable,
-            [sys.executable, "-P", "-c", _LAUNCHER, "wsredis", "worker"],
-            env=None,
-            childFDs=descriptors,
-        )
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, *SIGNALS])
+        try:
+            process = self._reactor.spawnProcess(
+                protocol,
+                sys.executable,
+                [sys.executable, "-P", "-c", _LAUNCHER, "wsredis", "worker"],
+                env=None,
+                childFDs=descriptors,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         process.writeToChild(COMMANDS, pickle.dumps(sys.path) + pickle.dumps(task))
         return process
 

@@ -56,8 +56,8 @@ __all__ = [
 #: the first of its listening sockets.
 COMMANDS, REPORTS, FIRST_SOCKET = 0, 3, 4
 
-#: Commands of the parent, one byte each: all workers are ready; one of them is not any more; the
-#: certificates are to be read again; stop.
+#: Commands of the parent, one byte each: all workers are ready; one of them is not any more; files
+#: are to be read again; stop.
 ALL_READY, NOT_ALL_READY, RELOAD, STOP = b"+", b"-", b"r", b"s"
 
 #: Seconds between two checks of a worker whether it is ready.
@@ -142,7 +142,7 @@ class WorkerGateway(GatewayService):
         for number in commands:
             command = bytes((number,))
             if command == RELOAD:
-                self.reload_certificates()
+                self.reload()
             elif command == STOP:
                 self._is_told_to_stop = True
                 self._stop_reactor()

@@ -114,7 +114,12 @@ class GatewayService(Service):
         probes = {"live": self.liveness, "ready": self.readiness}
         self._site = web.from_config(config, reactor, probes, application)
         self._auth = auth.from_config(
-            config, reactor, self._hub, authenticator=authenticator, policy=policy
+            config,
+            reactor,
+            self._hub,
+            authenticator=authenticator,
+            policy=policy,
+            health=self.health,
         )
         self.factory = transports.from_config(
             config,
@@ -203,6 +208,7 @@ class GatewayService(Service):
             address = port.getHost()
             self._log.info(
                 "listening on {address}{tls}",
+                event="listening",
                 address=shown_address(address),
                 endpoint=endpoint.description,
                 tls=" with TLS" if endpoint.is_secure else "",
@@ -210,7 +216,10 @@ class GatewayService(Service):
             if self._config.demo and isinstance(address, IPv4Address):
                 scheme = "https" if endpoint.is_secure else "http"
                 self._log.info(
-                    "demo page: {scheme}://localhost:{port}/", scheme=scheme, port=address.port
+                    "demo page: {scheme}://localhost:{port}/",
+                    event="demo-page",
+                    scheme=scheme,
+                    port=address.port,
                 )
 
     def _bound(self, port: IListeningPort) -> None:
@@ -313,5 +322,7 @@ class GatewayService(Service):
     def _close(self, port: IListeningPort) -> Deferred[object]:
         # If a port fails to close, connections and Redis must still be closed.
         return maybeDeferred(port.stopListening).addErrback(
-            lambda failure: self._log.failure("cannot close a port", failure=failure)
+            lambda failure: self._log.failure(
+                "cannot close a port", event="port-close-failed", failure=failure
+            )
         )

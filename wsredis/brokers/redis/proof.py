@@ -38,15 +38,18 @@ __all__ = ["LATE", "PERIOD", "Proof", "Subscriber"]
 #: Seconds between two messages, and between two counts; one is half of it after the other.
 PERIOD = 2.0
 
+#: Steps in a period: at each of them it is looked at what is late.
+_STEPS = 4
+
 #: Seconds after which a message or an answer counts as late.
-LATE = 2.0
+LATE = 1.5
 
 #: Seconds in which the reactor reads what has come, before something late is judged: it may be this
 #: process that was late.
 _GRACE = 0.25
 
 #: Seconds in which nothing came on a connection whose answers are late: it is dead.
-_QUIET = 1.5
+_QUIET = 1.2
 
 #: Seconds in which errors of Redis may pass by themselves.
 _PASSING = 6.0
@@ -60,6 +63,9 @@ _SELDOM = 30.0
 #: Seconds after which it is tried again whether a right is still missing.
 _RETRY = 60.0
 
+
+#: The fault of a server that may be asleep.
+_SILENT = "Redis does not answer"
 
 #: The state that is no fault.
 _BEHIND = "behind"
@@ -205,8 +211,7 @@ class Proof:
 
     def _step(self) -> None:
         self._timer = None
-        late = self._late()
-        if late:
+        if self._late():
             self._timer = self._clock.callLater(_GRACE, self._step_late)
         else:
             self._go_on()
@@ -224,13 +229,13 @@ class Proof:
             self._begin_steps()
             return
         # The first time both: a new connection has everything to prove.
-        if self._steps % 2 == 0:
+        if self._steps % _STEPS == 0:
             self._publish(now)
-        if self._steps % 2 == 1 or self._steps == 0:
+        if self._steps % _STEPS == _STEPS // 2 or self._steps == 0:
             self._count(now)
         self._steps += 1
         if self._is_running:
-            self._timer = self._clock.callLater(PERIOD / 2, self._step)
+            self._timer = self._clock.callLater(PERIOD / _STEPS, self._step)
 
     def _publish(self, now: float) -> None:
         protocol = self._commands.protocol
@@ -361,7 +366,9 @@ class Proof:
         if self._is_late(self._unpublished):
             if not self._commands.is_behind:
                 # The connection ends by itself if it has answered nothing for long enough.
-                self._fail("Redis does not answer PUBLISH")
+                is_quiet = self._quiet(self._subscriber) >= _QUIET
+                is_silent = is_quiet and self._uncounted is not None
+                self._fail(_SILENT if is_silent else "Redis does not answer PUBLISH")
         elif self._is_late(self._unheard) and self._uncounted is None:
             if self._is_after:
                 self._unheard = None
@@ -372,11 +379,12 @@ class Proof:
             self._leave_subscriber()
         elif self._subscriber.is_behind or self._quiet(self._subscriber) < _QUIET:
             self._be_behind()
+        elif self._quiet(self._commands) >= _QUIET:
+            # It may wake up; if it does not, the connections end by themselves.
+            self._fail(_SILENT)
         else:
             self._fail("nothing arrives on the connection that subscribes")
-            if self._quiet(self._commands) < _QUIET:
-                # Else the whole server is silent, and may wake up.
-                self._leave_subscriber()
+            self._leave_subscriber()
 
     def _quiet(self, connection: RedisConnection) -> float:
         return self._clock.seconds() - connection.last_reply

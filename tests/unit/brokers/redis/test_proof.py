@@ -18,7 +18,7 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.testing.redis import FakeRedis, Session
 
 #: Seconds within which each fault has to be noticed.
-NOTICED = 4.5
+NOTICED = 4.0
 
 
 class _Redis(FakeRedis):
@@ -68,14 +68,14 @@ class ProofCase(SynchronousTestCase):
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and bytes move, in small steps."""
-        for _ in range(round(seconds / 0.05)):
-            self.clock.advance(0.05)
+        for _ in range(round(seconds * 16)):
+            self.clock.advance(1 / 16)
             self.server.pump()
 
     def until_red(self, seconds: float = NOTICED) -> str:
         """Wait until the gateway is not ready, and return the reasons."""
-        for _ in range(round(seconds / 0.05)):
-            self.wait(0.05)
+        for _ in range(round(seconds * 16)):
+            self.wait(1 / 16)
             if not self.health.is_ready:
                 return "; ".join(each.text for each in self.health.problems.values())
         self.fail("nothing was noticed")

@@ -134,11 +134,12 @@ class GatewayService(Service):
             self._bound(port)
             address = port.getHost()
             self._log.info(
-                "listening on {address}{tls}",
+                "listening on {address}{_tls}",
                 event="listening",
                 address=shown_address(address),
                 endpoint=endpoint.description,
-                tls=" with TLS" if endpoint.is_secure else "",
+                tls=endpoint.is_secure,
+                _tls=" with TLS" if endpoint.is_secure else "",
             )
             if self._config.demo and isinstance(address, IPv4Address):
                 scheme = "https" if endpoint.is_secure else "http"

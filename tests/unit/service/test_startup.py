@@ -5,19 +5,21 @@ from __future__ import annotations
 import gc
 import resource
 import signal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application.service import Application, IServiceCollection, Service
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
+from twisted.logger import ILogObserver, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
 from tests.unit.service.case import TapCase
 from wsredis.config import Limits
+from wsredis.service.log.output import LineObserver, Stream
 from wsredis.service.startup import OrderedServices
 from wsredis.service.tap import makeService
 
@@ -52,6 +54,15 @@ class ServiceTests(SynchronousTestCase):
         services = OrderedServices()
         services.startService()
         self.assertGreater(gc.get_freeze_count(), 1000)
+
+    def test_observer(self) -> None:
+        """The application that they become a part of logs with their observer, if they have one."""
+        for observer in (None, LineObserver("json", Stream(StringIO()))):
+            services, application = OrderedServices(), Application("x")
+            services.observer = observer
+            services.setServiceParent(application)
+            self.assertIs(observer, application.getComponent(ILogObserver))
+            self.assertEqual([services], [*IServiceCollection(application)])
 
     def test_stop_in_turn(self) -> None:
         """The last one first: Redis outlives the gateway."""

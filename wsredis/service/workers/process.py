@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import InvalidLogLevelError, Logger, LogLevel
+from twisted.logger import Logger, LogLevel
 
 from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.service.log.records import forwarded
 from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
 from wsredis.service.workers.worker import COMMANDS, REPORTS
 
@@ -141,7 +142,12 @@ class WorkerProcess:
 
     def _line_received(self, descriptor: int, line: bytes) -> None:
         if descriptor != REPORTS:
-            self._log_line(self._log, LogLevel.warn, line.decode("utf-8", "replace"))
+            self._log.warn(
+                "worker {worker}: {_line}",
+                event="worker-output",
+                worker=self._number,
+                _line=line.decode("utf-8", "replace"),
+            )
             return
         if not line:
             return
@@ -151,12 +157,11 @@ class WorkerProcess:
                 self._supervisor.ready = bool(report["ready"])
                 self._changed()
                 return
-            level = LogLevel.lookupByName(report["level"])
-            namespace, text = str(report["namespace"]), str(report["text"])
-        except (ValueError, TypeError, LookupError, RecursionError, InvalidLogLevelError):
+            logger, level, fields = forwarded(report["log"], self._number)
+        except (ValueError, TypeError, LookupError, RecursionError):
             self._drop_line()
             return
-        self._log_line(Logger(namespace), level, text)
+        logger.emit(level, **fields)
 
     def _drop_line(self) -> None:
         """Log that the application of the worker wrote to the pipe of the reports."""
@@ -170,6 +175,3 @@ class WorkerProcess:
             worker=self._number,
             descriptor=REPORTS,
         )
-
-    def _log_line(self, log: Logger, level: Any, text: str) -> None:
-        log.emit(level, "worker {worker}: {text}", worker=self._number, text=text)

@@ -22,6 +22,7 @@ class Metrics:
             or their address had been refused too often.
         publications: Messages that came from Redis on a channel with a subscription.
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
+        unwanted: Messages that came from Redis on a channel that no client listens to.
         received: Messages from clients.
         unpublished: Messages from clients that Redis did not confirm.
         unpersisted: Messages that were published, but not stored: Redis refused, a limit was
@@ -32,6 +33,11 @@ class Metrics:
             message, or had most of the unfinished input when there was too much of it.
         timeouts: Connections closed because they did not answer a ping.
         broker_losses: How often the connection to Redis was lost.
+        generation: How often messages may have been lost between Redis and the gateway; see
+            `wsredis.gateway.gap.Gap`.
+        lost_seconds: The seconds of all those times together.
+        loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
+        loop_lag_max: The largest of them in the last minute.
     """
 
     connections: int = 0
@@ -41,6 +47,7 @@ class Metrics:
     dropped: int = 0
     publications: int = 0
     oversized: int = 0
+    unwanted: int = 0
     received: int = 0
     unpublished: int = 0
     unpersisted: int = 0
@@ -48,3 +55,7 @@ class Metrics:
     shed: int = 0
     timeouts: int = 0
     broker_losses: int = 0
+    generation: int = 0
+    lost_seconds: float = 0.0
+    loop_lag: float = 0.0
+    loop_lag_max: float = 0.0

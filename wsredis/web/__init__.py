@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from wsredis.channels import Audience
@@ -10,6 +9,7 @@ from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
+from wsredis.gateway.health import Probes
 from wsredis.gateway.identity import Identity
 from wsredis.web import channel, wsgi
 from wsredis.web.application import WSGIResource, load_application
@@ -26,14 +26,14 @@ _DEMO = "demo"
 def from_config(
     config: GatewayConfig,
     reactor: Any,
-    ready: Callable[[], bool],
+    probes: Probes,
     application: wsgi.Application | None = None,
 ) -> GatewaySite:
     """
     Build the site of a gateway.
 
     Args:
-        ready: Tells whether clients are accepted; ``/health/ready`` answers with it.
+        probes: The answers below ``/health/``.
         application: A WSGI application. If None, the one that *config* names, if any.
 
     Returns:
@@ -59,7 +59,7 @@ def from_config(
     return GatewaySite(
         reactor,
         config.url_prefix,
-        ready,
+        probes,
         _demo_page(config) if config.demo else None,
         None if application is None else _application_resource(config, reactor, application, spool),
         max_body=limits.max_body,

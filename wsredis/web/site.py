@@ -18,6 +18,7 @@ from twisted.web.server import Site
 
 from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
+from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
 from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel
 from wsredis.web.request import GatewayRequest
@@ -38,7 +39,7 @@ class GatewaySite(Site):
     The site behind a gateway's port.
 
     Args:
-        ready: Tells whether ``/health/ready`` answers with 200.
+        probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths, on connections that are kept. If None, these
             paths are answered with 404.
@@ -65,7 +66,7 @@ class GatewaySite(Site):
         self,
         reactor: IReactorTime,
         url_prefix: str,
-        ready: Callable[[], bool],
+        probes: Probes,
         page: str | None,
         application: ApplicationResource | None = None,
         *,
@@ -76,7 +77,7 @@ class GatewaySite(Site):
         spool: Spool | None = None,
     ) -> None:
         super().__init__(
-            RootResource(url_prefix, ready, page, application),
+            RootResource(url_prefix, probes, page, application),
             requestFactory=GatewayRequest,
             reactor=reactor,
             timeout=REQUEST_TIMEOUT,

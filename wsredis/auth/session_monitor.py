@@ -45,6 +45,10 @@ class WatchedConnection(Protocol):
     def peer(self) -> str:
         """Address of the client, for the log."""
 
+    @property
+    def id(self) -> str:
+        """Name of the connection, for the log."""
+
     async def change(self, identity: Identity, granted: Access) -> None:
         """
         Go on with another identity or access; the subscriptions follow.
@@ -212,13 +216,22 @@ class SessionMonitor:
 
     def _close(self, connection: WatchedConnection, code: int, reason: str) -> None:
         self._log.info(
-            "closing {peer}: {reason}", event="session-ended", peer=connection.peer, reason=reason
+            "closing {peer} ({id}): {reason}",
+            event="session-ended",
+            peer=connection.peer,
+            id=connection.id,
+            reason=reason,
         )
         try:
             connection.close(code, reason)
         except Exception:
             # The other connections of a loop are still to be closed.
-            self._log.failure("cannot close {peer}", event="close-failed", peer=connection.peer)
+            self._log.failure(
+                "cannot close {peer} ({id})",
+                event="close-failed",
+                peer=connection.peer,
+                id=connection.id,
+            )
 
     # -- Expiry
 

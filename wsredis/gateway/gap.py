@@ -112,6 +112,6 @@ class GapReports:
         for watcher in self._watchers:
             maybeDeferred(watcher, gap).addErrback(
                 lambda failure: self._log.failure(
-                    "telling of a gap failed", event="gap-handler-failed", failure=failure
+                    "telling of a gap failed", failure=failure, event="gap-watcher-failed"
                 )
             )

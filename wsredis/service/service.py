@@ -119,6 +119,8 @@ class GatewayService(Service):
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
         self._poller = poller_for(reactor)
+        if self._poller is not None:
+            self._poller.measures = config.verbose
 
     def is_ready(self) -> bool:
         """Tells whether clients are accepted and get their messages: no problem is blocking."""

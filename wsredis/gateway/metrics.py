@@ -14,6 +14,7 @@ class Metrics:
 
     Attributes:
         connections: WebSockets open now.
+        deaf: Those of them that can neither hear nor publish anything.
         opened: WebSockets opened since the start.
         refused: Requests that were answered with an HTTP error before a WebSocket was open;
             answers of plain HTTP do not count.
@@ -24,11 +25,14 @@ class Metrics:
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
         unwanted: Messages that came from Redis on a channel that no client listens to.
         received: Messages from clients.
+        discarded: Messages from clients that they may publish nowhere.
         unpublished: Messages from clients that Redis did not confirm.
         unpersisted: Messages that were published, but not stored: Redis refused, a limit was
             reached, or the key is one of an application.
         slow_consumers: Connections closed because their send queue was full, because they took
             nothing of it for a ping interval, or as the slowest when all queues were full.
+        conflated: Messages left out for slow clients, since a newer one of the channel waited.
+        dropped_oldest: Messages left out for slow clients as the oldest ones.
         shed: Connections closed because they sent too fast for a minute, did not go on with a
             message, or had most of the unfinished input when there was too much of it.
         timeouts: Connections closed because they did not answer a ping.
@@ -41,6 +45,7 @@ class Metrics:
     """
 
     connections: int = 0
+    deaf: int = 0
     opened: int = 0
     refused: int = 0
     slowed: int = 0
@@ -49,9 +54,12 @@ class Metrics:
     oversized: int = 0
     unwanted: int = 0
     received: int = 0
+    discarded: int = 0
     unpublished: int = 0
     unpersisted: int = 0
     slow_consumers: int = 0
+    conflated: int = 0
+    dropped_oldest: int = 0
     shed: int = 0
     timeouts: int = 0
     broker_losses: int = 0

@@ -144,6 +144,8 @@ class GatewayService(Service):
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
         self._poller = poller_for(reactor)
+        if self._poller is not None:
+            self._poller.measures = config.verbose
         self._is_hurried = False
         self._waiting: Deferred[Any] = Deferred()
         self._haste: IDelayedCall | None = None
@@ -207,11 +209,12 @@ class GatewayService(Service):
             self._bound(port)
             address = port.getHost()
             self._log.info(
-                "listening on {address}{tls}",
+                "listening on {address}{_tls}",
                 event="listening",
                 address=shown_address(address),
                 endpoint=endpoint.description,
-                tls=" with TLS" if endpoint.is_secure else "",
+                tls=endpoint.is_secure,
+                _tls=" with TLS" if endpoint.is_secure else "",
             )
             if self._config.demo and isinstance(address, IPv4Address):
                 scheme = "https" if endpoint.is_secure else "http"

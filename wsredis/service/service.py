@@ -181,13 +181,19 @@ class GatewayService(Service):
             try:
                 function()
             except ConfigError as error:
-                self._log.error("{error}; what was read before is kept", error=str(error))
+                self._log.error(
+                    "{error}; what was read before is kept",
+                    event="reload-failed",
+                    error=str(error),
+                )
             else:
                 done.append(name)
         if done:
-            self._log.info("read again: {things}", things=", ".join(done))
+            self._log.info("read again: {things}", event="reloaded", things=", ".join(done))
         elif not reloads:
-            self._log.info("there is nothing to read again: other settings need a restart")
+            self._log.info(
+                "there is nothing to read again: other settings need a restart", event="reloaded"
+            )
 
     def _reloads(self) -> Mapping[str, Callable[[], object]]:
         """The functions that read a file again, by the name of the thing that is in it."""

@@ -188,6 +188,11 @@ class Proof:
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def last_proof(self) -> float | None:
+        """When a message last came back, in seconds of the clock. None if that is not known."""
+        return (self._metrics.last_proof or None) if self._denied is None else None
+
     # -- The steps: a message and a count take turns
 
     def _begin_steps(self) -> None:

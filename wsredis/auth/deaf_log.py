@@ -1,4 +1,4 @@
-"""The log of deaf sockets: WebSockets that are open, and can neither hear nor publish anything."""
+"""The log of deaf sockets: WebSockets that are open, and on which nothing will ever arrive."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class DeafLog:
             self._log,
             LogLevel.warn,
             reason.kind,
-            "{peer} ({id}) hears nothing on {facility!r}, and can publish nothing: {reason}",
+            "{peer} ({id}) hears nothing on {facility!r}: {reason}",
             event="deaf-socket",
             kind=reason.kind,
             peer=connection.peer,

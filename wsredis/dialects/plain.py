@@ -143,7 +143,9 @@ class PlainConnection(Connection):
     @property
     def is_deaf(self) -> bool:
         """See `Connection.is_deaf`. A handler can send to any client."""
-        return not (self.channels or self.publishes) and self._handler is None
+        if self.channels or self._handler is not None:
+            return False
+        return bool(self.granted.subscribe) or not self.publishes
 
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""

@@ -290,8 +290,9 @@ class Connection(ABC):
         self._hub.log_loss(
             self._log,
             "message-discarded",
-            "a message from {peer} is discarded: it may publish nowhere",
+            "a message from {peer} ({id}) is discarded: it may publish nowhere",
             peer=self.peer,
+            id=self.id,
         )
 
     def count_deafness(self) -> None:

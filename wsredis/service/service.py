@@ -182,17 +182,18 @@ class GatewayService(Service):
                 function()
             except ConfigError as error:
                 self._log.error(
-                    "{error}; what was read before is kept",
-                    event="reload-failed",
-                    error=str(error),
+                    "{error}; what was read before is kept", event="reload-failed", error=str(error)
                 )
             else:
                 done.append(name)
         if done:
-            self._log.info("read again: {things}", event="reloaded", things=", ".join(done))
+            self._log.info(
+                "read again: {_things}", event="reloaded", things=done, _things=", ".join(done)
+            )
         elif not reloads:
             self._log.info(
-                "there is nothing to read again: other settings need a restart", event="reloaded"
+                "there is nothing to read again: other settings need a restart",
+                event="nothing-to-reload",
             )
 
     def _reloads(self) -> Mapping[str, Callable[[], object]]:

@@ -328,7 +328,7 @@ class PortTests(_ServiceCase):
         with capturedLogs() as events:
             self.reactor.pump([1] * 10)
             service.reload()
-        kept = [event for event in events if "certificate" in event.get("kept", "")]
+        kept = [event for event in events if "certificate" in event.get("_kept", "")]
         self.assertEqual(2, len(kept))
         service.stopService()
         self.reactor.advance(0.25)

@@ -306,10 +306,10 @@ class FetchedKeys:
         self._logged = reason
         kept = "; keeping the old keys" if self._set else ""
         self._log.error(
-            "jwt-jwks-url: cannot fetch the JWK Set: {reason}{kept}",
+            "jwt-jwks-url: cannot fetch the JWK Set: {reason}{_kept}",
             event="jwks-unavailable",
             reason=reason[:200],
-            kept=kept,
+            _kept=kept,
         )
 
     def _fetch_done(self, _: object) -> None:

@@ -493,13 +493,14 @@ class GatewayProtocol(LeanProtocol):
             self._log,
             LogLevel.info,
             status,
-            "refused {peer} {path!r}: {status} {reason!r}{hint}",
+            "refused {peer} {path!r}: {status} {reason!r}{_hint}",
             event="handshake-refused",
             peer=self.peer,
             path=head.loggable_target(target),
             status=status,
             reason=reason[:_LOGGED],
-            hint=f" ({hint[:_LOGGED]})" if hint else "",
+            hint=hint[:_LOGGED],
+            _hint=f" ({hint[:_LOGGED]})" if hint else "",
         )
         self.transport.write(error_response(status, reason))
         self._end()
@@ -785,10 +786,12 @@ class GatewayProtocol(LeanProtocol):
                 self._log,
                 LogLevel.warn,
                 policy,
-                "slow consumer {peer}: its queue is full, {kept}",
+                "slow consumer {peer} ({id}): its queue is full, {_kept}",
                 event="slow-consumer-kept",
                 peer=self.peer,
-                kept=kept,
+                id=self.connection_id,
+                policy=policy.value,
+                _kept=kept,
             )
 
     def _log_slow(self, problem: str) -> None:

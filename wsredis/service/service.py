@@ -18,8 +18,10 @@ from wsredis.gateway.health import Health
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
-from wsredis.gateway.metrics import Metrics
-from wsredis.service.endpoints import make_endpoints, shown_address
+from wsredis.gateway.metrics import Metrics, State
+from wsredis.gateway.numbers import Snapshot, numbers
+from wsredis.service.endpoints import make_endpoints, metrics_endpoint, shown_address
+from wsredis.service.private_port import PrivatePort
 from wsredis.service.tls import Certificates
 from wsredis.transports.sockets import poller_for
 from wsredis.web.resources import GatewayResource
@@ -90,7 +92,11 @@ class GatewayService(Service):
             lambda step: reactor.callLater(0, step),
             throttle=self._losses,
         )
-        self._site = web.from_config(config, reactor, self.is_ready, application)
+        page = web.metrics_page(config, self.snapshot)
+        self._site = web.from_config(config, reactor, self.is_ready, application, page)
+        self._private = PrivatePort(
+            metrics_endpoint(config, reactor), web.private_site(reactor, self.is_ready, page)
+        )
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
         )
@@ -111,6 +117,19 @@ class GatewayService(Service):
     def is_ready(self) -> bool:
         """Tells whether clients are accepted: Redis is up, and the gateway is not stopping."""
         return self._broker.up and not self.factory.registry.stopping
+
+    def state(self) -> State:
+        """Return the numbers of this moment that are not counted."""
+        return State(
+            ready=self.is_ready(),
+            redis_up=self._broker.up,
+            channels=len(self._hub),
+            queued_bytes=self.factory.queued.held,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return all numbers of this moment."""
+        return Snapshot(numbers(self.metrics, self.state()), {})
 
     def resource(self) -> GatewayResource:
         """Return a twisted.web resource that serves the WebSockets of this gateway."""
@@ -144,6 +163,7 @@ class GatewayService(Service):
                 self._log.info(
                     "demo page: {scheme}://localhost:{port}/", scheme=scheme, port=address.port
                 )
+        self._private.bind()
 
     def _bound(self, port: IListeningPort) -> None:
         """Remember a port, and have its clients served by the poller if that is possible."""
@@ -196,9 +216,9 @@ class GatewayService(Service):
         closed.addTimeout(self._config.drain, self._reactor)
         return closed.addErrback(lambda failure: failure.trap(TimeoutError) and None)
 
-    def _stop_parts(self, _: object) -> Deferred[None]:
+    def _stop_parts(self, _: object) -> Deferred[Any]:
         self.factory.stop()
         self._site.stop()
         self._auth.stop()
         self._losses.reset()
-        return self._broker.stop()
+        return gatherResults([self._broker.stop(), self._private.stop()])

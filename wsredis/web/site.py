@@ -14,6 +14,7 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from wsredis.config.networks import Networks
@@ -38,6 +39,7 @@ class GatewaySite(Site):
     The site behind a gateway's port.
 
     Args:
+        url_prefix: See `wsredis.web.resources.RootResource`.
         ready: Tells whether ``/health/ready`` answers with 200.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths, on connections that are kept. If None, these
@@ -49,6 +51,7 @@ class GatewaySite(Site):
         max_head: Bytes that the head of a request may have.
         trusted: The proxies that name the client of each request.
         spool: Where bodies wait. If None, the site has one of its own.
+        metrics: The resource at ``/metrics``. If None, the gateway has none there.
 
     Attributes:
         channels: The open connections.
@@ -61,10 +64,12 @@ class GatewaySite(Site):
         max_channels: As given; 0 without an application.
     """
 
+    noisy = False
+
     def __init__(
         self,
         reactor: IReactorTime,
-        url_prefix: str,
+        url_prefix: str | None,
         ready: Callable[[], bool],
         page: str | None,
         application: ApplicationResource | None = None,
@@ -74,9 +79,10 @@ class GatewaySite(Site):
         max_head: int = 16384,
         trusted: Networks | None = None,
         spool: Spool | None = None,
+        metrics: Resource | None = None,
     ) -> None:
         super().__init__(
-            RootResource(url_prefix, ready, page, application),
+            RootResource(url_prefix, ready, page, application, metrics),
             requestFactory=GatewayRequest,
             reactor=reactor,
             timeout=REQUEST_TIMEOUT,

@@ -138,13 +138,17 @@ class Workers(GatewayService):
         patience = self._config.drain + _PATIENCE
         ends: list[Deferred[Any]] = [worker.stop(patience) for worker in self._workers]
         ends += [self._close(port) for port in ports]
-        return gatherResults(ends).addCallback(lambda _: None)
+        return (
+            gatherResults(ends)
+            .addCallback(lambda _: self._private.stop())
+            .addCallback(lambda _: None)
+        )
 
     def _spawn(self, protocol: ProcessProtocol) -> Any:
         descriptors: dict[int, int | str] = {COMMANDS: "w", 1: "r", 2: "r", REPORTS: "r"}
         sockets = []
         port: Any
-        for number, ((text, _, secure), port) in enumerate(
+        for number, ((text, _, secure, _), port) in enumerate(
             zip(self._endpoints, self._ports, strict=True), FIRST_SOCKET
         ):
             descriptors[number] = port.fileno()

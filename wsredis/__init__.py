@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from wsredis.errors import ConfigError, HandshakeRejected, WsredisError
     from wsredis.gateway.connection import Connection
+    from wsredis.gateway.gap import Gap
     from wsredis.gateway.handler import Handler
     from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
     from wsredis.service.service import GatewayService
@@ -43,6 +44,7 @@ __all__ = [
     "Authenticator",
     "ConfigError",
     "Connection",
+    "Gap",
     "GatewayConfig",
     "GatewayService",
     "Handler",
@@ -66,6 +68,7 @@ _HOMES = {
         "config": ("AuthUrlConfig", "GatewayConfig", "JwtConfig", "Limits", "RedisConfig", "load"),
         "errors": ("ConfigError", "HandshakeRejected", "WsredisError"),
         "gateway.connection": ("Connection",),
+        "gateway.gap": ("Gap",),
         "gateway.handler": ("Handler",),
         "gateway.identity": ("Authenticator", "Handshake", "Identity", "Policy"),
         "service.service": ("GatewayService",),

@@ -171,6 +171,7 @@ CLOSE_CODES: dict[int, CloseCode] = {
     ),
     1009: CloseCode("message too big", False),
     1011: CloseCode("internal error: a handler failed", True),
+    1012: CloseCode("service restart: messages may have been lost; load the state again", True),
     1013: CloseCode("try again later: Redis did not confirm a message of the client", True),
     4401: CloseCode("the identity ended: logged out, or its token expired", False),
     4403: CloseCode("forbidden: the identity may no longer do what the connection is for", False),

@@ -33,6 +33,7 @@ from wsredis.gateway.broker import (
     LogEntry,
     PublishWaiter,
 )
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
@@ -65,6 +66,7 @@ class _Recorder:
         self.live: list[tuple[bytes, bytes]] = []
         self.restored: dict[bytes, bytes] = {}
         self.forbidden: list[bytes] = []
+        self.gaps: list[Gap] = []
         self.order: list[tuple[bytes, str]] = []
         self.on_delivery: Callable[[Publication], None] = lambda publication: None
 
@@ -79,6 +81,9 @@ class _Recorder:
             assert channel not in self.restored, "restored twice"
             self.restored[channel] = payload
             self.order.append((channel, "restored"))
+
+    def gap(self, gap: Gap) -> None:
+        self.gaps.append(gap)
 
     def forbid(self, channel: bytes) -> None:
         self.forbidden.append(channel)
@@ -313,6 +318,7 @@ class _Contract(_Outside):
         # Long enough for a broker that is not paused to have read it.
         await self.until_published(broker)
         self.assertEqual(([], {}), (self.listener.live, self.listener.restored))
+        self.assertEqual([], self.listener.gaps)
         broker.resume()
         await self.until(lambda: broker.up)
         await self.settle(broker)
@@ -320,6 +326,7 @@ class _Contract(_Outside):
         self.assertEqual([b"live"], self.listener.on(b"ok-a"))
         self.assertEqual([b"live"], self.listener.on(b"ok-b"))
         self.assertEqual(["restored", "live"], self.listener.kinds_on(b"ok-a"))
+        self.assertEqual([(1, True)], [(g.generation, g.is_restored) for g in self.listener.gaps])
 
     async def test_fetch_under_way_when_a_paused_link_is_lost(self) -> None:
         """A fetch that waits for the end of a pause fails if the link is lost meanwhile."""
@@ -525,6 +532,7 @@ class _Contract(_Outside):
         self.assertEqual([b"live"], self.listener.on(b"ok-a"))
         self.assertEqual([b"live"], self.listener.on(b"ok-b"))
         self.assertEqual(["restored", "live"], self.listener.kinds_on(b"ok-a"))
+        self.assertEqual([1], [gap.generation for gap in self.listener.gaps])
 
     async def test_nothing_to_restore_at_the_start(self) -> None:
         """A first connection has missed nothing."""
@@ -532,7 +540,7 @@ class _Contract(_Outside):
         broker = await self.start()
         await broker.subscribe([b"ok-a"])
         await self.settle(broker)
-        self.assertEqual({}, self.listener.restored)
+        self.assertEqual(({}, []), (self.listener.restored, self.listener.gaps))
 
     async def test_nothing_to_restore_for_a_channel_that_was_wanted(self) -> None:
         """A channel that was wanted before the first connection has missed nothing."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
+from datetime import datetime
 
 from tests.support.case import FreshGatewayCase
 from tests.support.children import until
 from tests.support.raw import CLOSE, RawClient, frame, handshake, response
 from tests.support.require import missing
-from tests.support.wire import WireCase, memory_growth
+from tests.support.wire import LIVE, WireCase, memory_growth
 
 _MEBIBYTE = 1048576
 
@@ -45,8 +48,8 @@ class HealthTests(_HttpCase):
     def test_live(self) -> None:
         """A live process answers with 200, which no cache keeps."""
         status, head, body = self.ask("/health/live")
-        self.assertEqual((200, b"ok\n"), (status, body))
-        self.assertIn("\r\ncontent-type: text/plain", head)
+        self.assertEqual((200, LIVE), (status, body))
+        self.assertIn("\r\ncontent-type: application/json\r\n", head)
         self.assertIn("\r\ncache-control: no-store", head)
 
     def test_ready(self) -> None:
@@ -58,13 +61,13 @@ class HealthTests(_HttpCase):
         """A load balancer may use HTTP/1.0 without Host."""
         _, head, body = response(self.gateway.port, b"GET /health/live HTTP/1.0\r\n\r\n")
         self.assertRegex(head, r"^HTTP/1\.[01] 200 ")
-        self.assertEqual(b"ok\n", body)
+        self.assertEqual(LIVE, body)
 
     def test_head(self) -> None:
         """HEAD gets the same head without a body."""
         status, head, body = self.ask("/health/live", method="HEAD")
         self.assertEqual((200, b""), (status, body))
-        self.assertIn("\r\ncontent-length: 3", head)
+        self.assertIn(f"\r\ncontent-length: {len(LIVE)}\r\n", head)
 
     def test_other_methods(self) -> None:
         """Other methods are refused, with or without a body, known or not."""
@@ -83,10 +86,21 @@ class ReadyTests(_HttpCase, FreshGatewayCase):
     skip = missing("redis")
 
     def test_redis_away(self) -> None:
-        """Without Redis the gateway is live and not ready; with Redis it is ready again."""
+        """Without Redis the gateway is live and not ready, and says so; with Redis it is again."""
+        before = time.time()
         self.redis.kill()
         self.gateway.child.wait_for("lost the connection")
-        self.assertEqual(503, self.ask("/health/ready")[0])
+        status, _, body = self.ask("/health/ready")
+        answer = json.loads(body)
+        self.assertEqual((503, False), (status, answer["ready"]))
+        (problem,) = (each for each in answer["problems"] if each["name"] == "redis")
+        self.assertTrue(problem["blocking"])
+        began = datetime.fromisoformat(problem["since"]).timestamp()
+        self.assertLessEqual(int(before), began)
+        self.assertLessEqual(problem["seconds"], round(time.time() - began))
+        self.assertNotIn(self.redis.path, body.decode())
+        head = self.ask("/health/ready", method="HEAD")
+        self.assertEqual((503, b""), head[::2])
         self.assertEqual(200, self.ask("/health/live")[0])
         self.redis.start()
         until(lambda: self.ask("/health/ready")[0] == 200)

@@ -17,7 +17,7 @@ from tests.support.children import Gateway, RedisServer, until
 from tests.support.pages import site_environment
 from tests.support.raw import CLOSE, TEXT, RawClient, frame, handshake
 from tests.support.require import missing
-from tests.support.wire import memory_growth
+from tests.support.wire import LIVE, memory_growth
 
 _WSGI = ("--wsgi", "mysite.wsgi:application")
 _BOTH = "/ws/pages?subscribe-broadcast&publish-broadcast&echo"
@@ -90,7 +90,7 @@ class PageTests(_PagesCase):
         """The application answers for all paths but the prefix and /health."""
         self.assertEqual((200, b"hello"), self.ask("/hello")[::2])
         self.assertEqual(404, self.ask("/nothing")[0])
-        self.assertEqual((200, b"ok\n"), self.ask("/health/live")[::2])
+        self.assertEqual((200, LIVE), self.ask("/health/live")[::2])
         self.assertEqual(400, self.ask("/ws/x")[0])
 
     def test_many_requests_on_one_connection(self) -> None:
@@ -99,7 +99,7 @@ class PageTests(_PagesCase):
         for _ in range(3):
             client.send(_request("/hello") + _request("/health/live"))
             self.assertEqual((200, b"hello"), _answer(client)[::2])
-            self.assertEqual((200, b"ok\n"), _answer(client)[::2])
+            self.assertEqual((200, LIVE), _answer(client)[::2])
         client.send(_request("/hello", "Connection: close"))
         _, head, _ = _answer(client)
         self.assertIn("\r\nconnection: close", head)

@@ -42,7 +42,7 @@ class SiteGateway(MemoryGateway):
         return GatewaySite(
             self.clock,
             config.url_prefix,
-            lambda: self.broker.up,
+            self.probes(),
             "the page" if self._application is None else None,
             self._application,
             max_body=config.limits.max_body,

@@ -9,9 +9,12 @@ from tests.support.case import GatewayCase
 from tests.support.children import PATIENCE, Gateway, RedisServer
 from tests.support.raw import PING, PONG, RawClient, frame, handshake, response
 
-__all__ = ["Monitor", "WireCase", "memory_growth", "settle"]
+__all__ = ["LIVE", "Monitor", "WireCase", "memory_growth", "settle"]
 
 _MEBIBYTE = 1024 * 1024
+
+#: The body of ``/health/live`` while nothing is wrong.
+LIVE = b'{\n "live": true,\n "problems": []\n}\n'
 
 
 class Monitor:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.broker import LOG_BATCH, BrokerListener, LogEntry, PublishWaiter
+from wsredis.gateway.gap import GapTimer
 from wsredis.gateway.publication import Publication
 
 __all__ = ["MemoryBroker", "MemoryServer"]
@@ -26,13 +27,14 @@ class MemoryServer:
         clock: Decides when stored values expire.
 
     Attributes:
+        clock: As it was given.
         forbidden: Channels that it refuses to subscribe to and to publish on.
         storing: Whether it stores values; a full or read-only Redis does not.
         logs: Entries by log: position, time in seconds of the clock, and payload.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+        self.clock = clock
         self._values: dict[bytes, tuple[float, bytes]] = {}
         self._brokers: list[MemoryBroker] = []
         self.forbidden: set[bytes] = set()
@@ -54,21 +56,21 @@ class MemoryServer:
     def store(self, channel: bytes, expire: int, payload: bytes) -> None:
         """Store a value for *expire* seconds, as SETEX does."""
         if self.storing:
-            self._values[channel] = (self._clock.seconds() + expire, payload)
+            self._values[channel] = (self.clock.seconds() + expire, payload)
 
     def value(self, channel: bytes) -> bytes | None:
         """Return the stored value. If None, there is none, or it has expired."""
         due, payload = self._values.get(channel, (0.0, b""))
-        return payload if due > self._clock.seconds() else None
+        return payload if due > self.clock.seconds() else None
 
     def append(self, key: bytes, payload: bytes) -> None:
         """Append an entry to a log, as XADD does."""
         log = self.logs.setdefault(key, [])
-        log.append((b"%d" % len(log), self._clock.seconds(), payload))
+        log.append((b"%d" % len(log), self.clock.seconds(), payload))
 
     def read_log(self, key: bytes, after: bytes) -> list[LogEntry]:
         """Read the entries of a log after a position."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         start = int(after) + 1 if after else 0
         found = self.logs.get(key, [])[start : start + LOG_BATCH]
         return [LogEntry(position, now - time, payload) for position, time, payload in found]
@@ -96,7 +98,7 @@ class MemoryBroker:
         self._expire = expire
         self._listener: BrokerListener | None = None
         self._wanted: set[bytes] = set()
-        self._was_up = False
+        self._gap = GapTimer(server.clock)
         self._up = False
         self._paused = False
         #: The calls that wait for `resume`, in order.
@@ -128,13 +130,13 @@ class MemoryBroker:
         """Make the link, as when Redis is there, or there again."""
         self._server.attach(self)
         self._up = True
-        missed = self._was_up
-        self._was_up = True
-        self._when_not_paused(lambda: self._catch_up(missed))
+        self._when_not_paused(self._catch_up)
 
     def disconnect(self) -> None:
         """Lose the link. Publications that a pause held back are lost with it."""
         self._server.detach(self)
+        if self._up:
+            self._gap.begin()
         self._up = False
         self._postponed.clear()
         fetches, self._fetches = self._fetches, []
@@ -233,12 +235,16 @@ class MemoryBroker:
         if not done.called:
             done.callback(values)
 
-    def _catch_up(self, missed: bool) -> None:
+    def _catch_up(self) -> None:
         self._forbid(list(self._wanted))
+        gap = self._gap.end(len(self._wanted), is_restored=True)
         # The first connection has missed nothing.
-        stored = self._read(list(self._wanted)) if missed else {}
-        if stored and self._listener is not None:
+        if gap is None or self._listener is None:
+            return
+        stored = self._read(list(self._wanted))
+        if stored:
             self._listener.restore(stored)
+        self._listener.gap(gap)
 
     def _forbid(self, channels: Sequence[bytes]) -> None:
         for channel in sorted(self._server.forbidden & self._wanted.intersection(channels)):

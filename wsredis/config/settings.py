@@ -481,6 +481,18 @@ class GatewayConfig(Checked):
         "Seconds that clients have to close their connections when the gateway stops. 0 does not "
         "wait.",
     )
+    drain_delay: float = setting(
+        0.0,
+        seconds(0),
+        "Seconds between the order to stop, at which the readiness check fails and handshakes are "
+        "answered with 503, and the end of the ports: time for a balancer to learn it.",
+    )
+    drain_spread: float = setting(
+        3.0,
+        seconds(0),
+        "Seconds over which the gateway spreads the close frames when it closes all WebSockets, so "
+        "that the clients do not come back all at once. 0 closes all at once.",
+    )
     django: str | None = setting(
         None,
         module_name,

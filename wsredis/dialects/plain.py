@@ -229,15 +229,20 @@ class PlainConnection(Connection):
         return count
 
     def received(self, payload: bytes, is_binary: bool) -> None:
-        """Take a heartbeat, which is answered, an empty message, which is ignored, or a message."""
+        """
+        Answer a heartbeat, and hand on any other message.
+
+        An empty one is for a handler only: `publish` leaves it out.
+        """
         if payload == self._dialect.heartbeat:
             self._remember((b"",))
             assert self.encoding.heartbeat is not None
             self.write(self.encoding.heartbeat)
-        elif not payload:
+            return
+        if not payload:
+            # Also if a handler keeps it for itself.
             self._remember((b"",))
-        else:
-            self.handle_message(payload, is_binary)
+        self.handle_message(payload, is_binary)
 
     def publish(self, payload: bytes) -> None:
         """

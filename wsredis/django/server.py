@@ -61,6 +61,8 @@ def _configuration() -> GatewayConfig:
         demo=False,
         wsgi=None,
         drain=_DRAIN,
+        drain_delay=0.0,
+        drain_spread=0.0,
         django=module if apps.is_installed("django.contrib.auth") else None,
     )
 

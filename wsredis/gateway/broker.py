@@ -4,7 +4,7 @@ The broker port: how the gateway reaches the program that carries publications, 
 The promise: a publication reaches each subscriber **at most once**, and in the order of its
 channel. While the broker is up it is exactly once. A publication during an outage is lost to
 subscribers, except for the stored message of each channel, which is handed over when the broker is
-back.
+back. Each outage is reported to the listener as a `Gap`.
 
 A broker may keep several connections, called links. Pausing, being up and being down are states of
 the broker as a whole: a link that is lost and comes back changes nothing about a pause.
@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.publication import Publication
 
 __all__ = ["LOG_BATCH", "Broker", "BrokerListener", "LogEntry", "PublishWaiter"]
@@ -58,6 +59,13 @@ class BrokerListener(Protocol):
         Args:
             stored: The stored message of each wanted channel that has one. A message that also
                 arrived live is left out.
+        """
+
+    def gap(self, gap: Gap) -> None:
+        """
+        Take note that publications may have been lost, now that none are lost any more.
+
+        It comes after the stored messages of the outage, and before the live publications.
         """
 
     def forbid(self, channel: bytes) -> None:

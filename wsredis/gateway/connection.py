@@ -20,6 +20,7 @@ from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.client import Client, PauseReason, Sink
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Encoding, Publication
@@ -57,6 +58,9 @@ class Hooks(Protocol):
 
     def on_disconnect(self, connection: Connection) -> Awaitable[None] | None:
         """See `wsredis.Handler.on_disconnect`."""
+
+    def on_gap(self, gap: Gap) -> Awaitable[None] | None:
+        """See `wsredis.Handler.on_gap`."""
 
 
 class _State(Enum):

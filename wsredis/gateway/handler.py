@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from wsredis.gateway.connection import Connection
+from wsredis.gateway.gap import Gap
 
 __all__ = ["Handler"]
 
@@ -28,7 +29,8 @@ class Handler:
         Called with each message of a client. The default publishes it.
 
         Args:
-            payload: The message, neither empty nor a heartbeat.
+            payload: The message. It may be empty, which the default dialect does not publish. A
+                heartbeat does not come here.
             is_binary: Tells whether it came as a binary message.
         """
         connection.publish(payload)
@@ -36,4 +38,13 @@ class Handler:
 
     def on_disconnect(self, connection: Connection) -> Awaitable[None] | None:
         """Called when the connection is gone, once for each `on_connect`."""
+        return None
+
+    def on_gap(self, gap: Gap) -> Awaitable[None] | None:
+        """
+        Called when messages may have been lost between Redis and the gateway, once for each gap.
+
+        Everything works again by then, and the stored messages that changed have been sent. An
+        exception is logged, and closes no connection.
+        """
         return None

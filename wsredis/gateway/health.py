@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["Health", "Problem"]
+__all__ = ["Health", "Probes", "Problem", "Problems", "Situation", "is_good"]
 
 
 class Problem(NamedTuple):
@@ -15,7 +15,8 @@ class Problem(NamedTuple):
     One thing that is wrong.
 
     Attributes:
-        text: A sentence for an operator. It holds no secret, and no name that a client chose.
+        text: A sentence for an operator. Strangers can read it: it holds no secret, no name or
+            address of a server, and no name that a client chose. The log has those.
         since: Seconds since 1970 at which it began.
         is_blocking: Whether the gateway is not ready while it lasts.
     """
@@ -23,6 +24,24 @@ class Problem(NamedTuple):
     text: str
     since: float
     is_blocking: bool
+
+
+#: The problems of one process by the names of the things, in the order in which they began.
+Problems: TypeAlias = Mapping[str, Problem]
+
+#: The problems of each process by its number. 0 is the process that is asked, or, with workers,
+#: nobody; workers count from 1.
+Situation: TypeAlias = Mapping[int, Problems]
+
+#: What an answer about health says, by the last part of its path.
+Probes: TypeAlias = Mapping[str, Callable[[], Situation]]
+
+
+def is_good(situation: Situation) -> bool:
+    """Tell whether no problem is a blocking one."""
+    return not any(
+        each.is_blocking for problems in situation.values() for each in problems.values()
+    )
 
 
 class Health:
@@ -40,10 +59,10 @@ class Health:
     @property
     def is_ready(self) -> bool:
         """Whether no problem is a blocking one."""
-        return not any(each.is_blocking for each in self._problems.values())
+        return is_good({0: self._problems})
 
     @property
-    def problems(self) -> Mapping[str, Problem]:
+    def problems(self) -> Problems:
         """The problems by the name of the thing, in the order in which they began."""
         return MappingProxyType(self._problems)
 

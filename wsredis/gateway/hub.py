@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from wsredis.channels import loggable_channel
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.client import Sink
+from wsredis.gateway.gap import Gap, GapReports
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
@@ -96,6 +97,7 @@ class Hub:
     Attributes:
         broker: The broker of this gateway; connections publish and fetch through it.
         metrics: The counters of this gateway.
+        gaps: Tells of the times in which publications may have been lost.
         later: As it was given.
     """
 
@@ -113,6 +115,7 @@ class Hub:
         self.broker = broker
         self._throttle = throttle
         self.metrics = metrics
+        self.gaps = GapReports(metrics)
         self._max_publication = max_publication
         self.later = later
         self._channels: dict[bytes, _Channel] = {}
@@ -261,6 +264,10 @@ class Hub:
             channel.version += 1
             channel.last = digest
 
+    def gap(self, gap: Gap) -> None:
+        """See `wsredis.gateway.broker.BrokerListener.gap`."""
+        self.gaps.report(gap)
+
     def forbid(self, channel: bytes) -> None:
         """See `wsredis.gateway.broker.BrokerListener.forbid`."""
         if channel in self._channels:
@@ -379,24 +386,30 @@ class Hub:
         """Return the positions in *names* of each channel that has a listener."""
         if names and names.count(names[0]) == len(names):
             # All of a busy channel, as a rule. Nothing is done in Python for each.
-            return {names[0]: range(len(names))} if names[0] in self._channels else {}
+            if names[0] in self._channels:
+                return {names[0]: range(len(names))}
+            self.metrics.unwanted += len(names)
+            return {}
         runs: dict[bytes, list[int]] = {}
         for position, name in enumerate(names):
             if name in runs:
                 runs[name].append(position)
             elif name in self._channels:
                 runs[name] = [position]
+            else:
+                self.metrics.unwanted += 1
         return runs
 
     def _deliverable(self, batch: Sequence[Publication]) -> Iterator[Publication]:
         """Leave out what nobody listens to, empty messages, and too large ones."""
         for publication in batch:
             payload = publication.payload
-            if payload and publication.channel in self._channels:
-                if len(payload) > self._max_publication:
-                    self._leave_out(publication)
-                else:
-                    yield publication
+            if publication.channel not in self._channels:
+                self.metrics.unwanted += 1
+            elif len(payload) > self._max_publication:
+                self._leave_out(publication)
+            elif payload:
+                yield publication
 
     def _leave_out(self, publication: Publication) -> None:
         self.metrics.oversized += 1

@@ -178,6 +178,11 @@ class Metrics:
         "Messages from Redis that the gateway did not deliver, because they are larger than "
         "``max-publication``.",
     )
+    unwanted: int = counter(
+        "publications_unwanted",
+        "Messages that came from Redis on a channel to which no client listens any more; a channel "
+        "stays subscribed for two seconds after its last client.",
+    )
     received: int = counter(
         "messages_received", "Messages that came from clients, heartbeats included."
     )
@@ -202,6 +207,20 @@ class Metrics:
     )
     timeouts: int = counter("ping_timeouts", "Connections that were dropped because no pong came.")
     broker_losses: int = counter("redis_losses", "Times that the connection to Redis was lost.")
+    generation: int = counter(
+        "redis_generations",
+        "Times that messages may have been lost between Redis and the gateway, each counted when it "
+        "is over.",
+    )
+    lost_seconds: float = counter("redis_gap_seconds", "The seconds of all those times together.")
+    loop_lag: float = gauge(
+        "event_loop_lag_seconds",
+        "Seconds by which the last timer of each second came late: the event loop was busy.",
+        max,
+    )
+    loop_lag_max: float = gauge(
+        "event_loop_lag_max_seconds", "The largest of them in the last minute.", max
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,22 @@ visits all of them costs a tenth of that, and spreads the visits evenly over its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-__all__ = ["PeriodicTask", "StaggeredTimer", "TimeoutQueue"]
+__all__ = ["PeriodicTask", "SpreadVisits", "StaggeredTimer", "TimeoutQueue"]
 
 T = TypeVar("T")
 
 #: Members of a `TimeoutQueue` that expire before the reactor gets its turn: about 3 ms of work.
 _AT_ONCE = 32
+
+#: Shortest time between two slices of `SpreadVisits`, in seconds.
+_SLICE = 0.05
 
 
 class PeriodicTask:
@@ -120,6 +123,71 @@ class StaggeredTimer(Generic[T]):
             self._visit(member)
         except Exception:
             self._log.failure("periodic visit of one connection failed; the others go on")
+
+
+class SpreadVisits(Generic[T]):
+    """
+    Visits some members once, in slices that are spread evenly over a number of seconds.
+
+    An exception in a visit is logged, and the other members are visited all the same.
+
+    Args:
+        visit: Called with a member, also with one that has gone by itself meanwhile.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, visit: Callable[[T], None]) -> None:
+        self._clock = clock
+        self._visit = visit
+        self._members: list[T] = []
+        self._visited = 0
+        self._began = 0.0
+        self._seconds = 0.0
+        self._next: IDelayedCall | None = None
+
+    def start(self, members: Iterable[T], seconds: float) -> None:
+        """
+        Visit these members from now on, and those of an earlier call no more.
+
+        Args:
+            members: Kept until they are visited.
+            seconds: Time from the first visit, which is made now, to the end of the last slice. 0
+                makes all visits now.
+        """
+        self.stop()
+        self._members = list(members)
+        self._began = self._clock.seconds()
+        self._seconds = seconds
+        self._visit_slice()
+
+    def stop(self) -> None:
+        """Visit nobody any more. Harmless when not started."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        self._members = []
+        self._visited = 0
+
+    def _visit_slice(self) -> None:
+        self._next = None
+        members, seconds = self._members, self._seconds
+        passed = self._clock.seconds() - self._began
+        due = len(members)
+        if passed < seconds:
+            due = min(due, int(passed / seconds * len(members)) + 1)
+        first, self._visited = self._visited, due
+        if due == len(members):
+            self._members, self._visited = [], 0
+        else:
+            delay = max(_SLICE, seconds * due / len(members) - passed)
+            self._next = self._clock.callLater(delay, self._visit_slice)
+        # At last, since a visit may call `stop` or `start`.
+        for member in members[first:due]:
+            try:
+                self._visit(member)
+            except Exception:
+                self._log.failure("visit of one connection failed; the others go on")
 
 
 class TimeoutQueue(Generic[T]):

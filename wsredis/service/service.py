@@ -14,7 +14,7 @@ from wsredis import auth, brokers, dialects, transports, web
 from wsredis.config import GatewayConfig
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
-from wsredis.gateway.health import Health
+from wsredis.gateway.health import Health, Situation, is_good
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
@@ -23,6 +23,7 @@ from wsredis.gateway.numbers import Snapshot, numbers
 from wsredis.service.endpoints import make_endpoints, metrics_endpoint, shown_address
 from wsredis.service.private_port import PrivatePort
 from wsredis.service.tls import Certificates
+from wsredis.service.vitals import Vitals
 from wsredis.transports.sockets import poller_for
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
@@ -92,10 +93,11 @@ class GatewayService(Service):
             lambda step: reactor.callLater(0, step),
             throttle=self._losses,
         )
+        probes = {"live": self.liveness, "ready": self.readiness}
         page = web.metrics_page(config, self.snapshot)
-        self._site = web.from_config(config, reactor, self.is_ready, application, page)
+        self._site = web.from_config(config, reactor, probes, application, page)
         self._private = PrivatePort(
-            metrics_endpoint(config, reactor), web.private_site(reactor, self.is_ready, page)
+            metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)
         )
         self._auth = auth.from_config(
             config, reactor, self._hub, authenticator=authenticator, policy=policy
@@ -109,14 +111,32 @@ class GatewayService(Service):
             self._site,
             handler,
         )
+        self._vitals = Vitals(
+            reactor,
+            self.health,
+            self.metrics,
+            limits,
+            self.factory.registry.slots.websockets,
+            # Ours reports by itself.
+            broker,
+        )
+        self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
         self._poller = poller_for(reactor)
 
     def is_ready(self) -> bool:
-        """Tells whether clients are accepted: Redis is up, and the gateway is not stopping."""
-        return self._broker.up and not self.factory.registry.stopping
+        """Tells whether clients are accepted and get their messages: no problem is blocking."""
+        return is_good(self.readiness())
+
+    def readiness(self) -> Situation:
+        """Return everything that is wrong now: the answer to ``/health/ready``."""
+        return {0: self._vitals.look()}
+
+    def liveness(self) -> Situation:
+        """Return what only a restart can cure: the answer to ``/health/live``."""
+        return {0: self._vitals.fatal()}
 
     def state(self) -> State:
         """Return the numbers of this moment that are not counted."""
@@ -182,19 +202,23 @@ class GatewayService(Service):
         self._site.start()
         if self._certificates is not None:
             self._certificates.start()
+        self._vitals.start()
+        self.health.report("starting", None)
 
     def stopService(self) -> Deferred[None]:
         """
         Stop ports, then connections and pages, then Redis.
 
-        Connections and pages share the seconds of ``drain``; those that are still open then are
-        cut. A thread that still works on a page or asks a Django project is not waited for.
+        Connections and pages share the seconds of ``drain-spread`` and ``drain``; those that are
+        still open then are cut. A thread that still works on a page or asks a Django project is not
+        waited for.
 
         Returns:
             Fires when all of it has stopped: when the ports are closed, at most the seconds of
-            ``drain`` after that, and at most one more for Redis.
+            ``drain-spread`` and ``drain`` after that, and at most one more for Redis.
         """
         super().stopService()
+        self.health.report("draining", "the gateway stops")
         if self._certificates is not None:
             self._certificates.stop()
         ports, self._ports = self._ports, []
@@ -209,11 +233,14 @@ class GatewayService(Service):
 
     def _drain(self, _: object) -> Deferred[Any]:
         return gatherResults(
-            [self._within_drain(self.factory.drain()), self._within_drain(self._site.drain())]
+            [
+                self._within_drain(self.factory.drain(self._config.drain_spread)),
+                self._within_drain(self._site.drain()),
+            ]
         )
 
     def _within_drain(self, closed: Deferred[None]) -> Deferred[None]:
-        closed.addTimeout(self._config.drain, self._reactor)
+        closed.addTimeout(self._config.drain_spread + self._config.drain, self._reactor)
         return closed.addErrback(lambda failure: failure.trap(TimeoutError) and None)
 
     def _stop_parts(self, _: object) -> Deferred[Any]:
@@ -221,4 +248,5 @@ class GatewayService(Service):
         self._site.stop()
         self._auth.stop()
         self._losses.reset()
+        self._vitals.stop()
         return gatherResults([self._broker.stop(), self._private.stop()])

@@ -14,6 +14,7 @@ from wsredis.config import GatewayConfig
 from wsredis.dialects import from_config as dialects_of
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.handler import Handler
+from wsredis.gateway.health import Health, Probes, Situation
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
@@ -50,6 +51,7 @@ class MemoryGateway:
         redis: The Redis of this gateway: publish, store and forbid channels here.
         broker: The connection to it; ``disconnect()`` loses it, ``connect()`` brings it back.
         metrics: The counters of the gateway.
+        health: Everything that is wrong with it.
         auth: Decides on handshakes, and watches over open connections.
         hub: Knows which connections listen to a channel.
         factory: Makes the protocol of each connection.
@@ -73,6 +75,7 @@ class MemoryGateway:
         self.redis = MemoryServer(self.clock)
         self.broker = MemoryBroker(self.redis, config.expire)
         self.metrics = Metrics()
+        self.health = Health(self._now)
         self.hub = Hub(self.broker, config.limits.max_publication, self.metrics)
         self.auth = auth.from_config(
             config,
@@ -80,7 +83,7 @@ class MemoryGateway:
             self.hub,
             authenticator=authenticator,
             policy=policy,
-            wall_clock=lambda: EPOCH + self.clock.seconds(),
+            wall_clock=self._now,
         )
         self.site = self.make_site(config)
         self.factory = transports.from_config(
@@ -97,9 +100,21 @@ class MemoryGateway:
         self.auth.start()
         self.factory.start()
 
+    def _now(self) -> float:
+        return EPOCH + self.clock.seconds()
+
     def make_site(self, config: GatewayConfig) -> GatewaySite:
         """Make the site, for a subclass that has pages of its own."""
-        return web.from_config(replace(config, wsgi=None), self.clock, lambda: self.broker.up)
+        return web.from_config(replace(config, wsgi=None), self.clock, self.probes())
+
+    def probes(self) -> Probes:
+        """Return the answers about health. Only the connection to the Redis counts."""
+        return {"live": dict, "ready": self._ready}
+
+    def _ready(self) -> Situation:
+        text = None if self.broker.up else "there is no connection to Redis"
+        self.health.report("redis", text)
+        return {0: self.health.problems}
 
     def client(self, path: str, *headers: str) -> Client:
         """

@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from collections import OrderedDict
 from functools import partial
 from operator import itemgetter
 from struct import Struct
@@ -50,6 +51,9 @@ _TCP_INFO = Struct("=24xI92xQ16xI")
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
 
+#: Sockets looked at to find those of the living: the ones of clients that have gone may be many.
+_LOOK = 1024
+
 #: Seconds that a turn takes: a socket whose turn has not come then is served in the next one.
 _BUDGET = 0.004
 
@@ -58,15 +62,14 @@ _BUDGET = 0.004
 _ACCEPTS = 64
 _MORE = 20
 
-# EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: Linux has the same numbers everywhere, and other
-# systems have no names for them.
-_IN, _OUT, _GONE = 1, 4, 24
+# EPOLLIN, EPOLLOUT, EPOLLERR with EPOLLHUP, and EPOLLRDHUP: Linux has the same numbers everywhere,
+# and other systems have no names for them.
+_IN, _OUT, _GONE, _ENDED = 1, 4, 24, 0x2000
+
+#: A client that sends no more is told apart without a read.
+_INPUT = _IN | _ENDED
 
 _events = itemgetter(1)
-
-
-def _is_gone(ready: tuple[int, int]) -> bool:
-    return bool(ready[1] & _GONE)
 
 
 class _OnDemand:
@@ -106,7 +109,7 @@ class PolledServer(tcp.Server):
         if len(client) != 2:
             self._addressType = IPv6Address
         self.connected = 1
-        poller.watch(self, _IN)
+        poller.watch(self, _INPUT)
 
     def __repr__(self) -> str:
         return f"<PolledServer of {self.client[0]}:{self.client[1]}>"
@@ -118,11 +121,11 @@ class PolledServer(tcp.Server):
     def startReading(self) -> None:
         """Wait for input."""
         if self.connected:
-            self.poller.watch(self, self.watched | _IN)
+            self.poller.watch(self, self.watched | _INPUT)
 
     def stopReading(self) -> None:
         """Wait for input no more."""
-        self.poller.watch(self, self.watched & ~_IN)
+        self.poller.watch(self, self.watched & ~_INPUT)
 
     def startWriting(self) -> None:
         """Wait until bytes can be written."""
@@ -184,7 +187,8 @@ class Poller:
 
     A turn of the reactor serves each of up to 64 sockets once, in the order in which they became
     ready: one that always has input does not keep the others waiting. When a turn has taken long
-    enough, the rest of them is served in the next one. Clients that have gone are served last.
+    enough, the rest of them is served in the next one. Clients that have ended their side come
+    last: one of them a turn, and more if there is time.
 
     Attributes:
         budget: Seconds that a turn takes.
@@ -200,6 +204,8 @@ class Poller:
         self._servers: dict[int, PolledServer] = {}
         #: Descriptors whose turn has not come, each with its events.
         self._ready: list[tuple[int, int]] = []
+        #: The same for clients that have ended their side.
+        self._ended: OrderedDict[int, int] = OrderedDict()
         self.fileno = self._epoll.fileno
 
     def adopt(self, port: Any, factory: Any, send_buffer: int) -> None:
@@ -255,8 +261,9 @@ class Poller:
         if not before:
             self._epoll.register(descriptor, events)
             servers[descriptor] = server
+            # They may be those of another socket that had the same number.
+            self._ended.pop(descriptor, None)
             if self._ready:
-                # They may be those of another socket that had the same number.
                 self._ready = [each for each in self._ready if each[0] != descriptor]
             if len(servers) == 1:
                 self.reactor.addReader(self)
@@ -271,39 +278,49 @@ class Poller:
 
     def doRead(self) -> None:
         """Serve the sockets that are ready, as the reactor would do it."""
-        servers = self._servers
-        ready = self._ready or self._epoll.poll(0, _TURN)
-        if max(map(_events, ready), default=0) > _IN | _OUT:
-            ready.sort(key=_is_gone)
-        self._ready = []
         end = monotonic() + self.budget
-        left = iter(ready)
+        ready = self._ready or self._epoll.poll(0, _LOOK)
+        if max(map(_events, ready), default=0) > _IN | _OUT:
+            ended = self._ended
+            ended.update(each for each in ready if each[1] > _IN | _OUT)
+            ready = [each for each in ready if each[0] not in ended]
+        self._ready = ready[_TURN:]
+        left = iter(ready[:_TURN])
         for descriptor, events in left:
-            server = servers.get(descriptor)
-            if server is None:
-                # One that was served before it has ended it.
-                continue
-            # Nor is one read that another has paused.
-            events &= server.watched | _GONE
-            why, reading = None, events & _IN
-            try:
-                if reading:
-                    why = server.doRead()
-                elif events & _GONE:
-                    reading = server.watched & _IN
-                    why = main.CONNECTION_DONE if reading else main.CONNECTION_LOST
-                if why is None and events & server.watched & _OUT:
-                    reading = 0
-                    why = server.doWrite()
-            except BaseException as error:
-                # As in the reactor: whatever it is, it ends this connection and no other.
-                self._log.failure("a connection failed")
-                why = error
-            if why is not None:
-                _disconnect(server, Failure(why), bool(reading))
+            self._serve_ready(descriptor, events)
             if monotonic() > end:
-                self._ready = [*left]
+                self._ready = [*left, *self._ready]
                 break
+        # Each turn serves one of them at least, however many the others are.
+        ended = self._ended
+        while ended:
+            self._serve_ready(*ended.popitem(last=False))
+            if monotonic() > end:
+                break
+
+    def _serve_ready(self, descriptor: int, events: int) -> None:
+        server = self._servers.get(descriptor)
+        if server is None:
+            # One that was served before it has ended it.
+            return
+        # Nor is one read that another has paused.
+        events &= server.watched | _GONE
+        why, reading = None, events & _IN
+        try:
+            if reading:
+                why = server.doRead()
+            elif events & _GONE:
+                reading = server.watched & _IN
+                why = main.CONNECTION_DONE if reading else main.CONNECTION_LOST
+            if why is None and events & server.watched & _OUT:
+                reading = 0
+                why = server.doWrite()
+        except BaseException as error:
+            # As in the reactor: whatever it is, it ends this connection and no other.
+            self._log.failure("a connection failed")
+            why = error
+        if why is not None:
+            _disconnect(server, Failure(why), bool(reading))
 
     def logPrefix(self) -> str:
         """See `twisted.internet.interfaces.ILoggingContext`."""

@@ -12,6 +12,7 @@ from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
+from wsredis.gateway.health import Probes
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.numbers import Snapshot
 from wsredis.web import channel, wsgi
@@ -29,7 +30,7 @@ _DEMO = "demo"
 def from_config(
     config: GatewayConfig,
     reactor: Any,
-    ready: Callable[[], bool],
+    probes: Probes,
     application: wsgi.Application | None = None,
     metrics: Resource | None = None,
 ) -> GatewaySite:
@@ -37,7 +38,7 @@ def from_config(
     Build the site of a gateway.
 
     Args:
-        ready: Tells whether clients are accepted; ``/health/ready`` answers with it.
+        probes: The answers below ``/health/``.
         metrics: The page of `metrics_page`. It is used only if *config* wants it here.
         application: A WSGI application. If None, the one that *config* names, if any.
 
@@ -64,7 +65,7 @@ def from_config(
     return GatewaySite(
         reactor,
         config.url_prefix,
-        ready,
+        probes,
         _demo_page(config) if config.demo else None,
         None if application is None else _application_resource(config, reactor, application, spool),
         max_body=limits.max_body,
@@ -101,15 +102,15 @@ def metrics_page(config: GatewayConfig, snapshot: Callable[[], Snapshot]) -> Res
     return MetricsResource(snapshot)
 
 
-def private_site(reactor: Any, ready: Callable[[], bool], metrics: Resource | None) -> GatewaySite:
+def private_site(reactor: Any, probes: Probes, metrics: Resource | None) -> GatewaySite:
     """
     Build the site of ``metrics-port``: ``/metrics`` and the health paths.
 
     Args:
-        ready: As for `from_config`.
+        probes: The answers below ``/health/``.
         metrics: The page of `metrics_page`.
     """
-    return GatewaySite(reactor, None, ready, None, metrics=metrics)
+    return GatewaySite(reactor, None, probes, None, metrics=metrics)
 
 
 def _application_resource(

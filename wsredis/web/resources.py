@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -13,7 +12,9 @@ from twisted.web.http import CACHED
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from wsredis.gateway.health import Probes
 from wsredis.web.handover import take_over, wants_websocket
+from wsredis.web.health import HealthResource
 
 __all__ = ["ApplicationResource", "GatewayResource", "RootResource", "demo_page"]
 
@@ -35,24 +36,21 @@ class ApplicationResource(Resource):
         """Let go of everything. Called once, when no connection is left."""
 
 
-class _TextResource(Resource):
-    """A short text that is made anew for each request."""
+class _PageResource(Resource):
+    """An HTML page."""
 
     isLeaf = True
 
-    def __init__(self, content_type: str, body: Callable[[], tuple[int, str]]) -> None:
+    def __init__(self, page: str) -> None:
         super().__init__()
-        self._content_type = content_type
-        self._body = body
+        self._page = page.encode()
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer with the status and the text of this moment."""
-        status, body = self._body()
-        request.setResponseCode(status)
-        request.setHeader("content-type", self._content_type)
+        """Answer with the page."""
+        request.setHeader("content-type", "text/html; charset=utf-8")
         request.setHeader("cache-control", "no-store")
         request.setHeader("x-content-type-options", "nosniff")
-        return body.encode()
+        return self._page
 
 
 class _ScriptResource(Resource):
@@ -115,7 +113,7 @@ class RootResource(Resource):
     Args:
         url_prefix: Where the facilities are. If None, the port is a private one: it has neither
             facilities nor scripts.
-        ready: Tells whether ``/health/ready`` answers with 200; else it answers with 503.
+        probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths. If None, they are answered with 404.
         metrics: The resource at ``/metrics``. If None, the gateway has none there.
@@ -126,7 +124,7 @@ class RootResource(Resource):
     def __init__(
         self,
         url_prefix: str | None,
-        ready: Callable[[], bool],
+        probes: Probes,
         page: str | None,
         application: Resource | None,
         metrics: Resource | None = None,
@@ -138,15 +136,15 @@ class RootResource(Resource):
         scripts = () if url_prefix is None else _SCRIPTS
         self._resources: dict[bytes, Resource] = {
             **{f"/{name}".encode(): _ScriptResource(name) for name in scripts},
-            b"/health/live": _TextResource(_TEXT, lambda: (200, "ok\n")),
-            b"/health/ready": _TextResource(
-                _TEXT, lambda: (200, "ok\n") if ready() else (503, "not ready\n")
-            ),
+            **{
+                f"/health/{name}".encode(): HealthResource(name, ask)
+                for name, ask in probes.items()
+            },
         }
         if metrics is not None:
             self._resources[b"/metrics"] = metrics
         if page is not None:
-            self._resources[b"/"] = _TextResource("text/html; charset=utf-8", lambda: (200, page))
+            self._resources[b"/"] = _PageResource(page)
 
     def render(self, request: Request) -> Any:
         """Answer with the resource of the path, or with a short error instead of an HTML page."""

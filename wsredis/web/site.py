@@ -19,6 +19,7 @@ from twisted.web.server import Site
 
 from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
+from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
 from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel
 from wsredis.web.request import GatewayRequest
@@ -40,7 +41,7 @@ class GatewaySite(Site):
 
     Args:
         url_prefix: See `wsredis.web.resources.RootResource`.
-        ready: Tells whether ``/health/ready`` answers with 200.
+        probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths, on connections that are kept. If None, these
             paths are answered with 404.
@@ -70,7 +71,7 @@ class GatewaySite(Site):
         self,
         reactor: IReactorTime,
         url_prefix: str | None,
-        ready: Callable[[], bool],
+        probes: Probes,
         page: str | None,
         application: ApplicationResource | None = None,
         *,
@@ -82,7 +83,7 @@ class GatewaySite(Site):
         metrics: Resource | None = None,
     ) -> None:
         super().__init__(
-            RootResource(url_prefix, ready, page, application, metrics),
+            RootResource(url_prefix, probes, page, application, metrics),
             requestFactory=GatewayRequest,
             reactor=reactor,
             timeout=REQUEST_TIMEOUT,

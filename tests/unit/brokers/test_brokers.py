@@ -62,5 +62,8 @@ class _Listener:
     def restore(self, stored: object) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""
 
+    def gap(self, gap: object) -> None:
+        """See `wsredis.gateway.broker.BrokerListener`."""
+
     def forbid(self, channel: bytes) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""

@@ -11,6 +11,7 @@ from tests.support.fakes import publish
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.broker import Broker
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.publication import Publication
 
 
@@ -21,6 +22,7 @@ class _Listener:
         self.batches: list[list[tuple[bytes, bytes]]] = []
         self.restored: list[dict[bytes, bytes]] = []
         self.forbidden: list[bytes] = []
+        self.gaps: list[Gap] = []
 
     def deliver(self, batch: Sequence[Publication]) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""
@@ -29,6 +31,10 @@ class _Listener:
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""
         self.restored.append(dict(stored))
+
+    def gap(self, gap: Gap) -> None:
+        """See `wsredis.gateway.broker.BrokerListener`."""
+        self.gaps.append(gap)
 
     def forbid(self, channel: bytes) -> None:
         """See `wsredis.gateway.broker.BrokerListener`."""
@@ -173,6 +179,16 @@ class BrokerTests(SynchronousTestCase):
         self.broker.connect()
         self.assertEqual([{b"a": b"1"}], self.listener.restored)
 
+    def test_gap(self) -> None:
+        """Each loss of the link is a gap: its number, its time and the channels."""
+        self.wanted(b"a", b"b")
+        for _ in range(2):
+            self.broker.disconnect()
+            self.broker.disconnect()
+            self.clock.advance(3)
+            self.broker.connect()
+        self.assertEqual([Gap(1, 3.0, 2), Gap(2, 3.0, 2)], self.listener.gaps)
+
     def test_forbidden(self) -> None:
         """A channel that the server forbids is refused, and the others of the same call are not."""
         self.server.forbidden.add(b"a")
@@ -203,6 +219,7 @@ class BrokerTests(SynchronousTestCase):
         self.broker.arrived(b"a", b"1")
         self.broker.connect()
         self.assertEqual(([], []), (self.listener.batches, self.listener.restored))
+        self.assertEqual([], self.listener.gaps)
 
 
 class PauseTests(SynchronousTestCase):
@@ -257,8 +274,11 @@ class PauseTests(SynchronousTestCase):
         cancelled.cancel()
         self.broker.disconnect()
         self.failureResultOf(fetched, BrokerUnavailable)
+        self.broker.connect()
+        self.assertEqual([], self.listener.gaps)
         self.broker.resume()
         self.assertEqual([], self.listener.batches)
+        self.assertEqual([1], [gap.generation for gap in self.listener.gaps])
 
     def test_cancelled(self) -> None:
         """A fetch that nobody waits for any more is dropped."""

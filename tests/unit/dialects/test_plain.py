@@ -22,6 +22,7 @@ from wsredis.dialects.plain import MAX_FACILITY_BYTES, PlainDialect, parse_acces
 from wsredis.errors import BadRequest, LimitExceeded
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
+from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Publication
 
@@ -382,6 +383,22 @@ class EchoTests(ConnectionCase):
         self.stranger_says(b"same")
         self.assertEqual([b"same"], client.got)
         self.assertIsNotNone(connection.direct)
+
+    def test_empty_message_for_a_handler(self) -> None:
+        """An empty message ends that memory also where a handler keeps it for itself."""
+
+        class Silent(Handler):
+            def on_message(self, connection: Connection, payload: bytes, is_binary: bool) -> None:
+                if payload:
+                    connection.publish(payload)
+
+        self.handler = Silent()
+        connection, client = self.both()
+        connection.receive(b"same", False)
+        self.stranger_says(b"same")
+        connection.receive(b"", False)
+        self.stranger_says(b"same")
+        self.assertEqual([b"same"], client.got)
 
     def test_listener_that_may_not_publish(self) -> None:
         """The comparison is with what was received, not with what was published."""

@@ -557,11 +557,18 @@ class HandlerTests(ConnectionCase):
         self.assertIsNone(self.server.value(CHANNEL))
 
     def test_not_for_signs_of_life(self) -> None:
-        """Heartbeats and empty messages are not for the handler."""
+        """Heartbeats are not for the handler."""
         connection, _ = self.opened()
         connection.receive(HEARTBEAT.encode(), False)
-        connection.receive(b"", False)
         self.assertEqual([("connect",)], self.hooks.calls)
+
+    def test_empty(self) -> None:
+        """An empty message is a message, of the kind that it came as."""
+        connection, _ = self.opened()
+        connection.receive(b"", False)
+        connection.receive(b"", True)
+        expected = [("connect",), ("message", b"", False), ("message", b"", True)]
+        self.assertEqual(expected, self.hooks.calls)
 
     def test_never_opened(self) -> None:
         """A connection that was never open is none of a handler's business."""

@@ -13,6 +13,7 @@ from wsredis.channels import Access, Audience
 from wsredis.config import Limits
 from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.connection import ConnectionParts
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
@@ -37,6 +38,7 @@ class HandlerTests(SynchronousTestCase):
         )
         connection.opened({})
         connection.receive(b"\x00text", True)
+        connection.receive(b"", False)
         connection.closed()
         self.assertEqual(b"\x00text", server.value(b"broadcast:chat"))
         self.assertEqual([], client.events)
@@ -53,4 +55,5 @@ class HandlerTests(SynchronousTestCase):
         self.assertIsNone(handler.on_connect(connection))
         self.assertIsNone(handler.on_message(connection, b"text", False))
         self.assertIsNone(handler.on_disconnect(connection))
+        self.assertIsNone(handler.on_gap(Gap(1, 1.0, 1)))
         self.assertEqual([b"text"], published)

@@ -20,6 +20,7 @@ from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.client import Sink
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
@@ -222,20 +223,28 @@ class DeliverTests(_HubCase):
         self.assertEqual([], listener.written)
 
     def test_unknown_channels(self) -> None:
-        """Publications without a listener are not framed, not counted and cost nobody anything."""
+        """Publications without a listener are counted, not framed, and cost nobody anything."""
         listener = self.listener(b"a")
         self.deliver((b"x", b"1"), (b"a", b"2"), (b"y", b"3"))
         self.assertEqual([joined(b"2")], listener.written)
         self.assertEqual([b"2"], self.dialect.encoded)
-        self.assertEqual(1, self.metrics.publications)
+        self.assertEqual((1, 2), (self.metrics.publications, self.metrics.unwanted))
 
     def test_only_unknown_channels(self) -> None:
-        """A batch for nobody does nothing; neither does an empty one."""
+        """A batch for nobody is only counted; an empty one does nothing."""
         listener = self.listener(b"a")
-        self.deliver((b"x", b"1"))
+        self.deliver((b"x", b"1"), (b"x", b"2"))
+        self.deliver((b"x", b"1"), (b"y", b"2"), (b"x", b"3"))
         self.deliver()
         self.assertEqual([], listener.written)
-        self.assertEqual(0, self.metrics.publications)
+        self.assertEqual((0, 5), (self.metrics.publications, self.metrics.unwanted))
+
+    def test_unknown_and_unusual(self) -> None:
+        """Whatever its size, each publication without a listener is counted once."""
+        self.listener(b"a")
+        self.deliver((b"x", b""), (b"a", b"1"), (b"x", b"x" * 1001), (b"y", b"2"), (b"a", b""))
+        self.assertEqual((1, 3), (self.metrics.publications, self.metrics.unwanted))
+        self.assertEqual(0, self.metrics.oversized)
 
     def test_empty_payloads(self) -> None:
         """An empty publication is not delivered: in this contract it clears the stored one."""
@@ -728,6 +737,23 @@ class RestoreTests(_HubCase):
         self.hub.restore({b"a": b"x", b"b": b"y"})
         self.assertEqual([], second.restored)
         self.assertEqual(0, len(self.hub))
+
+
+class GapTests(_HubCase):
+    """Times in which publications may have been lost."""
+
+    def test_reported(self) -> None:
+        """A loss of the link is counted, and told to those who watch, after the stored message."""
+        listener = self.listener(b"a")
+        heard: list[tuple[Gap, list[bytes]]] = []
+        self.hub.gaps.watch(
+            lambda gap: heard.append((gap, [each.payload for each in listener.restored]))
+        )
+        self.broker.disconnect()
+        self.broker.server.store(b"a", 10, b"missed")
+        self.broker.connect()
+        self.assertEqual([(Gap(1, 0.0, 1), [b"missed"])], heard)
+        self.assertEqual(1, self.metrics.generation)
 
 
 class ForbidTests(_HubCase):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.gateway.timers import PeriodicTask, StaggeredTimer, TimeoutQueue
+from wsredis.gateway.timers import PeriodicTask, SpreadVisits, StaggeredTimer, TimeoutQueue
 
 
 class _Member:
@@ -205,6 +205,101 @@ class StaggeredTimerTests(SynchronousTestCase):
         self.turn()
         self.assertEqual([], self.visits)
         self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class SpreadVisitsTests(SynchronousTestCase):
+    """Each once, and not all at once."""
+
+    def setUp(self) -> None:
+        """Make one."""
+        self.clock = Clock()
+        self.visits: list[tuple[float, int]] = []
+        self.spread: SpreadVisits[int] = SpreadVisits(self.clock, self.visit)
+
+    def visit(self, member: int) -> None:
+        """Remember it."""
+        self.visits.append((self.clock.seconds(), member))
+
+    def turn(self, seconds: float) -> None:
+        """Let time pass in small steps."""
+        self.clock.pump([0.01] * round(seconds * 100))
+
+    def test_even(self) -> None:
+        """Each is visited once, in order, and each second has its share."""
+        for count in (10_000, 97, 13, 4):
+            self.visits.clear()
+            begin = self.clock.seconds()
+            self.spread.start(range(count), 4.0)
+            self.turn(4.2)
+            self.assertEqual(list(range(count)), [member for _, member in self.visits])
+            for second in range(4):
+                share = sum(second <= time - begin < second + 1 for time, _ in self.visits)
+                # A slice may fall on either side of the border.
+                self.assertTrue(abs(share - count / 4) <= count / 40 + 1, (count, second, share))
+            self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_at_once(self) -> None:
+        """No time, or a single member, needs no timer."""
+        self.spread.start(range(1000), 0)
+        self.assertEqual(1000, len(self.visits))
+        self.spread.start([7], 60.0)
+        self.assertEqual(1001, len(self.visits))
+        self.spread.start([], 60.0)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_late(self) -> None:
+        """A reactor that was busy catches up, and the end is where it was."""
+        self.spread.start(range(100), 10.0)
+        self.clock.advance(5.0)
+        self.assertTrue(50 <= len(self.visits) <= 52, len(self.visits))
+        self.clock.advance(20.0)
+        self.assertEqual(100, len(self.visits))
+
+    def test_stop(self) -> None:
+        """Stopped, it visits nobody, leaves no timer, and can be started again."""
+        self.spread.stop()
+        self.spread.start(range(100), 10.0)
+        self.turn(1)
+        self.spread.stop()
+        visited = len(self.visits)
+        self.turn(20)
+        self.assertEqual(visited, len(self.visits))
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.visits.clear()
+        self.spread.start(range(3), 0)
+        self.assertEqual([0, 1, 2], [member for _, member in self.visits])
+
+    def test_replaced(self) -> None:
+        """A second start replaces the first one, also when a visit makes it."""
+        self.spread.start(range(100), 10.0)
+        self.spread.start(range(200, 203), 0)
+        self.turn(20)
+        self.assertEqual([0, 200, 201, 202], [member for _, member in self.visits])
+
+        def restart(member: int) -> None:
+            self.visit(member)
+            if member == 1:
+                spread.start([5], 0)
+
+        self.visits.clear()
+        spread: SpreadVisits[int] = SpreadVisits(self.clock, restart)
+        spread.start(range(3), 3.0)
+        self.turn(5)
+        self.assertEqual([0, 1, 5], [member for _, member in self.visits])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_failure(self) -> None:
+        """A visit that fails is logged; the others are made all the same."""
+
+        def fail(member: int) -> None:
+            self.visit(member)
+            raise ZeroDivisionError("a bug")
+
+        self.spread = SpreadVisits(self.clock, fail)
+        self.spread.start(range(5), 1.0)
+        self.turn(2)
+        self.assertEqual(5, len(self.visits))
+        self.assertEqual(5, len(self.flushLoggedErrors(ZeroDivisionError)))
 
 
 class TimeoutQueueTests(SynchronousTestCase):

@@ -24,7 +24,7 @@ class PrivatePortTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Nothing is bound."""
         self.reactor: Any = MemoryReactorClock()
-        self.site = web.private_site(self.reactor, lambda: True, None)
+        self.site = web.private_site(self.reactor, {}, None)
 
     def make(self, description: str | None) -> PrivatePort:
         """The port of a configuration."""

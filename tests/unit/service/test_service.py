@@ -422,7 +422,7 @@ class StopTests(_ServiceCase):
         # The time to close one connection is over before that.
         self.reactor.advance(1)
         self.assertNoResult(done)
-        for _ in range(5):
+        for _ in range(8):
             self.reactor.advance(1)
         self.successResultOf(done)
         self.assertTrue(self.client.aborted)
@@ -436,8 +436,9 @@ class StopTests(_ServiceCase):
         self.assertEqual([TEXT, CLOSE], [each.opcode for each in self.client.frames()])
 
     def test_without_patience(self) -> None:
-        """With ``drain`` 0 nobody is waited for."""
-        service = self.make(GatewayConfig(port=(), drain=0), broker=MemoryBroker(self.redis))
+        """With ``drain`` and ``drain-spread`` 0 nobody is waited for."""
+        config = GatewayConfig(port=(), drain=0, drain_spread=0)
+        service = self.make(config, broker=MemoryBroker(self.redis))
         service.startService()
         client = self.open(service)
         done = service.stopService()
@@ -538,7 +539,8 @@ class PagesTests(_ServiceCase):
 
     def test_request_under_way(self) -> None:
         """A request that does not come to an end has the time to drain, and no more."""
-        service = self.make(GatewayConfig(port=()), application=self._hello)
+        config = GatewayConfig(port=(), drain=4, drain_spread=1)
+        service = self.make(config, application=self._hello)
         client = Socket(service.factory)
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         service.startService()

@@ -440,6 +440,26 @@ class PollerTests(_PollerCase):
         self.turn()
         self.assertEqual(["alive", "alive", "gone", "gone"], order)
 
+    def test_ended_last(self) -> None:
+        """One that lives does not wait for those that have ended their side. These come, too."""
+        order: list[int | str] = []
+        ended = [self.connect() for _ in range(2 * sockets._TURN)]
+        for number, (protocol, client) in enumerate(ended):
+            protocol.on_data = lambda data, number=number: order.append(number)
+            client.sendall(b"x")
+            client.shutdown(socket.SHUT_WR)
+        protocol, client = self.connect()
+        protocol.on_data = lambda data: order.append("alive")
+        self.poller.budget = -1.0
+        for _ in range(3):
+            client.sendall(b"x")
+            self.turn()
+        self.assertEqual(["alive", 0, "alive", 1, "alive", 2], order)
+        self.poller.budget = 60.0
+        self.turn(2)
+        self.assertEqual([*range(2 * sockets._TURN)], [each for each in order if each != "alive"])
+        self.assertEqual([[ConnectionDone]] * len(ended), [each.ended for each, _ in ended])
+
     def test_after_the_end(self) -> None:
         """All that may be called on a connection that is gone is harmless."""
         protocol, _ = self.connect()

@@ -13,17 +13,30 @@ from twisted.web.server import NOT_DONE_YET
 from tests.support.memory_gateway import MemoryGatewayCase, SiteGateway, Socket
 from tests.support.threads import ThreadReactor
 from wsredis.config import GatewayConfig, Limits
+from wsredis.gateway.health import Probes
 from wsredis.web.application import WSGIResource
 from wsredis.web.resources import ApplicationResource
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
 
-__all__ = ["BOTH", "GET", "ApplicationCase", "Echo", "SiteCase", "WSGICase", "make_request"]
+__all__ = [
+    "BOTH",
+    "GET",
+    "PROBES",
+    "ApplicationCase",
+    "Echo",
+    "SiteCase",
+    "WSGICase",
+    "make_request",
+]
 
 GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 
 #: A target that subscribes and publishes.
 BOTH = "/ws/a?subscribe-broadcast&publish-broadcast&echo"
+
+#: The health of a gateway that lacks nothing.
+PROBES: Probes = {"live": dict, "ready": dict}
 
 
 def make_request(line: str, *headers: str, body: bytes = b"") -> bytes:
@@ -35,10 +48,9 @@ class SiteCase(SynchronousTestCase):
     """A site without an application."""
 
     def setUp(self) -> None:
-        """A site that is ready."""
+        """A site with a page."""
         self.clock = MemoryReactorClock()
-        self.ready = True
-        self.site = GatewaySite(self.clock, "/ws/", lambda: self.ready, "<p>the page</p>")
+        self.site = GatewaySite(self.clock, "/ws/", PROBES, "<p>the page</p>")
 
     def ask(self, request: bytes) -> tuple[int, str, bytes]:
         """Returns: Status, head and body of the answer."""
@@ -100,9 +112,7 @@ class WSGICase(SynchronousTestCase):
         self.resource = WSGIResource(
             self.reactor, self._application, self.threads, self.queue, spool=self.spool
         )
-        self.site = GatewaySite(
-            self.reactor, "/ws/", lambda: True, None, self.resource, spool=self.spool
-        )
+        self.site = GatewaySite(self.reactor, "/ws/", PROBES, None, self.resource, spool=self.spool)
         self.stopped = False
         self.before = sys.getswitchinterval()
         self.resource.start()

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.memory_gateway import Socket
 from tests.unit.gateway.test_numbers import state
-from tests.unit.web.case import make_request
+from tests.unit.web.case import PROBES, make_request
 from wsredis import web
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
@@ -35,7 +35,7 @@ class MetricsCase(SynchronousTestCase):
         self.metrics = Metrics(connections=2, opened=3)
         self.snapshot = Snapshot(numbers(self.metrics, state(ready=1)), {})
         page = MetricsResource(lambda: self.snapshot)
-        self.site = web.private_site(MemoryReactorClock(), lambda: True, page)
+        self.site = web.private_site(MemoryReactorClock(), PROBES, page)
 
     def use_workers(self) -> None:
         """Have two workers, which have counted differently."""
@@ -122,7 +122,9 @@ class PageTests(MetricsCase):
             f"wsredis_{each.name}" for each in EXPORTED
         }
         live = {name for name in live if not name.startswith("wsredis_")}
-        self.assertEqual(live, named)
+        self.assertEqual(
+            live, named, "rows for numbers of our own are made from wsredis/gateway/metrics.py"
+        )
 
 
 class PrivateSiteTests(MetricsCase):
@@ -148,7 +150,7 @@ class MetricsPageTests(MetricsCase):
     def public(self, config: GatewayConfig) -> int:
         """Returns: The status of /metrics on a port of clients."""
         page = web.metrics_page(config, lambda: self.snapshot)
-        self.site = web.from_config(config, MemoryReactorClock(), lambda: True, metrics=page)
+        self.site = web.from_config(config, MemoryReactorClock(), PROBES, metrics=page)
         return self.ask()[0]
 
     def test_public(self) -> None:

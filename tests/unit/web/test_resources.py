@@ -9,7 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import handshake
-from tests.unit.web.case import ApplicationCase, SiteCase, make_request
+from tests.unit.web.case import PROBES, ApplicationCase, SiteCase, make_request
+from wsredis.gateway.health import Problem, Situation
 from wsredis.web.resources import demo_page
 from wsredis.web.site import GatewaySite
 
@@ -31,14 +32,16 @@ class ResourceTests(SiteCase):
 
     def test_without_page(self) -> None:
         """Without a page, the root is not found."""
-        self.site = GatewaySite(self.clock, "/ws/", lambda: True, None)
+        self.site = GatewaySite(self.clock, "/ws/", PROBES, None)
         self.assertEqual(404, self.ask(make_request("GET /"))[0])
 
     def test_health(self) -> None:
-        """Live always; ready only while the gateway is."""
-        self.assertEqual((200, b"ok\n"), self.ask(make_request("GET /health/live"))[::2])
-        self.assertEqual((200, b"ok\n"), self.ask(make_request("GET /health/ready"))[::2])
-        self.ready = False
+        """Each question about health has an answer of its own."""
+        for name in ("live", "ready"):
+            status, _, body = self.ask(make_request(f"GET /health/{name}"))
+            self.assertEqual((200, {name: True, "problems": []}), (status, json.loads(body)))
+        broken = {"live": dict, "ready": lambda: {0: {"a": Problem("is odd", 0.0, True)}}}
+        self.site = GatewaySite(self.clock, "/ws/", broken, None)
         self.assertEqual(200, self.ask(make_request("GET /health/live"))[0])
         self.assertEqual(503, self.ask(make_request("GET /health/ready"))[0])
 
@@ -102,10 +105,10 @@ class ResourceTests(SiteCase):
     def test_bug_shows_no_traceback(self) -> None:
         """An error in the gateway is a 500 that does not show it."""
 
-        def fail() -> bool:
+        def fail() -> Situation:
             raise ZeroDivisionError("secret")
 
-        self.site = GatewaySite(self.clock, "/ws/", fail, None)
+        self.site = GatewaySite(self.clock, "/ws/", {"ready": fail}, None)
         status, _, body = self.ask(make_request("GET /health/ready"))
         self.assertEqual(500, status)
         self.assertNotIn(b"secret", body)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.support.memory_gateway import SiteGateway, Socket
-from tests.unit.web.case import ApplicationCase, Echo, make_request
+from tests.unit.web.case import PROBES, ApplicationCase, Echo, make_request
 from wsredis.web.site import GatewaySite
 
 
@@ -17,7 +17,7 @@ class SiteTests(ApplicationCase):
         """Several requests share a connection, whichever resource answers."""
         client = self.connect()
         self.assertEqual((200, b"/x "), self.ask(client, make_request("GET /x")))
-        self.assertEqual((200, b"ok\n"), self.ask(client, make_request("GET /health/live")))
+        self.assertEqual(200, self.ask(client, make_request("GET /health/live"))[0])
         self.assertEqual(400, self.ask(client, make_request("GET /ws/a"))[0])
         self.assertFalse(client.closed)
         client.leave()
@@ -112,7 +112,7 @@ class SiteTests(ApplicationCase):
                 super().stop()
                 events.append(f"stopped, connections: {len(site.channels)}")
 
-        site = GatewaySite(self.clock, "/ws/", lambda: True, None, Counted())
+        site = GatewaySite(self.clock, "/ws/", PROBES, None, Counted())
         site.start()
         Socket(site)
         site.stop()
@@ -120,7 +120,7 @@ class SiteTests(ApplicationCase):
 
     def test_no_application(self) -> None:
         """Without an application there is nothing to start, and no limit."""
-        site = GatewaySite(self.clock, "/ws/", lambda: True, None, max_channels=1)
+        site = GatewaySite(self.clock, "/ws/", PROBES, None, max_channels=1)
         site.start()
         clients = [Socket(site) for _ in range(3)]
         self.assertFalse(site.is_full())

@@ -8,7 +8,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import Socket
-from tests.unit.web.case import make_request
+from tests.unit.web.case import PROBES, make_request
 from wsredis import web
 from wsredis.config import GatewayConfig, Limits, RedisConfig
 from wsredis.errors import ConfigError
@@ -29,7 +29,7 @@ class FromConfigTests(SynchronousTestCase):
     def make(self, config: GatewayConfig, **arguments: Any) -> GatewaySite:
         """Build a site that is ready."""
         self.reactor = MemoryReactorClock()
-        return web.from_config(config, self.reactor, lambda: True, **arguments)
+        return web.from_config(config, self.reactor, PROBES, **arguments)
 
     def ask(self, site: GatewaySite, path: str) -> tuple[int, str]:
         """Returns: Status and body of the answer."""

@@ -29,6 +29,7 @@ from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter
+from wsredis.gateway.gap import GapTimer
 from wsredis.gateway.health import Health
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
@@ -130,6 +131,7 @@ class RedisBroker:
         self._waiting_bytes = 0
         #: Whether the subscriber is connected and has caught up.
         self._caught_up = False
+        self._gap = GapTimer(reactor)
         #: The prefix of channels whose keys are looked at once. If None, they were, or need not be.
         self._surveyed = None if stored.stored_prefix else stored.prefix
         self._was_up = False
@@ -149,7 +151,7 @@ class RedisBroker:
     def start(self, listener: BrokerListener) -> None:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
-        self._health.report("redis", f"no connection to {self._name} yet")
+        self._health.report("redis", "there is no connection to Redis yet")
         self._patience.begin(_PATIENCE_AT_START)
         self._subscriptions.start()
         self._role.start()
@@ -248,7 +250,7 @@ class RedisBroker:
                     "too many publications arrived while reconnecting: "
                     "leaving out the stored messages of the outage"
                 )
-                self._go_live()
+                self._go_live(is_restored=False)
         elif self._listener is not None:
             self._listener.deliver(batch)
 
@@ -267,11 +269,14 @@ class RedisBroker:
         await self._subscriptions.connected(protocol)
         # The first connection has missed nothing.
         names = self._subscriptions.names() if self._was_up else []
+        is_restored = not names
         try:
             if names and protocol is self._subscriber_link.protocol:
                 await self._when_commands_are_up().addTimeout(SILENCE, self._reactor)
                 # Without a time limit: a pause may last, and a silent connection is left anyway.
-                await self._commands.fetch_each(names, partial(self._restore, protocol))
+                is_restored = await self._commands.fetch_each(
+                    names, partial(self._restore, protocol)
+                )
         except Exception as error:
             if protocol is self._subscriber_link.protocol and self._listener is not None:
                 self._log.warn(
@@ -279,7 +284,7 @@ class RedisBroker:
                 )
         await self._when_not_paused()
         if protocol is self._subscriber_link.protocol and self._waiting is not None:
-            self._go_live()
+            self._go_live(is_restored=is_restored)
 
     def _restore(self, protocol: RedisProtocol, stored: dict[bytes, bytes]) -> Deferred[None]:
         """Hand over stored messages of the outage, before the publications that wait."""
@@ -298,16 +303,21 @@ class RedisBroker:
 
         return self._after_live(stored).addCallback(hand_over)
 
-    def _go_live(self) -> None:
-        """Deliver the publications that waited."""
+    def _go_live(self, *, is_restored: bool) -> None:
+        """Tell of the gap that is over, and deliver the publications that waited."""
         waiting, self._waiting = self._waiting or [], None
         self._caught_up = True
         self._was_up = True
+        gap = self._gap.end(len(self._subscriptions.names()), is_restored=is_restored)
+        if gap is not None and self._listener is not None:
+            self._listener.gap(gap)
         if waiting and self._listener is not None:
             self._listener.deliver(waiting)
         self._log_change()
 
     def _subscriber_down(self) -> None:
+        if self._was_up:
+            self._gap.begin()
         self._waiting = None
         self._caught_up = False
         self._subscriptions.disconnected()
@@ -349,7 +359,7 @@ class RedisBroker:
             return
         self._logged_up = self.up
         self._throttle.reset()
-        self._health.report("redis", None if self.up else f"no connection to {self._name}")
+        self._health.report("redis", None if self.up else "there is no connection to Redis")
         if self.up:
             self._patience.end()
             self._log.info(

@@ -179,7 +179,7 @@ class Commands:
         channels: Sequence[bytes],
         take: Callable[[dict[bytes, bytes]], Awaitable[None] | None],
         sized: Callable[[Collection[bytes]], None] | None = None,
-    ) -> None:
+    ) -> bool:
         """
         Read the stored messages of *channels*; missing, empty and unreadable ones are left out.
 
@@ -187,13 +187,15 @@ class Commands:
             take: Called with each batch, by channel; the next one is read when it is done.
             sized: Called before that with the channels that have a message.
 
+        Returns:
+            Whether Redis has refused none of them.
+
         Raises:
             BrokerUnavailable: There is no connection, or it was lost. Safe to repeat.
         """
         if self.protocol is None:
             raise BrokerUnavailable("Redis is away")
-        if channels:
-            await self._reader.read(self.protocol, channels, take, sized)
+        return not channels or await self._reader.read(self.protocol, channels, take, sized)
 
     def heads(self, channel: bytes) -> tuple[bytes, ...]:
         """Return the commands that publish on *channel*, packed up to the size of the payload."""

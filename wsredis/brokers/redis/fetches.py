@@ -30,7 +30,7 @@ class Read(Protocol):
         take: Callable[[dict[bytes, bytes]], Deferred[None]],
         sized: Callable[[Collection[bytes]], None],
         /,
-    ) -> Awaitable[None]:
+    ) -> Awaitable[object]:
         """Read the stored messages of *channels*."""
 
 

@@ -86,6 +86,7 @@ class StoredReader:
         self._throttle = LogThrottle(clock)
         #: The connection whose user may not ask for sizes.
         self._silent: RedisProtocol | None = None
+        self._refusals = 0
 
     async def read(
         self,
@@ -93,7 +94,7 @@ class StoredReader:
         channels: Sequence[bytes],
         take: Callable[[dict[bytes, bytes]], Awaitable[None] | None],
         sized: Callable[[Collection[bytes]], None] | None = None,
-    ) -> None:
+    ) -> bool:
         """
         Read the stored messages of *channels*, one batch after the other.
 
@@ -101,9 +102,13 @@ class StoredReader:
             take: Called with each batch, by channel; the next one is read when it is done.
             sized: Called before that with the channels that have a message.
 
+        Returns:
+            Whether Redis has refused none of them meanwhile.
+
         Raises:
             BrokerUnavailable: The connection was lost. Safe to repeat.
         """
+        refusals = self._refusals
         sizes = await self._sizes(protocol, channels)
         if sized is not None:
             sized(sizes)
@@ -111,6 +116,7 @@ class StoredReader:
             taken = take(await self._values(protocol, batch))
             if taken is not None:
                 await taken
+        return self._refusals == refusals
 
     def stop(self) -> None:
         """Log what was counted."""
@@ -176,6 +182,7 @@ class StoredReader:
             for channel in channels:
                 values.update(await self._values(protocol, [channel]))
             return values
+        self._refusals += 1
         self._throttle.log(
             self._log,
             LogLevel.warn,

@@ -135,7 +135,7 @@ class Workers(GatewayService):
         """
         Service.stopService(self)
         ports, self._ports = self._ports, []
-        patience = self._config.drain + _PATIENCE
+        patience = self._config.drain_spread + self._config.drain + _PATIENCE
         ends: list[Deferred[Any]] = [worker.stop(patience) for worker in self._workers]
         ends += [self._close(port) for port in ports]
         return (

@@ -26,6 +26,8 @@ from zope.interface import implementer
 from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
+from wsredis.gateway.broker import Broker
+from wsredis.gateway.health import Situation, is_good
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
 from wsredis.service.service import GatewayService
@@ -81,15 +83,20 @@ class WorkerGateway(GatewayService):
 
     Args:
         report: Called with ``{"ready": True}`` or ``{"ready": False}`` when that changes.
+        broker: See `GatewayService`.
 
     Attributes:
         all_ready: Whether all workers were ready when the parent last sent a command about it.
     """
 
     def __init__(
-        self, task: WorkerTask, reactor: Any, report: Callable[[dict[str, Any]], None]
+        self,
+        task: WorkerTask,
+        reactor: Any,
+        report: Callable[[dict[str, Any]], None],
+        broker: Broker | None = None,
     ) -> None:
-        super().__init__(task.config, reactor=reactor)
+        super().__init__(task.config, reactor=reactor, broker=broker)
         self.all_ready = False
         self._sockets = task.sockets
         self._trusted = Networks(task.config.trusted_proxy)
@@ -97,9 +104,11 @@ class WorkerGateway(GatewayService):
         self._reported = False
         self._ready_check = PeriodicTask(reactor, _CHECK_INTERVAL, self._check_ready)
 
-    def is_ready(self) -> bool:
-        """Tell whether this worker and all others are ready."""
-        return self.all_ready and super().is_ready()
+    def readiness(self) -> Situation:
+        """Return what is wrong here, and whether another worker is not ready."""
+        others = "" if self.all_ready else "not all workers are ready"
+        self.health.report("workers", others or None)
+        return super().readiness()
 
     def privilegedStartService(self) -> None:
         """Take connections from the sockets of the parent."""
@@ -132,7 +141,8 @@ class WorkerGateway(GatewayService):
                 self.all_ready = command == ALL_READY
 
     def _check_ready(self, _: int) -> None:
-        ready = super().is_ready()
+        problems = self._vitals.look()
+        ready = is_good({0: {name: problems[name] for name in problems if name != "workers"}})
         if ready != self._reported:
             self._reported = ready
             self._report({"ready": ready})

@@ -90,6 +90,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             closeHandshakeTimeout=0,
             allowNullOrigin=True,
         )
+        if handler is not None:
+            hub.gaps.watch(handler.on_gap)
         self.protocol = lean_class(
             GatewayProtocol,
             self,
@@ -134,6 +136,6 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._scheduler.stop()
         self._losses.reset()
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, spread: float = 0.0) -> Deferred[None]:
         """See `Registry.drain`."""
-        return self.registry.drain()
+        return self.registry.drain(spread)

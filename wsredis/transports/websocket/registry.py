@@ -1,7 +1,8 @@
 """
 The connections of one gateway: their number, their limits, and the timers that visit them.
 
-It is the one place that is asked for room and for stopping, and the one that counts.
+It is the one place that is asked for room and for stopping, and the one that counts. It is one
+module because each of its methods changes the same counts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from wsredis.gateway.broker import Broker
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.shares import RateLimit
-from wsredis.gateway.timers import StaggeredTimer, TimeoutQueue
+from wsredis.gateway.timers import SpreadVisits, StaggeredTimer, TimeoutQueue
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.slots import Place, Slots
 
@@ -134,6 +135,8 @@ class Registry:
             interval: StaggeredTimer(clock, interval, methodcaller("send_heartbeat"))
             for interval in heartbeat_intervals
         }
+        self._goodbye = (1001, "")
+        self._goodbyes: SpreadVisits[Member] = SpreadVisits(clock, self._say_goodbye)
 
     @property
     def sockets(self) -> int:
@@ -192,22 +195,53 @@ class Registry:
         """End the timers, and reset all connections that are left."""
         for timer in self._timers():
             timer.stop()
+        self._goodbyes.stop()
         for member in [*self.connections, *self.handshakes, *self.closing]:
             member.transport.abortConnection()
 
-    def drain(self) -> Deferred[None]:
+    def close_all(self, code: int, reason: str, spread: float) -> None:
+        """
+        Close the WebSockets that are open now, in slices. Their clients come back as slowly.
+
+        A close frame follows what is already on its way to its client. A second call replaces the
+        first one. While the gateway stops, `drain` closes them, and this does nothing.
+
+        Args:
+            code: One of `wsredis.errors.CLOSE_CODES`.
+            reason: Text for the clients.
+            spread: Seconds over which the slices are spread evenly. 0 closes all at once.
+        """
+        if not self.stopping:
+            self._start_goodbyes(code, reason, spread)
+
+    def refuse_handshakes(self) -> None:
+        """Accept no more handshakes: the gateway stops. WebSockets stay open until `drain`."""
+        self.stopping = True
+
+    def drain(self, spread: float = 0.0) -> Deferred[None]:
         """
         Accept no more handshakes, and close all WebSockets with 1001.
 
         The close frame follows what is already on its way to the client.
 
+        Args:
+            spread: See `close_all`. A second call with 0 closes the rest at once.
+
         Returns:
             Fires when the last one is gone. Cancelling it changes nothing.
         """
-        self.stopping = True
-        for member in self.connections:
-            member.close(1001, "the gateway stops")
+        self.refuse_handshakes()
+        self._start_goodbyes(1001, "the gateway stops", spread)
         return self.connections.when_empty()
+
+    def _start_goodbyes(self, code: int, reason: str, spread: float) -> None:
+        self._goodbye = (code, reason)
+        self._goodbyes.start(self.connections, spread)
+
+    def _say_goodbye(self, member: Member) -> None:
+        # Some leave by themselves before their turn.
+        if member in self.connections:
+            member.close(*self._goodbye)
 
     # -- The life of a connection
 

@@ -18,6 +18,7 @@ from wsredis.brokers.redis.stored import StoredSettings
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable, PublishOutcomeUnknown
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
@@ -29,6 +30,8 @@ class _Listener:
 
     def __init__(self) -> None:
         self.events: list[Any] = []
+        #: Each gap, with the number of events before it.
+        self.gaps: list[tuple[int, Gap]] = []
         self.on_delivery: Callable[[], None] = lambda: None
 
     def deliver(self, batch: Sequence[Publication]) -> None:
@@ -37,6 +40,9 @@ class _Listener:
 
     def restore(self, stored: Mapping[bytes, bytes]) -> None:
         self.events.append(("restored", dict(stored)))
+
+    def gap(self, gap: Gap) -> None:
+        self.gaps.append((len(self.events), gap))
 
     def forbid(self, channel: bytes) -> None:
         self.events.append(("forbidden", channel))
@@ -572,6 +578,8 @@ class OutageTests(_BrokerCase):
         self.assertEqual(
             [("restored", {b"a": b"missed"}), ("live", [(b"a", b"live")])], self.listener.events
         )
+        ((before, _),) = self.listener.gaps
+        self.assertEqual(1, before)
 
     def _move_subscriber(self) -> None:
         current = self.broker._subscriber_link._current
@@ -606,6 +614,34 @@ class OutageTests(_BrokerCase):
             [("restored", {b"a": b"old"}), ("live", [(b"a", b"new")])], self.listener.events
         )
 
+    def test_gap(self) -> None:
+        """Each loss of the subscriber opens a generation, and tells how long and how much."""
+        self.outage(2)
+        self.assertEqual([], self.listener.gaps)
+        self.wait(MAX_DELAY)
+        self.outage(2)
+        self.wait(MAX_DELAY)
+        gaps = [gap for _, gap in self.listener.gaps]
+        self.assertEqual([1, 2], [gap.generation for gap in gaps])
+        for gap in gaps:
+            self.assertEqual((2, True), (gap.channels, gap.is_restored))
+            self.assertTrue(2 <= gap.seconds <= 2 + MAX_DELAY, gap)
+
+    def test_no_gap(self) -> None:
+        """The loss of the other link takes nothing from subscribers, nor does the first start."""
+        self.assertEqual([], self.listener.gaps)
+        self.session(subscriber=False).cut(ConnectionError())
+        self.wait(MAX_DELAY)
+        self.assertTrue(self.broker.up)
+        self.assertEqual([], self.listener.gaps)
+
+    def test_gap_while_stopping(self) -> None:
+        """A broker that is stopped tells of no gap."""
+        self.outage(1)
+        self.broker.stop()
+        self.wait(MAX_DELAY)
+        self.assertEqual([], self.listener.gaps)
+
     def test_stop_while_catching_up(self) -> None:
         """A stop leaves no timer, and says nothing, while the command link is still awaited."""
         self.outage()
@@ -634,6 +670,7 @@ class OutageTests(_BrokerCase):
         self.assertEqual(["live"], sorted({kind for kind, _ in self.listener.events}))
         self.assertEqual(17, sum(len(batch) for _, batch in self.listener.events))
         self.assertTrue(self.broker.up)
+        self.assertEqual([(0, False)], [(at, gap.is_restored) for at, gap in self.listener.gaps])
 
     def test_values_cannot_be_read(self) -> None:
         """A server that is still loading: the link is up all the same, and says so once."""
@@ -645,6 +682,7 @@ class OutageTests(_BrokerCase):
         self.server.publish(b"a", b"1")
         self.server.pump()
         self.assertEqual([("live", [(b"a", b"1")])], self.listener.events)
+        self.assertEqual([(0, False)], [(at, gap.is_restored) for at, gap in self.listener.gaps])
 
     def test_commands_stay_away(self) -> None:
         """If only the subscriber comes back, live messages are not held for ever."""
@@ -660,6 +698,7 @@ class OutageTests(_BrokerCase):
         self.assertFalse(self.broker.up)
         self.wait(MAX_DELAY + SILENCE)
         self.assertTrue(self.broker.up)
+        self.assertEqual([(0, False)], [(at, gap.is_restored) for at, gap in self.listener.gaps])
 
     def test_lost_again_while_catching_up(self) -> None:
         """A second loss in the middle of it: the next attempt makes it good, once."""
@@ -670,6 +709,8 @@ class OutageTests(_BrokerCase):
         self.wait(MAX_DELAY)
         self.assertEqual([("restored", {b"a": b"missed"})], self.listener.events)
         self.assertTrue(self.broker.up)
+        ((_, gap),) = self.listener.gaps
+        self.assertEqual((1, True), (gap.generation, gap.is_restored))
 
     def test_lost_again_while_reading(self) -> None:
         """The same when the commands' answer is under way."""

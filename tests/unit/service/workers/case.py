@@ -115,7 +115,8 @@ class WorkersCase(SynchronousTestCase):
         """Start them."""
         self.reactor = FakeReactor()
         redis = RedisConfig(url="unix:///x", password_file=self.password_file)
-        config = GatewayConfig(port=("haproxy:tcp:1", "2"), redis=redis, workers=2, drain=5)
+        ports = ("haproxy:tcp:1", "2")
+        config = GatewayConfig(port=ports, redis=redis, workers=2, drain=5, drain_spread=2)
         self.service = Workers(config, reactor=self.reactor)
         self.service.startService()
         self.one, self.two = self.reactor.processes

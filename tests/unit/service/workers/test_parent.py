@@ -167,11 +167,11 @@ class StopTests(WorkersCase):
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_hangs(self) -> None:
-        """A worker that does not end is killed three seconds after the time to drain."""
+        """A worker that does not end is killed three seconds after the times to drain."""
         done = self.service.stopService()
         self.close_ports()
         self.one.end()
-        self.reactor.advance(7.9)
+        self.reactor.advance(9.9)
         self.assertEqual([], self.two.signals)
         self.reactor.advance(0.1)
         self.assertEqual(([], ["KILL"]), (self.one.signals, self.two.signals))
@@ -183,7 +183,7 @@ class StopTests(WorkersCase):
         done = self.service.stopService()
         self.close_ports()
         self.one.gone = True
-        self.reactor.advance(8)
+        self.reactor.advance(10)
         self.one.end()
         self.two.end()
         self.successResultOf(done)

@@ -7,6 +7,8 @@ from zope.interface.verify import verifyObject
 
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
 from wsredis.config import GatewayConfig, Limits
+from wsredis.gateway.gap import Gap
+from wsredis.gateway.handler import Handler
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
 
@@ -60,6 +62,24 @@ class FactoryTests(MemoryGatewayCase):
             self.assertFalse(hasattr(GatewayProtocol, name) and name != "factory", name)
         other = MemoryGateway(self.config)
         self.assertIsNot(other.connect().protocol.registry, self.factory.registry)
+
+    def test_gap(self) -> None:
+        """The handler hears of each gap, when the stored messages have been sent."""
+        heard: list[Gap] = []
+
+        class Watching(Handler):
+            def on_gap(self, gap: Gap) -> None:
+                heard.append(gap)
+
+        self.use(MemoryGateway(handler=Watching()))
+        client = self.open()
+        self.gateway.broker.disconnect()
+        self.gateway.redis.store(b"broadcast:a", 10, b"missed")
+        self.gateway.wait(2.0)
+        self.gateway.broker.connect()
+        self.assertEqual([b"missed"], [each.payload for each in client.frames() if each.payload])
+        ((number, channels),) = [(gap.generation, gap.channels) for gap in heard]
+        self.assertEqual((1, 1), (number, channels))
 
     def test_limits_of_the_configuration(self) -> None:
         """Autobahn gets the limits that the configuration names."""

@@ -293,6 +293,67 @@ class RegistryTests(SynchronousTestCase):
         self.registry.connection_lost(members[1])
         self.successResultOf(done)
 
+    def test_drain_spread(self) -> None:
+        """The members are closed one after the other, and those that left before are not."""
+        members = [self.open() for _ in range(4)]
+        done = self.registry.drain(2.0)
+        self.assertEqual([[1001], [], [], []], [each.events for each in members])
+        self.registry.connection_lost(members[3])
+        self.wait(1.2)
+        self.assertEqual([[1001], [1001], [1001], []], [each.events for each in members])
+        for member in members[:3]:
+            self.assertNoResult(done)
+            self.registry.connection_lost(member)
+        self.successResultOf(done)
+        self.wait(2)
+        self.assertEqual([], members[3].events)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_drain_again(self) -> None:
+        """A second call closes the rest at once."""
+        members = [self.open() for _ in range(4)]
+        self.registry.drain(60.0)
+        self.registry.drain()
+        self.assertEqual([[1001]] * 3, [each.events for each in members[1:]])
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_close_all(self) -> None:
+        """Those that are open are closed in slices; one that comes meanwhile stays."""
+        members = [self.open() for _ in range(3)]
+        self.registry.close_all(1012, "messages were lost", 3.0)
+        late = self.open()
+        self.wait(4)
+        self.assertEqual([[1012]] * 3 + [[]], [each.events for each in (*members, late)])
+        self.assertFalse(self.registry.stopping)
+        self.registry.close_all(1012, "messages were lost", 0)
+        self.assertEqual([1012], late.events)
+
+    def test_close_all_and_drain(self) -> None:
+        """The end of the gateway replaces another reason, and no other reason replaces it."""
+        members = [self.open() for _ in range(3)]
+        self.registry.close_all(1012, "messages were lost", 30.0)
+        self.registry.drain(2.0)
+        self.registry.close_all(1012, "messages were lost", 0)
+        self.wait(3)
+        self.assertEqual(1001, members[1].events[0])
+        self.assertEqual([1001], members[2].events)
+
+    def test_close_all_and_stop(self) -> None:
+        """Stopping ends it."""
+        members = [self.open() for _ in range(3)]
+        self.registry.close_all(1012, "messages were lost", 30.0)
+        self.registry.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.assertEqual(["abort"], members[2].events)
+
+    def test_refuse_handshakes(self) -> None:
+        """Before the drain nobody new is accepted, and nobody is closed."""
+        member = self.open()
+        self.registry.refuse_handshakes()
+        stops = "the gateway stops"
+        self.assertEqual({Step.DECIDE: stops, Step.OPEN: stops}, self.refused())
+        self.assertEqual([], member.events)
+
     def test_stop(self) -> None:
         """All that is left is reset, and no timer stays."""
         self.registry.start()

@@ -209,8 +209,8 @@ class Metrics:
     broker_losses: int = counter("redis_losses", "Times that the connection to Redis was lost.")
     generation: int = counter(
         "redis_generations",
-        "Times that messages may have been lost between Redis and the gateway, each counted when it "
-        "is over.",
+        "Times that messages may have been lost between Redis and the gateway, each counted when "
+        "it is over.",
     )
     lost_seconds: float = counter("redis_gap_seconds", "The seconds of all those times together.")
     loop_lag: float = gauge(

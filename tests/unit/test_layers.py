@@ -74,6 +74,7 @@ WITHOUT_MODULE = {
     "fakes",
     "layers",
     "limits",
+    "log_events",
     "packaging",
     "plugin",
     "public",

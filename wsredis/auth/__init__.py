@@ -77,7 +77,11 @@ class Auth:
                 backend.stop()
             except Exception:
                 # The others are still to be stopped.
-                self._log.failure("cannot stop {backend}", backend=type(backend).__name__)
+                self._log.failure(
+                    "cannot stop {backend}",
+                    event="backend-stop-failed",
+                    backend=type(backend).__name__,
+                )
 
 
 def from_config(

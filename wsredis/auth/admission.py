@@ -237,6 +237,7 @@ class Admission:
                     LogLevel.warn,
                     kind,
                     "the {kind} {name!r} gets no channel: its name has a colon",
+                    event="name-without-channel",
                     kind=kind,
                     name=name if kind != "session" else "...",
                 )

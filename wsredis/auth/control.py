@@ -100,6 +100,7 @@ class ControlChannel:
             if command is None:
                 self._log.warn(
                     "ignoring malformed control message on {channel!r}",
+                    event="control-malformed",
                     channel=item.channel.decode(),
                 )
             else:
@@ -112,6 +113,7 @@ class ControlChannel:
         """See `wsredis.gateway.hub.Listener.forbid`."""
         self._log.error(
             "Redis forbids {channel!r}: the end of a session is noticed only by --recheck",
+            event="control-forbidden",
             channel=self.channels[0].decode(),
         )
 
@@ -128,7 +130,9 @@ class ControlChannel:
                 function()
             except Exception:
                 # A session that ended is more urgent than a memory that stays.
-                self._log.failure("cannot forget identities before a command")
+                self._log.failure(
+                    "cannot forget identities before a command", event="control-failed"
+                )
         self._recent.add(command, given)
         if command.verb == "end":
             self._sessions.end(command.selector, command.name, given)

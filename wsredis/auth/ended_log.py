@@ -112,8 +112,13 @@ class EndedLog:
                 self._log.warn(
                     "cannot read {key}: {error}; the end of a session is missed if it is ordered "
                     "while the connection to Redis is down",
+                    event="ended-log-unreadable",
                     key=self._key.decode(),
                     error=str(failure.value),
                 )
         elif not failure.check(BrokerUnavailable) and self._task.is_running:
-            self._log.failure("reading the log of ended sessions failed", failure=failure)
+            self._log.failure(
+                "reading the log of ended sessions failed",
+                event="ended-log-failed",
+                failure=failure,
+            )

@@ -211,12 +211,14 @@ class SessionMonitor:
         return list(self._by_name.get((selector, name), ()))
 
     def _close(self, connection: WatchedConnection, code: int, reason: str) -> None:
-        self._log.info("closing {peer}: {reason}", peer=connection.peer, reason=reason)
+        self._log.info(
+            "closing {peer}: {reason}", event="session-ended", peer=connection.peer, reason=reason
+        )
         try:
             connection.close(code, reason)
         except Exception:
             # The other connections of a loop are still to be closed.
-            self._log.failure("cannot close {peer}", peer=connection.peer)
+            self._log.failure("cannot close {peer}", event="close-failed", peer=connection.peer)
 
     # -- Expiry
 
@@ -292,7 +294,12 @@ class SessionMonitor:
         if isinstance(error, HandshakeRejected):
             self._log.warn(
                 "identity check failed; keeping connections: {reason}",
+                event="identity-check-failed",
                 reason=error.hint or error.reason,
             )
         else:
-            self._log.failure("identity check failed; keeping connections", failure=failure)
+            self._log.failure(
+                "identity check failed; keeping connections",
+                event="identity-check-failed",
+                failure=failure,
+            )

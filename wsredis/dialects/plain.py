@@ -4,6 +4,8 @@ The default dialect, that of django-websocket-redis: a message is its payload an
 The path of a URL after the prefix is the facility. The *keys* of the query are flags: they name the
 audiences that a connection subscribes to and publishes to. A client does not hear its own messages
 again unless it asks for the echo, and hears first the stored message of each of its channels.
+
+It is one module because the grammar of the URL and the connection that it asks for are one contract.
 """
 
 from __future__ import annotations
@@ -261,11 +263,11 @@ class PlainConnection(Connection):
         elif isinstance(error, ClientError):
             code, reason = error.code, error.reason
         else:
-            self._hub.log_failure(self._log, "publishing", "publishing failed", Failure(error))
+            self._hub.log_failure(self._log, "publish-failed", "publishing failed", Failure(error))
             code, reason = 1011, "internal error"
         self._hub.log_loss(
             self._log,
-            "not confirmed",
+            "not-confirmed",
             "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
             size=size,
             peer=self.peer,

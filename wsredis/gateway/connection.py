@@ -448,6 +448,6 @@ class Connection(ABC):
 
     def _crashed(self, failure: Failure) -> None:
         self._hub.log_failure(
-            self._log, "handler", "handler failed for {peer}", failure, peer=self.peer
+            self._log, "handler-failed", "handler failed for {peer}", failure, peer=self.peer
         )
         self.close(1011, "internal error")

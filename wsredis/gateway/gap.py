@@ -100,6 +100,7 @@ class GapReports:
         self._log.warn(
             "generation {generation}: what was published within {seconds:.1f} s may be lost on "
             "{channels} channels; {rest}",
+            event="gap",
             generation=gap.generation,
             seconds=gap.seconds,
             channels=gap.channels,
@@ -109,5 +110,7 @@ class GapReports:
         )
         for watcher in self._watchers:
             maybeDeferred(watcher, gap).addErrback(
-                lambda failure: self._log.failure("telling of a gap failed", failure=failure)
+                lambda failure: self._log.failure(
+                    "telling of a gap failed", failure=failure, event="gap-watcher-failed"
+                )
             )

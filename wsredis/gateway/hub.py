@@ -338,7 +338,7 @@ class Hub:
         try:
             data = b"" if self._encoding is None else by_encoding[self._encoding]
         except Exception:
-            self._log.failure("encoding a publication failed")
+            self._log.failure("encoding a publication failed", event="encode-failed")
             return
         size = len(data)
         for listener in listeners:
@@ -352,7 +352,7 @@ class Hub:
             except OSError:
                 taken = 0
             except Exception:
-                self._log.failure("delivery to one connection failed")
+                self._log.failure("delivery to one connection failed", event="delivery-failed")
                 continue
             if taken != size:
                 self._guarded(sink.keep, data, taken)
@@ -365,7 +365,7 @@ class Hub:
                 try:
                     listener.direct.write(by_encoding[listener.encoding])
                 except Exception:
-                    self._log.failure("delivery to one connection failed")
+                    self._log.failure("delivery to one connection failed", event="delivery-failed")
             else:
                 self._guarded(listener.deliver, items)
 
@@ -378,7 +378,7 @@ class Hub:
                 try:
                     sink.write(encoding.encode(item))
                 except Exception:
-                    self._log.failure("delivery to one connection failed")
+                    self._log.failure("delivery to one connection failed", event="delivery-failed")
             else:
                 self._guarded(listener.deliver, [item])
 
@@ -422,30 +422,30 @@ class Hub:
             limit=self._max_publication,
         )
 
-    def log_loss(self, logger: Logger, kind: str, format: str, **fields: object) -> None:
+    def log_loss(self, logger: Logger, event: str, format: str, **fields: object) -> None:
         """
         Log the loss of a message by rate; see `wsredis.gateway.log_throttle.LogThrottle.log`.
 
         Args:
-            kind: The kind of the line.
+            event: The kind of the line, also for those who read the log.
         """
         if self._throttle is not None:
-            self._throttle.log(logger, LogLevel.warn, kind, format, **fields)
+            self._throttle.log(logger, LogLevel.warn, event, format, event=event, **fields)
         else:
-            logger.warn(format, **fields)
+            logger.warn(format, event=event, **fields)
 
     def log_failure(
-        self, logger: Logger, kind: str, format: str, failure: Failure, **fields: Any
+        self, logger: Logger, event: str, format: str, failure: Failure, **fields: Any
     ) -> None:
         """Log a failure by rate, as `log_loss` does. A client may cause it as often as it likes."""
         if self._throttle is not None:
-            self._throttle.failure(logger, kind, format, failure, **fields)
+            self._throttle.failure(logger, event, format, failure, event=event, **fields)
         else:
-            logger.failure(format, failure=failure, **fields)
+            logger.failure(format, failure=failure, event=event, **fields)
 
     def _guarded(self, method: Callable[..., None], *arguments: object) -> None:
         try:
             method(*arguments)
         except Exception:
             # One broken connection must not cost the others their message.
-            self._log.failure("delivery to one connection failed")
+            self._log.failure("delivery to one connection failed", event="delivery-failed")

@@ -19,11 +19,12 @@ _MAX_KEYS = 64
 class _Kind:
     """What was logged of one kind: how many lines, and how many were left out."""
 
-    __slots__ = ("begin", "left_out", "level", "line", "logged", "logger", "timer")
+    __slots__ = ("begin", "event", "left_out", "level", "line", "logged", "logger", "timer")
 
     #: Of the line that is reported.
     logger: Logger
     level: NamedConstant
+    event: object
 
     def __init__(self, begin: float) -> None:
         self.begin = begin
@@ -67,7 +68,8 @@ class LogThrottle:
 
         Args:
             key: The kind of the line. Its text may differ.
-            format: As for `twisted.logger.Logger.emit`; *fields* are its fields.
+            format: As for `twisted.logger.Logger.emit`; *fields* are its fields, of which ``event``
+                names the kind of line for those who read the log.
         """
         if self.take(key):
             logger.emit(level, format, **fields)
@@ -108,6 +110,7 @@ class LogThrottle:
             # Only one of them is put into words: there may be thousands a second.
             kind.logger = logger
             kind.level = level
+            kind.event = fields.get("event")
             kind.line = formatEvent({"log_format": format, **fields})
             delay = max(0.0, kind.begin + self._interval - self._clock.seconds())
             kind.timer = self._clock.callLater(delay, self._report, kind)
@@ -132,7 +135,14 @@ class LogThrottle:
 
     def _report(self, kind: _Kind) -> None:
         more = f" (and {kind.left_out - 1} more of this kind)" if kind.left_out > 1 else ""
-        kind.logger.emit(kind.level, "{line}{more}", line=kind.line, more=more)
+        kind.logger.emit(
+            kind.level,
+            "{line}{more}",
+            event=kind.event,
+            line=kind.line,
+            more=more,
+            left_out=kind.left_out,
+        )
         kind.timer = None
         kind.left_out = 0
         # The report is the first line of the next interval.

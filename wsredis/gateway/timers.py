@@ -63,10 +63,10 @@ class PeriodicTask:
         try:
             self._function(count)
         except Exception:
-            self._log.failure("periodic task failed; it will run again")
+            self._log.failure("periodic task failed; it will run again", event="timer-failed")
 
     def _crashed(self, failure: Any) -> None:
-        self._log.failure("periodic task ended", failure=failure)
+        self._log.failure("periodic task ended", event="timer-failed", failure=failure)
 
 
 class StaggeredTimer(Generic[T]):
@@ -122,7 +122,9 @@ class StaggeredTimer(Generic[T]):
         try:
             self._visit(member)
         except Exception:
-            self._log.failure("periodic visit of one connection failed; the others go on")
+            self._log.failure(
+                "periodic visit of one connection failed; the others go on", event="timer-failed"
+            )
 
 
 class SpreadVisits(Generic[T]):
@@ -187,7 +189,9 @@ class SpreadVisits(Generic[T]):
             try:
                 self._visit(member)
             except Exception:
-                self._log.failure("visit of one connection failed; the others go on")
+                self._log.failure(
+                    "visit of one connection failed; the others go on", event="timer-failed"
+                )
 
 
 class TimeoutQueue(Generic[T]):
@@ -256,7 +260,9 @@ class TimeoutQueue(Generic[T]):
                 try:
                     self._expire(member)
                 except Exception:
-                    self._log.failure("timeout of one connection failed; the others go on")
+                    self._log.failure(
+                        "timeout of one connection failed; the others go on", event="timer-failed"
+                    )
 
     def _go_on(self) -> None:
         self._more = None

@@ -256,6 +256,7 @@ class EmbeddedRedis(Service):
         os.mkdir(self._folder, 0o700)
         self._log.info(
             "started a private Redis at {url} ({executable}); it keeps nothing on disk",
+            event="private-redis-started",
             url=self.url,
             executable=self._executable,
         )
@@ -298,7 +299,9 @@ class EmbeddedRedis(Service):
 
     def child_is_killed(self) -> None:
         """Log it."""
-        self._log.warn("the private Redis did not stop in time; killing it")
+        self._log.warn(
+            "the private Redis did not stop in time; killing it", event="private-redis-killed"
+        )
 
     def child_ended(self, how: str, restart: float | None) -> None:
         """Log the last line of output, or how the server ended."""
@@ -306,5 +309,6 @@ class EmbeddedRedis(Service):
             lines = self._last_output.decode("utf-8", "replace").strip().splitlines()
             self._log.warn(
                 "the private Redis ended, starting it again: {reason}",
+                event="private-redis-ended",
                 reason=lines[-1] if lines else how,
             )

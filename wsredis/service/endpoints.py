@@ -135,6 +135,7 @@ def _endpoint(setting: str, description: str, config: GatewayConfig, reactor: An
     if description.lower().startswith("ssl:") and _has_expired(description):
         _log.error(
             "{setting}: the certificate of {endpoint} has expired",
+            event="certificate-expired",
             setting=setting,
             endpoint=description,
         )

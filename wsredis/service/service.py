@@ -174,6 +174,7 @@ class GatewayService(Service):
             address = port.getHost()
             self._log.info(
                 "listening on {address}{tls}",
+                event="listening",
                 address=shown_address(address),
                 endpoint=endpoint.description,
                 tls=" with TLS" if endpoint.is_secure else "",
@@ -181,7 +182,10 @@ class GatewayService(Service):
             if self._config.demo and isinstance(address, IPv4Address):
                 scheme = "https" if endpoint.is_secure else "http"
                 self._log.info(
-                    "demo page: {scheme}://localhost:{port}/", scheme=scheme, port=address.port
+                    "demo page: {scheme}://localhost:{port}/",
+                    event="demo-page",
+                    scheme=scheme,
+                    port=address.port,
                 )
         self._private.bind()
 
@@ -228,7 +232,9 @@ class GatewayService(Service):
     def _close(self, port: IListeningPort) -> Deferred[object]:
         # If a port fails to close, connections and Redis must still be closed.
         return maybeDeferred(port.stopListening).addErrback(
-            lambda failure: self._log.failure("cannot close a port", failure=failure)
+            lambda failure: self._log.failure(
+                "cannot close a port", event="port-close-failed", failure=failure
+            )
         )
 
     def _drain(self, _: object) -> Deferred[Any]:

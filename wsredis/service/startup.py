@@ -109,7 +109,7 @@ def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, A
         executable = embedded.find_server()
         warning = embedded.warning_about(executable)
         if warning is not None:
-            _log.warn("private Redis: {problem}", problem=warning)
+            _log.warn("private Redis: {problem}", event="private-redis-outdated", problem=warning)
         server = embedded.EmbeddedRedis(reactor, executable)
         url = server.url
         # For publishers in this process, such as those of its pages, and in its children.
@@ -161,6 +161,7 @@ def fit_descriptors(config: GatewayConfig) -> GatewayConfig:
     _log.warn(
         "only {allowed} file descriptors are allowed: {max_connections} is lowered to "
         "{connections}, and {max_handshakes} to {handshakes}",
+        event="descriptors-low",
         allowed=allowed,
         max_connections=_MAX_CONNECTIONS,
         connections=connections,

@@ -123,7 +123,11 @@ class Certificates:
         except ConfigError as error:
             if force or str(error) != self._last_problem:
                 self._last_problem = str(error)
-                self._log.error("{error}; all certificates are kept", error=str(error))
+                self._log.error(
+                    "{error}; all certificates are kept",
+                    event="certificate-unusable",
+                    error=str(error),
+                )
             return
         self._last_problem = ""
         new = [each for each in files.values() if self._read_again(each, force)]
@@ -133,6 +137,7 @@ class Certificates:
             return
         self._log.info(
             "TLS: {new} new certificates, {all} in use",
+            event="certificates-loaded",
             new=len(new),
             all=sum(each.certificate is not None for each in files.values()),
         )
@@ -144,7 +149,9 @@ class Certificates:
         except ConfigError as error:
             is_new = entry.certificate is None
             kept = "the file is left out" if is_new else "the old certificate is kept"
-            self._log.error("{error}; {kept}", error=str(error), kept=kept)
+            self._log.error(
+                "{error}; {kept}", event="certificate-unusable", error=str(error), kept=kept
+            )
             return False
 
     def _find(self) -> dict[Path, PemFiles]:
@@ -203,7 +210,11 @@ class Certificates:
         now = datetime.now(UTC)
         for each in files:
             if each.certificate is not None and each.certificate.expires < now:
-                self._log.error("{path}: the certificate has expired", path=each.path)
+                self._log.error(
+                    "{path}: the certificate has expired",
+                    event="certificate-expired",
+                    path=each.path,
+                )
 
 
 def _absolute(path: str | None) -> Path | None:

@@ -112,6 +112,7 @@ class ProxiedProtocol(ProtocolWrapper):
         if throttle.take("refused"):
             self._log.warn(
                 "{reason} from {peer}: a haproxy: port is for proxies that send one",
+                event="proxy-header-missing",
                 reason=reason,
                 peer=shown_address(getattr(peer, "host", ""), getattr(peer, "port", 0)),
             )

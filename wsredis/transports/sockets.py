@@ -317,7 +317,7 @@ class Poller:
                 why = server.doWrite()
         except BaseException as error:
             # As in the reactor: whatever it is, it ends this connection and no other.
-            self._log.failure("a connection failed")
+            self._log.failure("a connection failed", event="connection-failed")
             why = error
         if why is not None:
             _disconnect(server, Failure(why), bool(reading))
@@ -343,7 +343,7 @@ def _disconnect(server: PolledServer, reason: Failure, reading: bool) -> None:
             server.stopWriting()
             server.connectionLost(reason)
     except BaseException:
-        Poller._log.failure("the end of a connection failed")
+        Poller._log.failure("the end of a connection failed", event="connection-failed")
 
 
 def poller_for(reactor: Any) -> Poller | None:
@@ -365,6 +365,7 @@ def poller_for(reactor: Any) -> Poller | None:
     except Exception:
         Poller._log.failure(
             "Twisted's reactor serves the sockets: the poller cannot work with Twisted {version}",
+            event="poller-unusable",
             version=twisted.__version__,
         )
         return None

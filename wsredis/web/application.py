@@ -236,7 +236,9 @@ class WSGIResource(ApplicationResource):
             self._relief.cancel()
         if self.busy:
             self._log.warn(
-                "{count} requests to the WSGI application were not finished", count=self.busy
+                "{count} requests to the WSGI application were not finished",
+                event="pages-unfinished",
+                count=self.busy,
             )
             self._pool.leave()
         else:

@@ -327,7 +327,7 @@ class GatewayChannel(HTTPChannel):
 
     def body_failed(self) -> None:
         """Refuse a request whose body cannot be written to a file."""
-        self._log.failure("the body of a request cannot be kept")
+        self._log.failure("the body of a request cannot be kept", event="body-failed")
         self._refuse(503, "the body cannot be kept now")
 
     def _refuse(self, status: int, reason: str) -> None:

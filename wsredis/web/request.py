@@ -91,7 +91,7 @@ class GatewayRequest(Request):
 
     def processingFailed(self, reason: Failure) -> None:
         """Answer a request with 500 that failed before the application had it."""
-        self._log.failure("a request failed", failure=reason)
+        self._log.failure("a request failed", event="page-failed", failure=reason)
         if self.channel is None:
             return
         if self.producer is not None:

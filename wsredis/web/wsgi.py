@@ -326,7 +326,12 @@ class WSGIResponse(_WSGIResponse):
         """Abort the connection of a client that is too slow."""
         if not self._requestFinished:
             self._owner.throttle.log(
-                self._log, LogLevel.warn, "slow", "an answer was cut off: {reason}", reason=reason
+                self._log,
+                LogLevel.warn,
+                "slow",
+                "an answer was cut off: {reason}",
+                event="answer-cut-off",
+                reason=reason,
             )
             self.request.channel.transport.abortConnection()
 
@@ -415,7 +420,9 @@ class WSGIResponse(_WSGIResponse):
 
     def _refuse(self, failure: Failure) -> None:
         if self._owner.throttle.take("failed"):
-            self._log.failure("the WSGI application failed", failure=failure)
+            self._log.failure(
+                "the WSGI application failed", event="application-failed", failure=failure
+            )
         else:
             self._owner.throttle.log(
                 *(self._log, LogLevel.critical, "failed", "the WSGI application failed: {error}"),

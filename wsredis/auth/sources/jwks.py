@@ -103,6 +103,7 @@ class _KeySet:
         if found.keys() != self._keys.keys():
             self._log.info(
                 "the JWK Set has {count} keys for {algorithm}",
+                event="jwks-loaded",
                 count=len(found),
                 algorithm=self._algorithm,
             )
@@ -162,7 +163,9 @@ class FileKeys:
             try:
                 self._load()
             except ConfigError as error:
-                self._log.error("{error}; keeping the old keys", error=error)
+                self._log.error(
+                    "{error}; keeping the old keys", event="jwt-key-unusable", error=error
+                )
         return self._set.get(kid)
 
     def _load(self) -> None:
@@ -264,7 +267,10 @@ class FetchedKeys:
             reason = f"no answer within {FETCH_TIMEOUT:g} seconds"
         kept = "; keeping the old keys" if self._set else ""
         self._log.error(
-            "jwt-jwks-url: cannot fetch the JWK Set: {reason}{kept}", reason=reason[:200], kept=kept
+            "jwt-jwks-url: cannot fetch the JWK Set: {reason}{kept}",
+            event="jwks-unavailable",
+            reason=reason[:200],
+            kept=kept,
         )
 
     def _fetch_done(self, _: object) -> None:

@@ -248,7 +248,8 @@ class RedisBroker:
             if self._waiting_bytes > _MAX_WAITING:
                 self._log.warn(
                     "too many publications arrived while reconnecting: "
-                    "leaving out the stored messages of the outage"
+                    "leaving out the stored messages of the outage",
+                    event="outage-messages-left-out",
                 )
                 self._go_live(is_restored=False)
         elif self._listener is not None:
@@ -262,7 +263,9 @@ class RedisBroker:
         self._waiting = []
         self._waiting_bytes = 0
         Deferred.fromCoroutine(self._catch_up(protocol)).addErrback(
-            lambda failure: self._log.failure("catching up with Redis failed", failure=failure)
+            lambda failure: self._log.failure(
+                "catching up with Redis failed", event="catch-up-failed", failure=failure
+            )
         )
 
     async def _catch_up(self, protocol: RedisProtocol) -> None:
@@ -280,7 +283,9 @@ class RedisBroker:
         except Exception as error:
             if protocol is self._subscriber_link.protocol and self._listener is not None:
                 self._log.warn(
-                    "cannot read the stored messages of the outage: {error!r}", error=error
+                    "cannot read the stored messages of the outage: {error!r}",
+                    event="outage-messages-unread",
+                    error=error,
                 )
         await self._when_not_paused()
         if protocol is self._subscriber_link.protocol and self._waiting is not None:
@@ -344,14 +349,21 @@ class RedisBroker:
 
     def _demoted(self) -> None:
         """Leave a server that has become a replica: what is published there reaches nobody."""
-        self._log.warn("{redis} has become a replica: leaving it", redis=self._name)
+        self._log.warn(
+            "{redis} has become a replica: leaving it", event="redis-replica", redis=self._name
+        )
         for link in self._links:
             link.leave()
 
     def _failed(self, reason: str) -> None:
         # Both links meet the same trouble at every attempt.
         if self._throttle.take(reason):
-            self._log.warn("no connection to {redis}: {reason}", redis=self._name, reason=reason)
+            self._log.warn(
+                "no connection to {redis}: {reason}",
+                event="redis-unreachable",
+                redis=self._name,
+                reason=reason,
+            )
 
     def _log_change(self) -> None:
         """Log one line when the broker as a whole is lost or back."""
@@ -364,10 +376,11 @@ class RedisBroker:
             self._patience.end()
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",
+                event="redis-connected",
                 redis=self._name,
                 count=len(self._subscriptions.names()),
             )
         else:
             self._patience.begin(_PATIENCE)
             self._metrics.broker_losses += 1
-            self._log.warn("lost the connection to {redis}", redis=self._name)
+            self._log.warn("lost the connection to {redis}", event="redis-lost", redis=self._name)

@@ -242,11 +242,12 @@ class Commands:
                 self._refusal = kind
                 self._log.warn(
                     "Redis refuses to store messages, they are published only: {error}",
+                    event="store-refused",
                     error=error_text(reply),
                 )
         elif self._refusal is not None and reply != b"PONG":
             self._refusal = None
-            self._log.info("Redis stores messages again")
+            self._log.info("Redis stores messages again", event="store-restored")
 
     def not_published(self, error: Exception) -> None:
         """Log the refusal of one PUBLISH: it names the right that is missing."""
@@ -256,6 +257,7 @@ class Commands:
                 LogLevel.warn,
                 "publish",
                 "Redis refuses to publish: {error}",
+                event="publish-refused",
                 error=error_text(error),
             )
 
@@ -273,7 +275,11 @@ class Commands:
 
         asked.addCallbacks(answered, lambda failure: failure.trap(BrokerUnavailable))
         asked.addCallback(self._keys_checked)
-        asked.addErrback(lambda failure: self._log.failure("checking keys failed", failure=failure))
+        asked.addErrback(
+            lambda failure: self._log.failure(
+                "checking keys failed", event="key-check-failed", failure=failure
+            )
+        )
 
     def _keys_checked(self, _: object) -> None:
         held, self._held = self._held, []

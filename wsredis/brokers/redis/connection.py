@@ -156,7 +156,9 @@ class RedisConnection:
         if isinstance(error, (InvalidReply, MemoryError)):
             self._failed(f"invalid reply: {error}")
         else:
-            self._log.failure("reading from {redis} failed", redis=self._target.name)
+            self._log.failure(
+                "reading from {redis} failed", event="redis-read-failed", redis=self._target.name
+            )
         protocol.transport.abortConnection()
 
     def connection_lost(self, protocol: RedisProtocol, reason: Failure) -> None:

@@ -218,7 +218,9 @@ class PublishPipeline(Pipeline):
                 self.waiter.not_published(error, size)
         except Exception:
             # It must not cost the connection to Redis.
-            self._log.failure("a publisher failed over the answer of Redis")
+            self._log.failure(
+                "a publisher failed over the answer of Redis", event="publish-callback-failed"
+            )
 
 
 def _forget(key: bytes) -> bytes:

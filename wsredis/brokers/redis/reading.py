@@ -188,6 +188,7 @@ class StoredReader:
             LogLevel.warn,
             "refused",
             "Redis refuses to read stored messages: {error}",
+            event="stored-read-refused",
             error=error_text(reply),
         )
         return {}
@@ -199,6 +200,7 @@ class StoredReader:
             LogLevel.warn,
             "oversized",
             "left out a stored message of {size} bytes: max-publication is {limit}",
+            event="stored-oversized",
             size=size,
             limit=self._max_value,
         )

@@ -173,6 +173,7 @@ class StoredKeys:
             LogLevel.warn,
             reason,
             "a message of {size} bytes from {origin} is published, but not stored: {reason}",
+            event="not-stored",
             size=size,
             origin=waiter.origin or "a client",
             reason=reason,

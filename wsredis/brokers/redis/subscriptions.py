@@ -233,6 +233,7 @@ class Subscriptions:
                 LogLevel.warn,
                 "refused",
                 "Redis refuses to subscribe to {channel!r}: {error}",
+                event="subscribe-refused",
                 channel=loggable_channel(name),
                 error=error_text(error),
             )

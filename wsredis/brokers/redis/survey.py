@@ -27,7 +27,11 @@ def start_survey(protocol: RedisProtocol, prefix: str) -> None:
     """Begin a `survey`, which ends with the connection."""
     looking = Deferred.fromCoroutine(survey(protocol, prefix))
     looking.addErrback(lambda failure: failure.trap(BrokerUnavailable))
-    looking.addErrback(lambda failure: _log.failure("looking at the keys failed", failure=failure))
+    looking.addErrback(
+        lambda failure: _log.failure(
+            "looking at the keys failed", event="survey-failed", failure=failure
+        )
+    )
 
 
 async def survey(protocol: RedisProtocol, prefix: str) -> int:
@@ -65,6 +69,7 @@ async def survey(protocol: RedisProtocol, prefix: str) -> int:
             "never expire, or are not strings. Clients can read or overwrite keys that an "
             "application keeps under such names: give wsredis a database or a prefix that nobody "
             "else uses, or set stored-prefix",
+            event="foreign-keys",
             count=count,
         )
     return count

@@ -174,6 +174,12 @@ class Workers(GatewayService):
         for worker in self._workers:
             worker.send(ALL_READY if all_ready else NOT_ALL_READY)
         if all_ready:
-            self._log.info("all {count} workers are ready", count=len(self._workers))
+            self._log.info(
+                "all {count} workers are ready", event="workers-ready", count=len(self._workers)
+            )
         else:
-            self._log.warn("not all {count} workers are ready", count=len(self._workers))
+            self._log.warn(
+                "not all {count} workers are ready",
+                event="workers-not-ready",
+                count=len(self._workers),
+            )

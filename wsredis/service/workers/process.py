@@ -92,7 +92,9 @@ class WorkerProcess:
 
     def child_started(self, pid: int) -> None:
         """Log the process."""
-        self._log.info("worker {number} is process {pid}", number=self._number, pid=pid)
+        self._log.info(
+            "worker {worker} is process {pid}", event="worker-started", worker=self._number, pid=pid
+        )
 
     def child_received(self, descriptor: int, data: bytes) -> None:
         """Split output into lines: reports, and whatever the process printed."""
@@ -113,7 +115,11 @@ class WorkerProcess:
 
     def child_is_killed(self) -> None:
         """Log it."""
-        self._log.warn("worker {number} did not stop in time; killing it", number=self._number)
+        self._log.warn(
+            "worker {worker} did not stop in time; killing it",
+            event="worker-killed",
+            worker=self._number,
+        )
 
     def child_ended(self, how: str, restart: float | None) -> None:
         """Log the end of a process that was not stopped, and its unfinished line."""
@@ -125,8 +131,9 @@ class WorkerProcess:
         self._throttle.reset()
         if restart is not None:
             self._log.warn(
-                "worker {number} {how}; another one starts in {delay} s",
-                number=self._number,
+                "worker {worker} {how}; another one starts in {delay} s",
+                event="worker-ended",
+                worker=self._number,
                 how=how,
                 delay=restart,
             )
@@ -157,11 +164,12 @@ class WorkerProcess:
             self._log,
             LogLevel.warn,
             "no report",
-            "worker {number}: dropped a line that is not a report: something in the application "
+            "worker {worker}: dropped a line that is not a report: something in the application "
             "writes to descriptor {descriptor}",
-            number=self._number,
+            event="worker-report-dropped",
+            worker=self._number,
             descriptor=REPORTS,
         )
 
     def _log_line(self, log: Logger, level: Any, text: str) -> None:
-        log.emit(level, "worker {number}: {text}", number=self._number, text=text)
+        log.emit(level, "worker {worker}: {text}", worker=self._number, text=text)

@@ -168,6 +168,7 @@ class GatewayProtocol(LeanProtocol):
             LogLevel.info,
             "slowed",
             "slowed {peer}: its address sends more than --handshake-rate",
+            event="handshake-slowed",
             peer=self.peer,
         )
 
@@ -235,6 +236,7 @@ class GatewayProtocol(LeanProtocol):
         elif was_open and self.config.verbose:
             self._log.info(
                 "closed {peer}: received {received}, sent {sent}",
+                event="connection-closed",
                 peer=self.peer,
                 received=self.remoteCloseCode,
                 sent=self.localCloseCode,
@@ -353,6 +355,7 @@ class GatewayProtocol(LeanProtocol):
         self._log.warn(
             "X-Forwarded-For of {peer} is ignored, and all its clients count as one address: if it "
             "is your proxy, --trusted-proxy {network} tells them apart",
+            event="proxy-untrusted",
             peer=self.peer,
             network=host or UNIX,
         )
@@ -368,7 +371,11 @@ class GatewayProtocol(LeanProtocol):
                 self._open(answer, request)
             except Exception:
                 self.losses.failure(
-                    self._log, "failed", "the handshake of {peer} failed", peer=self.peer
+                    self._log,
+                    "failed",
+                    "the handshake of {peer} failed",
+                    event="handshake-failed",
+                    peer=self.peer,
                 )
                 self.transport.abortConnection()
 
@@ -377,7 +384,12 @@ class GatewayProtocol(LeanProtocol):
             rejection = rejection_for(failure.value)
             if rejection is None:
                 self.losses.failure(
-                    self._log, "failed", "the handshake of {peer} failed", failure, peer=self.peer
+                    self._log,
+                    "failed",
+                    "the handshake of {peer} failed",
+                    failure,
+                    event="handshake-failed",
+                    peer=self.peer,
                 )
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
@@ -405,6 +417,7 @@ class GatewayProtocol(LeanProtocol):
         if self.config.verbose:
             self._log.info(
                 "opened {peer} on {facility!r}",
+                event="connection-opened",
                 peer=self.peer,
                 facility=connection.granted.facility,
             )
@@ -422,6 +435,7 @@ class GatewayProtocol(LeanProtocol):
             LogLevel.info,
             reason,
             "dropped {peer}: {reason}",
+            event="connection-dropped",
             peer=self.peer,
             reason=reason,
         )
@@ -463,6 +477,7 @@ class GatewayProtocol(LeanProtocol):
             LogLevel.info,
             status,
             "refused {peer} {path!r}: {status} {reason!r}{hint}",
+            event="handshake-refused",
             peer=self.peer,
             path=head.loggable_target(target),
             status=status,
@@ -535,7 +550,7 @@ class GatewayProtocol(LeanProtocol):
                 self.consumeData()
             except Exception:
                 # As for a read: it ends this connection and no other.
-                self._log.failure("a connection failed")
+                self._log.failure("a connection failed", event="connection-failed")
                 self.transport.abortConnection()
                 return
             # A message may have brought a new reason, or the end.
@@ -578,7 +593,13 @@ class GatewayProtocol(LeanProtocol):
     def _log_shed(self, problem: str) -> None:
         self.metrics.shed += 1
         self.losses.log(
-            self._log, LogLevel.warn, problem, "{peer}: {problem}", peer=self.peer, problem=problem
+            self._log,
+            LogLevel.warn,
+            problem,
+            "{peer}: {problem}",
+            event="connection-shed",
+            peer=self.peer,
+            problem=problem,
         )
 
     def message_growth(self) -> int | None:
@@ -615,6 +636,7 @@ class GatewayProtocol(LeanProtocol):
                 LogLevel.info,
                 "no pong",
                 "no pong from {peer}: connection dropped",
+                event="no-pong",
                 peer=self.peer,
             )
             self._cut()
@@ -717,6 +739,7 @@ class GatewayProtocol(LeanProtocol):
             LogLevel.warn,
             problem,
             "slow consumer {peer}: {problem}",
+            event="slow-consumer",
             peer=self.peer,
             problem=problem,
         )

@@ -95,7 +95,7 @@ def possible_flags(project: object) -> frozenset[str]:
     given = read_setting(project, name)
     if given is None:
         return FLAGS
-    _log.info("of {name} only the lists of channels count", name=name)
+    _log.info("of {name} only the lists of channels count", event="hook-result-ignored", name=name)
     return frozenset(given) & FLAGS
 
 

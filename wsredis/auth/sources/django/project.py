@@ -84,6 +84,7 @@ def project_settings(module: str) -> dict[str, Any]:
     if ignored:
         _log.warn(
             "WS4REDIS_CONNECTION: {names} not used by the gateway",
+            event="ws4redis-setting-unused",
             names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
         )
     return values

@@ -43,7 +43,7 @@ def check_sessions(module: str) -> None:
         if not apps.is_installed("django.contrib.auth"):
             raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
         for problem in lost_sessions(project):
-            _log.warn("{problem}", problem=problem)
+            _log.warn("{problem}", event="session-setting-problem", problem=problem)
         # Django reads it late, and refuses an empty one only then.
         _ = project.SECRET_KEY
         _store_class()()

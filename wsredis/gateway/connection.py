@@ -254,6 +254,7 @@ class Connection(ABC):
     def check_limit(self, channels: Sequence[bytes]) -> None:
         """Raise LimitExceeded for more channels than `Limits.max_channels`."""
         if len(channels) > (limit := self._limits.max_channels):
+            self._hub.metrics.limits["max-channels"] += 1
             raise LimitExceeded(f"more than {limit} channels")
 
     def choose_path(self) -> None:
@@ -318,6 +319,7 @@ class Connection(ABC):
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
         out = [item[self.encoding] for item in self.first_publications(stored, held_back)]
+        self._hub.metrics.sent_bytes += sum(map(len, out))
         if self.encoding.heartbeat is not None:
             out.append(self.encoding.heartbeat)
         self.choose_path()
@@ -398,7 +400,9 @@ class Connection(ABC):
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`."""
         if self.is_open:
-            self.write(item[self.encoding])
+            data = item[self.encoding]
+            self._hub.metrics.sent_bytes += len(data)
+            self.write(data)
 
     def forbid(self) -> None:
         """See `wsredis.gateway.hub.Listener.forbid`."""

@@ -1,148 +1,62 @@
-"""
-The numbers of a gateway: plain attributes, since counting must cost next to nothing.
-
-Each is declared with the name and the text under which ``/metrics`` exports it; page, dashboard and
-documentation are made from, or compared with, these declarations.
-"""
+"""The numbers of a gateway: plain attributes, since counting must cost next to nothing."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-__all__ = [
-    "Exported",
-    "Histogram",
-    "Metrics",
-    "State",
-    "counter",
-    "counters",
-    "exported",
-    "gauge",
-    "latency",
-]
+from wsredis.errors import CLOSE_CODES
+from wsredis.gateway.exported import Histogram, counter, counters, gauge, latency
 
-#: The key of a declaration in the metadata of its field.
-_EXPORTED = "exported"
+__all__ = ["Metrics", "State"]
 
-#: Upper ends of the buckets of a latency, in seconds.
-_LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+#: The reasons for which a handshake is refused: by its status, by what is missing, and limits.
+_STATUSES = {
+    400: "bad-request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    408: "handshake-timeout",
+    429: "too-many",
+    431: "max-head",
+    500: "error",
+    503: "unavailable",
+}
+_CAUSES = (
+    "foreign-page",
+    "too-many-channels",
+    "redis-forbids",
+    "redis-away",
+    "identities-away",
+    "busy",
+    "stopping",
+    "other",
+)
 
-Kind = Literal["counter", "gauge", "histogram"]
+#: The settings whose limits are counted when they are met.
+_LIMITS = (
+    "max-connections",
+    "max-connections-per-address",
+    "max-connections-per-user",
+    "max-handshakes",
+    "handshake-rate",
+    "handshake-timeout",
+    "max-head",
+    "max-channels",
+    "max-message",
+    "max-rate",
+    "max-publication",
+    "max-queue",
+    "max-queues",
+    "max-commands",
+    "close-timeout",
+)
 
+_REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:7]))
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """
-    One number, as ``/metrics`` shows it.
-
-    Attributes:
-        attribute: The field that holds it.
-        name: Its name after ``wsredis_``; for a counter, without ``_total``.
-        kind: A counter only grows, as long as the process lives.
-        help: One or more sentences, with the unit.
-        labels: The names of its labels. Their values are known in advance: a client can choose
-            none.
-        combine: Makes one number of those of several workers. It is not used for histograms.
-    """
-
-    attribute: str
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...]
-    combine: Callable[[Iterable[float]], float]
-
-    @property
-    def full_name(self) -> str:
-        """The name on the page."""
-        return f"wsredis_{self.name}{'_total' if self.kind == 'counter' else ''}"
-
-
-class Histogram:
-    """
-    How often a time fell into each of some ranges.
-
-    Attributes:
-        counts: The numbers of the ranges; the last one has no upper end.
-        sum: The sum of all times, in seconds.
-    """
-
-    __slots__ = ("counts", "sum")
-
-    #: The upper ends of all ranges but the last, in seconds.
-    bounds: Sequence[float] = _LATENCIES
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(self.bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float, times: int = 1) -> None:
-        """Count a time, as that of so many events."""
-        self.counts[bisect_left(self.bounds, seconds)] += times
-        self.sum += seconds * times
-
-
-def _declare(
-    default: Any,
-    kind: Kind,
-    name: str,
-    help: str,
-    labels: tuple[str, ...] = (),
-    combine: Callable[[Iterable[float]], float] = sum,
-) -> Any:
-    def exported(attribute: str) -> Exported:
-        return Exported(attribute, name, kind, help, labels, combine)
-
-    metadata = {_EXPORTED: exported}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def counter(name: str, help: str) -> Any:
-    """
-    Declare a number that only grows.
-
-    Args:
-        name: See `Exported.name`.
-        help: See `Exported.help`.
-    """
-    return _declare(0, "counter", name, help)
-
-
-def counters(name: str, help: str, label: str, values: Iterable[str]) -> Any:
-    """
-    Declare several numbers that only grow: a dictionary, with all its keys from the start.
-
-    Args:
-        name: See `Exported.name`.
-        help: See `Exported.help`.
-        label: See `Exported.labels`. Several names have commas between them.
-        values: The keys: all values that the label may have. With several labels, the values of
-            one key have commas between them, too.
-    """
-    keys = tuple(values)
-    return _declare(lambda: dict.fromkeys(keys, 0), "counter", name, help, (*label.split(","),))
-
-
-def gauge(name: str, help: str, combine: Callable[[Iterable[float]], float] = sum) -> Any:
-    """
-    Declare a number that goes up and down.
-
-    Args:
-        name: See `Exported.name`.
-        help: See `Exported.help`.
-        combine: See `Exported.combine`.
-    """
-    return _declare(0, "gauge", name, help, combine=combine)
-
-
-def latency(name: str, help: str) -> Any:
-    """Declare a `Histogram` of times. See `counter` for the arguments."""
-    return _declare(Histogram, "histogram", name, help)
+#: The codes that a client may send, and 1005 and 1006 where it sends none (RFC 6455, 7.4).
+_CLIENT_CODES = (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, "other")
+_GATEWAY_CODES = (*sorted({1006, *CLOSE_CODES}), "other")
 
 
 @dataclass(slots=True)
@@ -155,10 +69,27 @@ class Metrics:
 
     connections: int = gauge("connections", "WebSockets that are open now.")
     opened: int = counter("connections_opened", "WebSockets that were opened.")
-    refused: int = counter(
-        "requests_refused",
-        "Requests that were answered with an HTTP error before a WebSocket was open; answers of "
-        "plain HTTP do not count.",
+    closed: dict[str, int] = counters(
+        "connections_closed",
+        "WebSockets that were closed, by the side that began and the code of its close frame: 1006 "
+        "if the connection ended without one, 1005 if it had no code.",
+        "by,code",
+        (
+            *(f"client,{code}" for code in _CLIENT_CODES),
+            *(f"gateway,{code}" for code in _GATEWAY_CODES),
+        ),
+    )
+    handshakes: dict[str, int] = counters(
+        "handshakes",
+        "Requests for a WebSocket that were accepted, refused with an HTTP error, or abandoned by "
+        "the client. Requests that cannot be read are refused, too; plain HTTP does not count. The "
+        "reason of a refusal is a word for the status, or the setting of the limit that was met.",
+        "outcome,reason",
+        ("accepted,", "abandoned,", *(f"refused,{reason}" for reason in _REASONS)),
+    )
+    handshake_latency: Histogram = latency(
+        "handshake_seconds",
+        "Seconds from the head of the request to the answer, for handshakes that were accepted.",
     )
     slowed: int = counter(
         "handshakes_slowed",
@@ -177,6 +108,19 @@ class Metrics:
         "publications_oversized",
         "Messages from Redis that the gateway did not deliver, because they are larger than "
         "``max-publication``.",
+    )
+    deliveries: int = counter(
+        "deliveries",
+        "Messages that were handed to a connection: for each message from Redis, the number of "
+        "subscribers. One that the echo rule keeps from its sender counts too.",
+    )
+    sent_bytes: int = counter(
+        "sent_bytes",
+        "Bytes of these messages and of stored ones as frames, before TLS. Pings, heartbeats and "
+        "answers to handshakes do not count.",
+    )
+    received_bytes: int = counter(
+        "received_bytes", "Bytes of frames from clients, pings and close frames too, after TLS."
     )
     unwanted: int = counter(
         "publications_unwanted",
@@ -205,8 +149,19 @@ class Metrics:
         "because they did not go on with a message, or because their address had most of the "
         "unfinished input when there was more than ``max-input``.",
     )
+    limits: dict[str, int] = counters(
+        "limits_met",
+        "Times that a client met a limit and lost something by it, by the name of the setting.",
+        "limit",
+        _LIMITS,
+    )
     timeouts: int = counter("ping_timeouts", "Connections that were dropped because no pong came.")
     broker_losses: int = counter("redis_losses", "Times that the connection to Redis was lost.")
+    publish_latency: Histogram = latency(
+        "publish_seconds",
+        "Seconds from sending messages of clients to Redis to its answer, measured for one batch "
+        "at a time.",
+    )
     generation: int = counter(
         "redis_generations",
         "Times that messages may have been lost between Redis and the gateway, each counted when "
@@ -222,6 +177,31 @@ class Metrics:
         "event_loop_lag_max_seconds", "The largest of them in the last minute.", max
     )
 
+    @property
+    def refused(self) -> int:
+        """The number of handshakes that were refused."""
+        return sum(n for key, n in self.handshakes.items() if key.startswith("refused,"))
+
+    def count_refusal(self, status: int, cause: str) -> None:
+        """
+        Count a handshake that is refused.
+
+        Args:
+            status: The HTTP status.
+            cause: See `wsredis.errors.HandshakeRejected`.
+        """
+        reason = cause or _STATUSES.get(status, "other")
+        self.handshakes[f"refused,{reason if reason in _REASONS else 'other'}"] += 1
+        if reason in self.limits:
+            self.limits[reason] += 1
+
+    def count_close(self, by: Literal["client", "gateway"], code: int) -> None:
+        """Count a WebSocket that is gone, by the side that began and by the code."""
+        key = f"{by},{code}"
+        self.closed[key if key in self.closed else f"{by},other"] += 1
+        if code == 1009 and by == "gateway":
+            self.limits["max-message"] += 1
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -233,26 +213,20 @@ class State:
         "channels",
         "Channels with at least one subscriber. With workers, a channel counts once in each.",
     )
+    subscriptions: int = gauge(
+        "subscriptions", "Subscriptions: each WebSocket counts once for each of its channels."
+    )
+    sockets: int = gauge(
+        "sockets", "TCP connections of clients: WebSockets, handshakes, pages and silent ones."
+    )
+    handshakes_open: int = gauge("handshakes_open", "Requests that are not answered yet.")
+    queues: int = gauge("queues", "WebSockets for which something waits.")
     queued_bytes: int = gauge(
         "queued_bytes",
-        "Memory in bytes of all that waits in the queues of clients, as ``max-queued`` counts it.",
+        "Memory in bytes of all that waits in the queues of clients, as ``max-queues`` counts it.",
     )
-
-
-def exported(cls: Any) -> tuple[Exported, ...]:
-    """
-    Return the declarations of the fields of `Metrics` or `State`, in their order.
-
-    Raises:
-        TypeError: A field has none.
-    """
-    each: Field[Any]
-    found = []
-    for each in fields(cls):
-        if _EXPORTED not in each.metadata:
-            raise TypeError(
-                f"{cls.__name__}.{each.name} is not exported: declare it in wsredis/gateway/"
-                f'metrics.py, as in {each.name}: int = counter("{each.name}", "Its meaning.")'
-            )
-        found.append(each.metadata[_EXPORTED](each.name))
-    return tuple(found)
+    unfinished_bytes: int = gauge(
+        "unfinished_bytes",
+        "Bytes of unfinished messages of clients and of input that waits, as ``max-input`` counts "
+        "them.",
+    )

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wsredis.gateway.metrics import Exported, Histogram, Metrics, State, exported
+from wsredis.gateway.exported import Exported, Histogram, exported
+from wsredis.gateway.metrics import Metrics, State
 
 __all__ = ["EXPORTED", "Numbers", "Snapshot", "checked", "combined", "ended", "numbers"]
 

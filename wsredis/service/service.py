@@ -140,11 +140,17 @@ class GatewayService(Service):
 
     def state(self) -> State:
         """Return the numbers of this moment that are not counted."""
+        registry = self.factory.registry
         return State(
             ready=self.is_ready(),
             redis_up=self._broker.up,
             channels=len(self._hub),
+            subscriptions=self._hub.subscriptions,
+            sockets=registry.sockets,
+            handshakes_open=registry.slots.handshakes.held,
+            queues=len(self.factory.queued),
             queued_bytes=self.factory.queued.held,
+            unfinished_bytes=self.factory.inputs.total,
         )
 
     def snapshot(self) -> Snapshot:

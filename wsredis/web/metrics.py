@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from wsredis import __version__
-from wsredis.gateway.metrics import Exported, Histogram
+from wsredis.gateway.exported import Exported, Histogram
 from wsredis.gateway.numbers import EXPORTED, Numbers, Snapshot
 
 __all__ = ["GatewayCollector", "MetricsResource"]

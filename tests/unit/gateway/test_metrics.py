@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.gateway.metrics import Histogram, Metrics, State, exported
+from wsredis.gateway.exported import Histogram, exported
+from wsredis.gateway.metrics import Metrics, State
 
 
 class MetricsTests(SynchronousTestCase):
@@ -42,16 +43,6 @@ class MetricsTests(SynchronousTestCase):
             self.assertTrue(each.help.endswith("."), each.name)
         self.assertEqual(len(found), len({each.name for each in found}))
 
-    def test_not_exported(self) -> None:
-        """A field without a declaration is refused, with the line to write."""
-
-        @dataclass
-        class Wrong:
-            lost: int = 0
-
-        error = self.assertRaises(TypeError, exported, Wrong)
-        self.assertIn('lost: int = counter("lost", "Its meaning.")', str(error))
-
     def test_no_others(self) -> None:
         """A counter that is misspelt is an error, not a new counter."""
         self.assertRaises(AttributeError, setattr, Metrics(), "recieved", 1)
@@ -66,24 +57,50 @@ class MetricsTests(SynchronousTestCase):
                     self.assertTrue(re.fullmatch(r"[a-z0-9_,-]*", key), key)
 
 
-class HistogramTests(SynchronousTestCase):
-    """Times are counted in ranges."""
+class CountTests(SynchronousTestCase):
+    """Events whose label depends on something that a client can choose."""
 
-    def test_ranges(self) -> None:
-        """The upper end of a range belongs to it; the last range has none."""
-        histogram = Histogram()
-        first, second, *_, last = histogram.bounds
-        histogram.observe(0.0)
-        histogram.observe(first)
-        histogram.observe((first + second) / 2, 3)
-        histogram.observe(last * 100)
-        self.assertEqual([2, 3], histogram.counts[:2])
-        self.assertEqual(1, histogram.counts[-1])
-        self.assertEqual(6, sum(histogram.counts))
+    def setUp(self) -> None:
+        """Nothing is counted."""
+        self.metrics = Metrics()
 
-    def test_sum(self) -> None:
-        """All times are added up."""
-        histogram = Histogram()
-        histogram.observe(2.0, 3)
-        histogram.observe(0.5)
-        self.assertEqual(6.5, histogram.sum)
+    def test_refusals(self) -> None:
+        """A refusal has the reason that is given, else a word for the status, else "other"."""
+        for status, cause, reason in (
+            (503, "redis-away", "redis-away"),
+            (503, "", "unavailable"),
+            (403, "", "forbidden"),
+            (418, "", "other"),
+            (403, "a text of an application", "other"),
+        ):
+            before = self.metrics.handshakes[f"refused,{reason}"]
+            self.metrics.count_refusal(status, cause)
+            self.assertEqual(before + 1, self.metrics.handshakes[f"refused,{reason}"], cause)
+        self.assertEqual(5, self.metrics.refused)
+        self.assertEqual(0, sum(self.metrics.limits.values()))
+
+    def test_limits(self) -> None:
+        """A refusal for a limit counts as a limit that was met, too."""
+        self.metrics.count_refusal(503, "max-connections")
+        self.metrics.count_refusal(431, "")
+        for name in ("max-connections", "max-head"):
+            self.assertEqual(1, self.metrics.limits[name])
+            self.assertEqual(1, self.metrics.handshakes[f"refused,{name}"])
+
+    def test_close_codes(self) -> None:
+        """A code is counted for the side that began; those that a client makes up are one."""
+        for code in (3000, 4999, 2, 1014):
+            self.metrics.count_close("client", code)
+        self.metrics.count_close("client", 1000)
+        self.metrics.count_close("gateway", 1001)
+        self.metrics.count_close("gateway", 3999)
+        counted = {key: count for key, count in self.metrics.closed.items() if count}
+        self.assertEqual(
+            {"client,other": 4, "client,1000": 1, "gateway,1001": 1, "gateway,other": 1}, counted
+        )
+
+    def test_too_large(self) -> None:
+        """A message that is too large is a limit that was met."""
+        self.metrics.count_close("gateway", 1009)
+        self.metrics.count_close("client", 1009)
+        self.assertEqual(1, self.metrics.limits["max-message"])

@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.gateway.metrics import Metrics, State, exported
+from wsredis.gateway.exported import exported
+from wsredis.gateway.metrics import Metrics, State
 from wsredis.gateway.numbers import EXPORTED, Numbers, checked, combined, ended, numbers
 
 

@@ -162,7 +162,12 @@ class SubrequestAuthenticator:
         )
 
     def _unavailable(self, why: str) -> HandshakeRejected:
-        return HandshakeRejected("try again later", 503, f"--auth-url {self._url_shown}: {why}")
+        return HandshakeRejected(
+            "try again later",
+            503,
+            f"--auth-url {self._url_shown}: {why}",
+            cause="identities-away",
+        )
 
 
 def _checked_url(url: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from sys import intern
-from typing import Any
+from typing import Any, Literal
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
@@ -196,6 +196,7 @@ class GatewayProtocol(LeanProtocol):
         state = self.state
         if state in _LIVE:
             self.heard = True
+            self.metrics.received_bytes += len(data)
             if self.data:
                 data = self.data[self.position :] + data
                 self.position = 0
@@ -227,8 +228,12 @@ class GatewayProtocol(LeanProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of everything: the socket is gone."""
         channel = self._channel if self.state == _HTTP else None
+        if self.state == _PENDING:
+            self.metrics.handshakes["abandoned,"] += 1
         self._end()
         was_open = self.registry.connection_lost(self)
+        if was_open:
+            self.metrics.count_close(*self._ending())
         self.scheduler.forget(self)
         if channel is not None:
             del self._channel
@@ -246,6 +251,13 @@ class GatewayProtocol(LeanProtocol):
             self.queue.stopProducing()
         # Both know this protocol: without a reference cycle no garbage collection is needed.
         self.connection = self.queue = None
+
+    def _ending(self) -> tuple[Literal["client", "gateway"], int]:
+        """Return the side that ended a WebSocket, and the code of its close frame."""
+        # RFC 6455, 7.1.5: 1005 stands for a frame without a code, and 1006 for none.
+        if self.closedByMe or self.droppedByMe:
+            return "gateway", self.localCloseCode or 1006
+        return "client", self.remoteCloseCode or (1005 if self.wasClean else 1006)
 
     # -- The head of a request
 
@@ -330,6 +342,7 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
+        began = self.queued.now()
         if not self._named and "x-forwarded-for" in request.headers:
             self._warn_of_proxy()
         try:
@@ -340,11 +353,11 @@ class GatewayProtocol(LeanProtocol):
             self._refuse(rejection)
             return
         if turn is None:
-            self._decide(request)
+            self._decide(request, began)
         else:
             self._log_slowed()
             self._deciding = turn
-            turn.addCallbacks(lambda _: self._decide(request), self._not_accepted)
+            turn.addCallbacks(lambda _: self._decide(request, began), self._not_accepted)
 
     def _warn_of_proxy(self) -> None:
         """Tell once if a proxy is not trusted that may well be one of ours."""
@@ -360,15 +373,15 @@ class GatewayProtocol(LeanProtocol):
             network=host or UNIX,
         )
 
-    def _decide(self, request: Request) -> None:
+    def _decide(self, request: Request, began: float) -> None:
         deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
-        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
+        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request, began))
 
-    def _accepted(self, answer: Answer, request: Request) -> None:
+    def _accepted(self, answer: Answer, request: Request, began: float) -> None:
         if self.state == _PENDING:
             try:
-                self._open(answer, request)
+                self._open(answer, request, began)
             except Exception:
                 self.losses.failure(
                     self._log,
@@ -394,7 +407,7 @@ class GatewayProtocol(LeanProtocol):
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 
-    def _open(self, answer: Answer, request: Request) -> None:
+    def _open(self, answer: Answer, request: Request, began: float) -> None:
         """Go live, if there is still room: the decision may have taken time."""
         refusal = self.registry.refusal(_STEP_OPEN, self)
         if refusal is not None:
@@ -421,6 +434,7 @@ class GatewayProtocol(LeanProtocol):
                 peer=self.peer,
                 facility=connection.granted.facility,
             )
+        self.metrics.handshake_latency.observe(self.queued.now() - began)
         connection.opened(answer.stored, response)
         if self.state == _OPEN:
             self.sessions.connection_opened(connection, answer.accepted)
@@ -471,7 +485,7 @@ class GatewayProtocol(LeanProtocol):
         is_new = unread and not self.data
         target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
-        self.metrics.refused += 1
+        self.metrics.count_refusal(status, rejection.cause)
         self.losses.log(
             self._log,
             LogLevel.info,
@@ -582,6 +596,7 @@ class GatewayProtocol(LeanProtocol):
 
     def overdrawn(self) -> None:
         """See `wsredis.transports.websocket.scheduler.Scheduled.overdrawn`."""
+        self.metrics.limits["max-rate"] += 1
         self._log_shed("it sends too fast, closing")
         self.close(1008, "too many messages for too long")
 
@@ -670,6 +685,7 @@ class GatewayProtocol(LeanProtocol):
 
     def close_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.close_timed_out`."""
+        self.metrics.limits["close-timeout"] += 1
         self.transport.abortConnection()
 
     def _end(self) -> None:
@@ -682,6 +698,7 @@ class GatewayProtocol(LeanProtocol):
 
     def _cut(self) -> None:
         """Reset an open connection, and forget what waits for it."""
+        self.droppedByMe = True
         self._detach()
         if self.queue is not None:
             self.queue.stopProducing()
@@ -718,6 +735,7 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
         if self.state != _OPEN:
             return
+        self.metrics.limits["max-queue"] += 1
         self._log_slow("its queue is full, closing")
         self.sendCloseFrame(1008, b"slow consumer")
 
@@ -725,6 +743,7 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_evicted`."""
         is_open = self.state == _OPEN
         if is_open:
+            self.metrics.limits["max-queues"] += 1
             self._log_slow("the queues of all clients are full, and it is the slowest, closing")
         if is_open and not is_cut:
             self.sendCloseFrame(1008, b"slow consumer")

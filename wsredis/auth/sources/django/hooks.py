@@ -140,7 +140,9 @@ def unavailable() -> Iterator[None]:
     except HandshakeRejected:
         raise
     except BaseException as error:
-        raise HandshakeRejected("try again later", 503, f"--django: {error_place(error)}") from None
+        raise HandshakeRejected(
+            "try again later", 503, f"--django: {error_place(error)}", cause="identities-away"
+        ) from None
 
 
 def _printable(text: str) -> str:

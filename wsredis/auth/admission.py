@@ -216,6 +216,10 @@ class Admission:
             granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
         return identity, granted
 
+    def is_cut(self, handshake: Handshake) -> bool:
+        """Tell whether headers of *handshake* do not count, since its page is foreign."""
+        return self._without_ambient_headers(handshake) is not handshake
+
     def stop(self) -> None:
         """Log what was counted."""
         self._throttle.reset()

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, fixed_names
+from wsredis.auth.deaf_log import DeafLog
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.identity import Handshake, Identity
@@ -44,6 +45,10 @@ class WatchedConnection(Protocol):
     @property
     def peer(self) -> str:
         """Address of the client, for the log."""
+
+    @property
+    def is_deaf(self) -> bool:
+        """Tells whether it can neither hear nor publish anything."""
 
     async def change(self, identity: Identity, granted: Access) -> None:
         """
@@ -86,6 +91,7 @@ class SessionMonitor:
         clock: Runs the timers.
         decide: `wsredis.auth.admission.Admission.decide`.
         recent: Commands of the application that came a moment ago.
+        deaf: Told of connections that can neither hear nor publish anything.
         recheck: Seconds between two checks of a connection. 0 checks only on command.
         wall_clock: Returns the Unix time in seconds.
     """
@@ -99,6 +105,7 @@ class SessionMonitor:
             [Handshake, tuple[str, ...]], Coroutine[Any, Any, tuple[Identity, Access]]
         ],
         recent: RecentCommands,
+        deaf: DeafLog,
         *,
         recheck: float = 0.0,
         wall_clock: Callable[[], float] = time.time,
@@ -106,6 +113,7 @@ class SessionMonitor:
         self._clock = clock
         self._decide = decide
         self._recent = recent
+        self._deaf = deaf
         self._wall_clock = wall_clock
         self._watched: dict[WatchedConnection, _Watch] = {}
         #: Connections by user and by session. Commands about groups are rare, and may be slower.
@@ -141,6 +149,7 @@ class SessionMonitor:
         self._pending.clear()
         for check in list(self._checks.values()):
             check.cancel()
+        self._deaf.stop()
 
     def connection_opened(self, connection: WatchedConnection, accepted: Accepted) -> None:
         """
@@ -150,6 +159,8 @@ class SessionMonitor:
         being accepted is closed or checked at once.
         """
         identity = accepted.identity
+        if connection.is_deaf:
+            self._deaf.opened(connection, accepted)
         if identity.is_anonymous:
             return
         watch = self._watched[connection] = _Watch(accepted.handshake, accepted.since)
@@ -282,10 +293,13 @@ class SessionMonitor:
             return
         watch.due = self._due(identity)
         if (identity.groups, granted) != (old.groups, connection.granted):
+            was_deaf = connection.is_deaf
             try:
                 await connection.change(identity, granted)
             except LimitExceeded as error:
                 self._close(connection, error.code, error.reason)
+            if connection.is_deaf and not was_deaf and connection in self._watched:
+                self._deaf.changed(connection)
 
     def _check_failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) or not self._throttle.take("check"):

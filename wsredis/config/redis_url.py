@@ -192,7 +192,8 @@ def _in_brackets(host: str) -> str:
 
 
 def _database(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    # Python reads no number of several thousand digits.
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         # The text may be a part of a password with a slash.
         raise ConfigError("redis: the URL does not end with the number of a database")
     return int(text)

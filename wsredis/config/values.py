@@ -72,7 +72,7 @@ def seconds(minimum: float) -> Check:
     def check(value: Any) -> float:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{value!r} is not a number of seconds") from None
         if not math.isfinite(number) or number < minimum:
             raise ValueError(f"{value!r} is not a number of seconds of at least {minimum:g}")

@@ -4,26 +4,22 @@ The default dialect, that of django-websocket-redis: a message is its payload an
 The path of a URL after the prefix is the facility. The *keys* of the query are flags: they name the
 audiences that a connection subscribes to and publishes to. A client does not hear its own messages
 again unless it asks for the echo, and hears first the stored message of each of its channels.
-
-It is one module because the grammar of the URL and the connection that it asks for are one contract.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from operator import attrgetter
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.channels import FLAGS, Access, channel_names, parse_flags, read_flag
+from wsredis.channels import FLAGS, Access, channel_names
+from wsredis.dialects.urls import parse_access, parse_facility
 from wsredis.errors import (
-    BadRequest,
     BrokerError,
     BrokerUnavailable,
     ClientError,
@@ -33,13 +29,7 @@ from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Publication
 
-__all__ = ["MAX_FACILITY_BYTES", "PlainConnection", "PlainDialect", "parse_access"]
-
-#: The longest facility, in bytes of UTF-8 after percent-decoding.
-MAX_FACILITY_BYTES = 255
-
-#: More parameters than this are refused; Django, which served this contract, has the same bound.
-_MAX_PARAMETERS = 1000
+__all__ = ["PlainConnection", "PlainDialect"]
 
 #: URLs that are remembered, and their length in characters.
 _MAX_URLS = 1024
@@ -47,9 +37,6 @@ _MAX_URL = 256
 
 #: A URL whose parameters are all of these holds no secret, and may be remembered.
 _WHOLE_FLAGS = FLAGS | {"echo"}
-
-#: The control characters of Unicode.
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 
 #: Seconds between two text heartbeats; ws4redis.js gives up after 15 to 20.
 _HEARTBEAT_INTERVAL = 4.0
@@ -95,7 +82,7 @@ class PlainDialect:
             return known
         if not path.startswith(self._url_prefix):
             return None
-        access = parse_access(_facility(path[len(self._url_prefix) :]), query)
+        access = parse_access(parse_facility(path[len(self._url_prefix) :]), query)
         if len(path) + len(query) <= _MAX_URL and _WHOLE_FLAGS.issuperset(query.split("&")):
             if len(self._parsed) >= _MAX_URLS:
                 del self._parsed[next(iter(self._parsed))]
@@ -152,6 +139,11 @@ class PlainConnection(Connection):
         self._last: int | None = None
         self._own: dict[int, int] | None = None
         self._own_copies = _common(self.channels, self._publish_channels)
+
+    @property
+    def is_deaf(self) -> bool:
+        """See `Connection.is_deaf`. A handler can send to any client."""
+        return not (self.channels or self._publish_channels) and self._handler is None
 
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
@@ -210,7 +202,7 @@ class PlainConnection(Connection):
         for publication in self._hub.without_oversized(stored):
             if self.is_open and self._hub.is_fresh(self, publication.channel):
                 self._hub.mark_stored(self, publication)
-                self.write(publication[self.encoding])
+                self._write_publications([publication])
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
         """See `Connection.receive_all`. Messages that are only published are not looked at."""
@@ -228,6 +220,8 @@ class PlainConnection(Connection):
         published = payloads if all(payloads) else [*filter(None, payloads)]
         if names and published:
             self.publish_all_on(names, published, reach)
+        elif published:
+            self.discard(len(published))
         return count
 
     def received(self, payload: bytes, is_binary: bool) -> None:
@@ -248,13 +242,17 @@ class PlainConnection(Connection):
 
     def publish(self, payload: bytes) -> None:
         """
-        Publish on all channels that were granted. Without such a channel, or if empty, do nothing.
+        Publish on all channels that were granted. Without one it is discarded; if empty, nothing.
 
         A failure closes the connection: with 1013 if Redis is away, with 1008 if it forbids.
         """
         self._remember((payload,))
-        if payload and self._publish_channels and self.is_open:
+        if not (payload and self.is_open):
+            return
+        if self._publish_channels:
             self.publish_on(self._publish_channels, payload)
+        else:
+            self.discard(1)
 
     def publish_failed(self, error: Exception, size: int) -> None:
         """Close with a code that says why Redis did not confirm a message."""
@@ -276,7 +274,7 @@ class PlainConnection(Connection):
         )
         self._client.close(code, reason)
 
-    def audible(self, items: Sequence[Publication]) -> Iterator[Publication]:
+    def audible(self, items: Sequence[Publication]) -> list[Publication]:
         """
         Apply the echo rule of django-websocket-redis, which goes by content.
 
@@ -284,6 +282,7 @@ class PlainConnection(Connection):
         of its own that is still on its way back.
         """
         own = self._own
+        heard = []
         for item in items:
             digest = hash(item.payload)
             if own and digest in own:
@@ -291,11 +290,12 @@ class PlainConnection(Connection):
                 if not own[digest]:
                     del own[digest]
             elif digest != self._last:
-                yield item
+                heard.append(item)
+        return heard
 
     def choose_path(self) -> None:
         """See `Connection.choose_path`."""
-        hears_all = self.is_open and self._last is None and not self._own
+        hears_all = self.is_open and self._last is None and not self._own and self._put is None
         self.direct = self._client.queue if hears_all else None
 
     def _remember(self, payloads: Sequence[bytes]) -> None:
@@ -316,42 +316,3 @@ class PlainConnection(Connection):
 def _common(some: Sequence[bytes], others: Sequence[bytes]) -> int:
     """Count the channels that are among both."""
     return len(set(some).intersection(others)) if others else 0
-
-
-def _facility(path: str) -> str:
-    """
-    Decode the path of a URL after the prefix.
-
-    Raises:
-        BadRequest: Not UTF-8, too long, or with control characters.
-    """
-    raw = unquote_to_bytes(path)
-    if len(raw) > MAX_FACILITY_BYTES:
-        raise BadRequest(f"the facility is longer than {MAX_FACILITY_BYTES} bytes")
-    try:
-        facility = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadRequest("the facility is not UTF-8") from None
-    if _CONTROL.search(facility):
-        raise BadRequest("the facility has a control character")
-    return facility
-
-
-def parse_access(facility: str, query: str) -> Access:
-    """
-    Read the flags of a query string.
-
-    Unknown flags are ignored.
-
-    Raises:
-        BadRequest: More than 1000 parameters.
-    """
-    parameters = query.split("&") if query else []
-    if len(parameters) > _MAX_PARAMETERS:
-        raise BadRequest("too many parameters")
-    flags = {read_flag(parameter) for parameter in parameters}
-    return Access(facility, *_rights(FLAGS.intersection(flags)), "echo" in flags)
-
-
-#: `parse_flags` of the 256 sets of flags that there are, each once.
-_rights = cache(parse_flags)

@@ -68,6 +68,11 @@ class Metrics:
     """
 
     connections: int = gauge("connections", "WebSockets that are open now.")
+    deaf: int = gauge(
+        "connections_deaf",
+        "Those of them that can neither hear nor publish anything: no flag, a misspelt one, or no "
+        "right.",
+    )
     opened: int = counter("connections_opened", "WebSockets that were opened.")
     closed: dict[str, int] = counters(
         "connections_closed",
@@ -130,6 +135,9 @@ class Metrics:
     received: int = counter(
         "messages_received", "Messages that came from clients, heartbeats included."
     )
+    discarded: int = counter(
+        "messages_discarded", "Messages from clients that they may publish nowhere."
+    )
     unpublished: int = counter(
         "messages_unpublished", "Messages from clients that Redis did not confirm."
     )
@@ -142,6 +150,14 @@ class Metrics:
         "slow_consumers",
         "Connections that were closed because their queue was full, because they took nothing of "
         "it for a ping interval, or as the slowest when the queues of all clients were full.",
+    )
+    conflated: int = counter(
+        "deliveries_conflated",
+        "Messages that were left out for slow clients, because a newer one of the channel waited.",
+    )
+    dropped_oldest: int = counter(
+        "deliveries_dropped_oldest",
+        "Messages that were left out for slow clients as the oldest ones.",
     )
     shed: int = counter(
         "connections_shed",

@@ -6,8 +6,15 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    gatherResults,
+    maybeDeferred,
+)
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
 from wsredis import auth, brokers, dialects, transports, web
@@ -29,6 +36,13 @@ from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
 
 __all__ = ["GatewayService"]
+
+#: Seconds for which ports stay open at least when the gateway stops. Closing a port resets the
+#: connections that the kernel has already taken for it; in this time they get an answer.
+_LAST_CALLERS = 0.25
+
+#: Seconds for the last close frames to get out when a stop makes haste.
+_GOODBYE = 0.5
 
 
 class GatewayService(Service):
@@ -100,7 +114,12 @@ class GatewayService(Service):
             metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)
         )
         self._auth = auth.from_config(
-            config, reactor, self._hub, authenticator=authenticator, policy=policy
+            config,
+            reactor,
+            self._hub,
+            authenticator=authenticator,
+            policy=policy,
+            health=self.health,
         )
         self.factory = transports.from_config(
             config,
@@ -125,6 +144,9 @@ class GatewayService(Service):
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
         self._poller = poller_for(reactor)
+        self._is_hurried = False
+        self._waiting: Deferred[Any] = Deferred()
+        self._haste: IDelayedCall | None = None
 
     def is_ready(self) -> bool:
         """Tells whether clients are accepted and get their messages: no problem is blocking."""
@@ -219,21 +241,72 @@ class GatewayService(Service):
         """
         Stop ports, then connections and pages, then Redis.
 
-        Connections and pages share the seconds of ``drain-spread`` and ``drain``; those that are
-        still open then are cut. A thread that still works on a page or asks a Django project is not
-        waited for.
+        From now on the gateway is not ready and accepts no handshake. The ports are closed after
+        the seconds of ``drain-delay``. Then WebSockets are closed over those of ``drain-spread``,
+        and have those of ``drain`` for the closing handshake; pages have as long. What is still
+        open then is cut. A thread that still works on a page or asks a Django project is not
+        waited for. `stop_now` makes it shorter.
 
         Returns:
-            Fires when all of it has stopped: when the ports are closed, at most the seconds of
-            ``drain-spread`` and ``drain`` after that, and at most one more for Redis.
+            Fires when all of it has stopped: at most one second after these times, which is for
+            Redis.
         """
         super().stopService()
-        self.health.report("draining", "the gateway stops")
         if self._certificates is not None:
             self._certificates.stop()
+        self.health.report("draining", "the gateway stops")
+        self.factory.registry.refuse_handshakes()
+        return Deferred.fromCoroutine(self._stop())
+
+    def stop_now(self) -> None:
+        """
+        Make haste with a stop that is under way: close all WebSockets, and wait for nobody.
+
+        The close frames have half a second to get out. Harmless if no stop is under way.
+        """
+        if self.factory.registry.stopping and not self._is_hurried:
+            self._is_hurried = True
+            self._say_goodbye_now()
+            self._haste = self._reactor.callLater(_GOODBYE, self._waiting.cancel)
+
+    def _say_goodbye_now(self) -> None:
+        """Close all WebSockets at once."""
+        self.factory.drain()
+
+    async def _stop(self) -> None:
+        """Stop one part after the other."""
+        delay = max(self._config.drain_delay, _LAST_CALLERS if self._ports else 0.0)
+        if delay:
+            await self._wait(Deferred(), delay)
         ports, self._ports = self._ports, []
-        stopped = gatherResults([self._close(port) for port in ports])
-        return stopped.addCallback(self._drain).addCallback(self._stop_parts)
+        await gatherResults([self._close(port) for port in ports])
+        await self._stop_serving()
+        await self._private.stop()
+        if self._haste is not None and self._haste.active():
+            self._haste.cancel()
+
+    async def _stop_serving(self) -> None:
+        """Drain connections and pages, and stop everything behind them."""
+        config = self._config
+        spread = 0.0 if self._is_hurried else config.drain_spread
+        gone = [self.factory.drain(spread), self._site.drain()]
+        # Each of them may be cut off by the end of the time.
+        await self._wait(DeferredList(gone, consumeErrors=True), spread + config.drain)
+        self.factory.stop()
+        self._site.stop()
+        self._auth.stop()
+        self._losses.reset()
+        self._vitals.stop()
+        await self._broker.stop()
+
+    async def _wait(self, done: Deferred[Any], seconds: float) -> None:
+        """Wait until *done* fires, the time is up, or `stop_now` cancels it."""
+        self._waiting = done
+        done.addTimeout(min(seconds, _GOODBYE) if self._is_hurried else seconds, self._reactor)
+        try:
+            await done
+        except (TimeoutError, CancelledError):
+            pass
 
     def _close(self, port: IListeningPort) -> Deferred[object]:
         # If a port fails to close, connections and Redis must still be closed.
@@ -242,23 +315,3 @@ class GatewayService(Service):
                 "cannot close a port", event="port-close-failed", failure=failure
             )
         )
-
-    def _drain(self, _: object) -> Deferred[Any]:
-        return gatherResults(
-            [
-                self._within_drain(self.factory.drain(self._config.drain_spread)),
-                self._within_drain(self._site.drain()),
-            ]
-        )
-
-    def _within_drain(self, closed: Deferred[None]) -> Deferred[None]:
-        closed.addTimeout(self._config.drain_spread + self._config.drain, self._reactor)
-        return closed.addErrback(lambda failure: failure.trap(TimeoutError) and None)
-
-    def _stop_parts(self, _: object) -> Deferred[Any]:
-        self.factory.stop()
-        self._site.stop()
-        self._auth.stop()
-        self._losses.reset()
-        self._vitals.stop()
-        return gatherResults([self._broker.stop(), self._private.stop()])

@@ -77,6 +77,12 @@ class OrderedServices(MultiService):
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop_in_turn())
 
+    def stop_now(self) -> None:
+        """Make haste with a stop that is under way."""
+        for service in self:
+            if isinstance(service, GatewayService):
+                service.stop_now()
+
     async def _stop_in_turn(self) -> None:
         for service in reversed(list(self)):
             await maybeDeferred(service.stopService)

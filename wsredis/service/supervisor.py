@@ -10,7 +10,7 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-__all__ = ["ChildOwner", "ChildSupervisor", "RestartPolicy"]
+__all__ = ["ChildOwner", "ChildSupervisor", "RestartPolicy", "write_to_child"]
 
 #: Seconds between the exit of a process and the moment when its pipes are closed. Usually they end
 #: with the process, but a program that it has started may hold them open for ever.
@@ -122,7 +122,7 @@ class ChildSupervisor(ProcessProtocol):
     def send(self, descriptor: int, data: bytes) -> None:
         """Write to a pipe of the process. Without one, or after `stop`, *data* is dropped."""
         if self._process is not None and self._stopped is None:
-            self._process.writeToChild(descriptor, data)
+            write_to_child(self._process, descriptor, data)
 
     def stop(self, patience: float) -> Deferred[None]:
         """
@@ -144,6 +144,24 @@ class ChildSupervisor(ProcessProtocol):
         except ProcessExitedAlready:
             pass
         return self._stopped
+
+    def kill(self) -> None:
+        """Kill the process, if there is one. It is started again like one that ended by itself."""
+        if self._process is not None:
+            self._kill_process()
+
+    def hurry(self, descriptor: int, patience: float) -> None:
+        """
+        Close a pipe of a process that was asked to stop, and give it less time.
+
+        Args:
+            descriptor: The pipe.
+            patience: Seconds until a process that still runs is killed.
+        """
+        if self._process is not None and self._stopped is not None:
+            _cancel(self._kill)
+            self._kill = self._reactor.callLater(patience, self._kill_now)
+            self._process.closeChildFD(descriptor)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Pass output on."""
@@ -174,6 +192,9 @@ class ChildSupervisor(ProcessProtocol):
 
     def _kill_now(self) -> None:
         self._owner.child_is_killed()
+        self._kill_process()
+
+    def _kill_process(self) -> None:
         try:
             self._process.signalProcess("KILL")
         except ProcessExitedAlready:
@@ -183,6 +204,15 @@ class ChildSupervisor(ProcessProtocol):
     def _close_pipes(self) -> None:
         for descriptor in self._owner.child_descriptors:
             self._process.closeChildFD(descriptor)
+
+
+def write_to_child(process: Any, descriptor: int, data: bytes) -> None:
+    """Write to a pipe of an IProcessTransport. If the process has closed it, *data* is dropped."""
+    try:
+        process.writeToChild(descriptor, data)
+    except KeyError:
+        # Twisted forgets a pipe when its end is seen, which may be before that of the process.
+        pass
 
 
 def _cancel(call: Any) -> None:

@@ -146,9 +146,9 @@ def makeService(options: Options) -> IService:
 
     # A step of the system's clock must not freeze or fire every timer of the process.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    stop_once(reactor)
-    raise_descriptor_limit()
     services = OrderedServices()
+    stop_once(reactor).hurry = services.stop_now
+    raise_descriptor_limit()
     try:
         config = fit_descriptors(options.load())
         gateway, embedded = build(config, reactor)

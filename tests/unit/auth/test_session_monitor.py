@@ -14,6 +14,7 @@ from tests.support.raw import handshake
 from tests.unit.auth.case import ALL, JOHN, AuthCase, Register
 from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, all_names
+from wsredis.auth.deaf_log import DeafLog
 from wsredis.auth.session_monitor import SessionMonitor
 from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Limits
@@ -207,6 +208,7 @@ class _Connection:
     """
 
     peer = "192.0.2.1:4711"
+    is_deaf = False
 
     def __init__(self, identity: Identity, *, broken: bool = False) -> None:
         self.identity = identity
@@ -232,7 +234,11 @@ class BrokenTests(SynchronousTestCase):
         """Watch three connections, one of which is broken, whose identities expire."""
         self.clock = Clock()
         self.monitor = SessionMonitor(
-            self.clock, self.decide, RecentCommands(self.clock), wall_clock=self.clock.seconds
+            self.clock,
+            self.decide,
+            RecentCommands(self.clock),
+            DeafLog(self.clock, lambda handshake: False),
+            wall_clock=self.clock.seconds,
         )
         identity = replace(JOHN, expires=5.0)
         self.connections = [_Connection(identity, broken=number == 1) for number in range(3)]

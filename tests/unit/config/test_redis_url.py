@@ -91,6 +91,8 @@ class RefusedTests(SynchronousTestCase):
             "redis://:secret@h/-1",
             "redis://:secret@h/\u0661",
             "redis://:secret@h/1/2",
+            # Python refuses to read so many digits.
+            "redis://:secret@h/" + "9" * 5000,
             "redis://:1/secret@h",
             "unix://:secret@",
             "unix://:secret@/s?db=x",

@@ -133,6 +133,7 @@ class BuildTests(_ServiceCase):
         self.assertEqual([8080, 9100], [port for port, *_ in self.reactor.bound])
         public, private = self.reactor.ports
         stopped = service.stopService()
+        self.reactor.advance(1)
         self.assertIsNone(private.stopped)
         assert public.stopped is not None
         public.stopped.callback(None)
@@ -358,6 +359,7 @@ class PortTests(_ServiceCase):
         kept = [event for event in events if "certificate" in event.get("kept", "")]
         self.assertEqual(2, len(kept))
         service.stopService()
+        self.reactor.advance(0.25)
         for port in self.reactor.ports:
             assert port.stopped is not None
             port.stopped.callback(None)
@@ -398,6 +400,7 @@ class StopTests(_ServiceCase):
         self.client = self.open(self.service)
 
     def _close_port(self) -> None:
+        self.reactor.advance(0.25)
         (port,) = self.reactor.ports
         assert port.stopped is not None
         port.stopped.callback(None)
@@ -446,6 +449,75 @@ class StopTests(_ServiceCase):
         self.successResultOf(done)
         self.assertTrue(client.closed)
 
+    def test_red_first(self) -> None:
+        """Not ready and 503 at once, while the port is open and clients still get messages."""
+        self.use(drain_delay=4.0)
+        done = self.service.stopService()
+        self.assertFalse(self.service.is_ready())
+        self.assertEqual(["draining"], list(self.service.health.problems))
+        self.reactor.advance(3.9)
+        (port,) = self.reactor.ports
+        self.assertIsNone(port.stopped)
+        late = Socket(self.service.factory)
+        late.send(handshake("/ws/a?subscribe-broadcast"))
+        self.assertTrue(late.take().startswith(b"HTTP/1.1 503 "))
+        self.redis.publish(b"broadcast:a", b"still here")
+        self.assertEqual([TEXT], [each.opcode for each in self.client.frames()])
+        self._close_port()
+        self.assertEqual([1001], [each.close_code for each in self.client.frames()])
+        self.client.leave()
+        self.successResultOf(done)
+
+    def test_spread(self) -> None:
+        """Clients are closed one after the other, and the last one has the time to drain too."""
+        self.use(drain_spread=4.0, drain=2.0)
+        clients = [self.client, *(self.open(self.service) for _ in range(3))]
+        done = self.service.stopService()
+        self._close_port()
+        told = []
+        for _ in range(4):
+            frames = [got for each in clients for got in each.frames()]
+            told.append([got.opcode for got in frames].count(CLOSE))
+            self.reactor.advance(1)
+        self.assertEqual([1, 1, 1, 1], told)
+        self.reactor.advance(1.5)
+        self.assertNoResult(done)
+        self.reactor.advance(0.5)
+        self.successResultOf(done)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_stop_now(self) -> None:
+        """A second signal closes all at once, in the delay as in the drain, and waits no more."""
+        for passed in (1.0, 12.0):
+            self.use(drain_delay=10.0, drain_spread=60.0, drain=60.0)
+            clients = [self.client, self.open(self.service), self.open(self.service)]
+            self.service.stop_now()
+            self.assertEqual([[]] * 3, [each.frames() for each in clients], "it does not stop")
+            done = self.service.stopService()
+            self.reactor.advance(passed)
+            for port in self.reactor.ports:
+                if port.stopped is not None:
+                    port.stopped.callback(None)
+            self.service.stop_now()
+            self.service.stop_now()
+            last = clients[2].frames()[-1]
+            self.assertEqual((CLOSE, 1001), (last.opcode, last.close_code))
+            self.reactor.advance(0.5)
+            if passed < 10:
+                self._close_port()
+            self.reactor.advance(0.5)
+            self.successResultOf(done)
+            self.assertEqual([True] * 3, [each.aborted for each in clients])
+            self.assertFalse(self.broker.up)
+            self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def use(self, **settings: Any) -> None:
+        """Take a service with these settings and one client."""
+        super().setUp()
+        self.service = self.make(GatewayConfig(**settings))
+        self.service.startService()
+        self.client = self.open(self.service)
+
     def test_redis_is_away(self) -> None:
         """The same without Redis."""
         self.broker.disconnect()
@@ -458,7 +530,9 @@ class StopTests(_ServiceCase):
         """A port may have nothing to wait for."""
         service = self.make(GatewayConfig(), broker=MemoryBroker(self.redis))
         service._ports = [_AtOnce()]  # type: ignore[list-item]
-        self.successResultOf(service.stopService())
+        done = service.stopService()
+        self.reactor.advance(0.25)
+        self.successResultOf(done)
 
     def test_counted_losses(self) -> None:
         """A loss that was counted is logged at the end, and leaves no timer."""
@@ -488,6 +562,7 @@ class StopTests(_ServiceCase):
         """
         self.reactor.ports[0].stopListening = lambda: fail(OSError("bad"))  # type: ignore[method-assign]
         done = self.service.stopService()
+        self.reactor.advance(0.25)
         self.client.send(frame(CLOSE, b"\x03\xe9"))
         done.addErrback(lambda failure: None)
         self.assertFalse(self.broker.up)

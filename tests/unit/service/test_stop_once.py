@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.service.stop_once import stop_once
 
 
-class _Reactor:
+class _Reactor(Clock):
     """
     A reactor that runs until it is stopped.
 
@@ -18,6 +19,7 @@ class _Reactor:
     """
 
     def __init__(self, running: bool = True) -> None:
+        super().__init__()
         self.running = running
         self.stopped = 0
 
@@ -35,11 +37,40 @@ class StopOnceTests(SynchronousTestCase):
     def test_twice(self) -> None:
         """A second stop changes nothing and raises nothing, also if the care is taken twice."""
         reactor = _Reactor()
-        stop_once(reactor)
-        stop_once(reactor)
-        reactor.stop()
-        reactor.stop()
+        stop = stop_once(reactor)
+        self.assertIs(stop, stop_once(reactor))
+        for _ in range(3):
+            reactor.stop()
+            reactor.advance(1)
         self.assertEqual(1, reactor.stopped)
+
+    def test_second_signal(self) -> None:
+        """It makes haste, unless it comes at the same moment as the first one."""
+        reactor = _Reactor()
+        hurried: list[float] = []
+        stop_once(reactor).hurry = lambda: hurried.append(reactor.seconds())
+        reactor.stop()
+        reactor.advance(0.05)
+        reactor.stop()
+        self.assertEqual([], hurried)
+        reactor.advance(1)
+        reactor.stop()
+        self.assertEqual([1.05], hurried)
+        self.assertEqual(1, reactor.stopped)
+
+    def test_order_and_signal(self) -> None:
+        """An order beside a signal is no second signal, whichever comes first."""
+        for signal_first in (True, False):
+            reactor = _Reactor()
+            hurried: list[float] = []
+            stop = stop_once(reactor)
+            stop.hurry = lambda: hurried.append(reactor.seconds())  # noqa: B023 (called here)
+            for order in (reactor.stop, stop.gently)[:: 1 if signal_first else -1]:
+                order()
+                reactor.advance(1)
+            self.assertEqual((1, []), (reactor.stopped, hurried))
+            reactor.stop()
+            self.assertEqual(1, len(hurried))
 
     def test_not_running(self) -> None:
         """A stop of a reactor that does not run yet is the mistake that it was."""

@@ -24,6 +24,8 @@ class _Process:
         self.exited = False
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:
+        if self.exited:
+            raise KeyError(descriptor)
         self.written.append((descriptor, data))
 
     def closeChildFD(self, descriptor: int) -> None:
@@ -217,6 +219,26 @@ class StopTests(_SupervisorCase):
         self.assertNoResult(done)
         self.end(signal=9)
         self.stopped(done)
+
+    def test_hurry(self) -> None:
+        """A process that takes its time loses a pipe, and is killed earlier."""
+        self.supervisor.hurry(0, 1)
+        self.assertEqual([], self.process.closed, "it is not to stop yet")
+        done = self.supervisor.stop(500)
+        self.supervisor.hurry(0, 1)
+        self.assertEqual([0], self.process.closed)
+        self.clock.advance(1)
+        self.assertEqual(["TERM", "KILL"], self.process.signals)
+        self.end(signal=9)
+        self.stopped(done)
+        self.supervisor.hurry(0, 1)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_pipe_is_gone(self) -> None:
+        """What is sent to a process that is just ending is dropped."""
+        self.process.exited = True
+        self.supervisor.send(0, b"x")
+        self.assertEqual([], self.process.written)
 
     def test_just_exited(self) -> None:
         """A process that exits at the same moment needs no signal."""

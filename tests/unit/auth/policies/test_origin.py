@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access
 from wsredis.config.origins import check_allowed_origin
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.auth.policies.rules import RulePolicy
 from wsredis.channels import Access
 from wsredis.config.rules import Rule
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

@@ -30,7 +30,7 @@ from tests.support.tokens import (
 from wsredis.auth.sources import jwt as jwt_source
 from wsredis.auth.sources.jwt import JwtAuthenticator, _Verified, _VerifiedTokens
 from wsredis.config import JwtConfig
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
 

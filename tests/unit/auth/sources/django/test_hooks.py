@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.unit.auth.sources.django.case import ALL, DjangoCase
 from wsredis.channels import Access
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Identity
 

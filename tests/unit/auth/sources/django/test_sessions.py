@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from tests.support.django_project import PASSWORD
 from tests.unit.auth.sources.django.case import ALL, ENGINES, DjangoCase, engine
 from wsredis.auth.sources.django.sessions import existing_key
-from wsredis.dialects.plain import parse_access
+from wsredis.dialects.urls import parse_access
 from wsredis.gateway.identity import Handshake, Identity
 
 #: Made a file if this was ever unpickled.

@@ -1,0 +1,120 @@
+"""Tests for `wsredis.dialects.urls`; those of facilities are in `test_plain`."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from wsredis.channels import Access, Audience
+from wsredis.dialects.urls import parse_access
+from wsredis.errors import BadRequest
+
+
+class AccessTests(SynchronousTestCase):
+    """`parse_access`."""
+
+    def check(self, query: str, subscribe: str = "", publish: str = "", echo: bool = False) -> None:
+        """*query* asks for these audiences, each named by its first letter."""
+        letters = {audience.value[0]: audience for audience in Audience}
+        expected = Access(
+            "chat",
+            frozenset(letters[letter] for letter in subscribe),
+            frozenset(letters[letter] for letter in publish),
+            echo,
+        )
+        self.assertEqual(expected, parse_access("chat", query), query)
+
+    def test_eight_flags(self) -> None:
+        """Every audience can be subscribed to and published to."""
+        for audience in Audience:
+            letter = audience.value[0]
+            self.check(f"subscribe-{audience.value}", subscribe=letter)
+            self.check(f"publish-{audience.value}", publish=letter)
+
+    def test_all_together(self) -> None:
+        """Flags add up; one that comes twice counts once."""
+        self.check(
+            "subscribe-broadcast&publish-user&echo&subscribe-group&subscribe-broadcast",
+            subscribe="bg",
+            publish="u",
+            echo=True,
+        )
+
+    def test_none(self) -> None:
+        """No flags are a valid access, and so are unknown ones."""
+        for query in ("", "&", "&&&", "=", "=x", "token=subscribe-broadcast", "x"):
+            self.check(query)
+
+    def test_value_is_ignored(self) -> None:
+        """Only the key counts: "0" does not switch off."""
+        self.check("subscribe-broadcast=0", subscribe="b")
+        self.check("echo=0", echo=True)
+        self.check("echo=", echo=True)
+        self.check("publish-user=session", publish="u")
+
+    def test_spelling(self) -> None:
+        """Case, surrounding blanks and percent-encoding do not matter."""
+        self.check("SUBSCRIBE-Broadcast&ECHO", subscribe="b", echo=True)
+        self.check("+subscribe-broadcast+", subscribe="b")
+        self.check("%20subscribe-broadcast%09=1", subscribe="b")
+        self.check("subscribe%2Dbroadcast", subscribe="b")
+
+    def test_as_a_value(self) -> None:
+        """``subscribe=broadcast`` is understood, with the same freedom of spelling."""
+        self.check("subscribe=broadcast&publish=user", subscribe="b", publish="u")
+        self.check("Subscribe=+Broadcast+", subscribe="b")
+        self.check("subscribe=broadcast&subscribe=user", subscribe="bu")
+
+    def test_look_alikes(self) -> None:
+        """A parameter that only resembles a flag gives no right."""
+        for query in (
+            "subscribe_broadcast",
+            "subscribe-broadcast,echo",
+            "a;subscribe-broadcast",
+            "subscribe-broadcast;publish-broadcast",
+            "subscribe",
+            "subscribe=",
+            "subscribe-",
+            "subscribe-=broadcast",
+            "subscribe-user-broadcast",
+            "subscribe--broadcast",
+            "subscribebroadcast",
+            "subscribe%3Dbroadcast",
+            "subscribe-broadcast%00",
+            "publish=everything",
+            "unsubscribe-broadcast",
+            "subscribe-broadcast%FF",
+            "echo-broadcast",
+            "-broadcast",
+        ):
+            self.check(query)
+
+    def test_apart(self) -> None:
+        """Subscribing gives no right to publish, nor the other way round."""
+        self.check("subscribe-user", subscribe="u")
+        self.check("publish-user", publish="u")
+
+    def test_too_many(self) -> None:
+        """A thousand parameters are allowed, one more is not."""
+        self.check("&".join(["echo"] * 1000), echo=True)
+        error = self.assertRaises(BadRequest, parse_access, "chat", "&".join(["echo"] * 1001))
+        self.assertEqual("too many parameters", str(error))
+
+    def test_harmless(self) -> None:
+        """Only what hears broadcast at most, and says nothing, may be granted to a stranger."""
+        for query, harmless in {
+            "": True,
+            "echo": True,
+            "subscribe-broadcast": True,
+            "publish-broadcast": False,
+            "subscribe-broadcast&publish-broadcast": False,
+            "subscribe-broadcast&subscribe-user": False,
+            "subscribe-group": False,
+            "subscribe-session": False,
+        }.items():
+            self.assertIs(harmless, parse_access("x", query).only_listens_to_broadcast, query)
+
+    def test_flags(self) -> None:
+        """The flags of an access are those of the URL, without echo, in one order."""
+        access = parse_access("x", "publish-user&echo&subscribe-group&subscribe=broadcast")
+        self.assertEqual(["subscribe-broadcast", "subscribe-group", "publish-user"], access.flags)
+        self.assertEqual([], parse_access("x", "echo").flags)

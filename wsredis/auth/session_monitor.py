@@ -48,7 +48,7 @@ class WatchedConnection(Protocol):
 
     @property
     def is_deaf(self) -> bool:
-        """Tells whether it can neither hear nor publish anything."""
+        """Tells whether it will hear nothing; see `wsredis.gateway.connection.Connection`."""
 
     async def change(self, identity: Identity, granted: Access) -> None:
         """
@@ -91,7 +91,7 @@ class SessionMonitor:
         clock: Runs the timers.
         decide: `wsredis.auth.admission.Admission.decide`.
         recent: Commands of the application that came a moment ago.
-        deaf: Told of connections that can neither hear nor publish anything.
+        deaf: Told of connections that will hear nothing.
         recheck: Seconds between two checks of a connection. 0 checks only on command.
         wall_clock: Returns the Unix time in seconds.
     """

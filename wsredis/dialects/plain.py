@@ -143,7 +143,9 @@ class PlainConnection(Connection):
     @property
     def is_deaf(self) -> bool:
         """See `Connection.is_deaf`. A handler can send to any client."""
-        return not (self.channels or self._publish_channels) and self._handler is None
+        if self.channels or self._handler is not None:
+            return False
+        return bool(self.granted.subscribe) or not self._publish_channels
 
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""

@@ -158,7 +158,7 @@ class Connection(ABC):
     @property
     def is_deaf(self) -> bool:
         """
-        Tells whether the client can neither hear nor publish anything, whatever it sends.
+        Tells whether the client will hear nothing. One that only wants to publish is not deaf.
 
         A dialect in which clients subscribe after the handshake keeps the default, which is False.
         """

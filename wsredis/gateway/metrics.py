@@ -65,6 +65,36 @@ class Metrics:
     Everything that one gateway has counted since it started.
 
     A field has the value 0 at the start. Its declaration says what it counts.
+    Attributes:
+        connections: WebSockets open now.
+        deaf: Those of them that will hear nothing, although they do not only publish.
+        opened: WebSockets opened since the start.
+        refused: Requests that were answered with an HTTP error before a WebSocket was open;
+            answers of plain HTTP do not count.
+        slowed: Handshakes that waited, since their address sends more than ``handshake_rate``.
+        dropped: TCP connections reset before they said anything, since others needed their place,
+            or their address had been refused too often.
+        publications: Messages that came from Redis on a channel with a subscription.
+        oversized: Messages from Redis left out because they are larger than ``max_publication``.
+        unwanted: Messages that came from Redis on a channel that no client listens to.
+        received: Messages from clients.
+        discarded: Messages from clients that they may publish nowhere.
+        unpublished: Messages from clients that Redis did not confirm.
+        unpersisted: Messages that were published, but not stored: Redis refused, a limit was
+            reached, or the key is one of an application.
+        slow_consumers: Connections closed because their send queue was full, because they took
+            nothing of it for a ping interval, or as the slowest when all queues were full.
+        conflated: Messages left out for slow clients, since a newer one of the channel waited.
+        dropped_oldest: Messages left out for slow clients as the oldest ones.
+        shed: Connections closed because they sent too fast for a minute, did not go on with a
+            message, or had most of the unfinished input when there was too much of it.
+        timeouts: Connections closed because they did not answer a ping.
+        broker_losses: How often the connection to Redis was lost.
+        generation: How often messages may have been lost between Redis and the gateway; see
+            `wsredis.gateway.gap.Gap`.
+        lost_seconds: The seconds of all those times together.
+        loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
+        loop_lag_max: The largest of them in the last minute.
     """
 
     connections: int = gauge("connections", "WebSockets that are open now.")

@@ -57,8 +57,8 @@ __all__ = [
 #: the first of its listening sockets.
 COMMANDS, REPORTS, FIRST_SOCKET = 0, 3, 4
 
-#: Commands of the parent, the first word of a line each: the certificates are to be read again;
-#: the state of the parent and of all workers follows in JSON; stop.
+#: Commands of the parent, the first word of a line each: files are to be read again; the
+#: state of the parent and of all workers follows in JSON; stop.
 RELOAD, STATE, STOP = b"reload", b"state", b"stop"
 
 #: Seconds between two checks of a worker for something to report.
@@ -161,7 +161,7 @@ class WorkerGateway(GatewayService):
         """Follow a command of the parent. A line that is none is dropped."""
         command, _, rest = line.partition(b" ")
         if command == RELOAD:
-            self.reload_certificates()
+            self.reload()
         elif command == STOP:
             self._is_told_to_stop = True
             self._stop_reactor()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal
 
-__all__ = ["Exported", "Histogram", "counter", "counters", "exported", "gauge", "latency"]
+__all__ = ["Exported", "Histogram", "counter", "counters", "exported", "gauge", "latency", "moment"]
 
 #: The key of a declaration in the metadata of its field.
 _EXPORTED = "exported"
@@ -35,6 +35,7 @@ class Exported:
         labels: The names of its labels. Their values are known in advance: a client can choose
             none.
         combine: Makes one number of those of several workers. It is not used for histograms.
+        is_moment: Whether the field holds a moment, and the seconds since then are exported.
     """
 
     attribute: str
@@ -43,6 +44,7 @@ class Exported:
     help: str
     labels: tuple[str, ...]
     combine: Callable[[Iterable[float]], float]
+    is_moment: bool = False
 
     @property
     def full_name(self) -> str:
@@ -81,9 +83,10 @@ def _declare(
     help: str,
     labels: tuple[str, ...] = (),
     combine: Callable[[Iterable[float]], float] = sum,
+    is_moment: bool = False,
 ) -> Any:
     def exported(attribute: str) -> Exported:
-        return Exported(attribute, name, kind, help, labels, combine)
+        return Exported(attribute, name, kind, help, labels, combine, is_moment)
 
     metadata = {_EXPORTED: exported}
     if callable(default):
@@ -127,6 +130,16 @@ def gauge(name: str, help: str, combine: Callable[[Iterable[float]], float] = su
         combine: See `Exported.combine`.
     """
     return _declare(0, "gauge", name, help, combine=combine)
+
+
+def moment(name: str, help: str) -> Any:
+    """
+    Declare a moment, as seconds of the reactor's clock, of which the age is exported.
+
+    The value 0 stands for none: the age is that of the gateway then. Of several workers, the oldest
+    one counts. See `counter` for the arguments.
+    """
+    return _declare(0.0, "gauge", name, help, combine=max, is_moment=True)
 
 
 def latency(name: str, help: str) -> Any:

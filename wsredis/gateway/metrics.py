@@ -100,8 +100,8 @@ class Metrics:
     connections: int = gauge("connections", "WebSockets that are open now.")
     deaf: int = gauge(
         "connections_deaf",
-        "Those of them that can neither hear nor publish anything: no flag, a misspelt one, or no "
-        "right.",
+        "Those of them that will hear nothing, although they do not only publish: no flag, a "
+        "misspelt one, or no right.",
     )
     opened: int = counter("connections_opened", "WebSockets that were opened.")
     closed: dict[str, int] = counters(

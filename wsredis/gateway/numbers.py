@@ -34,13 +34,21 @@ class Snapshot(NamedTuple):
     workers: Mapping[str, Numbers]
 
 
-def numbers(*parts: Metrics | State) -> Numbers:
-    """Return all numbers of *parts* at this moment."""
-    return {
-        each.name: _plain(getattr(part, each.attribute))
-        for part in parts
-        for each in (_COUNTED if isinstance(part, Metrics) else _READ)
-    }
+def numbers(metrics: Metrics, state: State, now: float = 0.0, began: float = 0.0) -> Numbers:
+    """
+    Return all numbers of one process.
+
+    Args:
+        now: The time of the reactor's clock.
+        began: The time at which the gateway was made.
+    """
+    found: dict[str, Any] = {}
+    for each in _COUNTED:
+        value = getattr(metrics, each.attribute)
+        found[each.name] = now - (value or began) if each.is_moment else _plain(value)
+    for each in _READ:
+        found[each.name] = getattr(state, each.attribute)
+    return found
 
 
 def _plain(value: Any) -> Any:

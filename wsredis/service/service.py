@@ -28,10 +28,11 @@ from wsredis.gateway.health import Health, Situation, is_good
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
-from wsredis.gateway.metrics import Metrics, State
-from wsredis.gateway.numbers import Snapshot, numbers
+from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.numbers import Snapshot
 from wsredis.service.endpoints import make_endpoints, metrics_endpoint, shown_address
 from wsredis.service.private_port import PrivatePort
+from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
 from wsredis.service.vitals import Vitals
 from wsredis.transports.sockets import poller_for
@@ -145,6 +146,9 @@ class GatewayService(Service):
             # Ours reports by itself.
             broker,
         )
+        self._readings = Readings(
+            reactor, self.metrics, self._broker, self._hub, self.factory, self._is_ready_here
+        )
         self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
@@ -158,6 +162,9 @@ class GatewayService(Service):
         """Tells whether clients are accepted and get their messages: no problem is blocking."""
         return is_good(self.readiness())
 
+    def _is_ready_here(self) -> bool:
+        return is_good({0: self._vitals.look()})
+
     def readiness(self) -> Situation:
         """Return everything that is wrong now: the answer to ``/health/ready``."""
         return {0: self._vitals.look()}
@@ -166,24 +173,9 @@ class GatewayService(Service):
         """Return what only a restart can cure: the answer to ``/health/live``."""
         return {0: self._vitals.fatal()}
 
-    def state(self) -> State:
-        """Return the numbers of this moment that are not counted."""
-        registry = self.factory.registry
-        return State(
-            ready=self.is_ready(),
-            redis_up=self._broker.up,
-            channels=len(self._hub),
-            subscriptions=self._hub.subscriptions,
-            sockets=registry.sockets,
-            handshakes_open=registry.slots.handshakes.held,
-            queues=len(self.factory.queued),
-            queued_bytes=self.factory.queued.held,
-            unfinished_bytes=self.factory.inputs.total,
-        )
-
     def snapshot(self) -> Snapshot:
-        """Return all numbers of this moment."""
-        return Snapshot(numbers(self.metrics, self.state()), {})
+        """Return all numbers of this moment: the answer to ``/metrics``."""
+        return Snapshot(self._readings.numbers(), {})
 
     def resource(self) -> GatewayResource:
         """Return a twisted.web resource that serves the WebSockets of this gateway."""
@@ -266,6 +258,7 @@ class GatewayService(Service):
         if self._certificates is not None:
             self._certificates.start()
         self._vitals.start()
+        self._readings.start()
         self.health.report("starting", None)
 
     @property

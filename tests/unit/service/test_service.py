@@ -124,7 +124,8 @@ class BuildTests(_ServiceCase):
         for name, value in {"connections": 1, "ready": 1, "redis_up": 1, "channels": 1}.items():
             self.assertEqual(value, total[name], name)
         self.broker.disconnect()
-        self.assertEqual((0, 0), (service.state().ready, service.state().redis_up))
+        total, _ = service.snapshot()
+        self.assertEqual((0, 0), (total["ready"], total["redis_up"]))
 
     def test_metrics_port(self) -> None:
         """The private port is there until Redis is left, and is not one of the clients'."""

@@ -255,6 +255,13 @@ class RedisConfig(Checked):
     password: str | None = setting(
         None, secret, "The password for Redis.", name="redis-password", secret=True
     )
+    role: str = setting(
+        "master",
+        choice("master", "any"),
+        "Role that Redis must have: master or any. What is published on a replica reaches only "
+        "its own subscribers.",
+        name="redis-role",
+    )
     #: The password that a parent has read from the file, for a worker that may not read it.
     inherited_password: str | None = field(default=None, repr=False)
 

@@ -95,6 +95,11 @@ class Metrics:
         lost_seconds: The seconds of all those times together.
         loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
         loop_lag_max: The largest of them in the last minute.
+        proofs: Messages of the gateway to itself that came back through Redis.
+        proof_failures: How often one did not come back, or Redis had another number of
+            subscriptions than it should have.
+        last_proof: Seconds of the reactor's clock when the last one came back. 0.0 if none has.
+        unproven: The number of proofs that Redis does not allow now.
     """
 
     connections: int = gauge("connections", "WebSockets that are open now.")
@@ -276,3 +281,30 @@ class State:
         "Bytes of unfinished messages of clients and of input that waits, as ``max-input`` counts "
         "them.",
     )
+    connections: int = 0
+    deaf: int = 0
+    opened: int = 0
+    refused: int = 0
+    slowed: int = 0
+    dropped: int = 0
+    publications: int = 0
+    oversized: int = 0
+    unwanted: int = 0
+    received: int = 0
+    discarded: int = 0
+    unpublished: int = 0
+    unpersisted: int = 0
+    slow_consumers: int = 0
+    conflated: int = 0
+    dropped_oldest: int = 0
+    shed: int = 0
+    timeouts: int = 0
+    broker_losses: int = 0
+    generation: int = 0
+    lost_seconds: float = 0.0
+    loop_lag: float = 0.0
+    loop_lag_max: float = 0.0
+    proofs: int = 0
+    proof_failures: int = 0
+    last_proof: float = 0.0
+    unproven: int = 0

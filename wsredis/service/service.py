@@ -252,6 +252,9 @@ class GatewayService(Service):
         if not self._ports:
             self.privilegedStartService()
         self._broker.start(self._hub)
+        if self._broker.canary is not None:
+            # Errors need no answer: the hub keeps it, and the broker tries again.
+            self._hub.subscribe(self._broker.canary).addErrback(lambda failure: None)
         self._auth.start()
         self.factory.start()
         self._site.start()

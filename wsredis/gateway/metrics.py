@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wsredis.errors import CLOSE_CODES
-from wsredis.gateway.exported import Histogram, counter, counters, gauge, latency
+from wsredis.gateway.exported import Histogram, counter, counters, gauge, latency, moment
 
 __all__ = ["Metrics", "State"]
 
@@ -219,6 +219,23 @@ class Metrics:
         "it is over.",
     )
     lost_seconds: float = counter("redis_gap_seconds", "The seconds of all those times together.")
+    proofs: int = counter(
+        "redis_proofs", "Messages that the gateway published to itself and got back."
+    )
+    proof_failures: int = counter(
+        "redis_proof_failures",
+        "Times that such a message did not come back, or that Redis had another number of "
+        "subscriptions than it should have.",
+    )
+    last_proof: float = moment(
+        "redis_last_proof_seconds",
+        "Seconds since the last of these messages came back; before the first, since the start.",
+    )
+    unproven: int = gauge(
+        "redis_unproven",
+        "The number of proofs that Redis does not allow now; 0 if delivery is proven.",
+        max,
+    )
     loop_lag: float = gauge(
         "event_loop_lag_seconds",
         "Seconds by which the last timer of each second came late: the event loop was busy.",
@@ -281,30 +298,3 @@ class State:
         "Bytes of unfinished messages of clients and of input that waits, as ``max-input`` counts "
         "them.",
     )
-    connections: int = 0
-    deaf: int = 0
-    opened: int = 0
-    refused: int = 0
-    slowed: int = 0
-    dropped: int = 0
-    publications: int = 0
-    oversized: int = 0
-    unwanted: int = 0
-    received: int = 0
-    discarded: int = 0
-    unpublished: int = 0
-    unpersisted: int = 0
-    slow_consumers: int = 0
-    conflated: int = 0
-    dropped_oldest: int = 0
-    shed: int = 0
-    timeouts: int = 0
-    broker_losses: int = 0
-    generation: int = 0
-    lost_seconds: float = 0.0
-    loop_lag: float = 0.0
-    loop_lag_max: float = 0.0
-    proofs: int = 0
-    proof_failures: int = 0
-    last_proof: float = 0.0
-    unproven: int = 0

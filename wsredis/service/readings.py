@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.internet.interfaces import IReactorTime
 
 from wsredis.gateway.broker import Broker
+from wsredis.gateway.health import is_good
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics, State
 from wsredis.gateway.numbers import Numbers, numbers
+from wsredis.service.vitals import Vitals
 from wsredis.transports.websocket.factory import GatewayFactory
 
 __all__ = ["Readings"]
@@ -20,7 +20,7 @@ class Readings:
     Reads the numbers of one gateway.
 
     Args:
-        is_ready: Tells whether this process is ready.
+        vitals: Tell whether it is ready; with workers, whether this process is.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Readings:
         broker: Broker,
         hub: Hub,
         factory: GatewayFactory,
-        is_ready: Callable[[], bool],
+        vitals: Vitals,
     ) -> None:
         self._clock = clock
         self._began = 0.0
@@ -38,7 +38,7 @@ class Readings:
         self._broker = broker
         self._hub = hub
         self._factory = factory
-        self._is_ready = is_ready
+        self._vitals = vitals
 
     def start(self) -> None:
         """Take this moment for the start of the gateway."""
@@ -48,7 +48,7 @@ class Readings:
         """Return the numbers of this moment that are not counted."""
         factory = self._factory
         return State(
-            ready=self._is_ready(),
+            ready=is_good({0: self._vitals.look()}),
             redis_up=self._broker.up,
             channels=len(self._hub),
             subscriptions=self._hub.subscriptions,

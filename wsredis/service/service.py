@@ -147,7 +147,7 @@ class GatewayService(Service):
             broker,
         )
         self._readings = Readings(
-            reactor, self.metrics, self._broker, self._hub, self.factory, self._is_ready_here
+            reactor, self.metrics, self._broker, self._hub, self.factory, self._vitals
         )
         self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)
@@ -161,9 +161,6 @@ class GatewayService(Service):
     def is_ready(self) -> bool:
         """Tells whether clients are accepted and get their messages: no problem is blocking."""
         return is_good(self.readiness())
-
-    def _is_ready_here(self) -> bool:
-        return is_good({0: self._vitals.look()})
 
     def readiness(self) -> Situation:
         """Return everything that is wrong now: the answer to ``/health/ready``."""

@@ -60,3 +60,36 @@ class NumbersTests(SynchronousTestCase):
             self.assertRaises(ValueError, checked, {"connections_opened": value})
         for report in (None, 3):
             self.assertRaises(ValueError, checked, report)
+
+    def test_moment(self) -> None:
+        """A moment is exported as the seconds since then; of several, the oldest counts."""
+        recent = numbers(Metrics(last_proof=90.0), state(), 100.0, 5.0)
+        never = numbers(Metrics(), state(), 100.0, 5.0)
+        self.assertEqual(10.0, recent["redis_last_proof_seconds"])
+        self.assertEqual(95.0, never["redis_last_proof_seconds"])
+        self.assertEqual(95.0, combined([recent, never])["redis_last_proof_seconds"])
+
+    def test_labels(self) -> None:
+        """Numbers with labels are added up for each label."""
+        first, second = Metrics(), Metrics()
+        first.count_close("client", 1000)
+        second.count_close("client", 1000)
+        second.count_close("gateway", 1001)
+        reports = [checked(json.loads(json.dumps(numbers(x, state())))) for x in (first, second)]
+        counted = {tuple(ls): n for ls, n in combined(reports)["connections_closed"] if n}
+        self.assertEqual({("client", "1000"): 2, ("gateway", "1001"): 1}, counted)
+        for wrong in ([[["client"], 1]], [[["a", "b", "c"], 1]], [["client", "1000"]], [1]):
+            self.assertRaises(ValueError, checked, {"connections_closed": wrong})
+
+    def test_histograms(self) -> None:
+        """Each range is added up, and so are the times."""
+        first, second = Metrics(), Metrics()
+        first.publish_latency.observe(0.001)
+        second.publish_latency.observe(0.001, 2)
+        second.publish_latency.observe(100.0)
+        reports = [checked(json.loads(json.dumps(numbers(x, state())))) for x in (first, second)]
+        counts, total = combined(reports)["publish_seconds"]
+        self.assertEqual((3, 1, 4), (counts[1], counts[-1], sum(counts)))
+        self.assertAlmostEqual(100.003, total)
+        for wrong in ([[1, 2], 3.0], [[], 0], ["x", 1], 3):
+            self.assertRaises(ValueError, checked, {"publish_seconds": wrong})

@@ -580,6 +580,11 @@ class GatewayConfig(Checked):
         "'metrics'.",
     )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    log_format: str | None = setting(
+        "text",
+        choice("text", "json"),
+        "Format of the log: text, or json with one object a line. For twistd only.",
+    )
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
     limits: Limits = field(default_factory=Limits)

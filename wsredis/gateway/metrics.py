@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from wsredis.errors import CLOSE_CODES
 from wsredis.gateway.exported import Histogram, counter, counters, gauge, latency, moment
@@ -56,7 +55,7 @@ _REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:7]))
 
 #: The codes that a client may send, and 1005 and 1006 where it sends none (RFC 6455, 7.4).
 _CLIENT_CODES = (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, "other")
-_GATEWAY_CODES = (*sorted({1006, *CLOSE_CODES}), "other")
+_GATEWAY_CODES = (*sorted({1005, 1006, *CLOSE_CODES}), "other")
 
 
 @dataclass(slots=True)
@@ -112,11 +111,13 @@ class Metrics:
     closed: dict[str, int] = counters(
         "connections_closed",
         "WebSockets that were closed, by the side that began and the code of its close frame: 1006 "
-        "if the connection ended without one, 1005 if it had no code.",
+        "if the connection ended without one, 1005 if it had no code. The network closes those "
+        "whose TCP connection failed.",
         "by,code",
         (
             *(f"client,{code}" for code in _CLIENT_CODES),
             *(f"gateway,{code}" for code in _GATEWAY_CODES),
+            "network,1006",
         ),
     )
     handshakes: dict[str, int] = counters(
@@ -263,8 +264,8 @@ class Metrics:
         if reason in self.limits:
             self.limits[reason] += 1
 
-    def count_close(self, by: Literal["client", "gateway"], code: int) -> None:
-        """Count a WebSocket that is gone, by the side that began and by the code."""
+    def count_close(self, by: str, code: int) -> None:
+        """Count a WebSocket that is gone, by client, gateway or network, and by the code."""
         key = f"{by},{code}"
         self.closed[key if key in self.closed else f"{by},other"] += 1
         if code == 1009 and by == "gateway":

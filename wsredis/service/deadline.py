@@ -50,6 +50,7 @@ class Deadline:
         self._log.error(
             "the stop took more than {seconds:g} seconds; the process ends now, though these "
             "threads work: {threads}",
+            event="stop-too-long",
             seconds=seconds,
             threads=", ".join(threads) or "none but the main one",
         )

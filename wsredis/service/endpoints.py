@@ -74,6 +74,31 @@ class PortEndpoint(NamedTuple):
         port: IListeningPort = outcome[0]
         return port
 
+    def announce(self, port: IListeningPort, log: Logger, *, has_demo: bool) -> None:
+        """
+        Log where *port*, the result of `listen`, can be reached.
+
+        Args:
+            log: Gets the lines.
+            has_demo: Whether there is a page that a browser can open.
+        """
+        address = port.getHost()
+        log.info(
+            "listening on {address}{_tls}",
+            event="listening",
+            address=shown_address(address),
+            endpoint=self.description,
+            tls=self.is_secure,
+            _tls=" with TLS" if self.is_secure else "",
+        )
+        if has_demo and isinstance(address, IPv4Address):
+            log.info(
+                "demo page: {scheme}://localhost:{port}/",
+                event="demo-page",
+                scheme="https" if self.is_secure else "http",
+                port=address.port,
+            )
+
 
 def make_endpoints(
     config: GatewayConfig, certificates: Certificates | None, reactor: Any

@@ -38,7 +38,9 @@ class PrivatePort:
         if self._endpoint is not None and self._port is None:
             self._port = self._endpoint.listen(self._site)
             address = shown_address(self._port.getHost())
-            self._log.info("metrics and health on {address}", address=address)
+            self._log.info(
+                "metrics and health on {address}", event="metrics-listening", address=address
+            )
 
     def stop(self) -> Deferred[object]:
         """
@@ -52,5 +54,7 @@ class PrivatePort:
         if port is None:
             return succeed(None)
         return maybeDeferred(port.stopListening).addErrback(
-            lambda failure: self._log.failure("cannot close a port", failure=failure)
+            lambda failure: self._log.failure(
+                "cannot close a port", event="port-close-failed", failure=failure
+            )
         )

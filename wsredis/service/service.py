@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -30,7 +29,7 @@ from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.numbers import Snapshot
-from wsredis.service.endpoints import make_endpoints, metrics_endpoint, shown_address
+from wsredis.service.endpoints import make_endpoints, metrics_endpoint
 from wsredis.service.private_port import PrivatePort
 from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
@@ -154,6 +153,8 @@ class GatewayService(Service):
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
         self._poller = poller_for(reactor)
+        if self._poller is not None:
+            self._poller.measures = config.verbose
         self._is_hurried = False
         self._waiting: Deferred[Any] = Deferred()
         self._haste: IDelayedCall | None = None
@@ -193,13 +194,19 @@ class GatewayService(Service):
             try:
                 function()
             except ConfigError as error:
-                self._log.error("{error}; what was read before is kept", error=str(error))
+                self._log.error(
+                    "{error}; what was read before is kept",
+                    event="reload-failed",
+                    error=str(error),
+                )
             else:
                 done.append(name)
         if done:
-            self._log.info("read again: {things}", things=", ".join(done))
+            self._log.info("read again: {things}", event="reloaded", things=", ".join(done))
         elif not reloads:
-            self._log.info("there is nothing to read again: other settings need a restart")
+            self._log.info(
+                "there is nothing to read again: other settings need a restart", event="reloaded"
+            )
 
     def _reloads(self) -> Mapping[str, Callable[[], object]]:
         """The functions that read a file again, by the name of the thing that is in it."""
@@ -219,22 +226,7 @@ class GatewayService(Service):
         for endpoint in self._endpoints:
             port = endpoint.listen(self.factory)
             self._bound(port)
-            address = port.getHost()
-            self._log.info(
-                "listening on {address}{tls}",
-                event="listening",
-                address=shown_address(address),
-                endpoint=endpoint.description,
-                tls=" with TLS" if endpoint.is_secure else "",
-            )
-            if self._config.demo and isinstance(address, IPv4Address):
-                scheme = "https" if endpoint.is_secure else "http"
-                self._log.info(
-                    "demo page: {scheme}://localhost:{port}/",
-                    event="demo-page",
-                    scheme=scheme,
-                    port=address.port,
-                )
+            endpoint.announce(port, self._log, has_demo=self._config.demo)
         self._private.bind()
 
     def _bound(self, port: IListeningPort) -> None:

@@ -307,6 +307,7 @@ class Proof:
         if self._recounts.is_due():
             self._log.warn(
                 "{problem} ({detail}): connecting again to subscribe to all",
+                event="proof-repair",
                 problem=problem,
                 detail=detail,
             )
@@ -333,6 +334,7 @@ class Proof:
         if self._fault is not None and self._failing_since is not None:
             self._log.info(
                 "messages arrive again, after {seconds:.0f} seconds",
+                event="proof-back",
                 seconds=self._clock.seconds() - self._failing_since,
             )
         self._fault = self._failing_since = None
@@ -395,7 +397,9 @@ class Proof:
         if self._fault is None:
             self._fault = _BEHIND
             self._failing_since = since
-            self._log.info("messages arrive late: the gateway works off what has come")
+            self._log.info(
+                "messages arrive late: the gateway works off what has come", event="proof-late"
+            )
         self._health.report(
             "proof",
             f"messages arrive {seconds:.0f} seconds late: the gateway works off what has come",
@@ -413,17 +417,18 @@ class Proof:
             self._fault = fault
             self._log.warn(
                 "messages may not arrive: {fault}{detail}",
+                event="proof-missed",
                 fault=fault,
                 detail=f" ({detail})" if detail else "",
             )
 
     def _leave_subscriber(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again to subscribe")
+            self._log.warn("connecting to Redis again to subscribe", event="proof-repair")
             self._subscriber.leave()
 
     def _repair(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again, with both connections")
+            self._log.warn("connecting to Redis again, with both connections", event="proof-repair")
             self._subscriber.leave()
             self._commands.leave()

@@ -81,6 +81,18 @@ class OrderedServices(MultiService):
             parent.setComponent(ILogObserver, self.observer)
         super().setServiceParent(parent)
 
+    def reopen_log(self) -> None:
+        """Open the log file again, if there is one. Otherwise do nothing."""
+        try:
+            if self.observer is not None and self.observer.reopen():
+                _log.info("the log file is opened again", event="log-reopened")
+        except OSError as error:
+            _log.error(
+                "cannot open the log file again, using the old one: {error}",
+                event="log-not-reopened",
+                error=error.strerror,
+            )
+
     def privilegedStartService(self) -> None:
         """Bind the ports, or end the program."""
         try:

@@ -166,5 +166,7 @@ def makeService(options: Options) -> IService:
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
-    options.signals.follow(reactor, {signal.SIGHUP: services.reload})
+    options.signals.follow(
+        reactor, {signal.SIGHUP: services.reload, signal.SIGUSR1: services.reopen_log}
+    )
     return services

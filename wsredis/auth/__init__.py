@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -15,9 +16,13 @@ from wsredis.auth.deaf_log import DeafLog
 from wsredis.auth.ended_log import EndedLog
 from wsredis.auth.policies import policies
 from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.auth.policies.rules import RulePolicy
 from wsredis.auth.session_monitor import SessionMonitor
+from wsredis.auth.sources.availability import Availability
 from wsredis.config import GatewayConfig, JwtConfig
+from wsredis.config.load import load_rules
 from wsredis.errors import ConfigError
+from wsredis.gateway.health import Health
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
 
 __all__ = ["Accepted", "Admission", "Auth", "SessionMonitor", "from_config"]
@@ -33,10 +38,13 @@ class Auth:
         control: Carries out commands of the application. If None, it is not listened to.
         backends: The identity sources to start and to stop.
         ended: Carries out the commands that were missed. If None, there are none.
+        reloads: See the attribute.
 
     Attributes:
         admission: Decides on handshakes.
         sessions: Watches open connections; is notified of each that was opened or lost.
+        reloads: Functions that read a file again, by the name of the thing that is in it. Each
+            raises ConfigError if the file cannot be used; nothing has changed then.
     """
 
     _log = Logger()
@@ -48,12 +56,14 @@ class Auth:
         control: ControlChannel | None = None,
         backends: Sequence[AuthBackend] = (),
         ended: EndedLog | None = None,
+        reloads: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self.admission = admission
         self.sessions = sessions
         self._control = control
         self._ended = ended
         self._backends = backends
+        self.reloads = reloads or {}
 
     def start(self) -> None:
         """Start the sources, and watch connections. Called once, when the gateway starts."""
@@ -92,6 +102,7 @@ def from_config(
     *,
     authenticator: Authenticator | None = None,
     policy: Policy | None = None,
+    health: Health | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> Auth:
     """
@@ -105,20 +116,24 @@ def from_config(
             None, those of *config*; without any, all clients are anonymous and are not watched.
         policy: Asked in place of those of *config*. If None, those of *config*: origins, rules
             and the function of ``policy``.
+        health: Told which of the sources of *config* cannot be asked. If None, nobody is.
         wall_clock: Returns the Unix time in seconds.
     Returns:
         The parts, not started.
     Raises:
         ConfigError: A setting cannot be used.
     """
-    backends = _backends(config, reactor) if authenticator is None else []
+    availability = Availability(Health() if health is None else health)
+    backends = _backends(config, reactor, availability) if authenticator is None else []
     authenticators = backends if authenticator is None else [authenticator]
     recent = RecentCommands(reactor)
     origins = OriginPolicy(config.allow_origin, config.allow_host)
+    asked = policies(config) if policy is None else [policy]
+    reloads = dict(_reloads(config, backends, asked))
     admission = Admission(
         reactor,
         authenticators,
-        policies(config) if policy is None else [policy],
+        asked,
         recent,
         timeout=config.auth_timeout,
         is_foreign=origins.is_foreign if policy is None else None,
@@ -133,27 +148,48 @@ def from_config(
         wall_clock=wall_clock,
     )
     if not authenticators:
-        return Auth(admission, sessions)
+        return Auth(admission, sessions, reloads=reloads)
     forget = [backend.forget for backend in backends]
     control = ControlChannel(hub, config.prefix, sessions, recent, forget)
     ended = EndedLog(reactor, hub.broker, config.prefix, control.carry_out)
-    return Auth(admission, sessions, control, backends, ended)
+    return Auth(admission, sessions, control, backends, ended, reloads)
 
 
-def _backends(config: GatewayConfig, reactor: Any) -> list[AuthBackend]:
+def _reloads(
+    config: GatewayConfig, backends: Iterable[AuthBackend], asked: Iterable[Policy]
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """See `Auth.reloads`."""
+    if config.jwt.key is not None:
+        from wsredis.auth.sources.jwt import JwtAuthenticator
+
+        for backend in backends:
+            if isinstance(backend, JwtAuthenticator):
+                yield "jwt-key", backend.reload
+    path = config.file
+    if path is not None:
+        for each in asked:
+            if isinstance(each, RulePolicy):
+                yield "rules", partial(_reload_rules, each, path)
+
+
+def _reload_rules(policy: RulePolicy, path: str) -> None:
+    policy.replace(load_rules(path))
+
+
+def _backends(config: GatewayConfig, reactor: Any, availability: Availability) -> list[AuthBackend]:
     """Make the authenticators of the settings, in the order in which they are asked."""
     # Each is imported only if it is configured: it needs libraries that others do not have.
     found: list[AuthBackend] = []
     if config.jwt != JwtConfig():
         from wsredis.auth.sources.jwt import JwtAuthenticator
 
-        found.append(JwtAuthenticator(config.jwt, reactor))
+        found.append(JwtAuthenticator(config.jwt, reactor, report=availability.of("jwt")))
     if config.django is not None and config.auth_url.url is not None:
         raise ConfigError("auth-url: cannot be combined with django")
     if config.django is not None:
         from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 
-        found.append(DjangoAuthenticator(reactor, config))
+        found.append(DjangoAuthenticator(reactor, config, availability.of("django")))
     if config.auth_url.url is None and config.auth_url.cache:
         raise ConfigError("auth-cache: requires auth-url")
     if config.auth_url.url is not None:
@@ -161,7 +197,11 @@ def _backends(config: GatewayConfig, reactor: Any) -> list[AuthBackend]:
 
         found.append(
             SubrequestAuthenticator(
-                config.auth_url, reactor, config.auth_timeout, config.auth_concurrency
+                config.auth_url,
+                reactor,
+                config.auth_timeout,
+                config.auth_concurrency,
+                report=availability.of("auth-url"),
             )
         )
     return found

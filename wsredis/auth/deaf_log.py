@@ -1,4 +1,4 @@
-"""The log of deaf sockets: WebSockets that are open, and can neither hear nor publish anything."""
+"""The log of deaf sockets: WebSockets that are open, and on which nothing will ever arrive."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ class DeafConnection(Protocol):
     def peer(self) -> str:
         """Address of the client, for the log."""
 
+    @property
+    def id(self) -> str:
+        """Name of the connection, for the log."""
+
 
 class _Reason(NamedTuple):
     """
@@ -98,8 +102,11 @@ class DeafLog:
             self._log,
             LogLevel.warn,
             reason.kind,
-            "{peer} hears nothing on {facility!r}, and can publish nothing: {reason}",
+            "{peer} ({id}) hears nothing on {facility!r}: {reason}",
+            event="deaf-socket",
+            kind=reason.kind,
             peer=connection.peer,
+            id=connection.id,
             facility=connection.granted.facility,
             reason=reason.text,
         )
@@ -126,7 +133,7 @@ class DeafLog:
             self._next_search = now + _SEARCH_INTERVAL
             for word, flag in _misspelt(query):
                 return _Reason("misspelt", f"its URL has the flag {word!r}, is it {flag!r}?")
-        return _Reason("no flag", "its URL has no flag, such as 'subscribe-broadcast'")
+        return _Reason("no-flag", "its URL has no flag, such as 'subscribe-broadcast'")
 
 
 def _missing_names(granted: Access, identity: Identity) -> Iterator[str]:

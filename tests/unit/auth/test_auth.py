@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.django_project import SETTINGS, configured, missing_django
+from tests.support.tokens import jwk, jwk_set
 from wsredis import auth
 from wsredis.auth import Auth
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.channels import Access, Audience
 from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig
-from wsredis.errors import ConfigError
+from wsredis.errors import ConfigError, HandshakeRejected
+from wsredis.gateway.health import Health
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake, Identity
 from wsredis.gateway.metrics import Metrics
@@ -112,12 +115,57 @@ class AuthTests(SynchronousTestCase):
         self.assertRaises(ConfigError, self.build, config)
         self.build(config, authenticator=_Backend([], "mine"))
 
+    def test_health(self) -> None:
+        """Keys that were not fetched yet are a problem of the gateway."""
+        health = Health()
+        jwt = JwtConfig(jwks_url="http://127.0.0.1:81/", algorithm="RS256")
+        built = self.build(GatewayConfig(jwt=jwt), health=health)
+        self.assertTrue(health.is_ready)
+        built.start()
+        self.addCleanup(built.stop)
+        self.assertEqual(["identities"], list(health.problems))
+
     def test_forget(self) -> None:
         """The backends of the settings are notified of commands."""
         built = self.build(GatewayConfig(auth_url=AuthUrlConfig(url="http://localhost/")))
         self.assertEqual(1, len(built._backends))
         assert built._control is not None
         self.assertEqual([each.forget for each in built._backends], built._control._notify)
+
+    def test_reloads(self) -> None:
+        """A key in a file and the rules can be read again; without files there is nothing."""
+        self.assertEqual({}, self.build(GatewayConfig()).reloads)
+        jwks = Path(self.mktemp())
+        jwks.write_bytes(jwk_set(jwk("ES256", "a")))
+        looked_after = JwtConfig(jwks_file=str(jwks), algorithm="ES256")
+        self.assertEqual({}, self.build(GatewayConfig(jwt=looked_after)).reloads)
+        key, file = Path(self.mktemp()), Path(self.mktemp())
+        key.write_bytes(b"x" * 32)
+        file.write_text("[[rule]]\nallow = true\n")
+        config = GatewayConfig(jwt=JwtConfig(key=str(key)), file=str(file))
+        reloads = self.build(config).reloads
+        self.assertEqual(["jwt-key", "rules"], list(reloads))
+        for function in reloads.values():
+            function()
+        for each in (key, file):
+            each.write_text("?")
+        for name, path in (("jwt-key", key), ("rules", file)):
+            error = self.assertRaises(ConfigError, reloads[name])
+            self.assertIn(str(path), str(error))
+
+    def test_new_rules(self) -> None:
+        """Rules that were read again decide about the next handshake."""
+        file = Path(self.mktemp())
+        file.write_text("")
+        built = self.build(GatewayConfig(file=str(file)))
+        handshake = Handshake(Access("a", frozenset({Audience.BROADCAST})), "/ws/a", {}, "peer")
+        decided = Deferred.fromCoroutine(built.admission.decide(handshake))
+        self.successResultOf(decided)
+        file.write_text("[[rule]]\nallow = false\n")
+        built.reloads["rules"]()
+        self.failureResultOf(
+            Deferred.fromCoroutine(built.admission.decide(handshake)), HandshakeRejected
+        )
 
     def test_order(self) -> None:
         """Tokens are looked at first, then the project or the application is asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -15,6 +16,7 @@ from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.queued_bytes import QueuedBytes
@@ -45,6 +47,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     Attributes:
         registry: The connections.
+        queued: The memory of all that waits for clients.
+        inputs: The input of clients that is kept.
     """
 
     noisy = False
@@ -74,7 +78,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             },
         )
         self._scheduler = Scheduler(reactor, limits, hub.later)
-        self._inputs = UnfinishedInput(reactor, limits.max_input)
+        self.queued = QueuedBytes(reactor, limits.max_queues)
+        self.inputs = UnfinishedInput(reactor, limits.max_input)
         self._losses = LogThrottle(reactor, at_once=_LOST_AT_ONCE)
         self.setProtocolOptions(
             versions=[13],
@@ -89,6 +94,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         )
         if handler is not None:
             hub.gaps.watch(handler.on_gap)
+        if config.on_gap == "close":
+            hub.gaps.watch(self._close_after_gap)
         self.protocol = lean_class(
             GatewayProtocol,
             self,
@@ -97,11 +104,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
             sessions=auth.sessions,
             metrics=hub.metrics,
-            queued=QueuedBytes(reactor, limits.max_queues),
+            queued=self.queued,
             losses=self._losses,
             site=site,
             scheduler=self._scheduler,
-            inputs=self._inputs,
+            inputs=self.inputs,
             turn=self._scheduler.turn,
             takes_batches=handler is None and all(each.takes_batches for each in dialects),
             trusted=Networks(config.trusted_proxy),
@@ -111,6 +118,15 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Return the protocol of a new connection."""
         # Its class knows this factory; Twisted's method would store it in each instance.
         return self.protocol()
+
+    def _close_after_gap(self, gap: Gap) -> None:
+        """Close all that may have lost a message; their clients load their state on connect."""
+        self.registry.close_all(
+            1012,
+            "messages may have been lost",
+            self.config.drain_spread,
+            attrgetter("hears"),
+        )
 
     def acceptableProtocols(self) -> list[bytes]:
         """
@@ -124,12 +140,12 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def start(self) -> None:
         """See `Registry.start`."""
         self.registry.start()
-        self._inputs.start()
+        self.inputs.start()
 
     def stop(self) -> None:
         """See `Registry.stop`. Lines about clients that were counted are logged."""
         self.registry.stop()
-        self._inputs.stop()
+        self.inputs.stop()
         self._scheduler.stop()
         self._losses.reset()
 

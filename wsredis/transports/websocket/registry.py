@@ -7,7 +7,7 @@ module because each of its methods changes the same counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from operator import methodcaller
 from typing import Any, Protocol
@@ -65,6 +65,10 @@ class Member(Place, Protocol):
     @property
     def user(self) -> str | None:
         """The name of the user who has the connection. None if nobody is logged in."""
+
+    @property
+    def hears(self) -> bool:
+        """Tells whether it is open, and subscribes to a channel."""
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake."""
@@ -145,6 +149,10 @@ class Registry:
         self._goodbye = (1001, "")
         self._goodbyes: SpreadVisits[Member] = SpreadVisits(clock, self._say_goodbye)
 
+    def now(self) -> float:
+        """The time of the reactor, in seconds."""
+        return self._clock.seconds()
+
     @property
     def sockets(self) -> int:
         """The number of all TCP connections."""
@@ -154,12 +162,17 @@ class Registry:
         """Tell why *member* may not take *step*. None if it may. This only asks."""
         if step is _HTTP:
             if self._site.is_full():
-                return HandshakeRejected("too many connections", 503, "--max-handshakes, for pages")
+                return HandshakeRejected(
+                    "too many connections",
+                    503,
+                    "--max-handshakes, for pages",
+                    cause="max-handshakes",
+                )
             return None
         if self.stopping:
-            return HandshakeRejected("try again later", 503, "the gateway stops")
+            return HandshakeRejected("try again later", 503, "the gateway stops", cause="stopping")
         if step is _OPEN and not self._broker.up:
-            return HandshakeRejected("try again later", 503, "Redis is away")
+            return HandshakeRejected("try again later", 503, "Redis is away", cause="redis-away")
         return self.slots.websocket_refusal(member.address, member.user)
 
     def turn(self, address: str) -> Deferred[None] | None:
@@ -176,7 +189,9 @@ class Registry:
             return None
         if self._rate.wait(address) >= self._limits.handshake_timeout:
             self._refusals.spend(address)
-            raise HandshakeRejected("too many handshakes", 429, _HANDSHAKE_RATE)
+            raise HandshakeRejected(
+                "too many handshakes", 429, _HANDSHAKE_RATE, cause="handshake-rate"
+            )
         delay = self._rate.spend(address)
         if not delay:
             return None
@@ -206,7 +221,13 @@ class Registry:
         for member in [*self.connections, *self.handshakes, *self.closing]:
             member.transport.abortConnection()
 
-    def close_all(self, code: int, reason: str, spread: float) -> None:
+    def close_all(
+        self,
+        code: int,
+        reason: str,
+        spread: float,
+        which: Callable[[Member], bool] | None = None,
+    ) -> None:
         """
         Close the WebSockets that are open now, in slices. Their clients come back as slowly.
 
@@ -217,9 +238,10 @@ class Registry:
             code: One of `wsredis.errors.CLOSE_CODES`.
             reason: Text for the clients.
             spread: Seconds over which the slices are spread evenly. 0 closes all at once.
+            which: Tells whether to close one of them. If None, all are closed.
         """
         if not self.stopping:
-            self._start_goodbyes(code, reason, spread)
+            self._start_goodbyes(code, reason, spread, which)
 
     def refuse_handshakes(self) -> None:
         """Accept no more handshakes: the gateway stops. WebSockets stay open until `drain`."""
@@ -241,9 +263,16 @@ class Registry:
         self._start_goodbyes(1001, "the gateway stops", spread)
         return self.connections.when_empty()
 
-    def _start_goodbyes(self, code: int, reason: str, spread: float) -> None:
+    def _start_goodbyes(
+        self,
+        code: int,
+        reason: str,
+        spread: float,
+        which: Callable[[Member], bool] | None = None,
+    ) -> None:
         self._goodbye = (code, reason)
-        self._goodbyes.start(self.connections, spread)
+        members = self.connections if which is None else filter(which, self.connections)
+        self._goodbyes.start(members, spread)
 
     def _say_goodbye(self, member: Member) -> None:
         # Some leave by themselves before their turn.
@@ -322,6 +351,7 @@ class Registry:
         self.slots.open(member.address, member.user)
         self.connections.add(member)
         self._metrics.opened += 1
+        self._metrics.handshakes["accepted,"] += 1
         self._metrics.connections += 1
         self._pings.add(member)
         if heartbeat_interval is not None:

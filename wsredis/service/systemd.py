@@ -93,7 +93,9 @@ class Notifier:
     def _failed(self, error: Exception) -> None:
         if not self._has_failed:
             self._has_failed = True
-            self._log.warn("cannot notify systemd: {error}", error=str(error))
+            self._log.warn(
+                "cannot notify systemd: {error}", event="systemd-unreachable", error=str(error)
+            )
 
 
 class Supervision(Service):
@@ -180,7 +182,8 @@ class Supervision(Service):
         elif self._is_fed:
             self._log.error(
                 "the gateway does not prove that it delivers, and no outage explains it: systemd "
-                "is to restart it"
+                "is to restart it",
+                event="watchdog-starved",
             )
         self._is_fed = is_sound
 

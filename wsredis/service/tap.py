@@ -26,6 +26,7 @@ from wsredis.config import (
 from wsredis.errors import ConfigError
 from wsredis.service.deadline import Deadline
 from wsredis.service.leftovers import remove_stale_pidfile
+from wsredis.service.log.output import observer_for
 from wsredis.service.signals import Signals
 from wsredis.service.startup import (
     OrderedServices,
@@ -158,6 +159,8 @@ def makeService(options: Options) -> IService:
     raise_descriptor_limit()
     try:
         config = fit_descriptors(options.load())
+        if options.parent is not None:
+            services.observer = observer_for(config.log_format, options.parent, sys.stdout)
         gateway, embedded = build(config, reactor)
     except ConfigError as error:
         give_up(error)
@@ -168,5 +171,7 @@ def makeService(options: Options) -> IService:
     if supervision is not None:
         # The last one is the first to hear of a stop.
         supervision.setServiceParent(services)
-    options.signals.follow(reactor, {signal.SIGHUP: services.reload})
+    options.signals.follow(
+        reactor, {signal.SIGHUP: services.reload, signal.SIGUSR1: services.reopen_log}
+    )
     return services

@@ -182,7 +182,9 @@ class GatewayService(Service):
                 function()
             except ConfigError as error:
                 self._log.error(
-                    "{error}; what was read before is kept", event="reload-failed", error=str(error)
+                    "{error}; what was read before is kept",
+                    event="reload-failed",
+                    error=str(error),
                 )
             else:
                 done.append(name)
@@ -193,7 +195,7 @@ class GatewayService(Service):
         elif not reloads:
             self._log.info(
                 "there is nothing to read again: other settings need a restart",
-                event="nothing-to-reload",
+                event="reloaded",
             )
 
     def _reloads(self) -> Mapping[str, Callable[[], object]]:

@@ -354,7 +354,7 @@ class RedisBroker:
 
     def _subscriber_down(self) -> None:
         if self._was_up:
-            self._gap.begin()
+            self._gap.begin(None if self._proof is None else self._proof.last_proof)
         self._waiting = None
         self._caught_up = False
         self._subscriptions.disconnected()

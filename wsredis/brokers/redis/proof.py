@@ -188,6 +188,11 @@ class Proof:
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def last_proof(self) -> float | None:
+        """When a message last came back, in seconds of the clock. None if that is not known."""
+        return (self._metrics.last_proof or None) if self._denied is None else None
+
     # -- The steps: a message and a count take turns
 
     def _begin_steps(self) -> None:
@@ -307,7 +312,7 @@ class Proof:
         if self._recounts.is_due():
             self._log.warn(
                 "{problem} ({detail}): connecting again to subscribe to all",
-                event="subscriptions-wrong",
+                event="proof-repair",
                 problem=problem,
                 detail=detail,
             )
@@ -334,7 +339,7 @@ class Proof:
         if self._fault is not None and self._failing_since is not None:
             self._log.info(
                 "messages arrive again, after {seconds:.0f} seconds",
-                event="proof-restored",
+                event="proof-back",
                 seconds=self._clock.seconds() - self._failing_since,
             )
         self._fault = self._failing_since = None
@@ -417,7 +422,7 @@ class Proof:
             self._fault = fault
             self._log.warn(
                 "messages may not arrive: {fault}{_detail}",
-                event="proof-failed",
+                event="proof-missed",
                 fault=fault,
                 detail=detail,
                 _detail=f" ({detail})" if detail else "",
@@ -425,11 +430,11 @@ class Proof:
 
     def _leave_subscriber(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again to subscribe", event="redis-left")
+            self._log.warn("connecting to Redis again to subscribe", event="proof-repair")
             self._subscriber.leave()
 
     def _repair(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again, with both connections", event="redis-left")
+            self._log.warn("connecting to Redis again, with both connections", event="proof-repair")
             self._subscriber.leave()
             self._commands.leave()

@@ -305,6 +305,7 @@ class Connection(ABC):
     def check_limit(self, channels: Sequence[bytes]) -> None:
         """Raise LimitExceeded for more channels than `Limits.max_channels`."""
         if len(channels) > (limit := self._limits.max_channels):
+            self._hub.metrics.limits["max-channels"] += 1
             raise LimitExceeded(f"more than {limit} channels")
 
     def choose_path(self) -> None:
@@ -356,6 +357,10 @@ class Connection(ABC):
         if data := b"".join(small):
             self.write(data)
 
+    def _count_bytes(self, items: Sequence[Publication]) -> None:
+        """Count publications that did not come from `Hub.deliver`, which counts by itself."""
+        self._hub.metrics.sent_bytes += sum(len(item[self.encoding]) for item in items)
+
     def handle_message(self, payload: bytes, is_binary: bool) -> None:
         """Pass a message of the client to the handler, or publish it if there is none."""
         if self._handler is None:
@@ -392,6 +397,7 @@ class Connection(ABC):
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
         items = [*self.first_publications(stored, held_back)]
+        self._count_bytes(items)
         self.choose_path()
         self.count_deafness()
         self._write_each(items, answer, self.encoding.heartbeat or b"")
@@ -484,6 +490,7 @@ class Connection(ABC):
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`."""
         if self.is_open:
+            self._count_bytes([item])
             self._write_publications([item])
 
     def forbid(self) -> None:

@@ -50,7 +50,7 @@ class Deadline:
         self._log.error(
             "the stop took more than {seconds:g} seconds; the process ends now, though these "
             "threads work: {_threads}",
-            event="stop-too-long",
+            event="stop-overdue",
             seconds=seconds,
             threads=threads,
             _threads=", ".join(threads) or "none but the main one",

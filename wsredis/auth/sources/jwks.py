@@ -251,7 +251,10 @@ class FetchedKeys:
         key = self._set.get(kid)
         if key is None and self._failed:
             raise HandshakeRejected(
-                "the token cannot be checked now", 503, "the JWK Set could not be fetched"
+                "the token cannot be checked now",
+                503,
+                "the JWK Set could not be fetched",
+                cause="identities-away",
             )
         return key
 

@@ -312,7 +312,7 @@ class Proof:
         if self._recounts.is_due():
             self._log.warn(
                 "{problem} ({detail}): connecting again to subscribe to all",
-                event="proof-repair",
+                event="subscriptions-wrong",
                 problem=problem,
                 detail=detail,
             )
@@ -339,7 +339,7 @@ class Proof:
         if self._fault is not None and self._failing_since is not None:
             self._log.info(
                 "messages arrive again, after {seconds:.0f} seconds",
-                event="proof-back",
+                event="proof-restored",
                 seconds=self._clock.seconds() - self._failing_since,
             )
         self._fault = self._failing_since = None
@@ -422,7 +422,7 @@ class Proof:
             self._fault = fault
             self._log.warn(
                 "messages may not arrive: {fault}{_detail}",
-                event="proof-missed",
+                event="proof-failed",
                 fault=fault,
                 detail=detail,
                 _detail=f" ({detail})" if detail else "",
@@ -430,11 +430,11 @@ class Proof:
 
     def _leave_subscriber(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again to subscribe", event="proof-repair")
+            self._log.warn("connecting to Redis again to subscribe", event="redis-left")
             self._subscriber.leave()
 
     def _repair(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again, with both connections", event="proof-repair")
+            self._log.warn("connecting to Redis again, with both connections", event="redis-left")
             self._subscriber.leave()
             self._commands.leave()

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
+from wsredis import __version__
 from wsredis.config import GatewayConfig, Limits, RedisConfig, setting_of
 from wsredis.service import garbage
 from wsredis.service.deadline import Deadline
@@ -96,6 +97,7 @@ class OrderedServices(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the ports, or end the program."""
+        _log.info("wsredis {version}", event="starting", version=__version__)
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:

@@ -26,6 +26,7 @@ __all__ = [
     "loggable_channel",
     "matches",
     "parse_flags",
+    "proof_channel",
     "read_flag",
     "stored_key",
 ]
@@ -142,6 +143,16 @@ def control_channel(prefix: str) -> bytes:
 def ended_log(prefix: str) -> bytes:
     """The stream in which Redis keeps the commands of the control channel that end sessions."""
     return f"{prefix}:wsredis-ended".lstrip(":").encode()
+
+
+def proof_channel(prefix: str, token: str) -> bytes:
+    """
+    The channel on which a gateway proves that messages arrive; that of no client.
+
+    Args:
+        token: A name that no other gateway has.
+    """
+    return f"{prefix}:wsredis-proof:{token}".lstrip(":").encode()
 
 
 def loggable_channel(channel: bytes) -> str:

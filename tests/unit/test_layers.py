@@ -39,6 +39,7 @@ BORDERS = {
     "django": {"auth.sources.django", "django", "publisher"},
     "hiredis": {"brokers.redis", "testing"},
     "jwt": {"auth.sources"},
+    "prometheus_client": {"web.metrics"},
     "redis": {"django", "publisher", "service.cli"},
     "treq": {"auth.sources"},
     "twisted.internet.reactor": {"django", "service"},

@@ -29,6 +29,7 @@ from wsredis.config.values import (
     integer,
     module_name,
     optional,
+    optional_port,
     optional_string,
     origin,
     port,
@@ -254,6 +255,15 @@ class RedisConfig(Checked):
     password: str | None = setting(
         None, secret, "The password for Redis.", name="redis-password", secret=True
     )
+    role: str = setting(
+        "master",
+        choice("master", "any"),
+        "Role that Redis must have: master or any. What is published on a replica reaches only "
+        "its own subscribers.",
+        name="redis-role",
+    )
+    #: The password that a parent has read from the file, for a worker that may not read it.
+    inherited_password: str | None = field(default=None, repr=False)
 
     def read_password(self) -> str | None:
         """
@@ -271,6 +281,8 @@ class RedisConfig(Checked):
             text = Path(self.password_file).read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            if self.inherited_password is not None:
+                return self.inherited_password
             raise ConfigError(f"redis-password-file: {self.password_file}: {reason}") from None
         # Only a line feed ends a line: other characters may be part of the password.
         password = clean_secret(text.partition("\n")[0] + "\n")
@@ -554,11 +566,31 @@ class GatewayConfig(Checked):
         callable_name,
         "package.module:name of a function that decides what an identity may do.",
     )
+    metrics: bool = setting(
+        False,
+        flag,
+        "Serve /metrics for Prometheus on the ports of the clients, too: everybody who reaches "
+        "them can read it. Needs the extra 'metrics'.",
+    )
+    metrics_port: str | None = setting(
+        None,
+        optional_port,
+        "Private port with /metrics and the health paths: an endpoint description "
+        "(tcp:9100:interface=10.0.0.5, unix:...), or a port number on 127.0.0.1. Needs the extra "
+        "'metrics'.",
+    )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    log_format: str | None = setting(
+        "text",
+        choice("text", "json"),
+        "Format of the log: text, or json with one object a line. For twistd only.",
+    )
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
     limits: Limits = field(default_factory=Limits)
     rules: tuple[Rule, ...] = ()
+    #: Absolute path of the TOML file that the rules are from. None without a file.
+    file: str | None = None
 
 
 @cache

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.certificates import Authority
@@ -113,6 +113,35 @@ class BuildTests(_ServiceCase):
         service.setServiceParent(Application("x"))
         self.assertTrue(IService.providedBy(service))
         self.assertEqual("wsredis", service.name)
+
+    def test_numbers(self) -> None:
+        """The numbers are those of its parts at this moment."""
+        service = self.make(GatewayConfig(metrics=True))
+        service.startService()
+        self.open(service)
+        total, workers = service.snapshot()
+        self.assertEqual({}, workers)
+        for name, value in {"connections": 1, "ready": 1, "redis_up": 1, "channels": 1}.items():
+            self.assertEqual(value, total[name], name)
+        self.broker.disconnect()
+        total, _ = service.snapshot()
+        self.assertEqual((0, 0), (total["ready"], total["redis_up"]))
+
+    def test_metrics_port(self) -> None:
+        """The private port is there until Redis is left, and is not one of the clients'."""
+        service = self.make(GatewayConfig(metrics_port="9100", drain=0))
+        service.startService()
+        self.assertEqual([8080, 9100], [port for port, *_ in self.reactor.bound])
+        public, private = self.reactor.ports
+        stopped = service.stopService()
+        self.reactor.advance(1)
+        self.assertIsNone(private.stopped)
+        assert public.stopped is not None
+        public.stopped.callback(None)
+        self.assertNoResult(stopped)
+        assert private.stopped is not None
+        private.stopped.callback(None)
+        self.successResultOf(stopped)
 
     def test_tokens(self) -> None:
         """With a key for tokens, they say who a client is; keys at a URL are fetched meanwhile."""
@@ -327,8 +356,8 @@ class PortTests(_ServiceCase):
         path.write_text("junk")
         with capturedLogs() as events:
             self.reactor.pump([1] * 10)
-            service.reload_certificates()
-        kept = [event for event in events if "certificate" in event.get("kept", "")]
+            service.reload()
+        kept = [event for event in events if "certificate" in event.get("_kept", "")]
         self.assertEqual(2, len(kept))
         service.stopService()
         self.reactor.advance(0.25)
@@ -339,7 +368,27 @@ class PortTests(_ServiceCase):
 
     def test_nothing_to_reload(self) -> None:
         """Without certificates there is nothing to read again."""
-        self.make().reload_certificates()
+        with capturedLogs() as events:
+            self.make().reload()
+        self.assertEqual(1, len(events))
+
+    def test_reload_fails(self) -> None:
+        """What cannot be used is one line and changes nothing; the rest is read all the same."""
+        key, file = Path(self.mktemp()), Path(self.mktemp())
+        key.write_bytes(verifier("HS256"))
+        file.write_text("")
+        config = GatewayConfig(port=(), jwt=JwtConfig(key=str(key)), file=str(file))
+        service = self.make(config)
+        key.unlink()
+        file.write_text("[[rule]]\nallow = false\n")
+        with capturedLogs() as events:
+            service.reload()
+        failed, done = (formatEvent(event) for event in events)
+        self.assertEqual(
+            f"jwt-key: {key.absolute()}: No such file or directory; what was read before is kept",
+            failed,
+        )
+        self.assertEqual("read again: rules", done)
 
 
 class ReadyTests(_ServiceCase):

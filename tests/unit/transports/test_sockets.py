@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet import abstract, tcp, unix
@@ -44,7 +45,9 @@ from wsredis.transports.sockets import (
     poller_for,
     report_at_once,
     self_test,
+    traffic_of,
     tune,
+    write_now,
 )
 
 try:
@@ -129,6 +132,43 @@ class PollerTests(_PollerCase):
         protocol.transport.resumeProducing()
         self.turn()
         self.assertEqual(b"onetwo", protocol.heard)
+
+    def test_traffic(self) -> None:
+        """The bytes of a connection are known after its end, if somebody wants to know them."""
+        for measures in (False, True):
+            self.poller.measures = measures
+            with socket.create_server(("127.0.0.1", 0)) as port:
+                client = socket.create_connection(port.getsockname())
+                ours, _ = port.accept()
+            with client:
+                protocol = _Protocol()
+                server = PolledServer(self.poller, ours, protocol, ("10.0.0.1", 7))
+                protocol.makeConnection(server)
+                client.sendall(b"x" * 3000)
+                self.turn()
+                server.write(b"y" * 50_000)
+                self.assertEqual(50_000, len(client.recv(50_000, socket.MSG_WAITALL)))
+                # TLS stands between a protocol and its socket.
+                above = SimpleNamespace(transport=server)
+                self.assertIsNone(traffic_of(above))
+                server.connectionLost(Failure(ConnectionDone()))
+            found = traffic_of(above)
+            if found is None:
+                self.assertFalse(measures and sys.platform == "linux")
+            else:
+                self.assertTrue(measures)
+                # The kernel counts the ends of both directions as a byte each.
+                self.assertLessEqual(abs(found.received - 3000), 1)
+                self.assertLessEqual(abs(found.sent - 50_000), 1)
+
+    def test_no_traffic(self) -> None:
+        """Other sockets than those of TCP do not tell."""
+        self.poller.measures = True
+        protocol, client = self.connect()
+        server = protocol.transport
+        client.close()
+        self.turn()
+        self.assertIsNone(traffic_of(server))
 
     def test_writing(self) -> None:
         """What is written arrives, also what the kernel does not take at once."""
@@ -271,6 +311,42 @@ class PollerTests(_PollerCase):
             self.turn()
         self.assertFalse(queue.is_stuck())
         self.assertEqual((0, 0), (total.held, len(total)))
+
+    def test_write_now(self) -> None:
+        """Below TLS, the kernel takes what waits without a turn of the reactor."""
+        protocol, client = self.connect()
+        below: Any = protocol.transport
+
+        class Above:
+            transport = below
+            write = below.write
+            registerProducer = below.registerProducer
+            unregisterProducer = below.unregisterProducer
+
+        report_at_once(Above)
+        client.setblocking(False)
+        owner = FakeOwner()
+        queue = SendQueue(Above, 100_000, owner, queued_bytes(), None, 1 << 20)
+        sent = read = 0
+        while "over" not in owner.notified:
+            queue.write(b"x" * 10_000)
+            sent += 10_000
+        while not queue._taken:
+            read += len(client.recv(10_000))
+            self.turn()
+        for _ in range(1000):
+            try:
+                while data := client.recv(1 << 20):
+                    read += len(data)
+            except BlockingIOError:
+                pass
+            queue.write(b"x" * 10_000)
+            sent += 10_000
+        # The reactor had no turn meanwhile.
+        self.assertFalse("overflowed" in owner.notified)
+        self.assertGreater(read, sent - (3 << 20))
+        for transport in (object(), Above):
+            write_now(transport)
 
     def test_one_descriptor(self) -> None:
         """The reactor watches the poller, and only while there is a socket to watch."""

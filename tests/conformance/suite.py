@@ -27,8 +27,7 @@ __all__ = ["Result", "Server"]
 #: Cases that an echo through Redis fails, since empty messages are neither published nor delivered.
 _EMPTY = ("1.1.1", "1.2.1", "6.1.1", "6.1.2", "9.7.1", "9.8.1")
 
-#: Cases of which an echo through Redis fails those that send text as a binary message: Redis carries
-#: no opcode.
+#: Among these it fails the cases that send text as a binary message: Redis carries no opcode.
 _OPCODE = ("9.4.*", "12.2.*", "12.3.*", "12.5.*")
 
 #: Nothing but the cases decides when a connection ends, and no ping comes between their frames.

@@ -35,7 +35,7 @@ class Unproven:
             text: A sentence that names the right that is missing.
         """
         if kind not in self._missing:
-            self._log.warn("{text}", text=text)
+            self._log.warn("{text}", event="unproven", text=text)
         self._missing[kind] = text
         self._report()
 

@@ -6,11 +6,13 @@ See `wsredis.service.workers.parent` for the pipes between them.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
 import select
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterable
 from io import BufferedReader
@@ -30,6 +32,7 @@ from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.health import Health, Problems, Situation
+from wsredis.gateway.numbers import Snapshot
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
 from wsredis.service.log.records import is_repetition, record_of
@@ -42,6 +45,7 @@ from wsredis.transports.proxied import ProxiedEndpoint
 __all__ = [
     "COMMANDS",
     "FIRST_SOCKET",
+    "NUMBERS",
     "RELOAD",
     "REPORTS",
     "STATE",
@@ -59,8 +63,8 @@ __all__ = [
 COMMANDS, REPORTS, FIRST_SOCKET = 0, 3, 4
 
 #: Commands of the parent, the first word of a line each: files are to be read again; the
-#: state of the parent and of all workers follows in JSON; stop.
-RELOAD, STATE, STOP = b"reload", b"state", b"stop"
+#: state of the parent and of all workers follows in JSON, or their numbers; stop.
+RELOAD, STATE, NUMBERS, STOP = b"reload", b"state", b"numbers", b"stop"
 
 #: Seconds between two checks of a worker for something to report.
 _CHECK_INTERVAL = 0.1
@@ -93,7 +97,8 @@ class WorkerGateway(GatewayService):
     Args:
         report: Called every second, and when a problem begins or ends, with a report: ``alive``,
             the seconds since the start; ``lag``, that of the event loop; ``problems``, as in
-            `wsredis.gateway.health.Problems`.
+            `wsredis.gateway.health.Problems`; ``numbers``, as in `wsredis.gateway.numbers.Numbers`,
+            if they are served anywhere.
         stop: Called when the parent wants this worker to stop; maybe more than once.
         broker: See `GatewayService`.
     """
@@ -119,6 +124,7 @@ class WorkerGateway(GatewayService):
         self._began = 0.0
         #: What is known of the parent and of the other workers.
         self._all: Situation = {}
+        self._numbers = Snapshot({}, {})
         self._parent = Health()
         self._parent.report("workers", "the other workers are not known yet")
         self._silence = Silence(_CHECK_INTERVAL)
@@ -132,6 +138,10 @@ class WorkerGateway(GatewayService):
         """Return what only a restart can cure. Nobody replaces workers if the parent hangs."""
         parent = self._parent.problems if self._silence.seconds >= FATAL else {}
         return {**super().liveness(), self._number: parent}
+
+    def snapshot(self) -> Snapshot:
+        """Return the numbers of all workers, as the parent has last sent them."""
+        return self._numbers
 
     def privilegedStartService(self) -> None:
         """Take connections from the sockets of the parent."""
@@ -170,6 +180,8 @@ class WorkerGateway(GatewayService):
             self._all = load_situation(json.loads(rest))
             self._silence.heard()
             self._parent.report("workers", None)
+        elif command == NUMBERS:
+            self._numbers = Snapshot(*json.loads(rest))
 
     def commands_ended(self) -> None:
         """Make haste if the parent has sent the command to stop; stop if it has just died."""
@@ -191,7 +203,10 @@ class WorkerGateway(GatewayService):
             self._checks = 0
             alive = self._reactor.seconds() - self._began
             lag = self.metrics.loop_lag
-            self._report({"alive": round(alive, 1), "lag": round(lag, 6), "problems": problems})
+            report = {"alive": round(alive, 1), "lag": round(lag, 6), "problems": problems}
+            if self._config.has_metrics:
+                report["numbers"] = self._readings.numbers()
+            self._report(report)
 
 
 class CommandReader(FileDescriptor):
@@ -252,7 +267,15 @@ class Reporter:
     def report_unless_full(self, report: dict[str, Any]) -> None:
         """Send one report, unless it would have to wait: the parent does not read."""
         if select.select([], [self._file], [], 0)[1]:
+            if "numbers" in report and self._has_unread():
+                # A short line is sure to fit, and the numbers are not urgent.
+                report = {name: report[name] for name in report if name != "numbers"}
             self._send(report)
+
+    def _has_unread(self) -> bool:
+        """Tell whether the pipe has anything in it."""
+        unread = fcntl.ioctl(self._file, termios.FIONREAD, bytes(4))
+        return any(unread)
 
     def _send(self, report: dict[str, Any]) -> None:
         try:

@@ -17,6 +17,7 @@ from tests.unit.service.workers.case import FakeReactor
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.gateway.health import Problem
+from wsredis.gateway.numbers import EXPORTED, PROCESS, checked
 from wsredis.service.workers.sockets import SharedSocket
 from wsredis.service.workers.worker import (
     CommandReader,
@@ -94,6 +95,33 @@ class GatewayTests(SynchronousTestCase):
         self.broker.disconnect()
         self.reactor.advance(0.1)
         self.assertEqual([["redis"]], self.problems())
+
+    def test_numbers(self) -> None:
+        """A report has all numbers if the parent serves them, or the worker itself."""
+        self.reactor.advance(0.1)
+        self.assertNotIn("numbers", self.reports[0])
+        for settings in ({"metrics": True}, {"metrics_port": "0"}):
+            self.make(**settings)
+            self.reactor.advance(0.1)
+            found = checked(json.loads(json.dumps(self.reports[0]["numbers"])))
+            self.assertEqual({*(each.name for each in EXPORTED), PROCESS}, {*found})
+            self.assertEqual(1, found["ready"])
+
+    def test_serves_numbers(self) -> None:
+        """It answers with the numbers of all workers, which the parent has sent."""
+        self.make(metrics=True)
+        self.service.command_received(
+            b'numbers [{"connections": 5}, {"1": {"connections": 2}, "2": {"connections": 3}}]'
+        )
+        client = Socket(self.service.factory)
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        page = client.take().decode()
+        for line in (
+            "wsredis_connections 5.0",
+            'wsredis_worker_connections{worker="1"} 2.0',
+            'wsredis_worker_connections{worker="2"} 3.0',
+        ):
+            self.assertIn(f"\n{line}\n", page)
 
     def test_lag(self) -> None:
         """Reports have the lag of the event loop."""
@@ -285,6 +313,14 @@ class ReporterTests(SynchronousTestCase):
         self.assertNotIn(b"alive", os.read(self.parent, 1 << 20))
         self.reporter.report_unless_full({"alive": 2})
         self.assertEqual([{"alive": 2}], self.read())
+
+    def test_numbers(self) -> None:
+        """Numbers, which may not fit, are left out while the parent has not read all."""
+        self.reporter.report_unless_full({"alive": 1, "numbers": {"x": 1}})
+        self.reporter.report_unless_full({"alive": 2, "numbers": {"x": 1}})
+        self.assertEqual([{"alive": 1, "numbers": {"x": 1}}, {"alive": 2}], self.read())
+        self.reporter.report_unless_full({"alive": 3, "numbers": {"x": 1}})
+        self.assertEqual([{"alive": 3, "numbers": {"x": 1}}], self.read())
 
     def test_parent_is_gone(self) -> None:
         """A report to a parent that has ended is lost, and raises nothing."""

@@ -20,6 +20,7 @@ from wsredis.service.deadline import Deadline
 from wsredis.service.endpoints import bind_error
 from wsredis.service.log.output import LineObserver
 from wsredis.service.service import GatewayService
+from wsredis.service.systemd import Supervision
 from wsredis.service.workers.parent import Workers
 
 __all__ = [
@@ -125,8 +126,12 @@ class OrderedServices(MultiService):
         self._end_in(_HASTE)
 
     def reload(self) -> None:
-        """See `GatewayService.reload`."""
-        for gateway in self._gateways():
+        """See `GatewayService.reload`. systemd hears about it."""
+        (gateway,) = self._gateways()
+        supervisions = [each for each in self if isinstance(each, Supervision)]
+        if supervisions:
+            supervisions[0].reload(gateway.reload)
+        else:
             gateway.reload()
 
     def _end_in(self, seconds: float) -> None:

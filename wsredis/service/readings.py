@@ -52,12 +52,14 @@ class Readings:
 
     def state(self) -> State:
         """Return the numbers of this moment that are not counted."""
-        factory = self._factory
+        factory, canary = self._factory, self._broker.canary
+        # A channel that no client hears, with one subscription.
+        own = 0 if canary is None else self._hub.reach(canary.channels)
         return State(
             ready=is_good({0: self._vitals.look()}),
             redis_up=self._broker.up,
-            channels=len(self._hub),
-            subscriptions=self._hub.subscriptions,
+            channels=len(self._hub) - own,
+            subscriptions=self._hub.subscriptions - own,
             sockets=factory.registry.sockets,
             handshakes_open=factory.registry.slots.handshakes.held,
             queues=len(factory.queued),

@@ -74,7 +74,6 @@ WITHOUT_MODULE = {
     "fakes",
     "layers",
     "limits",
-    "losses",
     "log_events",
     "packaging",
     "plugin",

@@ -444,7 +444,7 @@ class Connection(ABC):
             put: Sends one, given its channel and its bytes, and may leave some out. If None, none
                 may be left out.
         """
-        self._put = put if self._state is _State.OPEN else None
+        self._put = None if self._state is _State.CLOSED else put
         self.choose_path()
 
     async def change(self, identity: Identity, granted: Access) -> None:

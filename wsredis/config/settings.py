@@ -580,6 +580,9 @@ class GatewayConfig(Checked):
         "'metrics'.",
     )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    access_log: bool = setting(
+        False, flag, "Log every answer of plain HTTP, without its query, but those about health."
+    )
     log_format: str | None = setting(
         "text",
         choice("text", "json"),

@@ -78,6 +78,7 @@ def from_config(
         trusted=Networks(config.trusted_proxy),
         spool=spool,
         metrics=metrics if config.metrics else None,
+        access_log=config.access_log,
     )
 
 

@@ -74,6 +74,7 @@ WITHOUT_MODULE = {
     "fakes",
     "layers",
     "limits",
+    "losses",
     "log_events",
     "losses",
     "packaging",

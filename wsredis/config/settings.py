@@ -595,6 +595,11 @@ class GatewayConfig(Checked):
     #: Absolute path of the TOML file that the rules are from. None without a file.
     file: str | None = None
 
+    @property
+    def has_metrics(self) -> bool:
+        """Whether ``/metrics`` is served anywhere."""
+        return self.metrics or self.metrics_port is not None
+
 
 @cache
 def all_settings() -> tuple[Setting, ...]:

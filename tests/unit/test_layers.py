@@ -76,7 +76,6 @@ WITHOUT_MODULE = {
     "limits",
     "losses",
     "log_events",
-    "losses",
     "packaging",
     "plugin",
     "public",

@@ -37,10 +37,15 @@ _FIRST = ["time", "level", "logger", "event", "message"]
 _APPLICATION = """
 import logging, sys, warnings
 
+# As Django does for a project with a handler for the console.
+logging.getLogger("console").addHandler(logging.StreamHandler())
+logging.getLogger("console").propagate = False
+
 def application(environ, start_response):
     print("printed by a page")
     print("an error printed by a page", file=sys.stderr)
     warnings.warn("a warning of a page")
+    logging.getLogger("console").warning("a line for the console")
     logging.getLogger("x").warning("a line\\nof Python's logging")
     if environ["PATH_INFO"] == "/fail":
         raise ValueError("a failure\\nof a page")
@@ -138,7 +143,7 @@ class JsonTests(LogCase):
         messages = "\n".join(record["message"] for record in records)
         for text in (
             *("printed by a page", "an error printed by a page", "a warning of a page"),
-            *("a line", "of Python's logging", "Main loop terminated."),
+            *("a line", "of Python's logging", "a line for the console", "Main loop terminated."),
         ):
             self.assertIn(text, messages)
 

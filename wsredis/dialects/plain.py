@@ -148,6 +148,10 @@ class PlainConnection(Connection):
         """See `Connection.is_deaf`. A handler can send to any client."""
         return not (self.channels or self._publish_channels) and self._handler is None
 
+    def may_publish(self, channel: bytes) -> bool:
+        """See `Connection.may_publish`."""
+        return channel in self._publish_channels
+
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
         self.check_limit(self._publish_channels)

@@ -356,6 +356,10 @@ class Connection(ABC):
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
 
+    def may_publish(self, channel: bytes) -> bool:
+        """Tell whether a message of the client may be published on *channel*."""
+        return False
+
     def receive(self, payload: bytes, is_binary: bool) -> None:
         """Take one message of the client. Does nothing once the connection is closed."""
         if self._state is _State.OPEN:

@@ -27,6 +27,7 @@ from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.service.endpoints import make_endpoints, shown_address
+from wsredis.service.inspector import Inspector
 from wsredis.service.tls import Certificates
 from wsredis.service.vitals import Vitals
 from wsredis.transports.sockets import poller_for
@@ -119,6 +120,13 @@ class GatewayService(Service):
             self._site,
             handler,
         )
+        self._inspector = Inspector(
+            reactor,
+            self._hub,
+            config.prefix,
+            lambda: filter(None, (each.connection for each in self.factory.registry.connections)),
+            lambda: self.readiness()[0],
+        )
         self._vitals = Vitals(
             reactor,
             self.health,
@@ -199,6 +207,7 @@ class GatewayService(Service):
             self.privilegedStartService()
         self._broker.start(self._hub)
         self._auth.start()
+        self._inspector.start()
         self.factory.start()
         self._site.start()
         if self._certificates is not None:
@@ -263,6 +272,7 @@ class GatewayService(Service):
         self.factory.stop()
         self._site.stop()
         self._auth.stop()
+        self._inspector.stop()
         self._losses.reset()
         self._vitals.stop()
         await self._broker.stop()

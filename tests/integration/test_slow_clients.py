@@ -226,6 +226,68 @@ class ReadersTests(FloodCase):
         return count
 
 
+class FlatOutTests(FloodCase):
+    """A publisher that does not wait for anybody."""
+
+    def test_fast_beside_deaf(self) -> None:
+        """A client that reads gets all of a long flood in order, beside three that do not."""
+        deaf = [self.deaf("/ws/flat?subscribe-broadcast") for _ in range(3)]
+        fast = self.open("/ws/flat?subscribe-broadcast")
+        publisher = threading.Thread(target=self.flood, args=("flat", 1024, 64 * KIBIBYTE))
+        publisher.start()
+        self.addCleanup(publisher.join)
+        for number in range(1024):
+            self.assertEqual(b"%06d" % number, fast.message()[:6])
+        self.gateway.child.wait_for("(?s)(slow consumer.*){3}")
+        self.assertEqual(3, self.gateway.log.count("slow consumer"))
+        for client in deaf:
+            client.rest()
+
+    def test_burst(self) -> None:
+        """A client that pauses for a moment in a burst of several times max-queue loses nothing."""
+        client = self.deaf("/ws/moment?subscribe-broadcast")
+        messages = self.flood("moment", 96, 64 * KIBIBYTE)
+        self.assertEqual(messages, [client.message() for _ in messages])
+        self.assertNotIn("slow consumer", self.gateway.log)
+
+
+class PolicyTests(FloodCase):
+    """Slow clients of facilities that have a policy."""
+
+    options = (
+        *("--ping-interval", "600", "--queue-grace", "0.5"),
+        *("--max-queue-hard", str(4 * MEBIBYTE)),
+        *("--slow-clients", "newest.*=conflate", "--slow-clients", "young=drop-oldest"),
+    )
+
+    def test_bounded(self) -> None:
+        """They stay, their memory is bounded, and they read the newest message in the end."""
+        names = ("newest.a", "newest.b", "young")
+        deaf = {name: self.deaf(f"/ws/{name}?subscribe-broadcast") for name in names}
+        fast = {name: self.open(f"/ws/{name}?subscribe-broadcast") for name in names}
+        before = self.gateway.memory()
+        for _ in range(64):
+            for name, client in fast.items():
+                messages = self.flood(name, 8, 64 * KIBIBYTE)
+                self.assertEqual(messages, [client.message() for _ in messages])
+        self.assertLess(self.gateway.memory() - before, 32 * MEBIBYTE)
+        self.gateway.child.wait_for("(?s)(only the newest.*){2}")
+        self.gateway.child.wait_for("the oldest messages are left out")
+        for name, client in deaf.items():
+            self.redis.command("PUBLISH", f"broadcast:{name}", "end")
+            self.assertEqual(b"end", fast[name].message())
+            count = 0
+            while client.message() != b"end":
+                count += 1
+            # What the kernel has, and at most what may wait.
+            self.assertLess(count, 100)
+            # It is not slow any more.
+            messages = self.flood(name, 8, 64 * KIBIBYTE)
+            self.assertEqual(messages, [client.message() for _ in messages])
+        self.assertEqual(3, self.gateway.log.count("slow consumer"))
+        self.assertNotIn("Traceback", self.gateway.log)
+
+
 class HandshakeTests(SlowCase):
     """Handshakes that are never finished."""
 

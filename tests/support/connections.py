@@ -30,7 +30,7 @@ HEARTBEAT = "--heartbeat--"
 class ConnectionCase(SynchronousTestCase):
     """Connections of one gateway."""
 
-    limits = Limits(max_channels=8, max_queue=2000, max_publication=5000)
+    limits = Limits(max_channels=8, max_queue=500, max_queue_hard=2000, max_publication=5000)
     heartbeat: str | None = None
     prefix = ""
     handler: Handler | None = None

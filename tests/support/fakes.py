@@ -17,6 +17,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.config.slow_clients import SlowPolicy
 from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason, Sink
@@ -269,14 +270,26 @@ class FakeOwner:
         notified: The names of the notifications it received, in order.
         on_overflow, on_drained: Called on that notification.
         address: The address of the client.
+        put: The last argument of `send_queue_selects`.
+        dropped: The messages that were left out.
     """
 
     address = ""
 
     def __init__(self) -> None:
         self.notified: list[str] = []
+        self.put: Callable[[bytes, bytes], None] | None = None
+        self.dropped = 0
         self.on_overflow: Callable[[], object] = bool
         self.on_drained: Callable[[], object] = bool
+
+    def send_queue_over(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner`."""
+        self.notified.append("over")
+
+    def send_queue_within(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner`."""
+        self.notified.append("within")
 
     def send_queue_overflowed(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner`."""
@@ -299,6 +312,14 @@ class FakeOwner:
     def send_queue_evicted(self, is_cut: bool) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner`."""
         self.notified.append("cut" if is_cut else "evicted")
+
+    def send_queue_selects(self, put: Callable[[bytes, bytes], None] | None) -> None:
+        """See `wsredis.transports.selective_queue.SelectiveOwner`."""
+        self.put = put
+
+    def send_queue_dropped(self, policy: SlowPolicy, count: int) -> None:
+        """See `wsredis.transports.selective_queue.SelectiveOwner`."""
+        self.dropped += count
 
 
 class FakeListener:

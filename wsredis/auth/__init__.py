@@ -16,8 +16,10 @@ from wsredis.auth.ended_log import EndedLog
 from wsredis.auth.policies import policies
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.session_monitor import SessionMonitor
+from wsredis.auth.sources.availability import Availability
 from wsredis.config import GatewayConfig, JwtConfig
 from wsredis.errors import ConfigError
+from wsredis.gateway.health import Health
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
 
 __all__ = ["Accepted", "Admission", "Auth", "SessionMonitor", "from_config"]
@@ -92,6 +94,7 @@ def from_config(
     *,
     authenticator: Authenticator | None = None,
     policy: Policy | None = None,
+    health: Health | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> Auth:
     """
@@ -105,13 +108,15 @@ def from_config(
             None, those of *config*; without any, all clients are anonymous and are not watched.
         policy: Asked in place of those of *config*. If None, those of *config*: origins, rules
             and the function of ``policy``.
+        health: Told which of the sources of *config* cannot be asked. If None, nobody is.
         wall_clock: Returns the Unix time in seconds.
     Returns:
         The parts, not started.
     Raises:
         ConfigError: A setting cannot be used.
     """
-    backends = _backends(config, reactor) if authenticator is None else []
+    availability = Availability(Health() if health is None else health)
+    backends = _backends(config, reactor, availability) if authenticator is None else []
     authenticators = backends if authenticator is None else [authenticator]
     recent = RecentCommands(reactor)
     origins = OriginPolicy(config.allow_origin, config.allow_host)
@@ -140,20 +145,20 @@ def from_config(
     return Auth(admission, sessions, control, backends, ended)
 
 
-def _backends(config: GatewayConfig, reactor: Any) -> list[AuthBackend]:
+def _backends(config: GatewayConfig, reactor: Any, availability: Availability) -> list[AuthBackend]:
     """Make the authenticators of the settings, in the order in which they are asked."""
     # Each is imported only if it is configured: it needs libraries that others do not have.
     found: list[AuthBackend] = []
     if config.jwt != JwtConfig():
         from wsredis.auth.sources.jwt import JwtAuthenticator
 
-        found.append(JwtAuthenticator(config.jwt, reactor))
+        found.append(JwtAuthenticator(config.jwt, reactor, report=availability.of("jwt")))
     if config.django is not None and config.auth_url.url is not None:
         raise ConfigError("auth-url: cannot be combined with django")
     if config.django is not None:
         from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 
-        found.append(DjangoAuthenticator(reactor, config))
+        found.append(DjangoAuthenticator(reactor, config, availability.of("django")))
     if config.auth_url.url is None and config.auth_url.cache:
         raise ConfigError("auth-cache: requires auth-url")
     if config.auth_url.url is not None:
@@ -161,7 +166,11 @@ def _backends(config: GatewayConfig, reactor: Any) -> list[AuthBackend]:
 
         found.append(
             SubrequestAuthenticator(
-                config.auth_url, reactor, config.auth_timeout, config.auth_concurrency
+                config.auth_url,
+                reactor,
+                config.auth_timeout,
+                config.auth_concurrency,
+                report=availability.of("auth-url"),
             )
         )
     return found

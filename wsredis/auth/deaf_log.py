@@ -105,6 +105,8 @@ class DeafLog:
             LogLevel.warn,
             reason.kind,
             "{peer} hears nothing on {facility!r}, and can publish nothing: {reason}",
+            event="deaf-socket",
+            kind=reason.kind,
             peer=connection.peer,
             facility=connection.granted.facility,
             reason=reason.text,
@@ -132,7 +134,7 @@ class DeafLog:
             self._next_search = now + _SEARCH_INTERVAL
             for word, flag in _misspelt(query):
                 return _Reason("misspelt", f"its URL has the flag {word!r}, is it {flag!r}?")
-        return _Reason("no flag", "its URL has no flag, such as 'subscribe-broadcast'")
+        return _Reason("no-flag", "its URL has no flag, such as 'subscribe-broadcast'")
 
 
 def _missing_names(granted: Access, identity: Identity) -> Iterator[str]:

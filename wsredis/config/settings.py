@@ -18,6 +18,7 @@ from wsredis.config.declare import Checked, Setting, setting, settings_of
 from wsredis.config.networks import network
 from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
+from wsredis.config.slow_clients import slow_clients
 from wsredis.config.values import (
     callable_name,
     channel_prefix,
@@ -146,14 +147,26 @@ class Limits(Checked):
     max_queue: int = setting(
         1048576,
         integer(1),
-        "Bytes that may wait for one client, after the message that is being sent. A slower "
-        "client is closed with 1008.",
+        "Bytes that may wait for one client for longer than queue-grace, after the message that is "
+        "being sent. A slower client is closed with 1008, or served as slow-clients says.",
+    )
+    max_queue_hard: int = setting(
+        16777216,
+        integer(1),
+        "Bytes that may wait for one client at once, in a burst. A client for which more wait is "
+        "slow at once. If it is less than max-queue, max-queue counts.",
+    )
+    queue_grace: float = setting(
+        2.0,
+        seconds(0.1),
+        "Seconds for which more than max-queue may wait for a client before it is slow.",
     )
     max_queues: int = setting(
         67108864,
         integer(1),
         "Bytes of memory that may wait for all clients together; a message that waits for several "
-        "clients counts once. If there are more, the slowest clients are closed with 1008.",
+        "clients counts once. If there are more, the slowest clients count as slow, "
+        "and are closed with 1008 unless slow-clients frees enough.",
     )
     send_buffer: int = setting(
         131072, integer(4096), "Bytes that the kernel buffers for one client (SO_SNDBUF)."
@@ -200,6 +213,11 @@ class Limits(Checked):
         "Bytes of the publish commands that wait for a reply of Redis. If there are more, clients "
         "that publish are closed with 1013.",
     )
+
+    @property
+    def most_queued(self) -> int:
+        """The bytes that may wait for one client at once, however shortly."""
+        return max(self.max_queue, self.max_queue_hard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,6 +492,15 @@ class GatewayConfig(Checked):
         "Seconds between two pings. A client that neither sent nor took anything between them is "
         "disconnected.",
     )
+    slow_clients: tuple[str, ...] = setting(
+        (),
+        slow_clients,
+        "What becomes of slow clients of some facilities, as PATTERN=POLICY; * in the pattern is "
+        "any run of characters. The policy is disconnect (the client is closed with 1008), "
+        "conflate (only the newest message of each channel waits) or drop-oldest. The first "
+        "pattern that fits decides; without one it is disconnect.",
+        repeatable=True,
+    )
     drain: float = setting(
         5.0,
         seconds(0),
@@ -491,6 +518,13 @@ class GatewayConfig(Checked):
         seconds(0),
         "Seconds over which the gateway spreads the close frames when it closes all WebSockets, so "
         "that the clients do not come back all at once. 0 closes all at once.",
+    )
+    on_gap: str = setting(
+        "keep",
+        choice("keep", "close"),
+        "After a time in which messages may have been lost between Redis and the gateway: keep the "
+        "WebSockets, or close those that subscribe with 1012, over the seconds of drain-spread, "
+        "for clients that load their state when they connect.",
     )
     django: str | None = setting(
         None,

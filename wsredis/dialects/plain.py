@@ -4,9 +4,6 @@ The default dialect, that of django-websocket-redis: a message is its payload an
 The path of a URL after the prefix is the facility. The *keys* of the query are flags: they name the
 audiences that a connection subscribes to and publishes to. A client does not hear its own messages
 again unless it asks for the echo, and hears first the stored message of each of its channels.
-
-It is one module because the grammar of the URL and the connection that it asks for are one
-contract.
 """
 
 from __future__ import annotations
@@ -209,7 +206,7 @@ class PlainConnection(Connection):
         for publication in self._hub.without_oversized(stored):
             if self.is_open and self._hub.is_fresh(self, publication.channel):
                 self._hub.mark_stored(self, publication)
-                self.write(publication[self.encoding])
+                self._write_publications([publication])
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
         """See `Connection.receive_all`. Messages that are only published are not looked at."""
@@ -281,7 +278,7 @@ class PlainConnection(Connection):
         )
         self._client.close(code, reason)
 
-    def audible(self, items: Sequence[Publication]) -> Iterator[Publication]:
+    def audible(self, items: Sequence[Publication]) -> list[Publication]:
         """
         Apply the echo rule of django-websocket-redis, which goes by content.
 
@@ -289,6 +286,7 @@ class PlainConnection(Connection):
         of its own that is still on its way back.
         """
         own = self._own
+        heard = []
         for item in items:
             digest = hash(item.payload)
             if own and digest in own:
@@ -296,11 +294,12 @@ class PlainConnection(Connection):
                 if not own[digest]:
                     del own[digest]
             elif digest != self._last:
-                yield item
+                heard.append(item)
+        return heard
 
     def choose_path(self) -> None:
         """See `Connection.choose_path`."""
-        hears_all = self.is_open and self._last is None and not self._own
+        hears_all = self.is_open and self._last is None and not self._own and self._put is None
         self.direct = self._client.queue if hears_all else None
 
     def _remember(self, payloads: Sequence[bytes]) -> None:

@@ -118,6 +118,7 @@ class Connection(ABC):
         "_held_back",
         "_hub",
         "_limits",
+        "_put",
         "_state",
         "_unanswered",
         "_unanswered_bytes",
@@ -137,6 +138,8 @@ class Connection(ABC):
         self.direct: Sink | None = None
         self.channels: Sequence[bytes] = ()
         self._state = _State.OPENING
+        #: See `select`.
+        self._put: Callable[[bytes, bytes], None] | None = None
         #: Filled between the subscription and the first byte after the handshake.
         self._held_back: _HeldBack | None = _HeldBack()
         self._unanswered = self._unanswered_bytes = 0
@@ -177,7 +180,7 @@ class Connection(ABC):
         """Choose what the client hears first, of what `open` returned and what came since."""
         return held_back
 
-    def audible(self, items: Sequence[Publication]) -> Iterable[Publication]:
+    def audible(self, items: Sequence[Publication]) -> Sequence[Publication]:
         """Choose the publications that the client hears. Not called while `direct` is set."""
         return items
 
@@ -269,7 +272,7 @@ class Connection(ABC):
         self._hub.metrics.discarded += count
         self._hub.log_loss(
             self._log,
-            "discarded",
+            "message-discarded",
             "a message from {peer} is discarded: it may publish nowhere",
             peer=self.peer,
         )
@@ -287,30 +290,53 @@ class Connection(ABC):
             raise LimitExceeded(f"more than {limit} channels")
 
     def choose_path(self) -> None:
-        """Set `direct`: by default, an open connection hears everything on its channels."""
-        self.direct = self._client.queue if self._state is _State.OPEN else None
+        """
+        Set `direct`: by default, an open connection hears everything on its channels.
+
+        It is None while publications are written one by one; see `select`.
+        """
+        is_direct = self._state is _State.OPEN and self._put is None
+        self.direct = self._client.queue if is_direct else None
 
     def write(self, data: bytes) -> None:
         """Send encoded messages to the client."""
         self._client.write(data)
 
-    def _write_row(self, row: Sequence[bytes]) -> None:
-        """Send encoded messages in one write, but for large ones: a copy would not be shared."""
-        if max(map(len, row), default=0) < _LARGE:
+    def _write_publications(self, items: Sequence[Publication]) -> None:
+        """Send publications in one write, but for large ones: a copy would not be shared."""
+        row = [item[self.encoding] for item in items]
+        if self._put is None and max(map(len, row), default=0) < _LARGE:
             if data := b"".join(row):
                 self.write(data)
             return
-        small: list[bytes] = []
-        for data in row:
-            if len(data) < _LARGE:
+        self._write_each(items)
+
+    def _write_each(
+        self, items: Sequence[Publication], begin: bytes = b"", end: bytes = b""
+    ) -> None:
+        """
+        Send each publication by itself if it is large, or if some may be left out.
+
+        Args:
+            begin, end: Sent before and after them.
+        """
+        small = [begin]
+        for item in items:
+            data = item[self.encoding]
+            if len(data) < _LARGE and self._put is None:
                 small.append(data)
                 continue
-            if small:
+            if any(small):
                 self.write(b"".join(small))
-                small.clear()
+            small.clear()
+            # Something may wait since then.
+            if self._put is None:
+                self.write(data)
+            else:
+                self._put(item.channel, data)
+        small.append(end)
+        if data := b"".join(small):
             self.write(data)
-        if small:
-            self.write(b"".join(small))
 
     def handle_message(self, payload: bytes, is_binary: bool) -> None:
         """Pass a message of the client to the handler, or publish it if there is none."""
@@ -347,12 +373,10 @@ class Connection(ABC):
         """Begin to write: first *answer* to the handshake; *stored* is the result of `open`."""
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
-        out = [item[self.encoding] for item in self.first_publications(stored, held_back)]
-        if self.encoding.heartbeat is not None:
-            out.append(self.encoding.heartbeat)
+        items = [*self.first_publications(stored, held_back)]
         self.choose_path()
         self.count_deafness()
-        self._write_row([answer, *out])
+        self._write_each(items, answer, self.encoding.heartbeat or b"")
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
 
@@ -386,10 +410,21 @@ class Connection(ABC):
         was_open = self.is_open
         self._state = _State.CLOSED
         self.count_deafness()
-        self.direct = self._held_back = None
+        self.direct = self._held_back = self._put = None
         self._hub.unsubscribe(self)
         if was_open and self._handler is not None:
             self._handle(partial(self._handler.on_disconnect, self))
+
+    def select(self, put: Callable[[bytes, bytes], None] | None) -> None:
+        """
+        Write publications one by one from now on, or in any way again.
+
+        Args:
+            put: Sends one, given its channel and its bytes, and may leave some out. If None, none
+                may be left out.
+        """
+        self._put = put if self._state is _State.OPEN else None
+        self.choose_path()
 
     async def change(self, identity: Identity, granted: Access) -> None:
         """Go on with other groups of the same user, or another access. May raise LimitExceeded."""
@@ -429,12 +464,12 @@ class Connection(ABC):
             self._hold_back(self._held_back, items)
         # It may have been closed while the hub was on its way to it.
         elif self.is_open:
-            self._write_row([item[self.encoding] for item in self.audible(items)])
+            self._write_publications(self.audible(items))
 
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`."""
         if self.is_open:
-            self.write(item[self.encoding])
+            self._write_publications([item])
 
     def forbid(self) -> None:
         """See `wsredis.gateway.hub.Listener.forbid`."""
@@ -470,7 +505,7 @@ class Connection(ABC):
     def _hold_back(self, held_back: _HeldBack, items: Sequence[Publication]) -> None:
         held_back += items
         held_back.size += sum(len(item.payload) for item in items)
-        if held_back.size > self._limits.max_queue:
+        if held_back.size > self._limits.most_queued:
             # It would be a slow consumer from its first moment.
             self._held_back = _HeldBack()
             self._client.close(1013, "too many messages during the handshake")

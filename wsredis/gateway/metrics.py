@@ -31,6 +31,8 @@ class Metrics:
             reached, or the key is one of an application.
         slow_consumers: Connections closed because their send queue was full, because they took
             nothing of it for a ping interval, or as the slowest when all queues were full.
+        conflated: Messages left out for slow clients, since a newer one of the channel waited.
+        dropped_oldest: Messages left out for slow clients as the oldest ones.
         shed: Connections closed because they sent too fast for a minute, did not go on with a
             message, or had most of the unfinished input when there was too much of it.
         timeouts: Connections closed because they did not answer a ping.
@@ -56,6 +58,8 @@ class Metrics:
     unpublished: int = 0
     unpersisted: int = 0
     slow_consumers: int = 0
+    conflated: int = 0
+    dropped_oldest: int = 0
     shed: int = 0
     timeouts: int = 0
     broker_losses: int = 0

@@ -109,7 +109,12 @@ class GatewayService(Service):
         probes = {"live": self.liveness, "ready": self.readiness}
         self._site = web.from_config(config, reactor, probes, application)
         self._auth = auth.from_config(
-            config, reactor, self._hub, authenticator=authenticator, policy=policy
+            config,
+            reactor,
+            self._hub,
+            authenticator=authenticator,
+            policy=policy,
+            health=self.health,
         )
         self.factory = transports.from_config(
             config,

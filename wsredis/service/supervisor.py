@@ -145,6 +145,11 @@ class ChildSupervisor(ProcessProtocol):
             pass
         return self._stopped
 
+    def kill(self) -> None:
+        """Kill the process, if there is one. It is started again like one that ended by itself."""
+        if self._process is not None:
+            self._kill_process()
+
     def hurry(self, descriptor: int, patience: float) -> None:
         """
         Close a pipe of a process that was asked to stop, and give it less time.
@@ -187,6 +192,9 @@ class ChildSupervisor(ProcessProtocol):
 
     def _kill_now(self) -> None:
         self._owner.child_is_killed()
+        self._kill_process()
+
+    def _kill_process(self) -> None:
         try:
             self._process.signalProcess("KILL")
         except ProcessExitedAlready:

@@ -83,6 +83,7 @@ class MemoryGateway:
             self.hub,
             authenticator=authenticator,
             policy=policy,
+            health=self.health,
             wall_clock=self._now,
         )
         self.site = self.make_site(config)

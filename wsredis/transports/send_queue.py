@@ -23,11 +23,13 @@ from zope.interface import implementer
 
 from wsredis.gateway.queued_bytes import Piece, QueuedBytes, Weight, whole_of
 
-__all__ = ["SendQueue", "SendQueueOwner"]
+__all__ = ["CONGESTION", "SendQueue", "SendQueueOwner"]
 
-#: How much is handed at a time to a transport that takes copies. As many bytes that wait are
-#: congestion.
+#: How much is handed at a time to a transport that takes copies.
 _CHUNK = 65536
+
+#: Bytes that wait are congestion if they are more than this.
+CONGESTION = _CHUNK
 
 #: A write of at most so many bytes is copied to those that wait, since a reference to it would take
 #: more memory. So many bytes of such writes are collected in one piece.
@@ -60,8 +62,18 @@ class SendQueueOwner(Protocol):
     def address(self) -> str:
         """See above."""
 
+    def send_queue_over(self) -> None:
+        """
+        More bytes wait than the limit, and something more has come.
+
+        The owner calls `SendQueue.overdue` if that lasts for longer than a grace.
+        """
+
+    def send_queue_within(self) -> None:
+        """No more bytes wait than the limit any more."""
+
     def send_queue_overflowed(self) -> None:
-        """More bytes wait than the limit. All that waited was dropped, at the end of a frame."""
+        """The client is slow. All that waited was dropped, at the end of a frame."""
 
     def send_queue_congested(self) -> None:
         """The client reads slower than it is written to."""
@@ -154,12 +166,14 @@ class SendQueue:
 
     Args:
         transport: The transport of the connection.
-        limit: Bytes that may wait, not counting the write that is under way. One write more is
-            taken however large it is, so that a message larger than the limit can pass.
+        limit: Bytes that may wait for longer than the owner's grace, not counting the write that
+            is under way. One write more is taken however large it is, so that a message larger
+            than the limit can pass.
         owner: It is notified when the queue grows, drains and overflows.
         total: Counts the bytes of all queues.
         socket: The socket below the transport, if bytes may be sent past the transport while it
             has none to send. If None, they may not: TLS is spoken, or the transport changes bytes.
+        hard: Bytes that may wait at all, and one write more. If None, it is *limit*.
 
     Attributes:
         send: See `wsredis.gateway.client.Sink`.
@@ -171,7 +185,9 @@ class SendQueue:
         "_begin",
         "_buffered",
         "_closing",
+        "_hard",
         "_is_marked",
+        "_is_over",
         "_limit",
         "_owner",
         "_paused",
@@ -192,9 +208,11 @@ class SendQueue:
         owner: SendQueueOwner,
         total: QueuedBytes,
         socket: Any = None,
+        hard: int | None = None,
     ) -> None:
         self._transport = transport
         self._limit = limit
+        self._hard = limit if hard is None else hard
         self._owner = owner
         self._total = total
         self.waiting = 0
@@ -206,6 +224,8 @@ class SendQueue:
         self._buffered = 0
         #: Whether nothing has been taken since `is_stuck` was asked.
         self._is_marked = False
+        #: Whether more waits than the limit, and the owner knows.
+        self._is_over = False
         self._acknowledged: int | None = None
         self._paused = False
         self._closing = False
@@ -238,8 +258,7 @@ class SendQueue:
         if queue is None:
             queue = deque()
             self._use(queue)
-        queue.append(memoryview(data)[taken:] if taken else data)
-        self._total.add(data)
+        self._append(queue, memoryview(data)[taken:] if taken else data, data)
         if self._queue is not queue:
             # It was given up: too much waits.
             return
@@ -248,6 +267,11 @@ class SendQueue:
             self._transport.registerProducer(self, False)
         elif not self._paused:
             self._pump(queue)
+
+    def overdue(self) -> None:
+        """Give up what waits, if more waits than the limit: the grace of the client is over."""
+        if self._is_over and self._queue:
+            self._overflow(self._queue)
 
     def is_stuck(self, acknowledged: int | None = None) -> bool:
         """
@@ -350,6 +374,7 @@ class SendQueue:
         """
         self._queue = queue
         self.waiting = 0
+        self._within()
         self._is_marked = False
         if queue is None:
             self.send = self._sink.send
@@ -395,6 +420,8 @@ class SendQueue:
                 # The next one is under way from now on.
                 waiting -= len(queue[0])
         self.waiting = waiting
+        if waiting <= self._limit:
+            self._within()
         self._total.remove(gone)
         if taken:
             queue[0] = memoryview(queue[0])[taken:]
@@ -403,17 +430,14 @@ class SendQueue:
         queue = self._queue
         assert queue is not None
         size = len(data)
-        if self.waiting > self._limit:
-            self._overflow(queue)
+        if self.waiting > self._limit and self._is_full(queue):
             return size
         if not queue:
-            queue.append(data)
-            self._total.add(data)
+            self._append(queue, data, data)
             return size
         self.waiting += size
         if size > _SMALL:
-            queue.append(data)
-            self._total.add(data)
+            self._append(queue, data, data)
         else:
             last = queue[-1]
             # The first one is under way.
@@ -421,15 +445,37 @@ class SendQueue:
                 last += data
                 self._total.grow(size)
             else:
-                queue.append(last := _Collected(data))
-                self._total.add(last)
-        if self.waiting > _CHUNK:
+                last = _Collected(data)
+                self._append(queue, last, last)
+        if self.waiting > CONGESTION:
             self._owner.send_queue_congested()
         return size
 
-    def _overflow(self, queue: deque[Piece]) -> None:
+    def _append(self, queue: deque[Piece], piece: Piece, whole: bytes | bytearray) -> None:
+        """Queue *piece*, and count *whole*, which it keeps in memory. The queue may be given up."""
+        queue.append(piece)
+        self._total.add(whole)
+
+    def _is_full(self, queue: deque[Piece]) -> bool:
+        """Act on more than the limit that waits. Tell whether nothing more may be queued."""
+        if self.waiting > self._hard:
+            return self._overflow(queue)
+        if not self._is_over:
+            self._is_over = True
+            self._owner.send_queue_over()
+        return False
+
+    def _within(self) -> None:
+        """Go on with no more than the limit."""
+        if self._is_over:
+            self._is_over = False
+            self._owner.send_queue_within()
+
+    def _overflow(self, queue: deque[Piece]) -> bool:
+        """Act on a client that is slow. Tell whether it is given up."""
         self._drop_waiting(queue)
         self._owner.send_queue_overflowed()
+        return True
 
     def _drop_waiting(self, queue: deque[Piece]) -> None:
         """Forget all but the write under way."""
@@ -439,6 +485,7 @@ class SendQueue:
         if under_way is not None:
             queue.append(under_way)
         self.waiting = 0
+        self._within()
 
     def _forget(self, queue: deque[Piece]) -> None:
         """Empty *queue*."""

@@ -137,7 +137,12 @@ class AdmitTests(AuthCase):
 
     def test_closed_at_once(self) -> None:
         """No state is kept of a client that is closed with its first byte."""
-        self.use(MemoryGateway(GatewayConfig(limits=Limits(max_queue=1)), authenticator=Register()))
+        self.use(
+            MemoryGateway(
+                GatewayConfig(limits=Limits(max_queue=1, max_queue_hard=1)),
+                authenticator=Register(),
+            )
+        )
         self.gateway.redis.store(b"broadcast:a", 60, b"x" * 500000)
         client = self.connect()
         client.reading = False

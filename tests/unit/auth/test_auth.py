@@ -17,6 +17,7 @@ from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.channels import Access, Audience
 from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig
 from wsredis.errors import ConfigError
+from wsredis.gateway.health import Health
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake, Identity
 from wsredis.gateway.metrics import Metrics
@@ -111,6 +112,16 @@ class AuthTests(SynchronousTestCase):
         config = GatewayConfig(jwt=JwtConfig(key="/nowhere"))
         self.assertRaises(ConfigError, self.build, config)
         self.build(config, authenticator=_Backend([], "mine"))
+
+    def test_health(self) -> None:
+        """Keys that were not fetched yet are a problem of the gateway."""
+        health = Health()
+        jwt = JwtConfig(jwks_url="http://127.0.0.1:81/", algorithm="RS256")
+        built = self.build(GatewayConfig(jwt=jwt), health=health)
+        self.assertTrue(health.is_ready)
+        built.start()
+        self.addCleanup(built.stop)
+        self.assertEqual(["identities"], list(health.problems))
 
     def test_forget(self) -> None:
         """The backends of the settings are notified of commands."""

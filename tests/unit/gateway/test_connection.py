@@ -18,13 +18,15 @@ from tests.support.connections import (
     USER,
     ConnectionCase,
 )
-from tests.support.fakes import FakeClient
+from tests.support.fakes import FakeClient, messages
 from wsredis.channels import Access, Audience
+from wsredis.config import Limits
 from wsredis.errors import BrokerUnavailable, LimitExceeded, PermissionDenied
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Identity
+from wsredis.gateway.publication import Publication
 from wsredis.transports.websocket import frames
 
 
@@ -133,7 +135,7 @@ class OpenTests(ConnectionCase):
         self.assertEqual([], client.got)
 
     def test_held_messages_are_bounded(self) -> None:
-        """More than the queue may hold, before the first byte, refuses the client."""
+        """More than the queue may hold at once, before the first byte, refuses the client."""
         connection, client = self.new()
         self.successResultOf(self.opening(connection))
         for _ in range(21):
@@ -321,6 +323,73 @@ class ChangeTests(ConnectionCase):
         self.successResultOf(changed)
         self.assertEqual([], client.got)
         self.assertEqual(0, len(self.hub))
+
+
+class SelectTests(ConnectionCase):
+    """Publications are written one by one while some may be left out."""
+
+    limits = Limits(max_publication=10_000)
+
+    def selecting(self, **kwargs: Any) -> tuple[Connection, FakeClient]:
+        """An open connection of which something waits; `put` has what was put."""
+        connection, client = self.opened(**kwargs)
+        self.put: list[tuple[bytes, bytes]] = []
+        connection.select(lambda channel, data: self.put.append((channel, messages(data)[0][1])))
+        return connection, client
+
+    def test_one_by_one(self) -> None:
+        """Each comes with its channel; the connection is not direct meanwhile."""
+        connection, client = self.selecting(subscribe=(BROADCAST, USER))
+        self.assertIsNone(connection.direct)
+        self.hub.deliver(
+            [
+                Publication(CHANNEL, b"1"),
+                Publication(b"user:john:chat", b"2"),
+                Publication(CHANNEL, b"3" * 5000),
+            ]
+        )
+        self.assertEqual(
+            [(CHANNEL, b"1"), (b"user:john:chat", b"2"), (CHANNEL, b"3" * 5000)], self.put
+        )
+        self.hub.restore({CHANNEL: b"4"})
+        self.assertEqual((CHANNEL, b"4"), self.put[-1])
+        connection.send("handler")
+        self.assertEqual([b"handler"], client.got)
+        connection.select(None)
+        self.assertIs(client, connection.direct)
+        self.stranger_says(b"5")
+        self.assertEqual([b"handler", b"5"], client.got)
+
+    def test_own_messages(self) -> None:
+        """The echo rule comes first, and the connection is not direct afterwards."""
+        connection, _ = self.selecting(publish=(BROADCAST,))
+        connection.receive(b"mine", False)
+        self.stranger_says(b"other")
+        self.assertEqual([(CHANNEL, b"other")], self.put)
+        connection.select(None)
+        self.assertIsNone(connection.direct)
+
+    def test_from_the_first_large_one(self) -> None:
+        """If a large stored message has to wait, those after it are written one by one."""
+        for name in ("broadcast", "user:john", "session:s3ss10n"):
+            self.server.store(f"{name}:chat".encode(), 10, name.encode() * 600)
+        connection, client = self.new(ALL)
+        put: list[bytes] = []
+
+        def write(data: bytes) -> None:
+            connection.select(lambda channel, data: put.append(channel))
+
+        client.record = write
+        connection.opened(self.successResultOf(self.opening(connection)))
+        self.assertEqual([b"user:john:chat", b"session:s3ss10n:chat"], put)
+
+    def test_after_the_end(self) -> None:
+        """A connection that is closed keeps no way to write."""
+        connection, client = self.selecting()
+        connection.closed()
+        connection.select(self.fail)
+        connection.deliver([Publication(CHANNEL, b"1")])
+        self.assertEqual(([], []), (self.put, client.got))
 
 
 class SendTests(ConnectionCase):
@@ -861,11 +930,11 @@ class BaseTests(ConnectionCase):
         self.assertEqual(self.limits.max_channels, len(self.hub))
 
     def test_held_back_to_the_limit(self) -> None:
-        """As many bytes as the queue may hold wait for the end of the handshake."""
+        """As many bytes as the queue may hold at once wait for the end of the handshake."""
         connection, client = self.listening()
         stored = self.successResultOf(self.opening(connection))
         for _ in range(20):
-            self.stranger_says(b"x" * (self.limits.max_queue // 20))
+            self.stranger_says(b"x" * (self.limits.most_queued // 20))
         connection.opened(stored)
         self.assertEqual(20, len(client.got))
         self.assertIsNone(client.closed)

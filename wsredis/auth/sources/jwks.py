@@ -12,9 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wsredis.auth.sources.availability import Report, nobody
 from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
 from wsredis.auth.sources.keys import MAX_SIZE, read_file, require_library, weakness
 from wsredis.config.files import file_stamp
@@ -181,7 +183,8 @@ class FetchedKeys:
     A JWK Set at a URL.
 
     It is fetched at the start, when a token names an unknown key, and when it is older than
-    `STALE`, but not more often than *interval* allows. If that fails, the old keys stay.
+    `STALE`, but not more often than *interval* allows. If that fails, the old keys stay, and it is
+    fetched again after *interval*.
 
     Args:
         url: The URL.
@@ -189,6 +192,7 @@ class FetchedKeys:
         interval: Seconds between two fetches, at least. While there are no keys, at most `RETRY`.
         reactor: Makes requests and keeps time.
         fetch: Gets the body from the URL. If None, over HTTP.
+        report: Told whether it could be fetched.
     Raises:
         ConfigError: A library is not installed.
     """
@@ -202,6 +206,7 @@ class FetchedKeys:
         interval: float,
         reactor: Any,
         fetch: Fetch | None = None,
+        report: Report = nobody,
     ) -> None:
         self._url = url
         self._set = _KeySet(algorithm)
@@ -213,13 +218,21 @@ class FetchedKeys:
         #: Time of the last fetch, in seconds of the reactor.
         self._last_fetch: float | None = None
         self._failed = False
+        #: The reason of the last failure in the log.
+        self._logged = ""
+        self._report = report
+        self._retry: IDelayedCall | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """See `wsredis.auth.sources.keys.Keys.start`."""
+        self._report("the keys for tokens were not fetched yet", is_blocking=True)
         self._refresh()
 
     def stop(self) -> None:
         """See `wsredis.auth.sources.keys.Keys.stop`."""
+        self._stopped = True
+        self._cancel_retry()
         if self._fetching is not None:
             self._fetching.cancel()
 
@@ -231,7 +244,7 @@ class FetchedKeys:
                 # The client need not wait for that.
                 self._refresh()
             return key
-        if self._is_due(self._interval if self._set else min(self._interval, RETRY)):
+        if self._is_due(self._pause()):
             self._refresh()
         if self._fetching is not None:
             await self._fetched.wait()
@@ -242,13 +255,26 @@ class FetchedKeys:
             )
         return key
 
+    def _pause(self) -> float:
+        return self._interval if self._set else min(self._interval, RETRY)
+
     def _is_due(self, interval: float) -> bool:
         if self._fetching is not None:
             return False
         last = self._last_fetch
         return last is None or self._reactor.seconds() - last >= interval
 
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _fetch_again(self) -> None:
+        self._retry = None
+        self._refresh()
+
     def _refresh(self) -> None:
+        self._cancel_retry()
         self._last_fetch = self._reactor.seconds()
         fetching = Deferred.fromCoroutine(self._update())
         self._fetching = fetching
@@ -258,13 +284,26 @@ class FetchedKeys:
     async def _update(self) -> None:
         self._set.replace(await self._fetch(self._url))
         self._failed = False
+        self._logged = ""
+        self._report(None)
 
     def _fetch_failed(self, failure: Failure) -> None:
         self._failed = True
+        if self._stopped:
+            return
+        # Not only when a token comes: a gateway that is not ready is sent nobody.
+        self._retry = self._reactor.callLater(self._pause(), self._fetch_again)
+        if self._set:
+            self._report("the keys for tokens cannot be fetched: the old ones are used")
+        else:
+            self._report("the keys for tokens cannot be fetched", is_blocking=True)
         error = failure.value
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         if isinstance(error, TimeoutError):
             reason = f"no answer within {FETCH_TIMEOUT:g} seconds"
+        if reason == self._logged:
+            return
+        self._logged = reason
         kept = "; keeping the old keys" if self._set else ""
         self._log.error(
             "jwt-jwks-url: cannot fetch the JWK Set: {reason}{kept}",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from wsredis.auth.grants import check_access, read_channels
+from wsredis.auth.sources.availability import Report, nobody
 from wsredis.auth.sources.jwks import Fetch, FetchedKeys, FileKeys
 from wsredis.auth.sources.keys import Keys, OneKey, read_key, require_library
 from wsredis.channels import Access
@@ -93,6 +94,7 @@ class JwtAuthenticator:
         config: The settings ``jwt-...``.
         reactor: Makes requests and keeps time.
         fetch: Gets the JWK Set from a URL. If None, over HTTP.
+        report: Told whether keys at a URL can be fetched.
         now: Returns the Unix time in seconds.
     Raises:
         ConfigError: The settings contradict each other, a file cannot be used, or a library is
@@ -105,6 +107,7 @@ class JwtAuthenticator:
         reactor: Any,
         fetch: Fetch | None = None,
         *,
+        report: Report = nobody,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._jwt = require_library(_source(config))
@@ -119,7 +122,7 @@ class JwtAuthenticator:
             config.session_claim,
             config.channels_claim,
         )
-        self._algorithm, self._keys = _keys(config, reactor, fetch)
+        self._algorithm, self._keys = _keys(config, reactor, fetch, report)
 
     def start(self) -> None:
         """Begin to fetch the keys, if they come from a URL."""
@@ -239,7 +242,7 @@ def _source(config: JwtConfig) -> str:
     return given[0]
 
 
-def _keys(config: JwtConfig, reactor: Any, fetch: Fetch | None) -> tuple[str, Keys]:
+def _keys(config: JwtConfig, reactor: Any, fetch: Fetch | None, report: Report) -> tuple[str, Keys]:
     """Make the algorithm, and the keys for it."""
     if config.key is not None:
         algorithm, key = read_key(config.key, config.algorithm)
@@ -252,7 +255,7 @@ def _keys(config: JwtConfig, reactor: Any, fetch: Fetch | None) -> tuple[str, Ke
     if config.algorithm == "HS256":
         raise ConfigError("jwt-algorithm: HS256 needs a secret, which a URL must not publish")
     return config.algorithm, FetchedKeys(
-        config.jwks_url, config.algorithm, config.jwks_interval, reactor, fetch
+        config.jwks_url, config.algorithm, config.jwks_interval, reactor, fetch, report
     )
 
 

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from wsredis.auth.fair_queue import FairQueue
 from wsredis.auth.sources.answer import Answer, UnexpectedAnswer, read_answer
+from wsredis.auth.sources.availability import Report, SourceAway, nobody
 from wsredis.auth.sources.cache import AnswerCache
 from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
 from wsredis.config import AuthUrlConfig
@@ -40,6 +42,9 @@ _MAX_BODY = 65536
 #: Requests that may wait, for each one that may be under way.
 _QUEUE = 64
 
+#: The ends of a request that the gateway itself has given up.
+_CANCELLED = (CancelledError, ConnectingCancelledError)
+
 
 class SubrequestAuthenticator:
     """
@@ -52,6 +57,7 @@ class SubrequestAuthenticator:
             counts.
         concurrency: Requests under way at a time. Addresses take turns, and none has more than
             its share of them and of those that wait.
+        report: Told whether the application gives valid answers.
         now: Returns the Unix time in seconds.
     Raises:
         ConfigError: treq is not installed, or the URL cannot be requested.
@@ -64,6 +70,7 @@ class SubrequestAuthenticator:
         timeout: float,
         concurrency: int,
         *,
+        report: Report = nobody,
         now: Callable[[], float] = time.time,
     ) -> None:
         try:
@@ -78,6 +85,7 @@ class SubrequestAuthenticator:
         self._reactor = reactor
         self._timeout = timeout
         self._now = now
+        self._report = report
         self._pool = QuietPool(reactor)
         self._pool.maxPersistentPerHost = concurrency
         self._pool.cachedConnectionTimeout = _IDLE
@@ -125,10 +133,16 @@ class SubrequestAuthenticator:
         turn: Deferred[None] = Deferred(lambda _: self._queue.discard(address, turn))
         if not self._queue.begin(address, turn):
             if not self._queue.wait(address, turn):
-                raise self._unavailable("too many requests wait for it (--auth-concurrency)")
+                raise HandshakeRejected(
+                    "try again later",
+                    503,
+                    self._hint("too many requests wait (--auth-concurrency)"),
+                )
             await turn
         try:
-            return await self._request(headers)
+            answer = await self._request(headers)
+            self._report(None)
+            return answer
         except UnexpectedAnswer as error:
             raise self._unavailable(str(error)) from None
         finally:
@@ -144,6 +158,9 @@ class SubrequestAuthenticator:
                 self._url, headers=headers.copy(), allow_redirects=False, unbuffered=True
             )
         except Exception as error:
+            if any(isinstance(each, _CANCELLED) for each in _reasons(error)):
+                # The client has left, or the time is over, which is noted elsewhere.
+                raise CancelledError from None
             # The text of any such error may quote data that was sent or received.
             raise UnexpectedAnswer(f"it cannot be asked: {_class_names(error)}") from None
         try:
@@ -161,8 +178,12 @@ class SubrequestAuthenticator:
             self._unavailable(f"it did not answer within {timeout:g} s (--auth-timeout)")
         )
 
-    def _unavailable(self, why: str) -> HandshakeRejected:
-        return HandshakeRejected("try again later", 503, f"--auth-url {self._url_shown}: {why}")
+    def _unavailable(self, why: str) -> SourceAway:
+        self._report("the application of auth-url gives no valid answer: no new client is let in")
+        return SourceAway(self._hint(why))
+
+    def _hint(self, why: str) -> str:
+        return f"--auth-url {self._url_shown}: {why}"
 
 
 def _checked_url(url: str) -> str:
@@ -182,9 +203,13 @@ def _checked_url(url: str) -> str:
     return ascii_url
 
 
-def _class_names(error: Exception) -> str:
-    reasons = (reason.value for reason in getattr(error, "reasons", ()))
-    classes = (type(each) for each in (error, *reasons))
+def _reasons(error: BaseException) -> list[BaseException]:
+    """Return *error* and what it consists of."""
+    return [error, *(each.value for each in getattr(error, "reasons", ()))]
+
+
+def _class_names(error: BaseException) -> str:
+    classes = (type(each) for each in _reasons(error))
     # With the module, since that of OpenSSL, which means a bad certificate, is just "Error".
     return ", ".join(f"{each.__module__.rpartition('.')[2]}.{each.__name__}" for each in classes)
 

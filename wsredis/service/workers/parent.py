@@ -5,12 +5,16 @@ The parent binds the ports and takes no connection. Each worker is a gateway of 
 own connections to Redis, and inherits the listening sockets; the kernel gives a new connection to
 the worker that accepts it first. Two pipes join the parent and a worker:
 
-* Standard input of the worker carries its task, and then commands of one byte: all workers are
-  ready (``+``), one of them is not any more (``-``), read the certificates again (``r``), stop
-  (``s``). When the pipe is closed, a worker that stops makes haste, and any other one stops. The
-  system closes it also when the parent dies.
-* Descriptor 3 of the worker carries its log and whether it is ready, one JSON object on each line.
-  A line that is not one is dropped: an application may write to descriptors that are not its own.
+* Standard input of the worker carries its task, and then one command on each line: the state of
+  all workers (``state``, every second), read the certificates again (``reload``), stop (``stop``).
+  When the pipe is closed, a worker that stops makes haste, and any other one stops. The system
+  closes it also when the parent dies.
+* Descriptor 3 of the worker carries its log, and every second its state, one JSON object on each
+  line. A line that is not one is dropped: an application may write to descriptors that are not its
+  own.
+
+A worker that has started and then reports nothing is stopped, or its event loop is caught in
+something: it is killed, and replaced as any that ends. So each worker can tell the health of all.
 
 The programs that the application starts inherit neither of them, and no socket.
 
@@ -19,9 +23,12 @@ Passwords go through the pipe, since every user of the machine can read a comman
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -31,8 +38,11 @@ from twisted.logger import Logger
 
 from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
+from wsredis.gateway.health import Situation, is_good
+from wsredis.gateway.timers import PeriodicTask
 from wsredis.service.service import GatewayService
-from wsredis.service.workers.process import WorkerProcess
+from wsredis.service.workers.process import CHECK_INTERVAL, WorkerProcess
+from wsredis.service.workers.reports import INTERVAL
 from wsredis.service.workers.sockets import (
     SharedSocket,
     check_shareable,
@@ -40,12 +50,11 @@ from wsredis.service.workers.sockets import (
     stop_accepting,
 )
 from wsredis.service.workers.worker import (
-    ALL_READY,
     COMMANDS,
     FIRST_SOCKET,
-    NOT_ALL_READY,
     RELOAD,
     REPORTS,
+    STATE,
     WorkerTask,
 )
 
@@ -93,20 +102,25 @@ class Workers(GatewayService):
         secure = ("0",) if config.tls_port else ()
         self._worker_config = replace(config, port=(), tls_port=secure, redis=redis)
         self._workers = [
-            WorkerProcess(number, reactor, self._spawn, self._readiness_changed)
+            WorkerProcess(number, reactor, partial(self._spawn, number), self._state_changed)
             for number in range(1, config.workers + 1)
         ]
         self._all_ready = False
+        self._checks = 0
+        self._task = PeriodicTask(reactor, CHECK_INTERVAL, self._check)
         self._ends: list[Deferred[None]] = []
 
-    def is_ready(self) -> bool:
-        """Tell whether all workers are ready, and none is to stop."""
-        return self._all_ready and bool(self.running)
+    def readiness(self) -> Situation:
+        """Return everything that is wrong with the parent and with each worker."""
+        return {
+            0: dict(self.health.problems),
+            **{number: worker.problems for number, worker in enumerate(self._workers, 1)},
+        }
 
     def reload_certificates(self) -> None:
         """Let every worker read its certificates again."""
         for worker in self._workers:
-            worker.send(RELOAD)
+            worker.send(RELOAD + b"\n")
 
     def privilegedStartService(self) -> None:
         """
@@ -124,8 +138,10 @@ class Workers(GatewayService):
         Service.startService(self)
         if not self._ports:
             self.privilegedStartService()
+        self.health.report("starting", None)
         for worker in self._workers:
             worker.start()
+        self._task.start()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -135,6 +151,7 @@ class Workers(GatewayService):
             Fires when all have ended. Those that have not are killed a few seconds after the
             times to drain.
         """
+        self._task.stop()
         config = self._config
         patience = config.drain_delay + config.drain_spread + config.drain + _PATIENCE
         self._ends = [worker.stop(patience) for worker in self._workers]
@@ -149,17 +166,17 @@ class Workers(GatewayService):
         """Wait for the workers."""
         await gatherResults(self._ends)
 
-    def _spawn(self, protocol: ProcessProtocol) -> Any:
+    def _spawn(self, number: int, protocol: ProcessProtocol) -> Any:
         descriptors: dict[int, int | str] = {COMMANDS: "w", 1: "r", 2: "r", REPORTS: "r"}
         sockets = []
         port: Any
-        for number, ((text, _, secure), port) in enumerate(
+        for descriptor, ((text, _, secure), port) in enumerate(
             zip(self._endpoints, self._ports, strict=True), FIRST_SOCKET
         ):
-            descriptors[number] = port.fileno()
+            descriptors[descriptor] = port.fileno()
             proxied = text.startswith("haproxy:")
-            sockets.append(SharedSocket(number, port.socket.family, proxied, secure))
-        task = WorkerTask(type(self._reactor).__module__, self._worker_config, sockets)
+            sockets.append(SharedSocket(descriptor, port.socket.family, proxied, secure))
+        task = WorkerTask(number, type(self._reactor).__module__, self._worker_config, sockets)
         process = self._reactor.spawnProcess(
             protocol,
             sys.executable,
@@ -170,21 +187,46 @@ class Workers(GatewayService):
         process.writeToChild(COMMANDS, pickle.dumps(sys.path) + pickle.dumps(task))
         return process
 
-    def _readiness_changed(self) -> None:
-        """Notify the workers if all are ready now, or not any more."""
-        all_ready = all(worker.ready for worker in self._workers)
-        if all_ready == self._all_ready or not self.running:
+    def _check(self, count: int) -> None:
+        for worker in self._workers:
+            worker.check(count)
+        self._checks += 1
+        if self._checks * CHECK_INTERVAL >= INTERVAL:
+            self._tell(self.readiness())
+
+    def _state_changed(self) -> None:
+        """Notify the workers, and log a line if all are ready now, or not any more."""
+        if not self.running:
+            return
+        situation = self.readiness()
+        self._tell(situation)
+        all_ready = is_good(situation)
+        if all_ready == self._all_ready:
             return
         self._all_ready = all_ready
-        for worker in self._workers:
-            worker.send(ALL_READY if all_ready else NOT_ALL_READY)
         if all_ready:
             self._log.info(
                 "all {count} workers are ready", event="workers-ready", count=len(self._workers)
             )
         else:
             self._log.warn(
-                "not all {count} workers are ready",
+                "not all {count} workers are ready: {reasons}",
                 event="workers-not-ready",
                 count=len(self._workers),
+                reasons="; ".join(_reasons(situation)),
             )
+
+    def _tell(self, situation: Situation) -> None:
+        self._checks = 0
+        line = b"%s %s\n" % (STATE, json.dumps(situation).encode())
+        for worker in self._workers:
+            # What is sent to one that does not read would pile up.
+            if worker.hears:
+                worker.send(line)
+
+
+def _reasons(situation: Situation) -> Iterator[str]:
+    for number, problems in situation.items():
+        for each in problems.values():
+            if each.is_blocking:
+                yield f"worker {number}: {each.text}" if number else each.text

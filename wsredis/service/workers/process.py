@@ -10,11 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import InvalidLogLevelError, Logger, LogLevel
 
+from wsredis.gateway.health import Health, Problems
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.service.supervisor import ChildSupervisor, RestartPolicy, write_to_child
+from wsredis.service.workers.reports import FATAL, MUTE, Silence, load_situation
 from wsredis.service.workers.worker import COMMANDS, REPORTS, STOP
 
-__all__ = ["WorkerProcess"]
+__all__ = ["CHECK_INTERVAL", "WorkerProcess"]
 
 _RESTART = RestartPolicy(first=0.5, longest=30.0)
 
@@ -24,6 +26,21 @@ _MAX_LINE = 65536
 #: Bytes of a report, which may be a log line with a traceback. A longer one is dropped.
 _MAX_REPORT = 1 << 20
 
+#: Seconds between two calls of `WorkerProcess.check`.
+CHECK_INTERVAL = 0.5
+
+_STARTS = "the worker has not started yet"
+
+#: What a line that is no report may raise.
+_NO_REPORT = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    InvalidLogLevelError,
+)
+
 
 class WorkerProcess:
     """
@@ -32,7 +49,10 @@ class WorkerProcess:
     Args:
         number: Names the worker in the log.
         spawn: Starts a process with the given protocol.
-        changed: Called when the worker reports whether it is ready, and when it has ended.
+        changed: Called when a problem of the worker begins or ends, and when the worker has ended.
+
+    Attributes:
+        lag: Seconds by which the event loop of the worker was late at its last report.
     """
 
     child_descriptors: tuple[int, ...] = (COMMANDS, 1, 2, REPORTS)
@@ -52,11 +72,22 @@ class WorkerProcess:
         #: The begin of a line whose end was not received yet, by descriptor.
         self._partial: dict[int, bytes] = {}
         self._throttle = LogThrottle(reactor)
+        self.lag = 0.0
+        #: What the worker has reported. If None, the process has not reported anything.
+        self._reported: Problems | None = None
+        self._health = Health()
+        self._health.report("workers", _STARTS)
+        self._silence = Silence(CHECK_INTERVAL)
 
     @property
-    def ready(self) -> bool:
-        """Tell whether the worker runs and has reported that it is ready."""
-        return self._supervisor.ready
+    def problems(self) -> Problems:
+        """Everything that is wrong with the worker."""
+        return {**self._health.problems, **(self._reported or {})}
+
+    @property
+    def hears(self) -> bool:
+        """Tell whether commands are read: the process has started, and is not mute."""
+        return self._reported is not None and self._silence.seconds < MUTE
 
     def start(self) -> None:
         """Start a process."""
@@ -69,6 +100,30 @@ class WorkerProcess:
         A process that is still starting follows it later.
         """
         self._supervisor.send(COMMANDS, command)
+
+    def check(self, count: int) -> None:
+        """
+        Count the silence of a process that has started; kill it when it has lasted too long.
+
+        Args:
+            count: The number of `CHECK_INTERVAL` that have passed since the last call.
+        """
+        if self._reported is None:
+            return
+        before = self._silence.seconds
+        self._silence.passed(count)
+        if before < MUTE <= self._silence.seconds:
+            self._health.report("workers", "the worker says nothing")
+            self._changed()
+        if self._silence.seconds >= FATAL:
+            self._log.warn(
+                "worker {worker} has said nothing for {seconds:g} s; killing it",
+                event="worker-mute",
+                worker=self._number,
+                seconds=FATAL,
+            )
+            self._reported = None
+            self._supervisor.kill()
 
     def stop(self, patience: float) -> Deferred[None]:
         """
@@ -100,6 +155,7 @@ class WorkerProcess:
 
     def child_started(self, pid: int) -> None:
         """Log the process."""
+        self._health.report("workers", _STARTS)
         self._log.info(
             "worker {worker} is process {pid}", event="worker-started", worker=self._number, pid=pid
         )
@@ -119,7 +175,7 @@ class WorkerProcess:
 
     def ask_child_to_stop(self, process: Any) -> None:
         """Send the command to stop."""
-        write_to_child(process, COMMANDS, STOP)
+        write_to_child(process, COMMANDS, STOP + b"\n")
 
     def child_is_killed(self) -> None:
         """Log it."""
@@ -137,6 +193,9 @@ class WorkerProcess:
                 self._line_received(descriptor, rest)
         self._partial = {}
         self._throttle.reset()
+        self._reported = None
+        self._silence.heard()
+        self._health.report("workers", "the worker has ended")
         if restart is not None:
             self._log.warn(
                 "worker {worker} {how}; another one starts in {delay} s",
@@ -155,16 +214,25 @@ class WorkerProcess:
             return
         try:
             report = json.loads(line)
-            if "ready" in report:
-                self._supervisor.ready = bool(report["ready"])
-                self._changed()
+            if "alive" in report:
+                situation = load_situation({self._number: report["problems"]})
+                self._has_reported(situation[self._number], float(report["lag"]))
                 return
             level = LogLevel.lookupByName(report["level"])
             namespace, text = str(report["namespace"]), str(report["text"])
-        except (ValueError, TypeError, LookupError, RecursionError, InvalidLogLevelError):
+        except _NO_REPORT:
             self._drop_line()
             return
         self._log_line(Logger(namespace), level, text)
+
+    def _has_reported(self, problems: Problems, lag: float) -> None:
+        before = self.problems
+        self._reported = problems
+        self.lag = lag
+        self._silence.heard()
+        self._health.report("workers", None)
+        if self.problems != before:
+            self._changed()
 
     def _drop_line(self) -> None:
         """Log that the application of the worker wrote to the pipe of the reports."""

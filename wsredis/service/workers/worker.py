@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import select
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -28,21 +29,21 @@ from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
-from wsredis.gateway.health import Situation, is_good
+from wsredis.gateway.health import Health, Problems, Situation
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
 from wsredis.service.service import GatewayService
 from wsredis.service.stop_once import stop_once
+from wsredis.service.workers.reports import FATAL, INTERVAL, MUTE, Silence, load_situation
 from wsredis.service.workers.sockets import SharedEndpoint, SharedSocket
 from wsredis.transports.proxied import ProxiedEndpoint
 
 __all__ = [
-    "ALL_READY",
     "COMMANDS",
     "FIRST_SOCKET",
-    "NOT_ALL_READY",
     "RELOAD",
     "REPORTS",
+    "STATE",
     "STOP",
     "CommandReader",
     "Reporter",
@@ -56,12 +57,15 @@ __all__ = [
 #: the first of its listening sockets.
 COMMANDS, REPORTS, FIRST_SOCKET = 0, 3, 4
 
-#: Commands of the parent, one byte each: all workers are ready; one of them is not any more; the
-#: certificates are to be read again; stop.
-ALL_READY, NOT_ALL_READY, RELOAD, STOP = b"+", b"-", b"r", b"s"
+#: Commands of the parent, the first word of a line each: the certificates are to be read again;
+#: the state of the parent and of all workers follows in JSON; stop.
+RELOAD, STATE, STOP = b"reload", b"state", b"stop"
 
-#: Seconds between two checks of a worker whether it is ready.
+#: Seconds between two checks of a worker for something to report.
 _CHECK_INTERVAL = 0.1
+
+#: Checks from one report to the next, if nothing changes.
+_CHECKS = round(INTERVAL / _CHECK_INTERVAL)
 
 
 class WorkerTask(NamedTuple):
@@ -69,11 +73,13 @@ class WorkerTask(NamedTuple):
     All that a worker needs to start.
 
     Attributes:
+        number: Names the worker in answers about health. It counts from 1.
         reactor: Name of the module whose ``install`` makes the reactor.
         config: The settings, without ports and with the password of Redis itself.
         sockets: Where to take connections.
     """
 
+    number: int
     reactor: str
     config: GatewayConfig
     sockets: list[SharedSocket]
@@ -84,12 +90,11 @@ class WorkerGateway(GatewayService):
     The gateway in a worker.
 
     Args:
-        report: Called with ``{"ready": True}`` or ``{"ready": False}`` when that changes.
+        report: Called every second, and when a problem begins or ends, with a report: ``alive``,
+            the seconds since the start; ``lag``, that of the event loop; ``problems``, as in
+            `wsredis.gateway.health.Problems`.
         stop: Called when the parent wants this worker to stop; maybe more than once.
         broker: See `GatewayService`.
-
-    Attributes:
-        all_ready: Whether all workers were ready when the parent last sent a command about it.
     """
 
     def __init__(
@@ -101,20 +106,31 @@ class WorkerGateway(GatewayService):
         broker: Broker | None = None,
     ) -> None:
         super().__init__(task.config, reactor=reactor, broker=broker)
-        self.all_ready = False
+        self._number = task.number
         self._sockets = task.sockets
         self._trusted = Networks(task.config.trusted_proxy)
         self._report = report
         self._stop_reactor = stop
         self._is_told_to_stop = False
-        self._reported = False
-        self._ready_check = PeriodicTask(reactor, _CHECK_INTERVAL, self._check_ready)
+        self._reported: Problems | None = None
+        self._checks = 0
+        self._task = PeriodicTask(reactor, _CHECK_INTERVAL, self._check)
+        self._began = 0.0
+        #: What is known of the parent and of the other workers.
+        self._all: Situation = {}
+        self._parent = Health()
+        self._parent.report("workers", "the other workers are not known yet")
+        self._silence = Silence(_CHECK_INTERVAL)
 
     def readiness(self) -> Situation:
-        """Return what is wrong here, and whether another worker is not ready."""
-        others = "" if self.all_ready else "not all workers are ready"
-        self.health.report("workers", others or None)
-        return super().readiness()
+        """Return everything that is wrong here, with the parent, and in the other workers."""
+        known = {**self._all.get(0, {}), **self._parent.problems}
+        return {**self._all, 0: known, self._number: self._vitals.look()}
+
+    def liveness(self) -> Situation:
+        """Return what only a restart can cure. Nobody replaces workers if the parent hangs."""
+        parent = self._parent.problems if self._silence.seconds >= FATAL else {}
+        return {**super().liveness(), self._number: parent}
 
     def privilegedStartService(self) -> None:
         """Take connections from the sockets of the parent."""
@@ -130,24 +146,29 @@ class WorkerGateway(GatewayService):
     def startService(self) -> None:
         """Start, and report from now on."""
         super().startService()
-        self._ready_check.start()
+        self._began = self._reactor.seconds()
+        self._task.start()
 
     def stopService(self) -> Deferred[None]:
-        """Stop reporting, and then as any gateway."""
-        self._ready_check.stop()
-        return super().stopService()
+        """Stop as any gateway, and report to the end: a drain may last longer than a silence."""
+        return super().stopService().addBoth(self._stop_reports)
 
-    def commands_received(self, commands: bytes) -> None:
-        """Follow one or more commands of the parent."""
-        for number in commands:
-            command = bytes((number,))
-            if command == RELOAD:
-                self.reload_certificates()
-            elif command == STOP:
-                self._is_told_to_stop = True
-                self._stop_reactor()
-            else:
-                self.all_ready = command == ALL_READY
+    def _stop_reports(self, result: Any) -> Any:
+        self._task.stop()
+        return result
+
+    def command_received(self, line: bytes) -> None:
+        """Follow a command of the parent. A line that is none is dropped."""
+        command, _, rest = line.partition(b" ")
+        if command == RELOAD:
+            self.reload_certificates()
+        elif command == STOP:
+            self._is_told_to_stop = True
+            self._stop_reactor()
+        elif command == STATE:
+            self._all = load_situation(json.loads(rest))
+            self._silence.heard()
+            self._parent.report("workers", None)
 
     def commands_ended(self) -> None:
         """Make haste if the parent has sent the command to stop; stop if it has just died."""
@@ -156,12 +177,20 @@ class WorkerGateway(GatewayService):
         else:
             self._stop_reactor()
 
-    def _check_ready(self, _: int) -> None:
-        problems = self._vitals.look()
-        ready = is_good({0: {name: problems[name] for name in problems if name != "workers"}})
-        if ready != self._reported:
-            self._reported = ready
-            self._report({"ready": ready})
+    def _check(self, count: int) -> None:
+        if self.running:
+            # A parent that waits for our end has nothing to say.
+            self._silence.passed(count)
+        if self._silence.seconds >= MUTE:
+            self._parent.report("workers", "the parent process says nothing")
+        problems = dict(self._vitals.look())
+        self._checks += count
+        if problems != self._reported or self._checks >= _CHECKS:
+            self._reported = problems
+            self._checks = 0
+            alive = self._reactor.seconds() - self._began
+            lag = self.metrics.loop_lag
+            self._report({"alive": round(alive, 1), "lag": round(lag, 6), "problems": problems})
 
 
 class CommandReader(FileDescriptor):
@@ -170,7 +199,7 @@ class CommandReader(FileDescriptor):
 
     Args:
         descriptor: The pipe. It is made non-blocking.
-        received: Called with one or more commands.
+        received: Called with each command: a line without its end.
         ended: Called when the pipe is closed.
     """
 
@@ -185,6 +214,7 @@ class CommandReader(FileDescriptor):
         self._descriptor = descriptor
         self._received = received
         self._ended = ended
+        self._rest = b""
         setNonBlocking(descriptor)
 
     def fileno(self) -> int:
@@ -193,7 +223,13 @@ class CommandReader(FileDescriptor):
 
     def doRead(self) -> Any:
         """Read what is there."""
-        return readFromFD(self._descriptor, self._received)
+        return readFromFD(self._descriptor, self.feed)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the pipe, also those that others have read ahead."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._received(line)
 
     def connectionLost(self, reason: Failure) -> None:
         """Notify: the pipe is closed."""
@@ -203,13 +239,21 @@ class CommandReader(FileDescriptor):
 
 @implementer(ILogObserver)
 class Reporter:
-    """Sends reports and log events to the parent. It blocks while the parent does not read."""
+    """Sends reports and log events to the parent. Most block while the parent does not read."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = open(descriptor, "w", encoding="ascii")  # noqa: SIM115 (open until the end)
 
     def report(self, report: dict[str, Any]) -> None:
         """Send one report. It is lost if the parent has ended."""
+        self._send(report)
+
+    def report_unless_full(self, report: dict[str, Any]) -> None:
+        """Send one report, unless it would have to wait: the parent does not read."""
+        if select.select([], [self._file], [], 0)[1]:
+            self._send(report)
+
+    def _send(self, report: dict[str, Any]) -> None:
         try:
             # A line of its own, also after something that an application wrote without an end.
             print(f"\n{json.dumps(report)}", file=self._file, flush=True)
@@ -267,16 +311,16 @@ def main() -> None:
     reporter = Reporter(REPORTS)
     globalLogBeginner.beginLoggingTo([reporter], redirectStandardIO=False)
     try:
-        gateway = WorkerGateway(task, reactor, reporter.report, stop.gently)
+        gateway = WorkerGateway(task, reactor, reporter.report_unless_full, stop.gently)
     except ConfigError as error:
         # The settings were good when the parent started, but files may have changed since, or may
         # not be readable any more.
         sys.exit(f"wsredis: {error}")
     stop.hurry = gateway.stop_now
-    reader = CommandReader(reactor, commands, gateway.commands_received, gateway.commands_ended)
+    reader = CommandReader(reactor, commands, gateway.command_received, gateway.commands_ended)
     reactor.callWhenRunning(reactor.addReader, reader)
     reactor.callWhenRunning(gateway.startService)
-    reactor.callWhenRunning(gateway.commands_received, first_commands)
+    reactor.callWhenRunning(reader.feed, first_commands)
     reactor.callWhenRunning(garbage.freeze)
     reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)
     reactor.run()

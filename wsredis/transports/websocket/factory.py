@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -15,6 +16,7 @@ from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.queued_bytes import QueuedBytes
@@ -89,6 +91,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         )
         if handler is not None:
             hub.gaps.watch(handler.on_gap)
+        if config.on_gap == "close":
+            hub.gaps.watch(self._close_after_gap)
         self.protocol = lean_class(
             GatewayProtocol,
             self,
@@ -111,6 +115,15 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Return the protocol of a new connection."""
         # Its class knows this factory; Twisted's method would store it in each instance.
         return self.protocol()
+
+    def _close_after_gap(self, gap: Gap) -> None:
+        """Close all that may have lost a message; their clients load their state on connect."""
+        self.registry.close_all(
+            1012,
+            "messages may have been lost",
+            self.config.drain_spread,
+            attrgetter("hears"),
+        )
 
     def acceptableProtocols(self) -> list[bytes]:
         """

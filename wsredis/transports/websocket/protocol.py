@@ -11,7 +11,7 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from sys import intern
 from typing import Any
 
@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
 from wsredis.config.networks import UNIX, Networks, is_private, shown_address
+from wsredis.config.slow_clients import SlowPolicy, policy_for
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
@@ -31,6 +32,7 @@ from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.gateway.shares import address_key
+from wsredis.transports.selective_queue import SelectiveQueue
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.sockets import (
     PolledServer,
@@ -120,6 +122,8 @@ class GatewayProtocol(LeanProtocol):
     _named = ""
     _channel: HttpChannel
     _deciding: Deferred[Any] | None = None
+    #: Whether messages were left out, and the log has a line about it.
+    _was_slow = False
     _thrown_away = 0
 
     @property
@@ -402,10 +406,16 @@ class GatewayProtocol(LeanProtocol):
             return
         connection, transport = self.connection, self.transport
         assert connection is not None
-        limit, socket = self.config.limits.max_queue, plain_socket(transport)
+        socket = plain_socket(transport)
         if socket is None:
             report_at_once(transport)
-        self.queue = SendQueue(transport, limit, self, self.queued, socket)
+        limits = self.config.limits
+        bounds = (transport, limits.max_queue, self, self.queued, socket, limits.most_queued)
+        policy = policy_for(self.config.slow_clients, connection.granted.facility)
+        if policy is SlowPolicy.DISCONNECT:
+            self.queue = SendQueue(*bounds)
+        else:
+            self.queue = SelectiveQueue(*bounds, policy=policy)
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
@@ -447,6 +457,12 @@ class GatewayProtocol(LeanProtocol):
     def user(self) -> str | None:
         """See `wsredis.transports.websocket.registry.Member.user`."""
         return None if self.connection is None else self.connection.identity.user
+
+    @property
+    def hears(self) -> bool:
+        """See `wsredis.transports.websocket.registry.Member.hears`."""
+        connection = self.connection
+        return connection is not None and connection.is_open and bool(connection.channels)
 
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
@@ -714,6 +730,21 @@ class GatewayProtocol(LeanProtocol):
 
     # -- wsredis.transports.send_queue.SendQueueOwner
 
+    def send_queue_over(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_over`."""
+        # One that is being closed has a time limit already, and a close frame that may not go.
+        if self.connection is not None and self.connection.is_open:
+            self.registry.behind.add(self)
+
+    def send_queue_within(self) -> None:
+        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_within`."""
+        self.registry.behind.discard(self)
+
+    def queue_overdue(self) -> None:
+        """See `wsredis.transports.websocket.registry.Member.queue_overdue`."""
+        if self.queue is not None and self.state == _OPEN:
+            self.queue.overdue()
+
     def send_queue_overflowed(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
         if self.state != _OPEN:
@@ -730,6 +761,31 @@ class GatewayProtocol(LeanProtocol):
             self.sendCloseFrame(1008, b"slow consumer")
         else:
             self._cut()
+
+    def send_queue_selects(self, put: Callable[[bytes, bytes], None] | None) -> None:
+        """See `wsredis.transports.selective_queue.SelectiveOwner.send_queue_selects`."""
+        if self.connection is not None:
+            self.connection.select(put)
+
+    def send_queue_dropped(self, policy: SlowPolicy, count: int) -> None:
+        """See `wsredis.transports.selective_queue.SelectiveOwner.send_queue_dropped`."""
+        if policy is SlowPolicy.CONFLATE:
+            self.metrics.conflated += count
+            kept = "only the newest message of each channel waits"
+        else:
+            self.metrics.dropped_oldest += count
+            kept = "the oldest messages are left out"
+        if not self._was_slow:
+            self._was_slow = True
+            self.losses.log(
+                self._log,
+                LogLevel.warn,
+                policy,
+                "slow consumer {peer}: its queue is full, {kept}",
+                event="slow-consumer-kept",
+                peer=self.peer,
+                kept=kept,
+            )
 
     def _log_slow(self, problem: str) -> None:
         """Count and log a client that goes since it does not read."""

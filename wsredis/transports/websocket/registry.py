@@ -7,7 +7,7 @@ module because each of its methods changes the same counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from operator import methodcaller
 from typing import Any, Protocol
@@ -73,6 +73,10 @@ class Member(Place, Protocol):
     def user(self) -> str | None:
         """The name of the user who has the connection. None if nobody is logged in."""
 
+    @property
+    def hears(self) -> bool:
+        """Tells whether it is open, and subscribes to a channel."""
+
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake."""
 
@@ -84,6 +88,9 @@ class Member(Place, Protocol):
 
     def handshake_timed_out(self) -> None:
         """Refuse the request: it took too long."""
+
+    def queue_overdue(self) -> None:
+        """Act on a client for which too much has been waiting for too long."""
 
     def close_timed_out(self) -> None:
         """Reset the connection: it was not closed in time."""
@@ -102,6 +109,7 @@ class Registry:
         connections: The WebSockets whose handshake was answered, until their socket is gone.
         handshakes: Connections whose request has not been answered yet.
         closing: Connections that are being closed.
+        behind: Clients for which more than ``max_queue`` waits.
         slots: The places of all connections.
         has_warned: Tells whether the log has a line about a proxy that is not trusted.
         stopping: Tells whether the gateway stops, and no handshake is accepted any more.
@@ -134,6 +142,9 @@ class Registry:
         )
         self.closing: TimeoutQueue[Member] = TimeoutQueue(
             clock, limits.close_timeout, methodcaller("close_timed_out")
+        )
+        self.behind: TimeoutQueue[Member] = TimeoutQueue(
+            clock, limits.queue_grace, methodcaller("queue_overdue")
         )
         self._pings: StaggeredTimer[Member] = StaggeredTimer(
             clock, ping_interval, methodcaller("check_alive")
@@ -206,7 +217,13 @@ class Registry:
         for member in [*self.connections, *self.handshakes, *self.closing]:
             member.transport.abortConnection()
 
-    def close_all(self, code: int, reason: str, spread: float) -> None:
+    def close_all(
+        self,
+        code: int,
+        reason: str,
+        spread: float,
+        which: Callable[[Member], bool] | None = None,
+    ) -> None:
         """
         Close the WebSockets that are open now, in slices. Their clients come back as slowly.
 
@@ -217,9 +234,10 @@ class Registry:
             code: One of `wsredis.errors.CLOSE_CODES`.
             reason: Text for the clients.
             spread: Seconds over which the slices are spread evenly. 0 closes all at once.
+            which: Tells whether to close one of them. If None, all are closed.
         """
         if not self.stopping:
-            self._start_goodbyes(code, reason, spread)
+            self._start_goodbyes(code, reason, spread, which)
 
     def refuse_handshakes(self) -> None:
         """Accept no more handshakes: the gateway stops. WebSockets stay open until `drain`."""
@@ -241,9 +259,16 @@ class Registry:
         self._start_goodbyes(1001, "the gateway stops", spread)
         return self.connections.when_empty()
 
-    def _start_goodbyes(self, code: int, reason: str, spread: float) -> None:
+    def _start_goodbyes(
+        self,
+        code: int,
+        reason: str,
+        spread: float,
+        which: Callable[[Member], bool] | None = None,
+    ) -> None:
         self._goodbye = (code, reason)
-        self._goodbyes.start(self.connections, spread)
+        members = self.connections if which is None else filter(which, self.connections)
+        self._goodbyes.start(members, spread)
 
     def _say_goodbye(self, member: Member) -> None:
         # Some leave by themselves before their turn.
@@ -330,6 +355,7 @@ class Registry:
     def detached(self, member: Member) -> None:
         """Look after a WebSocket no more: no frame may follow. Harmless if it is not a member."""
         self._pings.discard(member)
+        self.behind.discard(member)
         for timer in self._heartbeats.values():
             timer.discard(member)
 
@@ -376,4 +402,4 @@ class Registry:
                 self.slots.handshakes.release(member.address)
 
     def _timers(self) -> list[Any]:
-        return [self.handshakes, self.closing, self._pings, *self._heartbeats.values()]
+        return [self.handshakes, self.closing, self.behind, self._pings, *self._heartbeats.values()]

@@ -22,6 +22,7 @@ from tests.support.tokens import (
     private_key,
 )
 from tests.unit.auth.sources.test_keys import FileCase
+from wsredis.auth.sources.availability import Availability
 from wsredis.auth.sources.jwks import (
     FETCH_TIMEOUT,
     RETRY,
@@ -31,6 +32,7 @@ from wsredis.auth.sources.jwks import (
 )
 from wsredis.auth.sources.keys import MAX_SIZE
 from wsredis.errors import ConfigError, HandshakeRejected
+from wsredis.gateway.health import Health
 
 URL = "http://localhost/keys"
 
@@ -206,7 +208,14 @@ class FetchedKeysTests(SetCase):
         """A set that was not fetched yet."""
         self.clock = Clock()
         self.server = _Server()
-        self.keys = FetchedKeys(URL, "EdDSA", 60.0, self.clock, self.server.fetch)
+        self.health = Health(self.clock.seconds)
+        report = Availability(self.health).of("jwt")
+        self.keys = FetchedKeys(URL, "EdDSA", 60.0, self.clock, self.server.fetch, report)
+
+    def problem(self) -> tuple[str, bool]:
+        """Return the text of the problem, and whether it blocks. Without one the text is empty."""
+        problem = self.health.problems.get("identities")
+        return ("", False) if problem is None else (problem.text, problem.is_blocking)
 
     def asking(self, kid: str | None = "a") -> Deferred[Any]:
         """Look a key up."""
@@ -331,6 +340,60 @@ class FetchedKeysTests(SetCase):
         self.server.answer("a")
         self.assertIsNone(self.successResultOf(asked))
 
+    def test_no_keys(self) -> None:
+        """
+        Without any keys the gateway is not ready, and tries again without being asked.
+
+        The same failure is logged once.
+        """
+        self.assertEqual(("", False), self.problem())
+        self.keys.start()
+        self.assertEqual(("the keys for tokens were not fetched yet", True), self.problem())
+        with capturedLogs() as events:
+            for _ in range(3):
+                self.server.asked[-1].errback(OSError("out of order"))
+                self.assertEqual(("the keys for tokens cannot be fetched", True), self.problem())
+                self.clock.advance(RETRY)
+            self.assertEqual(4, len(self.server.asked))
+            self.assertEqual(1, len(logged(events)))
+            self.server.asked[-1].errback(OSError("still out of order"))
+            self.assertEqual(2, len(logged(events)))
+        self.clock.advance(RETRY)
+        self.server.answer("a")
+        self.assertEqual(("", False), self.problem())
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_old_keys(self) -> None:
+        """With old keys the gateway stays ready, and tries again after the interval."""
+        self.keys.start()
+        self.server.answer("a")
+        self.clock.advance(STALE)
+        self.find(self.keys)
+        self.server.asked[-1].errback(OSError("out of order"))
+        text = "the keys for tokens cannot be fetched: the old ones are used"
+        self.assertEqual((text, False), self.problem())
+        self.clock.advance(59)
+        self.assertEqual(2, len(self.server.asked))
+        self.clock.advance(1)
+        self.server.answer("a")
+        self.assertEqual(("", False), self.problem())
+
+    def test_asked_before_the_retry(self) -> None:
+        """A token that has the keys fetched makes the retry needless."""
+        self.keys.start()
+        self.server.asked[-1].errback(OSError("out of order"))
+        self.clock.rightNow += RETRY
+        self.asking()
+        self.server.answer("a")
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_stopped_before_the_retry(self) -> None:
+        """There is no retry after the stop, nor a line about what the stop has cancelled."""
+        self.keys.start()
+        self.server.asked[-1].errback(OSError("out of order"))
+        self.keys.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_silence(self) -> None:
         """A server that does not answer is given up after the time limit."""
         self.keys.start()
@@ -345,7 +408,9 @@ class FetchedKeysTests(SetCase):
     def test_stop(self) -> None:
         """Nothing is under way after the stop."""
         self.keys.start()
-        self.keys.stop()
+        with capturedLogs() as events:
+            self.keys.stop()
+        self.assertEqual([], logged(events))
         self.assertEqual([], self.clock.getDelayedCalls())
         self.keys.stop()
 

@@ -15,10 +15,12 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsredis.auth.sources.availability import Availability
 from wsredis.auth.sources.subrequest import SubrequestAuthenticator
 from wsredis.config import AuthUrlConfig
 from wsredis.dialects.urls import parse_access
 from wsredis.errors import ConfigError, HandshakeRejected
+from wsredis.gateway.health import Health
 from wsredis.gateway.identity import Handshake, Identity
 
 URL = "http://127.0.0.1:8000/who?key=hidden"
@@ -92,8 +94,14 @@ class SubrequestCase(SynchronousTestCase):
         """Continue with another authenticator."""
         self.reactor = MemoryReactorClock()
         self.reactor.advance(NOW)
+        self.health = Health(self.reactor.seconds)
         self.authenticator = SubrequestAuthenticator(
-            AuthUrlConfig(url, cache), self.reactor, 3.0, concurrency, now=self.reactor.seconds
+            AuthUrlConfig(url, cache),
+            self.reactor,
+            3.0,
+            concurrency,
+            report=Availability(self.health).of("auth-url"),
+            now=self.reactor.seconds,
         )
         self.authenticator.start()
 
@@ -153,6 +161,61 @@ class SubrequestCase(SynchronousTestCase):
         self.assertNotIn("hidden", f"{error.reason}{error.hint}")
         self.assertNotIn("abc", f"{error.reason}{error.hint}")
         return error
+
+
+class AvailabilityTests(SubrequestCase):
+    """An application that cannot be asked is a problem of the gateway."""
+
+    def is_away(self) -> bool:
+        """Tell whether the health says so; it never blocks."""
+        self.assertTrue(self.health.is_ready)
+        return "identities" in self.health.problems
+
+    def test_answers(self) -> None:
+        """It is away if it gives no valid answer, and back with the next one, be it a refusal."""
+        for bad in (response({}, "500 Oh"), response(b"<html>", kind="text/html")):
+            self.refusal(bad)
+            self.assertTrue(self.is_away())
+        for good in (response({}), response({}, "401 No"), response({}, "403 No")):
+            self.use()
+            asked = [self.ask(self.handshake(cookie=f"session={each}")) for each in "ab"]
+            one, other = self.links()
+            one.send(response({}, "500 Oh"))
+            self.assertTrue(self.is_away())
+            other.send(good)
+            for each in asked:
+                self.assertTrue(each.called)
+                each.addErrback(lambda failure: failure.trap(HandshakeRejected))
+            self.assertFalse(self.is_away())
+
+    def test_late(self) -> None:
+        """One that does not answer in time is away; a client that leaves proves nothing."""
+        for is_connected in (True, False):
+            asked = self.ask()
+            if is_connected:
+                self.links()
+            asked.addErrback(lambda failure: failure.trap(CancelledError, HandshakeRejected))
+            asked.cancel()
+            self.assertTrue(asked.called)
+            self.assertFalse(self.is_away())
+        asked = self.ask()
+        self.reactor.advance(3)
+        self.refused(asked)
+        self.assertTrue(self.is_away())
+
+    def test_queue(self) -> None:
+        """Too many questions at a time are no problem of the application."""
+        self.use(concurrency=1)
+        asked = [self.ask(self.handshake(cookie=f"session={n}")) for n in range(100)]
+        full = [each for each in asked if each.called]
+        self.assertTrue(full)
+        for each in full:
+            self.refused(each)
+        self.assertFalse(self.is_away())
+        for each in asked:
+            if not each.called:
+                each.addErrback(lambda failure: failure.trap(CancelledError))
+                each.cancel()
 
 
 class StartTests(SynchronousTestCase):

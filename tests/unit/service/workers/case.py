@@ -14,7 +14,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.config import GatewayConfig, RedisConfig
+from wsredis.gateway.health import Problem
 from wsredis.service.workers.parent import Workers
+from wsredis.service.workers.reports import load_situation
 
 __all__ = ["FakePort", "FakeProcess", "FakeReactor", "WorkersCase"]
 
@@ -44,8 +46,10 @@ class FakeProcess:
             raise ProcessExitedAlready
         self.signals.append(name)
 
-    def report(self, **report: object) -> None:
-        """Send a report to the parent."""
+    def report(self, *problems: str, lag: float = 0.0) -> None:
+        """Send a report to the parent: problems of these names have begun."""
+        values = {each: Problem(f"{each} is bad", 1.0, True) for each in problems}
+        report = {"alive": 1.0, "lag": lag, "problems": values}
         self.protocol.childDataReceived(3, json.dumps(report).encode() + b"\n")
 
     def end(self, status: int | None = None, signal: int | None = None) -> None:
@@ -129,11 +133,18 @@ class WorkersCase(SynchronousTestCase):
             self.addCleanup(port.socket.close)
         self.tasks = len(self.one.written)
 
-    def sent(self, process: FakeProcess) -> bytes:
-        """The commands that a worker has received after its task."""
-        return process.written[self.tasks :]
+    def sent(self, process: FakeProcess) -> list[str]:
+        """The commands that a worker has received after its task, without their values."""
+        lines = process.written[self.tasks :].decode().splitlines()
+        return [line.partition(" ")[0] for line in lines]
+
+    def told(self, process: FakeProcess) -> dict[int, list[str]]:
+        """The names of the problems of each process, as the worker was told last."""
+        line = process.written[self.tasks :].splitlines()[-1]
+        situation = load_situation(json.loads(line.removeprefix(b"state ")))
+        return {number: list(problems) for number, problems in situation.items() if problems}
 
     def all_ready(self) -> None:
         """Let both report that they are ready."""
-        self.one.report(ready=True)
-        self.two.report(ready=True)
+        self.one.report()
+        self.two.report()

@@ -11,9 +11,10 @@ from twisted.internet.defer import fail
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.service.workers.case import FakeReactor, WorkersCase
+from tests.unit.service.workers.case import FakeProcess, FakeReactor, WorkersCase
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.errors import ConfigError
+from wsredis.gateway.health import Problem
 from wsredis.service.workers.parent import Workers
 from wsredis.service.workers.sockets import SharedSocket
 from wsredis.service.workers.worker import WorkerTask
@@ -97,36 +98,130 @@ class RefusedTests(SynchronousTestCase):
 
 
 class ReadyTests(WorkersCase):
-    """The gateway is ready if all workers are."""
+    """The gateway is ready if all workers are, and each worker knows the state of all."""
 
     def test_all(self) -> None:
-        """Workers get a command when the last one is ready, and when one is not any more."""
+        """The state of all goes to all when a problem begins or ends anywhere."""
         with capturedLogs() as events:
-            self.one.report(ready=True)
+            self.one.report()
             self.assertFalse(self.service.is_ready())
-            self.assertEqual((b"", b""), (self.sent(self.one), self.sent(self.two)))
-            self.two.report(ready=True)
+            self.assertEqual({2: ["workers"]}, self.told(self.one))
+            self.assertEqual([], self.sent(self.two), "it does not read yet")
+            self.two.report()
             self.assertTrue(self.service.is_ready())
-            self.assertEqual((b"+", b"+"), (self.sent(self.one), self.sent(self.two)))
-            self.one.report(ready=False)
+            self.assertEqual([{}, {}], [self.told(each) for each in (self.one, self.two)])
+            self.one.report("redis")
             self.assertFalse(self.service.is_ready())
-            self.assertEqual((b"+-", b"+-"), (self.sent(self.one), self.sent(self.two)))
-            self.two.report(ready=False)
+            self.two.report("redis", "full")
+            expected = {1: ["redis"], 2: ["redis", "full"]}
+            self.assertEqual([expected] * 2, [self.told(each) for each in (self.one, self.two)])
         self.assertEqual(
-            ["all 2 workers are ready", "not all 2 workers are ready"],
+            ["all 2 workers are ready", "not all 2 workers are ready: worker 1: redis is bad"],
             [formatEvent(event) for event in events],
         )
 
+    def test_every_second(self) -> None:
+        """Without a change it goes to all once a second: the parent's silence has a meaning."""
+        self.all_ready()
+        before = len(self.sent(self.one))
+        for _ in range(8):
+            self.reactor.advance(0.5)
+            self.all_ready()
+        self.assertEqual(before + 4, len(self.sent(self.one)))
+
+    def test_reasons(self) -> None:
+        """It has text, beginning and weight, as the worker has reported them."""
+        self.one.report("full")
+        self.assertEqual({"full": Problem("full is bad", 1.0, True)}, self.service.readiness()[1])
+
     def test_one_ends(self) -> None:
-        """When a worker ends, the others get a command; its successor gets the next one."""
+        """When a worker ends, the others are told; its successor is when it has reported."""
         self.all_ready()
         self.one.end(signal=9)
-        self.assertEqual(b"+-", self.sent(self.two))
+        self.assertEqual({1: ["workers"]}, self.told(self.two))
         self.reactor.advance(0.5)
         third = self.reactor.processes[-1]
-        self.assertEqual((b"", b"+-"), (self.sent(third), self.sent(self.two)))
-        third.report(ready=True)
-        self.assertEqual((b"+", b"+-+"), (self.sent(third), self.sent(self.two)))
+        self.assertEqual([], self.sent(third))
+        self.assertFalse(self.service.is_ready())
+        third.report()
+        self.assertEqual([{}, {}], [self.told(each) for each in (third, self.two)])
+        self.assertTrue(self.service.is_ready())
+
+    def test_stopping(self) -> None:
+        """A gateway that stops is not ready."""
+        self.all_ready()
+        self.service.stopService()
+        self.assertIn("draining", self.service.readiness()[0])
+
+
+class SilenceTests(WorkersCase):
+    """A worker that says nothing is not ready after three seconds, and killed after ten."""
+
+    def setUp(self) -> None:
+        """Both are ready."""
+        super().setUp()
+        self.all_ready()
+
+    def pass_by(self, seconds: float, *speakers: FakeProcess) -> None:
+        """Let time pass, in which some report."""
+        for _ in range(round(seconds * 2)):
+            self.reactor.advance(0.5)
+            for each in speakers:
+                each.report()
+
+    def test_mute(self) -> None:
+        """The others are told, and it is not; one word makes it ready again."""
+        self.pass_by(2.5, self.two)
+        self.assertTrue(self.service.is_ready())
+        before = len(self.sent(self.one))
+        with capturedLogs() as events:
+            self.pass_by(5, self.two)
+        expected = "not all 2 workers are ready: worker 1: the worker says nothing"
+        self.assertEqual([expected], [formatEvent(event) for event in events])
+        self.assertEqual({1: ["workers"]}, self.told(self.two))
+        self.assertEqual(before, len(self.sent(self.one)))
+        self.one.report()
+        self.assertTrue(self.service.is_ready())
+        self.assertEqual([], self.one.signals)
+
+    def test_killed(self) -> None:
+        """It is killed once, and replaced."""
+        self.pass_by(9.5, self.two)
+        self.assertEqual([], self.one.signals)
+        with capturedLogs() as events:
+            self.pass_by(5, self.two)
+        self.assertEqual(["KILL"], self.one.signals)
+        expected = "worker 1 has said nothing for 10 s; killing it"
+        self.assertEqual([expected], [formatEvent(event) for event in events])
+        self.one.end(signal=9)
+        self.pass_by(0.5, self.two)
+        third = self.reactor.processes[-1]
+        self.assertEqual({1: ["workers"]}, self.told(self.two))
+        third.report()
+        self.assertTrue(self.service.is_ready())
+
+    def test_has_just_ended(self) -> None:
+        """A kill of one that ends this moment is not an error."""
+        self.one.gone = True
+        self.pass_by(12, self.two)
+        self.assertEqual([], self.one.signals)
+
+    def test_not_started(self) -> None:
+        """A process that has reported nothing yet may take its time to start."""
+        self.one.end(signal=9)
+        self.pass_by(60, self.two)
+        self.assertEqual([], self.reactor.processes[-1].signals)
+
+    def test_parent_was_stopped(self) -> None:
+        """Time in which the parent did not run is not the silence of a worker."""
+        self.reactor.advance(100)
+        self.assertTrue(self.service.is_ready())
+        self.assertEqual(([], []), (self.one.signals, self.two.signals))
+
+    def test_lag(self) -> None:
+        """The lag of each worker is known."""
+        self.two.report(lag=0.25)
+        self.assertEqual([0.0, 0.25], [each.lag for each in self.service._workers])
 
 
 class CertificateTests(WorkersCase):
@@ -135,11 +230,12 @@ class CertificateTests(WorkersCase):
     def test_reload(self) -> None:
         """Each worker gets the command, unless it has ended or stops."""
         self.service.reload_certificates()
-        self.assertEqual((b"r", b"r"), (self.sent(self.one), self.sent(self.two)))
+        self.assertEqual((["reload"], ["reload"]), (self.sent(self.one), self.sent(self.two)))
         self.one.end()
         self.service.stopService()
         self.service.reload_certificates()
-        self.assertEqual((b"r", b"rs"), (self.sent(self.one), self.sent(self.two)))
+        self.assertEqual(["reload"], self.sent(self.one))
+        self.assertEqual(["reload", "stop"], self.sent(self.two))
 
 
 class StopTests(WorkersCase):
@@ -157,9 +253,10 @@ class StopTests(WorkersCase):
         self.all_ready()
         with capturedLogs() as events:
             done = self.service.stopService()
-            self.assertEqual((b"+s", b"+s"), (self.sent(self.one), self.sent(self.two)))
+            for each in (self.one, self.two):
+                self.assertEqual("stop", self.sent(each)[-1])
             self.assertFalse(self.service.is_ready())
-            self.one.report(ready=False)
+            self.one.report("redis")
             self.one.end()
             self.close_ports()
             self.assertNoResult(done)
@@ -194,7 +291,7 @@ class StopTests(WorkersCase):
         """The ports stay open for the delay, in which all workers answer that they stop."""
         self.make(drain_delay=4.0)
         self.service.stopService()
-        self.assertEqual((b"s", b"s"), (self.sent(self.one), self.sent(self.two)))
+        self.assertEqual((["stop"], ["stop"]), (self.sent(self.one), self.sent(self.two)))
         self.reactor.advance(3.9)
         self.assertEqual([None, None], [port.stopped for port in self.reactor.ports])
         self.reactor.advance(0.1)
@@ -238,7 +335,7 @@ class StopTests(WorkersCase):
         assert second.stopped is not None
         second.stopped.callback(None)
         self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
-        self.assertEqual((b"s", b"s"), (self.sent(self.one), self.sent(self.two)))
+        self.assertEqual((["stop"], ["stop"]), (self.sent(self.one), self.sent(self.two)))
         self.one.end()
         self.assertNoResult(done)
         self.two.end()

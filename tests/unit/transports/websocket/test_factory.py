@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from zope.interface.verify import verifyObject
 
-from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
+from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
+from tests.support.raw import CLOSE
 from wsredis.config import GatewayConfig, Limits
 from wsredis.gateway.gap import Gap
 from wsredis.gateway.handler import Handler
@@ -80,6 +81,42 @@ class FactoryTests(MemoryGatewayCase):
         self.assertEqual([b"missed"], [each.payload for each in client.frames() if each.payload])
         ((number, channels),) = [(gap.generation, gap.channels) for gap in heard]
         self.assertEqual((1, 1), (number, channels))
+
+    def lose(self) -> None:
+        """Lose the link to Redis for a moment."""
+        self.gateway.broker.disconnect()
+        self.gateway.broker.connect()
+
+    def codes(self, *clients: Socket) -> list[list[int | None]]:
+        """Return the close codes that came to each of the clients."""
+        return [
+            [each.close_code for each in client.frames() if each.opcode == CLOSE]
+            for client in clients
+        ]
+
+    def test_close_after_gap(self) -> None:
+        """With ``on-gap``, all that may have lost a message are closed with 1012, one by one."""
+        self.use(MemoryGateway(GatewayConfig(on_gap="close", drain_spread=3.0)))
+        clients = [self.open() for _ in range(3)]
+        speaker, deaf = self.open("/ws/a?publish-broadcast"), self.open("/ws/a")
+        self.assertEqual([[]] * 3, self.codes(*clients))
+        self.lose()
+        late = self.open()
+        self.assertEqual([[1012], [], []], self.codes(*clients))
+        self.wait(1.2)
+        self.assertEqual([[], [1012], []], self.codes(*clients))
+        self.wait(2)
+        self.assertEqual([[], [], [1012]], self.codes(*clients))
+        self.assertEqual([[], [], []], self.codes(speaker, deaf, late))
+        self.lose()
+        self.assertEqual([[], [], [1012]], self.codes(speaker, deaf, late))
+
+    def test_keep_after_gap(self) -> None:
+        """By default they stay."""
+        client = self.open()
+        self.lose()
+        self.wait(5)
+        self.assertEqual([[]], self.codes(client))
 
     def test_limits_of_the_configuration(self) -> None:
         """Autobahn gets the limits that the configuration names."""

@@ -187,7 +187,7 @@ class AdmissionTests(MemoryGatewayCase):
         self.patch(self.gateway.broker, "fetch", lambda channels: fetching)
         client = self._asking()
         self.slow.asked[0].callback(Identity())
-        for _ in range(3):
+        for _ in range(30):
             self.publish(b"x" * 600_000)
         self.assertTrue(client.take().startswith(b"HTTP/1.1 503 "))
         self.assertTrue(fetching.called)

@@ -797,11 +797,14 @@ class InputTests(MemoryGatewayCase):
 class SlowConsumerTests(MemoryGatewayCase):
     """A client that does not read costs a bounded queue, and nobody else."""
 
-    config = GatewayConfig(limits=Limits(max_queue=200_000))
+    config = GatewayConfig(
+        limits=Limits(max_queue=200_000, max_queue_hard=600_000),
+        slow_clients=("b.*=conflate", "c=drop-oldest"),
+    )
 
-    def _flood(self, count: int) -> None:
+    def _flood(self, count: int, channel: bytes = b"broadcast:a") -> None:
         for number in range(count):
-            self.publish(b"%06d" % number + b"x" * 10_000)
+            self.publish(b"%06d" % number + b"x" * 10_000, channel)
 
     def test_closed_with_1008(self) -> None:
         """It is closed, logged and counted once; messages under way are finished first."""
@@ -827,6 +830,132 @@ class SlowConsumerTests(MemoryGatewayCase):
         self.clock.advance(4)
         self.assertTrue(deaf.aborted)
         self.nothing_left()
+
+    def test_burst(self) -> None:
+        """A client that is behind for less than the grace gets everything, also several times."""
+        client = self.open()
+        for _ in range(3):
+            client.reading = False
+            self._flood(50)
+            self.wait(1.8)
+            client.read()
+            self.wait(1)
+        self.assertEqual(150, len([each for each in client.frames() if each.opcode == TEXT]))
+        self.assertEqual(0, self.metrics.slow_consumers)
+        self.assertEqual([], list(self.factory.registry.behind))
+
+    def test_behind_for_longer_than_the_grace(self) -> None:
+        """One that is behind for longer is closed, whether more comes or not."""
+        deaf, reading = self.open(), self.open()
+        deaf.reading = reading.reading = False
+        self._flood(50)
+        self.wait(1)
+        reading.read()
+        self._flood(1)
+        self.assertEqual(0, self.metrics.slow_consumers)
+        with capturedLogs() as events:
+            self.wait(2)
+        self.assertEqual(1, self.metrics.slow_consumers)
+        self.assertIn("its queue is full, closing", formatEvent(events[-1]) or "")
+        deaf.read()
+        self.assertEqual(1008, deaf.frames()[-1].close_code)
+        self.assertEqual([], list(self.factory.registry.behind))
+        reading.leave()
+        deaf.leave()
+        self.nothing_left()
+
+    def test_gone_within_the_grace(self) -> None:
+        """One that leaves, or is closed, while it is behind is forgotten."""
+        one, other = self.open(), self.open()
+        one.reading = other.reading = False
+        self._flood(50)
+        one.leave()
+        self.protocol(other).close(1001, "bye")
+        self.assertEqual([], list(self.factory.registry.behind))
+        self.wait(2.5)
+        self.assertEqual(0, self.metrics.slow_consumers)
+        other.read()
+        self.assertEqual([1001], codes(other.frames()))
+
+    def test_closed_while_too_much_waits(self) -> None:
+        """A close frame behind a long queue is not given up after the grace."""
+        client = self.open()
+        client.reading = False
+        self._flood(55)
+        protocol = self.protocol(client)
+        protocol.close(1001, "bye")
+        self.assertEqual([], list(self.factory.registry.behind))
+        protocol.queue_overdue()
+        client.read()
+        got = client.frames()
+        self.assertEqual((56, 1001), (len(got), got[-1].close_code))
+
+    def test_conflate(self) -> None:
+        """Only the newest message waits; counted, logged once, and live again afterwards."""
+        client, other = self.open("/ws/b.1?subscribe-broadcast"), self.open()
+        client.reading = False
+        channel = b"broadcast:b.1"
+        with capturedLogs() as events:
+            self._flood(50, channel)
+            self.assertEqual(0, self.metrics.conflated)
+            self.wait(3)
+            self._flood(50, channel)
+            self.assertGreater(self.metrics.conflated, 60)
+            client.read()
+            self._flood(3, channel)
+        lines = [formatEvent(each) or "" for each in events]
+        self.assertEqual(1, len(lines), lines)
+        self.assertIn("only the newest message of each channel waits", lines[0])
+        numbers = [int(each.payload[:6]) for each in client.frames() if each.opcode == TEXT]
+        self.assertEqual([49, 0, 1, 2], numbers[-4:])
+        self.assertEqual(103, len(numbers) + self.metrics.conflated)
+        connection = self.protocol(client).connection
+        assert connection is not None
+        self.assertIs(self.protocol(client).queue, connection.direct)
+        self.assertEqual(0, self.metrics.slow_consumers)
+        for each in (client, other):
+            each.leave()
+        self.nothing_left()
+        self.assertEqual(0, self.factory.protocol.queued.held)
+
+    def test_drop_oldest(self) -> None:
+        """The oldest are left out, counted and logged once."""
+        client = self.open("/ws/c?subscribe-broadcast")
+        client.reading = False
+        with capturedLogs() as events:
+            self._flood(100, b"broadcast:c")
+            self.wait(3)
+            self._flood(100, b"broadcast:c")
+        self.assertIn("the oldest messages are left out", formatEvent(events[0]) or "")
+        self.assertEqual(1, len(events))
+        client.read()
+        numbers = [int(each.payload[:6]) for each in client.frames() if each.opcode == TEXT]
+        self.assertEqual(list(range(85, 100)), numbers[-15:])
+        self.assertEqual(200, len(numbers) + self.metrics.dropped_oldest)
+        self.assertEqual((0, 0), (self.metrics.slow_consumers, self.metrics.conflated))
+
+    def test_own_messages(self) -> None:
+        """The echo rule holds for a client that is slow, and its own messages are not counted."""
+        client = self.open("/ws/b.1?subscribe-broadcast&publish-broadcast")
+        client.send(frame(TEXT, b"mine"))
+        client.reading = False
+        self._flood(30, b"broadcast:b.1")
+        self.publish(b"mine", b"broadcast:b.1")
+        self._flood(1, b"broadcast:b.1")
+        self.wait(3)
+        client.read()
+        payloads = [each.payload for each in client.frames() if each.opcode == TEXT]
+        self.assertNotIn(b"mine", payloads)
+        self.assertEqual(31, len(payloads) + self.metrics.conflated)
+
+    def test_a_policy_needs_a_client_that_reads(self) -> None:
+        """A client that takes nothing at all for a ping interval goes, whatever its policy."""
+        client = self.open("/ws/b.1?subscribe-broadcast")
+        client.reading = False
+        self._flood(100, b"broadcast:b.1")
+        self.wait(60)
+        self.assertTrue(client.aborted)
+        self.assertEqual(1, self.metrics.slow_consumers)
 
     def test_slow_but_alive(self) -> None:
         """A client that reads in time gets everything."""

@@ -41,6 +41,7 @@ class _Member:
         self.transport = self
         self.address = address
         self.user = user
+        self.hears = True
 
     def dropped(self, reason: str) -> None:
         self.events.append("dropped")
@@ -327,6 +328,15 @@ class RegistryTests(SynchronousTestCase):
         self.assertFalse(self.registry.stopping)
         self.registry.close_all(1012, "messages were lost", 0)
         self.assertEqual([1012], late.events)
+
+    def test_close_some(self) -> None:
+        """Those that are chosen are closed in slices, and the others stay."""
+        members = [self.open() for _ in range(4)]
+        members[1].hears = False
+        self.registry.close_all(1012, "messages were lost", 3.0, lambda member: member.hears)
+        self.assertEqual([[1012], [], [], []], [each.events for each in members])
+        self.wait(4)
+        self.assertEqual([[1012], [], [1012], [1012]], [each.events for each in members])
 
     def test_close_all_and_drain(self) -> None:
         """The end of the gateway replaces another reason, and no other reason replaces it."""

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
+from wsredis.auth.sources.availability import Report, SourceAway, nobody
 from wsredis.auth.sources.django.hooks import (
     failing_closed,
     load_hook,
@@ -40,17 +42,21 @@ class DjangoAuthenticator:
     Args:
         reactor: Takes results from threads.
         config: The settings ``django``, ``auth-concurrency`` and ``auth-timeout`` are used.
+        report: Told whether the project can be asked.
     Raises:
         ConfigError: The project cannot be used.
     """
 
-    def __init__(self, reactor: Any, config: GatewayConfig) -> None:
+    def __init__(self, reactor: Any, config: GatewayConfig, report: Report = nobody) -> None:
         assert config.django is not None
         set_up(config.django)
         check_sessions(config.django)
         from django.conf import settings as project
 
         self._project = project
+        self._report = report
+        self._reactor = reactor
+        self._timeout = config.auth_timeout
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)
         self._allowed = load_hook(project, "WS4REDIS_ALLOWED_CHANNELS", config.auth_timeout)
         self._possible = possible_flags(project)
@@ -83,7 +89,22 @@ class DjangoAuthenticator:
         ):
             access = self._access(handshake, self._flags(handshake))
             return None if access == handshake.requested else Identity(granted=access)
-        return self._threads.call(lambda: self._identify_in_thread(handshake), handshake.address)
+        began = self._reactor.seconds()
+        asked = self._threads.call(lambda: self._identify_in_thread(handshake), handshake.address)
+        return asked.addCallbacks(self._answered, self._failed, errbackArgs=(began,))
+
+    def _answered(self, identity: Identity) -> Identity:
+        self._report(None)
+        return identity
+
+    def _failed(self, failure: Failure, began: float) -> Failure:
+        # A client that has left cancels the question too, but sooner.
+        is_late = self._reactor.seconds() - began >= self._timeout
+        if failure.check(SourceAway):
+            self._report("sessions cannot be checked: the database or the cache is away")
+        elif failure.check(CancelledError) and is_late:
+            self._report("sessions cannot be checked in time")
+        return failure
 
     def _identify_in_thread(self, handshake: Handshake) -> Identity:
         with unavailable():

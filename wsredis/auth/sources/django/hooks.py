@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from wsredis.auth.sources.availability import SourceAway
 from wsredis.auth.sources.django.project import error_place, read_setting
 from wsredis.channels import FLAGS
 from wsredis.errors import HandshakeRejected
@@ -133,14 +134,15 @@ def unavailable() -> Iterator[None]:
     Ask the project so that any error of it means "try again later".
 
     Raises:
-        HandshakeRejected: As it was raised, or with 503 for any other error.
+        HandshakeRejected: As it was raised.
+        SourceAway: For any other error.
     """
     try:
         yield
     except HandshakeRejected:
         raise
     except BaseException as error:
-        raise HandshakeRejected("try again later", 503, f"--django: {error_place(error)}") from None
+        raise SourceAway(f"--django: {error_place(error)}") from None
 
 
 def _printable(text: str) -> str:

@@ -8,10 +8,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.django_project import SETTINGS, configured, missing_django
 from tests.support.threads import ThreadReactor
+from wsredis.auth.sources.availability import Availability
 from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 from wsredis.config import GatewayConfig
 from wsredis.dialects.urls import parse_access
 from wsredis.errors import HandshakeRejected
+from wsredis.gateway.health import Health
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["ALL", "ENGINES", "DjangoCase", "engine"]
@@ -34,6 +36,7 @@ class DjangoCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Set Django up."""
         self.project = configured()
+        self.health = Health()
         self.reactor = ThreadReactor()
 
     def vary(self, **settings: object) -> None:
@@ -46,7 +49,11 @@ class DjangoCase(SynchronousTestCase):
 
     def make(self, **config: Any) -> DjangoAuthenticator:
         """Make an authenticator, which is stopped after the test."""
-        authenticator = DjangoAuthenticator(self.reactor, GatewayConfig(django=SETTINGS, **config))
+        authenticator = DjangoAuthenticator(
+            self.reactor,
+            GatewayConfig(django=SETTINGS, **config),
+            Availability(self.health).of("django"),
+        )
         authenticator.start()
         self.addCleanup(authenticator.stop)
         return authenticator

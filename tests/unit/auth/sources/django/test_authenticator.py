@@ -28,11 +28,18 @@ class FailureTests(DjangoCase):
         path.rename(hidden)
         path.mkdir()
         error = self.refused(key, authenticator=authenticator)
+        self.assertEqual(
+            "sessions cannot be checked: the database or the cache is away",
+            self.health.problems["identities"].text,
+        )
+        self.assertIsNone(authenticator.identify(self.handshake()), "strangers are let in")
+        self.assertTrue(self.health.is_ready)
         path.rmdir()
         hidden.rename(path)
         self.assertEqual((503, "try again later"), (error.status, error.reason))
         self.assertRegex(error.hint, r"^--django: OperationalError at \w+\.py:\d+$")
         self.assertEqual("john", self.identify(key, authenticator=authenticator).user)
+        self.assertEqual({}, dict(self.health.problems))
         connections.close_all()
 
     def test_cache(self) -> None:
@@ -42,7 +49,11 @@ class FailureTests(DjangoCase):
         self.assertEqual(503, self.refused("a" * 32).status)
 
     def test_late(self) -> None:
-        """A cancelled answer is dropped, and the thread is free again."""
+        """
+        A cancelled answer is dropped, and the thread is free again.
+
+        It is a problem of the project if the time for it was over.
+        """
         event = Event()
         self.addCleanup(event.set)
 
@@ -54,6 +65,14 @@ class FailureTests(DjangoCase):
         answer: Any = authenticator.identify(self.handshake())
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
+        self.assertEqual({}, dict(self.health.problems))
+        answer = authenticator.identify(self.handshake())
+        self.reactor.advance(3)
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        self.assertEqual(
+            "sessions cannot be checked in time", self.health.problems["identities"].text
+        )
         event.set()
         self.reactor.take()
         self.assertEqual(Identity(), self.identify(authenticator=authenticator))

@@ -85,7 +85,7 @@ class Inspector:
         self._problems = problems
         self._rate = RateLimit(clock, _RATE, _BURST)
         self._throttle = LogThrottle(clock)
-        self._started = clock.seconds()
+        self._started = 0.0
         self.channels: Sequence[bytes] = [questions_channel(prefix)]
 
     def start(self) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "loggable_channel",
     "matches",
     "parse_flags",
+    "proof_channel",
     "questions_channel",
     "read_flag",
     "stored_key",
@@ -159,6 +160,16 @@ def answers_channel(prefix: str, token: str) -> bytes:
         token: Hard to guess, and chosen for this question.
     """
     return f"{prefix}:wsredis-answers:{token}".lstrip(":").encode()
+
+
+def proof_channel(prefix: str, token: str) -> bytes:
+    """
+    The channel on which a gateway proves that messages arrive; that of no client.
+
+    Args:
+        token: A name that no other gateway has.
+    """
+    return f"{prefix}:wsredis-proof:{token}".lstrip(":").encode()
 
 
 def loggable_channel(channel: bytes) -> str:

@@ -360,7 +360,7 @@ class AclTests(SynchronousTestCase):
                 client.send_text("hello")
                 self.assertEqual(b"hello", client.message())
         # The last client is gone: its channel is given back.
-        until(lambda: redis.command("PUBSUB", "CHANNELS") == [])
+        until(lambda: redis.channels() == [])
         self.assertEqual([], redis.command("ACL", "LOG"))
 
 

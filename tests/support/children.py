@@ -226,6 +226,12 @@ class RedisServer:
         assert isinstance(info, dict)
         return int(info["redis_version"].split(".")[0])
 
+    def channels(self) -> list[bytes]:
+        """Return the channels that have a subscriber, without those of the gateways themselves."""
+        found = self.command("PUBSUB", "CHANNELS")
+        assert isinstance(found, list)
+        return sorted(each for each in found if b"wsredis-proof:" not in each)
+
     def command(self, *words: str | bytes | int) -> object:
         """Send one command on a connection of its own. Returns: The reply; errors are raised."""
         import redis

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -15,9 +16,11 @@ from wsredis.auth.deaf_log import DeafLog
 from wsredis.auth.ended_log import EndedLog
 from wsredis.auth.policies import policies
 from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.auth.policies.rules import RulePolicy
 from wsredis.auth.session_monitor import SessionMonitor
 from wsredis.auth.sources.availability import Availability
 from wsredis.config import GatewayConfig, JwtConfig
+from wsredis.config.load import load_rules
 from wsredis.errors import ConfigError
 from wsredis.gateway.health import Health
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
@@ -35,10 +38,13 @@ class Auth:
         control: Carries out commands of the application. If None, it is not listened to.
         backends: The identity sources to start and to stop.
         ended: Carries out the commands that were missed. If None, there are none.
+        reloads: See the attribute.
 
     Attributes:
         admission: Decides on handshakes.
         sessions: Watches open connections; is notified of each that was opened or lost.
+        reloads: Functions that read a file again, by the name of the thing that is in it. Each
+            raises ConfigError if the file cannot be used; nothing has changed then.
     """
 
     _log = Logger()
@@ -50,12 +56,14 @@ class Auth:
         control: ControlChannel | None = None,
         backends: Sequence[AuthBackend] = (),
         ended: EndedLog | None = None,
+        reloads: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self.admission = admission
         self.sessions = sessions
         self._control = control
         self._ended = ended
         self._backends = backends
+        self.reloads = reloads or {}
 
     def start(self) -> None:
         """Start the sources, and watch connections. Called once, when the gateway starts."""
@@ -120,10 +128,12 @@ def from_config(
     authenticators = backends if authenticator is None else [authenticator]
     recent = RecentCommands(reactor)
     origins = OriginPolicy(config.allow_origin, config.allow_host)
+    asked = policies(config) if policy is None else [policy]
+    reloads = dict(_reloads(config, backends, asked))
     admission = Admission(
         reactor,
         authenticators,
-        policies(config) if policy is None else [policy],
+        asked,
         recent,
         timeout=config.auth_timeout,
         is_foreign=origins.is_foreign if policy is None else None,
@@ -138,11 +148,32 @@ def from_config(
         wall_clock=wall_clock,
     )
     if not authenticators:
-        return Auth(admission, sessions)
+        return Auth(admission, sessions, reloads=reloads)
     forget = [backend.forget for backend in backends]
     control = ControlChannel(hub, config.prefix, sessions, recent, forget)
     ended = EndedLog(reactor, hub.broker, config.prefix, control.carry_out)
-    return Auth(admission, sessions, control, backends, ended)
+    return Auth(admission, sessions, control, backends, ended, reloads)
+
+
+def _reloads(
+    config: GatewayConfig, backends: Iterable[AuthBackend], asked: Iterable[Policy]
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """See `Auth.reloads`."""
+    if config.jwt.key is not None:
+        from wsredis.auth.sources.jwt import JwtAuthenticator
+
+        for backend in backends:
+            if isinstance(backend, JwtAuthenticator):
+                yield "jwt-key", backend.reload
+    path = config.file
+    if path is not None:
+        for each in asked:
+            if isinstance(each, RulePolicy):
+                yield "rules", partial(_reload_rules, each, path)
+
+
+def _reload_rules(policy: RulePolicy, path: str) -> None:
+    policy.replace(load_rules(path))
 
 
 def _backends(config: GatewayConfig, reactor: Any, availability: Availability) -> list[AuthBackend]:

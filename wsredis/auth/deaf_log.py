@@ -1,4 +1,4 @@
-"""The log of deaf sockets: WebSockets that are open, and can neither hear nor publish anything."""
+"""The log of deaf sockets: WebSockets that are open, and on which nothing will ever arrive."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class DeafLog:
             self._log,
             LogLevel.warn,
             reason.kind,
-            "{peer} hears nothing on {facility!r}, and can publish nothing: {reason}",
+            "{peer} hears nothing on {facility!r}: {reason}",
             event="deaf-socket",
             kind=reason.kind,
             peer=connection.peer,

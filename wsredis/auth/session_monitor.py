@@ -47,8 +47,12 @@ class WatchedConnection(Protocol):
         """Address of the client, for the log."""
 
     @property
+    def id(self) -> str:
+        """Name of the connection, for the log."""
+
+    @property
     def is_deaf(self) -> bool:
-        """Tells whether it can neither hear nor publish anything."""
+        """Tells whether it will hear nothing; see `wsredis.gateway.connection.Connection`."""
 
     async def change(self, identity: Identity, granted: Access) -> None:
         """
@@ -91,7 +95,7 @@ class SessionMonitor:
         clock: Runs the timers.
         decide: `wsredis.auth.admission.Admission.decide`.
         recent: Commands of the application that came a moment ago.
-        deaf: Told of connections that can neither hear nor publish anything.
+        deaf: Told of connections that will hear nothing.
         recheck: Seconds between two checks of a connection. 0 checks only on command.
         wall_clock: Returns the Unix time in seconds.
     """
@@ -223,13 +227,22 @@ class SessionMonitor:
 
     def _close(self, connection: WatchedConnection, code: int, reason: str) -> None:
         self._log.info(
-            "closing {peer}: {reason}", event="session-ended", peer=connection.peer, reason=reason
+            "closing {peer} ({id}): {reason}",
+            event="session-ended",
+            peer=connection.peer,
+            id=connection.id,
+            reason=reason,
         )
         try:
             connection.close(code, reason)
         except Exception:
             # The other connections of a loop are still to be closed.
-            self._log.failure("cannot close {peer}", event="close-failed", peer=connection.peer)
+            self._log.failure(
+                "cannot close {peer} ({id})",
+                event="close-failed",
+                peer=connection.peer,
+                id=connection.id,
+            )
 
     # -- Expiry
 

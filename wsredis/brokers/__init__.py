@@ -38,4 +38,14 @@ def from_config(config: GatewayConfig, reactor: Any, metrics: Metrics, health: H
         rate=config.limits.max_stored_rate,
     )
     endpoint = make_endpoint(target, reactor)
-    return RedisBroker(reactor, endpoint, target, stored, config.limits, metrics, health)
+    return RedisBroker(
+        reactor,
+        endpoint,
+        target,
+        stored,
+        config.limits,
+        metrics,
+        health,
+        is_proving=True,
+        is_any_role=config.redis.role == "any",
+    )

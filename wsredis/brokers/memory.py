@@ -107,6 +107,11 @@ class MemoryBroker:
         self._fetches: list[Deferred[dict[bytes, bytes]]] = []
 
     @property
+    def canary(self) -> None:
+        """See `wsredis.gateway.broker.Broker.canary`. Nothing can come between."""
+        return None
+
+    @property
     def up(self) -> bool:
         """See `wsredis.gateway.broker.Broker.up`."""
         return self._up

@@ -21,7 +21,7 @@ from wsredis.config.settings import (
 )
 from wsredis.errors import ConfigError
 
-__all__ = ["load"]
+__all__ = ["load", "load_rules"]
 
 #: The variable that names the TOML file.
 _FILE = "WSREDIS_CONFIG"
@@ -97,7 +97,17 @@ def load(
     if values.get("tls-port"):
         # A port without TLS is opened only if it was asked for.
         values.setdefault("port", ())
-    return _assembled(values, known, rules)
+    return _assembled(values, known, rules, path and os.path.abspath(path))
+
+
+def load_rules(path: str) -> tuple[Rule, ...]:
+    """
+    Read the rules of the TOML file, for a gateway that runs.
+
+    Raises:
+        ConfigError: The file cannot be read, or has a mistake; also one outside of its rules.
+    """
+    return _from_file(path, {each.name: each for each in all_settings()})[1]
 
 
 def _from_file(path: str, known: Mapping[str, Setting]) -> tuple[dict[str, Any], tuple[Rule, ...]]:
@@ -150,9 +160,12 @@ def _from_project(
 
 
 def _assembled(
-    values: Mapping[str, Any], known: Mapping[str, Setting], rules: tuple[Rule, ...]
+    values: Mapping[str, Any],
+    known: Mapping[str, Setting],
+    rules: tuple[Rule, ...],
+    file: str | None,
 ) -> GatewayConfig:
-    own: dict[str, Any] = {"rules": rules}
+    own: dict[str, Any] = {"rules": rules, "file": file or None}
     parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
     for name, value in values.items():
         part = known[name].part

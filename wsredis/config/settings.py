@@ -254,6 +254,15 @@ class RedisConfig(Checked):
     password: str | None = setting(
         None, secret, "The password for Redis.", name="redis-password", secret=True
     )
+    role: str = setting(
+        "master",
+        choice("master", "any"),
+        "Role that Redis must have: master or any. What is published on a replica reaches only "
+        "its own subscribers.",
+        name="redis-role",
+    )
+    #: The password that a parent has read from the file, for a worker that may not read it.
+    inherited_password: str | None = field(default=None, repr=False)
 
     def read_password(self) -> str | None:
         """
@@ -271,6 +280,8 @@ class RedisConfig(Checked):
             text = Path(self.password_file).read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            if self.inherited_password is not None:
+                return self.inherited_password
             raise ConfigError(f"redis-password-file: {self.password_file}: {reason}") from None
         # Only a line feed ends a line: other characters may be part of the password.
         password = clean_secret(text.partition("\n")[0] + "\n")
@@ -555,10 +566,17 @@ class GatewayConfig(Checked):
         "package.module:name of a function that decides what an identity may do.",
     )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    log_format: str | None = setting(
+        "text",
+        choice("text", "json"),
+        "Format of the log: text, or json with one object a line. For twistd only.",
+    )
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
     limits: Limits = field(default_factory=Limits)
     rules: tuple[Rule, ...] = ()
+    #: Absolute path of the TOML file that the rules are from. None without a file.
+    file: str | None = None
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from wsredis.gateway.canary import Canary
 from wsredis.gateway.gap import Gap
 from wsredis.gateway.publication import Publication
 
@@ -114,6 +115,14 @@ class PublishWaiter(Protocol):
 
 class Broker(Protocol):
     """Subscribes, publishes and fetches. All names and payloads are bytes."""
+
+    @property
+    def canary(self) -> Canary | None:
+        """
+        The listener by which the broker finds out whether publications arrive.
+
+        The hub has to subscribe it. If None, the broker needs none.
+        """
 
     @property
     def up(self) -> bool:

@@ -20,6 +20,7 @@ from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.client import Client, PauseReason, Sink
+from wsredis.gateway.connection_id import connection_id, next_serial
 from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
@@ -105,6 +106,9 @@ class Connection(ABC):
     Attributes:
         identity, granted: Its identity and what it may do; `change` replaces them.
         channels: The names of the channels that it subscribes to.
+        publishes: The names of the channels that its messages are published on.
+        messages: The number of messages that came from it.
+        opened_at: The time of the reactor at which it was opened, in seconds. 0.0 before.
         data: For a `wsredis.Handler` to keep anything.
         direct, encoding: See `wsredis.gateway.hub.Listener`.
     """
@@ -119,6 +123,7 @@ class Connection(ABC):
         "_hub",
         "_limits",
         "_put",
+        "_serial",
         "_state",
         "_unanswered",
         "_unanswered_bytes",
@@ -128,6 +133,9 @@ class Connection(ABC):
         "encoding",
         "granted",
         "identity",
+        "messages",
+        "opened_at",
+        "publishes",
     )
 
     def __init__(self, parts: ConnectionParts) -> None:
@@ -137,6 +145,10 @@ class Connection(ABC):
         self.data: Any = None
         self.direct: Sink | None = None
         self.channels: Sequence[bytes] = ()
+        self.publishes: Sequence[bytes] = ()
+        self._serial = next_serial()
+        self.messages = 0
+        self.opened_at = 0.0
         self._state = _State.OPENING
         #: See `select`.
         self._put: Callable[[bytes, bytes], None] | None = None
@@ -151,6 +163,11 @@ class Connection(ABC):
         return self._client.peer
 
     @property
+    def id(self) -> str:
+        """A short name, for logs. No other connection has it, in no process."""
+        return connection_id(self._serial)
+
+    @property
     def is_open(self) -> bool:
         """Tells whether the client can be written to."""
         return self._state is _State.OPEN
@@ -158,7 +175,7 @@ class Connection(ABC):
     @property
     def is_deaf(self) -> bool:
         """
-        Tells whether the client can neither hear nor publish anything, whatever it sends.
+        Tells whether the client will hear nothing. One that only wants to publish is not deaf.
 
         A dialect in which clients subscribe after the handshake keeps the default, which is False.
         """
@@ -380,14 +397,11 @@ class Connection(ABC):
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
 
-    def may_publish(self, channel: bytes) -> bool:
-        """Tell whether a message of the client may be published on *channel*."""
-        return False
-
     def receive(self, payload: bytes, is_binary: bool) -> None:
         """Take one message of the client. Does nothing once the connection is closed."""
         if self._state is _State.OPEN:
             self._hub.metrics.received += 1
+            self.messages += 1
             self.received(payload, is_binary)
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
@@ -519,6 +533,11 @@ class Connection(ABC):
 
     def _crashed(self, failure: Failure) -> None:
         self._hub.log_failure(
-            self._log, "handler-failed", "handler failed for {peer}", failure, peer=self.peer
+            self._log,
+            "handler-failed",
+            "handler failed for {peer} ({id})",
+            failure,
+            peer=self.peer,
+            id=self.id,
         )
         self.close(1011, "internal error")

@@ -48,6 +48,7 @@ class GapTimer:
         self._generation = 0
         #: The time at which the gap began. If None, there is no gap now.
         self._since: float | None = None
+        self._last_end = clock.seconds()
 
     def begin(self, since: float | None = None) -> None:
         """
@@ -55,11 +56,11 @@ class GapTimer:
 
         Args:
             since: The last moment at which publications are known to have arrived, in seconds of
-                the clock. If None, it is now.
+                the clock. If None, it is now. The end of the last gap is such a moment, too.
         """
         if self._since is None:
             self._generation += 1
-            self._since = self._clock.seconds() if since is None else since
+            self._since = self._clock.seconds() if since is None else max(since, self._last_end)
 
     def end(self, channels: int, *, is_restored: bool) -> Gap | None:
         """
@@ -70,7 +71,8 @@ class GapTimer:
         """
         if self._since is None:
             return None
-        seconds = max(0.0, self._clock.seconds() - self._since)
+        now = self._last_end = self._clock.seconds()
+        seconds = max(0.0, now - self._since)
         self._since = None
         return Gap(self._generation, seconds, channels, is_restored)
 
@@ -99,12 +101,13 @@ class GapReports:
         self._metrics.lost_seconds += gap.seconds
         self._log.warn(
             "generation {generation}: what was published within {seconds:.1f} s may be lost on "
-            "{channels} channels; {rest}",
+            "{channels} channels; {_rest}",
             event="gap",
             generation=gap.generation,
             seconds=gap.seconds,
             channels=gap.channels,
-            rest="stored messages that changed are sent again"
+            is_restored=gap.is_restored,
+            _rest="stored messages that changed are sent again"
             if gap.is_restored
             else "the stored messages are not sent again",
         )

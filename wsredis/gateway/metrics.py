@@ -14,7 +14,7 @@ class Metrics:
 
     Attributes:
         connections: WebSockets open now.
-        deaf: Those of them that can neither hear nor publish anything.
+        deaf: Those of them that will hear nothing, although they do not only publish.
         opened: WebSockets opened since the start.
         refused: Requests that were answered with an HTTP error before a WebSocket was open;
             answers of plain HTTP do not count.
@@ -42,6 +42,11 @@ class Metrics:
         lost_seconds: The seconds of all those times together.
         loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
         loop_lag_max: The largest of them in the last minute.
+        proofs: Messages of the gateway to itself that came back through Redis.
+        proof_failures: How often one did not come back, or Redis had another number of
+            subscriptions than it should have.
+        last_proof: Seconds of the reactor's clock when the last one came back. 0.0 if none has.
+        unproven: The number of proofs that Redis does not allow now.
     """
 
     connections: int = 0
@@ -67,3 +72,7 @@ class Metrics:
     lost_seconds: float = 0.0
     loop_lag: float = 0.0
     loop_lag_max: float = 0.0
+    proofs: int = 0
+    proof_failures: int = 0
+    last_proof: float = 0.0
+    unproven: int = 0

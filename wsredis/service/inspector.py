@@ -47,8 +47,9 @@ _NAMED = 3
 class Inspected(Protocol):
     """The part of a connection that the inspector needs."""
 
-    def may_publish(self, channel: bytes) -> bool:
-        """See `wsredis.gateway.connection.Connection.may_publish`."""
+    @property
+    def publishes(self) -> Sequence[bytes]:
+        """See `wsredis.gateway.connection.Connection`."""
 
 
 class Inspector:
@@ -148,7 +149,7 @@ class Inspector:
         state = hub.state(name)
         happened = hub.incidents.of(name) + hub.incidents.of(_facility(text, self._prefix))
         found: dict[str, Any] = {
-            "publishers": sum(each.may_publish(name) for each in self._connections()),
+            "publishers": sum(name in each.publishes for each in self._connections()),
             "incidents": [
                 {"text": each.text, "times": each.times, "age": now - each.last}
                 for each in happened

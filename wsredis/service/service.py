@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -19,6 +21,7 @@ from twisted.logger import Logger
 
 from wsredis import auth, brokers, dialects, transports, web
 from wsredis.config import GatewayConfig
+from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.health import Health, Situation, is_good
@@ -39,6 +42,9 @@ __all__ = ["GatewayService"]
 #: Seconds for which ports stay open at least when the gateway stops. Closing a port resets the
 #: connections that the kernel has already taken for it; in this time they get an answer.
 _LAST_CALLERS = 0.25
+
+#: Seconds that the broker takes at most to stop.
+_REDIS_PATIENCE = 1.0
 
 #: Seconds for the last close frames to get out when a stop makes haste.
 _GOODBYE = 0.5
@@ -146,6 +152,8 @@ class GatewayService(Service):
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
         self._poller = poller_for(reactor)
+        if self._poller is not None:
+            self._poller.measures = config.verbose
         self._is_hurried = False
         self._waiting: Deferred[Any] = Deferred()
         self._haste: IDelayedCall | None = None
@@ -166,10 +174,41 @@ class GatewayService(Service):
         """Return a twisted.web resource that serves the WebSockets of this gateway."""
         return GatewayResource(self.factory)
 
-    def reload_certificates(self) -> None:
-        """Read the certificates of ``tls-port`` again now, even if their files look unchanged."""
-        if self._certificates is not None:
-            self._certificates.refresh(force=True)
+    def reload(self) -> None:
+        """
+        Read again what can change while the gateway runs, and log the outcome.
+
+        That is the certificates of ``tls-port``, the key of ``jwt-key`` and the rules of the file.
+        A file that cannot be used is logged, and what it had before stays in use. Rules and keys
+        are for new clients at first; clients that are there meet them when their identity is
+        checked again.
+        """
+        reloads = self._reloads()
+        done = []
+        for name, function in reloads.items():
+            try:
+                function()
+            except ConfigError as error:
+                self._log.error(
+                    "{error}; what was read before is kept",
+                    event="reload-failed",
+                    error=str(error),
+                )
+            else:
+                done.append(name)
+        if done:
+            self._log.info("read again: {things}", event="reloaded", things=", ".join(done))
+        elif not reloads:
+            self._log.info(
+                "there is nothing to read again: other settings need a restart", event="reloaded"
+            )
+
+    def _reloads(self) -> Mapping[str, Callable[[], object]]:
+        """The functions that read a file again, by the name of the thing that is in it."""
+        if self._certificates is None:
+            return self._auth.reloads
+        certificates = partial(self._certificates.refresh, force=True)
+        return {"certificates": certificates, **self._auth.reloads}
 
     def privilegedStartService(self) -> None:
         """
@@ -184,11 +223,12 @@ class GatewayService(Service):
             self._bound(port)
             address = port.getHost()
             self._log.info(
-                "listening on {address}{tls}",
+                "listening on {address}{_tls}",
                 event="listening",
                 address=shown_address(address),
                 endpoint=endpoint.description,
-                tls=" with TLS" if endpoint.is_secure else "",
+                tls=endpoint.is_secure,
+                _tls=" with TLS" if endpoint.is_secure else "",
             )
             if self._config.demo and isinstance(address, IPv4Address):
                 scheme = "https" if endpoint.is_secure else "http"
@@ -211,6 +251,9 @@ class GatewayService(Service):
         if not self._ports:
             self.privilegedStartService()
         self._broker.start(self._hub)
+        if self._broker.canary is not None:
+            # Errors need no answer: the hub keeps it, and the broker tries again.
+            self._hub.subscribe(self._broker.canary).addErrback(lambda failure: None)
         self._auth.start()
         self._inspector.start()
         self.factory.start()
@@ -219,6 +262,13 @@ class GatewayService(Service):
             self._certificates.start()
         self._vitals.start()
         self.health.report("starting", None)
+
+    @property
+    def stop_time(self) -> float:
+        """The seconds that a stop takes at most."""
+        config = self._config
+        delay = max(config.drain_delay, _LAST_CALLERS)
+        return delay + config.drain_spread + config.drain + _REDIS_PATIENCE
 
     def stopService(self) -> Deferred[None]:
         """

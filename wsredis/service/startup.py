@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType
 from typing import Any, NoReturn
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from wsredis.config import GatewayConfig, Limits, RedisConfig, setting_of
 from wsredis.service import garbage
+from wsredis.service.deadline import Deadline
 from wsredis.service.endpoints import bind_error
+from wsredis.service.log.output import LineObserver
 from wsredis.service.service import GatewayService
 from wsredis.service.workers.parent import Workers
 
@@ -27,12 +26,17 @@ __all__ = [
     "build",
     "fit_descriptors",
     "give_up",
-    "on_hangup",
     "raise_descriptor_limit",
 ]
 
 #: File descriptors for everything but clients: ports, Redis, the log, and some to spare.
 _OWN_DESCRIPTORS = 32
+
+#: Seconds that everything but the gateway may take to stop: a private Redis, and threads.
+_OTHER_TIME = 5.0
+
+#: Seconds that a stop in haste may take: the gateway, its workers, and a private Redis.
+_HASTE = 5.0
 
 _MAX_CONNECTIONS = setting_of(Limits, "max_connections").name
 _MAX_HANDSHAKES = setting_of(Limits, "max_handshakes").name
@@ -53,7 +57,29 @@ def give_up(error: object) -> NoReturn:
 
 
 class OrderedServices(MultiService):
-    """The services of one process. They stop one after the other, the last one first."""
+    """
+    The services of one process. They stop one after the other, the last one first.
+
+    Args:
+        deadline: Ends the process if the stop takes longer than it may. If None, nothing does.
+
+    Attributes:
+        observer: Writes the log of the application that they become a part of. If None, the
+            application logs as it likes.
+    """
+
+    observer: LineObserver | None = None
+
+    def __init__(self, deadline: Deadline | None = None) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of an application, or of another service."""
+        if self.observer is not None:
+            # twistd takes it from there, before it logs anything.
+            parent.setComponent(ILogObserver, self.observer)
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         """Bind the ports, or end the program."""
@@ -75,13 +101,26 @@ class OrderedServices(MultiService):
             Fires when the first one has stopped.
         """
         Service.stopService(self)
+        self._end_in(_OTHER_TIME + sum(each.stop_time for each in self._gateways()))
         return Deferred.fromCoroutine(self._stop_in_turn())
 
     def stop_now(self) -> None:
         """Make haste with a stop that is under way."""
-        for service in self:
-            if isinstance(service, GatewayService):
-                service.stop_now()
+        for gateway in self._gateways():
+            gateway.stop_now()
+        self._end_in(_HASTE)
+
+    def reload(self) -> None:
+        """See `GatewayService.reload`."""
+        for gateway in self._gateways():
+            gateway.reload()
+
+    def _end_in(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.start(seconds)
+
+    def _gateways(self) -> list[GatewayService]:
+        return [each for each in self if isinstance(each, GatewayService)]
 
     async def _stop_in_turn(self) -> None:
         for service in reversed(list(self)):
@@ -123,18 +162,6 @@ def _choose_redis(config: GatewayConfig, reactor: Any) -> tuple[GatewayConfig, A
     else:
         url = f"redis://localhost:{embedded.DEFAULT_PORT}"
     return replace(config, redis=replace(config.redis, url=url)), server
-
-
-def on_hangup(function: Callable[[], object]) -> None:
-    """Call *function* at SIGHUP, and then the handler that was there before."""
-    before = signal.getsignal(signal.SIGHUP)
-
-    def hangup(number: int, frame: FrameType | None) -> None:
-        function()
-        if callable(before):
-            before(number, frame)
-
-    signal.signal(signal.SIGHUP, hangup)
 
 
 def raise_descriptor_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,13 +24,15 @@ from wsredis.config import (
     setting_of,
 )
 from wsredis.errors import ConfigError
+from wsredis.service.deadline import Deadline
 from wsredis.service.leftovers import remove_stale_pidfile
+from wsredis.service.log.output import observer_for
+from wsredis.service.signals import Signals
 from wsredis.service.startup import (
     OrderedServices,
     build,
     fit_descriptors,
     give_up,
-    on_hangup,
     raise_descriptor_limit,
 )
 from wsredis.service.stop_once import stop_once
@@ -73,6 +76,7 @@ class Options(usage.Options):
 
     Attributes:
         repeated: The values of options that may be repeated, by name.
+        signals: Caught from the moment at which twistd has found the command.
     """
 
     #: twistd puts its own words in front of it.
@@ -98,6 +102,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.repeated: dict[str, list[str]] = {}
+        self.signals = Signals()
 
     def opt_version(self) -> NoReturn:
         """Print the version of wsredis, and end."""
@@ -105,6 +110,8 @@ class Options(usage.Options):
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """Parse the command line, or end the program."""
+        if self.parent is not None:
+            self.signals.catch()
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
@@ -146,18 +153,18 @@ def makeService(options: Options) -> IService:
 
     # A step of the system's clock must not freeze or fire every timer of the process.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    services = OrderedServices()
+    services = OrderedServices(Deadline())
     stop_once(reactor).hurry = services.stop_now
     raise_descriptor_limit()
     try:
         config = fit_descriptors(options.load())
+        if options.parent is not None:
+            services.observer = observer_for(config.log_format, options.parent, sys.stdout)
         gateway, embedded = build(config, reactor)
     except ConfigError as error:
         give_up(error)
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
-    if config.tls_port:
-        run_soon: Any = reactor.callFromThread  # type: ignore[attr-defined]
-        on_hangup(lambda: run_soon(gateway.reload_certificates))
+    options.signals.follow(reactor, {signal.SIGHUP: services.reload})
     return services

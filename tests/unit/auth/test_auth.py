@@ -7,16 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.django_project import SETTINGS, configured, missing_django
+from tests.support.tokens import jwk, jwk_set
 from wsredis import auth
 from wsredis.auth import Auth
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.channels import Access, Audience
 from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig
-from wsredis.errors import ConfigError
+from wsredis.errors import ConfigError, HandshakeRejected
 from wsredis.gateway.health import Health
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake, Identity
@@ -129,6 +131,41 @@ class AuthTests(SynchronousTestCase):
         self.assertEqual(1, len(built._backends))
         assert built._control is not None
         self.assertEqual([each.forget for each in built._backends], built._control._notify)
+
+    def test_reloads(self) -> None:
+        """A key in a file and the rules can be read again; without files there is nothing."""
+        self.assertEqual({}, self.build(GatewayConfig()).reloads)
+        jwks = Path(self.mktemp())
+        jwks.write_bytes(jwk_set(jwk("ES256", "a")))
+        looked_after = JwtConfig(jwks_file=str(jwks), algorithm="ES256")
+        self.assertEqual({}, self.build(GatewayConfig(jwt=looked_after)).reloads)
+        key, file = Path(self.mktemp()), Path(self.mktemp())
+        key.write_bytes(b"x" * 32)
+        file.write_text("[[rule]]\nallow = true\n")
+        config = GatewayConfig(jwt=JwtConfig(key=str(key)), file=str(file))
+        reloads = self.build(config).reloads
+        self.assertEqual(["jwt-key", "rules"], list(reloads))
+        for function in reloads.values():
+            function()
+        for each in (key, file):
+            each.write_text("?")
+        for name, path in (("jwt-key", key), ("rules", file)):
+            error = self.assertRaises(ConfigError, reloads[name])
+            self.assertIn(str(path), str(error))
+
+    def test_new_rules(self) -> None:
+        """Rules that were read again decide about the next handshake."""
+        file = Path(self.mktemp())
+        file.write_text("")
+        built = self.build(GatewayConfig(file=str(file)))
+        handshake = Handshake(Access("a", frozenset({Audience.BROADCAST})), "/ws/a", {}, "peer")
+        decided = Deferred.fromCoroutine(built.admission.decide(handshake))
+        self.successResultOf(decided)
+        file.write_text("[[rule]]\nallow = false\n")
+        built.reloads["rules"]()
+        self.failureResultOf(
+            Deferred.fromCoroutine(built.admission.decide(handshake)), HandshakeRejected
+        )
 
     def test_order(self) -> None:
         """Tokens are looked at first, then the project or the application is asked."""

@@ -31,7 +31,7 @@ class _Policy:
 
 
 class DeafLogTests(AuthCase):
-    """A socket that can neither hear nor publish anything is counted, and the log says why."""
+    """A socket that will hear nothing is counted, and the log says why."""
 
     def setUp(self) -> None:
         """Start a gateway with a policy, too."""
@@ -49,7 +49,7 @@ class DeafLogTests(AuthCase):
         """Such a WebSocket is deaf for a reason."""
         before = self.gateway.metrics.deaf
         (line,) = self.logged(path, name)
-        self.assertIn("hears nothing on ", line)
+        self.assertIn("192.0.2.1:54321 hears nothing on 'a': ", line)
         self.assertIn(reason, line)
         self.assertEqual(before + 1, self.gateway.metrics.deaf)
         self.wait(61)
@@ -89,6 +89,7 @@ class DeafLogTests(AuthCase):
     def test_no_identity(self) -> None:
         """Without a user there is nothing for a user."""
         self.check("subscribe-user, and nobody is logged in", "/ws/a?subscribe-user")
+        self.check("publish-broadcast, and nobody", "/ws/a?subscribe-user&publish-broadcast")
         self.check("publish-session, and nobody is logged in", "/ws/a?publish-session")
         self.register.known["ann"] = Identity("ann")
         self.check("has no group and no session", "/ws/a?subscribe-group&publish-session", "ann")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 
 from tests.unit.config.case import ConfigCase
 from wsredis.config import GatewayConfig, Limits, RedisConfig, all_settings, load
+from wsredis.config.load import load_rules
 from wsredis.config.rules import Rule
 from wsredis.config.ws4redis import gateway_values
 
@@ -236,6 +238,16 @@ class RuleTests(ConfigCase):
         self.assertEqual((), load({}, {}).rules)
         self.refused(load, {}, {"WSREDIS_RULE": "x"})
         self.assertNotIn("rule", [each.name for each in all_settings()])
+
+    def test_again(self) -> None:
+        """They can be read from the file again, and a mistake anywhere in it is one line."""
+        path = self.file("expire = 5\n[[rule]]\nallow = true")
+        config = load({}, {}, os.path.relpath(path))
+        self.assertEqual(os.path.abspath(path), config.file)
+        self.assertIsNone(load({}, {}).file)
+        self.assertEqual((Rule(allow=True),), load_rules(path))
+        Path(path).write_text("expire = 'x'\n[[rule]]\nallow = true")
+        self.assertTrue(self.refused(load_rules, path).startswith(f"{path}: expire"))
 
     def test_bad_rule(self) -> None:
         """The refusal names file, rule and key."""

@@ -46,11 +46,22 @@ class GapTimerTests(SynchronousTestCase):
 
     def test_since(self) -> None:
         """A gap that is noticed late begins when publications last arrived."""
-        self.timer.begin(95)
+        self.clock.advance(20)
+        self.timer.begin(115)
         self.clock.advance(1)
         self.assertEqual(Gap(1, 6.0, 0), self.timer.end(0, is_restored=True))
         self.timer.begin(1000)
         self.assertEqual(Gap(2, 0.0, 0), self.timer.end(0, is_restored=True))
+
+    def test_no_time_twice(self) -> None:
+        """The time of one gap is no part of the next."""
+        self.timer.begin()
+        self.clock.advance(5)
+        self.timer.end(0, is_restored=True)
+        self.clock.advance(1)
+        self.timer.begin(100)
+        self.clock.advance(1)
+        self.assertEqual(Gap(2, 2.0, 0), self.timer.end(0, is_restored=True))
 
 
 class GapReportsTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.certificates import Authority
@@ -327,7 +327,7 @@ class PortTests(_ServiceCase):
         path.write_text("junk")
         with capturedLogs() as events:
             self.reactor.pump([1] * 10)
-            service.reload_certificates()
+            service.reload()
         kept = [event for event in events if "certificate" in event.get("kept", "")]
         self.assertEqual(2, len(kept))
         service.stopService()
@@ -339,7 +339,27 @@ class PortTests(_ServiceCase):
 
     def test_nothing_to_reload(self) -> None:
         """Without certificates there is nothing to read again."""
-        self.make().reload_certificates()
+        with capturedLogs() as events:
+            self.make().reload()
+        self.assertEqual(1, len(events))
+
+    def test_reload_fails(self) -> None:
+        """What cannot be used is one line and changes nothing; the rest is read all the same."""
+        key, file = Path(self.mktemp()), Path(self.mktemp())
+        key.write_bytes(verifier("HS256"))
+        file.write_text("")
+        config = GatewayConfig(port=(), jwt=JwtConfig(key=str(key)), file=str(file))
+        service = self.make(config)
+        key.unlink()
+        file.write_text("[[rule]]\nallow = false\n")
+        with capturedLogs() as events:
+            service.reload()
+        failed, done = (formatEvent(event) for event in events)
+        self.assertEqual(
+            f"jwt-key: {key.absolute()}: No such file or directory; what was read before is kept",
+            failed,
+        )
+        self.assertEqual("read again: rules", done)
 
 
 class ReadyTests(_ServiceCase):

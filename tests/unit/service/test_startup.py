@@ -5,19 +5,25 @@ from __future__ import annotations
 import gc
 import resource
 import signal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application.service import Application, IServiceCollection, Service
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
 from tests.unit.service.case import TapCase
-from wsredis.config import Limits
+from wsredis.brokers.memory import MemoryBroker, MemoryServer
+from wsredis.config import GatewayConfig, Limits
+from wsredis.service.deadline import Deadline
+from wsredis.service.log.output import LineObserver, Stream
+from wsredis.service.service import GatewayService
 from wsredis.service.startup import OrderedServices
 from wsredis.service.tap import makeService
 
@@ -52,6 +58,15 @@ class ServiceTests(SynchronousTestCase):
         services = OrderedServices()
         services.startService()
         self.assertGreater(gc.get_freeze_count(), 1000)
+
+    def test_observer(self) -> None:
+        """The application that they become a part of logs with their observer, if they have one."""
+        for observer in (None, LineObserver("json", Stream(StringIO()))):
+            services, application = OrderedServices(), Application("x")
+            services.observer = observer
+            services.setServiceParent(application)
+            self.assertIs(observer, application.getComponent(ILogObserver))
+            self.assertEqual([services], [*IServiceCollection(application)])
 
     def test_stop_in_turn(self) -> None:
         """The last one first: Redis outlives the gateway."""
@@ -89,47 +104,68 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(f"wsredis: {line}", self._cannot_bind(error))
 
 
+class _Deadline(Deadline):
+    """A deadline that only remembers its times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def start(self, seconds: float) -> None:
+        self.times.append(seconds)
+
+
+class DeadlineTests(SynchronousTestCase):
+    """The process ends in the time that the settings promise."""
+
+    def test_times(self) -> None:
+        """It is the sum of all that a stop may take, and five seconds when it makes haste."""
+        deadline = _Deadline()
+        services = OrderedServices(deadline)
+        config = GatewayConfig(port=(), drain_delay=2, drain_spread=8, drain=5)
+        reactor = MemoryReactorClock()
+        broker = MemoryBroker(MemoryServer(reactor))
+        GatewayService(config, reactor=reactor, broker=broker).setServiceParent(services)
+        services.stopService()
+        services.stop_now()
+        self.assertEqual([21.0, 5.0], deadline.times)
+
+
 class HangupTests(TapCase):
-    """SIGHUP reads the certificates again, where there are any."""
+    """SIGHUP reads files again."""
 
     def setUp(self) -> None:
-        """The handler of the process is put back after the test."""
+        """A file with a certificate."""
         super().setUp()
-        self.before = signal.getsignal(signal.SIGHUP)
-        self.addCleanup(signal.signal, signal.SIGHUP, self.before)
         directory = Path(self.mktemp())
         directory.mkdir()
         self.path = Authority(directory).bundle(directory / "a.pem", "a.example")
+        self.calls: list[Any] = []
+        self.patch(reactor, "callFromThread", self.calls.append)
 
-    def _start(self) -> None:
-        words = ("--redis=unix:///x", "--tls-port=443", "--tls-cert", str(self.path))
-        makeService(self.parse(*words))
+    def lines(self, *words: str) -> list[str]:
+        """The lines of the log about a signal that comes before the gateway is made."""
+        options = self.parse("--redis=unix:///x", *words)
+        options.signals._received(signal.SIGHUP, None)
+        makeService(options)
+        (reload,) = self.calls
+        with capturedLogs() as events:
+            reload()
+        return [formatEvent(event) for event in events]
 
-    def test_without_certificates(self) -> None:
-        """Without certificates the signal does what it did before."""
-        makeService(self.parse("--redis", "unix:///x"))
-        self.assertIs(self.before, signal.getsignal(signal.SIGHUP))
+    def test_nothing(self) -> None:
+        """Without files there is one line."""
+        nothing = "there is nothing to read again: other settings need a restart"
+        self.assertEqual([nothing], self.lines())
+
+    def test_nothing_with_workers(self) -> None:
+        """The parent says it, and not each worker."""
+        self.assertEqual(1, len(self.lines("--workers", "2")))
 
     def test_reload(self) -> None:
         """The files are read in the reactor's own time, not where the signal strikes."""
-        calls: list[Any] = []
-        self.patch(reactor, "callFromThread", calls.append)
-        self._start()
-        signal.raise_signal(signal.SIGHUP)
-        (reload,) = calls
-        self.path.write_text("junk")
-        with capturedLogs() as events:
-            reload()
-        self.assertIn("the old certificate is kept", [event.get("kept") for event in events])
-
-    def test_who_was_there_before(self) -> None:
-        """An earlier handler of the signal is still called."""
-        numbers: list[int] = []
-        signal.signal(signal.SIGHUP, lambda number, frame: numbers.append(number))
-        self.patch(reactor, "callFromThread", lambda function: None)
-        self._start()
-        signal.raise_signal(signal.SIGHUP)
-        self.assertEqual([signal.SIGHUP], numbers)
+        lines = self.lines("--tls-port=443", "--tls-cert", str(self.path))
+        self.assertEqual("read again: certificates", lines[-1])
 
 
 class DescriptorTests(TapCase):

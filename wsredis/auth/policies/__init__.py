@@ -17,12 +17,14 @@ def policies(config: GatewayConfig) -> list[Policy]:
 
     Returns:
         They are to be asked in this order: the one for origins, the rules, the function. Those
-        that *config* does not have are left out; the one for origins is always there.
+        that *config* does not have are left out; the one for origins is always there, and the one
+        for rules if there is a file that may have some.
     Raises:
         ConfigError: The function cannot be imported or called.
     """
     found: list[Policy] = [OriginPolicy(config.allow_origin, config.allow_host)]
-    if config.rules:
+    # A file may get its first rule while the gateway runs.
+    if config.rules or config.file is not None:
         found.append(RulePolicy(config.rules))
     if config.policy is not None:
         found.append(FunctionPolicy(config.policy))

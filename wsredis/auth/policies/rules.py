@@ -24,6 +24,10 @@ class RulePolicy:
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
+        self.replace(rules)
+
+    def replace(self, rules: Iterable[Rule]) -> None:
+        """Use other rules from now on."""
         self._rules = tuple(rules)
 
     def allow(self, identity: Identity, handshake: Handshake) -> Access:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from wsredis.auth.grants import check_access, read_channels
 from wsredis.auth.sources.availability import Report, nobody
 from wsredis.auth.sources.jwks import Fetch, FetchedKeys, FileKeys
-from wsredis.auth.sources.keys import Keys, OneKey, read_key, require_library
+from wsredis.auth.sources.keys import FileKey, Keys, require_library
 from wsredis.channels import Access
 from wsredis.config import JwtConfig
 from wsredis.errors import ConfigError, HandshakeRejected
@@ -132,6 +132,21 @@ class JwtAuthenticator:
         """Cancel a fetch of the keys that is under way."""
         self._keys.stop()
 
+    def reload(self) -> bool:
+        """
+        Read the file of ``jwt-key`` again.
+
+        Returns:
+            Whether the keys come from there. Those of a JWK Set are looked after anyway.
+
+        Raises:
+            ConfigError: The file cannot be used. The old key stays.
+        """
+        if isinstance(self._keys, FileKey):
+            self._keys.reload()
+            return True
+        return False
+
     def forget(self) -> None:
         """Do nothing: a token says the same each time. A key that was changed is noticed."""
 
@@ -245,8 +260,8 @@ def _source(config: JwtConfig) -> str:
 def _keys(config: JwtConfig, reactor: Any, fetch: Fetch | None, report: Report) -> tuple[str, Keys]:
     """Make the algorithm, and the keys for it."""
     if config.key is not None:
-        algorithm, key = read_key(config.key, config.algorithm)
-        return algorithm, OneKey(key)
+        keys = FileKey(config.key, config.algorithm)
+        return keys.algorithm, keys
     if config.algorithm is None:
         raise ConfigError(f"{_source(config)}: requires jwt-algorithm")
     if config.jwks_file is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from wsredis.errors import ConfigError
 
-__all__ = ["MAX_SIZE", "Keys", "OneKey", "read_file", "read_key", "require_library", "weakness"]
+__all__ = ["MAX_SIZE", "FileKey", "Keys", "read_file", "read_key", "require_library", "weakness"]
 
 #: Bytes; a larger file, or a larger JWK Set from a URL, is refused.
 MAX_SIZE = 1048576
@@ -46,16 +47,36 @@ class Keys(Protocol):
         """
 
 
-class OneKey:
+class FileKey:
     """
-    One key for all tokens; their key ids are ignored.
+    The key of a file, for all tokens; their key ids are ignored.
 
     Args:
-        key: The key.
+        path: See `read_key`.
+        algorithm: See `read_key`.
+
+    Attributes:
+        algorithm: The algorithm that the key is for.
+
+    Raises:
+        ConfigError: As `read_key`.
     """
 
-    def __init__(self, key: Any) -> None:
-        self._key = key
+    def __init__(self, path: str, algorithm: str | None) -> None:
+        # twistd changes its working directory when it becomes a daemon.
+        self._path = os.path.abspath(path)
+        self.algorithm, self._key = read_key(path, algorithm)
+
+    def reload(self) -> None:
+        """
+        Read the file again. Another key takes everything with it that the old one has verified.
+
+        Raises:
+            ConfigError: As `read_key`, or it is a key for another algorithm. The old one stays.
+        """
+        _, key = read_key(self._path, self.algorithm)
+        if key != self._key:
+            self._key = key
 
     def start(self) -> None:
         """See `Keys.start`."""

@@ -6,6 +6,7 @@ It is one module because whether the broker is up depends on the state of both.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -20,15 +21,19 @@ from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
 from wsredis.brokers.redis.log_reader import read_log
 from wsredis.brokers.redis.patience import Patience
+from wsredis.brokers.redis.proof import PERIOD, Proof
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
 from wsredis.brokers.redis.role import RoleWatch
 from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.brokers.redis.subscriptions import Subscriptions
 from wsredis.brokers.redis.survey import start_survey
+from wsredis.brokers.redis.unproven import Unproven
+from wsredis.channels import proof_channel
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter
+from wsredis.gateway.canary import Canary
 from wsredis.gateway.gap import GapTimer
 from wsredis.gateway.health import Health
 from wsredis.gateway.log_throttle import LogThrottle
@@ -44,9 +49,6 @@ _SUBSCRIBER_PING = SILENCE / 2
 #: Seconds between two PINGs of the commands connection. The ``timeout`` of Redis can be as short as
 #: one second; it ends connections that are idle for longer, except those of subscribers.
 _COMMANDS_PING = 0.5
-
-#: Seconds between two questions for the role of the server.
-_ROLE_INTERVAL = 1.0
 
 #: Bytes of publications that may wait while the stored messages are read after a loss; if there
 #: are more, they go out without the stored messages.
@@ -72,7 +74,9 @@ class RedisBroker:
         endpoint: Leads to the server.
         target: Name and credentials of the server.
         stored: What is stored, and under which names.
-        health: Told whether the server can be reached.
+        health: Told whether the server can be reached, and is of use.
+        is_proving: Whether `canary` is a listener of the hub, and proves that messages arrive.
+        is_any_role: Whether a replica is as good as a master.
 
     Raises:
         ConfigError: An installed library is of a version that this cannot work with.
@@ -89,16 +93,22 @@ class RedisBroker:
         limits: Limits,
         metrics: Metrics,
         health: Health,
+        *,
+        is_proving: bool = False,
+        is_any_role: bool = False,
     ) -> None:
         self._reactor = reactor
         self._name = target.name
         self._metrics = metrics
         self._health = health
-        self._role = RoleWatch(reactor, _ROLE_INTERVAL, self._demoted)
+        unproven = Unproven(health, metrics)
+        self._role = RoleWatch(reactor, PERIOD, self._demoted, health, unproven, is_any=is_any_role)
         keys = StoredKeys(reactor, stored, metrics)
         self._commands = Commands(reactor, keys, limits, metrics, self._role.is_read_only)
         self._fetches = Fetches(reactor, self._commands.fetch_each, self._after_live)
-        self._subscriptions = Subscriptions(reactor, self._forbidden)
+        # With capital letters, so that a proxy that changes names is noticed.
+        proof = proof_channel(stored.prefix, f"Gateway-{secrets.token_hex(8)}")
+        self._subscriptions = Subscriptions(reactor, self._forbidden, quiet=proof)
         max_reply = max(limits.max_publication * _REPLY_FACTOR, _LEAST_REPLY)
         self._subscriber_link = RedisConnection(
             reactor,
@@ -110,6 +120,7 @@ class RedisBroker:
             lost=self._subscriber_down,
             failed=self._failed,
             deliver=self._deliver,
+            refuse=self._role.refuse,
         )
         self._commands_link = RedisConnection(
             reactor,
@@ -120,8 +131,20 @@ class RedisBroker:
             established=self._commands_up,
             lost=self._commands_down,
             failed=self._failed,
+            refuse=self._role.refuse,
         )
         self._links = (self._subscriber_link, self._commands_link)
+        self._proof: Proof | None = None
+        if is_proving:
+            self._proof = Proof(
+                reactor,
+                proof,
+                *self._links,
+                self._subscriptions,
+                health,
+                metrics,
+                unproven,
+            )
         self._listener: BrokerListener | None = None
         self._commands_signal: Signal[None] = Signal()
         self._paused = False
@@ -144,6 +167,11 @@ class RedisBroker:
         """See `wsredis.gateway.broker.Broker.up`."""
         return self._caught_up and self._commands.protocol is not None
 
+    @property
+    def canary(self) -> Canary | None:
+        """See `wsredis.gateway.broker.Broker.canary`."""
+        return None if self._proof is None else self._proof.canary
+
     def when_up(self) -> Deferred[None]:
         """See `wsredis.gateway.broker.Broker.when_up`."""
         return succeed(None) if self.up else self._patience.wait()
@@ -152,6 +180,8 @@ class RedisBroker:
         """See `wsredis.gateway.broker.Broker.start`."""
         self._listener = listener
         self._health.report("redis", "there is no connection to Redis yet")
+        if self._proof is not None:
+            self._proof.start()
         self._patience.begin(_PATIENCE_AT_START)
         self._subscriptions.start()
         self._role.start()
@@ -165,6 +195,8 @@ class RedisBroker:
         self._fetches.stop()
         self._subscriptions.stop()
         self._role.stop()
+        if self._proof is not None:
+            self._proof.end()
         self._commands.stop()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None
@@ -375,9 +407,12 @@ class RedisBroker:
         if self.up == self._logged_up or self._listener is None:
             return
         self._logged_up = self.up
+        if self._proof is not None:
+            (self._proof.begin if self.up else self._proof.end)()
         self._throttle.reset()
         self._health.report("redis", None if self.up else "there is no connection to Redis")
         if self.up:
+            self._role.accept()
             self._patience.end()
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",

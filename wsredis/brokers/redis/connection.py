@@ -8,6 +8,7 @@ commands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -18,22 +19,30 @@ from twisted.python.failure import Failure
 
 from wsredis.brokers.redis.protocol import (
     InvalidReply,
+    NoReply,
+    NotServing,
     RedisFactory,
     RedisProtocol,
     Reply,
     ReplyHandler,
+    check_pong,
 )
 from wsredis.brokers.redis.reconnect import Reconnector, self_test
-from wsredis.brokers.redis.role import is_replica
-from wsredis.config.redis_url import RedisTarget
+from wsredis.brokers.redis.role import wrong_role
+from wsredis.brokers.redis.unread import unread_bytes
+from wsredis.config.redis_url import RedisTarget, error_text
 from wsredis.errors import ConfigError
 from wsredis.gateway.publication import Publication
 from wsredis.gateway.timers import PeriodicTask
 
 __all__ = ["SILENCE", "RedisConnection"]
 
-#: Seconds without an answer after which a server counts as gone: two PINGs of the subscriber.
+#: Seconds in which a command must be answered, and after which a server counts as gone. A reply of
+#: which parts have come has twice the time.
 SILENCE = 6.0
+
+#: Seconds between two looks at the commands that are not answered.
+_LOOK = 0.5
 
 #: Seconds that a connection has to send its last bytes when it is stopped.
 _STOP_TIMEOUT = 1.0
@@ -52,9 +61,13 @@ class RedisConnection:
         lost: Called when an established connection is gone.
         failed: Called with the reason whenever a connection could not be made or kept.
         deliver: See `RedisProtocol`.
+        refuse: Called with the reply to ROLE of each login. Returns the reason why this server is
+            not used; None if it is.
 
     Attributes:
         protocol: The protocol of the established connection. If None, there is none.
+        last_reply: Time of the clock at which a reply or a publication was last known to have come,
+            up to half a second late.
 
     Raises:
         ConfigError: An installed library is of a version that this cannot work with.
@@ -74,6 +87,7 @@ class RedisConnection:
         lost: Callable[[], None],
         failed: Callable[[str], None],
         deliver: Callable[[Sequence[Publication]], None] | None = None,
+        refuse: Callable[[Reply], str | None] = wrong_role,
     ) -> None:
         self_test()
         self._clock = clock
@@ -81,12 +95,21 @@ class RedisConnection:
         self._established = established
         self._lost = lost
         self._report = failed
+        self._refuse_role = refuse
         factory = RedisFactory(lambda: RedisProtocol(self, max_reply, deliver))
         self._reconnector = Reconnector(clock, endpoint, factory, self._failed)
-        self._pings = PeriodicTask(clock, ping_interval, self._keep_alive)
-        #: So many checks in a row without an answer mean that the server is gone.
-        self._max_silent_checks = max(2, round(SILENCE / ping_interval))
-        self._silent_checks = 0.0
+        self._ping_interval = ping_interval
+        self._looks = PeriodicTask(clock, min(_LOOK, ping_interval), lambda _: self._keep_alive())
+        #: The command whose answer is waited for, and for how many seconds.
+        self._awaited: object = None
+        self._waited = 0.0
+        #: Times of the clock: of the last look and PING, and of the last part of a reply.
+        self._last_look = 0.0
+        self._last_ping = 0.0
+        self._last_part = 0.0
+        #: Since when PING has been answered with errors alone. If None, it has not.
+        self._refused_since: float | None = None
+        self.last_reply = 0.0
         #: The newest connection, logged in or not. If None, there is none that is still of use.
         self._current: RedisProtocol | None = None
         self._paused = False
@@ -96,7 +119,7 @@ class RedisConnection:
     def start(self) -> None:
         """Connect, and go on until `stop`."""
         self._reconnector.start()
-        self._pings.start()
+        self._looks.start()
 
     def stop(self) -> Deferred[None]:
         """
@@ -106,7 +129,7 @@ class RedisConnection:
             Fires when it is closed.
         """
         self._stopping = True
-        self._pings.stop()
+        self._looks.stop()
         # A frozen server does not take the last bytes.
         timeout = self._clock.callLater(_STOP_TIMEOUT, self._abort)
 
@@ -132,9 +155,17 @@ class RedisConnection:
         """Cut the connection, so that the name is looked up again and a new one is made."""
         self._abort()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether bytes have come that were not read: its silence says nothing then."""
+        protocol = self.protocol
+        return protocol is not None and (protocol.is_paused or unread_bytes(protocol.transport) > 0)
+
     def connection_made(self, protocol: RedisProtocol) -> None:
         """See `ProtocolOwner`. Send AUTH, SELECT, PING and ROLE without waiting in between."""
         self._current = protocol
+        self._awaited = self._refused_since = None
+        self._last_ping = self._last_look = self._last_part = self._clock.seconds()
         target = self._target
         try:
             password = target.current_password()
@@ -153,7 +184,9 @@ class RedisConnection:
 
     def protocol_failed(self, protocol: RedisProtocol, error: Exception) -> None:
         """See `ProtocolOwner`. Close the connection, so that a new one is made."""
-        if isinstance(error, (InvalidReply, MemoryError)):
+        if isinstance(error, NotServing):
+            self._failed(str(error))
+        elif isinstance(error, (InvalidReply, MemoryError)):
             self._failed(f"invalid reply: {error}")
         else:
             self._log.failure(
@@ -178,10 +211,12 @@ class RedisConnection:
                 return True
             if isinstance(reply, Exception) and not _is_harmless(command, reply):
                 self._refuse(protocol, f"{command} was refused: {reply}")
-            elif command == "ROLE" and is_replica(reply):
-                self._refuse(protocol, "this server is a replica, not the master")
             elif command == "ROLE":
-                self._logged_in(protocol)
+                problem = None if isinstance(reply, NoReply) else self._refuse_role(reply)
+                if problem is None:
+                    self._logged_in(protocol)
+                else:
+                    self._refuse(protocol, problem)
             return True
 
         return handler
@@ -195,6 +230,7 @@ class RedisConnection:
     def _logged_in(self, protocol: RedisProtocol) -> None:
         self._reconnector.succeeded()
         self.protocol = protocol
+        self.last_reply = self._clock.seconds()
         if self._paused:
             protocol.pause()
         self._established(protocol)
@@ -207,24 +243,53 @@ class RedisConnection:
         if self._current is not None:
             self._current.transport.abortConnection()
 
-    def _keep_alive(self, count: int) -> None:
+    def _keep_alive(self) -> None:
+        """Look whether the next answer is overdue, and send a PING if nothing else is sent."""
         protocol = self._current
         if protocol is None:
             return
-        if protocol.reply_arrived or protocol.is_paused:
-            self._silent_checks = 0
-        elif protocol.unanswered:
-            # Bytes without a complete reply are half a sign of life: they may be a large message
-            # on a slow line, or belong to a length that never comes to an end.
-            self._silent_checks += 0.5 if protocol.bytes_arrived else 1
-            if self._silent_checks >= self._max_silent_checks:
-                self._current = None
-                self._failed(f"no answer for {SILENCE:g} seconds")
-                protocol.transport.abortConnection()
-                return
+        now = self._clock.seconds()
+        if protocol.reply_arrived:
+            self.last_reply = now
+        elif protocol.bytes_arrived:
+            # They may be a large message on a slow line, or belong to a length without an end.
+            self._last_part = now
         protocol.bytes_arrived = protocol.reply_arrived = False
-        if self.protocol is protocol and not protocol.unanswered:
-            protocol.send(lambda reply: True, "PING")
+        awaited = protocol.next_answer
+        if awaited is None or awaited != self._awaited or protocol.is_paused:
+            # Publications that come meanwhile are not an answer.
+            self._awaited, self._waited = awaited, 0.0
+        else:
+            # A process that did not run for long reads first what has come meanwhile.
+            self._waited += min(now - self._last_look, SILENCE / 2)
+            limit = 2 * SILENCE if now - self._last_part < SILENCE else SILENCE
+            if self._waited >= limit and not unread_bytes(protocol.transport):
+                self._give_up(protocol, f"no answer for {SILENCE:g} seconds")
+                return
+        self._last_look = now
+        is_due = now - self._last_ping >= self._ping_interval
+        if is_due and self.protocol is protocol and awaited is None:
+            self._last_ping = now
+            protocol.send(partial(self._pinged, protocol), "PING")
+            self._awaited, self._waited = protocol.next_answer, 0.0
+
+    def _pinged(self, protocol: RedisProtocol, reply: Reply) -> bool:
+        """Take the answer to a PING. An error is not a sign of life."""
+        check_pong(reply)
+        if not isinstance(reply, Exception) or _is_harmless("PING", reply):
+            self._refused_since = None
+        elif protocol is self.protocol and not isinstance(reply, NoReply):
+            now = self._clock.seconds()
+            if self._refused_since is None:
+                self._refused_since = now
+            elif now - self._refused_since >= SILENCE:
+                self._give_up(protocol, f"PING is answered with {error_text(reply)}")
+        return True
+
+    def _give_up(self, protocol: RedisProtocol, reason: str) -> None:
+        self._current = None
+        self._failed(reason)
+        protocol.transport.abortConnection()
 
 
 def _explain(reason: Failure) -> str:
@@ -241,4 +306,4 @@ def _is_harmless(command: str, error: Exception) -> bool:
     """Tell whether an error reply still means that Redis is there and accepts the login."""
     if command == "ROLE":
         return True
-    return command == "PING" and str(error).startswith(("LOADING", "NOPERM", "MASTERDOWN", "BUSY"))
+    return command == "PING" and str(error).startswith(("LOADING", "NOPERM", "MASTERDOWN"))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import txredisapi
 
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
+from wsredis.brokers.redis.refusals import is_for_now
 from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.broker import LOG_BATCH, LogEntry
 
 __all__ = ["read_log"]
-
-#: Starts of errors that pass by themselves, such as that of a server that reads its data set.
-_FOR_NOW = ("LOADING ", "BUSY ", "MASTERDOWN ", "TRYAGAIN ", "CLUSTERDOWN ")
 
 
 async def read_log(protocol: RedisProtocol, key: bytes, after: bytes) -> list[LogEntry]:
@@ -24,15 +22,15 @@ async def read_log(protocol: RedisProtocol, key: bytes, after: bytes) -> list[Lo
     try:
         # The entry after which to read is among them: Redis before 6.2 cannot leave it out.
         count = b"%d" % (LOG_BATCH + 1)
-        found = await protocol.call("XRANGE", key, after or b"-", "+", "COUNT", count)
+        found = await protocol.call("XRANGE", key, after or b"-", "+", "COUNT", count, kind=list)
         new = [each for each in found if each[0] != after][:LOG_BATCH]
         if not new:
             return []
-        seconds, microseconds = await protocol.call("TIME")
+        seconds, microseconds = await protocol.call("TIME", kind=list)
     except NoReply:
         raise BrokerUnavailable("the connection to Redis was lost") from None
     except txredisapi.ResponseError as error:
-        if str(error).startswith(_FOR_NOW):
+        if is_for_now(error):
             raise BrokerUnavailable(error_text(error)) from None
         raise PermissionDenied(error_text(error)) from None
     now = int(seconds) + int(microseconds) / 1e6

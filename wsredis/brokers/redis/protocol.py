@@ -25,12 +25,15 @@ from wsredis.gateway.publication import Publication
 __all__ = [
     "InvalidReply",
     "NoReply",
+    "NotServing",
     "Pipeline",
     "ProtocolOwner",
     "RedisFactory",
     "RedisProtocol",
     "Reply",
     "ReplyHandler",
+    "check_pong",
+    "unexpected",
 ]
 
 #: One reply as hiredis returns it. An error reply is a `txredisapi.ResponseError` as a value, and
@@ -57,6 +60,10 @@ ReplyHandler = Callable[[Reply], bool]
 
 class InvalidReply(Exception):
     """Redis sent bytes that are not RESP2, or a reply without a command."""
+
+
+class NotServing(InvalidReply):
+    """Redis refuses a command for now that has nothing to do with the command."""
 
 
 class NoReply(Exception):
@@ -154,6 +161,18 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         """The number of commands that have no reply yet; a pipeline counts as one."""
         return len(self._expected)
 
+    @property
+    def next_answer(self) -> tuple[object, int] | None:
+        """
+        The command that is answered next, and the number of replies that its pipeline waits for.
+
+        It is another value whenever Redis has answered something. None if nothing is unanswered.
+        """
+        if not self._expected:
+            return None
+        handler, _ = self._expected[0]
+        return handler, handler.remaining if isinstance(handler, Pipeline) else 1
+
     def send(self, handler: ReplyHandler, *args: bytes | str, values: int = 1) -> None:
         """
         Send one command.
@@ -184,9 +203,12 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         else:
             self.transport.write(commands)
 
-    def call(self, *args: bytes | str) -> Deferred[Reply]:
+    def call(self, *args: bytes | str, kind: type = object) -> Deferred[Reply]:
         """
         Send one command that has one reply.
+
+        Args:
+            kind: The type of a reply that is no error. Another one ends the connection.
 
         Returns:
             Fires with the reply.
@@ -198,6 +220,8 @@ class RedisProtocol(txredisapi.SubscriberProtocol):  # type: ignore[misc]
         result: Deferred[Reply] = Deferred()
 
         def handler(reply: Reply) -> bool:
+            if not isinstance(reply, (kind, Exception)):
+                raise unexpected(str(args[0]), reply)
             # The caller may have cancelled it; the reply has to be taken all the same.
             if not result.called:
                 if isinstance(reply, Exception):
@@ -384,6 +408,24 @@ def _only_publications(parsed: deque[Reply]) -> list[Publication]:
     if kinds.count(b"message") != len(kinds):
         return []
     return [*map(Publication, names, payloads)]
+
+
+def check_pong(reply: Reply) -> None:
+    """
+    Check the reply to a PING. An error reply, or none, is not looked at.
+
+    Raises:
+        InvalidReply: It is the reply to another command: one was left out, or came twice.
+    """
+    if isinstance(reply, Exception) or reply == b"PONG":
+        return
+    if not isinstance(reply, list) or reply[:1] != [b"pong"]:
+        raise unexpected("PING", reply)
+
+
+def unexpected(command: str, reply: Reply) -> InvalidReply:
+    """Make the error of a reply that *command* cannot have."""
+    return InvalidReply(f"{command} was answered with {_shown(reply)}")
 
 
 def _shown(reply: Reply) -> str:

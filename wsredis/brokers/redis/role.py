@@ -11,32 +11,67 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply
+from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply, unexpected
+from wsredis.brokers.redis.refusals import is_for_now
+from wsredis.brokers.redis.unproven import Unproven
+from wsredis.config.redis_url import error_text
+from wsredis.gateway.health import Health
 from wsredis.gateway.timers import PeriodicTask
 
-__all__ = ["RoleWatch", "is_replica"]
+__all__ = ["RoleWatch", "wrong_role"]
+
+#: The words for a replica: that of Redis and Valkey, and that of others with the same protocol.
+_REPLICA = (b"slave", b"replica")
 
 
-def is_replica(reply: Reply) -> bool:
+def wrong_role(reply: Reply) -> str | None:
     """
-    Tell whether the reply to ROLE is that of a replica.
+    Tell what is wrong with a server after its reply to ROLE.
 
-    An error is not: a user may lack the right to ask, and a proxy may not know the command.
+    Returns:
+        A sentence. None for a master, and for an error: a user may lack the right to ask, and a
+        proxy may not know the command.
+
+    Raises:
+        InvalidReply: This is not a reply to ROLE.
     """
-    return isinstance(reply, list) and reply[:1] == [b"slave"]
+    if isinstance(reply, Exception):
+        return None
+    if not isinstance(reply, list) or not reply or not isinstance(reply[0], bytes):
+        raise unexpected("ROLE", reply)
+    if reply[0] == b"master":
+        return None
+    if reply[0] in _REPLICA:
+        return "this server is a replica, not the master"
+    return f"this server is a {reply[0].decode('ascii', 'replace')[:20]}, not a master"
 
 
 class RoleWatch:
     """
-    Asks again and again whether the server of a connection has become a replica.
+    Asks again and again whether the server of a connection is still a master.
 
     Args:
         interval: Seconds between two questions.
-        demoted: Called when it has. The connection is to be left then.
+        demoted: Called when it is none any more. The connection is to be left then.
+        health: Told what is wrong with the role.
+        unproven: Told when the role cannot be asked.
+        is_any: Whether a replica is as good as a master.
     """
 
-    def __init__(self, clock: IReactorTime, interval: float, demoted: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        interval: float,
+        demoted: Callable[[], None],
+        health: Health,
+        unproven: Unproven,
+        *,
+        is_any: bool = False,
+    ) -> None:
         self._demoted = demoted
+        self._health = health
+        self._unproven = unproven
+        self._is_any = is_any
         self._task = PeriodicTask(clock, interval, lambda _: self.check())
         #: If None, there is no connection that can be asked.
         self._protocol: RedisProtocol | None = None
@@ -45,7 +80,8 @@ class RoleWatch:
 
     def start(self) -> None:
         """Start the timer."""
-        self._task.start()
+        if not self._is_any:
+            self._task.start()
 
     def stop(self) -> None:
         """Stop the timer."""
@@ -56,11 +92,30 @@ class RoleWatch:
         self._protocol = protocol
         self._is_asking = self._was_reported = False
 
+    def refuse(self, reply: Reply) -> str | None:
+        """
+        Look at the reply to ROLE of a login.
+
+        Returns:
+            The reason why the server is not used. None if it is.
+
+        Raises:
+            InvalidReply: This is not a reply to ROLE.
+        """
+        if self._is_any:
+            return None
+        problem = wrong_role(reply)
+        if problem is not None:
+            self._health.report("role", problem)
+        return problem
+
+    def accept(self) -> None:
+        """Take note that each connection has a server of the right role."""
+        self._health.report("role", None)
+
     def is_read_only(self) -> None:
         """Take note that Redis refused to write, as only a replica does."""
-        if not self._was_reported:
-            self._was_reported = True
-            self._demoted()
+        self._report("Redis refuses to write, as a replica does")
 
     def check(self) -> None:
         """Ask now, unless an answer is waited for."""
@@ -72,12 +127,29 @@ class RoleWatch:
         def answered(reply: Reply) -> bool:
             if protocol is self._protocol:
                 self._is_asking = False
-                if is_replica(reply):
-                    self._protocol = None
-                    self.is_read_only()
-                elif isinstance(reply, Exception) and not isinstance(reply, NoReply):
-                    # Redis keeps a record of each refusal: one for each connection is enough.
-                    self._protocol = None
+                self._answered(reply)
             return True
 
         protocol.send(answered, "ROLE")
+
+    def _answered(self, reply: Reply) -> None:
+        problem = wrong_role(reply)
+        if problem is not None:
+            self._protocol = None
+            self._report(problem)
+        elif not isinstance(reply, Exception):
+            self._unproven.clear("role")
+        elif not isinstance(reply, NoReply) and not is_for_now(reply):
+            # Redis keeps a record of each refusal: one for each connection is enough.
+            self._protocol = None
+            self._unproven.note(
+                "role",
+                "Redis does not tell whether it is a master: its user needs the right +role "
+                f"({error_text(reply)})",
+            )
+
+    def _report(self, problem: str) -> None:
+        if not self._was_reported and not self._is_any:
+            self._was_reported = True
+            self._health.report("role", problem)
+            self._demoted()

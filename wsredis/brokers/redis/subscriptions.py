@@ -14,7 +14,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply, ReplyHandler
+from wsredis.brokers.redis.protocol import (
+    InvalidReply,
+    NoReply,
+    NotServing,
+    RedisProtocol,
+    Reply,
+    ReplyHandler,
+    check_pong,
+    unexpected,
+)
+from wsredis.brokers.redis.refusals import is_for_now
 from wsredis.channels import loggable_channel
 from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied
@@ -61,14 +71,23 @@ class Subscriptions:
     Args:
         forbidden: Called with a channel that Redis refuses, if a client relies on it without
             waiting for the answer. The channel is not wanted any more.
+        quiet: A channel of which `forbidden` is told always, and the log never.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, forbidden: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        forbidden: Callable[[bytes], None],
+        quiet: bytes | None = None,
+    ) -> None:
         self._forbidden = forbidden
+        self._quiet = quiet
         self._wanted: dict[bytes, _Wanted] = {}
         self._protocol: RedisProtocol | None = None
+        #: The channels that this connection has at Redis, after all answers that have come.
+        self._held: set[bytes] = set()
         self._commands = 0
         self._leaving: TimeoutQueue[bytes] = TimeoutQueue(clock, LINGER, self._unsubscribe)
         self._throttle = LogThrottle(clock, at_once=10)
@@ -83,8 +102,12 @@ class Subscriptions:
         self._throttle.reset()
 
     def names(self) -> list[bytes]:
-        """Return all wanted channels, also those that are about to be unsubscribed."""
-        return list(self._wanted)
+        """
+        Return all wanted channels, also those that are about to be unsubscribed.
+
+        The quiet one is left out: no client wants it, and nothing is stored for it.
+        """
+        return [name for name in self._wanted if name != self._quiet]
 
     def want(self, names: Sequence[bytes]) -> Deferred[None]:
         """
@@ -133,6 +156,7 @@ class Subscriptions:
             Fires when Redis has confirmed or refused each of them, or the connection is lost.
         """
         self._protocol = protocol
+        self._held.clear()
         names = list(self._wanted)
         done: Deferred[None] = Deferred()
         for start in range(0, len(names), _BATCH):
@@ -153,6 +177,30 @@ class Subscriptions:
         for confirmation in waiting:
             confirmation.fail(BrokerUnavailable("the connection to Redis was lost"))
 
+    def audit(self, name: bytes, take: Callable[[int | Exception, int], None]) -> None:
+        """
+        Subscribe to *name* once more, only to compare the number of subscriptions.
+
+        Args:
+            take: Called with the number that Redis has for this connection, or with its error; and
+                with the number that it should have after all that was sent before. Not called if
+                the connection is lost, or if there is none.
+        """
+        if self._protocol is None:
+            return
+
+        def handler(reply: Reply) -> bool:
+            if isinstance(reply, NoReply):
+                return True
+            if not isinstance(reply, Exception):
+                _check_reply("subscribe", name, reply)
+                self._held.add(name)
+                reply = reply[2]
+            take(reply, len(self._held))
+            return True
+
+        self._protocol.send(handler, "SUBSCRIBE", name)
+
     def _wait_until_settled(self, protocol: RedisProtocol, done: Deferred[None]) -> None:
         """
         Fire *done* when no SUBSCRIBE is unanswered.
@@ -162,6 +210,7 @@ class Subscriptions:
         """
 
         def handler(reply: Reply) -> bool:
+            check_pong(reply)
             pending = any(
                 wanted.command and not wanted.confirmed and protocol is self._protocol
                 for wanted in self._wanted.values()
@@ -197,14 +246,18 @@ class Subscriptions:
             if isinstance(reply, NoReply):
                 return True
             if isinstance(reply, Exception):
+                if is_for_now(reply):
+                    raise NotServing(f"{verb.upper()} was refused: {error_text(reply)}")
                 if command:
                     self._refused(names, command, reply)
                 return True
             name = next(expected)
-            if reply[0] != verb.encode() or reply[1] != name:
-                raise ValueError(f"{verb} was answered with another channel")
+            _check_reply(verb, name, reply)
             if command:
+                self._held.add(name)
                 self._confirmed(name, command)
+            else:
+                self._held.discard(name)
             remaining -= 1
             return remaining == 0
 
@@ -228,6 +281,10 @@ class Subscriptions:
         for name in names:
             wanted = self._wanted.pop(name)
             self._leaving.discard(name)
+            if name == self._quiet:
+                wanted.confirmation.fail(PermissionDenied("Redis forbids this channel"))
+                self._forbidden(name)
+                continue
             self._throttle.log(
                 self._log,
                 LogLevel.warn,
@@ -242,6 +299,19 @@ class Subscriptions:
             wanted.confirmation.fail(PermissionDenied("Redis forbids this channel"))
             if report:
                 self._forbidden(name)
+
+
+def _check_reply(verb: str, name: bytes, reply: Reply) -> None:
+    """
+    Check one reply to SUBSCRIBE or UNSUBSCRIBE that is no error.
+
+    Raises:
+        InvalidReply: It is the reply to another command: one was left out, or came twice.
+    """
+    if not isinstance(reply, list) or len(reply) != 3 or not isinstance(reply[2], int):
+        raise unexpected(verb.upper(), reply)
+    if reply[:2] != [verb.encode(), name]:
+        raise InvalidReply(f"{verb.upper()} was answered for another channel")
 
 
 def _wait_for_all(signals: Sequence[Signal[None]]) -> Deferred[None]:

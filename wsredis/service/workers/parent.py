@@ -6,7 +6,7 @@ own connections to Redis, and inherits the listening sockets; the kernel gives a
 the worker that accepts it first. Two pipes join the parent and a worker:
 
 * Standard input of the worker carries its task, and then one command on each line: the state of
-  all workers (``state``, every second), read the certificates again (``reload``), stop (``stop``).
+  all workers (``state``, every second), read files again (``reload``), stop (``stop``).
   When the pipe is closed, a worker that stops makes haste, and any other one stops. The system
   closes it also when the parent dies.
 * Descriptor 3 of the worker carries its log, and every second its state, one JSON object on each
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,6 +42,7 @@ from wsredis.config.redis_url import target_of
 from wsredis.gateway.health import Situation, is_good
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service.service import GatewayService
+from wsredis.service.signals import SIGNALS
 from wsredis.service.workers.process import CHECK_INTERVAL, WorkerProcess
 from wsredis.service.workers.reports import INTERVAL
 from wsredis.service.workers.sockets import (
@@ -61,18 +63,22 @@ from wsredis.service.workers.worker import (
 __all__ = ["Workers"]
 
 #: The program of a worker. A terminal sends its signals to all processes, and workers ignore them:
-#: the parent alone follows them, and sends commands to its workers.
+#: the parent alone follows them, and sends commands to its workers. They are blocked until then.
 _LAUNCHER = """
 import pickle, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
+for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(each, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from wsredis.service.workers.worker import main
 main()
 """
 
-#: Seconds beyond the times to drain that a worker has to stop before it is killed.
-_PATIENCE = 3.0
+#: Seconds beyond the time for its stop that a worker has before it is killed.
+_PATIENCE = 2.0
+
+#: Seconds that a worker has when the stop makes haste.
+_HURRY = 3.0
 
 
 class Workers(GatewayService):
@@ -97,7 +103,7 @@ class Workers(GatewayService):
         super().__init__(config, reactor=reactor)
         # Read here: twistd may give up the right to read the file before the workers start.
         password = target_of(config.redis).password
-        redis = replace(config.redis, password=password, password_file=None)
+        redis = replace(config.redis, inherited_password=password)
         # Ports arrive as sockets. A tls-port only makes the worker load certificates.
         secure = ("0",) if config.tls_port else ()
         self._worker_config = replace(config, port=(), tls_port=secure, redis=redis)
@@ -117,8 +123,11 @@ class Workers(GatewayService):
             **{number: worker.problems for number, worker in enumerate(self._workers, 1)},
         }
 
-    def reload_certificates(self) -> None:
-        """Let every worker read its certificates again."""
+    def reload(self) -> None:
+        """Let every worker do it: see `GatewayService.reload`. If there is nothing, say it here."""
+        if not self._reloads():
+            super().reload()
+            return
         for worker in self._workers:
             worker.send(RELOAD + b"\n")
 
@@ -143,6 +152,11 @@ class Workers(GatewayService):
             worker.start()
         self._task.start()
 
+    @property
+    def stop_time(self) -> float:
+        """The seconds after which a worker that still runs is killed."""
+        return super().stop_time + _PATIENCE
+
     def stopService(self) -> Deferred[None]:
         """
         Stop all workers at the same moment; each stops as any gateway does.
@@ -152,15 +166,13 @@ class Workers(GatewayService):
             times to drain.
         """
         self._task.stop()
-        config = self._config
-        patience = config.drain_delay + config.drain_spread + config.drain + _PATIENCE
-        self._ends = [worker.stop(patience) for worker in self._workers]
+        self._ends = [worker.stop(self.stop_time) for worker in self._workers]
         return super().stopService()
 
     def _say_goodbye_now(self) -> None:
         """Let all workers make haste."""
         for worker in self._workers:
-            worker.hurry(_PATIENCE)
+            worker.hurry(_HURRY)
 
     async def _stop_serving(self) -> None:
         """Wait for the workers."""
@@ -177,13 +189,17 @@ class Workers(GatewayService):
             proxied = text.startswith("haproxy:")
             sockets.append(SharedSocket(descriptor, port.socket.family, proxied, secure))
         task = WorkerTask(number, type(self._reactor).__module__, self._worker_config, sockets)
-        process = self._reactor.spawnProcess(
-            protocol,
-            sys.executable,
-            [sys.executable, "-P", "-c", _LAUNCHER, "wsredis", "worker"],
-            env=None,
-            childFDs=descriptors,
-        )
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, *SIGNALS])
+        try:
+            process = self._reactor.spawnProcess(
+                protocol,
+                sys.executable,
+                [sys.executable, "-P", "-c", _LAUNCHER, "wsredis", "worker"],
+                env=None,
+                childFDs=descriptors,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         process.writeToChild(COMMANDS, pickle.dumps(sys.path) + pickle.dumps(task))
         return process
 

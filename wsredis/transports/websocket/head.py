@@ -106,12 +106,15 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
         limit: The largest head in bytes, its empty line included.
         searched: Bytes of *data* that an earlier call has seen, and found incomplete.
     """
+    if not data[:1].isalpha():
+        # Before all else: the answer must not depend on how much has come.
+        return _malformed("this is not HTTP")
     end = data.find(b"\r\n\r\n", max(0, searched - 3)) + 4
     is_complete = end != 3
     if (end if is_complete else len(data)) > limit:
         return Head(Kind.TOO_LARGE, 431, f"the head of the request is larger than {limit} bytes")
     if not is_complete:
-        return _INCOMPLETE if data[:1].isalpha() else _malformed("this is not HTTP")
+        return _INCOMPLETE
     head = data[:end]
     count = head.count(b"\r\n") - 2
     if count > _MAX_HEADERS:

@@ -41,6 +41,7 @@ from wsredis.transports.sockets import (
     is_plain,
     plain_socket,
     report_at_once,
+    traffic_of,
     tune,
 )
 from wsredis.transports.websocket import frames, head
@@ -53,6 +54,7 @@ from wsredis.transports.websocket.handshake import (
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
+from wsredis.transports.websocket.life_log import log_closed, log_opened
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
 from wsredis.transports.websocket.scheduler import Scheduler
@@ -90,6 +92,7 @@ class GatewayProtocol(LeanProtocol):
     One TCP connection, and the WebSocket that it may become.
 
     Attributes:
+        cause: See `wsredis.transports.websocket.life_log.Ending.cause`.
         address: See `wsredis.gateway.identity.Handshake.address`. It is certain when the head of a
             request is whole, and may be another one for each request.
     """
@@ -118,6 +121,7 @@ class GatewayProtocol(LeanProtocol):
     connection: Connection | None = None
     queue: SendQueue | None = None
     address = ""
+    cause = ""
     #: The host that a trusted proxy names. If empty, the client itself is the peer.
     _named = ""
     _channel: HttpChannel
@@ -135,6 +139,11 @@ class GatewayProtocol(LeanProtocol):
             return shown_address(self._named)
         peer = self.transport.getPeer()
         return shown_address(getattr(peer, "host", ""), getattr(peer, "port", 0))
+
+    @property
+    def connection_id(self) -> str:
+        """See `Connection.id`. Empty before there is a connection, and after it has ended."""
+        return "" if self.connection is None else self.connection.id
 
     # -- The TCP connection
 
@@ -238,13 +247,9 @@ class GatewayProtocol(LeanProtocol):
             del self._channel
             channel.connectionLost(reason)
         elif was_open and self.config.verbose:
-            self._log.info(
-                "closed {peer}: received {received}, sent {sent}",
-                event="connection-closed",
-                peer=self.peer,
-                received=self.remoteCloseCode,
-                sent=self.localCloseCode,
-            )
+            assert self.connection is not None
+            seconds = self.registry.now() - self.connection.opened_at
+            log_closed(self.connection, self, reason, seconds, traffic_of(self.transport))
         if self.queue is not None:
             # A transport may not have told it.
             self.queue.stopProducing()
@@ -425,12 +430,8 @@ class GatewayProtocol(LeanProtocol):
             self, None if encoding.heartbeat is None else encoding.heartbeat_interval
         )
         if self.config.verbose:
-            self._log.info(
-                "opened {peer} on {facility!r}",
-                event="connection-opened",
-                peer=self.peer,
-                facility=connection.granted.facility,
-            )
+            connection.opened_at = self.registry.now()
+            log_opened(connection)
         connection.opened(answer.stored, response)
         if self.state == _OPEN:
             self.sessions.connection_opened(connection, answer.accepted)
@@ -604,7 +605,7 @@ class GatewayProtocol(LeanProtocol):
     def input_refused(self, reason: str) -> None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.input_refused`."""
         self._log_shed(f"{reason}, connection reset")
-        self._cut()
+        self._cut(reason)
 
     def _log_shed(self, problem: str) -> None:
         self.metrics.shed += 1
@@ -612,9 +613,10 @@ class GatewayProtocol(LeanProtocol):
             self._log,
             LogLevel.warn,
             problem,
-            "{peer}: {problem}",
+            "{peer} ({id}): {problem}",
             event="connection-shed",
             peer=self.peer,
+            id=self.connection_id,
             problem=problem,
         )
 
@@ -634,7 +636,7 @@ class GatewayProtocol(LeanProtocol):
         if self.queue is not None and self.queue.is_stuck(acknowledged(self.transport)):
             # Whatever it says meanwhile.
             self._log_slow("it took nothing for a ping interval, connection dropped")
-            self._cut()
+            self._cut("slow consumer")
         elif (
             self.heard
             or self.pause_reasons & ~PauseReason.SEND_QUEUE
@@ -651,11 +653,12 @@ class GatewayProtocol(LeanProtocol):
                 self._log,
                 LogLevel.info,
                 "no pong",
-                "no pong from {peer}: connection dropped",
+                "no pong from {peer} ({id}): connection dropped",
                 event="no-pong",
                 peer=self.peer,
+                id=self.connection_id,
             )
-            self._cut()
+            self._cut("no pong")
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`."""
@@ -696,8 +699,9 @@ class GatewayProtocol(LeanProtocol):
             self._deciding.cancel()
         self._detach()
 
-    def _cut(self) -> None:
-        """Reset an open connection, and forget what waits for it."""
+    def _cut(self, cause: str) -> None:
+        """Reset an open connection, and forget what waits for it. *cause* is for the log."""
+        self.cause = cause
         self._detach()
         if self.queue is not None:
             self.queue.stopProducing()
@@ -760,7 +764,7 @@ class GatewayProtocol(LeanProtocol):
         if is_open and not is_cut:
             self.sendCloseFrame(1008, b"slow consumer")
         else:
-            self._cut()
+            self._cut("slow consumer")
 
     def send_queue_selects(self, put: Callable[[bytes, bytes], None] | None) -> None:
         """See `wsredis.transports.selective_queue.SelectiveOwner.send_queue_selects`."""
@@ -794,9 +798,10 @@ class GatewayProtocol(LeanProtocol):
             self._log,
             LogLevel.warn,
             problem,
-            "slow consumer {peer}: {problem}",
+            "slow consumer {peer} ({id}): {problem}",
             event="slow-consumer",
             peer=self.peer,
+            id=self.connection_id,
             problem=problem,
         )
 

@@ -156,6 +156,10 @@ class Registry:
         self._goodbye = (1001, "")
         self._goodbyes: SpreadVisits[Member] = SpreadVisits(clock, self._say_goodbye)
 
+    def now(self) -> float:
+        """The time of the reactor, in seconds."""
+        return self._clock.seconds()
+
     @property
     def sockets(self) -> int:
         """The number of all TCP connections."""

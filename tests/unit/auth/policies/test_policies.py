@@ -19,6 +19,10 @@ class PoliciesTests(SynchronousTestCase):
     def test_default(self) -> None:
         """By default there is only the policy for origins."""
         self.assertEqual([OriginPolicy], [type(each) for each in policies(GatewayConfig())])
+        may_get_some = GatewayConfig(file="/etc/wsredis.toml")
+        self.assertEqual(
+            [OriginPolicy, RulePolicy], [type(each) for each in policies(may_get_some)]
+        )
 
     def test_all(self) -> None:
         """The order is origins, rules, function."""

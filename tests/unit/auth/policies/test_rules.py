@@ -33,6 +33,14 @@ class RulePolicyTests(SynchronousTestCase):
         self.assertEqual(403, error.status)
         return error.reason, error.hint
 
+    def test_replace(self) -> None:
+        """Other rules may take the place of the first ones."""
+        policy = RulePolicy([Rule(allow=False)])
+        handshake = Handshake(parse_access("a", "subscribe-broadcast"), "/ws/a", {}, "peer")
+        self.assertRaises(HandshakeRejected, policy.allow, NOBODY, handshake)
+        policy.replace([Rule(allow=True)])
+        self.assertIs(handshake.requested, policy.allow(NOBODY, handshake))
+
     def test_no_rule_fits(self) -> None:
         """Flags that no rule matches are granted."""
         everything = "subscribe-broadcast&subscribe-user&publish-group&publish-session&echo"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.dsa import generate_private_key as new_dsa_key
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
@@ -22,7 +23,7 @@ from tests.support.tokens import (
     public_pem,
     verifier,
 )
-from wsredis.auth.sources.keys import MAX_SIZE, OneKey, read_key
+from wsredis.auth.sources.keys import MAX_SIZE, FileKey, read_key
 from wsredis.errors import ConfigError
 
 
@@ -130,15 +131,49 @@ class ReadKeyTests(FileCase):
             self.assertEqual(f"jwt-key: {path}: {problem}", text)
 
 
-class OneKeyTests(SynchronousTestCase):
-    """`OneKey`."""
+class FileKeyTests(SynchronousTestCase):
+    """`FileKey`."""
+
+    def setUp(self) -> None:
+        """A file with a secret."""
+        self.path = Path(self.mktemp())
+        self.path.write_bytes(b"1" * 32)
+        self.keys = FileKey(str(self.path), None)
+
+    def find(self, kid: str | None = None) -> Any:
+        """Look a key up."""
+        return self.successResultOf(Deferred.fromCoroutine(self.keys.find(kid)))
 
     def test_find(self) -> None:
         """The key is for all tokens, whatever key they name."""
-        keys = OneKey(b"the key")
-        keys.start()
+        self.keys.start()
         for kid in (None, "", "a"):
-            self.assertEqual(
-                b"the key", self.successResultOf(Deferred.fromCoroutine(keys.find(kid)))
-            )
-        keys.stop()
+            self.assertEqual(b"1" * 32, self.find(kid))
+        self.assertEqual("HS256", self.keys.algorithm)
+        self.keys.stop()
+
+    def test_reload(self) -> None:
+        """Another key takes the place of the old one; the same key stays the same object."""
+        before = self.find()
+        self.keys.reload()
+        self.assertIs(before, self.find())
+        self.path.write_bytes(b"2" * 32)
+        self.keys.reload()
+        self.assertEqual(b"2" * 32, self.find())
+        public = Path(self.mktemp())
+        public.write_bytes(verifier("ES256"))
+        self.keys = FileKey(str(public), None)
+        before = self.find()
+        self.keys.reload()
+        self.assertIs(before, self.find())
+
+    def test_reload_fails(self) -> None:
+        """A file that is gone, broken, or for another algorithm leaves the old key."""
+        for content in (None, b"short", verifier("RS256")):
+            if content is None:
+                self.path.unlink()
+            else:
+                self.path.write_bytes(content)
+            error = self.assertRaises(ConfigError, self.keys.reload)
+            self.assertIn(str(self.path), str(error))
+            self.assertEqual(b"1" * 32, self.find())

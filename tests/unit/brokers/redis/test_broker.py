@@ -171,7 +171,7 @@ class UpTests(_BrokerCase):
         self.subscribe(b"a")
         self.server.replica = True
         with capturedLogs() as events:
-            self.wait(1.2)
+            self.wait(2.2)
         self.assertFalse(self.broker.up)
         self.assertIn("has become a replica", events[0]["log_format"])
         self.failureResultOf(publish(self.broker, [b"a"], b"x"), BrokerUnavailable)

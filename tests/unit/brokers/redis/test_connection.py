@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from socket import socketpair
+
 import hiredis
 from OpenSSL import SSL
 from service_identity import VerificationError
 
 from tests.unit.brokers.redis.case import PING, LinkCase
+from wsredis.brokers.redis.protocol import NoReply, NotServing
+from wsredis.brokers.redis.reading import Replies
 from wsredis.brokers.redis.reconnect import MAX_DELAY, self_test
 from wsredis.errors import ConfigError
 
@@ -183,6 +187,13 @@ class GreetingTests(LinkCase):
         self.server.users = {"default": "x"}
         self.start(password="y", database=1)
         self.assertEqual(1, len(self.owner.reasons))
+
+    def test_busy(self) -> None:
+        """A server that runs a script is not used before it is through: it takes nothing."""
+        self.server.refuse["PING"] = "BUSY Redis is busy running a script"
+        self.start()
+        self.assertEqual([], self.owner.events)
+        self.assertIn("BUSY", self.owner.reasons[0])
 
     def test_loading(self) -> None:
         """A server that still loads its data takes subscriptions and publications."""
@@ -381,16 +392,119 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(["up"], self.owner.events)
         self.assertEqual(1, self.server.accepted)
 
-    def test_pushed_messages_are_a_sign_of_life(self) -> None:
-        """A server that is too busy with messages to answer a PING in time is not left."""
-        self.start()
-        self.protocol().call("SUBSCRIBE", b"a")
+    def _pushed(self) -> None:
+        """Let messages come for long, and no answer to a PING."""
+        protocol = self.protocol()
+        protocol.call("SUBSCRIBE", b"a")
         self.server.pump()
-        self.protocol().send(lambda reply: True, "PING")
+        protocol.send(lambda reply: True, "PING")
         self.server.frozen = True
         for _ in range(6):
             self.clock.advance(PING)
-            self.protocol().dataReceived(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n")
+            protocol.dataReceived(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n")
+
+    def test_pushed_messages_are_no_answer(self) -> None:
+        """A command is answered in time, whatever else comes meanwhile."""
+        self.start()
+        self._pushed()
+        self.assertEqual("no answer for 6 seconds", self.owner.reasons[0])
+        self.assertIn("down", self.owner.events)
+
+    def test_backlog(self) -> None:
+        """A server is not left while there is something of it to read."""
+        self.start()
+        ours, theirs = socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        theirs.send(b"x")
+        self.server.sessions[0].fileno = ours.fileno  # type: ignore[attr-defined]
+        self.assertTrue(self.link.is_behind)
+        self._pushed()
+        self.assertEqual([], self.owner.reasons)
+        ours.recv(1)
+        self.assertFalse(self.link.is_behind)
+        self.clock.advance(PING)
+        self.assertEqual(["no answer for 6 seconds"], self.owner.reasons)
+
+    def test_many_slow_answers(self) -> None:
+        """A server that answers one command after the other is not left, however many wait."""
+        self.start()
+        self.server.frozen = True
+        protocol = self.protocol()
+        for _ in range(10):
+            protocol.call("PING")
+        for _ in range(10):
+            self.clock.advance(PING)
+            protocol.dataReceived(b"+PONG\r\n")
+        self.assertEqual([], self.owner.reasons)
+
+    def test_pipeline_that_is_answered_slowly(self) -> None:
+        """Each reply to a pipeline counts."""
+        self.start()
+        self.server.frozen = True
+        protocol = self.protocol()
+        Replies(protocol, [("PING",)] * 10)
+        for _ in range(9):
+            self.clock.advance(PING)
+            protocol.dataReceived(b"+PONG\r\n")
+        self.assertEqual([], self.owner.reasons)
+
+    def test_errors_are_no_sign_of_life(self) -> None:
+        """A server that answers each PING with an error is left after a time, not at once."""
+        self.start()
+        self.server.refuse["PING"] = "BUSY a script is running"
+        self.wait(PING + 1)
+        self.server.refuse.clear()
+        self.wait(PING * 4)
+        self.assertEqual([], self.owner.reasons)
+        self.server.refuse["PING"] = "ERR no, with args beginning with: secret"
+        self.wait(PING * 4)
+        self.assertIn("PING is answered with ERR no", self.owner.reasons)
+        self.assertEqual("down", self.owner.events[-1])
+
+    def test_errors_that_are_harmless(self) -> None:
+        """A user who may not send PING is there all the same."""
+        self.start()
+        self.server.refuse["PING"] = "NOPERM no"
+        self.wait(PING * 5)
+        self.assertEqual([], self.owner.reasons)
+
+    def test_answer_to_another_command(self) -> None:
+        """A PING that is answered with something else ends the connection, with one reason."""
+        for reply in (b"+QUEUED", b":1", b"*1\r\n+OK"):
+            self.setUp()
+            self.start()
+            self.server.frozen = True
+            self.wait(PING)
+            self.protocol().dataReceived(reply + b"\r\n")
+            self.server.frozen = False
+            self.wait(0.5)
+            self.assertEqual(1, len(self.owner.reasons))
+            self.assertIn("invalid reply: PING was answered with", self.owner.reasons[0])
+            self.assertEqual(["up", "down", "up"], self.owner.events)
+
+    def test_not_serving(self) -> None:
+        """A command that is refused for now ends the connection with that reason."""
+        self.start()
+
+        def refused(reply: object) -> bool:
+            if isinstance(reply, NoReply):
+                return True
+            raise NotServing("SUBSCRIBE was refused: BUSY")
+
+        self.protocol().send(refused, "PING")
+        self.wait(0.5)
+        self.assertEqual(["SUBSCRIBE was refused: BUSY"], self.owner.reasons)
+
+    def test_process_that_was_late(self) -> None:
+        """A process that did not run for long looks at what has come before it leaves."""
+        self.start()
+        self.server.frozen = True
+        self.wait(PING + 0.5)
+        self.clock.advance(100)
+        self.server.frozen = False
+        self.server.pump()
+        self.wait(PING * 2)
         self.assertEqual([], self.owner.reasons)
 
     def test_reply_that_never_ends(self) -> None:

@@ -23,6 +23,7 @@ class _SubscriptionsCase(SynchronousTestCase):
         self.clock = MemoryReactorClock()
         self.server = FakeRedis(self.clock)
         self.forbidden: list[bytes] = []
+        self.reasons: list[str] = []
         self.subscriptions = Subscriptions(self.clock, self.forbidden.append)
         self.subscriptions.start()
         self.connected: list[Deferred[None]] = []
@@ -34,7 +35,7 @@ class _SubscriptionsCase(SynchronousTestCase):
             max_reply=10000,
             established=self._established,
             lost=self.subscriptions.disconnected,
-            failed=lambda reason: None,
+            failed=self.reasons.append,
             deliver=lambda batch: None,
         )
         self.link.start()
@@ -501,4 +502,141 @@ class ReconnectTests(_SubscriptionsCase):
         assert self.link.protocol is not None
         self.link.protocol.dataReceived(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nz\r\n:1\r\n")
         self.assertTrue(self.server.sessions[0].aborted)
-        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+        self.assertEqual([], self.flushLoggedErrors())
+        self.assertIn("for another channel", self.reasons[0])
+
+
+class AuditTests(_SubscriptionsCase):
+    """The number of subscriptions at Redis is compared with our own."""
+
+    def setUp(self) -> None:
+        """Two channels are subscribed."""
+        super().setUp()
+        self.want(b"a", b"b")
+        self.server.pump()
+        self.counts: list[tuple[object, int]] = []
+
+    def audit(self) -> None:
+        """Ask; nothing moves yet."""
+        self.subscriptions.audit(b"q", lambda count, own: self.counts.append((count, own)))
+
+    def test_right(self) -> None:
+        """The channel that is asked for counts, and is subscribed."""
+        self.audit()
+        self.audit()
+        self.server.pump()
+        self.assertEqual([(3, 3), (3, 3)], self.counts)
+
+    def test_under_way(self) -> None:
+        """Every command that was sent before counts, and none that is sent after."""
+        self.subscriptions.drop([b"a"])
+        self.clock.advance(LINGER + 0.5)
+        self.want(b"c", b"d")
+        self.audit()
+        self.want(b"a", b"e")
+        self.audit()
+        self.server.pump()
+        self.assertEqual([(4, 4), (6, 6)], self.counts)
+
+    def test_refused(self) -> None:
+        """A channel that Redis refuses does not count."""
+        self.server.forbidden = {b"x"}
+        self.want(b"x", b"y").addErrback(lambda failure: None)
+        self.server.pump()
+        self.audit()
+        self.server.pump()
+        self.assertEqual([(4, 4)], self.counts)
+
+    def test_forgotten(self) -> None:
+        """A server that has forgotten channels has another number."""
+        self.server.sessions[0].subscribed.clear()
+        self.audit()
+        self.server.pump()
+        self.assertEqual([(1, 3)], self.counts)
+
+    def test_after_a_loss(self) -> None:
+        """A new connection begins with none, and has all that are wanted."""
+        self.audit()
+        self.server.pump()
+        self.reconnect()
+        self.audit()
+        self.server.pump()
+        self.assertEqual([(3, 3), (3, 3)], self.counts)
+
+    def test_error(self) -> None:
+        """An error is handed over."""
+        self.server.refuse["SUBSCRIBE"] = "NOPERM no"
+        self.audit()
+        self.server.pump()
+        self.assertEqual(("NOPERM no", 2), (str(self.counts[0][0]), self.counts[0][1]))
+
+    def test_lost(self) -> None:
+        """Nobody is told when the connection is lost before the answer, or is not there."""
+        self.audit()
+        self.server.down = True
+        self.server.kill()
+        self.audit()
+        self.assertEqual([], self.counts)
+
+    def test_unexpected(self) -> None:
+        """A reply to something else ends the connection with one reason."""
+        for reply in (b":1", b"+QUEUED", b"*1\r\n:1", b"*3\r\n+subscribe\r\n+z\r\n:1"):
+            self.setUp()
+            self.audit()
+            assert self.link.protocol is not None
+            self.link.protocol.dataReceived(reply + b"\r\n")
+            self.assertEqual([], self.counts)
+            self.assertIn("SUBSCRIBE was answered", self.reasons[0])
+
+
+class QuietTests(SynchronousTestCase):
+    """A channel of the gateway itself."""
+
+    def test_quiet(self) -> None:
+        """It is no name of a client, and its refusal is told and not logged."""
+        clock = MemoryReactorClock()
+        forbidden: list[bytes] = []
+        subscriptions = Subscriptions(clock, forbidden.append, quiet=b"q")
+        server = FakeRedis(clock)
+        server.forbidden = {b"q"}
+        link = RedisConnection(
+            clock,
+            server.endpoint(),
+            RedisTarget(name="redis://fake:6379"),
+            ping_interval=3,
+            max_reply=10000,
+            established=subscriptions.connected,
+            lost=subscriptions.disconnected,
+            failed=lambda reason: None,
+            deliver=lambda batch: None,
+        )
+        link.start()
+        server.pump()
+        subscriptions.want([b"a"])
+        refused = subscriptions.want([b"q"])
+        self.assertEqual([b"a"], subscriptions.names())
+        with capturedLogs() as captured:
+            server.pump()
+        self.failureResultOf(refused, PermissionDenied)
+        self.assertEqual(([b"q"], []), (forbidden, captured))
+
+
+class BusyTests(_SubscriptionsCase):
+    """A server that takes no command for now."""
+
+    def test_not_forbidden(self) -> None:
+        """A script that runs is no reason to refuse a client: the connection is made anew."""
+        self.server.refuse["SUBSCRIBE"] = "BUSY Redis is busy running a script."
+        done = self.want(b"a")
+        self.server.pump()
+        self.clock.advance(0)
+        self.failureResultOf(done, BrokerUnavailable)
+        self.assertEqual([], self.forbidden)
+        self.assertEqual(
+            ["SUBSCRIBE was refused: BUSY Redis is busy running a script."], self.reasons
+        )
+        self.server.refuse.clear()
+        for _ in range(10):
+            self.clock.advance(0.1)
+            self.server.pump()
+        self.assertEqual({b"a"}, self.subscribed())

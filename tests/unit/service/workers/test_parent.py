@@ -64,7 +64,15 @@ class TaskTests(WorkersCase):
         task: WorkerTask = pickle.loads(self.one.written[len(path) :])
         self.assertEqual(FakeReactor.__module__, task.reactor)
         self.assertEqual((), task.config.port)
-        self.assertEqual(("geheim", None), (task.config.redis.password, self.file_of(task)))
+        redis = task.config.redis
+        self.assertEqual("geheim", redis.inherited_password)
+        self.assertNotIn("geheim", repr(task))
+        self.assertEqual("geheim", redis.read_password())
+        assert self.password_file is not None
+        Path(self.password_file).write_text("neu\n")
+        self.assertEqual("neu", redis.read_password())
+        Path(self.password_file).unlink()
+        self.assertEqual("geheim", redis.read_password(), "it may not be readable for a worker")
         self.assertEqual(5, task.config.drain)
         family = int(socket.AF_INET)
         self.assertEqual(
@@ -73,10 +81,6 @@ class TaskTests(WorkersCase):
         )
         self.assertNotIn("geheim", " ".join(self.one.words))
         self.assertEqual(["wsredis", "worker"], self.one.words[-2:])
-
-    def file_of(self, task: WorkerTask) -> str | None:
-        """The password file of the task."""
-        return task.config.redis.password_file
 
 
 class RefusedTests(SynchronousTestCase):
@@ -224,16 +228,17 @@ class SilenceTests(WorkersCase):
         self.assertEqual([0.0, 0.25], [each.lag for each in self.service._workers])
 
 
-class CertificateTests(WorkersCase):
-    """Workers load the certificates; the parent passes a reload on."""
+class ReloadTests(WorkersCase):
+    """Workers read files again; the parent passes it on."""
 
     def test_reload(self) -> None:
         """Each worker gets the command, unless it has ended or stops."""
-        self.service.reload_certificates()
+        self.make(file="/etc/wsredis.toml")
+        self.service.reload()
         self.assertEqual((["reload"], ["reload"]), (self.sent(self.one), self.sent(self.two)))
         self.one.end()
         self.service.stopService()
-        self.service.reload_certificates()
+        self.service.reload()
         self.assertEqual(["reload"], self.sent(self.one))
         self.assertEqual(["reload", "stop"], self.sent(self.two))
 
@@ -270,7 +275,7 @@ class StopTests(WorkersCase):
         done = self.service.stopService()
         self.close_ports()
         self.one.end()
-        self.reactor.advance(9.65)
+        self.reactor.advance(9.9)
         self.assertEqual([], self.two.signals)
         self.reactor.advance(0.1)
         self.assertEqual(([], ["KILL"]), (self.one.signals, self.two.signals))
@@ -282,7 +287,7 @@ class StopTests(WorkersCase):
         done = self.service.stopService()
         self.close_ports()
         self.one.gone = True
-        self.reactor.advance(10)
+        self.reactor.advance(10.25)
         self.one.end()
         self.two.end()
         self.successResultOf(done)

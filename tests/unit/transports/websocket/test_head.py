@@ -83,8 +83,11 @@ class ParseTests(SynchronousTestCase):
 
     def test_not_http(self) -> None:
         """Binary protocols are malformed from the first byte on."""
-        for data in (b"\x16\x03\x01\x02\x00", b"*1\r\n$4\r\n", b"\r\n", b"\x00", b" GET"):
+        for data in (b"\x16\x03\x01\x02\x00", b"*1\r\n$4\r\n", b"\r\n", b"\x00", b" GET", b"!GET"):
             self.check(data, Kind.MALFORMED, 400)
+            # The same if the rest has come already, and is too large or not.
+            for rest in (b" /ws/a HTTP/1.1\r\nHost: a\r\n\r\n", b"x" * 20_000):
+                self.assertEqual(parse(data, 16384), parse(data + rest, 16384))
 
     def test_request_line(self) -> None:
         """A malformed request line is refused."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import zlib
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +16,7 @@ from tests.support.deflate import OFFER, compressed
 from tests.support.fakes import messages
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame
+from tests.support.search import search
 from wsredis.config import GatewayConfig, Limits
 from wsredis.gateway.client import PauseReason
 from wsredis.transports.websocket.deflate import Inflater
@@ -365,15 +365,6 @@ class ClosingTests(_Case):
         self.assertEqual((b"", []), (reader.data, reader.heard))
 
 
-#: How many inputs are tried. If it is not set, always the same ones.
-_EXAMPLES = os.environ.get("WSREDIS_EXAMPLES")
-_search = settings(
-    max_examples=int(_EXAMPLES or 200),
-    derandomize=_EXAMPLES is None,
-    database=None,
-    deadline=None,
-)
-
 _payloads = st.one_of(
     st.binary(max_size=20),
     st.text(max_size=20).map(str.encode),
@@ -424,7 +415,7 @@ def _cut(data: bytes, cuts: list[int]) -> list[bytes]:
 class DifferentialTests(_Case):
     """Whatever a client sends, it is read as Autobahn reads it."""
 
-    @_search
+    @search(200)
     @given(_streams(), _cuts, st.integers(1, 9))
     def test_as_autobahn(self, data: bytes, cuts: list[int], turn: int) -> None:
         """The same messages, pongs and close codes, for any cut and any length of turns."""
@@ -490,7 +481,7 @@ class ReactionTests(MemoryGatewayCase):
         client.leave()
         return heard, code
 
-    @_search
+    @search(200)
     @given(
         _streams(),
         _cuts,
@@ -504,6 +495,36 @@ class ReactionTests(MemoryGatewayCase):
         """A pause changes nothing, wherever the reads end; after the end nothing comes."""
         ends = {at: kind for at, kind in reactions.items() if kind in ("close", "leave")}
         self.assertEqual(self.outcome([data], ends), self.outcome(_cut(data, cuts), reactions))
+
+    def test_pong_first(self) -> None:
+        """A ping is answered before a message that ends after it, however both come."""
+        whole = frame(PING, b"p") + frame(TEXT, b"text")
+        inside = frame(TEXT, b"te", fin=False) + frame(PING, b"p") + frame(0, b"xt")
+        for data in (whole, inside):
+            for size in (1, len(data)):
+                name = f"{len(data)}-{size}"
+                client = self.open(f"/ws/{name}?subscribe-broadcast&publish-broadcast&echo")
+                for start in range(0, len(data), size):
+                    client.send(data[start : start + size])
+                got = [(each.opcode, each.payload) for each in client.frames()]
+                self.assertEqual([(PONG, b"p"), (TEXT, b"text")], got)
+                client.leave()
+
+    def test_wrong_close_frame(self) -> None:
+        """A wrong close frame is a client's last one: its answer ends the connection."""
+        for data in (
+            frame(CLOSE, b"x"),
+            frame(CLOSE, b"\x03\xe8" + b"x" * 124),
+            frame(CLOSE, b"", masked=False),
+            frame(CLOSE, b"", fin=False),
+            frame(CLOSE, b"", rsv=4),
+        ):
+            client = self.open("/ws/a")
+            client.send(data + frame(TEXT, b"late"))
+            (answer,) = client.frames()
+            self.assertEqual((CLOSE, b"\x03\xea"), (answer.opcode, answer.payload[:2]))
+            self.assertTrue(client.closed)
+            self.assertFalse(client.aborted)
 
     def test_bug(self) -> None:
         """An exception ends the connection, and what was read of it is not kept."""

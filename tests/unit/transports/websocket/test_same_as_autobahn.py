@@ -11,19 +11,19 @@ counters and the log. If only one of them refuses it, the reason must be one of 
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import asdict
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import KEY, TEXT, frame
+from tests.support.search import search
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
 from wsredis.testing import MemoryGateway
@@ -34,8 +34,6 @@ from wsredis.transports.websocket.head import HandshakeHead, Kind, parse
 from wsredis.transports.websocket.lean import State
 from wsredis.transports.websocket.protocol import GatewayProtocol
 from wsredis.transports.websocket.registry import Step
-
-_EXAMPLES = int(os.environ.get("WSREDIS_EXAMPLES", "0"))
 
 #: All handshakes come at the same time.
 _LIMITS = Limits(handshake_rate=10**9)
@@ -513,13 +511,7 @@ class AnyHeadTests(_Case):
 
     config = GatewayConfig(compress=False, limits=_LIMITS)
 
-    @settings(
-        max_examples=_EXAMPLES or 400,
-        derandomize=not _EXAMPLES,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @search(400)
     @given(_requests())
     def _compare_many(self, pieces: list[bytes]) -> None:
         found = parse(b"".join(pieces), 16384)

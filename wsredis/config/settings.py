@@ -29,6 +29,7 @@ from wsredis.config.values import (
     integer,
     module_name,
     optional,
+    optional_port,
     optional_string,
     origin,
     port,
@@ -565,7 +566,23 @@ class GatewayConfig(Checked):
         callable_name,
         "package.module:name of a function that decides what an identity may do.",
     )
+    metrics: bool = setting(
+        False,
+        flag,
+        "Serve /metrics for Prometheus on the ports of the clients, too: everybody who reaches "
+        "them can read it. Needs the extra 'metrics'.",
+    )
+    metrics_port: str | None = setting(
+        None,
+        optional_port,
+        "Private port with /metrics and the health paths: an endpoint description "
+        "(tcp:9100:interface=10.0.0.5, unix:...), or a port number on 127.0.0.1. Needs the extra "
+        "'metrics'.",
+    )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    access_log: bool = setting(
+        False, flag, "Log every answer of plain HTTP, without its query, but those about health."
+    )
     log_format: str | None = setting(
         "text",
         choice("text", "json"),
@@ -577,6 +594,11 @@ class GatewayConfig(Checked):
     rules: tuple[Rule, ...] = ()
     #: Absolute path of the TOML file that the rules are from. None without a file.
     file: str | None = None
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether ``/metrics`` is served anywhere."""
+        return self.metrics or self.metrics_port is not None
 
 
 @cache

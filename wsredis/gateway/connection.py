@@ -290,8 +290,9 @@ class Connection(ABC):
         self._hub.log_loss(
             self._log,
             "message-discarded",
-            "a message from {peer} is discarded: it may publish nowhere",
+            "a message from {peer} ({id}) is discarded: it may publish nowhere",
             peer=self.peer,
+            id=self.id,
         )
 
     def count_deafness(self) -> None:
@@ -304,6 +305,7 @@ class Connection(ABC):
     def check_limit(self, channels: Sequence[bytes]) -> None:
         """Raise LimitExceeded for more channels than `Limits.max_channels`."""
         if len(channels) > (limit := self._limits.max_channels):
+            self._hub.metrics.limits["max-channels"] += 1
             raise LimitExceeded(f"more than {limit} channels")
 
     def choose_path(self) -> None:
@@ -355,6 +357,10 @@ class Connection(ABC):
         if data := b"".join(small):
             self.write(data)
 
+    def _count_bytes(self, items: Sequence[Publication]) -> None:
+        """Count publications that did not come from `Hub.deliver`, which counts by itself."""
+        self._hub.metrics.sent_bytes += sum(len(item[self.encoding]) for item in items)
+
     def handle_message(self, payload: bytes, is_binary: bool) -> None:
         """Pass a message of the client to the handler, or publish it if there is none."""
         if self._handler is None:
@@ -391,11 +397,17 @@ class Connection(ABC):
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
         items = [*self.first_publications(stored, held_back)]
+        self._count_bytes(items)
         self.choose_path()
         self.count_deafness()
         self._write_each(items, answer, self.encoding.heartbeat or b"")
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
+
+    def note(self, text: str) -> None:
+        """Remember, for those who ask, what happened to this client on each of its channels."""
+        for name in self.channels:
+            self._hub.incidents.note(name, text)
 
     def receive(self, payload: bytes, is_binary: bool) -> None:
         """Take one message of the client. Does nothing once the connection is closed."""
@@ -483,6 +495,7 @@ class Connection(ABC):
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`."""
         if self.is_open:
+            self._count_bytes([item])
             self._write_publications([item])
 
     def forbid(self) -> None:

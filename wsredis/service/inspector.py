@@ -113,7 +113,8 @@ class Inspector:
                     event="question-malformed",
                     channel=item.channel.decode(),
                 )
-            elif not self._rate.spend(None):
+            elif not self._rate.wait(None):
+                self._rate.spend(None)
                 token, channel = question
                 answer = json.dumps(self._answer(channel)).encode()
                 self._hub.broker.announce(answers_channel(self._prefix, token), answer)

@@ -1,4 +1,8 @@
-"""The gateway as a Twisted service: it builds the parts, and starts and stops them in order."""
+"""
+The gateway as a Twisted service: it builds the parts, and starts and stops them in order.
+
+It is one module because the order of the start and that of the stop mirror each other.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -29,8 +32,11 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
-from wsredis.service.endpoints import make_endpoints, shown_address
+from wsredis.gateway.numbers import Snapshot
+from wsredis.service.endpoints import make_endpoints, metrics_endpoint
 from wsredis.service.inspector import Inspector
+from wsredis.service.private_port import PrivatePort
+from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
 from wsredis.service.vitals import Vitals
 from wsredis.transports.sockets import poller_for
@@ -113,7 +119,11 @@ class GatewayService(Service):
             throttle=self._losses,
         )
         probes = {"live": self.liveness, "ready": self.readiness}
-        self._site = web.from_config(config, reactor, probes, application)
+        page = web.metrics_page(config, self.snapshot)
+        self._site = web.from_config(config, reactor, probes, application, page)
+        self._private = PrivatePort(
+            metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)
+        )
         self._auth = auth.from_config(
             config,
             reactor,
@@ -147,6 +157,15 @@ class GatewayService(Service):
             # Ours reports by itself.
             broker,
         )
+        self._readings = Readings(
+            reactor,
+            self.metrics,
+            self._broker,
+            self._hub,
+            self.factory,
+            self._vitals,
+            None if page is None else page.process,
+        )
         self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
@@ -170,6 +189,10 @@ class GatewayService(Service):
         """Return what only a restart can cure: the answer to ``/health/live``."""
         return {0: self._vitals.fatal()}
 
+    def snapshot(self) -> Snapshot:
+        """Return all numbers of this moment: the answer to ``/metrics``."""
+        return Snapshot(self._readings.numbers(), {})
+
     def resource(self) -> GatewayResource:
         """Return a twisted.web resource that serves the WebSockets of this gateway."""
         return GatewayResource(self.factory)
@@ -190,17 +213,18 @@ class GatewayService(Service):
                 function()
             except ConfigError as error:
                 self._log.error(
-                    "{error}; what was read before is kept",
-                    event="reload-failed",
-                    error=str(error),
+                    "{error}; what was read before is kept", event="reload-failed", error=str(error)
                 )
             else:
                 done.append(name)
         if done:
-            self._log.info("read again: {things}", event="reloaded", things=", ".join(done))
+            self._log.info(
+                "read again: {_things}", event="reloaded", things=done, _things=", ".join(done)
+            )
         elif not reloads:
             self._log.info(
-                "there is nothing to read again: other settings need a restart", event="reloaded"
+                "there is nothing to read again: other settings need a restart",
+                event="nothing-to-reload",
             )
 
     def _reloads(self) -> Mapping[str, Callable[[], object]]:
@@ -221,23 +245,8 @@ class GatewayService(Service):
         for endpoint in self._endpoints:
             port = endpoint.listen(self.factory)
             self._bound(port)
-            address = port.getHost()
-            self._log.info(
-                "listening on {address}{_tls}",
-                event="listening",
-                address=shown_address(address),
-                endpoint=endpoint.description,
-                tls=endpoint.is_secure,
-                _tls=" with TLS" if endpoint.is_secure else "",
-            )
-            if self._config.demo and isinstance(address, IPv4Address):
-                scheme = "https" if endpoint.is_secure else "http"
-                self._log.info(
-                    "demo page: {scheme}://localhost:{port}/",
-                    event="demo-page",
-                    scheme=scheme,
-                    port=address.port,
-                )
+            endpoint.announce(port, self._log, has_demo=self._config.demo)
+        self._private.bind()
 
     def _bound(self, port: IListeningPort) -> None:
         """Remember a port, and have its clients served by the poller if that is possible."""
@@ -261,6 +270,7 @@ class GatewayService(Service):
         if self._certificates is not None:
             self._certificates.start()
         self._vitals.start()
+        self._readings.start()
         self.health.report("starting", None)
 
     @property
@@ -314,6 +324,7 @@ class GatewayService(Service):
         ports, self._ports = self._ports, []
         await gatherResults([self._close(port) for port in ports])
         await self._stop_serving()
+        await self._private.stop()
         if self._haste is not None and self._haste.active():
             self._haste.cancel()
 

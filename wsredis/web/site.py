@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
+from wsredis.web.access_log import log_answer
 from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel
 from wsredis.web.request import GatewayRequest
 from wsredis.web.resources import ApplicationResource, RootResource
@@ -39,6 +41,7 @@ class GatewaySite(Site):
     The site behind a gateway's port.
 
     Args:
+        url_prefix: See `wsredis.web.resources.RootResource`.
         probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths, on connections that are kept. If None, these
@@ -50,6 +53,8 @@ class GatewaySite(Site):
         max_head: Bytes that the head of a request may have.
         trusted: The proxies that name the client of each request.
         spool: Where bodies wait. If None, the site has one of its own.
+        metrics: The resource at ``/metrics``. If None, the gateway has none there.
+        access_log: Log each answer.
 
     Attributes:
         channels: The open connections.
@@ -62,10 +67,12 @@ class GatewaySite(Site):
         max_channels: As given; 0 without an application.
     """
 
+    noisy = False
+
     def __init__(
         self,
         reactor: IReactorTime,
-        url_prefix: str,
+        url_prefix: str | None,
         probes: Probes,
         page: str | None,
         application: ApplicationResource | None = None,
@@ -75,9 +82,11 @@ class GatewaySite(Site):
         max_head: int = 16384,
         trusted: Networks | None = None,
         spool: Spool | None = None,
+        metrics: Resource | None = None,
+        access_log: bool = False,
     ) -> None:
         super().__init__(
-            RootResource(url_prefix, probes, page, application),
+            RootResource(url_prefix, probes, page, application, metrics),
             requestFactory=GatewayRequest,
             reactor=reactor,
             timeout=REQUEST_TIMEOUT,
@@ -93,9 +102,15 @@ class GatewaySite(Site):
         self.spool = Spool(MAX_SPOOL) if spool is None else spool
         self.channels: ConnectionSet[GatewayChannel] = ConnectionSet()
         self.places = SharedBound(self.max_channels) if self.has_application else None
+        self._has_access_log = access_log
         self._draining = False
         self._reactor = reactor
         self._waiting: deque[Callable[[], None]] = deque()
+
+    def log(self, request: Any) -> None:
+        """Log an answer, if somebody wants to have that. twisted.web calls this for each one."""
+        if self._has_access_log:
+            log_answer(request, self.trusted)
 
     def start(self) -> None:
         """Start the application, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import signal
 from io import StringIO
@@ -22,9 +23,10 @@ from tests.unit.service.case import TapCase
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, Limits
 from wsredis.service.deadline import Deadline
-from wsredis.service.log.output import LineObserver, Stream
+from wsredis.service.log.output import LineObserver, LogFile, Stream
 from wsredis.service.service import GatewayService
 from wsredis.service.startup import OrderedServices
+from wsredis.service.systemd import Notifier
 from wsredis.service.tap import makeService
 
 
@@ -67,6 +69,24 @@ class ServiceTests(SynchronousTestCase):
             services.setServiceParent(application)
             self.assertIs(observer, application.getComponent(ILogObserver))
             self.assertEqual([services], [*IServiceCollection(application)])
+
+    def test_reopen_log(self) -> None:
+        """The log file is opened again; if it cannot be, the old one is used on, with an error."""
+        path = Path(self.mktemp())
+        services = OrderedServices()
+        with capturedLogs() as events:
+            services.reopen_log()
+            services.observer = LineObserver("json", Stream(StringIO()))
+            services.reopen_log()
+            self.assertEqual([], [*events], "there is no file")
+            path.mkdir()
+            file = LogFile(str(path / "log"))
+            self.addCleanup(os.close, file._descriptor)
+            services.observer = LineObserver("json", file)
+            services.reopen_log()
+            path.rename(f"{path}.1")
+            services.reopen_log()
+        self.assertEqual(["log-reopened", "log-not-reopened"], [event["event"] for event in events])
 
     def test_stop_in_turn(self) -> None:
         """The last one first: Redis outlives the gateway."""
@@ -161,6 +181,20 @@ class HangupTests(TapCase):
     def test_nothing_with_workers(self) -> None:
         """The parent says it, and not each worker."""
         self.assertEqual(1, len(self.lines("--workers", "2")))
+
+    def test_systemd(self) -> None:
+        """systemd hears of a reload."""
+        options = self.parse("--redis=unix:///x")
+        sent: list[str] = []
+        self.patch(Notifier, "__init__", lambda self, address: None)
+        self.patch(Notifier, "send", lambda self, *lines: sent.extend(lines))
+        os.environ["NOTIFY_SOCKET"] = "@wsredis-test-nobody"
+        services = makeService(options)
+        self.assertNotIn("NOTIFY_SOCKET", os.environ)
+        (supervision,) = [each for each in services if each.name == "systemd"]  # type: ignore
+        supervision._is_started = True
+        services.reload()  # type: ignore[attr-defined]
+        self.assertEqual(["RELOADING=1", "READY=1"], [sent[0], sent[-1]])
 
     def test_reload(self) -> None:
         """The files are read in the reactor's own time, not where the signal strikes."""

@@ -82,13 +82,12 @@ class ListTests(SynchronousTestCase):
 
     def test_lines(self) -> None:
         """Each has a line, sorted by name; those that are mute are counted."""
-        problems = {"proof": "nothing arrives"}
+        problems = {"proof": "lost"}
         found = [answer(), answer(gateway="api:9", uptime=3.0, ready=False, problems=problems)]
         self.assertEqual(
             [
                 "1 of 3 gateways did not answer in time",
-                "gateway api:9: wsredis 26.11, up 3.0 s, 3 connections, NOT READY; proof: nothing "
-                "arrives",
+                "gateway api:9: wsredis 26.11, up 3.0 s, 3 connections, NOT READY; proof: lost",
                 "gateway web:1: wsredis 26.11, up 2 h, 3 connections, ready",
             ],
             [*list_gateways(Answers(3, found))],

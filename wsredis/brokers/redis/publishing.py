@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from wsredis.brokers.redis.protocol import NoReply, Pipeline, Reply
+from wsredis.brokers.redis.protocol import NoReply, Pipeline, Reply, unexpected
 from wsredis.brokers.redis.stored import StoredKeys
 from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
@@ -32,6 +32,13 @@ class PipelineOwner(Protocol):
     @property
     def guarded(self) -> Set[bytes]:
         """The channels of this turn whose keys may be those of the application."""
+
+    @property
+    def timed(self) -> PublishPipeline | None:
+        """The pipeline whose end is reported to `timed_answered`."""
+
+    def timed_answered(self, has_succeeded: bool) -> None:
+        """See `timed`. It is called before the publisher is."""
 
     def heads(self, channel: bytes) -> tuple[bytes, ...]:
         """Return the commands that publish on *channel*, packed up to the size of the payload."""
@@ -187,6 +194,8 @@ class PublishPipeline(Pipeline):
             self._advance(len(replies))
             return
         for reply in replies:
+            if not isinstance(reply, (bytes, int, Exception)):
+                raise unexpected("SETEX or PUBLISH", reply)
             if self._owner.keys.stores and self._position % 2 == 0:
                 self._owner.stored(reply)
                 if is_read_only(reply):
@@ -211,6 +220,8 @@ class PublishPipeline(Pipeline):
         if self.share is not None and not self.remaining:
             self._owner.give_back(self)
         error, self._error = self._error, None
+        if self._owner.timed is self and not self.remaining:
+            self._owner.timed_answered(error is None)
         try:
             if error is None:
                 self.waiter.published(count, size)

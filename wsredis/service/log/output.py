@@ -55,9 +55,12 @@ class Output(Protocol):
             OSError: The line is lost.
         """
 
-    def reopen(self) -> None:
+    def reopen(self) -> bool:
         """
         Open a file of the same name again, since somebody has moved the old one away.
+
+        Returns:
+            Whether there is a file.
 
         Raises:
             OSError: It cannot be opened. The old one is used on.
@@ -77,8 +80,9 @@ class Stream:
         self._stream.write(line)
         self._stream.flush()
 
-    def reopen(self) -> None:
-        """Do nothing."""
+    def reopen(self) -> bool:
+        """Do nothing: there is no file."""
+        return False
 
 
 class LogFile:
@@ -103,12 +107,13 @@ class LogFile:
         """See `Output.write`."""
         os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
 
-    def reopen(self) -> None:
+    def reopen(self) -> bool:
         """See `Output.reopen`."""
         # The number stays, so that a line that is written meanwhile cannot get lost.
         new = self._open()
         os.dup2(new, self._descriptor, inheritable=False)
         os.close(new)
+        return True
 
 
 class Syslog:
@@ -129,8 +134,9 @@ class Syslog:
         for each in line.splitlines():
             syslog.syslog(_PRIORITIES.get(level, syslog.LOG_INFO), each)
 
-    def reopen(self) -> None:
-        """Do nothing."""
+    def reopen(self) -> bool:
+        """Do nothing: there is no file."""
+        return False
 
 
 @implementer(ILogObserver)
@@ -158,9 +164,9 @@ class LineObserver:
         if line:
             self._output.write(line, event.get("log_level", LogLevel.info))
 
-    def reopen(self) -> None:
+    def reopen(self) -> bool:
         """See `Output.reopen`."""
-        self._output.reopen()
+        return self._output.reopen()
 
 
 def observer_for(

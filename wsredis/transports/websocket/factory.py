@@ -9,6 +9,7 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from wsredis.auth import Auth
@@ -47,7 +48,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     Attributes:
         registry: The connections.
+        queued: The memory of all that waits for clients.
+        inputs: The input of clients that is kept.
     """
+
+    _log = Logger()
 
     noisy = False
 
@@ -76,7 +81,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             },
         )
         self._scheduler = Scheduler(reactor, limits, hub.later)
-        self._inputs = UnfinishedInput(reactor, limits.max_input)
+        self.queued = QueuedBytes(reactor, limits.max_queues)
+        self.inputs = UnfinishedInput(reactor, limits.max_input)
         self._losses = LogThrottle(reactor, at_once=_LOST_AT_ONCE)
         self.setProtocolOptions(
             versions=[13],
@@ -101,11 +107,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
             sessions=auth.sessions,
             metrics=hub.metrics,
-            queued=QueuedBytes(reactor, limits.max_queues),
+            queued=self.queued,
             losses=self._losses,
             site=site,
             scheduler=self._scheduler,
-            inputs=self._inputs,
+            inputs=self.inputs,
             turn=self._scheduler.turn,
             takes_batches=handler is None and all(each.takes_batches for each in dialects),
             trusted=Networks(config.trusted_proxy),
@@ -118,12 +124,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def _close_after_gap(self, gap: Gap) -> None:
         """Close all that may have lost a message; their clients load their state on connect."""
-        self.registry.close_all(
-            1012,
-            "messages may have been lost",
-            self.config.drain_spread,
-            attrgetter("hears"),
+        hears, seconds = attrgetter("hears"), self.config.drain_spread
+        self._log.info(
+            "closing {count} WebSockets with 1012 within {seconds:g} s: messages may be lost",
+            event="gap-closing",
+            count=sum(map(hears, self.registry.connections)),
+            seconds=seconds,
         )
+        self.registry.close_all(1012, "messages may have been lost", seconds, hears)
 
     def acceptableProtocols(self) -> list[bytes]:
         """
@@ -137,12 +145,12 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def start(self) -> None:
         """See `Registry.start`."""
         self.registry.start()
-        self._inputs.start()
+        self.inputs.start()
 
     def stop(self) -> None:
         """See `Registry.stop`. Lines about clients that were counted are logged."""
         self.registry.stop()
-        self._inputs.stop()
+        self.inputs.stop()
         self._scheduler.stop()
         self._losses.reset()
 

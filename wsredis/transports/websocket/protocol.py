@@ -54,7 +54,7 @@ from wsredis.transports.websocket.handshake import (
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
-from wsredis.transports.websocket.life_log import log_closed, log_opened
+from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
 from wsredis.transports.websocket.scheduler import Scheduler
@@ -209,6 +209,7 @@ class GatewayProtocol(LeanProtocol):
         state = self.state
         if state in _LIVE:
             self.heard = True
+            self.metrics.received_bytes += len(data)
             if self.data:
                 data = self.data[self.position :] + data
                 self.position = 0
@@ -240,8 +241,12 @@ class GatewayProtocol(LeanProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of everything: the socket is gone."""
         channel = self._channel if self.state == _HTTP else None
+        if self.state == _PENDING:
+            self.metrics.handshakes["abandoned,"] += 1
         self._end()
         was_open = self.registry.connection_lost(self)
+        if was_open:
+            self.metrics.count_close(*ending_of(self, reason)[:2])
         self.scheduler.forget(self)
         if channel is not None:
             del self._channel
@@ -339,6 +344,7 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
+        began = self.queued.now()
         if not self._named and "x-forwarded-for" in request.headers:
             self._warn_of_proxy()
         try:
@@ -349,11 +355,11 @@ class GatewayProtocol(LeanProtocol):
             self._refuse(rejection)
             return
         if turn is None:
-            self._decide(request)
+            self._decide(request, began)
         else:
             self._log_slowed()
             self._deciding = turn
-            turn.addCallbacks(lambda _: self._decide(request), self._not_accepted)
+            turn.addCallbacks(lambda _: self._decide(request, began), self._not_accepted)
 
     def _warn_of_proxy(self) -> None:
         """Tell once if a proxy is not trusted that may well be one of ours."""
@@ -369,15 +375,15 @@ class GatewayProtocol(LeanProtocol):
             network=host or UNIX,
         )
 
-    def _decide(self, request: Request) -> None:
+    def _decide(self, request: Request, began: float) -> None:
         deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
-        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
+        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request, began))
 
-    def _accepted(self, answer: Answer, request: Request) -> None:
+    def _accepted(self, answer: Answer, request: Request, began: float) -> None:
         if self.state == _PENDING:
             try:
-                self._open(answer, request)
+                self._open(answer, request, began)
             except Exception:
                 self.losses.failure(
                     self._log,
@@ -403,7 +409,7 @@ class GatewayProtocol(LeanProtocol):
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 
-    def _open(self, answer: Answer, request: Request) -> None:
+    def _open(self, answer: Answer, request: Request, began: float) -> None:
         """Go live, if there is still room: the decision may have taken time."""
         refusal = self.registry.refusal(_STEP_OPEN, self)
         if refusal is not None:
@@ -432,6 +438,7 @@ class GatewayProtocol(LeanProtocol):
         if self.config.verbose:
             connection.opened_at = self.registry.now()
             log_opened(connection)
+        self.metrics.handshake_latency.observe(self.queued.now() - began)
         connection.opened(answer.stored, response)
         if self.state == _OPEN:
             self.sessions.connection_opened(connection, answer.accepted)
@@ -488,18 +495,19 @@ class GatewayProtocol(LeanProtocol):
         is_new = unread and not self.data
         target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
-        self.metrics.refused += 1
+        self.metrics.count_refusal(status, rejection.cause)
         self.losses.log(
             self._log,
             LogLevel.info,
             status,
-            "refused {peer} {path!r}: {status} {reason!r}{hint}",
+            "refused {peer} {path!r}: {status} {reason!r}{_hint}",
             event="handshake-refused",
             peer=self.peer,
             path=head.loggable_target(target),
             status=status,
             reason=reason[:_LOGGED],
-            hint=f" ({hint[:_LOGGED]})" if hint else "",
+            hint=hint[:_LOGGED],
+            _hint=f" ({hint[:_LOGGED]})" if hint else "",
         )
         self.transport.write(error_response(status, reason))
         self._end()
@@ -599,6 +607,7 @@ class GatewayProtocol(LeanProtocol):
 
     def overdrawn(self) -> None:
         """See `wsredis.transports.websocket.scheduler.Scheduled.overdrawn`."""
+        self.metrics.limits["max-rate"] += 1
         self._log_shed("it sends too fast, closing")
         self.close(1008, "too many messages for too long")
 
@@ -689,6 +698,7 @@ class GatewayProtocol(LeanProtocol):
 
     def close_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.close_timed_out`."""
+        self.metrics.limits["close-timeout"] += 1
         self.transport.abortConnection()
 
     def _end(self) -> None:
@@ -753,6 +763,7 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
         if self.state != _OPEN:
             return
+        self.metrics.limits["max-queue"] += 1
         self._log_slow("its queue is full, closing")
         self.sendCloseFrame(1008, b"slow consumer")
 
@@ -760,6 +771,7 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_evicted`."""
         is_open = self.state == _OPEN
         if is_open:
+            self.metrics.limits["max-queues"] += 1
             self._log_slow("the queues of all clients are full, and it is the slowest, closing")
         if is_open and not is_cut:
             self.sendCloseFrame(1008, b"slow consumer")
@@ -781,19 +793,25 @@ class GatewayProtocol(LeanProtocol):
             kept = "the oldest messages are left out"
         if not self._was_slow:
             self._was_slow = True
+            if self.connection is not None:
+                self.connection.note(f"slow consumer: {kept}")
             self.losses.log(
                 self._log,
                 LogLevel.warn,
                 policy,
-                "slow consumer {peer}: its queue is full, {kept}",
+                "slow consumer {peer} ({id}): its queue is full, {_kept}",
                 event="slow-consumer-kept",
                 peer=self.peer,
-                kept=kept,
+                id=self.connection_id,
+                policy=policy.value,
+                _kept=kept,
             )
 
     def _log_slow(self, problem: str) -> None:
         """Count and log a client that goes since it does not read."""
         self.metrics.slow_consumers += 1
+        if self.connection is not None:
+            self.connection.note(f"slow consumer: {problem}")
         self.losses.log(
             self._log,
             LogLevel.warn,

@@ -169,12 +169,17 @@ class Registry:
         """Tell why *member* may not take *step*. None if it may. This only asks."""
         if step is _HTTP:
             if self._site.is_full():
-                return HandshakeRejected("too many connections", 503, "--max-handshakes, for pages")
+                return HandshakeRejected(
+                    "too many connections",
+                    503,
+                    "--max-handshakes, for pages",
+                    cause="max-handshakes",
+                )
             return None
         if self.stopping:
-            return HandshakeRejected("try again later", 503, "the gateway stops")
+            return HandshakeRejected("try again later", 503, "the gateway stops", cause="stopping")
         if step is _OPEN and not self._broker.up:
-            return HandshakeRejected("try again later", 503, "Redis is away")
+            return HandshakeRejected("try again later", 503, "Redis is away", cause="redis-away")
         return self.slots.websocket_refusal(member.address, member.user)
 
     def turn(self, address: str) -> Deferred[None] | None:
@@ -191,7 +196,9 @@ class Registry:
             return None
         if self._rate.wait(address) >= self._limits.handshake_timeout:
             self._refusals.spend(address)
-            raise HandshakeRejected("too many handshakes", 429, _HANDSHAKE_RATE)
+            raise HandshakeRejected(
+                "too many handshakes", 429, _HANDSHAKE_RATE, cause="handshake-rate"
+            )
         delay = self._rate.spend(address)
         if not delay:
             return None
@@ -351,6 +358,7 @@ class Registry:
         self.slots.open(member.address, member.user)
         self.connections.add(member)
         self._metrics.opened += 1
+        self._metrics.handshakes["accepted,"] += 1
         self._metrics.connections += 1
         self._pings.add(member)
         if heartbeat_interval is not None:

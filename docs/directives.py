@@ -16,6 +16,8 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 import wsredis
 from tests.unit import test_layers
+from wsredis.gateway import metrics
+from wsredis.gateway.numbers import EXPORTED
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(wsredis.__file__).parent
@@ -104,6 +106,23 @@ class CodeMap(_Generated):
         return _table(("In ``wsredis/``", "Purpose"), "34 66", rows)
 
 
+class Numbers(_Generated):
+    """Everything that the gateway itself exports at ``/metrics``."""
+
+    def sources(self) -> Iterable[Path]:
+        """The module with the declarations."""
+        return [Path(metrics.__file__), *super().sources()]
+
+    def lines(self) -> Iterable[str]:
+        """A table with a row for each."""
+        yield from (".. list-table::", "   :header-rows: 1", "   :widths: 40 14 46", "")
+        yield from ("   * - Name", "     - Type", "     - Meaning")
+        for each in EXPORTED:
+            labels = f"; labels {_names(each.labels)}" if each.labels else ""
+            yield from (f"   * - ``{each.full_name}``", f"     - {each.kind}{labels}")
+            yield f"     - {each.help}"
+
+
 class Unreleased(_Generated):
     """The news of the coming release, made by towncrier from the fragments, which stay."""
 
@@ -144,6 +163,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "layers": Layers,
         "borders": Borders,
         "code-map": CodeMap,
+        "numbers": Numbers,
         "unreleased-news": Unreleased,
     }.items():
         app.add_directive(name, directive)

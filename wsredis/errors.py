@@ -72,12 +72,14 @@ class HandshakeRejected(WsredisError):
         reason: Text for the client, in the body of the answer.
         status: The HTTP status, 400 to 599.
         hint: Text for the log only, about a remedy. If empty, nothing is added.
+        cause: One of the reasons of ``wsredis_handshakes_total``, for the metrics. If empty, the
+            status tells.
 
     Raises:
         ValueError: *status* is not the status of an HTTP error.
     """
 
-    def __init__(self, reason: str, status: int = 403, hint: str = "") -> None:
+    def __init__(self, reason: str, status: int = 403, hint: str = "", *, cause: str = "") -> None:
         super().__init__(reason)
         HTTPStatus(status)
         if status < 400:
@@ -85,6 +87,7 @@ class HandshakeRejected(WsredisError):
         self.reason = reason
         self.status = status
         self.hint = hint
+        self.cause = cause
 
 
 class BrokerError(WsredisError):

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.application import Application
 from tests.support.children import PATIENCE, Child, Gateway, RedisServer, clean_environment, until
+from tests.support.health import health
 from tests.support.raw import RawClient, handshake, response
 from tests.support.require import missing
 
@@ -176,8 +177,11 @@ class FlaskTests(ExampleCase):
         self.assertNotIn(john.partition("=")[2], self.gateway.log)
         self.publish("user:john:chat", "still here")
         self.assertEqual(b"still here", client.message())
+        status, problems = health(self.gateway.port)
+        self.assertEqual((200, ["identities"]), (status, list(problems)))
         self.start_application(*self.words, port=self.port)
         self.open("/ws/other?subscribe-user", john)
+        self.assertEqual((200, {}), health(self.gateway.port))
 
 
 class FastapiTests(ExampleCase):

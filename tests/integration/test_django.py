@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import Authority
 from tests.support.children import Child, Gateway, RedisServer, clean_environment
 from tests.support.django_project import SETTINGS, Project, missing_django
+from tests.support.health import health
 from tests.support.raw import RawClient, handshake, response
 from tests.support.require import missing
 
@@ -336,10 +337,14 @@ class OutageTests(DjangoCase):
         self.assertEqual((503, b"try again later"), self.refused("/ws/f?subscribe-user", john))
         self.gateway.child.wait_for(r"\(--django: OperationalError at \w+\.py:\d+\)")
         self.gateway.child.wait_for("identity check failed; keeping connections")
+        status, problems = health(self.gateway.port)
+        self.assertEqual((200, ["identities"]), (status, list(problems)))
+        self.assertEqual(False, problems["identities"]["blocking"])
         self.check_heard(client, "user:john:f")
         path.rmdir()
         hidden.rename(path)
         self.check_heard(self.open("/ws/f?subscribe-user", john), "user:john:f")
+        self.assertEqual((200, {}), health(self.gateway.port))
         self.assertNotIn("Traceback", self.gateway.log)
 
 

@@ -67,7 +67,7 @@ class HealthTests(_HttpCase):
         """HEAD gets the same head without a body."""
         status, head, body = self.ask("/health/live", method="HEAD")
         self.assertEqual((200, b""), (status, body))
-        self.assertIn(f"\r\ncontent-length: {len(LIVE)}\r\n", head)
+        self.assertIn(f"\r\ncontent-length: {len(LIVE)}", head)
 
     def test_other_methods(self) -> None:
         """Other methods are refused, with or without a body, known or not."""

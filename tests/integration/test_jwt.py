@@ -17,6 +17,7 @@ from tests.integration.test_life import NO_REDIS, LifeCase
 from tests.support.case import GatewayCase
 from tests.support.certificates import Authority
 from tests.support.children import PATIENCE, Gateway, until
+from tests.support.health import health
 from tests.support.raw import RawClient, handshake, response
 from tests.support.require import missing
 from tests.support.tokens import jwk, jwk_set, private_key, private_pem, signed, verifier
@@ -289,15 +290,18 @@ class KeySetTests(JwtCase):
         self.assertEqual(101, self.status(gateway, signed("ES256", headers={"kid": "a"})))
 
     def test_no_keys_yet(self) -> None:
-        """Without keys a token leads to 503, until the keys can be fetched."""
+        """Without keys a token leads to 503 until they are fetched; the gateway is not ready."""
         server = self.serve(b"sorry", 500)
         gateway = self.fetching(server)
         gateway.child.wait_for("cannot fetch the JWK Set: the answer has the status 500")
         token = signed("ES256", headers={"kid": "a"})
         self.assertEqual(503, self.status(gateway, token))
         self.client(gateway, "/ws/x?subscribe-broadcast")
+        status, problems = health(gateway.port)
+        self.assertEqual((503, ["identities"]), (status, list(problems)))
         server.body, server.status = jwk_set(jwk("ES256", "a")), 200
-        until(lambda: self.status(gateway, token) == 101)
+        until(lambda: health(gateway.port) == (200, {}))
+        self.assertEqual(101, self.status(gateway, token))
         self.assertNotIn("Traceback", gateway.log)
 
     def test_tls(self) -> None:

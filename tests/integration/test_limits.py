@@ -12,6 +12,7 @@ from typing import Any
 from tests.support.application import Application
 from tests.support.case import FreshGatewayCase
 from tests.support.children import PATIENCE, until
+from tests.support.health import health
 from tests.support.raw import PING, PONG, TEXT, RawClient, frame, handshake
 from tests.support.require import missing
 from tests.support.tokens import FAR, private_key, signed
@@ -182,6 +183,16 @@ class PlacesTests(LimitsCase):
             self.member(HOSTILE)
         self.assertEqual(429, self.join(HOSTILE)[0])
         self.assertEqual(101, self.join(OTHER)[0])
+
+    def test_full(self) -> None:
+        """Without a place the gateway is not ready, and live; with one it is ready again."""
+        clients = [self.member(f"127.0.0.{number}") for number in range(2, 14)]
+        status, problems = health(self.gateway.port)
+        self.assertEqual((503, ["full"]), (status, list(problems)))
+        self.assertEqual((200, {}), health(self.gateway.port, "live"))
+        for client in clients[:2]:
+            client.socket.close()
+        until(lambda: health(self.gateway.port) == (200, {}))
 
     def test_silent(self) -> None:
         """Connections that say nothing give way to others."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.integration.test_life import BOTH, CLEAN, NO_REDIS, TWISTD, LifeCase
 from tests.support.certificates import Authority
 from tests.support.children import PATIENCE, Gateway, RedisServer, until
+from tests.support.health import health
 from tests.support.raw import CLOSE, RawClient, frame, handshake, response
 from tests.support.require import missing
 
@@ -82,8 +83,7 @@ class WorkersCase(LifeCase):
 
     def is_ready(self) -> bool:
         """Tell whether the health check answers with 200."""
-        assert isinstance(self.address, int)
-        return response(self.address, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
+        return health(self.address)[0] == 200
 
 
 class ServingTests(WorkersCase):
@@ -116,6 +116,7 @@ class ServingTests(WorkersCase):
         for number in (1, 2):
             self.gateway_.child.wait_for(f"worker {number}: lost the connection")
         self.assertFalse(self.is_ready())
+        until(lambda: {"redis/1", "redis/2"} <= set(health(self.address)[1]))
         # The parent cannot report a change that is over before it is notified.
         self.gateway_.child.wait_for("not all 2 workers are ready")
         since = len(self.gateway_.log)
@@ -304,6 +305,70 @@ class ReplacingTests(WorkersCase):
         self.gateway_.child.wait_for("worker 2 .* ended with status 0", since=since)
         self.gateway_.child.wait_for(r"\] all 2 workers are ready", since=since)
         self.assert_reached(found[1], "stopped", b"still here")
+
+    def assert_replaced(self, number: int, since: int) -> None:
+        """A worker is found mute, killed, and replaced; its clients are gone."""
+        child = self.gateway_.child
+        child.wait_for(f"not all 2 workers are ready: worker {number}: the worker", since=since)
+        # The other one answers, when it has been told.
+        until(lambda: list(health(self.address)[1]) == [f"workers/{number}"])
+        self.assertEqual((200, {}), health(self.address, "live"))
+        child.wait_for(f"worker {number} has said nothing for 10 s; killing it", since=since)
+        child.wait_for(rf"worker {number} \(process \d+\) ended by signal 9;", since=since)
+        child.wait_for(r"\] all 2 workers are ready", since=since)
+        until(self.is_ready)
+
+    def test_mute(self) -> None:
+        """A worker that was stopped is not ready, and replaced; the clients of the other stay."""
+        self.start()
+        until(self.is_ready)
+        found = self.clients("mute", least=1)
+        since = len(self.gateway_.log)
+        os.kill(self.process(1), signal.SIGSTOP)
+        self.assert_replaced(1, since)
+        self.assertEqual(b"", found[1][0].rest())
+        self.assert_reached(found[2], "mute", b"still here")
+
+    def test_caught_in_a_loop(self) -> None:
+        """A worker whose event loop never returns is replaced as well."""
+        (self.directory / "caught.py").write_text(
+            "def policy(identity, handshake):\n"
+            "    while handshake.requested.facility == 'loop':\n"
+            "        pass\n"
+            "    return True\n"
+        )
+        self.start("--policy", "caught:policy", environ={"PYTHONPATH": self.python_path()})
+        until(self.is_ready)
+        since = len(self.gateway_.log)
+        client = RawClient(self.gateway_.port)
+        self.addCleanup(client.socket.close)
+        client.send(handshake("/ws/loop?subscribe-broadcast"))
+        said = self.gateway_.child.wait_for(r"workers are ready: worker (\d)", since=since)
+        self.assert_replaced(int(said[1]), since)
+
+    def test_silent_parent(self) -> None:
+        """
+        A parent that was stopped makes the gateway not ready, and after a while not live.
+
+        When it goes on, it does not take its own silence for that of its workers.
+        """
+        self.start()
+        until(self.is_ready)
+        found = self.clients("orphans", least=1)
+        since = len(self.gateway_.log)
+        self.gateway_.child.signal(signal.SIGSTOP)
+        until(lambda: health(self.address)[0] == 503)
+        self.assertEqual(200, health(self.address, "live")[0])
+        until(lambda: health(self.address, "live")[0] == 503)
+        # Each of them, and any may answer.
+        until(lambda: list(health(self.address)[1]) == ["workers"])
+        everybody = [*found[1], *found[2]]
+        self.assert_reached(everybody, "orphans", b"still here")
+        self.gateway_.child.signal(signal.SIGCONT)
+        until(self.is_ready)
+        self.assertEqual(200, health(self.address, "live")[0])
+        self.assert_reached(everybody, "orphans", b"again")
+        self.assertNotIn("killing it", self.gateway_.log[since:])
 
     def test_cannot_start(self) -> None:
         """Workers that cannot start are tried again, each time later, and a stop still works."""

@@ -84,7 +84,35 @@ def _head(maker: random.Random) -> bytes:
     return handshake(maker.choice(_PATHS[:2] * 4 + _PATHS), *headers)
 
 
+def _valid(maker: random.Random) -> bytes:
+    """A message, whole or in fragments with pings among them, or pings alone."""
+    text = maker.choice([b"", b"hello", "gr\u00fc\u00df".encode(), b"x" * 126])
+    pings = [
+        _masked(maker, frame(PING, b"%d" % n, masked=False)) for n in range(maker.randrange(3))
+    ]
+    parts = [text[:2], *[b""] * maker.randrange(3), text[2:]]
+    opcodes = [maker.choice([TEXT, BINARY]), *[0] * (len(parts) - 1)]
+    kind = maker.randrange(4)
+    if kind == 0:
+        return b"".join(pings)
+    if kind == 1:
+        return _masked(maker, frame(opcodes[0], text, masked=False)) * maker.choice([1, 1, 20])
+    if kind == 2:
+        parts, opcodes = [text], opcodes[:1]
+    fragments = [
+        _masked(maker, frame(opcode, part, fin=False, masked=False))
+        for opcode, part in zip(opcodes[:-1], parts[:-1], strict=True)
+    ]
+    last = _masked(maker, frame(opcodes[-1], parts[-1], masked=False))
+    places = [*fragments, *pings]
+    # The fragments stay in their order.
+    if fragments and pings and maker.random() < 0.5:
+        places = [fragments[0], *pings, *fragments[1:]]
+    return b"".join([*places, last])
+
+
 def _frame(maker: random.Random) -> bytes:
+    """Any frame."""
     text = maker.choice([b"", b"hello", "gr\u00fc\u00df".encode(), b"x" * 126, b"\xff", b"y" * 400])
     kind = maker.randrange(10)
     if kind == 0:
@@ -98,9 +126,11 @@ def _frame(maker: random.Random) -> bytes:
         rsv=maker.choice([0] * 8 + [4, 1]),
         masked=False,
     )
-    if kind == 1:
-        return plain
-    # The mask of a frame from the module would be another one in each run.
+    return plain if kind == 1 else _masked(maker, plain)
+
+
+def _masked(maker: random.Random, plain: bytes) -> bytes:
+    """Mask a frame; `frame` would take another mask in each run."""
     start = 2 if plain[1] < 126 else 4
     mask = maker.randbytes(4)
     body = bytes(byte ^ mask[at % 4] for at, byte in enumerate(plain[start:]))
@@ -199,8 +229,12 @@ class ConversationTests(SynchronousTestCase):
         """The client sees the same, wherever the reads end, and nothing of it is left."""
         for maker in _makers("conversation", 500):
             data = _broken(maker, _head(maker), maker.choice([0] * 6 + [1, 2]))
-            row = b"".join(_frame(maker) for _ in range(maker.randrange(8)))
-            data += _broken(maker, row, maker.choice([0, 0, 1, 3]))
+            row = maker.choice([_valid, _valid, _frame])
+            data += _broken(
+                maker,
+                b"".join(row(maker) for _ in range(maker.randrange(8))),
+                maker.choice([0, 0, 0, 1, 3]),
+            )
             with self.subTest(data=data):
                 self.assertEqual(self.outcome([data]), self.outcome(_cut(maker, data)))
 

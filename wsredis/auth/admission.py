@@ -116,7 +116,10 @@ class _TimeLimit:
             return await pending
         except TimeoutError:
             raise HandshakeRejected(
-                "try again later", 503, "no decision within --auth-timeout"
+                "try again later",
+                503,
+                "no decision within --auth-timeout",
+                cause="identities-away",
             ) from None
 
 

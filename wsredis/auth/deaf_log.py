@@ -49,6 +49,10 @@ class DeafConnection(Protocol):
     def peer(self) -> str:
         """Address of the client, for the log."""
 
+    @property
+    def id(self) -> str:
+        """Name of the connection, for the log."""
+
 
 class _Reason(NamedTuple):
     """
@@ -98,10 +102,11 @@ class DeafLog:
             self._log,
             LogLevel.warn,
             reason.kind,
-            "{peer} hears nothing on {facility!r}: {reason}",
+            "{peer} ({id}) hears nothing on {facility!r}: {reason}",
             event="deaf-socket",
             kind=reason.kind,
             peer=connection.peer,
+            id=connection.id,
             facility=connection.granted.facility,
             reason=reason.text,
         )

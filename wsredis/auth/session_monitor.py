@@ -47,6 +47,10 @@ class WatchedConnection(Protocol):
         """Address of the client, for the log."""
 
     @property
+    def id(self) -> str:
+        """Name of the connection, for the log."""
+
+    @property
     def is_deaf(self) -> bool:
         """Tells whether it will hear nothing; see `wsredis.gateway.connection.Connection`."""
 
@@ -223,13 +227,22 @@ class SessionMonitor:
 
     def _close(self, connection: WatchedConnection, code: int, reason: str) -> None:
         self._log.info(
-            "closing {peer}: {reason}", event="session-ended", peer=connection.peer, reason=reason
+            "closing {peer} ({id}): {reason}",
+            event="session-ended",
+            peer=connection.peer,
+            id=connection.id,
+            reason=reason,
         )
         try:
             connection.close(code, reason)
         except Exception:
             # The other connections of a loop are still to be closed.
-            self._log.failure("cannot close {peer}", event="close-failed", peer=connection.peer)
+            self._log.failure(
+                "cannot close {peer} ({id})",
+                event="close-failed",
+                peer=connection.peer,
+                id=connection.id,
+            )
 
     # -- Expiry
 

@@ -29,6 +29,7 @@ from wsredis.config.values import (
     integer,
     module_name,
     optional,
+    optional_port,
     optional_string,
     origin,
     port,
@@ -565,7 +566,25 @@ class GatewayConfig(Checked):
         callable_name,
         "package.module:name of a function that decides what an identity may do.",
     )
+    metrics: bool = setting(
+        False,
+        flag,
+        "Serve /metrics for Prometheus on the ports of the clients, too: everybody who reaches "
+        "them can read it. Needs the extra 'metrics'.",
+    )
+    metrics_port: str | None = setting(
+        None,
+        optional_port,
+        "Private port with /metrics and the health paths: an endpoint description "
+        "(tcp:9100:interface=10.0.0.5, unix:...), or a port number on 127.0.0.1. Needs the extra "
+        "'metrics'.",
+    )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    log_format: str | None = setting(
+        "text",
+        choice("text", "json"),
+        "Format of the log: text, or json with one object a line. For twistd only.",
+    )
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
     limits: Limits = field(default_factory=Limits)

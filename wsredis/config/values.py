@@ -28,6 +28,7 @@ __all__ = [
     "integer",
     "module_name",
     "optional",
+    "optional_port",
     "optional_string",
     "origin",
     "port",
@@ -168,6 +169,10 @@ def port(value: Any) -> str:
     if not is_number and ":" not in text:
         raise ValueError(f"{text!r} is neither a port number nor an endpoint description")
     return text
+
+
+#: As `port`, but there need not be one.
+optional_port = optional(port)
 
 
 def tls_port(value: Any) -> str:

@@ -128,28 +128,28 @@ class PlainConnection(Connection):
 
     _log = Logger()
 
-    __slots__ = ("_dialect", "_last", "_own", "_own_copies", "_publish_channels")
+    __slots__ = ("_dialect", "_last", "_own", "_own_copies")
 
     def __init__(self, dialect: PlainDialect, parts: ConnectionParts) -> None:
         super().__init__(parts)
         self._dialect = dialect
-        self.channels, self._publish_channels = dialect.channels(parts.identity, parts.granted)
+        self.channels, self.publishes = dialect.channels(parts.identity, parts.granted)
         #: The echo rule: the hash of the last message of the client, and of those that are under
         #: way to Redis and back, with the number of copies to expect.
         self._last: int | None = None
         self._own: dict[int, int] | None = None
-        self._own_copies = _common(self.channels, self._publish_channels)
+        self._own_copies = _common(self.channels, self.publishes)
 
     @property
     def is_deaf(self) -> bool:
         """See `Connection.is_deaf`. A handler can send to any client."""
         if self.channels or self._handler is not None:
             return False
-        return bool(self.granted.subscribe) or not self._publish_channels
+        return bool(self.granted.subscribe) or not self.publishes
 
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
-        self.check_limit(self._publish_channels)
+        self.check_limit(self.publishes)
         return super().open()
 
     def stored(self) -> Deferred[Mapping[bytes, bytes]]:
@@ -187,7 +187,7 @@ class PlainConnection(Connection):
         self.check_limit(channels)
         self.check_limit(publish_channels)
         await super().change(identity, granted)
-        self._publish_channels = publish_channels
+        self.publishes = publish_channels
         self._own_copies = _common(channels, publish_channels)
         new = [name for name in channels if name not in self.channels]
         self.unsubscribe([name for name in self.channels if name not in channels])
@@ -208,7 +208,7 @@ class PlainConnection(Connection):
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
         """See `Connection.receive_all`. Messages that are only published are not looked at."""
-        names, hub, count = self._publish_channels, self._hub, len(payloads)
+        names, hub, count = self.publishes, self._hub, len(payloads)
         reach = hub.reach(names)
         if (
             reach * count > _MAX_DELIVERIES
@@ -218,6 +218,7 @@ class PlainConnection(Connection):
         ):
             return super().receive_all(payloads)
         hub.metrics.received += count
+        self.messages += count
         self._remember(payloads)
         published = payloads if all(payloads) else [*filter(None, payloads)]
         if names and published:
@@ -251,8 +252,8 @@ class PlainConnection(Connection):
         self._remember((payload,))
         if not (payload and self.is_open):
             return
-        if self._publish_channels:
-            self.publish_on(self._publish_channels, payload)
+        if self.publishes:
+            self.publish_on(self.publishes, payload)
         else:
             self.discard(1)
 
@@ -268,9 +269,11 @@ class PlainConnection(Connection):
         self._hub.log_loss(
             self._log,
             "not-confirmed",
-            "a message of {size} bytes from {peer} was not confirmed: {error}; closing with {code}",
+            "a message of {size} bytes from {peer} ({id}) was not confirmed: {error}; "
+            "closing with {code}",
             size=size,
             peer=self.peer,
+            id=self.id,
             error=str(error),
             code=code,
         )

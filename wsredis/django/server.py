@@ -56,6 +56,7 @@ def _configuration() -> GatewayConfig:
         config,
         port=(),
         tls_port=(),
+        metrics_port=None,
         workers=1,
         demo=False,
         wsgi=None,

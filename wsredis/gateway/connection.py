@@ -20,6 +20,7 @@ from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.client import Client, PauseReason, Sink
+from wsredis.gateway.connection_id import connection_id, next_serial
 from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
@@ -105,6 +106,9 @@ class Connection(ABC):
     Attributes:
         identity, granted: Its identity and what it may do; `change` replaces them.
         channels: The names of the channels that it subscribes to.
+        publishes: The names of the channels that its messages are published on.
+        messages: The number of messages that came from it.
+        opened_at: The time of the reactor at which it was opened, in seconds. 0.0 before.
         data: For a `wsredis.Handler` to keep anything.
         direct, encoding: See `wsredis.gateway.hub.Listener`.
     """
@@ -119,6 +123,7 @@ class Connection(ABC):
         "_hub",
         "_limits",
         "_put",
+        "_serial",
         "_state",
         "_unanswered",
         "_unanswered_bytes",
@@ -128,6 +133,9 @@ class Connection(ABC):
         "encoding",
         "granted",
         "identity",
+        "messages",
+        "opened_at",
+        "publishes",
     )
 
     def __init__(self, parts: ConnectionParts) -> None:
@@ -137,6 +145,10 @@ class Connection(ABC):
         self.data: Any = None
         self.direct: Sink | None = None
         self.channels: Sequence[bytes] = ()
+        self.publishes: Sequence[bytes] = ()
+        self._serial = next_serial()
+        self.messages = 0
+        self.opened_at = 0.0
         self._state = _State.OPENING
         #: See `select`.
         self._put: Callable[[bytes, bytes], None] | None = None
@@ -149,6 +161,11 @@ class Connection(ABC):
     def peer(self) -> str:
         """The address of the client, for logs."""
         return self._client.peer
+
+    @property
+    def id(self) -> str:
+        """A short name, for logs. No other connection has it, in no process."""
+        return connection_id(self._serial)
 
     @property
     def is_open(self) -> bool:
@@ -273,8 +290,9 @@ class Connection(ABC):
         self._hub.log_loss(
             self._log,
             "message-discarded",
-            "a message from {peer} is discarded: it may publish nowhere",
+            "a message from {peer} ({id}) is discarded: it may publish nowhere",
             peer=self.peer,
+            id=self.id,
         )
 
     def count_deafness(self) -> None:
@@ -287,6 +305,7 @@ class Connection(ABC):
     def check_limit(self, channels: Sequence[bytes]) -> None:
         """Raise LimitExceeded for more channels than `Limits.max_channels`."""
         if len(channels) > (limit := self._limits.max_channels):
+            self._hub.metrics.limits["max-channels"] += 1
             raise LimitExceeded(f"more than {limit} channels")
 
     def choose_path(self) -> None:
@@ -338,6 +357,10 @@ class Connection(ABC):
         if data := b"".join(small):
             self.write(data)
 
+    def _count_bytes(self, items: Sequence[Publication]) -> None:
+        """Count publications that did not come from `Hub.deliver`, which counts by itself."""
+        self._hub.metrics.sent_bytes += sum(len(item[self.encoding]) for item in items)
+
     def handle_message(self, payload: bytes, is_binary: bool) -> None:
         """Pass a message of the client to the handler, or publish it if there is none."""
         if self._handler is None:
@@ -374,6 +397,7 @@ class Connection(ABC):
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
         items = [*self.first_publications(stored, held_back)]
+        self._count_bytes(items)
         self.choose_path()
         self.count_deafness()
         self._write_each(items, answer, self.encoding.heartbeat or b"")
@@ -384,6 +408,7 @@ class Connection(ABC):
         """Take one message of the client. Does nothing once the connection is closed."""
         if self._state is _State.OPEN:
             self._hub.metrics.received += 1
+            self.messages += 1
             self.received(payload, is_binary)
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
@@ -465,6 +490,7 @@ class Connection(ABC):
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`."""
         if self.is_open:
+            self._count_bytes([item])
             self._write_publications([item])
 
     def forbid(self) -> None:
@@ -515,6 +541,11 @@ class Connection(ABC):
 
     def _crashed(self, failure: Failure) -> None:
         self._hub.log_failure(
-            self._log, "handler-failed", "handler failed for {peer}", failure, peer=self.peer
+            self._log,
+            "handler-failed",
+            "handler failed for {peer} ({id})",
+            failure,
+            peer=self.peer,
+            id=self.id,
         )
         self.close(1011, "internal error")

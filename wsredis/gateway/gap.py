@@ -101,12 +101,13 @@ class GapReports:
         self._metrics.lost_seconds += gap.seconds
         self._log.warn(
             "generation {generation}: what was published within {seconds:.1f} s may be lost on "
-            "{channels} channels; {rest}",
+            "{channels} channels; {_rest}",
             event="gap",
             generation=gap.generation,
             seconds=gap.seconds,
             channels=gap.channels,
-            rest="stored messages that changed are sent again"
+            is_restored=gap.is_restored,
+            _rest="stored messages that changed are sent again"
             if gap.is_restored
             else "the stored messages are not sent again",
         )

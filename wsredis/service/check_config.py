@@ -115,10 +115,13 @@ def _checked(options: Options, reactor: Any) -> GatewayConfig:
     globalLogPublisher.addObserver(warnings)
     try:
         config = options.load()
-        build(
-            replace(config, port=_checkable(config.port), tls_port=_checkable(config.tls_port)),
-            reactor,
+        checkable = replace(
+            config,
+            port=_checkable(config.port),
+            tls_port=_checkable(config.tls_port),
+            metrics_port=config.metrics_port and _checkable([config.metrics_port])[0],
         )
+        build(checkable, reactor)
     finally:
         globalLogPublisher.removeObserver(warnings)
     return config

@@ -49,8 +49,10 @@ class Deadline:
         ]
         self._log.error(
             "the stop took more than {seconds:g} seconds; the process ends now, though these "
-            "threads work: {threads}",
+            "threads work: {_threads}",
+            event="stop-overdue",
             seconds=seconds,
-            threads=", ".join(threads) or "none but the main one",
+            threads=threads,
+            _threads=", ".join(threads) or "none but the main one",
         )
         self._end(1)

@@ -21,7 +21,7 @@ from wsredis.service.leftovers import remove_dead_socket
 from wsredis.service.tls import CIPHERS, Certificates
 from wsredis.transports.proxied import ProxiedEndpoint
 
-__all__ = ["PortEndpoint", "bind_error", "make_endpoints", "shown_address"]
+__all__ = ["PortEndpoint", "bind_error", "make_endpoints", "metrics_endpoint", "shown_address"]
 
 #: Clients that the kernel queues until they are accepted. With Twisted's default of 50, most of a
 #: crowd that comes at once are turned away: they try again after a second, or give up.
@@ -35,6 +35,7 @@ _PROXIED = "haproxy:"
 
 _PORT = setting_of(GatewayConfig, "port").name
 _TLS_PORT = setting_of(GatewayConfig, "tls_port").name
+_METRICS_PORT = setting_of(GatewayConfig, "metrics_port").name
 
 _log = Logger()
 
@@ -47,11 +48,13 @@ class PortEndpoint(NamedTuple):
         description: The port number or the endpoint description, as it was given.
         endpoint: Listens.
         is_secure: Tells whether the gateway itself speaks TLS there.
+        setting: The name of the setting.
     """
 
     description: str
     endpoint: Any
     is_secure: bool
+    setting: str = _PORT
 
     def listen(self, factory: Any) -> IListeningPort:
         """
@@ -66,10 +69,35 @@ class PortEndpoint(NamedTuple):
         if isinstance(outcome[0], Failure):
             error = outcome[0].value
             assert error is not None
-            error.add_note(_TLS_PORT if self.is_secure else _PORT)
+            error.add_note(self.setting)
             raise error
         port: IListeningPort = outcome[0]
         return port
+
+    def announce(self, port: IListeningPort, log: Logger, *, has_demo: bool) -> None:
+        """
+        Log where *port*, the result of `listen`, can be reached.
+
+        Args:
+            log: Gets the lines.
+            has_demo: Whether there is a page that a browser can open.
+        """
+        address = port.getHost()
+        log.info(
+            "listening on {address}{_tls}",
+            event="listening",
+            address=shown_address(address),
+            endpoint=self.description,
+            tls=self.is_secure,
+            _tls=" with TLS" if self.is_secure else "",
+        )
+        if has_demo and isinstance(address, IPv4Address):
+            log.info(
+                "demo page: {scheme}://localhost:{port}/",
+                event="demo-page",
+                scheme="https" if self.is_secure else "http",
+                port=address.port,
+            )
 
 
 def make_endpoints(
@@ -91,7 +119,27 @@ def make_endpoints(
     for description in config.tls_port:
         assert certificates is not None
         endpoint = _endpoint(_TLS_PORT, description, config, reactor)
-        yield PortEndpoint(description, wrapServerTLS(certificates, endpoint, reactor), True)
+        secure = wrapServerTLS(certificates, endpoint, reactor)
+        yield PortEndpoint(description, secure, True, _TLS_PORT)
+
+
+def metrics_endpoint(config: GatewayConfig, reactor: Any) -> PortEndpoint | None:
+    """
+    Make the endpoint of ``metrics-port``. Nothing is bound.
+
+    Returns:
+        None if *config* has no such port.
+
+    Raises:
+        ConfigError: The description cannot be used.
+    """
+    description = config.metrics_port
+    if description is None:
+        return None
+    # Everybody who reaches it can read it: a number alone must not open it to the network.
+    full = f"tcp:{description}:interface=127.0.0.1" if description.isdigit() else description
+    endpoint = _endpoint(_METRICS_PORT, full, config, reactor)
+    return PortEndpoint(description, endpoint, False, _METRICS_PORT)
 
 
 def _endpoint(setting: str, description: str, config: GatewayConfig, reactor: Any) -> Any:

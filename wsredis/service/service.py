@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -29,7 +28,10 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
-from wsredis.service.endpoints import make_endpoints, shown_address
+from wsredis.gateway.numbers import Snapshot
+from wsredis.service.endpoints import make_endpoints, metrics_endpoint
+from wsredis.service.private_port import PrivatePort
+from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
 from wsredis.service.vitals import Vitals
 from wsredis.transports.sockets import poller_for
@@ -112,7 +114,11 @@ class GatewayService(Service):
             throttle=self._losses,
         )
         probes = {"live": self.liveness, "ready": self.readiness}
-        self._site = web.from_config(config, reactor, probes, application)
+        page = web.metrics_page(config, self.snapshot)
+        self._site = web.from_config(config, reactor, probes, application, page)
+        self._private = PrivatePort(
+            metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)
+        )
         self._auth = auth.from_config(
             config,
             reactor,
@@ -139,11 +145,16 @@ class GatewayService(Service):
             # Ours reports by itself.
             broker,
         )
+        self._readings = Readings(
+            reactor, self.metrics, self._broker, self._hub, self.factory, self._vitals
+        )
         self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)
         self._endpoints = list(make_endpoints(config, self._certificates, reactor))
         self._ports: list[IListeningPort] = []
         self._poller = poller_for(reactor)
+        if self._poller is not None:
+            self._poller.measures = config.verbose
         self._is_hurried = False
         self._waiting: Deferred[Any] = Deferred()
         self._haste: IDelayedCall | None = None
@@ -159,6 +170,10 @@ class GatewayService(Service):
     def liveness(self) -> Situation:
         """Return what only a restart can cure: the answer to ``/health/live``."""
         return {0: self._vitals.fatal()}
+
+    def snapshot(self) -> Snapshot:
+        """Return all numbers of this moment: the answer to ``/metrics``."""
+        return Snapshot(self._readings.numbers(), {})
 
     def resource(self) -> GatewayResource:
         """Return a twisted.web resource that serves the WebSockets of this gateway."""
@@ -179,13 +194,20 @@ class GatewayService(Service):
             try:
                 function()
             except ConfigError as error:
-                self._log.error("{error}; what was read before is kept", error=str(error))
+                self._log.error(
+                    "{error}; what was read before is kept", event="reload-failed", error=str(error)
+                )
             else:
                 done.append(name)
         if done:
-            self._log.info("read again: {things}", things=", ".join(done))
+            self._log.info(
+                "read again: {_things}", event="reloaded", things=done, _things=", ".join(done)
+            )
         elif not reloads:
-            self._log.info("there is nothing to read again: other settings need a restart")
+            self._log.info(
+                "there is nothing to read again: other settings need a restart",
+                event="nothing-to-reload",
+            )
 
     def _reloads(self) -> Mapping[str, Callable[[], object]]:
         """The functions that read a file again, by the name of the thing that is in it."""
@@ -205,22 +227,8 @@ class GatewayService(Service):
         for endpoint in self._endpoints:
             port = endpoint.listen(self.factory)
             self._bound(port)
-            address = port.getHost()
-            self._log.info(
-                "listening on {address}{tls}",
-                event="listening",
-                address=shown_address(address),
-                endpoint=endpoint.description,
-                tls=" with TLS" if endpoint.is_secure else "",
-            )
-            if self._config.demo and isinstance(address, IPv4Address):
-                scheme = "https" if endpoint.is_secure else "http"
-                self._log.info(
-                    "demo page: {scheme}://localhost:{port}/",
-                    event="demo-page",
-                    scheme=scheme,
-                    port=address.port,
-                )
+            endpoint.announce(port, self._log, has_demo=self._config.demo)
+        self._private.bind()
 
     def _bound(self, port: IListeningPort) -> None:
         """Remember a port, and have its clients served by the poller if that is possible."""
@@ -243,6 +251,7 @@ class GatewayService(Service):
         if self._certificates is not None:
             self._certificates.start()
         self._vitals.start()
+        self._readings.start()
         self.health.report("starting", None)
 
     @property
@@ -296,6 +305,7 @@ class GatewayService(Service):
         ports, self._ports = self._ports, []
         await gatherResults([self._close(port) for port in ports])
         await self._stop_serving()
+        await self._private.stop()
         if self._haste is not None and self._haste.active():
             self._haste.cancel()
 

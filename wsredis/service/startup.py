@@ -11,12 +11,13 @@ from typing import Any, NoReturn
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from wsredis.config import GatewayConfig, Limits, RedisConfig, setting_of
 from wsredis.service import garbage
 from wsredis.service.deadline import Deadline
 from wsredis.service.endpoints import bind_error
+from wsredis.service.log.output import LineObserver
 from wsredis.service.service import GatewayService
 from wsredis.service.workers.parent import Workers
 
@@ -61,11 +62,36 @@ class OrderedServices(MultiService):
 
     Args:
         deadline: Ends the process if the stop takes longer than it may. If None, nothing does.
+
+    Attributes:
+        observer: Writes the log of the application that they become a part of. If None, the
+            application logs as it likes.
     """
+
+    observer: LineObserver | None = None
 
     def __init__(self, deadline: Deadline | None = None) -> None:
         super().__init__()
         self._deadline = deadline
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of an application, or of another service."""
+        if self.observer is not None:
+            # twistd takes it from there, before it logs anything.
+            parent.setComponent(ILogObserver, self.observer)
+        super().setServiceParent(parent)
+
+    def reopen_log(self) -> None:
+        """Open the log file again, if there is one. Otherwise do nothing."""
+        try:
+            if self.observer is not None and self.observer.reopen():
+                _log.info("the log file is opened again", event="log-reopened")
+        except OSError as error:
+            _log.error(
+                "cannot open the log file again, using the old one: {error}",
+                event="log-not-reopened",
+                error=error.strerror,
+            )
 
     def privilegedStartService(self) -> None:
         """Bind the ports, or end the program."""

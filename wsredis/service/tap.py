@@ -26,6 +26,7 @@ from wsredis.config import (
 from wsredis.errors import ConfigError
 from wsredis.service.deadline import Deadline
 from wsredis.service.leftovers import remove_stale_pidfile
+from wsredis.service.log.output import observer_for
 from wsredis.service.signals import Signals
 from wsredis.service.startup import (
     OrderedServices,
@@ -157,11 +158,15 @@ def makeService(options: Options) -> IService:
     raise_descriptor_limit()
     try:
         config = fit_descriptors(options.load())
+        if options.parent is not None:
+            services.observer = observer_for(config.log_format, options.parent, sys.stdout)
         gateway, embedded = build(config, reactor)
     except ConfigError as error:
         give_up(error)
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
-    options.signals.follow(reactor, {signal.SIGHUP: services.reload})
+    options.signals.follow(
+        reactor, {signal.SIGHUP: services.reload, signal.SIGUSR1: services.reopen_log}
+    )
     return services

@@ -150,7 +150,7 @@ class Certificates:
             is_new = entry.certificate is None
             kept = "the file is left out" if is_new else "the old certificate is kept"
             self._log.error(
-                "{error}; {kept}", event="certificate-unusable", error=str(error), kept=kept
+                "{error}; {_kept}", event="certificate-unusable", error=str(error), _kept=kept
             )
             return False
 

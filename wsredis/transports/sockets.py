@@ -17,7 +17,7 @@ from functools import partial
 from operator import itemgetter
 from struct import Struct
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet import abstract, interfaces, main, tcp, unix
 from twisted.internet.address import IPv6Address
@@ -34,6 +34,7 @@ from wsredis.errors import incompatible
 __all__ = [
     "PolledServer",
     "Poller",
+    "Traffic",
     "acknowledged",
     "has_unread",
     "is_plain",
@@ -41,12 +42,16 @@ __all__ = [
     "poller_for",
     "report_at_once",
     "self_test",
+    "traffic_of",
     "tune",
 ]
 
 #: In Linux's ``struct tcp_info``: packets that are not acknowledged, bytes that are, and bytes that
 #: were not sent yet.
 _TCP_INFO = Struct("=24xI92xQ16xI")
+
+#: As well: bytes that are acknowledged, and bytes that came.
+_TRAFFIC = Struct("=120xQQ")
 
 #: Sockets served in one turn of the reactor. Timers and Redis wait for no more than these.
 _TURN = 64
@@ -72,6 +77,19 @@ _INPUT = _IN | _ENDED
 _events = itemgetter(1)
 
 
+class Traffic(NamedTuple):
+    """
+    The bytes of one TCP connection as the kernel counts them, from its begin to its end.
+
+    Attributes:
+        received: Bytes that came.
+        sent: Bytes that the client's kernel has taken.
+    """
+
+    received: int
+    sent: int
+
+
 class _OnDemand:
     """A list that an instance gets when it first needs one: most write nothing this way."""
 
@@ -91,10 +109,12 @@ class PolledServer(tcp.Server):
 
     Attributes:
         watched: The events that the poller waits for.
+        traffic: The bytes in both directions, once the socket is closed, if the poller measures it.
     """
 
     logstr = "PolledServer"
     watched = 0
+    traffic: Traffic | None = None
     _tempDataBuffer: Any = _OnDemand()
     _tempDataLen = 0
 
@@ -171,6 +191,8 @@ class PolledServer(tcp.Server):
         if not self.disconnected:
             # Twisted's deletes this attribute from the instance.
             self.fileno = self.fileno  # type: ignore[method-assign]
+            if self.poller.measures:
+                self.traffic = _measured(self.socket)
         try:
             super().connectionLost(reason)
         finally:
@@ -192,6 +214,7 @@ class Poller:
 
     Attributes:
         budget: Seconds that a turn takes.
+        measures: Tells whether the bytes of each connection are asked for at its end.
         reactor: Watches the poller while the poller watches a socket.
     """
 
@@ -201,6 +224,7 @@ class Poller:
         self.reactor = reactor
         self._epoll = select.epoll()
         self.budget = _BUDGET
+        self.measures = False
         self._servers: dict[int, PolledServer] = {}
         #: Descriptors whose turn has not come, each with its events.
         self._ready: list[tuple[int, int]] = []
@@ -437,6 +461,23 @@ def acknowledged(transport: Any) -> int | None:
         # Not Linux, not TCP, or no socket.
         return None
     return taken if packets or unsent else None
+
+
+def traffic_of(transport: Any) -> Traffic | None:
+    """Return the bytes of a connection that has ended. None if nobody has measured them."""
+    lowest = getattr(transport, "transport", transport)
+    found: Traffic | None = getattr(lowest, "traffic", None)
+    return found
+
+
+def _measured(sock: socket.socket) -> Traffic | None:
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRAFFIC.size)
+        sent, received = _TRAFFIC.unpack(info)
+    except (AttributeError, OSError, struct.error):
+        # Not Linux, or not TCP.
+        return None
+    return Traffic(received, sent)
 
 
 def has_unread(transport: Any) -> bool:

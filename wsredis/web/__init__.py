@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from twisted.web.resource import Resource
 
 from wsredis.channels import Audience
 from wsredis.config import GatewayConfig
@@ -11,13 +14,14 @@ from wsredis.config.redis_url import target_of
 from wsredis.errors import ConfigError
 from wsredis.gateway.health import Probes
 from wsredis.gateway.identity import Identity
+from wsredis.gateway.numbers import Snapshot
 from wsredis.web import channel, wsgi
 from wsredis.web.application import WSGIResource, load_application
 from wsredis.web.resources import demo_page
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
 
-__all__ = ["from_config"]
+__all__ = ["from_config", "metrics_page", "private_site"]
 
 #: The facility of the demo page.
 _DEMO = "demo"
@@ -28,12 +32,14 @@ def from_config(
     reactor: Any,
     probes: Probes,
     application: wsgi.Application | None = None,
+    metrics: Resource | None = None,
 ) -> GatewaySite:
     """
     Build the site of a gateway.
 
     Args:
         probes: The answers below ``/health/``.
+        metrics: The page of `metrics_page`. It is used only if *config* wants it here.
         application: A WSGI application. If None, the one that *config* names, if any.
 
     Returns:
@@ -67,7 +73,44 @@ def from_config(
         max_head=limits.max_head,
         trusted=Networks(config.trusted_proxy),
         spool=spool,
+        metrics=metrics if config.metrics else None,
     )
+
+
+def metrics_page(config: GatewayConfig, snapshot: Callable[[], Snapshot]) -> Resource | None:
+    """
+    Make ``/metrics``.
+
+    Args:
+        snapshot: Returns the numbers of this moment.
+
+    Returns:
+        The page. None if *config* wants it nowhere.
+
+    Raises:
+        ConfigError: prometheus-client is not installed.
+    """
+    if not config.metrics and config.metrics_port is None:
+        return None
+    try:
+        from wsredis.web.metrics import MetricsResource
+    except ImportError:
+        option = "metrics" if config.metrics else "metrics-port"
+        raise ConfigError(
+            f"{option}: needs prometheus-client: pip install 'wsredis[metrics]'"
+        ) from None
+    return MetricsResource(snapshot)
+
+
+def private_site(reactor: Any, probes: Probes, metrics: Resource | None) -> GatewaySite:
+    """
+    Build the site of ``metrics-port``: ``/metrics`` and the health paths.
+
+    Args:
+        probes: The answers below ``/health/``.
+        metrics: The page of `metrics_page`.
+    """
+    return GatewaySite(reactor, None, probes, None, metrics=metrics)
 
 
 def _application_resource(

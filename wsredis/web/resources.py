@@ -111,31 +111,38 @@ class RootResource(Resource):
     The root of a gateway's own port: exact paths, facilities below the prefix, the application.
 
     Args:
+        url_prefix: Where the facilities are. If None, the port is a private one: it has neither
+            facilities nor scripts.
         probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths. If None, they are answered with 404.
+        metrics: The resource at ``/metrics``. If None, the gateway has none there.
     """
 
     isLeaf = True
 
     def __init__(
         self,
-        url_prefix: str,
+        url_prefix: str | None,
         probes: Probes,
         page: str | None,
         application: Resource | None,
+        metrics: Resource | None = None,
     ) -> None:
         super().__init__()
-        self._url_prefix = url_prefix.encode()
+        self._url_prefix = None if url_prefix is None else url_prefix.encode()
         self._gateway = GatewayResource()
         self._application = application
+        scripts = () if url_prefix is None else _SCRIPTS
         self._resources: dict[bytes, Resource] = {
-            **{f"/{name}".encode(): _ScriptResource(name) for name in _SCRIPTS},
+            **{f"/{name}".encode(): _ScriptResource(name) for name in scripts},
             **{
                 f"/health/{name}".encode(): HealthResource(name, ask)
                 for name, ask in probes.items()
             },
         }
+        if metrics is not None:
+            self._resources[b"/metrics"] = metrics
         if page is not None:
             self._resources[b"/"] = _PageResource(page)
 
@@ -144,7 +151,7 @@ class RootResource(Resource):
         resource = self._resources.get(request.path)
         if resource is not None:
             return resource.render(request)
-        if request.path.startswith(self._url_prefix):
+        if self._url_prefix is not None and request.path.startswith(self._url_prefix):
             return self._gateway.render(request)
         hosts = len(request.requestHeaders.getRawHeaders(b"host", []))
         if self._application is None:

@@ -14,6 +14,7 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from wsredis.config.networks import Networks
@@ -39,6 +40,7 @@ class GatewaySite(Site):
     The site behind a gateway's port.
 
     Args:
+        url_prefix: See `wsredis.web.resources.RootResource`.
         probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths, on connections that are kept. If None, these
@@ -50,6 +52,7 @@ class GatewaySite(Site):
         max_head: Bytes that the head of a request may have.
         trusted: The proxies that name the client of each request.
         spool: Where bodies wait. If None, the site has one of its own.
+        metrics: The resource at ``/metrics``. If None, the gateway has none there.
 
     Attributes:
         channels: The open connections.
@@ -62,10 +65,12 @@ class GatewaySite(Site):
         max_channels: As given; 0 without an application.
     """
 
+    noisy = False
+
     def __init__(
         self,
         reactor: IReactorTime,
-        url_prefix: str,
+        url_prefix: str | None,
         probes: Probes,
         page: str | None,
         application: ApplicationResource | None = None,
@@ -75,9 +80,10 @@ class GatewaySite(Site):
         max_head: int = 16384,
         trusted: Networks | None = None,
         spool: Spool | None = None,
+        metrics: Resource | None = None,
     ) -> None:
         super().__init__(
-            RootResource(url_prefix, probes, page, application),
+            RootResource(url_prefix, probes, page, application, metrics),
             requestFactory=GatewayRequest,
             reactor=reactor,
             timeout=REQUEST_TIMEOUT,

@@ -160,6 +160,7 @@ class ForeignTests(SynchronousTestCase):
         log = DeafLog(Clock(), lambda handshake: "cookie" in handshake.headers)
 
         class Deaf:
+            id = "k7x2f-1"
             peer = "192.0.2.1:4711"
             identity = Identity()
             granted = Access("a")

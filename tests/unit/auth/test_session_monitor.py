@@ -208,6 +208,7 @@ class _Connection:
     """
 
     peer = "192.0.2.1:4711"
+    id = "k7x2f-1"
     is_deaf = False
 
     def __init__(self, identity: Identity, *, broken: bool = False) -> None:

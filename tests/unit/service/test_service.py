@@ -114,6 +114,35 @@ class BuildTests(_ServiceCase):
         self.assertTrue(IService.providedBy(service))
         self.assertEqual("wsredis", service.name)
 
+    def test_numbers(self) -> None:
+        """The numbers are those of its parts at this moment."""
+        service = self.make(GatewayConfig(metrics=True))
+        service.startService()
+        self.open(service)
+        total, workers = service.snapshot()
+        self.assertEqual({}, workers)
+        for name, value in {"connections": 1, "ready": 1, "redis_up": 1, "channels": 1}.items():
+            self.assertEqual(value, total[name], name)
+        self.broker.disconnect()
+        total, _ = service.snapshot()
+        self.assertEqual((0, 0), (total["ready"], total["redis_up"]))
+
+    def test_metrics_port(self) -> None:
+        """The private port is there until Redis is left, and is not one of the clients'."""
+        service = self.make(GatewayConfig(metrics_port="9100", drain=0))
+        service.startService()
+        self.assertEqual([8080, 9100], [port for port, *_ in self.reactor.bound])
+        public, private = self.reactor.ports
+        stopped = service.stopService()
+        self.reactor.advance(1)
+        self.assertIsNone(private.stopped)
+        assert public.stopped is not None
+        public.stopped.callback(None)
+        self.assertNoResult(stopped)
+        assert private.stopped is not None
+        private.stopped.callback(None)
+        self.successResultOf(stopped)
+
     def test_tokens(self) -> None:
         """With a key for tokens, they say who a client is; keys at a URL are fetched meanwhile."""
         key = Path(self.mktemp())
@@ -328,7 +357,7 @@ class PortTests(_ServiceCase):
         with capturedLogs() as events:
             self.reactor.pump([1] * 10)
             service.reload()
-        kept = [event for event in events if "certificate" in event.get("kept", "")]
+        kept = [event for event in events if "certificate" in event.get("_kept", "")]
         self.assertEqual(2, len(kept))
         service.stopService()
         self.reactor.advance(0.25)

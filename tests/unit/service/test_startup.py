@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import signal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application.service import Application, IServiceCollection, Service
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import ILogObserver, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
@@ -21,6 +23,7 @@ from tests.unit.service.case import TapCase
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, Limits
 from wsredis.service.deadline import Deadline
+from wsredis.service.log.output import LineObserver, LogFile, Stream
 from wsredis.service.service import GatewayService
 from wsredis.service.startup import OrderedServices
 from wsredis.service.tap import makeService
@@ -56,6 +59,33 @@ class ServiceTests(SynchronousTestCase):
         services = OrderedServices()
         services.startService()
         self.assertGreater(gc.get_freeze_count(), 1000)
+
+    def test_observer(self) -> None:
+        """The application that they become a part of logs with their observer, if they have one."""
+        for observer in (None, LineObserver("json", Stream(StringIO()))):
+            services, application = OrderedServices(), Application("x")
+            services.observer = observer
+            services.setServiceParent(application)
+            self.assertIs(observer, application.getComponent(ILogObserver))
+            self.assertEqual([services], [*IServiceCollection(application)])
+
+    def test_reopen_log(self) -> None:
+        """The log file is opened again; if it cannot be, the old one is used on, with an error."""
+        path = Path(self.mktemp())
+        services = OrderedServices()
+        with capturedLogs() as events:
+            services.reopen_log()
+            services.observer = LineObserver("json", Stream(StringIO()))
+            services.reopen_log()
+            self.assertEqual([], [*events], "there is no file")
+            path.mkdir()
+            file = LogFile(str(path / "log"))
+            self.addCleanup(os.close, file._descriptor)
+            services.observer = LineObserver("json", file)
+            services.reopen_log()
+            path.rename(f"{path}.1")
+            services.reopen_log()
+        self.assertEqual(["log-reopened", "log-not-reopened"], [event["event"] for event in events])
 
     def test_stop_in_turn(self) -> None:
         """The last one first: Redis outlives the gateway."""

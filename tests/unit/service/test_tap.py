@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -182,6 +183,22 @@ class MakeServiceTests(TapCase):
         (gateway,) = self._made("--redis", "unix:///nosuch", "--workers", "2")
         self.assertIsInstance(gateway, Workers)
         self.assertEqual(2, len(gateway._workers))
+
+    def test_log(self) -> None:
+        """The log follows the options of twistd, and a mistake among them is one line."""
+        path = self.mktemp()
+        options = self.parse("--redis", "unix:///nosuch", "--log-format", "json")
+        options.parent = {"nodaemon": False, "logfile": path}
+        services: Any = makeService(options)
+        services.observer({"log_format": "x"})
+        self.assertEqual("x", json.loads(Path(path).read_text())["message"])
+        for parent, problem in (
+            ({"nodaemon": False, "logfile": "/no/where"}, "logfile: cannot open /no/where"),
+            ({"nodaemon": True, "logger": print}, "log-format: needs twistd"),
+        ):
+            options.parent = parent
+            end = self.assertRaises(SystemExit, makeService, options)
+            self.assertTrue(str(end.code).startswith(f"wsredis: {problem}"), end.code)
 
     def test_clock(self) -> None:
         """The reactor's clock is one that nobody can set back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet import abstract, tcp, unix
@@ -44,6 +45,7 @@ from wsredis.transports.sockets import (
     poller_for,
     report_at_once,
     self_test,
+    traffic_of,
     tune,
 )
 
@@ -129,6 +131,43 @@ class PollerTests(_PollerCase):
         protocol.transport.resumeProducing()
         self.turn()
         self.assertEqual(b"onetwo", protocol.heard)
+
+    def test_traffic(self) -> None:
+        """The bytes of a connection are known after its end, if somebody wants to know them."""
+        for measures in (False, True):
+            self.poller.measures = measures
+            with socket.create_server(("127.0.0.1", 0)) as port:
+                client = socket.create_connection(port.getsockname())
+                ours, _ = port.accept()
+            with client:
+                protocol = _Protocol()
+                server = PolledServer(self.poller, ours, protocol, ("10.0.0.1", 7))
+                protocol.makeConnection(server)
+                client.sendall(b"x" * 3000)
+                self.turn()
+                server.write(b"y" * 50_000)
+                self.assertEqual(50_000, len(client.recv(50_000, socket.MSG_WAITALL)))
+                # TLS stands between a protocol and its socket.
+                above = SimpleNamespace(transport=server)
+                self.assertIsNone(traffic_of(above))
+                server.connectionLost(Failure(ConnectionDone()))
+            found = traffic_of(above)
+            if found is None:
+                self.assertFalse(measures and sys.platform == "linux")
+            else:
+                self.assertTrue(measures)
+                # The kernel counts the ends of both directions as a byte each.
+                self.assertLessEqual(abs(found.received - 3000), 1)
+                self.assertLessEqual(abs(found.sent - 50_000), 1)
+
+    def test_no_traffic(self) -> None:
+        """Other sockets than those of TCP do not tell."""
+        self.poller.measures = True
+        protocol, client = self.connect()
+        server = protocol.transport
+        client.close()
+        self.turn()
+        self.assertIsNone(traffic_of(server))
 
     def test_writing(self) -> None:
         """What is written arrives, also what the kernel does not take at once."""

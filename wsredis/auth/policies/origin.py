@@ -99,7 +99,9 @@ class OriginPolicy:
         if match is not None and _is_same(match, headers.get("host", ""), _came_by(handshake)):
             option = f"--allow-host {match[2]}"
         raise HandshakeRejected(
-            "this page may not open this WebSocket", hint=f"{option} would allow it"
+            "this page may not open this WebSocket",
+            hint=f"{option} would allow it",
+            cause="foreign-page",
         )
 
     def _judge(self, origin: str, host: str, way: _Way) -> bool:

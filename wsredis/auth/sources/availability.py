@@ -24,7 +24,7 @@ class SourceAway(HandshakeRejected):
     """
 
     def __init__(self, hint: str) -> None:
-        super().__init__("try again later", 503, hint)
+        super().__init__("try again later", 503, hint, cause="identities-away")
 
 
 class Report(Protocol):

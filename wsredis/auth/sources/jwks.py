@@ -251,7 +251,10 @@ class FetchedKeys:
         key = self._set.get(kid)
         if key is None and self._failed:
             raise HandshakeRejected(
-                "the token cannot be checked now", 503, "the JWK Set could not be fetched"
+                "the token cannot be checked now",
+                503,
+                "the JWK Set could not be fetched",
+                cause="identities-away",
             )
         return key
 
@@ -306,10 +309,10 @@ class FetchedKeys:
         self._logged = reason
         kept = "; keeping the old keys" if self._set else ""
         self._log.error(
-            "jwt-jwks-url: cannot fetch the JWK Set: {reason}{kept}",
+            "jwt-jwks-url: cannot fetch the JWK Set: {reason}{_kept}",
             event="jwks-unavailable",
             reason=reason[:200],
-            kept=kept,
+            _kept=kept,
         )
 
     def _fetch_done(self, _: object) -> None:

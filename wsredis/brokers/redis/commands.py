@@ -42,6 +42,7 @@ class Commands:
     Attributes:
         keys: As it was given.
         guarded: The channels of this turn whose keys may be those of the application.
+        timed: The last messages of the batch whose time is measured. If None, none is.
         protocol: The connection. If None, there is none, and commands fail at once.
     """
 
@@ -82,6 +83,9 @@ class Commands:
         self._heads: dict[bytes, tuple[bytes, ...]] = {}
         self.guarded: set[bytes] = set()
         self._flushing: IDelayedCall | None = None
+        # One at a time: a clock that is read twice in a round trip costs nothing.
+        self.timed: PublishPipeline | None = None
+        self._sent_at = 0.0
         #: The kind of the last refusal to store. If None, the last message was stored.
         self._refusal: str | None = None
         self.protocol: RedisProtocol | None = None
@@ -96,6 +100,7 @@ class Commands:
             or self._unanswered_bytes >= self._limits.max_command_bytes
         ):
             problem = "too many commands wait for an answer of Redis"
+            self._metrics.limits["max-commands"] += 1
         if problem:
             waiter.not_published(BrokerUnavailable(problem), len(payload))
             return
@@ -229,6 +234,12 @@ class Commands:
         """Tell whether *replies* have nothing to report: no error, and no end of errors."""
         return self._refusal is None and _SUCCESS.issuperset(map(type, replies))
 
+    def timed_answered(self, has_succeeded: bool) -> None:
+        """Measure the time of the batch that ended with `timed`, and forget it."""
+        self.timed = None
+        if has_succeeded:
+            self._metrics.publish_latency.observe(self._clock.seconds() - self._sent_at)
+
     def stored(self, reply: Reply) -> None:
         """Take the answer to one SETEX."""
         if isinstance(reply, (NoReply, BrokerUnavailable)):
@@ -302,11 +313,14 @@ class Commands:
         self.keys.begin_turn()
         for pipeline in pipelines:
             if is_crowded and not self._take_share(pipeline):
+                self._metrics.limits["max-commands"] += 1
                 pipeline.refuse("too many commands of this client wait for an answer of Redis")
             else:
                 pipeline.pack(parts)
                 sent.append(pipeline)
         if sent:
+            if self.timed is None:
+                self.timed, self._sent_at = sent[-1], self._clock.seconds()
             self.protocol.send_pipelines(b"".join(parts), sent)
 
     def _take_share(self, pipeline: PublishPipeline) -> bool:

@@ -33,6 +33,13 @@ class PipelineOwner(Protocol):
     def guarded(self) -> Set[bytes]:
         """The channels of this turn whose keys may be those of the application."""
 
+    @property
+    def timed(self) -> PublishPipeline | None:
+        """The pipeline whose end is reported to `timed_answered`."""
+
+    def timed_answered(self, has_succeeded: bool) -> None:
+        """See `timed`. It is called before the publisher is."""
+
     def heads(self, channel: bytes) -> tuple[bytes, ...]:
         """Return the commands that publish on *channel*, packed up to the size of the payload."""
 
@@ -213,6 +220,8 @@ class PublishPipeline(Pipeline):
         if self.share is not None and not self.remaining:
             self._owner.give_back(self)
         error, self._error = self._error, None
+        if self._owner.timed is self and not self.remaining:
+            self._owner.timed_answered(error is None)
         try:
             if error is None:
                 self.waiter.published(count, size)

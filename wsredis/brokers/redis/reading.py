@@ -209,6 +209,7 @@ class StoredReader:
 
     def _leave_out(self, size: int) -> None:
         self._metrics.oversized += 1
+        self._metrics.limits["max-publication"] += 1
         self._throttle.log(
             self._log,
             LogLevel.warn,

@@ -182,7 +182,7 @@ class Workers(GatewayService):
         descriptors: dict[int, int | str] = {COMMANDS: "w", 1: "r", 2: "r", REPORTS: "r"}
         sockets = []
         port: Any
-        for descriptor, ((text, _, secure), port) in enumerate(
+        for descriptor, ((text, _, secure, _), port) in enumerate(
             zip(self._endpoints, self._ports, strict=True), FIRST_SOCKET
         ):
             descriptors[descriptor] = port.fileno()

@@ -8,10 +8,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import InvalidLogLevelError, Logger, LogLevel
+from twisted.logger import Logger, LogLevel
 
 from wsredis.gateway.health import Health, Problems
 from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.service.log.records import forwarded
 from wsredis.service.supervisor import ChildSupervisor, RestartPolicy, write_to_child
 from wsredis.service.workers.reports import FATAL, MUTE, Silence, load_situation
 from wsredis.service.workers.worker import COMMANDS, REPORTS, STOP
@@ -32,14 +33,7 @@ CHECK_INTERVAL = 0.5
 _STARTS = "the worker has not started yet"
 
 #: What a line that is no report may raise.
-_NO_REPORT = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    InvalidLogLevelError,
-)
+_NO_REPORT = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 class WorkerProcess:
@@ -208,7 +202,12 @@ class WorkerProcess:
 
     def _line_received(self, descriptor: int, line: bytes) -> None:
         if descriptor != REPORTS:
-            self._log_line(self._log, LogLevel.warn, line.decode("utf-8", "replace"))
+            self._log.warn(
+                "worker {worker}: {_line}",
+                event="worker-output",
+                worker=self._number,
+                _line=line.decode("utf-8", "replace"),
+            )
             return
         if not line:
             return
@@ -218,12 +217,11 @@ class WorkerProcess:
                 situation = load_situation({self._number: report["problems"]})
                 self._has_reported(situation[self._number], float(report["lag"]))
                 return
-            level = LogLevel.lookupByName(report["level"])
-            namespace, text = str(report["namespace"]), str(report["text"])
+            logger, level, fields = forwarded(report["log"], self._number)
         except _NO_REPORT:
             self._drop_line()
             return
-        self._log_line(Logger(namespace), level, text)
+        logger.emit(level, **fields)
 
     def _has_reported(self, problems: Problems, lag: float) -> None:
         before = self.problems
@@ -246,6 +244,3 @@ class WorkerProcess:
             worker=self._number,
             descriptor=REPORTS,
         )
-
-    def _log_line(self, log: Logger, level: Any, text: str) -> None:
-        log.emit(level, "worker {worker}: {text}", worker=self._number, text=text)

@@ -20,7 +20,7 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapServerTLS
 from twisted.internet.fdesc import readFromFD, setNonBlocking
-from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from twisted.python.failure import Failure
 from twisted.python.reflect import namedAny
 from zope.interface import implementer
@@ -32,6 +32,7 @@ from wsredis.gateway.broker import Broker
 from wsredis.gateway.health import Health, Problems, Situation
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
+from wsredis.service.log.records import is_repetition, record_of
 from wsredis.service.service import GatewayService
 from wsredis.service.stop_once import stop_once
 from wsredis.service.workers.reports import FATAL, INTERVAL, MUTE, Silence, load_situation
@@ -262,10 +263,8 @@ class Reporter:
 
     def __call__(self, event: LogEvent) -> None:
         """Send one log event."""
-        level = event.get("log_level", LogLevel.info)
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        namespace = str(event.get("log_namespace", "-"))
-        self.report({"level": level.name, "namespace": namespace, "text": text})
+        if not is_repetition(event):
+            self.report({"log": record_of(event)})
 
 
 def keep_from_children(commands: int, others: Iterable[int]) -> int:

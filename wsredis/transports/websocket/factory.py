@@ -47,6 +47,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     Attributes:
         registry: The connections.
+        queued: The memory of all that waits for clients.
+        inputs: The input of clients that is kept.
     """
 
     noisy = False
@@ -76,7 +78,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             },
         )
         self._scheduler = Scheduler(reactor, limits, hub.later)
-        self._inputs = UnfinishedInput(reactor, limits.max_input)
+        self.queued = QueuedBytes(reactor, limits.max_queues)
+        self.inputs = UnfinishedInput(reactor, limits.max_input)
         self._losses = LogThrottle(reactor, at_once=_LOST_AT_ONCE)
         self.setProtocolOptions(
             versions=[13],
@@ -101,11 +104,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
             sessions=auth.sessions,
             metrics=hub.metrics,
-            queued=QueuedBytes(reactor, limits.max_queues),
+            queued=self.queued,
             losses=self._losses,
             site=site,
             scheduler=self._scheduler,
-            inputs=self._inputs,
+            inputs=self.inputs,
             turn=self._scheduler.turn,
             takes_batches=handler is None and all(each.takes_batches for each in dialects),
             trusted=Networks(config.trusted_proxy),
@@ -137,12 +140,12 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def start(self) -> None:
         """See `Registry.start`."""
         self.registry.start()
-        self._inputs.start()
+        self.inputs.start()
 
     def stop(self) -> None:
         """See `Registry.stop`. Lines about clients that were counted are logged."""
         self.registry.stop()
-        self._inputs.stop()
+        self.inputs.stop()
         self._scheduler.stop()
         self._losses.reset()
 

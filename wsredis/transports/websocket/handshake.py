@@ -202,9 +202,11 @@ def rejection_for(error: BaseException | None) -> HandshakeRejected | None:
     if isinstance(error, BadRequest):
         return HandshakeRejected(str(error), 400)
     if isinstance(error, BrokerUnavailable):
-        return HandshakeRejected("try again later", 503, str(error))
-    if isinstance(error, (PermissionDenied, LimitExceeded)):
-        return HandshakeRejected(error.reason, 403)
+        return HandshakeRejected("try again later", 503, str(error), cause="redis-away")
+    if isinstance(error, PermissionDenied):
+        return HandshakeRejected(error.reason, 403, cause="redis-forbids")
+    if isinstance(error, LimitExceeded):
+        return HandshakeRejected(error.reason, 403, cause="too-many-channels")
     return None
 
 

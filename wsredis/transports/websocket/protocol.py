@@ -41,6 +41,7 @@ from wsredis.transports.sockets import (
     is_plain,
     plain_socket,
     report_at_once,
+    traffic_of,
     tune,
 )
 from wsredis.transports.websocket import frames, head
@@ -53,6 +54,7 @@ from wsredis.transports.websocket.handshake import (
 )
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
+from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
 from wsredis.transports.websocket.scheduler import Scheduler
@@ -90,6 +92,7 @@ class GatewayProtocol(LeanProtocol):
     One TCP connection, and the WebSocket that it may become.
 
     Attributes:
+        cause: See `wsredis.transports.websocket.life_log.Ending.cause`.
         address: See `wsredis.gateway.identity.Handshake.address`. It is certain when the head of a
             request is whole, and may be another one for each request.
     """
@@ -118,6 +121,7 @@ class GatewayProtocol(LeanProtocol):
     connection: Connection | None = None
     queue: SendQueue | None = None
     address = ""
+    cause = ""
     #: The host that a trusted proxy names. If empty, the client itself is the peer.
     _named = ""
     _channel: HttpChannel
@@ -135,6 +139,11 @@ class GatewayProtocol(LeanProtocol):
             return shown_address(self._named)
         peer = self.transport.getPeer()
         return shown_address(getattr(peer, "host", ""), getattr(peer, "port", 0))
+
+    @property
+    def connection_id(self) -> str:
+        """See `Connection.id`. Empty before there is a connection, and after it has ended."""
+        return "" if self.connection is None else self.connection.id
 
     # -- The TCP connection
 
@@ -200,6 +209,7 @@ class GatewayProtocol(LeanProtocol):
         state = self.state
         if state in _LIVE:
             self.heard = True
+            self.metrics.received_bytes += len(data)
             if self.data:
                 data = self.data[self.position :] + data
                 self.position = 0
@@ -231,20 +241,20 @@ class GatewayProtocol(LeanProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of everything: the socket is gone."""
         channel = self._channel if self.state == _HTTP else None
+        if self.state == _PENDING:
+            self.metrics.handshakes["abandoned,"] += 1
         self._end()
         was_open = self.registry.connection_lost(self)
+        if was_open:
+            self.metrics.count_close(*ending_of(self, reason)[:2])
         self.scheduler.forget(self)
         if channel is not None:
             del self._channel
             channel.connectionLost(reason)
         elif was_open and self.config.verbose:
-            self._log.info(
-                "closed {peer}: received {received}, sent {sent}",
-                event="connection-closed",
-                peer=self.peer,
-                received=self.remoteCloseCode,
-                sent=self.localCloseCode,
-            )
+            assert self.connection is not None
+            seconds = self.registry.now() - self.connection.opened_at
+            log_closed(self.connection, self, reason, seconds, traffic_of(self.transport))
         if self.queue is not None:
             # A transport may not have told it.
             self.queue.stopProducing()
@@ -334,6 +344,7 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
+        began = self.queued.now()
         if not self._named and "x-forwarded-for" in request.headers:
             self._warn_of_proxy()
         try:
@@ -344,11 +355,11 @@ class GatewayProtocol(LeanProtocol):
             self._refuse(rejection)
             return
         if turn is None:
-            self._decide(request)
+            self._decide(request, began)
         else:
             self._log_slowed()
             self._deciding = turn
-            turn.addCallbacks(lambda _: self._decide(request), self._not_accepted)
+            turn.addCallbacks(lambda _: self._decide(request, began), self._not_accepted)
 
     def _warn_of_proxy(self) -> None:
         """Tell once if a proxy is not trusted that may well be one of ours."""
@@ -364,15 +375,15 @@ class GatewayProtocol(LeanProtocol):
             network=host or UNIX,
         )
 
-    def _decide(self, request: Request) -> None:
+    def _decide(self, request: Request, began: float) -> None:
         deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
-        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request,))
+        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request, began))
 
-    def _accepted(self, answer: Answer, request: Request) -> None:
+    def _accepted(self, answer: Answer, request: Request, began: float) -> None:
         if self.state == _PENDING:
             try:
-                self._open(answer, request)
+                self._open(answer, request, began)
             except Exception:
                 self.losses.failure(
                     self._log,
@@ -398,7 +409,7 @@ class GatewayProtocol(LeanProtocol):
                 rejection = HandshakeRejected("internal error", 500)
             self._refuse(rejection)
 
-    def _open(self, answer: Answer, request: Request) -> None:
+    def _open(self, answer: Answer, request: Request, began: float) -> None:
         """Go live, if there is still room: the decision may have taken time."""
         refusal = self.registry.refusal(_STEP_OPEN, self)
         if refusal is not None:
@@ -425,12 +436,9 @@ class GatewayProtocol(LeanProtocol):
             self, None if encoding.heartbeat is None else encoding.heartbeat_interval
         )
         if self.config.verbose:
-            self._log.info(
-                "opened {peer} on {facility!r}",
-                event="connection-opened",
-                peer=self.peer,
-                facility=connection.granted.facility,
-            )
+            connection.opened_at = self.registry.now()
+            log_opened(connection)
+        self.metrics.handshake_latency.observe(self.queued.now() - began)
         connection.opened(answer.stored, response)
         if self.state == _OPEN:
             self.sessions.connection_opened(connection, answer.accepted)
@@ -487,18 +495,19 @@ class GatewayProtocol(LeanProtocol):
         is_new = unread and not self.data
         target = self.data if unread else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
-        self.metrics.refused += 1
+        self.metrics.count_refusal(status, rejection.cause)
         self.losses.log(
             self._log,
             LogLevel.info,
             status,
-            "refused {peer} {path!r}: {status} {reason!r}{hint}",
+            "refused {peer} {path!r}: {status} {reason!r}{_hint}",
             event="handshake-refused",
             peer=self.peer,
             path=head.loggable_target(target),
             status=status,
             reason=reason[:_LOGGED],
-            hint=f" ({hint[:_LOGGED]})" if hint else "",
+            hint=hint[:_LOGGED],
+            _hint=f" ({hint[:_LOGGED]})" if hint else "",
         )
         self.transport.write(error_response(status, reason))
         self._end()
@@ -598,13 +607,14 @@ class GatewayProtocol(LeanProtocol):
 
     def overdrawn(self) -> None:
         """See `wsredis.transports.websocket.scheduler.Scheduled.overdrawn`."""
+        self.metrics.limits["max-rate"] += 1
         self._log_shed("it sends too fast, closing")
         self.close(1008, "too many messages for too long")
 
     def input_refused(self, reason: str) -> None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.input_refused`."""
         self._log_shed(f"{reason}, connection reset")
-        self._cut()
+        self._cut(reason)
 
     def _log_shed(self, problem: str) -> None:
         self.metrics.shed += 1
@@ -612,9 +622,10 @@ class GatewayProtocol(LeanProtocol):
             self._log,
             LogLevel.warn,
             problem,
-            "{peer}: {problem}",
+            "{peer} ({id}): {problem}",
             event="connection-shed",
             peer=self.peer,
+            id=self.connection_id,
             problem=problem,
         )
 
@@ -634,7 +645,7 @@ class GatewayProtocol(LeanProtocol):
         if self.queue is not None and self.queue.is_stuck(acknowledged(self.transport)):
             # Whatever it says meanwhile.
             self._log_slow("it took nothing for a ping interval, connection dropped")
-            self._cut()
+            self._cut("slow consumer")
         elif (
             self.heard
             or self.pause_reasons & ~PauseReason.SEND_QUEUE
@@ -651,11 +662,12 @@ class GatewayProtocol(LeanProtocol):
                 self._log,
                 LogLevel.info,
                 "no pong",
-                "no pong from {peer}: connection dropped",
+                "no pong from {peer} ({id}): connection dropped",
                 event="no-pong",
                 peer=self.peer,
+                id=self.connection_id,
             )
-            self._cut()
+            self._cut("no pong")
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`."""
@@ -686,6 +698,7 @@ class GatewayProtocol(LeanProtocol):
 
     def close_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.close_timed_out`."""
+        self.metrics.limits["close-timeout"] += 1
         self.transport.abortConnection()
 
     def _end(self) -> None:
@@ -696,8 +709,9 @@ class GatewayProtocol(LeanProtocol):
             self._deciding.cancel()
         self._detach()
 
-    def _cut(self) -> None:
-        """Reset an open connection, and forget what waits for it."""
+    def _cut(self, cause: str) -> None:
+        """Reset an open connection, and forget what waits for it. *cause* is for the log."""
+        self.cause = cause
         self._detach()
         if self.queue is not None:
             self.queue.stopProducing()
@@ -749,6 +763,7 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
         if self.state != _OPEN:
             return
+        self.metrics.limits["max-queue"] += 1
         self._log_slow("its queue is full, closing")
         self.sendCloseFrame(1008, b"slow consumer")
 
@@ -756,11 +771,12 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_evicted`."""
         is_open = self.state == _OPEN
         if is_open:
+            self.metrics.limits["max-queues"] += 1
             self._log_slow("the queues of all clients are full, and it is the slowest, closing")
         if is_open and not is_cut:
             self.sendCloseFrame(1008, b"slow consumer")
         else:
-            self._cut()
+            self._cut("slow consumer")
 
     def send_queue_selects(self, put: Callable[[bytes, bytes], None] | None) -> None:
         """See `wsredis.transports.selective_queue.SelectiveOwner.send_queue_selects`."""
@@ -781,10 +797,12 @@ class GatewayProtocol(LeanProtocol):
                 self._log,
                 LogLevel.warn,
                 policy,
-                "slow consumer {peer}: its queue is full, {kept}",
+                "slow consumer {peer} ({id}): its queue is full, {_kept}",
                 event="slow-consumer-kept",
                 peer=self.peer,
-                kept=kept,
+                id=self.connection_id,
+                policy=policy.value,
+                _kept=kept,
             )
 
     def _log_slow(self, problem: str) -> None:
@@ -794,9 +812,10 @@ class GatewayProtocol(LeanProtocol):
             self._log,
             LogLevel.warn,
             problem,
-            "slow consumer {peer}: {problem}",
+            "slow consumer {peer} ({id}): {problem}",
             event="slow-consumer",
             peer=self.peer,
+            id=self.connection_id,
             problem=problem,
         )
 

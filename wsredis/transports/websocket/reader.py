@@ -267,6 +267,10 @@ class FrameReader:
                 self.turn_over()
                 break
             first = data[at]
+            if pings and first & 0x88 == 0x80:
+                # A message that ends here may be answered, and the pongs come first.
+                self._answer(pings)
+                continue
             if self.unfinished is None and first in _WHOLE and self.state == _OPEN:
                 end, count = self._take_messages(data, at, self.turn - work)
                 if count:
@@ -396,6 +400,10 @@ class FrameReader:
             return -1
         if self.state == _OPEN and problem:
             self._protocol_violation(problem)
+            if first & 0x0F == 8:
+                # A client sends nothing after its close frame: no answer is to be waited for.
+                self.onCloseFrame(None, None)
+                return total
         if self.state != _OPEN:
             return self._skip(data, at, start, size)
         if first & 0x08:

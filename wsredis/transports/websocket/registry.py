@@ -149,6 +149,10 @@ class Registry:
         self._goodbye = (1001, "")
         self._goodbyes: SpreadVisits[Member] = SpreadVisits(clock, self._say_goodbye)
 
+    def now(self) -> float:
+        """The time of the reactor, in seconds."""
+        return self._clock.seconds()
+
     @property
     def sockets(self) -> int:
         """The number of all TCP connections."""
@@ -158,12 +162,17 @@ class Registry:
         """Tell why *member* may not take *step*. None if it may. This only asks."""
         if step is _HTTP:
             if self._site.is_full():
-                return HandshakeRejected("too many connections", 503, "--max-handshakes, for pages")
+                return HandshakeRejected(
+                    "too many connections",
+                    503,
+                    "--max-handshakes, for pages",
+                    cause="max-handshakes",
+                )
             return None
         if self.stopping:
-            return HandshakeRejected("try again later", 503, "the gateway stops")
+            return HandshakeRejected("try again later", 503, "the gateway stops", cause="stopping")
         if step is _OPEN and not self._broker.up:
-            return HandshakeRejected("try again later", 503, "Redis is away")
+            return HandshakeRejected("try again later", 503, "Redis is away", cause="redis-away")
         return self.slots.websocket_refusal(member.address, member.user)
 
     def turn(self, address: str) -> Deferred[None] | None:
@@ -180,7 +189,9 @@ class Registry:
             return None
         if self._rate.wait(address) >= self._limits.handshake_timeout:
             self._refusals.spend(address)
-            raise HandshakeRejected("too many handshakes", 429, _HANDSHAKE_RATE)
+            raise HandshakeRejected(
+                "too many handshakes", 429, _HANDSHAKE_RATE, cause="handshake-rate"
+            )
         delay = self._rate.spend(address)
         if not delay:
             return None
@@ -340,6 +351,7 @@ class Registry:
         self.slots.open(member.address, member.user)
         self.connections.add(member)
         self._metrics.opened += 1
+        self._metrics.handshakes["accepted,"] += 1
         self._metrics.connections += 1
         self._pings.add(member)
         if heartbeat_interval is not None:

@@ -15,10 +15,10 @@ from wsredis.gateway.shares import SharedBound
 
 __all__ = ["Place", "Slots"]
 
-_MAX_CONNECTIONS = setting_of(Limits, "max_connections").option
-_MAX_HANDSHAKES = setting_of(Limits, "max_handshakes").option
-_PER_ADDRESS = setting_of(Limits, "max_connections_per_address").option
-_PER_USER = setting_of(Limits, "max_connections_per_user").option
+_MAX_CONNECTIONS = setting_of(Limits, "max_connections").name
+_MAX_HANDSHAKES = setting_of(Limits, "max_handshakes").name
+_PER_ADDRESS = setting_of(Limits, "max_connections_per_address").name
+_PER_USER = setting_of(Limits, "max_connections_per_user").name
 
 
 class Place(Protocol):
@@ -85,7 +85,7 @@ class Slots:
                 # Its place is free when it is gone, which may be a moment later.
                 oldest.dropped("it said nothing, and others need its place")
             elif sockets.is_full():
-                refusal = _full(f"{_MAX_CONNECTIONS}, {_MAX_HANDSHAKES}")
+                refusal = _full(_MAX_CONNECTIONS, f", --{_MAX_HANDSHAKES}")
             else:
                 refusal = _too_many(_PER_ADDRESS)
         sockets.add(address)
@@ -119,7 +119,7 @@ class Slots:
             return None
         if self.handshakes.is_full():
             return _full(_MAX_HANDSHAKES)
-        return _too_many(f"a share of {_MAX_HANDSHAKES}")
+        return _too_many(_MAX_HANDSHAKES, "a share of ")
 
     def websocket_refusal(self, address: str, user: str | None) -> HandshakeRejected | None:
         """Tell why *user* at *address* gets no further WebSocket. None if it does."""
@@ -146,9 +146,11 @@ class Slots:
                 del self._users[user]
 
 
-def _full(hint: str) -> HandshakeRejected:
-    return HandshakeRejected("too many connections", 503, hint)
+def _full(limit: str, others: str = "") -> HandshakeRejected:
+    return HandshakeRejected("too many connections", 503, f"--{limit}{others}", cause=limit)
 
 
-def _too_many(hint: str) -> HandshakeRejected:
-    return HandshakeRejected("too many connections of one client", 429, hint)
+def _too_many(limit: str, of_it: str = "") -> HandshakeRejected:
+    return HandshakeRejected(
+        "too many connections of one client", 429, f"{of_it}--{limit}", cause=limit
+    )

@@ -8,6 +8,13 @@ from typing import Any
 from twisted.logger import LogEvent, Logger, capturedLogs, formatEvent
 
 from tests.unit.service.workers.case import WorkersCase
+from wsredis.service.log.records import json_line
+
+
+def _report(**fields: object) -> bytes:
+    """A line of the log as a worker sends it."""
+    record = {"time": "1", "level": "info", "logger": "a", "event": "other", "message": "x"}
+    return json.dumps({"log": {**record, **fields}}).encode()
 
 
 class LogTests(WorkersCase):
@@ -23,15 +30,26 @@ class LogTests(WorkersCase):
         ]
 
     def test_reports(self) -> None:
-        """A report keeps its level and namespace, in whatever parts it comes; braces are text."""
-        line = json.dumps({"level": "error", "namespace": "a.b", "text": "x {y}\nz"}).encode()
+        """A line keeps its level and logger, in whatever parts it comes; braces are text."""
+        line = _report(level="error", logger="a.b", message="x {y}\nz")
         found = self.logged(3, line[:5], line[5:] + b"\n" + line, b"\n")
         self.assertEqual([("error", "a.b", "worker 2: x {y}\nz")] * 2, found)
+
+    def test_fields(self) -> None:
+        """The fields of a line, and its traceback, come out as the worker has written them."""
+        line = _report(event="some-event", size=5, traceback="Traceback\n  x", worker=7)
+        with capturedLogs() as events:
+            self.two.protocol.childDataReceived(3, line + b"\n")
+        (event,) = events
+        self.assertEqual(
+            {**json.loads(line)["log"], "worker": 2}, json.loads(json_line(event)), event
+        )
+        self.assertEqual("worker 2: x\nTraceback\n  x", formatEvent(event))
 
     def test_not_a_report(self) -> None:
         """A line that is not a report is dropped with one log line, and the pipe goes on."""
         own = "wsredis.service.workers.process.WorkerProcess"
-        good = json.dumps({"level": "info", "namespace": "a", "text": "x"}).encode() + b"\n"
+        good = _report() + b"\n"
         dropped = (
             "worker 2: dropped a line that is not a report: something in the application "
             "writes to descriptor 3"
@@ -42,14 +60,17 @@ class LogTests(WorkersCase):
             b"[]",
             b"1",
             b"null",
+            b'{"log": "junk"}',
+            _report(level="loud"),
+            _report(level=[]),
+            _report(message=5),
+            _report(traceback=None),
             b'"alive"',
             b'{"alive": 1}',
             b'{"alive": 1, "lag": null, "problems": {}}',
             b'{"alive": 1, "lag": 0, "problems": []}',
             b'{"alive": 1, "lag": 0, "problems": {"redis": ["x"]}}',
             b'{"alive": 1, "lag": 0, "problems": {"redis": 1}}',
-            b'{"level": "loud", "namespace": "a", "text": "x"}',
-            b'{"level": [], "namespace": "a", "text": "x"}',
             b"\xff",
             b"[" * 100000,
         )

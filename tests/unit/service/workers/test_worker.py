@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -251,7 +251,7 @@ class ReporterTests(SynchronousTestCase):
         return [json.loads(line) for line in os.read(self.parent, 65536).split(b"\n") if line]
 
     def test_events(self) -> None:
-        """Each is a line with text, level and namespace; a traceback is a part of the text."""
+        """Each is a line with the record of the event."""
         log = Logger("a.b", observer=LogPublisher(self.reporter))
         log.warn("caf\xe9 {n}\n", n=1)
         try:
@@ -262,10 +262,14 @@ class ReporterTests(SynchronousTestCase):
         self.reporter.report({"alive": 1})
         first, second, third, last = self.read()
         os.close(self.parent)
-        self.assertEqual({"level": "warn", "namespace": "a.b", "text": "caf\xe9 1\n"}, first)
-        self.assertEqual(LogLevel.critical.name, second["level"])
-        self.assertIn("ValueError: bad", second["text"])
-        self.assertEqual({"level": "info", "namespace": "-", "text": "bare"}, third)
+        shown = [
+            (each["log"]["level"], each["log"]["logger"], each["log"]["message"])
+            for each in (first, second, third)
+        ]
+        self.assertEqual(
+            [("warn", "a.b", "caf\xe9 1"), ("critical", "a.b", "oh"), ("info", "-", "bare")], shown
+        )
+        self.assertIn("ValueError: bad", second["log"]["traceback"])
         self.assertEqual({"alive": 1}, last)
 
     def test_full(self) -> None:

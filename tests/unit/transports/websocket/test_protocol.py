@@ -1333,15 +1333,34 @@ class LogTests(MemoryGatewayCase):
     config = GatewayConfig(verbose=True)
 
     def test_opened_and_closed(self) -> None:
-        """One line each, with the codes of both sides and without the payload."""
+        """One line each, with everything about the connection and without its messages."""
         with capturedLogs() as events:
             client = self.open(BOTH)
-            client.send(frame(TEXT, b"secret"))
+            client.send(frame(TEXT, b"secret") * 3)
+            self.clock.advance(1.5)
             self.close(client, 4000)
-        self.assertEqual(2, len(events))
-        self.assertEqual("a", events[0]["facility"])
-        self.assertEqual((4000, 4000), (events[1]["received"], events[1]["sent"]))
-        self.assertNotIn("secret", repr(list(events)))
+        opened, closed = events
+        self.assertEqual(
+            ("a", ["broadcast:a"], ["broadcast:a"]),
+            (opened["facility"], opened["hears"], opened["publishes"]),
+        )
+        self.assertEqual(opened["id"], closed["id"])
+        self.assertEqual(
+            ("client", 4000, 1.5, 3, None),
+            tuple(closed[name] for name in ("by", "code", "seconds", "messages", "bytes_in")),
+        )
+        self.assertNotIn("secret", repr([opened, closed]))
+
+    def test_cut(self) -> None:
+        """The line about a connection that the gateway cuts says why."""
+        client = self.open(BOTH)
+        with capturedLogs() as events:
+            self.clock.pump([25.0, 25.0, 25.0])
+        self.assertTrue(client.aborted)
+        first, last = events
+        self.assertEqual("no-pong", first["event"])
+        self.assertEqual(("gateway", 1006, "no pong"), (last["by"], last["code"], last["reason"]))
+        self.assertEqual(first["id"], last["id"])
 
     def test_never_opened(self) -> None:
         """A connection that was never open has no line about its end."""

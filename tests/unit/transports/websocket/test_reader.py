@@ -496,6 +496,36 @@ class ReactionTests(MemoryGatewayCase):
         ends = {at: kind for at, kind in reactions.items() if kind in ("close", "leave")}
         self.assertEqual(self.outcome([data], ends), self.outcome(_cut(data, cuts), reactions))
 
+    def test_pong_first(self) -> None:
+        """A ping is answered before a message that ends after it, however both come."""
+        whole = frame(PING, b"p") + frame(TEXT, b"text")
+        inside = frame(TEXT, b"te", fin=False) + frame(PING, b"p") + frame(0, b"xt")
+        for data in (whole, inside):
+            for size in (1, len(data)):
+                name = f"{len(data)}-{size}"
+                client = self.open(f"/ws/{name}?subscribe-broadcast&publish-broadcast&echo")
+                for start in range(0, len(data), size):
+                    client.send(data[start : start + size])
+                got = [(each.opcode, each.payload) for each in client.frames()]
+                self.assertEqual([(PONG, b"p"), (TEXT, b"text")], got)
+                client.leave()
+
+    def test_wrong_close_frame(self) -> None:
+        """A wrong close frame is a client's last one: its answer ends the connection."""
+        for data in (
+            frame(CLOSE, b"x"),
+            frame(CLOSE, b"\x03\xe8" + b"x" * 124),
+            frame(CLOSE, b"", masked=False),
+            frame(CLOSE, b"", fin=False),
+            frame(CLOSE, b"", rsv=4),
+        ):
+            client = self.open("/ws/a")
+            client.send(data + frame(TEXT, b"late"))
+            (answer,) = client.frames()
+            self.assertEqual((CLOSE, b"\x03\xea"), (answer.opcode, answer.payload[:2]))
+            self.assertTrue(client.closed)
+            self.assertFalse(client.aborted)
+
     def test_bug(self) -> None:
         """An exception ends the connection, and what was read of it is not kept."""
         client = self.open("/ws/a")

@@ -26,6 +26,8 @@ from tests.support.raw import KEY, TEXT, frame
 from tests.support.search import search
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
+from wsredis.gateway.exported import Histogram
+from wsredis.gateway.metrics import Metrics
 from wsredis.testing import MemoryGateway
 from wsredis.transports.send_queue import SendQueue
 from wsredis.transports.websocket.deflate import Inflater
@@ -161,7 +163,7 @@ class _Way:
     def outcome(self, pieces: list[bytes]) -> dict[str, object]:
         """Send *pieces* on a connection of its own, and tell all that happens."""
         self.asked.clear()
-        before = asdict(self.gateway.metrics)
+        before = _counted(self.gateway.metrics)
         with capturedLogs() as events:
             client = self.gateway.connect()
             for piece in pieces:
@@ -184,11 +186,22 @@ class _Way:
                 },
                 "counters": {
                     name: value - before[name]
-                    for name, value in asdict(self.gateway.metrics).items()
+                    for name, value in _counted(self.gateway.metrics).items()
                 },
             }
             client.leave()
         return seen | {"log": [formatEvent(event) for event in events]}
+
+
+def _counted(metrics: Metrics) -> dict[str, float]:
+    """All numbers but times, each label on its own."""
+    counted: dict[str, float] = {}
+    for name, value in asdict(metrics).items():
+        if isinstance(value, dict):
+            counted.update({f"{name} {key}": number for key, number in value.items()})
+        elif not isinstance(value, Histogram):
+            counted[name] = value
+    return counted
 
 
 class _Case(SynchronousTestCase):

@@ -96,7 +96,11 @@ def possible_flags(project: object) -> frozenset[str]:
     given = read_setting(project, name)
     if given is None:
         return FLAGS
-    _log.info("of {name} only the lists of channels count", event="hook-result-ignored", name=name)
+    _log.info(
+        "{setting}: the gateway uses the lists of channels of this class, and none of its methods",
+        event="subscriber-methods-unused",
+        setting=name,
+    )
     return frozenset(given) & FLAGS
 
 

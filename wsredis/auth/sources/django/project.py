@@ -83,9 +83,10 @@ def project_settings(module: str) -> dict[str, Any]:
         raise ConfigError(f"django: {error}") from None
     if ignored:
         _log.warn(
-            "WS4REDIS_CONNECTION: {names} not used by the gateway",
+            "WS4REDIS_CONNECTION: {_names} not used by the gateway",
             event="ws4redis-setting-unused",
-            names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
+            names=ignored,
+            _names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
         )
     return values
 

@@ -96,6 +96,7 @@ class BoundedThreads:
                     "try again later",
                     503,
                     "too many handshakes wait for a thread (--auth-concurrency)",
+                    cause="busy",
                 )
         if has_thread:
             self._begin(call)
@@ -116,7 +117,9 @@ class BoundedThreads:
             self._queue.clear()
         while self._calls:
             result, _ = self._calls.popitem()
-            result.errback(HandshakeRejected("try again later", 503, "the gateway stops"))
+            result.errback(
+                HandshakeRejected("try again later", 503, "the gateway stops", cause="stopping")
+            )
         self._pool.leave()
 
     def _begin(self, call: _Call) -> None:
@@ -126,7 +129,9 @@ class BoundedThreads:
             # The system has no thread now, and may have one the next time.
             with self._lock:
                 self._queue.cancel(call.address, call)
-            raise HandshakeRejected("try again later", 503, "no thread can be started") from None
+            raise HandshakeRejected(
+                "try again later", 503, "no thread can be started", cause="busy"
+            ) from None
 
     def _work(self, call: _Call) -> None:
         """Make a call, and those that wait by then, in a thread."""

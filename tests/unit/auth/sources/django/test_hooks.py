@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import capturedLogs
 
 from tests.unit.auth.sources.django.case import ALL, DjangoCase
 from wsredis.channels import Access
@@ -263,8 +263,8 @@ class AllowedChannelsTests(DjangoCase):
         with capturedLogs() as events:
             authenticator = self.make()
         self.assertEqual(
-            ["of WS4REDIS_SUBSCRIBER only the lists of channels count"],
-            [formatEvent(event) for event in events],
+            [("subscriber-methods-unused", "WS4REDIS_SUBSCRIBER")],
+            [(event["event"], event["setting"]) for event in events],
         )
         few = parse_access("a b", "subscribe-broadcast&publish-user")
         self.assertEqual(Identity(granted=few), authenticator.identify(self.handshake()))

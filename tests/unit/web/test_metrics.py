@@ -1,0 +1,178 @@
+"""Tests of ``/metrics``, with the parser of prometheus-client."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.support.memory_gateway import Socket
+from tests.unit.gateway.test_numbers import state
+from tests.unit.web.case import PROBES, make_request
+from wsredis import web
+from wsredis.config import GatewayConfig
+from wsredis.errors import ConfigError
+from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.numbers import EXPORTED, Snapshot, combined, numbers
+from wsredis.web.metrics import MetricsResource
+
+_DOCS = Path(__file__).parents[3] / "docs"
+
+
+class MetricsCase(SynchronousTestCase):
+    """A private port."""
+
+    def setUp(self) -> None:
+        """A gateway that has counted little."""
+        self.metrics = Metrics(connections=2, opened=3)
+        self.snapshot = Snapshot(numbers(self.metrics, state(ready=1)), {})
+        page = MetricsResource(lambda: self.snapshot)
+        self.site = web.private_site(MemoryReactorClock(), PROBES, page)
+
+    def use_workers(self) -> None:
+        """Have two workers, which have counted differently."""
+        each = {
+            "1": numbers(Metrics(connections=2, opened=3), state(ready=1)),
+            "2": numbers(Metrics(opened=4), state()),
+        }
+        self.snapshot = Snapshot(combined([*each.values()]), each)
+
+    def ask(self, path: str = "/metrics", *headers: str) -> tuple[int, str, str]:
+        """Returns: Status, head and body of the answer."""
+        client = Socket(self.site)
+        client.send(make_request(f"GET {path}", *headers))
+        head, _, body = client.take().partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), head.decode().lower(), body.decode()
+
+
+class PageTests(MetricsCase):
+    """One page with all numbers."""
+
+    def test_numbers(self) -> None:
+        """Each has its name, its type and its help."""
+        status, head, body = self.ask()
+        self.assertEqual(200, status)
+        self.assertIn("content-type: text/plain; version=0.0.4; charset=utf-8", head)
+        self.assertIn("cache-control: no-store", head)
+        self.assertIn(
+            "# HELP wsredis_connections WebSockets that are open now.\n"
+            "# TYPE wsredis_connections gauge\n"
+            "wsredis_connections 2.0\n",
+            body,
+        )
+        self.assertIn(
+            "# TYPE wsredis_connections_opened_total counter\nwsredis_connections_opened_total 3.0",
+            body,
+        )
+        self.assertNotIn("``", body)
+        self.assertNotIn("wsredis_worker_", body)
+
+    def test_complete(self) -> None:
+        """Everything that is declared has a sample, and nothing has two."""
+        samples = [
+            (sample.name, tuple(sorted(sample.labels.items())))
+            for family in parse(self.ask()[2])
+            for sample in family.samples
+        ]
+        self.assertEqual(len(samples), len(set(samples)))
+        names = {name.removesuffix("_bucket") for name, _ in samples}
+        self.assertEqual(set(), {each.full_name for each in EXPORTED} - names)
+
+    def test_openmetrics(self) -> None:
+        """A client that prefers OpenMetrics gets it, and its parser finds no fault."""
+        self.use_workers()
+        for accept in (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+            "application/openmetrics-text",
+        ):
+            _, head, body = self.ask("/metrics", f"Accept: {accept}")
+            self.assertIn("content-type: application/openmetrics-text", head)
+            self.assertTrue(body.endswith("# EOF\n"))
+            families = {family.name for family in parse_openmetrics(body)}
+            self.assertIn("wsredis_connections_opened", families)
+
+    def test_workers(self) -> None:
+        """The sum has the usual name, so that nothing counts twice; each worker has a label."""
+        self.use_workers()
+        body = self.ask()[2]
+        for line in (
+            "wsredis_connections_opened_total 7.0",
+            'wsredis_worker_connections_opened_total{worker="1"} 3.0',
+            'wsredis_worker_connections_opened_total{worker="2"} 4.0',
+            "wsredis_ready 0.0",
+            'wsredis_worker_ready{worker="1"} 1.0',
+        ):
+            self.assertIn(f"{line}\n", body)
+
+    def test_reference(self) -> None:
+        """The page of the reference has a row for each number of the process, and no other."""
+        page = _DOCS / "reference" / "metrics.rst"
+        if not page.exists():
+            raise SkipTest("the documentation is not part of an installed package")
+        named = set(re.findall(r"(?m)^   \* - ``(\w+)``$", page.read_text("utf-8")))
+        live = {sample.name for family in parse(self.ask()[2]) for sample in family.samples} - {
+            f"wsredis_{each.name}" for each in EXPORTED
+        }
+        live = {name for name in live if not name.startswith("wsredis_")}
+        self.assertEqual(
+            live, named, "rows for numbers of our own are made from wsredis/gateway/metrics.py"
+        )
+
+
+class PrivateSiteTests(MetricsCase):
+    """The port for an operator."""
+
+    def test_paths(self) -> None:
+        """It has health and metrics, and nothing for clients."""
+        for path, expected in {
+            "/metrics": 200,
+            "/health/live": 200,
+            "/health/ready": 200,
+            "/": 404,
+            "/wsredis.js": 404,
+            "/ws/a": 404,
+            "/metrics/": 404,
+        }.items():
+            self.assertEqual(expected, self.ask(path)[0], path)
+
+
+class MetricsPageTests(MetricsCase):
+    """Where /metrics is served."""
+
+    def public(self, config: GatewayConfig) -> int:
+        """Returns: The status of /metrics on a port of clients."""
+        page = web.metrics_page(config, lambda: self.snapshot)
+        self.site = web.from_config(config, MemoryReactorClock(), PROBES, metrics=page)
+        return self.ask()[0]
+
+    def test_public(self) -> None:
+        """Clients see it only if that was asked for."""
+        self.assertEqual(404, self.public(GatewayConfig()))
+        self.assertEqual(404, self.public(GatewayConfig(metrics_port="9100")))
+        self.assertEqual(200, self.public(GatewayConfig(metrics=True)))
+
+    def test_not_wanted(self) -> None:
+        """Without either setting there is no page, and nothing is imported for it."""
+        self.assertIsNone(web.metrics_page(GatewayConfig(), lambda: self.snapshot))
+
+    def test_not_installed(self) -> None:
+        """One line names the option and the remedy."""
+        for config, option in (
+            (GatewayConfig(metrics=True), "metrics"),
+            (GatewayConfig(metrics_port="9100"), "metrics-port"),
+        ):
+            with patch.dict(sys.modules, {"wsredis.web.metrics": None}):
+                error = self.assertRaises(
+                    ConfigError, web.metrics_page, config, lambda: self.snapshot
+                )
+            self.assertEqual(
+                f"{option}: needs prometheus-client: pip install 'wsredis[metrics]'", str(error)
+            )

@@ -1,0 +1,207 @@
+"""
+Where the log of ``twistd wsredis`` goes: standard output, a file, or syslog.
+
+twistd would open them itself, but knows one format, escapes nothing, and cuts its file into pieces
+of a megabyte, all of which it keeps. A program that embeds a gateway has its own observers, and
+none of this is used.
+"""
+
+from __future__ import annotations
+
+import os
+import syslog
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TextIO
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel
+from zope.interface import implementer
+
+from wsredis.errors import ConfigError
+from wsredis.service.log.records import is_repetition, json_line, text_line
+
+__all__ = ["LineObserver", "LogFile", "Output", "Stream", "Syslog", "observer_for"]
+
+#: Where twistd logs to if it runs in the background and nobody says more.
+_DEFAULT_FILE = "twistd.log"
+
+_PRIORITIES = {
+    LogLevel.debug: syslog.LOG_DEBUG,
+    LogLevel.info: syslog.LOG_INFO,
+    LogLevel.warn: syslog.LOG_WARNING,
+    LogLevel.error: syslog.LOG_ERR,
+    LogLevel.critical: syslog.LOG_CRIT,
+}
+
+
+class Output(Protocol):
+    """
+    Something that takes lines.
+
+    Attributes:
+        has_time: It adds the time to each line by itself.
+    """
+
+    has_time: bool
+
+    def write(self, line: str, level: Any) -> None:
+        """
+        Write a line at once.
+
+        Args:
+            line: One or more lines of text, with the end of the last one.
+            level: A constant of `twisted.logger.LogLevel`.
+
+        Raises:
+            OSError: The line is lost.
+        """
+
+    def reopen(self) -> bool:
+        """
+        Open a file of the same name again, since somebody has moved the old one away.
+
+        Returns:
+            Whether there is a file.
+
+        Raises:
+            OSError: It cannot be opened. The old one is used on.
+        """
+
+
+class Stream:
+    """Writes to a stream that is open already, such as standard output."""
+
+    has_time = False
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str, level: Any) -> None:
+        """See `Output.write`."""
+        self._stream.write(line)
+        self._stream.flush()
+
+    def reopen(self) -> bool:
+        """Do nothing: there is no file."""
+        return False
+
+
+class LogFile:
+    """
+    Appends to a file, each line in one write: the file may be cut or moved away at any time.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    has_time = False
+
+    def __init__(self, path: str) -> None:
+        # Here and now: twistd may change the working directory later.
+        self._path = os.path.abspath(path)
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def write(self, line: str, level: Any) -> None:
+        """See `Output.write`."""
+        os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
+
+    def reopen(self) -> bool:
+        """See `Output.reopen`."""
+        # The number stays, so that a line that is written meanwhile cannot get lost.
+        new = self._open()
+        os.dup2(new, self._descriptor, inheritable=False)
+        os.close(new)
+        return True
+
+
+class Syslog:
+    """
+    Writes to the syslog of this machine, with the priority of each line.
+
+    Args:
+        prefix: The name of the program there.
+    """
+
+    has_time = True
+
+    def __init__(self, prefix: str) -> None:
+        syslog.openlog(prefix, syslog.LOG_PID, syslog.LOG_DAEMON)
+
+    def write(self, line: str, level: Any) -> None:
+        """See `Output.write`."""
+        for each in line.splitlines():
+            syslog.syslog(_PRIORITIES.get(level, syslog.LOG_INFO), each)
+
+    def reopen(self) -> bool:
+        """Do nothing: there is no file."""
+        return False
+
+
+@implementer(ILogObserver)
+class LineObserver:
+    """
+    Writes each event as a line, at once.
+
+    If it raises, Twisted drops the event and goes on: a log that cannot be written stops nobody.
+
+    Args:
+        format: ``"json"``, or anything else for text.
+    """
+
+    def __init__(self, format: str | None, output: Output) -> None:
+        self._output = output
+        self._line: Callable[[LogEvent], str]
+        if format == "json":
+            self._line = json_line
+        else:
+            self._line = lambda event: text_line(event, not output.has_time)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event."""
+        line = "" if is_repetition(event) else self._line(event)
+        if line:
+            self._output.write(line, event.get("log_level", LogLevel.info))
+
+    def reopen(self) -> bool:
+        """See `Output.reopen`."""
+        return self._output.reopen()
+
+
+def observer_for(
+    format: str | None, twistd: Mapping[str, Any], stdout: TextIO
+) -> LineObserver | None:
+    """
+    Make the observer that twistd is to log with.
+
+    Args:
+        format: The setting ``log-format``.
+        twistd: The options before ``wsredis`` on the command line.
+        stdout: Standard output.
+
+    Returns:
+        None if it is twistd's own choice, or if twistd refuses its options by itself.
+
+    Raises:
+        ConfigError: The log file cannot be opened, or twistd got an observer of its own that would
+            not care for *format*.
+    """
+    if twistd.get("logger") or "nodaemon" not in twistd:
+        # Those who log in another way, as twist does, do so in its format.
+        if format == "json":
+            raise ConfigError("log-format: needs twistd, without a logger of its own")
+        return None
+    path = twistd.get("logfile") or ""
+    in_foreground = bool(twistd["nodaemon"])
+    if twistd.get("syslog"):
+        return LineObserver(format, Syslog(twistd.get("prefix") or "twisted"))
+    if path == "-" and not in_foreground:
+        return None
+    if path == "-" or (in_foreground and not path):
+        return LineObserver(format, Stream(stdout))
+    path = path or _DEFAULT_FILE
+    try:
+        return LineObserver(format, LogFile(path))
+    except OSError as error:
+        raise ConfigError(f"logfile: cannot open {path}: {error.strerror}") from None

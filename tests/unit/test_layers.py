@@ -75,7 +75,6 @@ WITHOUT_MODULE = {
     "layers",
     "limits",
     "log_events",
-    "losses",
     "packaging",
     "plugin",
     "public",

@@ -13,12 +13,14 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
+from wsredis import __version__
 from wsredis.config import GatewayConfig, Limits, RedisConfig, setting_of
 from wsredis.service import garbage
 from wsredis.service.deadline import Deadline
 from wsredis.service.endpoints import bind_error
 from wsredis.service.log.output import LineObserver
 from wsredis.service.service import GatewayService
+from wsredis.service.systemd import Supervision
 from wsredis.service.workers.parent import Workers
 
 __all__ = [
@@ -95,6 +97,7 @@ class OrderedServices(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the ports, or end the program."""
+        _log.info("wsredis {version}", event="starting", version=__version__)
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
@@ -123,8 +126,12 @@ class OrderedServices(MultiService):
         self._end_in(_HASTE)
 
     def reload(self) -> None:
-        """See `GatewayService.reload`."""
-        for gateway in self._gateways():
+        """See `GatewayService.reload`. systemd hears about it."""
+        (gateway,) = self._gateways()
+        supervisions = [each for each in self if isinstance(each, Supervision)]
+        if supervisions:
+            supervisions[0].reload(gateway.reload)
+        else:
             gateway.reload()
 
     def _end_in(self, seconds: float) -> None:

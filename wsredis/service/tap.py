@@ -36,6 +36,7 @@ from wsredis.service.startup import (
     raise_descriptor_limit,
 )
 from wsredis.service.stop_once import stop_once
+from wsredis.service.systemd import supervision_from
 
 __all__ = ["Options", "makeService", "repeatable"]
 
@@ -166,6 +167,10 @@ def makeService(options: Options) -> IService:
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)
+    supervision = supervision_from(os.environ, reactor, gateway)
+    if supervision is not None:
+        # The last one is the first to hear of a stop.
+        supervision.setServiceParent(services)
     options.signals.follow(
         reactor, {signal.SIGHUP: services.reload, signal.SIGUSR1: services.reopen_log}
     )

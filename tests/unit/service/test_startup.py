@@ -26,6 +26,7 @@ from wsredis.service.deadline import Deadline
 from wsredis.service.log.output import LineObserver, LogFile, Stream
 from wsredis.service.service import GatewayService
 from wsredis.service.startup import OrderedServices
+from wsredis.service.systemd import Notifier
 from wsredis.service.tap import makeService
 
 
@@ -180,6 +181,20 @@ class HangupTests(TapCase):
     def test_nothing_with_workers(self) -> None:
         """The parent says it, and not each worker."""
         self.assertEqual(1, len(self.lines("--workers", "2")))
+
+    def test_systemd(self) -> None:
+        """systemd hears of a reload."""
+        options = self.parse("--redis=unix:///x")
+        sent: list[str] = []
+        self.patch(Notifier, "__init__", lambda self, address: None)
+        self.patch(Notifier, "send", lambda self, *lines: sent.extend(lines))
+        os.environ["NOTIFY_SOCKET"] = "@wsredis-test-nobody"
+        services = makeService(options)
+        self.assertNotIn("NOTIFY_SOCKET", os.environ)
+        (supervision,) = [each for each in services if each.name == "systemd"]  # type: ignore
+        supervision._is_started = True
+        services.reload()  # type: ignore[attr-defined]
+        self.assertEqual(["RELOADING=1", "READY=1"], [sent[0], sent[-1]])
 
     def test_reload(self) -> None:
         """The files are read in the reactor's own time, not where the signal strikes."""

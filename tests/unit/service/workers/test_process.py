@@ -120,7 +120,7 @@ class LogTests(WorkersCase):
             self.two.end(signal=11)
         lines = [formatEvent(event) for event in events]
         self.assertEqual("worker 2: Segmentation fault", lines[0])
-        self.assertIn("worker 2 (process 1000) ended by signal 11", lines[1])
+        self.assertIn("worker 2 (process 1000) ended by signal 11 (SIGSEGV)", lines[1])
         self.assertEqual(2, len(lines))
 
 

@@ -75,6 +75,7 @@ WITHOUT_MODULE = {
     "layers",
     "limits",
     "log_events",
+    "losses",
     "packaging",
     "plugin",
     "public",

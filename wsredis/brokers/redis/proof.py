@@ -426,7 +426,7 @@ class Proof:
             self._metrics.proof_failures += 1
         self._health.report("proof", fault)
         if self._failing_since is None:
-            self._failing_since = self._clock.seconds()
+            self._failing_since = self._metrics.last_proof or self._clock.seconds()
         if fault != self._fault:
             self._fault = fault
             self._log.warn(

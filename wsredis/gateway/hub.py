@@ -354,6 +354,9 @@ class Hub:
             # Looked up for each: it and its `send` change while others are served.
             sink = listener.direct
             if sink is None:
+                if listener.encoding is None:
+                    # Nothing is written to it.
+                    self.metrics.sent_bytes -= size
                 self._guarded(listener.deliver, items)
                 continue
             try:

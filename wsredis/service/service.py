@@ -146,7 +146,13 @@ class GatewayService(Service):
             broker,
         )
         self._readings = Readings(
-            reactor, self.metrics, self._broker, self._hub, self.factory, self._vitals
+            reactor,
+            self.metrics,
+            self._broker,
+            self._hub,
+            self.factory,
+            self._vitals,
+            None if page is None else page.process,
         )
         self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)

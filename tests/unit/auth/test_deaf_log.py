@@ -48,7 +48,7 @@ class DeafLogTests(AuthCase):
         """Such a WebSocket is deaf for a reason."""
         before = self.gateway.metrics.deaf
         (line,) = self.logged(path, name)
-        self.assertIn("192.0.2.1:54321 hears nothing on 'a': ", line)
+        self.assertRegex(line, r"\A192\.0\.2\.1:54321 \(\S+\) hears nothing on 'a': ")
         self.assertIn(reason, line)
         self.assertEqual(before + 1, self.gateway.metrics.deaf)
         self.wait(61)

@@ -436,7 +436,7 @@ class RedisBroker:
 
     def _subscriber_down(self) -> None:
         if self._was_up:
-            self._gap.begin(None if self._proof is None else self._proof.doubted_since)
+            self._gap.begin(None if self._proof is None else self._proof.last_proof)
         self._waiting = self._held = None
         self._owed.clear()
         self._caught_up = False

@@ -313,11 +313,6 @@ class SilenceTests(WorkersCase):
         self.assertTrue(self.service.is_ready())
         self.assertEqual(([], []), (self.one.signals, self.two.signals))
 
-    def test_lag(self) -> None:
-        """The lag of each worker is known."""
-        self.two.report(lag=0.25)
-        self.assertEqual([0.0, 0.25], [each.lag for each in self.service._workers])
-
 
 class ReloadTests(WorkersCase):
     """Workers read files again; the parent passes it on."""

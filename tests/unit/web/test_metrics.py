@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -188,3 +189,44 @@ class MetricsPageTests(MetricsCase):
             self.assertEqual(
                 f"{option}: needs prometheus-client: pip install 'wsredis[metrics]'", str(error)
             )
+
+
+class ExampleTests(MetricsCase):
+    """The dashboard and the alert rules of the documentation."""
+
+    def setUp(self) -> None:
+        """A gateway with workers, and the files."""
+        super().setUp()
+        self.use_workers()
+        folder = _DOCS / "examples"
+        if not folder.exists():
+            raise SkipTest("the documentation is not part of an installed package")
+        self.dashboard = json.loads((folder / "grafana-dashboard.json").read_text("utf-8"))
+        shown = [
+            target["expr"]
+            for panel in self.dashboard["panels"]
+            for target in panel.get("targets", ())
+        ]
+        rules = (folder / "alerts.yml").read_text("utf-8")
+        # An expression may go on in a further line.
+        alerts = re.findall(r"(?m)^        expr: ((?:.|\n(?=          ))*)", rules)
+        self.expressions = [*shown, *alerts]
+        self.assertGreater(len(shown), 30)
+        self.assertEqual(rules.count("- alert:"), len(alerts))
+        self.page = self.ask()[2]
+
+    def test_names(self) -> None:
+        """Each name is one of the live endpoint."""
+        live = set(re.findall(r"(?m)^([a-z]\w+)", self.page))
+        text = " ".join(self.expressions) + json.dumps(self.dashboard["templating"])
+        named = set(re.findall(r"\b(?:wsredis|process|python)_\w+", text))
+        self.assertEqual(set(), named - live)
+
+    def test_labels(self) -> None:
+        """Each value of a label of ours can occur."""
+        known = set(re.findall(r'"([^"]*)"', self.page))
+        for text in self.expressions:
+            for name, operator, value in re.findall(r'(\w+)(=~?)"([^"$]+)"', text):
+                if name != "job":
+                    values = value.split("|") if operator == "=~" else [value]
+                    self.assertEqual(set(), set(values) - known, text)

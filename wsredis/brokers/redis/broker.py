@@ -243,6 +243,11 @@ class RedisBroker:
         """See `wsredis.gateway.broker.Broker.publish`."""
         self._commands.publish(channels, payload, waiter)
 
+    def announce(self, channel: bytes, payload: bytes) -> None:
+        """See `wsredis.gateway.broker.Broker.announce`."""
+        if self._commands.protocol is not None:
+            self._commands.protocol.send(lambda reply: True, "PUBLISH", channel, payload)
+
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
         # `Commands.fetch` would find out too, but in the next turn.

@@ -404,6 +404,11 @@ class Connection(ABC):
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
 
+    def note(self, text: str) -> None:
+        """Remember, for those who ask, what happened to this client on each of its channels."""
+        for name in self.channels:
+            self._hub.incidents.note(name, text)
+
     def receive(self, payload: bytes, is_binary: bool) -> None:
         """Take one message of the client. Does nothing once the connection is closed."""
         if self._state is _State.OPEN:

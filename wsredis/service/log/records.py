@@ -47,7 +47,7 @@ _NOT_FIELDS = frozenset(
 
 
 #: The line of Twisted about a port of the gateway, which has a better line of its own.
-_SAID_BETTER = re.compile(r"GatewayFactory\b.* starting on ")
+_SAID_BETTER = re.compile(r"Gateway(?:Factory|Site)\b.* starting on ")
 
 
 def is_repetition(event: LogEvent) -> bool:

@@ -94,7 +94,7 @@ class RepetitionTests(SynchronousTestCase):
 
     def test_port(self) -> None:
         """Twisted's line about a port of the gateway is one, and nothing else is."""
-        for name in ("GatewayFactory", "GatewayFactory (TLS)"):
+        for name in ("GatewayFactory", "GatewayFactory (TLS)", "GatewaySite"):
             self.assertTrue(self.is_repetition(f"{name} starting on 80"))
         for text in ("Site starting on 80", "GatewayFactory failed"):
             self.assertFalse(self.is_repetition(text))

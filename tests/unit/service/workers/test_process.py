@@ -71,6 +71,8 @@ class LogTests(WorkersCase):
             b'{"alive": 1, "lag": 0, "problems": []}',
             b'{"alive": 1, "lag": 0, "problems": {"redis": ["x"]}}',
             b'{"alive": 1, "lag": 0, "problems": {"redis": 1}}',
+            b'{"alive": 1, "lag": 0, "problems": {}, "numbers": {"connections": {}}}',
+            b'{"alive": 1, "lag": 0, "problems": {}, "numbers": {"process": [1]}}',
             b"\xff",
             b"[" * 100000,
         )

@@ -34,6 +34,7 @@ from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
+from wsredis.gateway.identity import Identity
 from wsredis.transports.websocket import scheduler
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
@@ -533,6 +534,104 @@ class CloseTests(MemoryGatewayCase):
         client.read()
         self.assertEqual([1000], codes(client.frames()))
         self.nothing_left()
+
+
+class CountTests(MemoryGatewayCase):
+    """The events in the life of a connection are counted, by bounded labels."""
+
+    def counted(self, name: str) -> dict[str, int]:
+        """The labels of a counter that are not 0."""
+        return {key: count for key, count in getattr(self.metrics, name).items() if count}
+
+    def test_closes(self) -> None:
+        """By the side that began, and the code of its frame."""
+        for code in (1000, 1001, 4000):
+            self.close(self.open(), code)
+        self.open().send(frame(CLOSE))
+        self.open().leave()
+        client = self.open()
+        self.protocol(client).close(1008, "bye")
+        self.close(client, 1000)
+        self.assertEqual(
+            {
+                "client,1000": 1,
+                "client,1001": 1,
+                "client,other": 1,
+                "client,1005": 1,
+                "network,1006": 1,
+                "gateway,1008": 1,
+            },
+            self.counted("closed"),
+        )
+
+    def test_cut(self) -> None:
+        """One that the gateway resets was closed by it, without a code."""
+        client = self.open()
+        self.protocol(client)._cut("it is too slow")
+        client.leave()
+        self.assertEqual({"gateway,1006": 1}, self.counted("closed"))
+
+    def test_not_opened(self) -> None:
+        """What never was a WebSocket is none that was closed."""
+        client = self.connect()
+        client.send(b"nonsense\r\n\r\n")
+        client.leave()
+        self.connect().leave()
+        self.assertEqual({}, self.counted("closed"))
+
+    def test_handshakes(self) -> None:
+        """Accepted, refused, or abandoned."""
+        self.open()
+        refused = self.connect()
+        refused.send(handshake("/ws/%0a?subscribe-broadcast"))
+        self.assertEqual({"accepted,": 1, "refused,bad-request": 1}, self.counted("handshakes"))
+        self.assertEqual(1, self.metrics.refused)
+
+    def test_abandoned(self) -> None:
+        """A client that leaves before the answer has abandoned its handshake."""
+        self.use(MemoryGateway(self.config, authenticator=SlowAuthenticator()))
+        for _ in range(2):
+            client = self.connect()
+            client.send(handshake(LISTEN))
+            client.leave()
+        self.assertEqual({"abandoned,": 2}, self.counted("handshakes"))
+
+    def test_time_of_handshakes(self) -> None:
+        """From the request to the answer, with the wait for whom the gateway asks."""
+        slow = SlowAuthenticator()
+        self.use(MemoryGateway(self.config, authenticator=slow))
+        client = self.connect()
+        self.clock.advance(1)
+        client.send(handshake(LISTEN))
+        self.clock.advance(0.5)
+        slow.asked[0].callback(Identity())
+        self.assertEqual(b"101", client.take()[9:12])
+        latency = self.metrics.handshake_latency
+        self.assertEqual((1, 0.5), (sum(latency.counts), latency.sum))
+
+    def test_bytes(self) -> None:
+        """All bytes of frames from clients, and none of requests."""
+        client = self.open(BOTH)
+        self.assertEqual(0, self.metrics.received_bytes)
+        data = frame(TEXT, b"hello") + frame(TEXT, b"x" * 70000)
+        client.send(data[:10])
+        client.send(data[10:])
+        self.assertEqual(len(data), self.metrics.received_bytes)
+
+    def test_limits(self) -> None:
+        """A client that meets a limit counts for its setting."""
+        client = self.open(BOTH)
+        client.send(frame(TEXT, b"x" * (self.config.limits.max_message + 1)))
+        client.leave()
+        self.open()
+        client = self.open()
+        self.protocol(client).close(1001, "bye")
+        silent = self.connect()
+        self.clock.advance(6)
+        self.assertTrue(silent.closed)
+        self.assertEqual(
+            {"max-message": 1, "close-timeout": 1, "handshake-timeout": 1}, self.counted("limits")
+        )
 
 
 class ReasonTests(MemoryGatewayCase):

@@ -243,6 +243,11 @@ class RedisBroker:
         """See `wsredis.gateway.broker.Broker.publish`."""
         self._commands.publish(channels, payload, waiter)
 
+    def announce(self, channel: bytes, payload: bytes) -> None:
+        """See `wsredis.gateway.broker.Broker.announce`."""
+        if self._commands.protocol is not None:
+            self._commands.protocol.send(lambda reply: True, "PUBLISH", channel, payload)
+
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
         # `Commands.fetch` would find out too, but in the next turn.
@@ -431,7 +436,7 @@ class RedisBroker:
 
     def _subscriber_down(self) -> None:
         if self._was_up:
-            self._gap.begin(None if self._proof is None else self._proof.doubted_since)
+            self._gap.begin(None if self._proof is None else self._proof.last_proof)
         self._waiting = self._held = None
         self._owed.clear()
         self._caught_up = False

@@ -158,10 +158,8 @@ class Proof:
         #: When Redis forbade a message or the channel. If None, it did not.
         self._denied: float | None = None
         self._may_count = True
-        #: When the connections were up, and when the last count was right. Whether it is wrong.
-        self._began = 0.0
+        #: When the last count was right.
         self._right_at = 0.0
-        self._is_wrong = False
         #: The fault that was logged, and since when messages have not been proven.
         self._fault: str | None = None
         #: The last fault that was counted, and in which message.
@@ -171,17 +169,6 @@ class Proof:
         self._recounts = _Repairs(clock)
         self.canary = Canary(channel, metrics, self._heard, self._forbidden)
 
-    @property
-    def doubted_since(self) -> float | None:
-        """
-        The last moment at which messages were proven to arrive, in seconds of the clock.
-
-        If None, nothing is wrong.
-        """
-        if self._failing_since is None and not self._is_wrong:
-            return None
-        return max(self._began, min(self._right_at, self._metrics.last_proof))
-
     def start(self) -> None:
         """Take note that the broker begins: nothing is proven yet."""
         self._health.report("proof", "it is not proven yet that messages arrive")
@@ -190,7 +177,6 @@ class Proof:
         """Take note that both connections are up. The first message is sent at once."""
         self.end()
         self._is_running = True
-        self._began = self._clock.seconds()
         self._unheard = self._unpublished = self._uncounted = None
         if self._fault in (None, _BEHIND):
             self._fault = None
@@ -206,8 +192,14 @@ class Proof:
 
     @property
     def last_proof(self) -> float | None:
-        """When a message last came back, in seconds of the clock. None if that is not known."""
-        return (self._metrics.last_proof or None) if self._denied is None else None
+        """
+        When a message had last come back and the count was right, in seconds of the clock.
+
+        None if that is not known.
+        """
+        if self._denied is not None:
+            return None
+        return min(self._right_at, self._metrics.last_proof) or None
 
     # -- The steps: a message and a count take turns
 
@@ -314,7 +306,6 @@ class Proof:
         elif count == expected:
             self._recounts.reset()
             self._right_at = self._clock.seconds()
-            self._is_wrong = False
             self._health.report("subscriptions", None)
             if self._denied is not None:
                 # There is no better sign then.
@@ -325,7 +316,6 @@ class Proof:
             if count > expected:
                 problem = "Redis has subscriptions that this gateway gave up"
             detail = f"it has {count}, and should have {expected}"
-        self._is_wrong = True
         self._metrics.proof_failures += 1
         self._health.report("subscriptions", problem)
         if self._recounts.is_due():
@@ -436,7 +426,7 @@ class Proof:
             self._metrics.proof_failures += 1
         self._health.report("proof", fault)
         if self._failing_since is None:
-            self._failing_since = self._clock.seconds()
+            self._failing_since = self._metrics.last_proof or self._clock.seconds()
         if fault != self._fault:
             self._fault = fault
             self._log.warn(

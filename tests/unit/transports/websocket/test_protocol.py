@@ -7,6 +7,7 @@ import socket as sockets
 import sys
 import weakref
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import txaio
@@ -24,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.test import iosim
 from zope.interface import implementer
 
-from tests.support.deflate import OFFER, compressed
+from tests.support.deflate import OFFER, compressed, inflated
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
@@ -1016,6 +1017,27 @@ class SlowConsumerTests(MemoryGatewayCase):
             each.leave()
         self.nothing_left()
         self.assertEqual(0, self.factory.protocol.queued.held)
+
+    def test_compressed(self) -> None:
+        """Compressed messages are left out as any others: none refers to an earlier one."""
+        self.use(MemoryGateway(replace(self.config, compress=True)))
+        client = self.open("/ws/c?subscribe-broadcast", OFFER)
+        client.reading = False
+        random = Random(11)
+        text = [random.choices(b"0123456789abcdef", k=10_000) for _ in range(100)]
+        for number in range(100):
+            self.publish(b"%06d" % number + bytes(text[number]), b"broadcast:c")
+        self.wait(3)
+        for number in range(100):
+            self.publish(b"%06d" % number + bytes(text[number]), b"broadcast:c")
+        self.assertGreater(self.metrics.dropped_oldest, 50)
+        client.read()
+        frames_ = [each for each in client.frames() if each.opcode == TEXT]
+        self.assertEqual({4}, {each.rsv for each in frames_})
+        payloads = [inflated(each) for each in frames_]
+        self.assertEqual(b"000099" + bytes(text[99]), payloads[-1])
+        self.assertEqual(200, len(payloads) + self.metrics.dropped_oldest)
+        self.assertEqual({10_006}, {len(each) for each in payloads})
 
     def test_drop_oldest(self) -> None:
         """The oldest are left out, counted and logged once."""

@@ -19,6 +19,7 @@ __all__ = [
     "FLAGS",
     "Access",
     "Audience",
+    "answers_channel",
     "channel_name",
     "channel_names",
     "control_channel",
@@ -27,6 +28,7 @@ __all__ = [
     "matches",
     "parse_flags",
     "proof_channel",
+    "questions_channel",
     "read_flag",
     "stored_key",
 ]
@@ -143,6 +145,21 @@ def control_channel(prefix: str) -> bytes:
 def ended_log(prefix: str) -> bytes:
     """The stream in which Redis keeps the commands of the control channel that end sessions."""
     return f"{prefix}:wsredis-ended".lstrip(":").encode()
+
+
+def questions_channel(prefix: str) -> bytes:
+    """The channel on which an operator asks all gateways; that of no client."""
+    return f"{prefix}:wsredis-questions".lstrip(":").encode()
+
+
+def answers_channel(prefix: str, token: str) -> bytes:
+    """
+    The channel on which gateways answer one question; that of no client.
+
+    Args:
+        token: Hard to guess, and chosen for this question.
+    """
+    return f"{prefix}:wsredis-answers:{token}".lstrip(":").encode()
 
 
 def proof_channel(prefix: str, token: str) -> bytes:

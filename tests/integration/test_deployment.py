@@ -272,11 +272,12 @@ class ContainerTests(_Case):
         self.assertIn("/etc/wsredis", mounts)
         self.assertIn(str(Path(str(config.redis.password_file)).parent), mounts)
         self.assertEqual({each["name"] for each in pod["volumes"]}, set(mounts.values()))
-        (port,) = container["ports"]
+        port, metrics = container["ports"]
         self.assertEqual((str(port["containerPort"]),), config.port)
+        self.assertEqual(str(metrics["containerPort"]), config.metrics_port)
         for probe, page in (("startup", "live"), ("liveness", "live"), ("readiness", "ready")):
             asked = container[f"{probe}Probe"]["httpGet"]
-            self.assertEqual({"path": f"/health/{page}", "port": port["name"]}, asked)
+            self.assertEqual({"path": f"/health/{page}", "port": metrics["name"]}, asked)
         _, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
         longest = int(seconds) + _stop_time(config)
         self.assertGreater(pod["terminationGracePeriodSeconds"], longest)

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from tests.support.case import FreshGatewayCase
 from tests.support.certificates import Authority
 from tests.support.children import Child, Gateway, RedisServer, reserve_port, until
+from tests.support.health import health
 from tests.support.proxy import Proxy
 from tests.support.raw import BINARY, PING, PONG, TEXT, RawClient, frame, handshake, response
 from tests.support.reading import receive_answer
@@ -567,6 +568,80 @@ class SwallowingTests(TestCase):
         connecting = make_endpoint(target, reactor).connect(Factory.forProtocol(Protocol))
         await self.assertFailure(connecting, error.TimeoutError)
         self.assertGreater(time.monotonic() - started, CONNECT_TIMEOUT - 0.5)
+
+
+class ProofTests(FaultCase):
+    """Redis answers PING, and does not bring messages; or it does not let the gateway prove it."""
+
+    def problems(self) -> list[str]:
+        """The names of what is wrong with the gateway."""
+        return [*health(self.gateway.port)[1]]
+
+    def test_writes_are_paused(self) -> None:
+        """A Redis that answers PING and no PUBLISH makes the gateway unready in time."""
+        started = time.monotonic()
+        self.redis.command("CLIENT", "PAUSE", 60000, "WRITE")
+        until(lambda: health(self.gateway.port)[0] == 503)
+        # More than is promised: a busy machine is not what is tested.
+        self.assertLess(time.monotonic() - started, 10)
+        self.assertIn("proof", self.problems())
+        self.redis.command("CLIENT", "UNPAUSE")
+        until(lambda: health(self.gateway.port)[0] == 200)
+        self.assertEqual([], self.problems())
+
+    def test_frozen(self) -> None:
+        """A Redis that sleeps for a moment keeps its connections; the gateway says that it did."""
+        connections = self.redis.command("INFO", "stats")
+        since = self.position()
+        self.redis.freeze()
+        until(lambda: health(self.gateway.port)[0] == 503)
+        self.redis.thaw()
+        until(lambda: health(self.gateway.port)[0] == 200)
+        self.gateway.child.wait_for("messages arrive again", since=since)
+        now = self.redis.command("INFO", "stats")
+        assert isinstance(connections, dict)
+        assert isinstance(now, dict)
+        # Each command of a test is a connection of its own.
+        count = "total_connections_received"
+        self.assertEqual(connections[count] + 1, now[count])
+
+    def test_many_channels(self) -> None:
+        """Redis counts as the gateway does while channels come and go."""
+        since = self.position()
+        for round_ in range(3):
+            clients = [self.open(f"/ws/{round_}-{n}?subscribe-broadcast") for n in range(100)]
+            for client in clients[::2]:
+                client.socket.close()
+            threading.Event().wait(1.5)
+        self.assertEqual([], self.problems())
+        self.assertNotIn("subscriptions", self.gateway.log[since:])
+
+    def test_without_rights(self) -> None:
+        """A user of before works; the log names the rights, and the gateway is ready."""
+        self.redis.command(
+            *(
+                "ACL",
+                "SETUSER",
+                "old",
+                "on",
+                ">pw",
+                "~*",
+                "resetchannels",
+                "&broadcast:*",
+                "+@all",
+                "-role",
+            )
+        )
+        gateway = self.start_gateway(
+            *("--redis", f"unix://old@{self.redis.path}"),
+            environ={"WSREDIS_REDIS_PASSWORD": "pw"},
+        )
+        self.instead(gateway)
+        self.assert_hears(self.open("/ws/old?subscribe-broadcast"), "old", b"works")
+        gateway.child.wait_for(r"the right \+role")
+        gateway.child.wait_for(r"\+publish \+subscribe &wsredis-proof:\*")
+        status, problems = health(gateway.port)
+        self.assertEqual((200, ["unproven"]), (status, [*problems]))
 
 
 class RefusalTests(FaultCase):

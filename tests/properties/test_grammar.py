@@ -25,7 +25,8 @@ from wsredis.channels import (
 from wsredis.config import GatewayConfig, all_settings, load
 from wsredis.config.redis_url import format_url, parse_url
 from wsredis.config.rules import RIGHTS, Rule, read_rules
-from wsredis.dialects.plain import MAX_FACILITY_BYTES, PlainDialect
+from wsredis.dialects.plain import PlainDialect
+from wsredis.dialects.urls import MAX_FACILITY_BYTES
 from wsredis.errors import BadRequest, ConfigError
 
 #: All that may stand in the target of a request.

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from wsredis.errors import ConfigError
@@ -45,6 +46,12 @@ def _find_qos() -> str | None:
     return str(path) if path.exists() else None
 
 
+def _find_package(name: str) -> str | None:
+    """The path of an installed package, which is not imported."""
+    spec = find_spec(name)
+    return None if spec is None else spec.origin
+
+
 _FINDERS: dict[str, Callable[[], str | None]] = {
     "redis": find_redis_server,
     "browser": find_browser,
@@ -52,6 +59,7 @@ _FINDERS: dict[str, Callable[[], str | None]] = {
     "apache": partial(find_server, "apache2"),
     "qos": _find_qos,
     "haproxy": partial(find_server, "haproxy"),
+    "kosoku": partial(_find_package, "kosoku"),
 }
 
 
@@ -60,7 +68,7 @@ def missing(*needs: str) -> str | None:
     Return the reason to skip a test, or None, for the ``skip`` attribute of a test case.
 
     Args:
-        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy`` or ``qos``.
+        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy``, ``qos`` or ``kosoku``.
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
     """

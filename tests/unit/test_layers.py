@@ -40,7 +40,7 @@ BORDERS = {
     "hiredis": {"brokers.redis", "testing"},
     "jwt": {"auth.sources"},
     "prometheus_client": {"web.metrics"},
-    "redis": {"django", "publisher", "service.cli"},
+    "redis": {"django", "publisher", "service.cli", "service.why"},
     "treq": {"auth.sources"},
     "twisted.internet.reactor": {"django", "service"},
     "twisted.web": {"auth.sources", "web"},

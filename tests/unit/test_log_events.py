@@ -60,7 +60,7 @@ class _Line:
 
 
 def _is_log(node: ast.expr) -> bool:
-    return ast.unparse(node).endswith("_log")
+    return re.search(r"(^|\.)_?log$", ast.unparse(node)) is not None
 
 
 def _lines() -> Iterator[_Line]:

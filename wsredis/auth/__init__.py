@@ -143,7 +143,7 @@ def from_config(
         reactor,
         admission.decide,
         recent,
-        DeafLog(reactor, admission.is_cut),
+        DeafLog(reactor, admission.is_cut, hub.incidents),
         recheck=config.recheck,
         wall_clock=wall_clock,
     )

@@ -19,6 +19,7 @@ from wsredis.auth.ended_log import LogReader
 from wsredis.channels import control_channel
 from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Listener
+from wsredis.gateway.incidents import Incidents
 from wsredis.gateway.publication import Encoding, Publication
 
 __all__ = ["ControlChannel", "ControlledSessions", "ListenerHub"]
@@ -35,6 +36,10 @@ class ListenerHub(Protocol):
 
     @property
     def broker(self) -> LogReader:
+        """See `wsredis.gateway.hub.Hub`."""
+
+    @property
+    def incidents(self) -> Incidents:
         """See `wsredis.gateway.hub.Hub`."""
 
 

@@ -13,6 +13,7 @@ from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import all_names
 from wsredis.channels import FLAGS, Access, Audience, read_flag
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.incidents import Incidents
 from wsredis.gateway.log_throttle import LogThrottle
 
 __all__ = ["DeafConnection", "DeafLog"]
@@ -74,11 +75,15 @@ class DeafLog:
     Args:
         clock: Counts the minutes.
         is_cut: Tells whether headers of a handshake did not count, since its page is foreign.
+        incidents: Remember the reasons, for those who ask.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, is_cut: Callable[[Handshake], bool]) -> None:
+    def __init__(
+        self, clock: IReactorTime, is_cut: Callable[[Handshake], bool], incidents: Incidents
+    ) -> None:
+        self._incidents = incidents
         self._clock = clock
         self._is_cut = is_cut
         self._throttle = LogThrottle(clock)
@@ -98,6 +103,7 @@ class DeafLog:
         self._throttle.reset()
 
     def _tell(self, connection: DeafConnection, reason: _Reason) -> None:
+        self._incidents.note(connection.granted.facility, f"it hears nothing: {reason.text}")
         self._throttle.log(
             self._log,
             LogLevel.warn,

@@ -206,6 +206,11 @@ class MemoryBroker:
         else:
             waiter.not_published(PermissionDenied("this channel is forbidden"), len(payload))
 
+    def announce(self, channel: bytes, payload: bytes) -> None:
+        """See `wsredis.gateway.broker.Broker.announce`."""
+        if self._up and channel not in self._server.forbidden:
+            self._server.publish(channel, payload)
+
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
         if not self._up:

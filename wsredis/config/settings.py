@@ -580,6 +580,9 @@ class GatewayConfig(Checked):
         "'metrics'.",
     )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    access_log: bool = setting(
+        False, flag, "Log every answer of plain HTTP, without its query, but those about health."
+    )
     log_format: str | None = setting(
         "text",
         choice("text", "json"),
@@ -591,6 +594,11 @@ class GatewayConfig(Checked):
     rules: tuple[Rule, ...] = ()
     #: Absolute path of the TOML file that the rules are from. None without a file.
     file: str | None = None
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether ``/metrics`` is served anywhere."""
+        return self.metrics or self.metrics_port is not None
 
 
 @cache

@@ -207,6 +207,9 @@ class Broker(Protocol):
                 there; on the other channels it is published.
         """
 
+    def announce(self, channel: bytes, payload: bytes) -> None:
+        """Publish *payload* without storing it, if the broker is up. The outcome is not told."""
+
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """
         Read the stored message of each channel.

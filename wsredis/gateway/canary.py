@@ -46,6 +46,7 @@ class Canary:
     def deliver(self, items: Sequence[Publication]) -> None:
         """See `wsredis.gateway.hub.Listener.deliver`."""
         self._metrics.publications -= len(items)
+        self._metrics.deliveries -= len(items)
         for item in items:
             self._heard(item.payload)
 

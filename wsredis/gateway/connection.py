@@ -404,6 +404,11 @@ class Connection(ABC):
         if self._handler is not None:
             self._handle(partial(self._handler.on_connect, self))
 
+    def note(self, text: str) -> None:
+        """Remember, for those who ask, what happened to this client on each of its channels."""
+        for name in self.channels:
+            self._hub.incidents.note(name, text)
+
     def receive(self, payload: bytes, is_binary: bool) -> None:
         """Take one message of the client. Does nothing once the connection is closed."""
         if self._state is _State.OPEN:
@@ -444,7 +449,7 @@ class Connection(ABC):
             put: Sends one, given its channel and its bytes, and may leave some out. If None, none
                 may be left out.
         """
-        self._put = put if self._state is _State.OPEN else None
+        self._put = None if self._state is _State.CLOSED else put
         self.choose_path()
 
     async def change(self, identity: Identity, granted: Access) -> None:

@@ -12,11 +12,12 @@ and the fan-outs that wait, and the code that changes them has to be read togeth
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
@@ -26,12 +27,13 @@ from wsredis.channels import loggable_channel
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.client import Sink
 from wsredis.gateway.gap import Gap, GapReports
+from wsredis.gateway.incidents import Incidents
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
 from wsredis.gateway.stored_messages import StoredMessages
 
-__all__ = ["Hub", "Listener"]
+__all__ = ["ChannelState", "Hub", "Listener"]
 
 #: Connections that are written to before the reactor gets its turn: about 10 ms of work.
 _SLICE = 1000
@@ -73,14 +75,39 @@ class _Channel:
             stored message, with that version and the hash of the message.
         version: The number of publications that this channel has delivered.
         last: Hash of the newest of them. None before the first.
+        since: Seconds since 1970 at which the first listener came.
+        delivered: The same for the newest publication. 0 before the first.
+        size: Bytes of its payload.
     """
 
-    __slots__ = ("last", "listeners", "version")
+    __slots__ = ("delivered", "last", "listeners", "since", "size", "version")
 
     def __init__(self) -> None:
         self.listeners: dict[Listener, int | tuple[int, int]] = {}
         self.version = 0
         self.last: int | None = None
+        self.since = time.time()
+        self.delivered = 0.0
+        self.size = 0
+
+
+class ChannelState(NamedTuple):
+    """
+    The state of one channel that has listeners.
+
+    Attributes:
+        listeners: Their number.
+        since: Seconds since 1970 at which the first of them came.
+        publications: The number of publications that were delivered since then.
+        delivered: Seconds since 1970 at which the newest of them was. 0 before the first.
+        size: Bytes of the payload of the newest.
+    """
+
+    listeners: int
+    since: float
+    publications: int
+    delivered: float
+    size: int
 
 
 class Hub:
@@ -99,6 +126,7 @@ class Hub:
         metrics: The counters of this gateway.
         gaps: Tells of the times in which publications may have been lost.
         later: As it was given.
+        incidents: What went wrong on single channels and facilities.
         subscriptions: The number of listeners of all channels together.
     """
 
@@ -119,6 +147,7 @@ class Hub:
         self.gaps = GapReports(metrics)
         self._max_publication = max_publication
         self.later = later
+        self.incidents = Incidents()
         self.subscriptions = 0
         self._channels: dict[bytes, _Channel] = {}
         self._stored = StoredMessages()
@@ -188,6 +217,18 @@ class Hub:
                 count += len(channel.listeners)
         return count
 
+    def state(self, name: bytes) -> ChannelState | None:
+        """Return the state of a channel. None if it has no listener."""
+        channel = self._channels.get(name)
+        if channel is None:
+            return None
+        count = len(channel.listeners)
+        return ChannelState(count, channel.since, channel.version, channel.delivered, channel.size)
+
+    def names(self) -> Iterator[bytes]:
+        """Iterate over the channels that have a listener. The hub must not change meanwhile."""
+        return iter(self._channels)
+
     def mark_stored(self, listener: Listener, stored: Publication) -> None:
         """Remember that *listener* was given a stored message of a channel that it hears."""
         channel = self._channels[stored.channel]
@@ -214,6 +255,7 @@ class Hub:
         # Connections with a publication that nobody else gets.
         single: list[tuple[Listener, Publication]] = []
         several = len(runs) > 1
+        now = time.time()
         for name, run in runs.items():
             channel = self._channels.get(name)
             if channel is None:
@@ -222,6 +264,7 @@ class Hub:
             newest = batch[run[-1]]
             channel.version += len(run)
             channel.last = hash(newest.payload)
+            channel.delivered, channel.size = now, len(newest.payload)
             self.metrics.publications += len(run)
             listeners = list(channel.listeners)
             if several:
@@ -276,6 +319,7 @@ class Hub:
 
     def forbid(self, channel: bytes) -> None:
         """See `wsredis.gateway.broker.BrokerListener.forbid`."""
+        self.incidents.note(channel, "Redis forbids it")
         if channel in self._channels:
             for listener in list(self._channels[channel].listeners):
                 self._guarded(listener.forbid)
@@ -354,6 +398,9 @@ class Hub:
             # Looked up for each: it and its `send` change while others are served.
             sink = listener.direct
             if sink is None:
+                if listener.encoding is None:
+                    # Nothing is written to it.
+                    self.metrics.sent_bytes -= size
                 self._guarded(listener.deliver, items)
                 continue
             try:
@@ -432,6 +479,7 @@ class Hub:
 
     def _leave_out(self, publication: Publication) -> None:
         self.metrics.oversized += 1
+        self.incidents.note(publication.channel, "left out: larger than max-publication")
         self.metrics.limits["max-publication"] += 1
         self.log_loss(
             self._log,

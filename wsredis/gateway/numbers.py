@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 from wsredis.gateway.exported import Exported, Histogram, exported
 from wsredis.gateway.metrics import Metrics, State
 
-__all__ = ["EXPORTED", "Numbers", "Snapshot", "checked", "combined", "ended", "numbers"]
+__all__ = [
+    "EXPORTED",
+    "PROCESS",
+    "Families",
+    "Numbers",
+    "Snapshot",
+    "checked",
+    "combined",
+    "ended",
+    "numbers",
+]
 
 _COUNTED, _READ = exported(Metrics), exported(State)
 
@@ -21,12 +31,20 @@ EXPORTED: tuple[Exported, ...] = (*_COUNTED, *_READ)
 Numbers = Mapping[str, Any]
 
 
+#: Numbers of a Python process that are not ours: each a list of name, type, help, and samples; each
+#: sample a list of name, labels and value.
+Families = list[Any]
+
+#: The key of `Families` in `Numbers`. None of ours has that name.
+PROCESS = "process"
+
+
 class Snapshot(NamedTuple):
     """
     The numbers of a whole gateway at one moment.
 
     Attributes:
-        total: Those of all its processes together.
+        total: Those of all its processes together. The `PROCESS` is the one that has the ports.
         workers: Those of each worker, by its number. Empty without workers.
     """
 
@@ -61,15 +79,18 @@ def checked(report: Any) -> Numbers:
     """
     Return what is usable of the numbers that another process has sent.
 
-    A number that is missing, since the other process is of another version, is left out.
+    Numbers that are missing are left out.
 
     Raises:
         ValueError: They are malformed.
     """
     try:
-        return {
+        found: dict[str, Any] = {
             each.name: _checked(each, report[each.name]) for each in EXPORTED if each.name in report
         }
+        if PROCESS in report:
+            found[PROCESS] = [_checked_family(*each) for each in report[PROCESS]]
+        return found
     except (TypeError, LookupError) as error:
         raise ValueError(f"not the numbers of a worker: {error}") from None
 
@@ -87,6 +108,11 @@ def _checked(each: Exported, value: Any) -> Any:
     if any(len(labels) != len(each.labels) for labels, _ in found):
         raise ValueError("another number of labels")
     return found
+
+
+def _checked_family(name: str, kind: str, help: str, samples: Any) -> Any:
+    found = [[str(label), dict(labels), float(value)] for label, labels, value in samples]
+    return [str(name), str(kind), str(help), found]
 
 
 def combined(reports: Sequence[Numbers]) -> Numbers:

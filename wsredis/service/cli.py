@@ -21,6 +21,7 @@ from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
 from wsredis.publisher.ending import ending_commands
 from wsredis.publisher.redis_py import connect
+from wsredis.service.why import ask, check_channel, explain, list_gateways
 
 if TYPE_CHECKING:
     import redis
@@ -357,6 +358,49 @@ def _end(arguments: argparse.Namespace, outside: Outside) -> int:
     return 0
 
 
+def _add_why_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "channel",
+        metavar="CHANNEL",
+        help="broadcast:FACILITY, user:NAME:FACILITY, group:NAME:FACILITY or session:KEY:FACILITY.",
+    )
+    _add_gateways_arguments(parser)
+
+
+def _add_gateways_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="Time that the gateways have to answer (2).",
+    )
+    _add_setting_arguments(parser)
+
+
+def _ask(arguments: argparse.Namespace, outside: Outside) -> int:
+    """Ask the gateways, about a channel or not. The status is 1 if none answers."""
+    config = _settings_of(arguments)
+    text = getattr(arguments, "channel", None)
+    channel = None if text is None else check_channel(text, config.prefix)
+    with outside.connect(config.redis) as client:
+        from redis import RedisError
+
+        try:
+            answers = ask(client, config.prefix, channel, arguments.wait)
+            lines = (
+                list_gateways(answers)
+                if channel is None
+                else explain(client, channel, config.stored_prefix, answers)
+            )
+            for line in lines:
+                outside.stdout.write(_line(line.encode("utf-8", "replace"), True))
+        except RedisError as error:
+            return _fail(outside, arguments, error_text(error), 1)
+    outside.stdout.flush()
+    return 0 if answers.found else 1
+
+
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     # The options are those of the gateway. Twisted parses them, so argparse must not.
     parser.prefix_chars = "\0"
@@ -382,6 +426,16 @@ COMMANDS = {
         "end sessions, or all sessions of users or groups",
         _add_end_arguments,
         _end,
+    ),
+    "why": Command(
+        "ask the gateways about a channel: who hears it, what came, what went wrong",
+        _add_why_arguments,
+        _ask,
+    ),
+    "gateways": Command(
+        "list the gateways that are connected to Redis",
+        _add_gateways_arguments,
+        _ask,
     ),
     "check-config": Command(
         "check whether the gateway would start, and show what a user may do",

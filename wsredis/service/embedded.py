@@ -25,9 +25,10 @@ from urllib.parse import quote
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from wsredis.errors import ConfigError
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
 
 __all__ = [
@@ -83,8 +84,18 @@ _RESTART = RestartPolicy(first=1.0, longest=1.0)
 #: Seconds that a server has to stop before it is killed.
 _PATIENCE = 3.0
 
-#: Bytes of the last output of a server that are kept for the log.
-_LAST_OUTPUT = 400
+#: Bytes of the last output of a server that are kept for the log, and characters that go there.
+_LAST_OUTPUT = 2000
+_LOGGED = 200
+
+#: The begin of a line of the server's own log: process, role, date, time, and level.
+_PREFIX = re.compile(r"\d+:([A-Z] \d+ \w+ \d+ [\d:.]+ [.*#-]|signal-handler \(\d+\)) ")
+
+#: A line of the server about the order to stop.
+_ORDERED = re.compile(r"Received SIG|User requested shutdown")
+
+#: Lines about an end that are logged at once; the others are counted.
+_AT_ONCE = 5
 
 
 def answers(port: int) -> bool:
@@ -224,6 +235,20 @@ def private_redis(executable: str, patience: float = _PATIENCE) -> Iterator[str]
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _reason(output: str, how: str) -> str:
+    """
+    Find the line in the last output of a server that says why it ended.
+
+    Returns:
+        The line, without the date. Empty if none can: a server that was killed had no time to.
+    """
+    lines = [_PREFIX.sub("", line, count=1) for line in output.splitlines() if line.strip()]
+    if not lines or " by signal " in how:
+        return ""
+    # One that stops as it was told says goodbye after that.
+    return next(filter(_ORDERED.search, lines), lines[-1])[:_LOGGED]
+
+
 class EmbeddedRedis(Service):
     """
     A server that lives as long as the service; it is started again when it ends.
@@ -249,6 +274,7 @@ class EmbeddedRedis(Service):
         self.url = _url(self._folder)
         self._supervisor = ChildSupervisor(reactor, self, _RESTART)
         self._last_output = b""
+        self._throttle = LogThrottle(reactor, at_once=_AT_ONCE)
 
     def startService(self) -> None:
         """Start the server. It answers a moment later."""
@@ -304,11 +330,19 @@ class EmbeddedRedis(Service):
         )
 
     def child_ended(self, how: str, restart: float | None) -> None:
-        """Log the last line of output, or how the server ended."""
-        if restart is not None:
-            lines = self._last_output.decode("utf-8", "replace").strip().splitlines()
-            self._log.warn(
-                "the private Redis ended, starting it again: {reason}",
-                event="private-redis-ended",
-                reason=lines[-1] if lines else how,
-            )
+        """Log how the server ended, and the line of its output that says why."""
+        if restart is None:
+            self._throttle.reset()
+            return
+        said = _reason(self._last_output.decode("utf-8", "replace"), how)
+        self._throttle.log(
+            self._log,
+            LogLevel.warn,
+            "ended",
+            "the private Redis {how}{_said}; another one starts in {delay:g} s",
+            event="private-redis-ended",
+            how=how,
+            said=said,
+            delay=restart,
+            _said=f": {said}" if said else "",
+        )

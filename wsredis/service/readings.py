@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.health import is_good
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics, State
-from wsredis.gateway.numbers import Numbers, numbers
+from wsredis.gateway.numbers import PROCESS, Families, Numbers, numbers
 from wsredis.service.vitals import Vitals
 from wsredis.transports.websocket.factory import GatewayFactory
 
@@ -21,6 +23,8 @@ class Readings:
 
     Args:
         vitals: Tell whether it is ready; with workers, whether this process is.
+        process: Returns the numbers of this Python process that are not ours. If None, they are
+            left out.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Readings:
         hub: Hub,
         factory: GatewayFactory,
         vitals: Vitals,
+        process: Callable[[], Families] | None,
     ) -> None:
         self._clock = clock
         self._began = 0.0
@@ -39,6 +44,7 @@ class Readings:
         self._hub = hub
         self._factory = factory
         self._vitals = vitals
+        self._process = process
 
     def start(self) -> None:
         """Take this moment for the start of the gateway."""
@@ -46,12 +52,14 @@ class Readings:
 
     def state(self) -> State:
         """Return the numbers of this moment that are not counted."""
-        factory = self._factory
+        factory, canary = self._factory, self._broker.canary
+        # A channel that no client hears, with one subscription.
+        own = 0 if canary is None else self._hub.reach(canary.channels)
         return State(
             ready=is_good({0: self._vitals.look()}),
             redis_up=self._broker.up,
-            channels=len(self._hub),
-            subscriptions=self._hub.subscriptions,
+            channels=len(self._hub) - own,
+            subscriptions=self._hub.subscriptions - own,
             sockets=factory.registry.sockets,
             handshakes_open=factory.registry.slots.handshakes.held,
             queues=len(factory.queued),
@@ -61,4 +69,9 @@ class Readings:
 
     def numbers(self) -> Numbers:
         """Return all numbers of this moment."""
-        return numbers(self._metrics, self.state(), self._clock.seconds(), self._began)
+        own = numbers(self._metrics, self.state(), self._clock.seconds(), self._began)
+        return {**own, **self.process()}
+
+    def process(self) -> Numbers:
+        """Return the numbers of the Python process alone."""
+        return {} if self._process is None else {PROCESS: self._process()}

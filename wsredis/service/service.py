@@ -1,4 +1,8 @@
-"""The gateway as a Twisted service: it builds the parts, and starts and stops them in order."""
+"""
+The gateway as a Twisted service: it builds the parts, and starts and stops them in order.
+
+It is one module because the order of the start and that of the stop mirror each other.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.numbers import Snapshot
 from wsredis.service.endpoints import make_endpoints, metrics_endpoint
+from wsredis.service.inspector import Inspector
 from wsredis.service.private_port import PrivatePort
 from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
@@ -136,6 +141,13 @@ class GatewayService(Service):
             self._site,
             handler,
         )
+        self._inspector = Inspector(
+            reactor,
+            self._hub,
+            config.prefix,
+            lambda: filter(None, (each.connection for each in self.factory.registry.connections)),
+            lambda: self.readiness()[0],
+        )
         self._vitals = Vitals(
             reactor,
             self.health,
@@ -146,7 +158,13 @@ class GatewayService(Service):
             broker,
         )
         self._readings = Readings(
-            reactor, self.metrics, self._broker, self._hub, self.factory, self._vitals
+            reactor,
+            self.metrics,
+            self._broker,
+            self._hub,
+            self.factory,
+            self._vitals,
+            None if page is None else page.process,
         )
         self.health.report("starting", "the gateway has not started yet")
         self._certificates = Certificates.of(config, reactor)
@@ -246,6 +264,7 @@ class GatewayService(Service):
             # Errors need no answer: the hub keeps it, and the broker tries again.
             self._hub.subscribe(self._broker.canary).addErrback(lambda failure: None)
         self._auth.start()
+        self._inspector.start()
         self.factory.start()
         self._site.start()
         if self._certificates is not None:
@@ -319,6 +338,7 @@ class GatewayService(Service):
         self.factory.stop()
         self._site.stop()
         self._auth.stop()
+        self._inspector.stop()
         self._losses.reset()
         self._vitals.stop()
         await self._broker.stop()

@@ -13,11 +13,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
+from wsredis import __version__
 from wsredis.config import GatewayConfig, Limits, RedisConfig, setting_of
 from wsredis.service import garbage
 from wsredis.service.deadline import Deadline
 from wsredis.service.endpoints import bind_error
-from wsredis.service.log.output import LineObserver
+from wsredis.service.log.output import LineObserver, capture_logging
 from wsredis.service.service import GatewayService
 from wsredis.service.systemd import Supervision
 from wsredis.service.workers.parent import Workers
@@ -96,6 +97,9 @@ class OrderedServices(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the ports, or end the program."""
+        if self.observer is not None:
+            capture_logging()
+        _log.info("wsredis {version}", event="starting", version=__version__)
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -223,5 +224,9 @@ def _cancel(call: Any) -> None:
 def _describe(reason: Failure) -> str:
     number = getattr(reason.value, "signal", None)
     if number is not None:
-        return f"by signal {number}"
+        try:
+            return f"by signal {number} ({signal.Signals(number).name})"
+        except ValueError:
+            # A real-time signal.
+            return f"by signal {number}"
     return f"with status {getattr(reason.value, 'exitCode', None)}"

@@ -75,10 +75,13 @@ class SelectiveQueue(SendQueue):
     def put(self, channel: bytes, data: bytes) -> None:
         """Send a whole publication, as `write`. It may be left out if the client is slow."""
         queue = self._queue
+        if queue is not None and self.waiting > self._limit:
+            self._catch_up(queue)
+            if self._queue is queue and self.waiting > self._limit and self._is_full(queue):
+                return
+            queue = self._queue
         if queue is None:
             self.write(data)
-            return
-        if self.waiting > self._limit and self._is_full(queue):
             return
         if self._is_slow and self._policy is _CONFLATE and channel in self._channels:
             self._replace(queue, channel, data)

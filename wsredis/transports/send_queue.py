@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from wsredis.gateway.queued_bytes import Piece, QueuedBytes, Weight, whole_of
+from wsredis.transports.sockets import write_now
 
 __all__ = ["CONGESTION", "SendQueue", "SendQueueOwner"]
 
@@ -66,7 +67,8 @@ class SendQueueOwner(Protocol):
         """
         More bytes wait than the limit, and something more has come.
 
-        The owner calls `SendQueue.overdue` if that lasts for longer than a grace.
+        The owner calls `SendQueue.overdue` if that lasts for longer than a grace. It may be told
+        again then.
         """
 
     def send_queue_within(self) -> None:
@@ -187,9 +189,9 @@ class SendQueue:
         "_closing",
         "_hard",
         "_is_marked",
-        "_is_over",
         "_limit",
         "_owner",
+        "_passed",
         "_paused",
         "_pulled",
         "_queue",
@@ -224,8 +226,9 @@ class SendQueue:
         self._buffered = 0
         #: Whether nothing has been taken since `is_stuck` was asked.
         self._is_marked = False
-        #: Whether more waits than the limit, and the owner knows.
-        self._is_over = False
+        #: The bytes that were taken since more waits than the limit. None if no more does, or if
+        #: the owner does not know yet.
+        self._passed: int | None = None
         self._acknowledged: int | None = None
         self._paused = False
         self._closing = False
@@ -269,8 +272,18 @@ class SendQueue:
             self._pump(queue)
 
     def overdue(self) -> None:
-        """Give up what waits, if more waits than the limit: the grace of the client is over."""
-        if self._is_over and self._queue:
+        """
+        Give up what waits, if more waits than the limit: the grace of the client is over.
+
+        A client that has taken as much meanwhile as waits now is less than the grace behind, and
+        is granted another one.
+        """
+        if self._passed is None or not self._queue:
+            return
+        if self._passed >= self.waiting:
+            self._passed = 0
+            self._owner.send_queue_over()
+        else:
             self._overflow(self._queue)
 
     def is_stuck(self, acknowledged: int | None = None) -> bool:
@@ -411,6 +424,8 @@ class SendQueue:
         if taken:
             self._taken += taken
             self._is_marked = False
+            if self._passed is not None:
+                self._passed += taken
         gone: list[Piece] = []
         waiting = self.waiting
         while queue and taken >= (size := len(queue[0])):
@@ -430,8 +445,12 @@ class SendQueue:
         queue = self._queue
         assert queue is not None
         size = len(data)
-        if self.waiting > self._limit and self._is_full(queue):
-            return size
+        if self.waiting > self._limit:
+            self._catch_up(queue)
+            if self._queue is not queue:
+                return self.send(data)
+            if self.waiting > self._limit and self._is_full(queue):
+                return size
         if not queue:
             self._append(queue, data, data)
             return size
@@ -456,19 +475,32 @@ class SendQueue:
         queue.append(piece)
         self._total.add(whole)
 
+    def _catch_up(self, queue: deque[Piece]) -> None:
+        """
+        Ask the kernel of a client that reads whether it takes more by now.
+
+        Much may be read from Redis before the reactor says so, and the client reads meanwhile.
+        """
+        if not self._taken:
+            return
+        if self._pulled:
+            self._pump(queue)
+        else:
+            write_now(self._transport)
+
     def _is_full(self, queue: deque[Piece]) -> bool:
         """Act on more than the limit that waits. Tell whether nothing more may be queued."""
         if self.waiting > self._hard:
             return self._overflow(queue)
-        if not self._is_over:
-            self._is_over = True
+        if self._passed is None:
+            self._passed = 0
             self._owner.send_queue_over()
         return False
 
     def _within(self) -> None:
         """Go on with no more than the limit."""
-        if self._is_over:
-            self._is_over = False
+        if self._passed is not None:
+            self._passed = None
             self._owner.send_queue_within()
 
     def _overflow(self, queue: deque[Piece]) -> bool:

@@ -44,6 +44,7 @@ __all__ = [
     "self_test",
     "traffic_of",
     "tune",
+    "write_now",
 ]
 
 #: In Linux's ``struct tcp_info``: packets that are not acknowledged, bytes that are, and bytes that
@@ -422,6 +423,23 @@ def report_at_once(transport: Any) -> None:
     below = getattr(transport, "transport", None)
     if type(below) is PolledServer:
         below.bufferSize = 0
+
+
+def write_now(transport: Any) -> None:
+    """
+    Let the kernel take what waits below TLS, without waiting for the reactor.
+
+    An error is met again by the reactor, which tells about it.
+    """
+    below = getattr(transport, "transport", None)
+    if (
+        isinstance(below, abstract.FileDescriptor)
+        and below.connected
+        # Its end is told by the result, which the reactor has to see.
+        and not below.disconnecting
+        and (below.dataBuffer or below._tempDataLen)
+    ):
+        below.doWrite()
 
 
 def is_plain(transport: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.web.resource import Resource
 
@@ -20,6 +20,10 @@ from wsredis.web.application import WSGIResource, load_application
 from wsredis.web.resources import demo_page
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
+
+if TYPE_CHECKING:
+    # It needs a library that others do not have.
+    from wsredis.web.metrics import MetricsResource
 
 __all__ = ["from_config", "metrics_page", "private_site"]
 
@@ -74,10 +78,11 @@ def from_config(
         trusted=Networks(config.trusted_proxy),
         spool=spool,
         metrics=metrics if config.metrics else None,
+        access_log=config.access_log,
     )
 
 
-def metrics_page(config: GatewayConfig, snapshot: Callable[[], Snapshot]) -> Resource | None:
+def metrics_page(config: GatewayConfig, snapshot: Callable[[], Snapshot]) -> MetricsResource | None:
     """
     Make ``/metrics``.
 
@@ -90,7 +95,7 @@ def metrics_page(config: GatewayConfig, snapshot: Callable[[], Snapshot]) -> Res
     Raises:
         ConfigError: prometheus-client is not installed.
     """
-    if not config.metrics and config.metrics_port is None:
+    if not config.has_metrics:
         return None
     try:
         from wsredis.web.metrics import MetricsResource

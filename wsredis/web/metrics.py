@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -21,15 +21,18 @@ from twisted.web.server import Request
 
 from wsredis import __version__
 from wsredis.gateway.exported import Exported, Histogram
-from wsredis.gateway.numbers import EXPORTED, Numbers, Snapshot
+from wsredis.gateway.numbers import EXPORTED, PROCESS, Families, Numbers, Snapshot
 
-__all__ = ["GatewayCollector", "MetricsResource"]
+__all__ = ["GatewayCollector", "MetricsResource", "process_families"]
 
 _FAMILIES: dict[str, Any] = {
     "counter": CounterMetricFamily,
     "gauge": GaugeMetricFamily,
     "histogram": HistogramMetricFamily,
 }
+
+#: The start of the names of the numbers of one worker.
+_WORKER = "wsredis_worker_"
 
 #: The upper ends of the ranges of a histogram, as labels.
 _ENDS = [*map(str, Histogram.bounds), "+Inf"]
@@ -51,32 +54,58 @@ class GatewayCollector(Collector):
         total, workers = self._snapshot()
         yield InfoMetricFamily("wsredis", "The version.", {"version": __version__})
         for each in EXPORTED:
-            yield _family("wsredis", each, [((), total)])
+            family = _family(f"wsredis_{each.name}", each, ())
+            if each.name in total:
+                _add(family, each, (), total[each.name])
+            yield family
         if workers:
-            for each in EXPORTED:
-                yield _family(
-                    "wsredis_worker",
-                    each,
-                    [((number,), workers[number]) for number in workers],
-                )
-        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-            yield from collector.collect()
+            yield from _families_of(workers)
+        yield from _restored(total.get(PROCESS, ()), "", {})
 
 
-def _family(
-    prefix: str, each: Exported, reports: Iterable[tuple[tuple[str, ...], Numbers]]
-) -> Metric:
-    """Make one family of a number of several processes, of which each may have a label."""
-    reports = [*reports]
-    label = ("worker",) if prefix == "wsredis_worker" else ()
-    family = _FAMILIES[each.kind](
-        f"{prefix}_{each.name}", each.help.replace("``", ""), labels=(*label, *each.labels)
-    )
-    for worker, report in reports:
-        if each.name in report:
-            _add(family, each, worker, report[each.name])
-    made: Metric = family
-    return made
+def process_families() -> Families:
+    """Return what prometheus_client knows about this Python process."""
+    return [
+        [
+            family.name,
+            family.type,
+            family.documentation,
+            [[sample.name, sample.labels, sample.value] for sample in family.samples],
+        ]
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR)
+        for family in collector.collect()
+    ]
+
+
+def _families_of(workers: Mapping[str, Numbers]) -> Iterator[Metric]:
+    """Make one family of each number of all workers."""
+    for each in EXPORTED:
+        family = _family(f"{_WORKER}{each.name}", each, ("worker",))
+        for number, report in workers.items():
+            if each.name in report:
+                _add(family, each, (number,), report[each.name])
+        yield family
+    families: dict[str, Metric] = {}
+    for number, report in workers.items():
+        for family in _restored(report.get(PROCESS, ()), _WORKER, {"worker": number}):
+            known = families.setdefault(family.name, family)
+            if known is not family:
+                known.samples += family.samples
+    yield from families.values()
+
+
+def _family(name: str, each: Exported, labels: tuple[str, ...]) -> Any:
+    help = each.help.replace("``", "")
+    return _FAMILIES[each.kind](name, help, labels=(*labels, *each.labels))
+
+
+def _restored(families: Iterable[Any], prefix: str, labels: Mapping[str, str]) -> Iterator[Metric]:
+    """Make families of the result of `process_families`, of this process or another one."""
+    for name, kind, help, samples in families:
+        family = Metric(f"{prefix}{name}", help, kind)
+        for sample, own, value in samples:
+            family.add_sample(f"{prefix}{sample}", {**labels, **own}, value)
+        yield family
 
 
 def _add(family: Any, each: Exported, worker: tuple[str, ...], value: Any) -> None:
@@ -96,7 +125,12 @@ class MetricsResource(Resource):
 
     Args:
         snapshot: See `GatewayCollector`.
+
+    Attributes:
+        process: Returns what the library knows about this Python process, for a `Snapshot`.
     """
+
+    process = staticmethod(process_families)
 
     isLeaf = True
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
+from time import monotonic
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
@@ -30,9 +31,13 @@ class GatewayRequest(Request):
     A request with a limited body.
 
     Neither an answer nor a line of the log repeats the target, which twisted.web does in both.
+
+    Attributes:
+        began: The time at which the request was whole, in seconds of the monotonic clock.
     """
 
     _log = Logger()
+    began = 0.0
 
     def gotLength(self, length: int | None) -> None:
         """Get ready for a body."""
@@ -63,6 +68,7 @@ class GatewayRequest(Request):
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
         self.args = {}
+        self.began = monotonic()
         assert self.content is not None
         self.content.seek(0)
         self.process()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
@@ -21,6 +21,7 @@ from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
+from wsredis.web.access_log import log_answer
 from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel
 from wsredis.web.request import GatewayRequest
 from wsredis.web.resources import ApplicationResource, RootResource
@@ -53,6 +54,7 @@ class GatewaySite(Site):
         trusted: The proxies that name the client of each request.
         spool: Where bodies wait. If None, the site has one of its own.
         metrics: The resource at ``/metrics``. If None, the gateway has none there.
+        access_log: Log each answer.
 
     Attributes:
         channels: The open connections.
@@ -81,6 +83,7 @@ class GatewaySite(Site):
         trusted: Networks | None = None,
         spool: Spool | None = None,
         metrics: Resource | None = None,
+        access_log: bool = False,
     ) -> None:
         super().__init__(
             RootResource(url_prefix, probes, page, application, metrics),
@@ -99,9 +102,15 @@ class GatewaySite(Site):
         self.spool = Spool(MAX_SPOOL) if spool is None else spool
         self.channels: ConnectionSet[GatewayChannel] = ConnectionSet()
         self.places = SharedBound(self.max_channels) if self.has_application else None
+        self._has_access_log = access_log
         self._draining = False
         self._reactor = reactor
         self._waiting: deque[Callable[[], None]] = deque()
+
+    def log(self, request: Any) -> None:
+        """Log an answer, if somebody wants to have that. twisted.web calls this for each one."""
+        if self._has_access_log:
+            log_answer(request, self.trusted)
 
     def start(self) -> None:
         """Start the application, if there is one."""

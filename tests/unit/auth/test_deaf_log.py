@@ -16,6 +16,7 @@ from wsredis.auth.deaf_log import DeafLog
 from wsredis.channels import Access, Audience
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.incidents import Incidents
 
 
 class _Policy:
@@ -48,7 +49,7 @@ class DeafLogTests(AuthCase):
         """Such a WebSocket is deaf for a reason."""
         before = self.gateway.metrics.deaf
         (line,) = self.logged(path, name)
-        self.assertIn("192.0.2.1:54321 hears nothing on 'a': ", line)
+        self.assertRegex(line, r"\A192\.0\.2\.1:54321 \(\S+\) hears nothing on 'a': ")
         self.assertIn(reason, line)
         self.assertEqual(before + 1, self.gateway.metrics.deaf)
         self.wait(61)
@@ -157,7 +158,7 @@ class ForeignTests(SynchronousTestCase):
 
     def test_foreign(self) -> None:
         """If a policy of the operator then grants it nothing, the origin is the reason."""
-        log = DeafLog(Clock(), lambda handshake: "cookie" in handshake.headers)
+        log = DeafLog(Clock(), lambda handshake: "cookie" in handshake.headers, Incidents())
 
         class Deaf:
             id = "k7x2f-1"

@@ -20,6 +20,7 @@ from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.incidents import Incidents
 
 
 class ExpiryTests(AuthCase):
@@ -238,7 +239,7 @@ class BrokenTests(SynchronousTestCase):
             self.clock,
             self.decide,
             RecentCommands(self.clock),
-            DeafLog(self.clock, lambda handshake: False),
+            DeafLog(self.clock, lambda handshake: False, Incidents()),
             wall_clock=self.clock.seconds,
         )
         identity = replace(JOHN, expires=5.0)

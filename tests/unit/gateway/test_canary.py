@@ -5,10 +5,12 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.fakes import FakeListener
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.gateway.canary import Canary
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 
 
 class CanaryTests(SynchronousTestCase):
@@ -36,6 +38,17 @@ class CanaryTests(SynchronousTestCase):
         self.server.publish(b"proof", b"2")
         self.assertEqual([b"1", b"2"], self.heard)
         self.assertEqual(0, self.metrics.publications)
+
+    def test_not_counted(self) -> None:
+        """Neither does it count as a client that gets something."""
+        client = FakeListener(b"a")
+        for each in (client, self.canary):
+            self.hub.subscribe(each)
+        self.server.publish(b"a", b"x")
+        before = self.metrics.deliveries, self.metrics.sent_bytes
+        self.server.publish(b"proof", b"1")
+        self.hub.deliver([Publication(b"proof", b"1"), Publication(b"proof", b"2")])
+        self.assertEqual(before, (self.metrics.deliveries, self.metrics.sent_bytes))
 
     def test_forbidden(self) -> None:
         """It tells that the broker refuses its channel."""

@@ -383,6 +383,16 @@ class SelectTests(ConnectionCase):
         connection.opened(self.successResultOf(self.opening(connection)))
         self.assertEqual([b"user:john:chat", b"session:s3ss10n:chat"], put)
 
+    def test_before_the_first_byte(self) -> None:
+        """Something may wait before the connection is open: the end of a TLS handshake."""
+        self.server.store(CHANNEL, 10, b"stored")
+        connection, client = self.new()
+        put: list[bytes] = []
+        connection.select(lambda channel, data: put.append(data[2:]))
+        connection.opened(self.successResultOf(self.opening(connection)), b"")
+        self.stranger_says(b"live")
+        self.assertEqual(([b"stored", b"live"], []), (put, client.got))
+
     def test_after_the_end(self) -> None:
         """A connection that is closed keeps no way to write."""
         connection, client = self.selecting()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+import wsredis
 from wsredis.gateway.health import Health, Problem
 
 
@@ -45,3 +49,18 @@ class HealthTests(SynchronousTestCase):
         self.health.report("a", None)
         self.health.report("a", "is broken")
         self.assertEqual(5.0, self.health.problems["a"].since)
+
+
+class DocumentedTests(SynchronousTestCase):
+    """The page about health explains each name."""
+
+    def test_names(self) -> None:
+        """Each name that the source reports has a row, and each row is the name of something."""
+        root = Path(wsredis.__file__).parent
+        source = "\n".join(path.read_text("utf-8") for path in root.rglob("*.py"))
+        reported = set(re.findall(r'\breport\(\s*"([a-z]+)"', source))
+        reported |= set(re.findall(r'\{"([a-z]+)": Problem\(', source))
+        page = (root.parent / "docs/reference/health.rst").read_text("utf-8")
+        tables = page.partition(".. _readiness:")[2]
+        explained = set(re.findall(r"^   \* - ``([a-z]+)``$", tables, re.MULTILINE))
+        self.assertEqual(reported, explained)

@@ -97,6 +97,49 @@ class _HubCase(SynchronousTestCase):
         return [str(failure.value) for failure in self.flushLoggedErrors(RuntimeError)]
 
 
+class CountTests(_HubCase):
+    """Deliveries and their bytes are counted for all listeners at once."""
+
+    def counted(self) -> tuple[int, int]:
+        """Deliveries and bytes since the last call."""
+        counted = (self.metrics.deliveries, self.metrics.sent_bytes)
+        self.metrics.deliveries = self.metrics.sent_bytes = 0
+        return counted
+
+    def test_every_way(self) -> None:
+        """The bytes are those that the listeners got, whichever way they came."""
+        alone = self.listener(b"single")
+        several = [self.listener(b"a") for _ in range(3)]
+        both = self.listener(b"a", b"b")
+        listeners = [alone, *several, both]
+        for batch, deliveries in (
+            ([(b"a", b"text")], 4),
+            ([(b"a", b"one"), (b"a", b"two")], 8),
+            ([(b"single", b"text")], 1),
+            ([(b"single", b"x"), (b"a", b"yy"), (b"b", b"zzz"), (b"nobody", b"n")], 6),
+        ):
+            self.deliver(*batch)
+            got = sum(len(data) for each in listeners for data in each.written)
+            self.assertEqual((deliveries, got), self.counted(), batch)
+            for each in listeners:
+                each.written.clear()
+
+    def test_several_encodings(self) -> None:
+        """Each listener counts with its own bytes."""
+        plain, compressed = self.listener(b"a"), self.listener(b"a", window=15)
+        self.deliver((b"a", b"text " * 50))
+        (one,), (other,) = plain.written, compressed.written
+        self.assertNotEqual(len(one), len(other))
+        self.assertEqual((2, len(one) + len(other)), self.counted())
+
+    def test_not_direct(self) -> None:
+        """A listener that chooses for itself counts as if it took all."""
+        self.listener(b"a", direct=False)
+        self.listener(b"a")
+        self.deliver((b"a", b"text"))
+        self.assertEqual((2, 2 * len(joined(b"text"))), self.counted())
+
+
 class SubscribeTests(_HubCase):
     """The listeners of a channel, and the broker's knowledge of them."""
 
@@ -114,6 +157,18 @@ class SubscribeTests(_HubCase):
         self.assertEqual(3, len(self.hub))
         self.hub.unsubscribe(first)
         self.assertEqual(2, len(self.hub))
+
+    def test_counts_subscriptions(self) -> None:
+        """Each listener counts once for each of its channels, however often it says so."""
+        first, second = self.listener(b"a", b"b"), self.listener(b"b")
+        self.assertEqual(3, self.hub.subscriptions)
+        self.hub.extend(first, [b"a"])
+        self.assertEqual(3, self.hub.subscriptions)
+        self.hub.retract(first, [b"a", b"z"])
+        self.assertEqual(2, self.hub.subscriptions)
+        for each in (first, second, second):
+            self.hub.unsubscribe(each)
+        self.assertEqual(0, self.hub.subscriptions)
 
     def test_last_one_leaves(self) -> None:
         """The broker hears of a channel once nobody listens any more, and of no other."""

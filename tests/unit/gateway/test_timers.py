@@ -72,18 +72,19 @@ class PeriodicTaskTests(SynchronousTestCase):
         self.assertEqual([2.0, 4.0, 6.0], self.calls)
         self.assertEqual(3, len(self.flushLoggedErrors(ZeroDivisionError)))
 
-    def test_end(self) -> None:
-        """An error that ends the task after all is logged, too."""
+    def test_other_failure(self) -> None:
+        """An error that no function should catch does not end the task either."""
 
-        def end(count: int) -> None:
+        def fail(count: int) -> None:
+            self.called(count)
             raise _Ending
 
-        task = PeriodicTask(self.clock, 2.0, end)
+        task = PeriodicTask(self.clock, 2.0, fail)
         task.start()
-        self.clock.advance(2)
-        self.assertEqual(1, len(self.flushLoggedErrors(_Ending)))
-        task.stop()
-        self.assertEqual([], self.clock.getDelayedCalls())
+        self.clock.pump([2.0] * 3)
+        self.assertEqual([2.0, 4.0, 6.0], self.calls)
+        self.assertEqual(3, len(self.flushLoggedErrors(_Ending)))
+        self.assertTrue(task.is_running)
 
     def test_stop_from_within(self) -> None:
         """The function may stop its own task."""

@@ -211,20 +211,67 @@ class RestartTests(_EmbeddedCase):
         self.assertEqual("warn", events[0]["log_level"].name)
 
     def test_last_line(self) -> None:
-        """The log has the last line of the output, of which only the end is kept."""
+        """The log has the line that says why: the last one of the output, which is kept in part."""
         for _ in range(100):
             self.child.protocol.childDataReceived(1, b"chatter\n" * 10)
         self.child.protocol.childDataReceived(2, b"Fatal error, can't open\xff config file\n")
         with capturedLogs() as events:
             self.end(1)
-        self.assertEqual("Fatal error, can't open\ufffd config file", events[0]["reason"])
-        self.assertLessEqual(len(self.server._last_output), 400)
+        self.assertEqual(
+            "the private Redis (process 1000) ended with status 1: "
+            "Fatal error, can't open\ufffd config file; another one starts in 1 s",
+            formatEvent(events[0]),
+        )
+        self.assertLessEqual(len(self.server._last_output), 2000)
+
+    def test_own_log(self) -> None:
+        """A line of the server's log is shown without its date."""
+        self.child.protocol.childDataReceived(
+            1, b"7:M 29 Nov 2026 11:00:33.825 # Failed opening Unix socket: bind: No such file\n\n"
+        )
+        with capturedLogs() as events:
+            self.end(1)
+        self.assertEqual("Failed opening Unix socket: bind: No such file", events[0]["said"])
+
+    def test_ordered(self) -> None:
+        """If somebody has stopped the server, the log says so, and not goodbye."""
+        self.child.protocol.childDataReceived(
+            1,
+            b"7:signal-handler (1795950034) Received SIGTERM scheduling shutdown...\n"
+            b"7:M 29 Nov 2026 11:00:34.857 # User requested shutdown...\n"
+            b"7:M 29 Nov 2026 11:00:34.857 # Redis is now ready to exit, bye bye...\n",
+        )
+        with capturedLogs() as events:
+            self.end(0)
+        self.assertEqual("Received SIGTERM scheduling shutdown...", events[0]["said"])
+
+    def test_killed(self) -> None:
+        """A server that was killed had no time to say why: the signal is the reason."""
+        self.child.protocol.childDataReceived(1, b"* Ready to accept connections\n")
+        reason = ProcessTerminated(None, 9, None)
+        with capturedLogs() as events:
+            self.child.protocol.processEnded(Failure(reason))
+        self.assertEqual(
+            "the private Redis (process 1000) ended by signal 9 (SIGKILL); another one starts in "
+            "1 s",
+            formatEvent(events[0]),
+        )
+
+    def test_again_and_again(self) -> None:
+        """A server that cannot start is not logged each second."""
+        with capturedLogs() as events:
+            for _ in range(20):
+                self.end(1)
+                self.reactor.advance(1)
+        self.assertEqual(5, len(events))
 
     def test_without_output(self) -> None:
         """If a server printed nothing, the log has its status."""
         with capturedLogs() as events:
             self.end(1)
-        self.assertEqual("(process 1000) ended with status 1", events[0]["reason"])
+        self.assertEqual(
+            ("(process 1000) ended with status 1", ""), (events[0]["how"], events[0]["said"])
+        )
 
 
 class FindTests(SynchronousTestCase):

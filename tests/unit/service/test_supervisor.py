@@ -146,7 +146,7 @@ class RestartTests(_SupervisorCase):
         self.clock.advance(1)
         self.assertEqual(("(process 101) ended with status 3", 2.0), self.end(status=3))
         self.clock.advance(2)
-        self.assertEqual(("(process 102) ended by signal 9", 4.0), self.end(signal=9))
+        self.assertEqual(("(process 102) ended by signal 9 (SIGKILL)", 4.0), self.end(signal=9))
 
     def test_delays(self) -> None:
         """The wait doubles up to the longest; it is exact."""

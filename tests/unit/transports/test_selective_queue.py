@@ -174,6 +174,21 @@ class ConflateTests(_SelectiveCase):
         expected = [b"", b"--heartbeat--", b"handler".ljust(100), last, CLOSE[2:]]
         self.assertEqual(expected, self.got()[1:])
 
+    def test_reads_meanwhile(self) -> None:
+        """A client that has begun to read is asked for more between two turns of the reactor."""
+        expected = self.fill(30)
+        self.read(100)
+        for _ in range(100):
+            self.socket.room = 100
+            expected += self.fill(1)
+        self.assertNotIn("overflowed", self.owner.notified)
+        self.socket.room = 1 << 40
+        expected += self.fill(1)
+        # The reactor did nothing for this.
+        self.assertEqual(self.socket.send, self.queue.send)
+        self.assertEqual(expected, self.got())
+        self.assert_drained()
+
     def test_hard_limit(self) -> None:
         """More than the hard limit in a burst is slow at once."""
         self.fill(110)

@@ -27,6 +27,8 @@ from wsredis.transports.websocket import frames
 #: As in wsredis.transports.send_queue: the bytes that a transport is handed at a time.
 CHUNK = 65536
 
+_OVER = ("over", "within")
+
 
 class _DirectCase(SynchronousTestCase):
     """A send queue on a plain socket."""
@@ -465,6 +467,100 @@ class LimitTests(_DirectCase):
         self.assertNotIn("overflowed", self.owner.notified)
         self.send_queue.write(bytes(1))
         self.assertIn("overflowed", self.owner.notified)
+
+    def graced(self) -> list[str]:
+        """Go on with a queue that has a grace. Returns: What its owner hears about it."""
+        self.owner = FakeOwner()
+        self.send_queue = SendQueue(
+            self.server.transport, 1000, self.owner, queued_bytes(), self.socket, 5000
+        )
+        return self.owner.notified
+
+    def test_grace(self) -> None:
+        """More than the limit may wait until the owner says that it is overdue."""
+        notified = self.graced()
+        self.socket.room = 0
+        for _ in range(30):
+            self.send_queue.write(bytes(100))
+        self.assertEqual(["over"], notified)
+        self.send_queue.overdue()
+        self.assertEqual(["over", "within", "overflowed"], notified)
+        self.assertEqual(0, self.send_queue.waiting)
+        self.send_queue.overdue()
+        self.assertEqual(3, len(notified))
+
+    def test_within_the_grace(self) -> None:
+        """A client that is over the limit no more is not overdue, and may be over it again."""
+        notified = self.graced()
+        self.send_queue.overdue()
+        for _ in range(2):
+            self.socket.room = 0
+            for _ in range(30):
+                self.send_queue.write(bytes(100))
+            self.unblock(2500)
+            self.send_queue.overdue()
+            self.unblock()
+        self.assertEqual(["over", "within"] * 2, [each for each in notified if each in _OVER])
+        self.assertNotIn("overflowed", notified)
+        self.assertEqual(6000, len(self.sent()))
+
+    def test_behind_less_than_the_grace(self) -> None:
+        """A client that takes as much in the grace as waits after it is granted another one."""
+        notified = self.graced()
+        self.socket.room = 0
+        for _ in range(15):
+            self.send_queue.write(bytes(100))
+        for _ in range(5):
+            for _ in range(20):
+                self.unblock(100)
+                self.send_queue.write(bytes(100))
+            self.send_queue.overdue()
+            self.unblock(0)
+        self.assertEqual(["over"] * 6, [each for each in notified if each in _OVER])
+        self.assertNotIn("overflowed", notified)
+        for _ in range(10):
+            self.unblock(100)
+            self.socket.room = 0
+            self.send_queue.write(bytes(100))
+        self.send_queue.overdue()
+        self.assertIn("overflowed", notified)
+
+    def test_hard_limit(self) -> None:
+        """No more than the hard limit and one write waits, however short the time."""
+        notified = self.graced()
+        self.socket.room = 0
+        highest = 0
+        while "overflowed" not in notified:
+            self.send_queue.write(bytes(90))
+            highest = max(highest, self.send_queue.waiting)
+        self.assertGreater(highest, 5000)
+        self.assertLessEqual(highest, 5090)
+
+    def test_reads_meanwhile(self) -> None:
+        """A client that has begun to read is asked for more between two turns of the reactor."""
+        notified = self.graced()
+        self.socket.room = 0
+        for _ in range(20):
+            self.send_queue.write(bytes(100))
+        self.unblock(100)
+        for _ in range(100):
+            self.socket.room = 100
+            self.send_queue.write(bytes(100))
+        self.assertNotIn("overflowed", notified)
+        self.assertLess(self.send_queue.waiting, 2000)
+        self.socket.room = 1 << 40
+        self.send_queue.write(bytes(100))
+        # The reactor did nothing for this.
+        self.assertEqual(12100, len(self.sent()))
+        self.assertEqual(self.socket.send, self.send_queue.send)
+
+    def test_reads_nothing_meanwhile(self) -> None:
+        """One that has taken nothing costs no call of the kernel for each write."""
+        self.graced()
+        self.socket.room = 0
+        self.patch(self.socket, "sendmsg", self.fail)
+        for _ in range(40):
+            self.send_queue.write(bytes(100))
 
     def test_congestion(self) -> None:
         """The owner hears of congestion long before the limit of a large queue."""

@@ -47,6 +47,7 @@ from wsredis.transports.sockets import (
     self_test,
     traffic_of,
     tune,
+    write_now,
 )
 
 try:
@@ -310,6 +311,42 @@ class PollerTests(_PollerCase):
             self.turn()
         self.assertFalse(queue.is_stuck())
         self.assertEqual((0, 0), (total.held, len(total)))
+
+    def test_write_now(self) -> None:
+        """Below TLS, the kernel takes what waits without a turn of the reactor."""
+        protocol, client = self.connect()
+        below: Any = protocol.transport
+
+        class Above:
+            transport = below
+            write = below.write
+            registerProducer = below.registerProducer
+            unregisterProducer = below.unregisterProducer
+
+        report_at_once(Above)
+        client.setblocking(False)
+        owner = FakeOwner()
+        queue = SendQueue(Above, 100_000, owner, queued_bytes(), None, 1 << 20)
+        sent = read = 0
+        while "over" not in owner.notified:
+            queue.write(b"x" * 10_000)
+            sent += 10_000
+        while not queue._taken:
+            read += len(client.recv(10_000))
+            self.turn()
+        for _ in range(1000):
+            try:
+                while data := client.recv(1 << 20):
+                    read += len(data)
+            except BlockingIOError:
+                pass
+            queue.write(b"x" * 10_000)
+            sent += 10_000
+        # The reactor had no turn meanwhile.
+        self.assertFalse("overflowed" in owner.notified)
+        self.assertGreater(read, sent - (3 << 20))
+        for transport in (object(), Above):
+            write_now(transport)
 
     def test_one_descriptor(self) -> None:
         """The reactor watches the poller, and only while there is a socket to watch."""

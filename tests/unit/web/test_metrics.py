@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ from wsredis import web
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.metrics import Metrics
-from wsredis.gateway.numbers import EXPORTED, Snapshot, combined, numbers
-from wsredis.web.metrics import MetricsResource
+from wsredis.gateway.numbers import EXPORTED, PROCESS, Snapshot, combined, numbers
+from wsredis.web.metrics import MetricsResource, process_families
 
 _DOCS = Path(__file__).parents[3] / "docs"
 
@@ -33,7 +34,8 @@ class MetricsCase(SynchronousTestCase):
     def setUp(self) -> None:
         """A gateway that has counted little."""
         self.metrics = Metrics(connections=2, opened=3)
-        self.snapshot = Snapshot(numbers(self.metrics, state(ready=1)), {})
+        own = {**numbers(self.metrics, state(ready=1)), PROCESS: process_families()}
+        self.snapshot = Snapshot(own, {})
         page = MetricsResource(lambda: self.snapshot)
         self.site = web.private_site(MemoryReactorClock(), PROBES, page)
 
@@ -43,7 +45,9 @@ class MetricsCase(SynchronousTestCase):
             "1": numbers(Metrics(connections=2, opened=3), state(ready=1)),
             "2": numbers(Metrics(opened=4), state()),
         }
-        self.snapshot = Snapshot(combined([*each.values()]), each)
+        process = {PROCESS: process_families()}
+        total = {**combined([*each.values()]), **process}
+        self.snapshot = Snapshot(total, {name: {**each[name], **process} for name in each})
 
     def ask(self, path: str = "/metrics", *headers: str) -> tuple[int, str, str]:
         """Returns: Status, head and body of the answer."""
@@ -111,6 +115,15 @@ class PageTests(MetricsCase):
             'wsredis_worker_ready{worker="1"} 1.0',
         ):
             self.assertIn(f"{line}\n", body)
+        for start in (
+            "process_resident_memory_bytes ",
+            'wsredis_worker_process_resident_memory_bytes{worker="1"} ',
+            'wsredis_worker_process_resident_memory_bytes{worker="2"} ',
+            'wsredis_worker_python_gc_collections_total{generation="0",worker="2"} ',
+        ):
+            self.assertIn(f"\n{start}", body)
+        kinds = re.findall(r"(?m)^# TYPE (\w+)", body)
+        self.assertEqual(len(kinds), len(set(kinds)), "each name has one type")
 
     def test_reference(self) -> None:
         """The page of the reference has a row for each number of the process, and no other."""
@@ -176,3 +189,44 @@ class MetricsPageTests(MetricsCase):
             self.assertEqual(
                 f"{option}: needs prometheus-client: pip install 'wsredis[metrics]'", str(error)
             )
+
+
+class ExampleTests(MetricsCase):
+    """The dashboard and the alert rules of the documentation."""
+
+    def setUp(self) -> None:
+        """A gateway with workers, and the files."""
+        super().setUp()
+        self.use_workers()
+        folder = _DOCS / "examples"
+        if not folder.exists():
+            raise SkipTest("the documentation is not part of an installed package")
+        self.dashboard = json.loads((folder / "grafana-dashboard.json").read_text("utf-8"))
+        shown = [
+            target["expr"]
+            for panel in self.dashboard["panels"]
+            for target in panel.get("targets", ())
+        ]
+        rules = (folder / "alerts.yml").read_text("utf-8")
+        # An expression may go on in a further line.
+        alerts = re.findall(r"(?m)^        expr: ((?:.|\n(?=          ))*)", rules)
+        self.expressions = [*shown, *alerts]
+        self.assertGreater(len(shown), 30)
+        self.assertEqual(rules.count("- alert:"), len(alerts))
+        self.page = self.ask()[2]
+
+    def test_names(self) -> None:
+        """Each name is one of the live endpoint."""
+        live = set(re.findall(r"(?m)^([a-z]\w+)", self.page))
+        text = " ".join(self.expressions) + json.dumps(self.dashboard["templating"])
+        named = set(re.findall(r"\b(?:wsredis|process|python)_\w+", text))
+        self.assertEqual(set(), named - live)
+
+    def test_labels(self) -> None:
+        """Each value of a label of ours can occur."""
+        known = set(re.findall(r'"([^"]*)"', self.page))
+        for text in self.expressions:
+            for name, operator, value in re.findall(r'(\w+)(=~?)"([^"$]+)"', text):
+                if name != "job":
+                    values = value.split("|") if operator == "=~" else [value]
+                    self.assertEqual(set(), set(values) - known, text)

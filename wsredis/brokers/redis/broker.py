@@ -7,11 +7,11 @@ It is one module because whether the broker is up depends on the state of both.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail, gatherResults, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -53,6 +53,9 @@ _COMMANDS_PING = 0.5
 #: Bytes of publications that may wait while the stored messages are read after a loss; if there
 #: are more, they go out without the stored messages.
 _MAX_WAITING = 16777216
+
+#: Times that the stored messages of an outage are read while the connection for it is lost.
+_ATTEMPTS = 5
 
 #: Seconds from the start, and from a loss, in which clients wait for Redis and are not refused.
 #: A server that is restarted is back in about a second.
@@ -152,6 +155,10 @@ class RedisBroker:
         #: Publications that wait for the stored messages of an outage. If None, none has to wait.
         self._waiting: list[Publication] | None = None
         self._waiting_bytes = 0
+        #: The channels whose stored messages have not been read since the outage.
+        self._owed: dict[bytes, None] = {}
+        #: Takes publications while there is something to catch up with. If None, there is nothing.
+        self._held: Callable[[Sequence[Publication]], None] | None = None
         #: Whether the subscriber is connected and has caught up.
         self._caught_up = False
         self._gap = GapTimer(reactor)
@@ -236,6 +243,11 @@ class RedisBroker:
         """See `wsredis.gateway.broker.Broker.publish`."""
         self._commands.publish(channels, payload, waiter)
 
+    def announce(self, channel: bytes, payload: bytes) -> None:
+        """See `wsredis.gateway.broker.Broker.announce`."""
+        if self._commands.protocol is not None:
+            self._commands.protocol.send(lambda reply: True, "PUBLISH", channel, payload)
+
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         """See `wsredis.gateway.broker.Broker.fetch`."""
         # `Commands.fetch` would find out too, but in the next turn.
@@ -274,6 +286,13 @@ class RedisBroker:
         return self._resume_signal.wait() if self._paused else succeed(None)
 
     def _deliver(self, batch: Sequence[Publication]) -> None:
+        if self._held is not None:
+            self._held(batch)
+        elif self._listener is not None:
+            self._listener.deliver(batch)
+
+    def _hold(self, batch: Sequence[Publication]) -> None:
+        """Let publications wait for the stored messages of the outage."""
         if self._waiting is not None:
             self._waiting += batch
             self._waiting_bytes += sum(len(each.payload) for each in batch)
@@ -283,8 +302,14 @@ class RedisBroker:
                     "leaving out the stored messages of the outage",
                     event="outage-messages-left-out",
                 )
+                self._owed.clear()
                 self._go_live(is_restored=False)
-        elif self._listener is not None:
+
+    def _pass_on(self, batch: Sequence[Publication]) -> None:
+        """Deliver while stored messages are owed: those older than *batch* are not news."""
+        for each in batch:
+            self._owed.pop(each.channel, None)
+        if self._listener is not None:
             self._listener.deliver(batch)
 
     def _forbidden(self, channel: bytes) -> None:
@@ -292,9 +317,13 @@ class RedisBroker:
             self._listener.forbid(channel)
 
     def _subscriber_up(self, protocol: RedisProtocol) -> None:
+        self._start_catching_up(self._catch_up(protocol))
+
+    def _start_catching_up(self, catching_up: Coroutine[Deferred[Any], Any, None]) -> None:
         self._waiting = []
         self._waiting_bytes = 0
-        Deferred.fromCoroutine(self._catch_up(protocol)).addErrback(
+        self._held = self._hold
+        Deferred.fromCoroutine(catching_up).addErrback(
             lambda failure: self._log.failure(
                 "catching up with Redis failed", event="catch-up-failed", failure=failure
             )
@@ -303,15 +332,47 @@ class RedisBroker:
     async def _catch_up(self, protocol: RedisProtocol) -> None:
         await self._subscriptions.connected(protocol)
         # The first connection has missed nothing.
-        names = self._subscriptions.names() if self._was_up else []
-        is_restored = not names
+        self._owed = dict.fromkeys(self._subscriptions.names() if self._was_up else ())
+        is_restored = await self._read_owed(protocol)
+        await self._when_not_paused()
+        if protocol is self._subscriber_link.protocol and self._waiting is not None:
+            self._go_live(is_restored=is_restored)
+
+    async def _catch_up_later(self, protocol: RedisProtocol) -> None:
+        """Read what could not be read before, now that commands are answered again."""
+        if await self._read_owed(protocol) and protocol is self._subscriber_link.protocol:
+            self._log.info(
+                "the stored messages of the outage have been read after all",
+                event="outage-messages-read",
+            )
+        await self._when_not_paused()
+        if protocol is self._subscriber_link.protocol and self._waiting is not None:
+            self._release()
+
+    async def _read_owed(self, protocol: RedisProtocol) -> bool:
+        """
+        Hand over the stored messages that are owed.
+
+        It goes on where it was when the commands connection is lost and comes back.
+
+        Returns:
+            Whether all of them could be read. If there was no connection, they are owed still.
+        """
+        is_restored = True
         try:
-            if names and protocol is self._subscriber_link.protocol:
+            for attempts_left in reversed(range(_ATTEMPTS)):
+                if not self._owed or protocol is not self._subscriber_link.protocol:
+                    break
                 await self._when_commands_are_up().addTimeout(SILENCE, self._reactor)
-                # Without a time limit: a pause may last, and a silent connection is left anyway.
-                is_restored = await self._commands.fetch_each(
-                    names, partial(self._restore, protocol)
-                )
+                try:
+                    # Without a time limit: a pause may last, and a silent connection is left.
+                    is_restored &= await self._commands.fetch_each(
+                        [*self._owed], partial(self._restore, protocol), self._sized
+                    )
+                    self._owed.clear()
+                except BrokerUnavailable:
+                    if not attempts_left:
+                        raise
         except Exception as error:
             if protocol is self._subscriber_link.protocol and self._listener is not None:
                 self._log.warn(
@@ -319,9 +380,15 @@ class RedisBroker:
                     event="outage-messages-unread",
                     error=error,
                 )
-        await self._when_not_paused()
-        if protocol is self._subscriber_link.protocol and self._waiting is not None:
-            self._go_live(is_restored=is_restored)
+                if not isinstance(error, TimeoutError):
+                    # They would not be read at the next attempt either.
+                    self._owed.clear()
+            return False
+        return is_restored
+
+    def _sized(self, names: Collection[bytes]) -> None:
+        """Forget the channels that are owed and have no stored message."""
+        self._owed = dict.fromkeys(names)
 
     def _restore(self, protocol: RedisProtocol, stored: dict[bytes, bytes]) -> Deferred[None]:
         """Hand over stored messages of the outage, before the publications that wait."""
@@ -337,25 +404,41 @@ class RedisBroker:
                         del missed[each.channel]
                 if missed:
                     self._listener.restore(missed)
+                for name in stored:
+                    self._owed.pop(name, None)
 
         return self._after_live(stored).addCallback(hand_over)
 
     def _go_live(self, *, is_restored: bool) -> None:
         """Tell of the gap that is over, and deliver the publications that waited."""
-        waiting, self._waiting = self._waiting or [], None
         self._caught_up = True
         self._was_up = True
         gap = self._gap.end(len(self._subscriptions.names()), is_restored=is_restored)
         if gap is not None and self._listener is not None:
             self._listener.gap(gap)
-        if waiting and self._listener is not None:
-            self._listener.deliver(waiting)
+        self._release()
         self._log_change()
+        if self._owed and self._commands.protocol is not None:
+            self._commands_back()
+
+    def _release(self) -> None:
+        """Deliver the publications that waited, and let no more wait."""
+        waiting, self._waiting = self._waiting or [], None
+        self._held = self._pass_on if self._owed else None
+        if waiting:
+            self._deliver(waiting)
+
+    def _commands_back(self) -> None:
+        """Take up the catch-up that was interrupted."""
+        protocol = self._subscriber_link.protocol
+        if self._owed and self._waiting is None and protocol is not None:
+            self._start_catching_up(self._catch_up_later(protocol))
 
     def _subscriber_down(self) -> None:
         if self._was_up:
             self._gap.begin(None if self._proof is None else self._proof.last_proof)
-        self._waiting = None
+        self._waiting = self._held = None
+        self._owed.clear()
         self._caught_up = False
         self._subscriptions.disconnected()
         self._log_change()
@@ -364,6 +447,7 @@ class RedisBroker:
         self._commands.protocol = protocol
         self._role.watch(protocol)
         self._commands_signal.fire(None)
+        self._commands_back()
         self._log_change()
         if self._surveyed is not None:
             prefix, self._surveyed = self._surveyed, None

@@ -277,7 +277,7 @@ class Commands:
         channels, self._unchecked = list(self._unchecked), {}
         keys = [self.keys.key(channel) for channel in channels]
         asked = Replies(
-            protocol, [(command, key) for key in keys for command in ("TTL", "TYPE")]
+            protocol, [(command, key) for key in keys for command in ("TTL", "TYPE")], (int, bytes)
         ).done
 
         def answered(replies: list[Reply]) -> None:

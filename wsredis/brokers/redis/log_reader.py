@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import txredisapi
 
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
@@ -26,13 +28,18 @@ async def read_log(protocol: RedisProtocol, key: bytes, after: bytes) -> list[Lo
         new = [each for each in found if each[0] != after][:LOG_BATCH]
         if not new:
             return []
-        seconds, microseconds = await protocol.call("TIME", kind=list)
+        return _entries(new, *await protocol.call("TIME", kind=list))
     except NoReply:
         raise BrokerUnavailable("the connection to Redis was lost") from None
     except txredisapi.ResponseError as error:
         if is_for_now(error):
             raise BrokerUnavailable(error_text(error)) from None
         raise PermissionDenied(error_text(error)) from None
+    except (TypeError, ValueError, IndexError):
+        raise PermissionDenied("this is not an answer to XRANGE") from None
+
+
+def _entries(new: list[list[Any]], seconds: bytes, microseconds: bytes) -> list[LogEntry]:
     now = int(seconds) + int(microseconds) / 1e6
     return [
         LogEntry(position, now - int(position.partition(b"-")[0]) / 1000, fields[1])

@@ -158,6 +158,8 @@ class Proof:
         #: When Redis forbade a message or the channel. If None, it did not.
         self._denied: float | None = None
         self._may_count = True
+        #: When the last count was right.
+        self._right_at = 0.0
         #: The fault that was logged, and since when messages have not been proven.
         self._fault: str | None = None
         #: The last fault that was counted, and in which message.
@@ -190,8 +192,14 @@ class Proof:
 
     @property
     def last_proof(self) -> float | None:
-        """When a message last came back, in seconds of the clock. None if that is not known."""
-        return (self._metrics.last_proof or None) if self._denied is None else None
+        """
+        When a message had last come back and the count was right, in seconds of the clock.
+
+        None if that is not known.
+        """
+        if self._denied is not None:
+            return None
+        return min(self._right_at, self._metrics.last_proof) or None
 
     # -- The steps: a message and a count take turns
 
@@ -297,6 +305,7 @@ class Proof:
             problem, detail = "Redis refuses to subscribe", error_text(count)
         elif count == expected:
             self._recounts.reset()
+            self._right_at = self._clock.seconds()
             self._health.report("subscriptions", None)
             if self._denied is not None:
                 # There is no better sign then.
@@ -417,7 +426,7 @@ class Proof:
             self._metrics.proof_failures += 1
         self._health.report("proof", fault)
         if self._failing_since is None:
-            self._failing_since = self._clock.seconds()
+            self._failing_since = self._metrics.last_proof or self._clock.seconds()
         if fault != self._fault:
             self._fault = fault
             self._log.warn(

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from wsredis.brokers.redis.protocol import NoReply, Pipeline, Reply
+from wsredis.brokers.redis.protocol import NoReply, Pipeline, Reply, unexpected
 from wsredis.brokers.redis.stored import StoredKeys
 from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
@@ -194,6 +194,8 @@ class PublishPipeline(Pipeline):
             self._advance(len(replies))
             return
         for reply in replies:
+            if not isinstance(reply, (bytes, int, Exception)):
+                raise unexpected("SETEX or PUBLISH", reply)
             if self._owner.keys.stores and self._position % 2 == 0:
                 self._owner.stored(reply)
                 if is_read_only(reply):

@@ -9,7 +9,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
-from wsredis.brokers.redis.protocol import NoReply, Pipeline, RedisProtocol, Reply
+from wsredis.brokers.redis.protocol import (
+    NoReply,
+    Pipeline,
+    RedisProtocol,
+    Reply,
+    unexpected,
+)
 from wsredis.brokers.redis.stored import StoredKeys, is_of_application
 from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable
@@ -37,25 +43,33 @@ class Replies(Pipeline):
     Args:
         protocol: Sends them.
         commands: At least one, each with one reply.
+        kinds: The types of replies that are no errors. Another one ends the connection.
 
     Attributes:
         done: Fires with all replies, errors of Redis among them. It fails with BrokerUnavailable if
             the connection is lost first.
     """
 
-    __slots__ = ("_replies", "done")
+    __slots__ = ("_kinds", "_replies", "done")
 
     def __init__(
-        self, protocol: RedisProtocol, commands: Sequence[tuple[bytes | str, ...]]
+        self,
+        protocol: RedisProtocol,
+        commands: Sequence[tuple[bytes | str, ...]],
+        kinds: tuple[type, ...],
     ) -> None:
         super().__init__()
         self.done: Deferred[list[Reply]] = Deferred()
         self._replies: list[Reply] = []
+        self._kinds = (*kinds, Exception)
         self.remaining = len(commands)
         protocol.send_pipelines(b"".join(map(hiredis.pack_command, commands)), [self])
 
     def take(self, replies: Sequence[Reply]) -> None:
         """See `Pipeline.take`."""
+        for reply in replies:
+            if not isinstance(reply, self._kinds):
+                raise unexpected("a command", reply)
         self._replies += replies
         self.remaining -= len(replies)
         if self.remaining or self.done.called:
@@ -130,7 +144,7 @@ class StoredReader:
         commands: list[tuple[bytes | str, ...]] = [("STRLEN", key(each)) for each in channels]
         guarded = [each for each in channels if is_guarded(each)]
         commands += [("TTL", key(each)) for each in guarded]
-        replies = await Replies(protocol, commands).done
+        replies = await Replies(protocol, commands, (int,)).done
         sizes = {}
         for channel, reply in zip(channels, replies, strict=False):
             if isinstance(reply, Exception):
@@ -207,6 +221,15 @@ class StoredReader:
         )
 
 
+def _are_values(reply: Reply, count: int) -> bool:
+    """Tell whether *reply* can be that to an MGET of so many keys."""
+    return (
+        isinstance(reply, list)
+        and len(reply) == count
+        and all(value is None or isinstance(value, bytes) for value in reply)
+    )
+
+
 def _mget(protocol: RedisProtocol, keys: Sequence[bytes]) -> Deferred[Reply]:
     """
     Read several values.
@@ -223,8 +246,10 @@ def _mget(protocol: RedisProtocol, keys: Sequence[bytes]) -> Deferred[Reply]:
             pass
         elif isinstance(reply, NoReply):
             done.errback(BrokerUnavailable("the connection to Redis was lost"))
-        else:
+        elif isinstance(reply, Exception) or _are_values(reply, len(keys)):
             done.callback(reply)
+        else:
+            raise unexpected("MGET", reply)
         return True
 
     # MGET, unlike GET, passes over a key that does not hold a string.

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply, unexpected
-from wsredis.brokers.redis.refusals import is_for_now
+from wsredis.brokers.redis.protocol import RedisProtocol, Reply, unexpected
+from wsredis.brokers.redis.refusals import lacks_right
 from wsredis.brokers.redis.unproven import Unproven
 from wsredis.config.redis_url import error_text
 from wsredis.gateway.health import Health
@@ -139,7 +139,7 @@ class RoleWatch:
             self._report(problem)
         elif not isinstance(reply, Exception):
             self._unproven.clear("role")
-        elif not isinstance(reply, NoReply) and not is_for_now(reply):
+        elif lacks_right(reply):
             # Redis keeps a record of each refusal: one for each connection is enough.
             self._protocol = None
             self._unproven.note(

@@ -57,8 +57,10 @@ async def survey(protocol: RedisProtocol, prefix: str) -> int:
     count = 0
     for _ in range(_STEPS):
         reply = await _one(protocol, ("SCAN", cursor, "MATCH", pattern, "COUNT", str(_KEYS)))
-        if not isinstance(reply, list):
+        if isinstance(reply, Exception):
             break
+        if len(reply) != 2 or not isinstance(reply[1], list):
+            raise BrokerUnavailable("SCAN was answered with something else")
         cursor, keys = reply
         count += await _count(protocol, [key for key in keys if key.startswith(names)])
         if cursor == b"0":
@@ -79,10 +81,10 @@ async def _count(protocol: RedisProtocol, keys: list[bytes]) -> int:
     if not keys:
         return 0
     commands = [(command, key) for key in keys for command in ("TTL", "TYPE")]
-    replies = await Replies(protocol, commands).done
+    replies = await Replies(protocol, commands, (int, bytes)).done
     return sum(map(is_of_application, replies[::2], replies[1::2]))
 
 
 async def _one(protocol: RedisProtocol, command: tuple[bytes | str, ...]) -> Reply:
-    (reply,) = await Replies(protocol, [command]).done
+    (reply,) = await Replies(protocol, [command], (list,)).done
     return reply

@@ -8,7 +8,9 @@ none of this is used.
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import syslog
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TextIO
@@ -19,7 +21,15 @@ from zope.interface import implementer
 from wsredis.errors import ConfigError
 from wsredis.service.log.records import is_repetition, json_line, text_line
 
-__all__ = ["LineObserver", "LogFile", "Output", "Stream", "Syslog", "observer_for"]
+__all__ = [
+    "LineObserver",
+    "LogFile",
+    "Output",
+    "Stream",
+    "Syslog",
+    "capture_logging",
+    "observer_for",
+]
 
 #: Where twistd logs to if it runs in the background and nobody says more.
 _DEFAULT_FILE = "twistd.log"
@@ -167,6 +177,21 @@ class LineObserver:
     def reopen(self) -> bool:
         """See `Output.reopen`."""
         return self._output.reopen()
+
+
+def capture_logging() -> None:
+    """
+    Let handlers of Python's logging that write to a terminal write to the log instead.
+
+    Those that an application made while it was imported, as Django does, have the streams of that
+    time. To be called when standard output and standard error lead to the log.
+    """
+    streams = {sys.__stdout__: sys.stdout, sys.__stderr__: sys.stderr}
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        # A name whose logger nobody has asked for has none.
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
+                handler.setStream(streams[handler.stream])
 
 
 def observer_for(

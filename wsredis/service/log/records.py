@@ -47,7 +47,7 @@ _NOT_FIELDS = frozenset(
 
 
 #: The line of Twisted about a port of the gateway, which has a better line of its own.
-_SAID_BETTER = re.compile(r"GatewayFactory\b.* starting on ")
+_SAID_BETTER = re.compile(r"Gateway(?:Factory|Site)\b.* starting on ")
 
 
 def is_repetition(event: LogEvent) -> bool:
@@ -184,7 +184,8 @@ def _plain(value: object) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
+        # Milliseconds, if they are seconds.
+        return round(value, 3) if math.isfinite(value) else str(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, (list, tuple)):

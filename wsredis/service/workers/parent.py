@@ -6,7 +6,8 @@ own connections to Redis, and inherits the listening sockets; the kernel gives a
 the worker that accepts it first. Two pipes join the parent and a worker:
 
 * Standard input of the worker carries its task, and then one command on each line: the state of
-  all workers (``state``, every second), read files again (``reload``), stop (``stop``).
+  all workers (``state``, every second), their numbers (``numbers``, as often, if workers serve
+  them), read files again (``reload``), stop (``stop``).
   When the pipe is closed, a worker that stops makes haste, and any other one stops. The system
   closes it also when the parent dies.
 * Descriptor 3 of the worker carries its log, and every second its state, one JSON object on each
@@ -40,6 +41,7 @@ from twisted.logger import Logger
 from wsredis.config import GatewayConfig
 from wsredis.config.redis_url import target_of
 from wsredis.gateway.health import Situation, is_good
+from wsredis.gateway.numbers import Snapshot, combined
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service.service import GatewayService
 from wsredis.service.signals import SIGNALS
@@ -54,6 +56,7 @@ from wsredis.service.workers.sockets import (
 from wsredis.service.workers.worker import (
     COMMANDS,
     FIRST_SOCKET,
+    NUMBERS,
     RELOAD,
     REPORTS,
     STATE,
@@ -104,9 +107,15 @@ class Workers(GatewayService):
         # Read here: twistd may give up the right to read the file before the workers start.
         password = target_of(config.redis).password
         redis = replace(config.redis, inherited_password=password)
-        # Ports arrive as sockets. A tls-port only makes the worker load certificates.
-        secure = ("0",) if config.tls_port else ()
-        self._worker_config = replace(config, port=(), tls_port=secure, redis=redis)
+        # Ports arrive as sockets. A tls-port only makes the worker load certificates, and a
+        # metrics-port only makes it report its numbers.
+        self._worker_config = replace(
+            config,
+            port=(),
+            tls_port=("0",) if config.tls_port else (),
+            metrics_port=config.metrics_port and "0",
+            redis=redis,
+        )
         self._workers = [
             WorkerProcess(number, reactor, partial(self._spawn, number), self._state_changed)
             for number in range(1, config.workers + 1)
@@ -130,6 +139,13 @@ class Workers(GatewayService):
             return
         for worker in self._workers:
             worker.send(RELOAD + b"\n")
+
+    def snapshot(self) -> Snapshot:
+        """Return the numbers of all workers, of which each is up to a second old."""
+        workers = {str(number): each.numbers for number, each in enumerate(self._workers, 1)}
+        total = combined([*workers.values(), *(each.past for each in self._workers)])
+        total = {**total, "ready": int(self.is_ready()), **self._readings.process()}
+        return Snapshot(total, workers)
 
     def privilegedStartService(self) -> None:
         """
@@ -209,6 +225,9 @@ class Workers(GatewayService):
         self._checks += 1
         if self._checks * CHECK_INTERVAL >= INTERVAL:
             self._tell(self.readiness())
+            if self._config.metrics:
+                # Any of them may be asked for the numbers of all.
+                self._send(NUMBERS, self.snapshot())
 
     def _state_changed(self) -> None:
         """Notify the workers, and log a line if all are ready now, or not any more."""
@@ -234,7 +253,10 @@ class Workers(GatewayService):
 
     def _tell(self, situation: Situation) -> None:
         self._checks = 0
-        line = b"%s %s\n" % (STATE, json.dumps(situation).encode())
+        self._send(STATE, situation)
+
+    def _send(self, command: bytes, value: object) -> None:
+        line = b"%s %s\n" % (command, json.dumps(value).encode())
         for worker in self._workers:
             # What is sent to one that does not read would pile up.
             if worker.hears:

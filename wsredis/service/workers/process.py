@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 
-from wsredis.gateway.health import Health, Problems
+from wsredis.gateway.health import Health, Problems, is_good
 from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.gateway.numbers import Numbers, checked, combined, ended
 from wsredis.service.log.records import forwarded
 from wsredis.service.supervisor import ChildSupervisor, RestartPolicy, write_to_child
 from wsredis.service.workers.reports import FATAL, MUTE, Silence, load_situation
@@ -47,6 +48,7 @@ class WorkerProcess:
 
     Attributes:
         lag: Seconds by which the event loop of the worker was late at its last report.
+        past: What the processes that have ended had counted.
     """
 
     child_descriptors: tuple[int, ...] = (COMMANDS, 1, 2, REPORTS)
@@ -67,6 +69,8 @@ class WorkerProcess:
         self._partial: dict[int, bytes] = {}
         self._throttle = LogThrottle(reactor)
         self.lag = 0.0
+        self._numbers: Numbers = {}
+        self.past: Numbers = {}
         #: What the worker has reported. If None, the process has not reported anything.
         self._reported: Problems | None = None
         self._health = Health()
@@ -77,6 +81,11 @@ class WorkerProcess:
     def problems(self) -> Problems:
         """Everything that is wrong with the worker."""
         return {**self._health.problems, **(self._reported or {})}
+
+    @property
+    def numbers(self) -> Numbers:
+        """The numbers of the last report, and whether the worker is ready now."""
+        return {**self._numbers, "ready": int(is_good({0: self.problems}))}
 
     @property
     def hears(self) -> bool:
@@ -188,6 +197,8 @@ class WorkerProcess:
         self._partial = {}
         self._throttle.reset()
         self._reported = None
+        self.past = combined([self.past, ended(self._numbers)])
+        self._numbers = {}
         self._silence.heard()
         self._health.report("workers", "the worker has ended")
         if restart is not None:
@@ -215,6 +226,8 @@ class WorkerProcess:
             report = json.loads(line)
             if "alive" in report:
                 situation = load_situation({self._number: report["problems"]})
+                if "numbers" in report:
+                    self._numbers = checked(report["numbers"])
                 self._has_reported(situation[self._number], float(report["lag"]))
                 return
             logger, level, fields = forwarded(report["log"], self._number)

@@ -7,34 +7,30 @@ See `wsredis.service.workers.parent` for the pipes between them.
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import select
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import BufferedReader
 from typing import Any, NamedTuple, cast
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapServerTLS
-from twisted.internet.fdesc import readFromFD, setNonBlocking
-from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
-from twisted.python.failure import Failure
+from twisted.internet.fdesc import setNonBlocking
+from twisted.logger import globalLogBeginner
 from twisted.python.reflect import namedAny
-from zope.interface import implementer
 
 from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.health import Health, Problems, Situation
+from wsredis.gateway.numbers import Snapshot
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.service import garbage
-from wsredis.service.log.records import is_repetition, record_of
 from wsredis.service.service import GatewayService
 from wsredis.service.stop_once import stop_once
+from wsredis.service.workers.pipes import CommandReader, Reporter, keep_from_children
 from wsredis.service.workers.reports import FATAL, INTERVAL, MUTE, Silence, load_situation
 from wsredis.service.workers.sockets import SharedEndpoint, SharedSocket
 from wsredis.transports.proxied import ProxiedEndpoint
@@ -42,15 +38,13 @@ from wsredis.transports.proxied import ProxiedEndpoint
 __all__ = [
     "COMMANDS",
     "FIRST_SOCKET",
+    "NUMBERS",
     "RELOAD",
     "REPORTS",
     "STATE",
     "STOP",
-    "CommandReader",
-    "Reporter",
     "WorkerGateway",
     "WorkerTask",
-    "keep_from_children",
     "main",
 ]
 
@@ -59,8 +53,8 @@ __all__ = [
 COMMANDS, REPORTS, FIRST_SOCKET = 0, 3, 4
 
 #: Commands of the parent, the first word of a line each: files are to be read again; the
-#: state of the parent and of all workers follows in JSON; stop.
-RELOAD, STATE, STOP = b"reload", b"state", b"stop"
+#: state of the parent and of all workers follows in JSON, or their numbers; stop.
+RELOAD, STATE, NUMBERS, STOP = b"reload", b"state", b"numbers", b"stop"
 
 #: Seconds between two checks of a worker for something to report.
 _CHECK_INTERVAL = 0.1
@@ -93,7 +87,9 @@ class WorkerGateway(GatewayService):
     Args:
         report: Called every second, and when a problem begins or ends, with a report: ``alive``,
             the seconds since the start; ``lag``, that of the event loop; ``problems``, as in
-            `wsredis.gateway.health.Problems`.
+            `wsredis.gateway.health.Problems`; ``numbers``, as in `wsredis.gateway.numbers.Numbers`,
+            if they are served anywhere. The second argument tells whether it may wait for the
+            parent.
         stop: Called when the parent wants this worker to stop; maybe more than once.
         broker: See `GatewayService`.
     """
@@ -102,7 +98,7 @@ class WorkerGateway(GatewayService):
         self,
         task: WorkerTask,
         reactor: Any,
-        report: Callable[[dict[str, Any]], None],
+        report: Callable[[dict[str, Any], bool], None],
         stop: Callable[[], None],
         broker: Broker | None = None,
     ) -> None:
@@ -119,6 +115,7 @@ class WorkerGateway(GatewayService):
         self._began = 0.0
         #: What is known of the parent and of the other workers.
         self._all: Situation = {}
+        self._numbers = Snapshot({}, {})
         self._parent = Health()
         self._parent.report("workers", "the other workers are not known yet")
         self._silence = Silence(_CHECK_INTERVAL)
@@ -132,6 +129,10 @@ class WorkerGateway(GatewayService):
         """Return what only a restart can cure. Nobody replaces workers if the parent hangs."""
         parent = self._parent.problems if self._silence.seconds >= FATAL else {}
         return {**super().liveness(), self._number: parent}
+
+    def snapshot(self) -> Snapshot:
+        """Return the numbers of all workers, as the parent has last sent them."""
+        return self._numbers
 
     def privilegedStartService(self) -> None:
         """Take connections from the sockets of the parent."""
@@ -170,6 +171,8 @@ class WorkerGateway(GatewayService):
             self._all = load_situation(json.loads(rest))
             self._silence.heard()
             self._parent.report("workers", None)
+        elif command == NUMBERS:
+            self._numbers = Snapshot(*json.loads(rest))
 
     def commands_ended(self) -> None:
         """Make haste if the parent has sent the command to stop; stop if it has just died."""
@@ -191,105 +194,11 @@ class WorkerGateway(GatewayService):
             self._checks = 0
             alive = self._reactor.seconds() - self._began
             lag = self.metrics.loop_lag
-            self._report({"alive": round(alive, 1), "lag": round(lag, 6), "problems": problems})
-
-
-class CommandReader(FileDescriptor):
-    """
-    Reads the commands of the parent from a pipe.
-
-    Args:
-        descriptor: The pipe. It is made non-blocking.
-        received: Called with each command: a line without its end.
-        ended: Called when the pipe is closed.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        descriptor: int,
-        received: Callable[[bytes], None],
-        ended: Callable[[], None],
-    ) -> None:
-        super().__init__(reactor)
-        self._descriptor = descriptor
-        self._received = received
-        self._ended = ended
-        self._rest = b""
-        setNonBlocking(descriptor)
-
-    def fileno(self) -> int:
-        """Return the descriptor of the pipe."""
-        return self._descriptor
-
-    def doRead(self) -> Any:
-        """Read what is there."""
-        return readFromFD(self._descriptor, self.feed)
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes of the pipe, also those that others have read ahead."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._received(line)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Notify: the pipe is closed."""
-        super().connectionLost(reason)
-        self._ended()
-
-
-@implementer(ILogObserver)
-class Reporter:
-    """Sends reports and log events to the parent. Most block while the parent does not read."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._file = open(descriptor, "w", encoding="ascii")  # noqa: SIM115 (open until the end)
-
-    def report(self, report: dict[str, Any]) -> None:
-        """Send one report. It is lost if the parent has ended."""
-        self._send(report)
-
-    def report_unless_full(self, report: dict[str, Any]) -> None:
-        """Send one report, unless it would have to wait: the parent does not read."""
-        if select.select([], [self._file], [], 0)[1]:
-            self._send(report)
-
-    def _send(self, report: dict[str, Any]) -> None:
-        try:
-            # A line of its own, also after something that an application wrote without an end.
-            print(f"\n{json.dumps(report)}", file=self._file, flush=True)
-        except OSError:
-            pass
-
-    def __call__(self, event: LogEvent) -> None:
-        """Send one log event."""
-        if not is_repetition(event):
-            self.report({"log": record_of(event)})
-
-
-def keep_from_children(commands: int, others: Iterable[int]) -> int:
-    """
-    Keep descriptors from the programs that an application starts.
-
-    A child that holds them would take connections from the gateway's clients for ever, or read the
-    orders of the parent.
-
-    Args:
-        commands: The descriptor of the commands, which children have as their standard input. It is
-            at the end of an empty file afterwards.
-        others: Other descriptors; they stay as they are for this process.
-
-    Returns:
-        Another descriptor for the commands.
-    """
-    for each in others:
-        os.set_inheritable(each, False)
-    # os.dup makes one that children do not inherit, and os.dup2 one that they do.
-    own = os.dup(commands)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, commands)
-    os.close(nothing)
-    return own
+            report = {"alive": round(alive, 1), "lag": round(lag, 6), "problems": problems}
+            if self._config.has_metrics:
+                report["numbers"] = self._readings.numbers()
+            # A parent that has just spoken reads, however much the log has to say.
+            self._report(report, self._silence.seconds < MUTE)
 
 
 def main() -> None:
@@ -310,7 +219,7 @@ def main() -> None:
     reporter = Reporter(REPORTS)
     globalLogBeginner.beginLoggingTo([reporter], redirectStandardIO=False)
     try:
-        gateway = WorkerGateway(task, reactor, reporter.report_unless_full, stop.gently)
+        gateway = WorkerGateway(task, reactor, reporter.report_state, stop.gently)
     except ConfigError as error:
         # The settings were good when the parent started, but files may have changed since, or may
         # not be readable any more.

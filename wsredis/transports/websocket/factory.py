@@ -9,6 +9,7 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from wsredis.auth import Auth
@@ -50,6 +51,8 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         queued: The memory of all that waits for clients.
         inputs: The input of clients that is kept.
     """
+
+    _log = Logger()
 
     noisy = False
 
@@ -121,12 +124,14 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
 
     def _close_after_gap(self, gap: Gap) -> None:
         """Close all that may have lost a message; their clients load their state on connect."""
-        self.registry.close_all(
-            1012,
-            "messages may have been lost",
-            self.config.drain_spread,
-            attrgetter("hears"),
+        hears, seconds = attrgetter("hears"), self.config.drain_spread
+        self._log.info(
+            "closing {count} WebSockets with 1012 within {seconds:g} s: messages may be lost",
+            event="gap-closing",
+            count=sum(map(hears, self.registry.connections)),
+            seconds=seconds,
         )
+        self.registry.close_all(1012, "messages may have been lost", seconds, hears)
 
     def acceptableProtocols(self) -> list[bytes]:
         """

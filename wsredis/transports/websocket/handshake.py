@@ -146,17 +146,26 @@ class Handshaker:
             raise BadRequest("the subprotocol is not a token")
         agreed = negotiate(request.extensions) if self._compress else None
         window, extension = agreed or (0, "")
-        accepted = await self._admission.admit(
-            Handshake(
-                requested,
-                path,
-                request.headers,
-                request.peer,
-                query,
-                client.is_secure(),
-                client.address,
+        incidents = self._hub.incidents
+        try:
+            accepted = await self._admission.admit(
+                Handshake(
+                    requested,
+                    path,
+                    request.headers,
+                    request.peer,
+                    query,
+                    client.is_secure(),
+                    client.address,
+                )
             )
-        )
+        except HandshakeRejected as error:
+            incidents.note(requested.facility, f"refused with {error.status}: {error.reason}")
+            raise
+        granted = accepted.granted
+        if granted is not requested and granted.flags != requested.flags:
+            missing = [each for each in requested.flags if each not in granted.flags]
+            incidents.note(requested.facility, f"not granted: {', '.join(missing) or 'echo'}")
         if not client.is_pending():
             # The client left, and an authenticator or a policy ignored that it was cancelled.
             raise CancelledError

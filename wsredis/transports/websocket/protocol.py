@@ -793,6 +793,8 @@ class GatewayProtocol(LeanProtocol):
             kept = "the oldest messages are left out"
         if not self._was_slow:
             self._was_slow = True
+            if self.connection is not None:
+                self.connection.note(f"slow consumer: {kept}")
             self.losses.log(
                 self._log,
                 LogLevel.warn,
@@ -808,6 +810,8 @@ class GatewayProtocol(LeanProtocol):
     def _log_slow(self, problem: str) -> None:
         """Count and log a client that goes since it does not read."""
         self.metrics.slow_consumers += 1
+        if self.connection is not None:
+            self.connection.note(f"slow consumer: {problem}")
         self.losses.log(
             self._log,
             LogLevel.warn,

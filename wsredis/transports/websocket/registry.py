@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from wsredis.config import Limits, setting_of
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.broker import Broker
+from wsredis.gateway.connection import Connection
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.shares import RateLimit
@@ -58,9 +59,15 @@ _STORED_BYTES = 262144
 
 
 class Member(Place, Protocol):
-    """The part of a connection that the registry needs."""
+    """
+    The part of a connection that the registry needs.
+
+    Attributes:
+        connection: The connection of the hub. None before it is admitted, and when it is gone.
+    """
 
     transport: Any
+    connection: Connection | None
 
     @property
     def user(self) -> str | None:

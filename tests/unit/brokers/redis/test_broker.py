@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from wsredis.gateway.gap import Gap
 from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
-from wsredis.testing.redis import FakeRedis
+from wsredis.testing.redis import FakeRedis, Session
 
 
 class _Listener:
@@ -699,6 +700,115 @@ class OutageTests(_BrokerCase):
         self.wait(MAX_DELAY + SILENCE)
         self.assertTrue(self.broker.up)
         self.assertEqual([(0, False)], [(at, gap.is_restored) for at, gap in self.listener.gaps])
+
+    def _interrupt(self, times: int) -> None:
+        """Cut the commands connection when it asks for values, the first *times*."""
+        original = Session._mget
+
+        def cutting(session: Session, *keys: bytes) -> bytes:
+            nonlocal times
+            times -= 1
+            if times >= 0:
+                session.cut(ConnectionError())
+            return original(session, *keys)
+
+        self.patch(Session, "_mget", cutting)
+
+    def test_interrupted(self) -> None:
+        """A catch-up whose commands connection is lost goes on when it is back."""
+        self.outage()
+        self.server.store(b"a", b"missed")
+        self._interrupt(2)
+        self.wait(MAX_DELAY)
+        self.server.publish(b"a", b"live")
+        self.server.pump()
+        self.assertEqual(
+            [("restored", {b"a": b"missed"}), ("live", [(b"a", b"live")])], self.listener.events
+        )
+        self.assertEqual([True], [gap.is_restored for _, gap in self.listener.gaps])
+
+    def test_interrupted_after_a_part(self) -> None:
+        """What was handed over before is not read again."""
+        values = {b"c%d" % number: b"x" * 5000 for number in range(300)}
+        self.subscribe(*values)
+        self.outage()
+        for name, value in values.items():
+            self.server.store(name, value)
+        asked = []
+        original = Session._mget
+
+        def cutting(session: Session, *keys: bytes) -> bytes:
+            asked.append(set(keys))
+            if len(asked) == 2:
+                session.cut(ConnectionError())
+            return original(session, *keys)
+
+        self.patch(Session, "_mget", cutting)
+        self.wait(MAX_DELAY)
+        restored = [event[1] for event in self.listener.events]
+        self.assertEqual(values, {name: each[name] for each in restored for name in each})
+        self.assertEqual(len(values), sum(map(len, restored)))
+        self.assertEqual(3, len(asked))
+        self.assertEqual(set(), asked[0] & asked[2])
+
+    def test_interrupted_for_ever(self) -> None:
+        """A server that ends each attempt is not asked for ever."""
+        self.outage()
+        self.server.store(b"a", b"missed")
+        self._interrupt(1000)
+        with capturedLogs() as events:
+            self.wait(MAX_DELAY * 5)
+        self.assertTrue(self.broker.up)
+        told = [each for each in events if "cannot read the stored" in each["log_format"]]
+        self.assertEqual(1, len(told))
+        self.assertEqual([False], [gap.is_restored for _, gap in self.listener.gaps])
+        self.server.publish(b"a", b"live")
+        self.server.pump()
+        self.assertEqual([("live", [(b"a", b"live")])], self.listener.events)
+
+    def _commands_return(self) -> None:
+        """The subscriber is back and live; the commands connection comes after its time is up."""
+        # Of two connections that try at the same time, the subscriber is the first.
+        self.patch(random, "uniform", lambda least, most: most)
+        self.outage()
+        self.server.max_clients = 1
+        self.wait(MAX_DELAY + SILENCE + 2)
+        self.assertEqual(1, len(self.listener.gaps))
+        self.assertFalse(self.broker.up)
+
+    def test_taken_up_later(self) -> None:
+        """Stored messages that could not be read are read when commands are answered again."""
+        self._commands_return()
+        self.server.store(b"a", b"missed a")
+        self.server.store(b"b", b"missed b")
+        self.server.publish(b"a", b"live a")
+        self.server.pump()
+        self.server.max_clients = 2
+        with capturedLogs() as events:
+            self.wait(MAX_DELAY)
+        self.server.publish(b"b", b"live b")
+        self.server.pump()
+        self.assertTrue(self.broker.up)
+        self.assertEqual(
+            [
+                # A stored message that is older than a live one is no news any more.
+                ("live", [(b"a", b"live a")]),
+                ("restored", {b"b": b"missed b"}),
+                ("live", [(b"b", b"live b")]),
+            ],
+            self.listener.events,
+        )
+        self.assertIn("outage-messages-read", [each.get("event") for each in events])
+
+    def test_taken_up_later_and_lost(self) -> None:
+        """A loss of the subscriber meanwhile begins a catch-up of its own."""
+        self._commands_return()
+        self.server.store(b"a", b"missed")
+        self.server.kill()
+        self.server.max_clients = 2
+        self.wait(MAX_DELAY)
+        self.assertEqual([("restored", {b"a": b"missed"})], self.listener.events)
+        self.assertEqual(2, len(self.listener.gaps))
 
     def test_lost_again_while_catching_up(self) -> None:
         """A second loss in the middle of it: the next attempt makes it good, once."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import hiredis
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fakes import publish
@@ -379,6 +381,54 @@ class TurnTests(_StoreCase):
         self.say(self.one, b"1")
         self.clock.advance(0)
         self.assertEqual({}, self.store._heads)
+
+
+class LatencyTests(_StoreCase):
+    """The time until Redis answers is measured for one batch at a time."""
+
+    def setUp(self) -> None:
+        """Two publishers."""
+        super().setUp()
+        self.publisher = _Publisher()
+        self.channels = [b"a"]
+
+    def send_batch(self) -> None:
+        """Send two messages in one turn."""
+        for payload in (b"1", b"2"):
+            self.store.publish(self.channels, payload, self.publisher)
+        self.clock.advance(0)
+
+    def measured(self) -> tuple[int, float]:
+        """The number of times, and their sum."""
+        latency = self.metrics.publish_latency
+        return sum(latency.counts), latency.sum
+
+    def test_batch(self) -> None:
+        """A batch has one time: until the last answer."""
+        self.send_batch()
+        self.clock.advance(0.5)
+        self.assertEqual((0, 0.0), self.measured())
+        self.server.pump()
+        self.assertEqual((1, 0.5), self.measured())
+        self.send_batch()
+        self.server.pump()
+        self.assertEqual((2, 0.5), self.measured())
+
+    def test_one_at_a_time(self) -> None:
+        """A batch that is sent before the answer to another one is not measured."""
+        self.send_batch()
+        self.clock.advance(0.25)
+        self.send_batch()
+        self.clock.advance(0.25)
+        self.server.pump()
+        self.assertEqual((1, 0.5), self.measured())
+
+    def test_failed(self) -> None:
+        """A batch that is not answered has no time, and the next one has."""
+        self.send_batch()
+        self.store.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[union-attr]
+        self.assertEqual((0, 0.0), self.measured())
+        self.assertIsNone(self.store.timed)
 
 
 class AllAtOnceTests(TurnTests):

@@ -443,7 +443,7 @@ class KeepAliveTests(LinkCase):
         self.start()
         self.server.frozen = True
         protocol = self.protocol()
-        Replies(protocol, [("PING",)] * 10)
+        Replies(protocol, [("PING",)] * 10, (bytes,))
         for _ in range(9):
             self.clock.advance(PING)
             protocol.dataReceived(b"+PONG\r\n")

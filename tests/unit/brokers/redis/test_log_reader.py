@@ -67,3 +67,17 @@ class ReadLogTests(LinkCase):
         reading = Deferred.fromCoroutine(read_log(self.protocol(), b"log", b""))
         self.server.kill()
         self.failureResultOf(reading, BrokerUnavailable)
+
+    def test_reply_to_another_command(self) -> None:
+        """A reply that is no log is no log, and one of another type ends the connection."""
+        for reply in (b"*1\r\n:1", b"*1\r\n*1\r\n+x", b"*1\r\n*2\r\n+x\r\n*0"):
+            self.setUp()
+            self.server.frozen = True
+            reading = Deferred.fromCoroutine(read_log(self.protocol(), b"log", b""))
+            self.protocol().dataReceived(reply + b"\r\n")
+            self.protocol().dataReceived(b"*2\r\n+1\r\n+1\r\n")
+            self.failureResultOf(reading, PermissionDenied)
+        reading = Deferred.fromCoroutine(read_log(self.protocol(), b"log", b""))
+        self.protocol().dataReceived(b"+QUEUED\r\n")
+        self.clock.advance(0)
+        self.failureResultOf(reading, BrokerUnavailable)

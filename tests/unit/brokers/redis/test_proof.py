@@ -264,6 +264,17 @@ class LieTests(ProofCase):
         self.assertEqual({}, dict(self.health.problems))
         self.assertEqual(3, self.server.accepted)
 
+    def test_gap_of_forgotten_channels(self) -> None:
+        """Messages count as lost since the last count that was right."""
+        gaps: list[Gap] = []
+        self.hub.gaps.watch(gaps.append)
+        self.wait(7.25)
+        self.session(subscriber=True).subscribed.clear()
+        self.until_red()
+        self.wait(0.5)
+        ((generation, is_long),) = [(gap.generation, 1.5 < gap.seconds < 4) for gap in gaps]
+        self.assertEqual((1, True), (generation, is_long))
+
     def test_one_forgotten(self) -> None:
         """One channel of several is missed, too."""
         self.session(subscriber=True).subscribed.discard(b"a")

@@ -163,7 +163,7 @@ class ReplyTests(LinkCase):
         protocol = self.protocol()
         self.server.kill()
         self.failureResultOf(protocol.call("PING"), NoReply)
-        self.failureResultOf(Replies(protocol, [("TTL", b"a")]).done, BrokerUnavailable)
+        self.failureResultOf(Replies(protocol, [("TTL", b"a")], (int,)).done, BrokerUnavailable)
         self.assertEqual(0, protocol.unanswered)
 
     def test_cancelled_call(self) -> None:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from tests.unit.brokers.redis.case import LinkCase
-from wsredis.brokers.redis.reading import Replies, StoredReader
+from wsredis.brokers.redis.reading import Replies, StoredReader, _mget
 from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.metrics import Metrics
@@ -234,8 +234,36 @@ class RepliesTests(LinkCase):
     def test_errors_are_replies(self) -> None:
         """An error of Redis takes its place among the replies."""
         self.start()
-        done = Replies(self.protocol(), [("PING",), ("NOSUCH",), ("TTL", b"a")]).done
+        done = Replies(self.protocol(), [("PING",), ("NOSUCH",), ("TTL", b"a")], (bytes, int)).done
         self.server.pump()
         first, second, third = self.successResultOf(done)
         self.assertEqual((b"PONG", -2), (first, third))
         self.assertIsInstance(second, Exception)
+
+    def test_replies_to_other_commands(self) -> None:
+        """A reply of another type ends the connection, with one reason and without a traceback."""
+        for kinds, reply in (((int,), b"+OK"), ((bytes,), b":1"), ((list,), b"$1\r\nx")):
+            self.setUp()
+            self.start()
+            self.server.frozen = True
+            done = Replies(self.protocol(), [("PING",)] * 2, kinds).done
+            self.protocol().dataReceived(reply + b"\r\n")
+            self.server.frozen = False
+            self.wait(1)
+            self.failureResultOf(done, BrokerUnavailable)
+            self.assertEqual(1, len(self.owner.reasons))
+            self.assertIn("a command was answered with", self.owner.reasons[0])
+            self.assertEqual(["up", "down", "up"], self.owner.events)
+
+    def test_values_of_another_command(self) -> None:
+        """MGET has as many values as keys, or an error."""
+        for reply in (b"+QUEUED", b":1", b"*1\r\n$1\r\nx", b"*2\r\n:1\r\n:2"):
+            self.setUp()
+            self.start()
+            self.server.frozen = True
+            done = _mget(self.protocol(), [b"a", b"b"])
+            self.protocol().dataReceived(reply + b"\r\n")
+            self.server.frozen = False
+            self.wait(1)
+            self.failureResultOf(done, BrokerUnavailable)
+            self.assertIn("MGET was answered with", self.owner.reasons[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import syslog
 from io import StringIO
 from pathlib import Path
@@ -12,7 +14,27 @@ from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.errors import ConfigError
-from wsredis.service.log.output import LineObserver, LogFile, observer_for
+from wsredis.service.log.output import LineObserver, LogFile, capture_logging, observer_for
+
+
+class LoggingTests(SynchronousTestCase):
+    """Python's logging."""
+
+    def test_captured(self) -> None:
+        """Handlers that were made for a terminal write to the log; others stay as they are."""
+        now, other = StringIO(), StringIO()
+        self.patch(sys, "stderr", now)
+        logger = logging.getLogger(f"{__name__}.{self.id()}")
+        logger.propagate = False
+        handlers = [logging.StreamHandler(each) for each in (sys.__stderr__, other)]
+        for handler in (*handlers, logging.NullHandler()):
+            logger.addHandler(handler)
+            self.addCleanup(logger.removeHandler, handler)
+        capture_logging()
+        capture_logging()
+        logger.warning("hello")
+        self.assertEqual(("hello\n", "hello\n"), (now.getvalue(), other.getvalue()))
+        self.assertIs(now, handlers[0].stream)
 
 
 class OutputTests(SynchronousTestCase):

@@ -66,7 +66,12 @@ class JsonTests(SynchronousTestCase):
     def test_values(self) -> None:
         """Values stay what they are if JSON knows them; all others become text."""
         values = [None, True, 1, 1.5, "x"]
-        others = [(b"a\xff", "a\\xff"), (float("nan"), "nan"), (LogLevel.info, "<LogLevel=info>")]
+        others = [
+            (1.23456, 1.235),
+            (b"a\xff", "a\\xff"),
+            (float("nan"), "nan"),
+            (LogLevel.info, "<LogLevel=info>"),
+        ]
         event = _event("", event="e", all=(*values, *(each for each, _ in others)))
         self.assertEqual([*values, *(text for _, text in others)], record_of(event)["all"])
 
@@ -89,7 +94,7 @@ class RepetitionTests(SynchronousTestCase):
 
     def test_port(self) -> None:
         """Twisted's line about a port of the gateway is one, and nothing else is."""
-        for name in ("GatewayFactory", "GatewayFactory (TLS)"):
+        for name in ("GatewayFactory", "GatewayFactory (TLS)", "GatewaySite"):
             self.assertTrue(self.is_repetition(f"{name} starting on 80"))
         for text in ("Site starting on 80", "GatewayFactory failed"):
             self.assertFalse(self.is_repetition(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import socket
 import sys
@@ -11,10 +12,13 @@ from twisted.internet.defer import fail
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.unit.gateway.test_numbers import state
 from tests.unit.service.workers.case import FakeProcess, FakeReactor, WorkersCase
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.health import Problem
+from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.numbers import numbers
 from wsredis.service.workers.parent import Workers
 from wsredis.service.workers.sockets import SharedSocket
 from wsredis.service.workers.worker import WorkerTask
@@ -99,6 +103,93 @@ class RefusedTests(SynchronousTestCase):
         config = GatewayConfig(port=(), tls_port=("nosuch:1",), tls_cert="/x", workers=2)
         error = self.assertRaises(ConfigError, Workers, config, reactor=FakeReactor())
         self.assertIn("tls-port: 'nosuch:1' cannot be used with --workers", str(error))
+
+
+class NumbersTests(WorkersCase):
+    """The numbers of all workers."""
+
+    def setUp(self) -> None:
+        """They are served on the ports of the clients."""
+        self.make(metrics=True)
+
+    def reported(self, process: FakeProcess, *problems: str, **counted: int) -> None:
+        """Let a worker report what it has counted."""
+        process.report(*problems, numbers=numbers(Metrics(**counted), state(ready=1)))
+
+    def test_sum(self) -> None:
+        """They are added up; a worker is ready if the parent says so."""
+        self.reported(self.one, opened=2, connections=1)
+        self.reported(self.two, "redis", opened=3, connections=2)
+        total, workers = self.service.snapshot()
+        self.assertEqual((5, 3), (total["connections_opened"], total["connections"]))
+        self.assertEqual((2, 3), tuple(workers[x]["connections_opened"] for x in "12"))
+        self.assertEqual((1, 0), tuple(workers[x]["ready"] for x in "12"))
+        self.assertEqual(0, total["ready"])
+
+    def test_silent(self) -> None:
+        """A worker that has reported nothing is there, and is not ready."""
+        self.reported(self.one)
+        total, workers = self.service.snapshot()
+        self.assertEqual({"ready": 0}, workers["2"])
+        self.assertEqual(0, total["ready"])
+        self.reported(self.two)
+        self.assertEqual(1, self.service.snapshot().total["ready"])
+
+    def test_replaced(self) -> None:
+        """A sum does not shrink when a worker is replaced: Prometheus takes that for a restart."""
+        self.reported(self.one, opened=2, connections=1)
+        self.reported(self.two, opened=3)
+        self.one.end(signal=9)
+        total, workers = self.service.snapshot()
+        self.assertEqual((5, 0), (total["connections_opened"], total["connections"]))
+        self.assertEqual({"ready": 0}, workers["1"])
+        self.reactor.advance(1)
+        self.reported(self.reactor.processes[-1], opened=1)
+        total, workers = self.service.snapshot()
+        self.assertEqual((6, 1), (total["connections_opened"], workers["1"]["connections_opened"]))
+
+    def test_short_report(self) -> None:
+        """A report without numbers leaves the last ones."""
+        self.reported(self.one, opened=2)
+        self.one.report()
+        self.assertEqual(2, self.service.snapshot().total["connections_opened"])
+
+    def test_sent(self) -> None:
+        """Workers that serve them get them every second."""
+        self.reported(self.one, opened=2)
+        self.reported(self.two, opened=3)
+        self.one.written = b""
+        self.reactor.advance(0.5)
+        self.reactor.advance(0.5)
+        (line,) = [x for x in self.one.written.split(b"\n") if x.startswith(b"numbers ")]
+        total, workers = json.loads(line.removeprefix(b"numbers "))
+        self.assertEqual(5, total["connections_opened"])
+        self.assertEqual(["1", "2"], [*workers])
+
+
+class PrivateNumbersTests(WorkersCase):
+    """The numbers at a private port alone."""
+
+    def setUp(self) -> None:
+        """They are served by the parent."""
+        self.make(metrics_port="9100")
+
+    def test_not_sent(self) -> None:
+        """The parent serves them, and no worker gets those of others."""
+        self.all_ready()
+        self.one.written = b""
+        self.reactor.advance(0.5)
+        self.reactor.advance(0.5)
+        self.assertNotIn(b"numbers", self.one.written)
+        self.assertIn(b"state", self.one.written)
+
+    def test_port(self) -> None:
+        """The port is not one of the workers'; they only learn that numbers are wanted."""
+        *public, private = self.reactor.ports
+        self.assertTrue(private.reading)
+        self.assertEqual([False] * len(public), [port.reading for port in public])
+        self.assertNotIn(private.fileno(), self.one.descriptors.values())
+        self.assertEqual("0", self.service._worker_config.metrics_port)
 
 
 class ReadyTests(WorkersCase):

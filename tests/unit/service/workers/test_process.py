@@ -71,6 +71,8 @@ class LogTests(WorkersCase):
             b'{"alive": 1, "lag": 0, "problems": []}',
             b'{"alive": 1, "lag": 0, "problems": {"redis": ["x"]}}',
             b'{"alive": 1, "lag": 0, "problems": {"redis": 1}}',
+            b'{"alive": 1, "lag": 0, "problems": {}, "numbers": {"connections": {}}}',
+            b'{"alive": 1, "lag": 0, "problems": {}, "numbers": {"process": [1]}}',
             b"\xff",
             b"[" * 100000,
         )
@@ -120,7 +122,7 @@ class LogTests(WorkersCase):
             self.two.end(signal=11)
         lines = [formatEvent(event) for event in events]
         self.assertEqual("worker 2: Segmentation fault", lines[0])
-        self.assertIn("worker 2 (process 1000) ended by signal 11", lines[1])
+        self.assertIn("worker 2 (process 1000) ended by signal 11 (SIGSEGV)", lines[1])
         self.assertEqual(2, len(lines))
 
 

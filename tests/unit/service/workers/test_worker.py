@@ -7,9 +7,6 @@ import os
 import socket
 from typing import Any
 
-from twisted.internet.error import ConnectionDone
-from twisted.logger import Logger, LogPublisher
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import Socket
@@ -17,13 +14,11 @@ from tests.unit.service.workers.case import FakeReactor
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.gateway.health import Problem
+from wsredis.gateway.numbers import EXPORTED, PROCESS, checked
 from wsredis.service.workers.sockets import SharedSocket
 from wsredis.service.workers.worker import (
-    CommandReader,
-    Reporter,
     WorkerGateway,
     WorkerTask,
-    keep_from_children,
 )
 
 
@@ -46,12 +41,15 @@ class GatewayTests(SynchronousTestCase):
         task = WorkerTask(1, "", config, [SharedSocket(descriptor, socket.AF_INET, True, False)])
         self.descriptor = descriptor
         self.stops = 0
-        self.service = WorkerGateway(
-            task, self.reactor, self.reports.append, self.stop, self.broker
-        )
+        self.service = WorkerGateway(task, self.reactor, self.report, self.stop, self.broker)
         self.service.startService()
         for port in self.reactor.ports:
             self.addCleanup(port.socket.close)
+
+    def report(self, report: dict[str, Any], may_wait: bool) -> None:
+        """Take a report."""
+        self.reports.append(report)
+        self.may_wait = may_wait
 
     def stop(self) -> None:
         """Count that the process is to stop."""
@@ -94,6 +92,33 @@ class GatewayTests(SynchronousTestCase):
         self.broker.disconnect()
         self.reactor.advance(0.1)
         self.assertEqual([["redis"]], self.problems())
+
+    def test_numbers(self) -> None:
+        """A report has all numbers if the parent serves them, or the worker itself."""
+        self.reactor.advance(0.1)
+        self.assertNotIn("numbers", self.reports[0])
+        for settings in ({"metrics": True}, {"metrics_port": "0"}):
+            self.make(**settings)
+            self.reactor.advance(0.1)
+            found = checked(json.loads(json.dumps(self.reports[0]["numbers"])))
+            self.assertEqual({*(each.name for each in EXPORTED), PROCESS}, {*found})
+            self.assertEqual(1, found["ready"])
+
+    def test_serves_numbers(self) -> None:
+        """It answers with the numbers of all workers, which the parent has sent."""
+        self.make(metrics=True)
+        self.service.command_received(
+            b'numbers [{"connections": 5}, {"1": {"connections": 2}, "2": {"connections": 3}}]'
+        )
+        client = Socket(self.service.factory)
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        page = client.take().decode()
+        for line in (
+            "wsredis_connections 5.0",
+            'wsredis_worker_connections{worker="1"} 2.0',
+            'wsredis_worker_connections{worker="2"} 3.0',
+        ):
+            self.assertIn(f"\n{line}\n", page)
 
     def test_lag(self) -> None:
         """Reports have the lag of the event loop."""
@@ -153,7 +178,9 @@ class GatewayTests(SynchronousTestCase):
         self.tell({0: {}, 1: {}, 2: {}})
         self.pass_by(2.9)
         self.assertEqual((200, []), self.answer("ready"))
-        self.pass_by(0.2)
+        self.assertTrue(self.may_wait)
+        self.pass_by(1)
+        self.assertFalse(self.may_wait, "it is not caught in a pipe that nobody reads")
         self.assertEqual((503, [("workers", None)]), self.answer("ready"))
         self.assertEqual((200, []), self.answer("live"))
         self.pass_by(7.5)
@@ -191,104 +218,3 @@ class GatewayTests(SynchronousTestCase):
         port.stopped.callback(None)
         self.successResultOf(done)
         self.assertEqual([], self.reactor.getDelayedCalls())
-
-
-class CommandReaderTests(SynchronousTestCase):
-    """Commands come through a pipe, whose end stops the worker."""
-
-    def test_commands(self) -> None:
-        """Commands are passed on, and then the end."""
-        descriptor, parent = os.pipe()
-        self.addCleanup(os.close, descriptor)
-        events: list[object] = []
-        reader = CommandReader(
-            FakeReactor(), descriptor, events.append, lambda: events.append("ended")
-        )
-        self.assertEqual(descriptor, reader.fileno())
-        reader.doRead()
-        self.assertEqual([], events, "it does not block")
-        for part in (b"rel", b"oad\nstate {}\nsta"):
-            os.write(parent, part)
-            reader.doRead()
-        os.close(parent)
-        lost = reader.doRead()
-        self.assertIsInstance(lost, ConnectionDone)
-        reader.connectionLost(Failure(lost))
-        self.assertEqual([b"reload", b"state {}", "ended"], events)
-
-
-class DescriptorTests(SynchronousTestCase):
-    """Programs that an application starts get no descriptor of the worker."""
-
-    def test_kept(self) -> None:
-        """Commands come through another one, and children read an empty file in place of them."""
-        commands, parent = os.pipe()
-        socket_, other = os.pipe()
-        for each in (commands, parent, socket_, other):
-            self.addCleanup(os.close, each)
-            os.set_inheritable(each, True)
-        os.write(parent, b"+")
-        own = keep_from_children(commands, [socket_])
-        self.addCleanup(os.close, own)
-        self.assertEqual(b"", os.read(commands, 10))
-        self.assertEqual(b"+", os.read(own, 10))
-        self.assertEqual(
-            [False, True, False], [os.get_inheritable(each) for each in (own, commands, socket_)]
-        )
-
-
-class ReporterTests(SynchronousTestCase):
-    """Reports are sent through a pipe."""
-
-    def setUp(self) -> None:
-        """A pipe."""
-        self.parent, child = os.pipe()
-        self.reporter = Reporter(child)
-        self.addCleanup(self.reporter._file.close)
-
-    def read(self) -> list[dict[str, Any]]:
-        """Read as the parent does."""
-        return [json.loads(line) for line in os.read(self.parent, 65536).split(b"\n") if line]
-
-    def test_events(self) -> None:
-        """Each is a line with the record of the event."""
-        log = Logger("a.b", observer=LogPublisher(self.reporter))
-        log.warn("caf\xe9 {n}\n", n=1)
-        try:
-            raise ValueError("bad")
-        except ValueError:
-            log.failure("oh")
-        self.reporter({"log_format": "bare", "log_time": 0.0})
-        self.reporter.report({"alive": 1})
-        first, second, third, last = self.read()
-        os.close(self.parent)
-        shown = [
-            (each["log"]["level"], each["log"]["logger"], each["log"]["message"])
-            for each in (first, second, third)
-        ]
-        self.assertEqual(
-            [("warn", "a.b", "caf\xe9 1"), ("critical", "a.b", "oh"), ("info", "-", "bare")], shown
-        )
-        self.assertIn("ValueError: bad", second["log"]["traceback"])
-        self.assertEqual({"alive": 1}, last)
-
-    def test_full(self) -> None:
-        """A report that would wait is left out; those that come after it are not."""
-        os.set_blocking(self.reporter._file.fileno(), False)
-        size = 4096
-        try:
-            while True:
-                os.write(self.reporter._file.fileno(), b"\n" * size)
-        except BlockingIOError:
-            pass
-        self.reporter.report_unless_full({"alive": 1})
-        self.assertNotIn(b"alive", os.read(self.parent, 1 << 20))
-        self.reporter.report_unless_full({"alive": 2})
-        self.assertEqual([{"alive": 2}], self.read())
-
-    def test_parent_is_gone(self) -> None:
-        """A report to a parent that has ended is lost, and raises nothing."""
-        os.close(self.parent)
-        self.reporter.report({"alive": 1})
-        # The file still has what it could not write.
-        self.assertRaises(BrokenPipeError, self.reporter._file.close)

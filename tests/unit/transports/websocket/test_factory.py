@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
@@ -100,7 +101,9 @@ class FactoryTests(MemoryGatewayCase):
         clients = [self.open() for _ in range(3)]
         speaker, deaf = self.open("/ws/a?publish-broadcast"), self.open("/ws/a")
         self.assertEqual([[]] * 3, self.codes(*clients))
-        self.lose()
+        with capturedLogs() as logs:
+            self.lose()
+        self.assertEqual([3], [each["count"] for each in logs if each["event"] == "gap-closing"])
         late = self.open()
         self.assertEqual([[1012], [], []], self.codes(*clients))
         self.wait(1.2)

@@ -7,6 +7,7 @@ import socket as sockets
 import sys
 import weakref
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import txaio
@@ -24,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.test import iosim
 from zope.interface import implementer
 
-from tests.support.deflate import OFFER, compressed
+from tests.support.deflate import OFFER, compressed, inflated
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
@@ -33,6 +34,7 @@ from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
+from wsredis.gateway.identity import Identity
 from wsredis.transports.websocket import scheduler
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
@@ -534,6 +536,104 @@ class CloseTests(MemoryGatewayCase):
         self.nothing_left()
 
 
+class CountTests(MemoryGatewayCase):
+    """The events in the life of a connection are counted, by bounded labels."""
+
+    def counted(self, name: str) -> dict[str, int]:
+        """The labels of a counter that are not 0."""
+        return {key: count for key, count in getattr(self.metrics, name).items() if count}
+
+    def test_closes(self) -> None:
+        """By the side that began, and the code of its frame."""
+        for code in (1000, 1001, 4000):
+            self.close(self.open(), code)
+        self.open().send(frame(CLOSE))
+        self.open().leave()
+        client = self.open()
+        self.protocol(client).close(1008, "bye")
+        self.close(client, 1000)
+        self.assertEqual(
+            {
+                "client,1000": 1,
+                "client,1001": 1,
+                "client,other": 1,
+                "client,1005": 1,
+                "network,1006": 1,
+                "gateway,1008": 1,
+            },
+            self.counted("closed"),
+        )
+
+    def test_cut(self) -> None:
+        """One that the gateway resets was closed by it, without a code."""
+        client = self.open()
+        self.protocol(client)._cut("it is too slow")
+        client.leave()
+        self.assertEqual({"gateway,1006": 1}, self.counted("closed"))
+
+    def test_not_opened(self) -> None:
+        """What never was a WebSocket is none that was closed."""
+        client = self.connect()
+        client.send(b"nonsense\r\n\r\n")
+        client.leave()
+        self.connect().leave()
+        self.assertEqual({}, self.counted("closed"))
+
+    def test_handshakes(self) -> None:
+        """Accepted, refused, or abandoned."""
+        self.open()
+        refused = self.connect()
+        refused.send(handshake("/ws/%0a?subscribe-broadcast"))
+        self.assertEqual({"accepted,": 1, "refused,bad-request": 1}, self.counted("handshakes"))
+        self.assertEqual(1, self.metrics.refused)
+
+    def test_abandoned(self) -> None:
+        """A client that leaves before the answer has abandoned its handshake."""
+        self.use(MemoryGateway(self.config, authenticator=SlowAuthenticator()))
+        for _ in range(2):
+            client = self.connect()
+            client.send(handshake(LISTEN))
+            client.leave()
+        self.assertEqual({"abandoned,": 2}, self.counted("handshakes"))
+
+    def test_time_of_handshakes(self) -> None:
+        """From the request to the answer, with the wait for whom the gateway asks."""
+        slow = SlowAuthenticator()
+        self.use(MemoryGateway(self.config, authenticator=slow))
+        client = self.connect()
+        self.clock.advance(1)
+        client.send(handshake(LISTEN))
+        self.clock.advance(0.5)
+        slow.asked[0].callback(Identity())
+        self.assertEqual(b"101", client.take()[9:12])
+        latency = self.metrics.handshake_latency
+        self.assertEqual((1, 0.5), (sum(latency.counts), latency.sum))
+
+    def test_bytes(self) -> None:
+        """All bytes of frames from clients, and none of requests."""
+        client = self.open(BOTH)
+        self.assertEqual(0, self.metrics.received_bytes)
+        data = frame(TEXT, b"hello") + frame(TEXT, b"x" * 70000)
+        client.send(data[:10])
+        client.send(data[10:])
+        self.assertEqual(len(data), self.metrics.received_bytes)
+
+    def test_limits(self) -> None:
+        """A client that meets a limit counts for its setting."""
+        client = self.open(BOTH)
+        client.send(frame(TEXT, b"x" * (self.config.limits.max_message + 1)))
+        client.leave()
+        self.open()
+        client = self.open()
+        self.protocol(client).close(1001, "bye")
+        silent = self.connect()
+        self.clock.advance(6)
+        self.assertTrue(silent.closed)
+        self.assertEqual(
+            {"max-message": 1, "close-timeout": 1, "handshake-timeout": 1}, self.counted("limits")
+        )
+
+
 class ReasonTests(MemoryGatewayCase):
     """The reason in a close frame."""
 
@@ -917,6 +1017,27 @@ class SlowConsumerTests(MemoryGatewayCase):
             each.leave()
         self.nothing_left()
         self.assertEqual(0, self.factory.protocol.queued.held)
+
+    def test_compressed(self) -> None:
+        """Compressed messages are left out as any others: none refers to an earlier one."""
+        self.use(MemoryGateway(replace(self.config, compress=True)))
+        client = self.open("/ws/c?subscribe-broadcast", OFFER)
+        client.reading = False
+        random = Random(11)
+        text = [random.choices(b"0123456789abcdef", k=10_000) for _ in range(100)]
+        for number in range(100):
+            self.publish(b"%06d" % number + bytes(text[number]), b"broadcast:c")
+        self.wait(3)
+        for number in range(100):
+            self.publish(b"%06d" % number + bytes(text[number]), b"broadcast:c")
+        self.assertGreater(self.metrics.dropped_oldest, 50)
+        client.read()
+        frames_ = [each for each in client.frames() if each.opcode == TEXT]
+        self.assertEqual({4}, {each.rsv for each in frames_})
+        payloads = [inflated(each) for each in frames_]
+        self.assertEqual(b"000099" + bytes(text[99]), payloads[-1])
+        self.assertEqual(200, len(payloads) + self.metrics.dropped_oldest)
+        self.assertEqual({10_006}, {len(each) for each in payloads})
 
     def test_drop_oldest(self) -> None:
         """The oldest are left out, counted and logged once."""

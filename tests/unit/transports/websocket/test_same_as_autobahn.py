@@ -190,7 +190,9 @@ class _Way:
                 },
             }
             client.leave()
-        return seen | {"log": [formatEvent(event) for event in events]}
+        # Each connection has an id of its own.
+        lines = [re.sub(r" \([0-9a-z]+-\d+\)", "", str(formatEvent(each))) for each in events]
+        return seen | {"log": lines}
 
 
 def _counted(metrics: Metrics) -> dict[str, float]:

@@ -274,7 +274,7 @@ class ContainerTests(_Case):
         self.assertEqual({each["name"] for each in pod["volumes"]}, set(mounts.values()))
         port, metrics = container["ports"]
         self.assertEqual((str(port["containerPort"]),), config.port)
-        self.assertEqual(str(metrics["containerPort"]), config.metrics_port)
+        self.assertEqual(f"tcp:{metrics['containerPort']}", config.metrics_port)
         for probe, page in (("startup", "live"), ("liveness", "live"), ("readiness", "ready")):
             asked = container[f"{probe}Probe"]["httpGet"]
             self.assertEqual({"path": f"/health/{page}", "port": metrics["name"]}, asked)

@@ -9,7 +9,7 @@ __all__ = ["StopOnce", "stop_once"]
 
 #: Seconds after which another signal is a second wish. A supervisor may send the same one twice at
 #: the same moment: to the process, and to its group.
-_APART = 0.1
+_APART = 0.05
 
 
 class StopOnce:

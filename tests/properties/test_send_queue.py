@@ -42,7 +42,8 @@ class _Kernel:
     def drain(self, room: int) -> None:
         """The client takes some bytes."""
         self.socket.room += room
-        self._server.turn()
+        if not self.socket.closed:
+            self._server.turn()
 
     def lose(self) -> None:
         """The connection is lost."""
@@ -64,7 +65,8 @@ class _Tls:
 
     def drain(self, room: int) -> None:
         """The client takes all that the transport has."""
-        self.transport.drain()
+        if not self.transport.lost:
+            self.transport.drain()
 
     def lose(self) -> None:
         """The connection is lost."""
@@ -78,25 +80,33 @@ class SendQueueMachine(RuleBasedStateMachine):
         kind=st.sampled_from([_Kernel, _Tls]),
         room=_ROOMS,
         limit=st.sampled_from([0, 100, 20_000, 1 << 30]),
+        more=st.sampled_from([0, 0, 50_000, 1 << 30]),
         total=st.sampled_from([1 << 40, 1 << 40, 30_000]),
         closes=st.booleans(),
     )
     def begin(
-        self, kind: type[_Kernel] | type[_Tls], room: int, limit: int, total: int, closes: bool
+        self,
+        kind: type[_Kernel] | type[_Tls],
+        room: int,
+        limit: int,
+        more: int,
+        total: int,
+        closes: bool,
     ) -> None:
         """
         The connection is made.
 
         Args:
+            more: Bytes beside the limit that may wait for a moment.
             closes: The owner closes a connection of which messages were dropped, as ours do.
         """
         self.below = kind(room)
         self.clock = Clock()
         self.owner = FakeOwner()
         self.total = QueuedBytes(self.clock, total)
-        self.limit = limit
+        self.hard = limit + more
         self.queue = SendQueue(
-            self.below.transport, limit, self.owner, self.total, self.below.socket
+            self.below.transport, limit, self.owner, self.total, self.below.socket, self.hard
         )
         self.written: list[bytes] = []
         self.is_closing = self.is_lost = False
@@ -130,7 +140,7 @@ class SendQueueMachine(RuleBasedStateMachine):
             if not self.is_closing:
                 before = self.queue.waiting
                 self._write(size)
-                assert self.queue.waiting <= max(self.limit, before) + len(self.written[-1])
+                assert self.queue.waiting <= max(self.hard, before) + len(self.written[-1])
 
     @rule(room=_ROOMS)
     def drain(self, room: int) -> None:
@@ -143,6 +153,11 @@ class SendQueueMachine(RuleBasedStateMachine):
         self.clock.advance(seconds)
         self.queue.is_stuck()
         assert self.queue.weigh(self.clock.seconds()).held >= 0
+
+    @rule()
+    def grace_over(self) -> None:
+        """The client has been given time to catch up."""
+        self.queue.overdue()
 
     @precondition(lambda self: self.below.socket is not None)
     @rule()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -22,6 +22,7 @@ class Readings:
     Reads the numbers of one gateway.
 
     Args:
+        own: Channels of the gateway itself, beside that of the proof: they are not counted.
         vitals: Tell whether it is ready; with workers, whether this process is.
         process: Returns the numbers of this Python process that are not ours. If None, they are
             left out.
@@ -35,6 +36,7 @@ class Readings:
         hub: Hub,
         factory: GatewayFactory,
         vitals: Vitals,
+        own: Sequence[bytes],
         process: Callable[[], Families] | None,
     ) -> None:
         self._clock = clock
@@ -44,6 +46,7 @@ class Readings:
         self._hub = hub
         self._factory = factory
         self._vitals = vitals
+        self._own = own
         self._process = process
 
     def start(self) -> None:
@@ -53,8 +56,9 @@ class Readings:
     def state(self) -> State:
         """Return the numbers of this moment that are not counted."""
         factory, canary = self._factory, self._broker.canary
-        # A channel that no client hears, with one subscription.
-        own = 0 if canary is None else self._hub.reach(canary.channels)
+        # Channels that no client hears, with one subscription each.
+        own = self._hub.reach(self._own)
+        own += 0 if canary is None else self._hub.reach(canary.channels)
         return State(
             ready=is_good({0: self._vitals.look()}),
             redis_up=self._broker.up,

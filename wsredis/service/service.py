@@ -164,6 +164,7 @@ class GatewayService(Service):
             self._hub,
             self.factory,
             self._vitals,
+            self._inspector.channels,
             None if page is None else page.process,
         )
         self.health.report("starting", "the gateway has not started yet")

@@ -20,7 +20,7 @@ from wsredis.errors import ConfigError
 #: Options in the strings of the package that are not options of the gateway.
 _OTHERS = {
     *("--broadcast", "--config", "--facility", "--group", "--help", "--origin", "--session"),
-    *("--user", "--version"),
+    *("--user", "--version", "--wait"),
     # Those of other programs.
     *("--appendonly", "--askpass", "--daemonize", "--dir", "--nothreading", "--save"),
     *("--tls", "--unixsocket", "--unixsocketperm", "--maxmemory", "--maxmemory-policy"),

@@ -203,7 +203,7 @@ class RedisBroker:
         self._subscriptions.stop()
         self._role.stop()
         if self._proof is not None:
-            self._proof.end()
+            self._proof.stop()
         self._commands.stop()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None

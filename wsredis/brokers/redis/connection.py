@@ -41,6 +41,10 @@ __all__ = ["SILENCE", "RedisConnection"]
 #: which parts have come has twice the time.
 SILENCE = 6.0
 
+#: The same for an answer before which publications come without a break: Redis may have so many of
+#: them to send before it, on a slow line. A proof of delivery finds sooner what is not so.
+_BACKLOG = 30.0
+
 #: Seconds between two looks at the commands that are not answered.
 _LOOK = 0.5
 
@@ -103,6 +107,8 @@ class RedisConnection:
         #: The command whose answer is waited for, and for how many seconds.
         self._awaited: object = None
         self._waited = 0.0
+        #: Whether something else came before each look since then.
+        self._is_flowing = True
         #: Times of the clock: of the last look and PING, and of the last part of a reply.
         self._last_look = 0.0
         self._last_ping = 0.0
@@ -251,27 +257,37 @@ class RedisConnection:
         now = self._clock.seconds()
         if protocol.reply_arrived:
             self.last_reply = now
-        elif protocol.bytes_arrived:
-            # They may be a large message on a slow line, or belong to a length without an end.
-            self._last_part = now
+        else:
+            self._is_flowing = False
+            if protocol.bytes_arrived:
+                # They may be a large message on a slow line, or belong to a length without an end.
+                self._last_part = now
         protocol.bytes_arrived = protocol.reply_arrived = False
         awaited = protocol.next_answer
         if awaited is None or awaited != self._awaited or protocol.is_paused:
-            # Publications that come meanwhile are not an answer.
-            self._awaited, self._waited = awaited, 0.0
+            self._await(awaited)
         else:
             # A process that did not run for long reads first what has come meanwhile.
             self._waited += min(now - self._last_look, SILENCE / 2)
-            limit = 2 * SILENCE if now - self._last_part < SILENCE else SILENCE
+            limit = self._limit(now)
             if self._waited >= limit and not unread_bytes(protocol.transport):
-                self._give_up(protocol, f"no answer for {SILENCE:g} seconds")
+                self._give_up(protocol, f"no answer for {limit:g} seconds")
                 return
         self._last_look = now
         is_due = now - self._last_ping >= self._ping_interval
         if is_due and self.protocol is protocol and awaited is None:
             self._last_ping = now
             protocol.send(partial(self._pinged, protocol), "PING")
-            self._awaited, self._waited = protocol.next_answer, 0.0
+            self._await(protocol.next_answer)
+
+    def _await(self, awaited: object) -> None:
+        self._awaited, self._waited, self._is_flowing = awaited, 0.0, True
+
+    def _limit(self, now: float) -> float:
+        """Seconds that the next answer may take. Single publications make no difference."""
+        if self._is_flowing:
+            return _BACKLOG
+        return 2 * SILENCE if now - self._last_part < SILENCE else SILENCE
 
     def _pinged(self, protocol: RedisProtocol, reply: Reply) -> bool:
         """Take the answer to a PING. An error is not a sign of life."""

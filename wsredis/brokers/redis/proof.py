@@ -20,7 +20,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from wsredis.brokers.redis.connection import RedisConnection
@@ -31,6 +31,7 @@ from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied
 from wsredis.gateway.canary import Canary
 from wsredis.gateway.health import Health
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 
 __all__ = ["LATE", "PERIOD", "Proof", "Subscriber"]
@@ -165,6 +166,7 @@ class Proof:
         #: The last fault that was counted, and in which message.
         self._failure: tuple[str, int] | None = None
         self._failing_since: float | None = None
+        self._throttle = LogThrottle(clock)
         self._repairs = _Repairs(clock)
         self._recounts = _Repairs(clock)
         self.canary = Canary(channel, metrics, self._heard, self._forbidden)
@@ -184,11 +186,16 @@ class Proof:
         self._begin_steps()
 
     def end(self) -> None:
-        """Take note that a connection was lost, or that the broker stops."""
+        """Take note that a connection was lost."""
         self._is_running = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def stop(self) -> None:
+        """Take note that the broker stops, and log what was counted."""
+        self.end()
+        self._throttle.reset()
 
     @property
     def last_proof(self) -> float | None:
@@ -319,7 +326,10 @@ class Proof:
         self._metrics.proof_failures += 1
         self._health.report("subscriptions", problem)
         if self._recounts.is_due():
-            self._log.warn(
+            self._throttle.log(
+                self._log,
+                LogLevel.warn,
+                "subscriptions-wrong",
                 "{problem} ({detail}): connecting again to subscribe to all",
                 event="subscriptions-wrong",
                 problem=problem,
@@ -439,11 +449,21 @@ class Proof:
 
     def _leave_subscriber(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again to subscribe", event="redis-left")
+            self._log_left(" to subscribe")
             self._subscriber.leave()
 
     def _repair(self) -> None:
         if self._repairs.is_due():
-            self._log.warn("connecting to Redis again, with both connections", event="redis-left")
+            self._log_left(", with both connections")
             self._subscriber.leave()
             self._commands.leave()
+
+    def _log_left(self, how: str) -> None:
+        self._throttle.log(
+            self._log,
+            LogLevel.warn,
+            "redis-left",
+            "connecting to Redis again{_how}",
+            event="redis-left",
+            _how=how,
+        )

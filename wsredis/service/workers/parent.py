@@ -225,9 +225,6 @@ class Workers(GatewayService):
         self._checks += 1
         if self._checks * CHECK_INTERVAL >= INTERVAL:
             self._tell(self.readiness())
-            if self._config.metrics:
-                # Any of them may be asked for the numbers of all.
-                self._send(NUMBERS, self.snapshot())
 
     def _state_changed(self) -> None:
         """Notify the workers, and log a line if all are ready now, or not any more."""
@@ -253,6 +250,9 @@ class Workers(GatewayService):
 
     def _tell(self, situation: Situation) -> None:
         self._checks = 0
+        if self._config.metrics:
+            # Any of them may be asked for the numbers of all, as soon as it is ready.
+            self._send(NUMBERS, self.snapshot())
         self._send(STATE, situation)
 
     def _send(self, command: bytes, value: object) -> None:

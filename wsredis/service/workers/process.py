@@ -47,7 +47,6 @@ class WorkerProcess:
         changed: Called when a problem of the worker begins or ends, and when the worker has ended.
 
     Attributes:
-        lag: Seconds by which the event loop of the worker was late at its last report.
         past: What the processes that have ended had counted.
     """
 
@@ -68,7 +67,6 @@ class WorkerProcess:
         #: The begin of a line whose end was not received yet, by descriptor.
         self._partial: dict[int, bytes] = {}
         self._throttle = LogThrottle(reactor)
-        self.lag = 0.0
         self._numbers: Numbers = {}
         self.past: Numbers = {}
         #: What the worker has reported. If None, the process has not reported anything.
@@ -228,7 +226,7 @@ class WorkerProcess:
                 situation = load_situation({self._number: report["problems"]})
                 if "numbers" in report:
                     self._numbers = checked(report["numbers"])
-                self._has_reported(situation[self._number], float(report["lag"]))
+                self._has_reported(situation[self._number])
                 return
             logger, level, fields = forwarded(report["log"], self._number)
         except _NO_REPORT:
@@ -236,10 +234,9 @@ class WorkerProcess:
             return
         logger.emit(level, **fields)
 
-    def _has_reported(self, problems: Problems, lag: float) -> None:
+    def _has_reported(self, problems: Problems) -> None:
         before = self.problems
         self._reported = problems
-        self.lag = lag
         self._silence.heard()
         self._health.report("workers", None)
         if self.problems != before:

@@ -86,10 +86,9 @@ class WorkerGateway(GatewayService):
 
     Args:
         report: Called every second, and when a problem begins or ends, with a report: ``alive``,
-            the seconds since the start; ``lag``, that of the event loop; ``problems``, as in
-            `wsredis.gateway.health.Problems`; ``numbers``, as in `wsredis.gateway.numbers.Numbers`,
-            if they are served anywhere. The second argument tells whether it may wait for the
-            parent.
+            the seconds since the start; ``problems``, as in `wsredis.gateway.health.Problems`;
+            ``numbers``, as in `wsredis.gateway.numbers.Numbers`, if they are served anywhere. The
+            second argument tells whether it may wait for the parent.
         stop: Called when the parent wants this worker to stop; maybe more than once.
         broker: See `GatewayService`.
     """
@@ -193,8 +192,7 @@ class WorkerGateway(GatewayService):
             self._reported = problems
             self._checks = 0
             alive = self._reactor.seconds() - self._began
-            lag = self.metrics.loop_lag
-            report = {"alive": round(alive, 1), "lag": round(lag, 6), "problems": problems}
+            report: dict[str, Any] = {"alive": round(alive, 1), "problems": problems}
             if self._config.has_metrics:
                 report["numbers"] = self._readings.numbers()
             # A parent that has just spoken reads, however much the log has to say.

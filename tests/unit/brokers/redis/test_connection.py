@@ -392,15 +392,16 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(["up"], self.owner.events)
         self.assertEqual(1, self.server.accepted)
 
-    def _pushed(self) -> None:
-        """Let messages come for long, and no answer to a PING."""
+    def _pushed(self, pause: float = PING) -> None:
+        """Let messages come for 18 seconds, and no answer to a PING."""
         protocol = self.protocol()
         protocol.call("SUBSCRIBE", b"a")
         self.server.pump()
         protocol.send(lambda reply: True, "PING")
         self.server.frozen = True
-        for _ in range(6):
-            self.clock.advance(PING)
+        for _ in range(round(18 / pause)):
+            for _ in range(round(pause * 4)):
+                self.clock.advance(0.25)
             protocol.dataReceived(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n")
 
     def test_pushed_messages_are_no_answer(self) -> None:
@@ -409,6 +410,17 @@ class KeepAliveTests(LinkCase):
         self._pushed()
         self.assertEqual("no answer for 6 seconds", self.owner.reasons[0])
         self.assertIn("down", self.owner.events)
+
+    def test_messages_without_a_break(self) -> None:
+        """A server that has many messages to send before the answer has more time, not for ever."""
+        self.start()
+        self._pushed(0.25)
+        self.assertEqual([], self.owner.reasons)
+        protocol = self.protocol()
+        for _ in range(60):
+            self.clock.advance(0.25)
+            protocol.dataReceived(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n")
+        self.assertEqual("no answer for 30 seconds", self.owner.reasons[0])
 
     def test_backlog(self) -> None:
         """A server is not left while there is something of it to read."""
@@ -517,7 +529,7 @@ class KeepAliveTests(LinkCase):
             self.clock.advance(PING)
             if self.link.protocol is not None:
                 self.protocol().dataReceived(b"x")
-        self.assertEqual(["no answer for 6 seconds"], self.owner.reasons[:1])
+        self.assertEqual(["no answer for 12 seconds"], self.owner.reasons[:1])
 
     def test_reply_that_comes_slowly(self) -> None:
         """Bytes without a complete reply are half a sign of life: twice the time is waited."""
@@ -531,7 +543,7 @@ class KeepAliveTests(LinkCase):
         self.assertEqual([], self.owner.reasons)
         self.protocol().dataReceived(b"x")
         self.clock.advance(PING)
-        self.assertEqual(["no answer for 6 seconds"], self.owner.reasons)
+        self.assertEqual(["no answer for 12 seconds"], self.owner.reasons)
 
     def test_nothing_asked_and_nothing_said(self) -> None:
         """A login that waits for nothing is not timed by mistake."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.brokers.redis.broker import RedisBroker
@@ -92,7 +92,7 @@ class ProofCase(SynchronousTestCase):
 
     def lines(self, captured: Any) -> list[str]:
         """The warnings that were logged."""
-        return [each["log_format"] for each in captured if each["log_level"] is LogLevel.warn]
+        return [formatEvent(each) for each in captured if each["log_level"] is LogLevel.warn]
 
 
 class ProvenTests(ProofCase):

@@ -46,10 +46,10 @@ class FakeProcess:
             raise ProcessExitedAlready
         self.signals.append(name)
 
-    def report(self, *problems: str, lag: float = 0.0, **more: Any) -> None:
+    def report(self, *problems: str, **more: Any) -> None:
         """Send a report to the parent: problems of these names have begun."""
         values = {each: Problem(f"{each} is bad", 1.0, True) for each in problems}
-        report = {"alive": 1.0, "lag": lag, "problems": values, **more}
+        report = {"alive": 1.0, "problems": values, **more}
         self.protocol.childDataReceived(3, json.dumps(report).encode() + b"\n")
 
     def end(self, status: int | None = None, signal: int | None = None) -> None:

@@ -161,10 +161,22 @@ class NumbersTests(WorkersCase):
         self.one.written = b""
         self.reactor.advance(0.5)
         self.reactor.advance(0.5)
-        (line,) = [x for x in self.one.written.split(b"\n") if x.startswith(b"numbers ")]
+        found = [x for x in self.one.written.split(b"\n") if x.startswith(b"numbers ")]
+        self.assertEqual(1, len(found))
+        line = found[0]
         total, workers = json.loads(line.removeprefix(b"numbers "))
         self.assertEqual(5, total["connections_opened"])
         self.assertEqual(["1", "2"], [*workers])
+
+    def test_ready(self) -> None:
+        """They have them before they are ready: the first scrape has every worker."""
+        self.reported(self.one)
+        self.one.written = b""
+        self.reported(self.two)
+        first, second = self.one.written.splitlines()
+        _, workers = json.loads(first.removeprefix(b"numbers "))
+        self.assertEqual([1, 1], [each["ready"] for each in workers.values()])
+        self.assertTrue(second.startswith(b"state "))
 
 
 class PrivateNumbersTests(WorkersCase):
@@ -312,11 +324,6 @@ class SilenceTests(WorkersCase):
         self.reactor.advance(100)
         self.assertTrue(self.service.is_ready())
         self.assertEqual(([], []), (self.one.signals, self.two.signals))
-
-    def test_lag(self) -> None:
-        """The lag of each worker is known."""
-        self.two.report(lag=0.25)
-        self.assertEqual([0.0, 0.25], [each.lag for each in self.service._workers])
 
 
 class ReloadTests(WorkersCase):

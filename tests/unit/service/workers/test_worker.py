@@ -84,7 +84,7 @@ class GatewayTests(SynchronousTestCase):
         """It reports each change at once, and every second."""
         self.assertEqual([], self.reports)
         self.reactor.advance(0.1)
-        self.assertEqual([{"alive": 0.1, "lag": 0.0, "problems": {}}], self.reports)
+        self.assertEqual([{"alive": 0.1, "problems": {}}], self.reports)
         self.problems()
         for _ in range(30):
             self.reactor.advance(0.1)
@@ -119,12 +119,6 @@ class GatewayTests(SynchronousTestCase):
             'wsredis_worker_connections{worker="2"} 3.0',
         ):
             self.assertIn(f"\n{line}\n", page)
-
-    def test_lag(self) -> None:
-        """Reports have the lag of the event loop."""
-        self.reactor.advance(1.25)
-        self.reactor.advance(1)
-        self.assertIn(0.25, [each["lag"] for each in self.reports])
 
     def test_commands(self) -> None:
         """A reload without certificates changes nothing; a line that is no command neither."""

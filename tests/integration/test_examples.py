@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 from unittest import SkipTest
 
@@ -30,7 +29,6 @@ from tests.support.ws4redis import missing_package, run_in_django
 from wsredis import publisher, testing
 from wsredis.config import Setting, all_settings, load
 from wsredis.errors import CLOSE_CODES
-from wsredis.gateway.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -392,12 +390,6 @@ class ReferenceTests(SynchronousTestCase):
             sent |= set(re.findall(call + r"\([^()]*?\b([45]\d\d)\b", source))
         self.assertLessEqual({"400", "403", "404", "413", "426", "431", "503"}, sent)
         self.assertEqual(set(), sent - listed)
-
-    def test_metrics(self) -> None:
-        """The page of metrics names every counter, and no other."""
-        page = (DOCS / "reference" / "metrics.rst").read_text("utf-8")
-        rows = re.findall(r"^   \* - ``(\w+)``$", page, re.MULTILINE)
-        self.assertEqual([each.name for each in fields(Metrics)], rows)
 
     def test_names(self) -> None:
         """The page of the Python interface names everything that the package exports."""

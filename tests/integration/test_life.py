@@ -710,7 +710,7 @@ class PrivateRedisTests(LifeCase):
         client = self.open(gateway.port, f"/ws/private?{BOTH}")
         since = len(gateway.log)
         os.kill(self.redis_pid, signal.SIGKILL)
-        gateway.child.wait_for("the private Redis ended", since=since)
+        gateway.child.wait_for(r"the private Redis \(process \d+\) ended", since=since)
         gateway.child.wait_for("connected to ", since=since)
         self.assertNotEqual(self.redis_pid, self.process_id())
         self.assert_serves(client)

@@ -581,7 +581,10 @@ class GatewayConfig(Checked):
     )
     verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
     access_log: bool = setting(
-        False, flag, "Log every answer of plain HTTP, without its query, but those about health."
+        False,
+        flag,
+        "Log every answer of plain HTTP, such as the pages of wsgi, but those of /health/ and "
+        "/metrics.",
     )
     log_format: str | None = setting(
         "text",

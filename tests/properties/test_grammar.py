@@ -48,7 +48,7 @@ _OWNER = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=":
 class UrlTests(SynchronousTestCase):
     """The path and the query of a handshake."""
 
-    @search(200)
+    @search(150)
     @given(_FACILITY, _AUDIENCES, _AUDIENCES, st.booleans(), st.data())
     def test_written_and_read(
         self,
@@ -77,7 +77,7 @@ class UrlTests(SynchronousTestCase):
         for _ in range(2):
             self.assertEqual(asked, dialect.parse(f"/ws/{path}", query))
 
-    @search(300)
+    @search(150)
     @given(_TARGET, _TARGET)
     def test_any(self, path: str, query: str) -> None:
         """Any target is read or refused, the second time as the first time."""
@@ -92,7 +92,7 @@ class UrlTests(SynchronousTestCase):
         except BadRequest as error:
             return error.reason
 
-    @search(200)
+    @search(150)
     @given(st.frozensets(st.sampled_from([f"{v}-{a.value}" for v in RIGHTS for a in Audience])))
     def test_flags(self, flags: frozenset[str]) -> None:
         """The flags of an access are those that it was read from."""
@@ -106,7 +106,7 @@ def _quoted(character: str) -> str:
 class ChannelTests(SynchronousTestCase):
     """The names of channels."""
 
-    @search(300)
+    @search(150)
     @given(
         st.sampled_from(["", "app", "a:b"]),
         *[st.tuples(_TEXT, st.sampled_from(Audience), _OWNER | _TEXT)] * 2,
@@ -123,7 +123,7 @@ class ChannelTests(SynchronousTestCase):
         ]
         self.assertEqual(parts[0] == parts[1], names[0] == names[1])
 
-    @search(200)
+    @search(150)
     @given(_TEXT, _AUDIENCES, st.none() | _TEXT, st.lists(_TEXT, max_size=4), st.none() | _TEXT)
     def test_of_an_identity(
         self,
@@ -151,7 +151,7 @@ class ChannelTests(SynchronousTestCase):
         ]
         self.assertEqual([*dict.fromkeys(name for name in made if name is not None)], [*names])
 
-    @search(200)
+    @search(150)
     @given(st.sampled_from(["", "app", "a:b"]), st.text("0123456789abcdef", min_size=32), _TEXT)
     def test_for_the_log(self, prefix: str, key: str, facility: str) -> None:
         """The key of a session is in no line of the log."""
@@ -159,7 +159,7 @@ class ChannelTests(SynchronousTestCase):
         assert name is not None
         self.assertNotIn(key, loggable_channel(name))
 
-    @search(300)
+    @search(150)
     @given(st.text("ab*", max_size=8), st.text("ab\n", max_size=12))
     def test_patterns(self, pattern: str, facility: str) -> None:
         """An asterisk is any run of characters, as the regular expression says."""
@@ -209,7 +209,7 @@ class SettingsTests(SynchronousTestCase):
         self.assertTrue(text.isprintable(), text)
         return text
 
-    @search(1500)
+    @search(600)
     @given(st.sampled_from(all_settings()), _VALUES)
     def test_any(self, setting: Any, value: Any) -> None:
         """The refusal begins with the option; what passes a check passes it again, unchanged."""
@@ -224,7 +224,7 @@ class SettingsTests(SynchronousTestCase):
             self.assertEqual(checked, setting.read(checked, setting.option))
             self.assertIsInstance(hash(checked), int)
 
-    @search(300)
+    @search(150)
     @given(
         st.dictionaries(
             st.sampled_from([each.variable for each in all_settings()]),
@@ -243,13 +243,13 @@ class SettingsTests(SynchronousTestCase):
         else:
             self.assertIsInstance(config, GatewayConfig)
 
-    @search(500)
+    @search(150)
     @given(st.lists(st.sampled_from(_PARTS_OF_URLS)))
     def test_redis_url_pieces(self, pieces: list[str]) -> None:
         """Anything that looks like the URL of a Redis is one, or is refused."""
         self._redis_url("".join(pieces))
 
-    @search(500)
+    @search(150)
     @given(st.sampled_from(["", "redis://", "rediss://", "unix://"]), _ANY_TEXT)
     def test_redis_url(self, start: str, rest: str) -> None:
         """Any text is the URL of a Redis, or is refused without a part of it."""
@@ -264,7 +264,7 @@ class SettingsTests(SynchronousTestCase):
             self.assertTrue(target.path or target.host)
             self.assertIsInstance(target.cli_arguments, str)
 
-    @search(200)
+    @search(150)
     @given(
         st.sampled_from(["localhost", "redis.example", "192.0.2.1", "2001:db8::1"]),
         st.integers(1, 65535),
@@ -282,7 +282,7 @@ class SettingsTests(SynchronousTestCase):
         found = (target.host, target.port, target.username, target.database, target.tls)
         self.assertEqual((host, port, username, database, tls), found)
 
-    @search(300)
+    @search(150)
     @given(st.lists(_RULES | st.dictionaries(_TEXT, _VALUES, max_size=2), max_size=3))
     def test_rules(self, tables: list[dict[str, Any]]) -> None:
         """Any tables are rules, or the refusal says which one is wrong."""
@@ -294,7 +294,7 @@ class SettingsTests(SynchronousTestCase):
         else:
             self.assertEqual(len(tables), len(rules))
 
-    @search(300)
+    @search(150)
     @given(
         _RULES.filter(lambda table: table.get("facility") != []),
         st.sampled_from(RIGHTS),

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
 from wsredis import auth, brokers, dialects, transports, web
+from wsredis.channels import control_channel
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 from wsredis.gateway.broker import Broker
@@ -164,7 +165,7 @@ class GatewayService(Service):
             self._hub,
             self.factory,
             self._vitals,
-            self._inspector.channels,
+            (*self._inspector.channels, control_channel(config.prefix)),
             None if page is None else page.process,
         )
         self.health.report("starting", "the gateway has not started yet")

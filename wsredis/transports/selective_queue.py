@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import compress, islice
+from operator import not_
 from typing import Any, Protocol
 
 from wsredis.config.slow_clients import SlowPolicy
@@ -164,33 +166,38 @@ class SelectiveQueue(SendQueue):
             The bytes that wait and can never be left out.
         """
         self._is_slow = True
-        last = {name: number for number, name in enumerate(self._channels) if name is not None}
-        newest = max(last.values(), default=0)
-        excess = self.waiting - room
-        pieces: deque[Piece] = deque()
-        channels: deque[bytes | None] = deque()
-        gone: list[Piece] = []
-        kept = 0
-        for number, (piece, name) in enumerate(zip(queue, self._channels, strict=True)):
-            if name is None:
-                stays = True
-                kept += len(piece) if number else 0
-            elif self._policy is _CONFLATE:
-                stays = number == last[name]
-            else:
-                stays = excess <= 0 or number == newest
-            if stays:
-                pieces.append(piece)
-                channels.append(name)
-            else:
-                gone.append(piece)
-                excess -= len(piece)
+        names = self._channels
+        stays = self._newest() if self._policy is _CONFLATE else self._youngest(queue, room)
+        gone = [*compress(queue, map(not_, stays))]
         if gone:
-            self._channels = channels
+            pieces = [*compress(queue, stays)]
             queue.clear()
             queue += pieces
+            self._channels = names = deque(compress(names, stays))
             self._dropped(gone)
-        return kept
+        waiting = islice(zip(queue, names, strict=True), 1, None)
+        return sum(len(piece) for piece, name in waiting if name is None)
+
+    def _newest(self) -> list[bool]:
+        """Tell for each piece whether no newer one of its channel waits."""
+        last = {name: number for number, name in enumerate(self._channels)}
+        return [name is None or last[name] == number for number, name in enumerate(self._channels)]
+
+    def _youngest(self, queue: deque[Piece], room: int) -> list[bool]:
+        """Tell for each piece whether no more than *room* waits with it, or it is the newest."""
+        stays = [True] * len(queue)
+        excess = self.waiting - room
+        newest = -1
+        for number, (piece, name) in enumerate(zip(queue, self._channels, strict=True)):
+            if excess <= 0:
+                return stays
+            if name is not None:
+                stays[number] = False
+                excess -= len(piece)
+                newest = number
+        if newest >= 0:
+            stays[newest] = True
+        return stays
 
     def _replace(self, queue: deque[Piece], channel: bytes, data: bytes) -> None:
         """

@@ -12,7 +12,7 @@ from tests.support.memory_gateway import Socket
 from tests.support.raw import handshake
 from wsredis import GatewayService
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
-from wsredis.config import GatewayConfig
+from wsredis.config import AuthUrlConfig, GatewayConfig
 from wsredis.gateway.metrics import State
 
 
@@ -42,6 +42,18 @@ class ReadingsTests(SynchronousTestCase):
         for each in fields(State):
             expected = each.name in ("ready", "redis_up")
             self.assertEqual(expected, getattr(self.state(), each.name), each.name)
+
+    def test_own_channels(self) -> None:
+        """Channels of the gateway itself, such as that of commands, are not counted."""
+        service = GatewayService(
+            GatewayConfig(auth_url=AuthUrlConfig(url="http://127.0.0.1:1/")),
+            reactor=self.reactor,
+            broker=self.broker,
+        )
+        service.startService()
+        self.assertGreater(service._hub.subscriptions, 0)
+        state = service._readings.state()
+        self.assertEqual((0, 0), (state.channels, state.subscriptions))
 
     def test_clients(self) -> None:
         """Clients, their channels and their subscriptions are counted, and counted off."""

@@ -168,6 +168,20 @@ class RestartTests(_SupervisorCase):
         self.clock.advance(60)
         self.assertEqual(1.0, self.end()[1])
 
+    def test_killed(self) -> None:
+        """A child that is killed is started again; a kill while there is none changes nothing."""
+        self.supervisor.kill()
+        (process,) = self.processes
+        self.assertEqual(["KILL"], process.signals)
+        self.assertNotIn("killed", self.events, "it was not asked to stop")
+        process.exited = True
+        self.supervisor.kill()
+        self.end(signal=9)
+        self.supervisor.kill()
+        self.assertEqual(["KILL"], process.signals)
+        self.clock.advance(1)
+        self.assertEqual(2, len(self.processes))
+
     def test_not_started(self) -> None:
         """If the system starts no process, it is tried again."""
         self.end()

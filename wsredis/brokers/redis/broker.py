@@ -502,4 +502,10 @@ class RedisBroker:
         else:
             self._patience.begin(_PATIENCE)
             self._metrics.broker_losses += 1
-            self._log.warn("lost the connection to {redis}", event="redis-lost", redis=self._name)
+            ends = [link.last_end for link in self._links if link.protocol is None]
+            self._log.warn(
+                "lost the connection to {redis}: {reason}",
+                event="redis-lost",
+                redis=self._name,
+                reason=ends[0] if ends else "",
+            )

@@ -13,6 +13,7 @@ from functools import partial
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -70,6 +71,7 @@ class RedisConnection:
 
     Attributes:
         protocol: The protocol of the established connection. If None, there is none.
+        last_end: The reason for which the last one ended, for the log. Empty before.
         last_reply: Time of the clock at which a reply or a publication was last known to have come,
             up to half a second late.
 
@@ -121,6 +123,7 @@ class RedisConnection:
         self._paused = False
         self._stopping = False
         self.protocol: RedisProtocol | None = None
+        self.last_end = ""
 
     def start(self) -> None:
         """Connect, and go on until `stop`."""
@@ -208,6 +211,7 @@ class RedisConnection:
                 self._failed(_explain(reason))
         if self.protocol is protocol:
             self.protocol = None
+            self.last_end = _explain_end(reason)
             self._lost()
 
     def _login(self, protocol: RedisProtocol, command: str) -> ReplyHandler:
@@ -316,6 +320,16 @@ def _explain(reason: Failure) -> str:
     if isinstance(error, VerificationError):
         return "TLS: the certificate is not for this host name"
     return "the connection was closed during the login"
+
+
+def _explain_end(reason: Failure) -> str:
+    """Describe why a connection ended that was established."""
+    if reason.check(ConnectionDone):
+        return "Redis has closed it"
+    if reason.check(ConnectionAborted):
+        # Another line has the reason.
+        return "the gateway gave it up"
+    return str(reason.getErrorMessage())
 
 
 def _is_harmless(command: str, error: Exception) -> bool:

@@ -293,7 +293,7 @@ class LogTests(_BrokerCase):
             self.wait(2)
         self.assertEqual(
             [
-                ("warn", "lost the connection to {redis}"),
+                ("warn", "lost the connection to {redis}: {reason}"),
                 ("info", "connected to {redis}, {count} channels subscribed"),
             ],
             self._told(events),

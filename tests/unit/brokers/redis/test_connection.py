@@ -7,6 +7,7 @@ from socket import socketpair
 import hiredis
 from OpenSSL import SSL
 from service_identity import VerificationError
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 
 from tests.unit.brokers.redis.case import PING, LinkCase
 from wsredis.brokers.redis.protocol import NoReply, NotServing
@@ -101,6 +102,19 @@ class GreetingTests(LinkCase):
         self.server.kill()
         self.assertIsNone(self.link.protocol)
         self.assertEqual([], self.owner.reasons)
+
+    def test_last_end(self) -> None:
+        """The reason for which an established connection ended is known in words."""
+        for error, words in (
+            (ConnectionDone(), "Redis has closed it"),
+            (ConnectionAborted(), "the gateway gave it up"),
+            (ConnectionLost(), "Connection to the other side was lost in a non-clean fashion."),
+        ):
+            self.setUp()
+            self.start()
+            self.assertEqual("", self.link.last_end)
+            self.server.sessions[0].cut(error)
+            self.assertEqual(words, self.link.last_end)
 
     def test_unsuitable_library(self) -> None:
         """A link is not made with a library that it cannot work with."""

@@ -227,6 +227,21 @@ class ReadyTests(WorkersCase):
             [formatEvent(event) for event in events],
         )
 
+    def test_notes(self) -> None:
+        """A problem that does not block is told, and is no reason."""
+        note = b'{"alive": 1, "problems": {"unproven": ["odd", 1, false]}}\n'
+        self.one.protocol.childDataReceived(3, note)
+        with capturedLogs() as events:
+            self.two.report()
+            self.assertTrue(self.service.is_ready())
+            self.assertEqual({1: ["unproven"]}, self.told(self.two))
+            both = note.replace(b"}}", b', "full": ["bad", 1, true]}}')
+            self.one.protocol.childDataReceived(3, both)
+        self.assertEqual(
+            ["all 2 workers are ready", "not all 2 workers are ready: worker 1: bad"],
+            [formatEvent(event) for event in events],
+        )
+
     def test_every_second(self) -> None:
         """Without a change it goes to all once a second: the parent's silence has a meaning."""
         self.all_ready()

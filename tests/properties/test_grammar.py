@@ -32,6 +32,12 @@ from wsredis.errors import BadRequest, ConfigError
 #: All that may stand in the target of a request.
 _TARGET = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)
 
+_ESCAPED = st.lists(
+    st.sampled_from(
+        ["a", "/", "&", "=", "echo", "%", "%2F", "%00", "%ff", "%e2%82%ac", "%ed%a0%80"]
+    )
+).map("".join)
+
 _TEXT = st.text(max_size=20)
 #: With surrogates: the command line may hold any bytes.
 _ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
@@ -78,7 +84,7 @@ class UrlTests(SynchronousTestCase):
             self.assertEqual(asked, dialect.parse(f"/ws/{path}", query))
 
     @search(150)
-    @given(_TARGET, _TARGET)
+    @given(_TARGET | _ESCAPED, _TARGET | _ESCAPED)
     def test_any(self, path: str, query: str) -> None:
         """Any target is read or refused, the second time as the first time."""
         dialect = PlainDialect()
@@ -90,7 +96,7 @@ class UrlTests(SynchronousTestCase):
         try:
             return dialect.parse(path, query)
         except BadRequest as error:
-            return error.reason
+            return str(error)
 
     @search(150)
     @given(st.frozensets(st.sampled_from([f"{v}-{a.value}" for v in RIGHTS for a in Audience])))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import signal
 
 from twisted.application.service import IServiceMaker
 from twisted.plugin import IPlugin, getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted.plugins import wsredis_plugin  # type: ignore[attr-defined]
+from wsredis.service.signals import SIGNALS
 
 
 class PluginTests(SynchronousTestCase):
@@ -21,10 +23,13 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(1, len(found))
 
     def test_leads_to_the_tap(self) -> None:
-        """It names the module with the options, and that module has what twistd asks for."""
+        """It names the module of the command, and that module has what twistd asks for."""
+        for each in SIGNALS:
+            # Importing the command catches them.
+            self.addCleanup(signal.signal, each, signal.getsignal(each))
         maker = wsredis_plugin.wsredis
         self.assertTrue(IPlugin.providedBy(maker))
-        self.assertEqual("wsredis.service.tap", maker.module)
+        self.assertEqual("wsredis.service.command", maker.module)
         self.assertEqual("[options]", maker.options().synopsis)
         self.assertTrue(callable(maker.makeService))
 

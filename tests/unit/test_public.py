@@ -115,6 +115,8 @@ class ImportTests(SynchronousTestCase):
     def test_options(self) -> None:
         """The options, which ``twistd --help`` needs, install no reactor either."""
         found = loaded(
-            "import wsredis.service.tap", "wsredis.service.tap", "twisted.internet.reactor"
+            "import wsredis.service.command",
+            "wsredis.service.command",
+            "twisted.internet.reactor",
         )
-        self.assertEqual(["wsredis.service.tap"], found)
+        self.assertEqual(["wsredis.service.command"], found)

@@ -3,5 +3,5 @@
 from twisted.application.service import ServiceMaker
 
 wsredis = ServiceMaker(
-    "wsredis", "wsredis.service.tap", "Gateway between WebSockets and Redis pub/sub", "wsredis"
+    "wsredis", "wsredis.service.command", "Gateway between WebSockets and Redis pub/sub", "wsredis"
 )

@@ -23,7 +23,8 @@ class Gap:
         generation: The number of gaps of this gateway until now, this one included.
         seconds: Time from the last moment at which publications are known to have arrived, to the
             moment at which every channel was subscribed again.
-        channels: Number of the channels that were subscribed then.
+        channels: Number of the channels that were subscribed then; the control channel and the
+            like are among them.
         is_restored: Tells whether the stored message of each of them has been sent where it
             differs from the last one. If False, Redis did not tell them, or too many live messages
             were waiting meanwhile.

@@ -75,9 +75,12 @@ class Options(usage.Options):
     A mistake ends the program with one line and status 1. twistd itself would print the whole
     help, and end with status 0.
 
+    Args:
+        signals: Followed when the program is ready. If None, there are none.
+
     Attributes:
         repeated: The values of options that may be repeated, by name.
-        signals: Caught from the moment at which twistd has found the command.
+        signals: See the argument.
     """
 
     #: twistd puts its own words in front of it.
@@ -100,10 +103,10 @@ class Options(usage.Options):
     ]
     optFlags = [[each.name, None, each.help] for each in all_settings() if each.is_flag]
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Signals | None = None) -> None:
         super().__init__()
         self.repeated: dict[str, list[str]] = {}
-        self.signals = Signals()
+        self.signals = signals or Signals()
 
     def opt_version(self) -> NoReturn:
         """Print the version of wsredis, and end."""
@@ -111,8 +114,6 @@ class Options(usage.Options):
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """Parse the command line, or end the program."""
-        if self.parent is not None:
-            self.signals.catch()
         try:
             super().parseOptions(options)
         except usage.UsageError as error:

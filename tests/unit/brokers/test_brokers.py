@@ -32,6 +32,13 @@ class BuilderTests(SynchronousTestCase):
         self.assertEqual(["/run/redis.sock"] * 2, [each[0] for each in reactor.unixClients])
         broker.stop()
 
+    def test_proof(self) -> None:
+        """It proves that messages arrive, on a channel with the prefix."""
+        config = GatewayConfig(redis=RedisConfig(url="unix:///run/redis.sock"), prefix="shop")
+        broker = brokers.from_config(config, MemoryReactorClock(), Metrics(), Health())
+        assert broker.canary is not None
+        self.assertRegex(broker.canary.channels[0], b"^shop:wsredis-proof:")
+
     def test_wrong_settings(self) -> None:
         """A setting that cannot be used is found now, not at the first connection."""
         for settings, name in (

@@ -34,7 +34,9 @@ from wsredis.brokers.redis.broker import RedisBroker
 from wsredis.channels import Access
 from wsredis.config.rules import Rule
 from wsredis.errors import ConfigError, HandshakeRejected
+from wsredis.gateway.canary import Canary
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.metrics import Metrics
 
 _LISTEN = "/ws/a?subscribe-broadcast"
 
@@ -408,6 +410,17 @@ class ReadyTests(_ServiceCase):
         self.broker.connect()
         service.stopService()
         self.assertFalse(service.is_ready())
+
+    def test_canary(self) -> None:
+        """A broker that proves that messages arrive hears its own, as each client would."""
+        heard: list[bytes] = []
+        canary = Canary(b"proof", Metrics(), heard.append, lambda: None)
+        self.patch(MemoryBroker, "canary", canary)
+        service = self.make(GatewayConfig(port=()))
+        service.startService()
+        self.redis.publish(b"proof", b"1")
+        self.assertEqual([b"1"], heard)
+        service.stopService()
 
 
 class StopTests(_ServiceCase):

@@ -20,6 +20,7 @@ from tests.unit.gateway.test_numbers import state
 from tests.unit.web.case import PROBES, make_request
 from wsredis import web
 from wsredis.config import GatewayConfig
+from wsredis.config.settings import all_settings
 from wsredis.errors import ConfigError
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.numbers import EXPORTED, PROCESS, Snapshot, combined, numbers
@@ -130,7 +131,8 @@ class PageTests(MetricsCase):
         page = _DOCS / "reference" / "metrics.rst"
         if not page.exists():
             raise SkipTest("the documentation is not part of an installed package")
-        named = set(re.findall(r"(?m)^   \* - ``(\w+)``$", page.read_text("utf-8")))
+        _, _, process = page.read_text("utf-8").partition("The process\n---")
+        named = set(re.findall(r"(?m)^   \* - ``(\w+)``$", process))
         live = {sample.name for family in parse(self.ask()[2]) for sample in family.samples} - {
             f"wsredis_{each.name}" for each in EXPORTED
         }
@@ -138,6 +140,18 @@ class PageTests(MetricsCase):
         self.assertEqual(
             live, named, "rows for numbers of our own are made from wsredis/gateway/metrics.py"
         )
+
+    def test_reasons(self) -> None:
+        """It has a row for each reason of a refusal that is not a setting."""
+        page = _DOCS / "reference" / "metrics.rst"
+        if not page.exists():
+            raise SkipTest("the documentation is not part of an installed package")
+        _, _, reasons = page.read_text("utf-8").partition("Reasons of refusals\n---")
+        named = set(
+            re.findall(r"(?m)^   \* - ``([a-z-]+)``$", reasons.partition("The process\n")[0])
+        )
+        known = {key.partition("refused,")[2] for key in Metrics().handshakes} - {""}
+        self.assertEqual(known - {each.name for each in all_settings()}, named)
 
 
 class PrivateSiteTests(MetricsCase):

@@ -222,7 +222,7 @@ class RedisConnection:
             if isinstance(reply, Exception) and not _is_harmless(command, reply):
                 self._refuse(protocol, f"{command} was refused: {reply}")
             elif command == "ROLE":
-                problem = None if isinstance(reply, NoReply) else self._refuse_role(reply)
+                problem = self._refuse_role(reply)
                 if problem is None:
                     self._logged_in(protocol)
                 else:

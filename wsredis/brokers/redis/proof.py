@@ -144,6 +144,7 @@ class Proof:
         self._unproven = unproven
         self._timer: IDelayedCall | None = None
         self._is_running = False
+        self._beginnings = 0
         self._steps = 0
         #: The number in the last message. Older ones do not count.
         self._number = 0
@@ -215,10 +216,10 @@ class Proof:
         self._denied = None
         self._may_count = True
         self._steps = 0
-        protocol = self._subscriber.protocol
+        self._beginnings = beginning = self._beginnings + 1
 
         def subscribed(_: None) -> None:
-            if self._is_running and protocol is self._subscriber.protocol:
+            if self._is_running and beginning == self._beginnings:
                 self._step()
 
         def failed(failure: Failure) -> None:

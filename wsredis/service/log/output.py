@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 import syslog
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ __all__ = [
     "capture_logging",
     "observer_for",
 ]
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 #: Where twistd logs to if it runs in the background and nobody says more.
 _DEFAULT_FILE = "twistd.log"
@@ -111,7 +114,7 @@ class LogFile:
         self._descriptor = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        return os.open(self._path, _FLAGS, 0o666)
 
     def write(self, line: str, level: Any) -> None:
         """See `Output.write`."""
@@ -119,8 +122,13 @@ class LogFile:
 
     def reopen(self) -> bool:
         """See `Output.reopen`."""
+        try:
+            new = os.open(self._path, _FLAGS | os.O_EXCL, 0o600)
+            # In the background twistd hides new files from users that may read the old one.
+            os.fchmod(new, stat.S_IMODE(os.fstat(self._descriptor).st_mode))
+        except FileExistsError:
+            new = self._open()
         # The number stays, so that a line that is written meanwhile cannot get lost.
-        new = self._open()
         os.dup2(new, self._descriptor, inheritable=False)
         os.close(new)
         return True

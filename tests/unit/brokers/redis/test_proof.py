@@ -161,6 +161,25 @@ class ProvenTests(ProofCase):
         self.assertEqual(({}, 0), (dict(self.health.problems), self.metrics.proof_failures))
         self.assertEqual(2, self.server.accepted)
 
+    def test_confirmation_after_a_loss(self) -> None:
+        """A confirmation that comes after a loss of the other connection begins nothing twice."""
+        assert self.broker.canary is not None
+        self.server.forbidden = set(self.broker.canary.channels)
+        self.start()
+        self.server.forbidden.clear()
+        subscriber, commands = self.server.sessions
+        subscriber.frozen = True
+        for _ in range(3):
+            commands.cut(ConnectionError())
+            self.wait(0.5)
+            commands = self.server.sessions[-1]
+        subscriber.frozen = False
+        self.wait(0.5)
+        self.server.commands.clear()
+        self.wait(8)
+        self.assertEqual({}, dict(self.health.problems))
+        self.assertEqual(4, len(self.server.sent(b"PUBLISH")))
+
     def test_stop(self) -> None:
         """Nothing is left of it."""
         self.start()

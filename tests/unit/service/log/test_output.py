@@ -87,6 +87,7 @@ class OutputTests(SynchronousTestCase):
         observer = self.observer(logfile=os.path.relpath(path))
         assert observer is not None
         self.log(observer, "one")
+        path.chmod(0o640)
         path.rename(f"{path}.1")
         self.log(observer, "two")
         self.addCleanup(os.chdir, os.getcwd())
@@ -95,6 +96,20 @@ class OutputTests(SynchronousTestCase):
         self.log(observer, "three")
         self.assertIn("three", path.read_text())
         self.assertNotIn("two", path.read_text())
+        self.assertEqual(0o640, path.stat().st_mode & 0o777, "its readers can go on")
+
+    def test_made_by_others(self) -> None:
+        """A file that the rotation has made keeps its rights."""
+        path = Path(self.mktemp()).absolute()
+        observer = self.observer(logfile=str(path))
+        assert observer is not None
+        path.rename(f"{path}.1")
+        path.touch()
+        path.chmod(0o604)
+        observer.reopen()
+        self.log(observer, "x")
+        self.assertIn("x", path.read_text())
+        self.assertEqual(0o604, path.stat().st_mode & 0o777)
 
     def test_not_reopened(self) -> None:
         """If the file cannot be opened again, the old one is used on."""
@@ -124,6 +139,13 @@ class OutputTests(SynchronousTestCase):
             ],
             found,
         )
+
+    def test_nothing_to_say(self) -> None:
+        """An event without a text makes no line."""
+        observer = self.observer(nodaemon=True)
+        assert observer is not None
+        observer({"log_format": ""})
+        self.assertEqual("", self.stdout.getvalue())
 
     def test_stream_stays(self) -> None:
         """Standard output is nothing to open again."""

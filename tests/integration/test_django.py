@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
-from tests.support.children import Child, Gateway, RedisServer, clean_environment
+from tests.support.children import Child, Gateway, RedisServer, clean_environment, until
 from tests.support.django_project import SETTINGS, Project, missing_django
 from tests.support.health import health
 from tests.support.raw import RawClient, handshake, response
@@ -324,6 +324,7 @@ class OutageTests(DjangoCase):
         self.assertEqual(503, self.refused("/ws/f?subscribe-broadcast")[0])
         self.check_heard(listener, "broadcast:f")
         self.gateway.child.wait_for(r"503 'try again later' \(no decision within --auth-timeout")
+        until(lambda: health(self.gateway.port)[0] == 503)
         self.assertIn(self.gateway.stop(), (0, -15))
 
     def test_database_gone(self) -> None:
@@ -337,14 +338,15 @@ class OutageTests(DjangoCase):
         self.assertEqual((503, b"try again later"), self.refused("/ws/f?subscribe-user", john))
         self.gateway.child.wait_for(r"\(--django: OperationalError at \w+\.py:\d+\)")
         self.gateway.child.wait_for("identity check failed; keeping connections")
+        until(lambda: health(self.gateway.port)[1])
         status, problems = health(self.gateway.port)
         self.assertEqual((200, ["identities"]), (status, list(problems)))
         self.assertEqual(False, problems["identities"]["blocking"])
         self.check_heard(client, "user:john:f")
         path.rmdir()
         hidden.rename(path)
+        until(lambda: health(self.gateway.port) == (200, {}))
         self.check_heard(self.open("/ws/f?subscribe-user", john), "user:john:f")
-        self.assertEqual((200, {}), health(self.gateway.port))
         self.assertNotIn("Traceback", self.gateway.log)
 
 

@@ -189,7 +189,9 @@ def _backends(config: GatewayConfig, reactor: Any, availability: Availability) -
     if config.django is not None:
         from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 
-        found.append(DjangoAuthenticator(reactor, config, availability.of("django")))
+        found.append(
+            DjangoAuthenticator(reactor, config, availability.of("django", is_only=not found))
+        )
     if config.auth_url.url is None and config.auth_url.cache:
         raise ConfigError("auth-cache: requires auth-url")
     if config.auth_url.url is not None:
@@ -201,7 +203,7 @@ def _backends(config: GatewayConfig, reactor: Any, availability: Availability) -
                 reactor,
                 config.auth_timeout,
                 config.auth_concurrency,
-                report=availability.of("auth-url"),
+                report=availability.of("auth-url", is_only=not found),
             )
         )
     return found

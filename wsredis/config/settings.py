@@ -125,7 +125,7 @@ class Limits(Checked):
         optional(integer(1)),
         "Number of open WebSockets of one address. Further ones are answered with 429. If not "
         "given, an address may have twice as many as are free: two thirds of max-connections "
-        "while it is alone.",
+        "while it is alone, and eight in any case if they are free.",
     )
     max_connections_per_user: int = setting(
         256,

@@ -53,15 +53,17 @@ class SharedBound:
     Args:
         limit: The number of places.
         per_key: The number of places that one key gets, in place of a share. If None, a share.
+        least: The number of places that a key may have in any case, as long as some are free.
 
     Attributes:
         held: The number of places that are taken.
     """
 
-    __slots__ = ("_by_key", "_limit", "_per_key", "held")
+    __slots__ = ("_by_key", "_least", "_limit", "_per_key", "held")
 
-    def __init__(self, limit: int, per_key: int | None = None) -> None:
+    def __init__(self, limit: int, per_key: int | None = None, *, least: int = 1) -> None:
         self._limit = limit
+        self._least = least
         self._per_key = per_key
         self.held = 0
         self._by_key: dict[Hashable, int] = {}
@@ -84,8 +86,8 @@ class SharedBound:
         mine = self._by_key.get(key, 0)
         if self._per_key is not None:
             return mine + count <= self._per_key
-        # The first one of a key needs a free place only.
-        return not mine or mine + count <= 2 * (free - count) + 2
+        # The first ones of a key need free places only.
+        return not mine or mine + count <= max(self._least, 2 * (free - count) + 2)
 
     def take(self, key: Hashable, count: int = 1) -> bool:
         """Take *count* places for *key*. If False, it got none, and nothing has changed."""

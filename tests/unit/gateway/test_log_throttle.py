@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogLevel, LogPublisher, formatEvent
+from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -54,15 +54,29 @@ class LogTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A throttle of one minute, and the lines that it let through."""
         self.clock = Clock()
-        self.lines: list[str] = []
-        self.logger = Logger(
-            observer=LogPublisher(lambda event: self.lines.append(formatEvent(event)))
-        )
+        self.events: list[LogEvent] = []
+        self.logger = Logger(observer=LogPublisher(self.events.append))
         self.throttle = LogThrottle(self.clock)
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines so far."""
+        return [formatEvent(event) for event in self.events]
 
     def log(self, number: int, kind: str = "a") -> None:
         """Log a line."""
-        self.throttle.log(self.logger, LogLevel.warn, kind, "line {number}", number=number)
+        self.throttle.log(
+            self.logger, LogLevel.warn, kind, "line {number}", event="a-line", number=number
+        )
+
+    def test_fields(self) -> None:
+        """The line with the number says which kind of line it counts, for programs."""
+        for number in range(3):
+            self.log(number)
+        self.clock.advance(60)
+        first, last = self.events
+        self.assertEqual(("a-line", 0), (first["event"], first["number"]))
+        self.assertEqual(("a-line", 2), (last["event"], last["left_out"]))
 
     def test_first_and_count(self) -> None:
         """The first line is logged at once, and the others as a number after a minute."""

@@ -52,6 +52,12 @@ class SharedBoundTests(SynchronousTestCase):
         self.assertEqual(self.take_all(bound, "b"), 67)
         self.assertEqual(self.take_all(bound, "c"), 22)
 
+    def test_least(self) -> None:
+        """Each key may have a few places in any case, and no more than are free."""
+        bound = SharedBound(100, least=8)
+        self.assertEqual([self.take_all(bound, key) for key in "abcd"], [67, 22, 8, 3])
+        self.assertEqual(self.take_all(SharedBound(4, least=8), "a"), 4)
+
     def test_full(self) -> None:
         """Each key gets its first place as long as one is free."""
         bound = SharedBound(3)

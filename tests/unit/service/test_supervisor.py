@@ -147,6 +147,9 @@ class RestartTests(_SupervisorCase):
         self.assertEqual(("(process 101) ended with status 3", 2.0), self.end(status=3))
         self.clock.advance(2)
         self.assertEqual(("(process 102) ended by signal 9 (SIGKILL)", 4.0), self.end(signal=9))
+        self.clock.advance(4)
+        # Real-time signals have no names.
+        self.assertEqual("(process 103) ended by signal 50", self.end(signal=50)[0])
 
     def test_delays(self) -> None:
         """The wait doubles up to the longest; it is exact."""

@@ -1,8 +1,8 @@
 """
 Which sources of identities cannot be asked: one problem of the gateway, ``identities``.
 
-It does not block as long as anybody is served: anonymous clients and open sockets are, and all
-gateways ask the same backend, so none would be left if all of them were not ready.
+It blocks if no client at all is let in while it lasts. Otherwise it does not: all gateways ask the
+same backend, and if all of them were not ready, nobody would serve those who need no identity.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Report(Protocol):
 
         Args:
             text: See `wsredis.gateway.health.Problem`. If None, it could be asked.
-            is_blocking: Whether it was never able to identify anybody since the start.
+            is_blocking: Whether no client is let in.
         """
 
 
@@ -56,15 +56,20 @@ class Availability:
         self._health = health
         self._away: dict[str, tuple[str, bool]] = {}
 
-    def of(self, source: str) -> Report:
-        """Return the function by which a source reports."""
+    def of(self, source: str, *, is_only: bool = True) -> Report:
+        """
+        Return the function by which a source reports.
+
+        Args:
+            is_only: If False, clients of another source are let in without it: it never blocks.
+        """
 
         def report(text: str | None, *, is_blocking: bool = False) -> None:
             if text is None:
                 if self._away.pop(source, None) is None:
                     return
             else:
-                self._away[source] = text, is_blocking
+                self._away[source] = text, is_blocking and is_only
             texts = "; ".join(text for text, _ in self._away.values())
             blocks = any(is_blocking for _, is_blocking in self._away.values())
             self._health.report("identities", texts or None, is_blocking=blocks)

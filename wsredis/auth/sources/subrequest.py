@@ -21,8 +21,10 @@ from twisted.web.http_headers import Headers
 from wsredis.auth.fair_queue import FairQueue
 from wsredis.auth.sources.answer import Answer, UnexpectedAnswer, read_answer
 from wsredis.auth.sources.availability import Report, SourceAway, nobody
+from wsredis.auth.sources.backend_watch import BackendWatch
 from wsredis.auth.sources.cache import AnswerCache
 from wsredis.auth.sources.http_client import QuietPool, UnencodedAgent, read_body
+from wsredis.channels import Access
 from wsredis.config import AuthUrlConfig
 from wsredis.config.networks import split_address
 from wsredis.errors import ConfigError, HandshakeRejected
@@ -44,6 +46,10 @@ _QUEUE = 64
 
 #: The ends of a request that the gateway itself has given up.
 _CANCELLED = (CancelledError, ConnectingCancelledError)
+
+
+#: The client of a question that the gateway asks for itself.
+_NOBODY = Handshake(Access(""), "/", {}, "unix")
 
 
 class SubrequestAuthenticator:
@@ -85,7 +91,13 @@ class SubrequestAuthenticator:
         self._reactor = reactor
         self._timeout = timeout
         self._now = now
-        self._report = report
+        self._watch = BackendWatch(
+            reactor,
+            lambda: self._ask(_request_headers(_NOBODY), _NOBODY.address),
+            report,
+            "the application of auth-url gives no valid answer: new clients are refused",
+            is_blocking=True,
+        )
         self._pool = QuietPool(reactor)
         self._pool.maxPersistentPerHost = concurrency
         self._pool.cachedConnectionTimeout = _IDLE
@@ -115,6 +127,7 @@ class SubrequestAuthenticator:
 
     def stop(self) -> None:
         """Close idle connections. Others close after the answer that is under way."""
+        self._watch.stop()
         self._pool.cachedConnectionTimeout = 0
         self._pool.closeCachedConnections()
 
@@ -141,7 +154,7 @@ class SubrequestAuthenticator:
             await turn
         try:
             answer = await self._request(headers)
-            self._report(None)
+            self._watch.answered()
             return answer
         except UnexpectedAnswer as error:
             raise self._unavailable(str(error)) from None
@@ -179,7 +192,7 @@ class SubrequestAuthenticator:
         )
 
     def _unavailable(self, why: str) -> SourceAway:
-        self._report("the application of auth-url gives no valid answer: no new client is let in")
+        self._watch.failed()
         return SourceAway(self._hint(why))
 
     def _hint(self, why: str) -> str:

@@ -36,6 +36,10 @@ class Place(Protocol):
         """Reset the connection, which has not said anything. *reason* is one of few."""
 
 
+#: WebSockets that an address may have as long as any place is free: a browser with a few pages.
+_LEAST = 8
+
+
 class Slots:
     """
     Counts places, and makes room.
@@ -56,7 +60,7 @@ class Slots:
             limits.max_connections + others, None if per_address is None else per_address + others
         )
         self.handshakes = SharedBound(limits.max_handshakes)
-        self.websockets = SharedBound(limits.max_connections, per_address)
+        self.websockets = SharedBound(limits.max_connections, per_address, least=_LEAST)
         self._per_user = limits.max_connections_per_user
         self._users: dict[str, int] = {}
         # Both in the order in which they came; a dictionary is the smaller set.

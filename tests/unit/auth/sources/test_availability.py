@@ -56,6 +56,12 @@ class AvailabilityTests(SynchronousTestCase):
         self.one(None)
         self.assertTrue(self.health.is_ready)
 
+    def test_not_the_only_one(self) -> None:
+        """One beside which clients are let in by another source never blocks."""
+        report = Availability(self.health).of("one", is_only=False)
+        report("it is away", is_blocking=True)
+        self.assertEqual(Problem("it is away", 0.0, False), self.problem())
+
     def test_error(self) -> None:
         """A client of a source that is away may try again."""
         error = SourceAway("the reason")

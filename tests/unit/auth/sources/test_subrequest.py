@@ -147,7 +147,8 @@ class SubrequestCase(SynchronousTestCase):
         """Return the rejection if the application sends *answer*, and closes if *ends*."""
         self.use()
         asked = self.ask()
-        link = self.link()
+        self.connection = link = self.link()
+        link.request()
         link.send(answer)
         if ends:
             link.reset()
@@ -164,29 +165,52 @@ class SubrequestCase(SynchronousTestCase):
 
 
 class AvailabilityTests(SubrequestCase):
-    """An application that cannot be asked is a problem of the gateway."""
+    """An application that cannot be asked is a problem of the gateway, which asks for itself."""
 
     def is_away(self) -> bool:
-        """Tell whether the health says so; it never blocks."""
-        self.assertTrue(self.health.is_ready)
-        return "identities" in self.health.problems
+        """Tell whether the health says so; it blocks then, for nobody is let in."""
+        self.assertLessEqual(set(self.health.problems), {"identities"})
+        self.assertNotEqual(self.health.is_ready, bool(self.health.problems))
+        return not self.health.is_ready
 
-    def test_answers(self) -> None:
-        """It is away if it gives no valid answer, and back with the next one, be it a refusal."""
-        for bad in (response({}, "500 Oh"), response(b"<html>", kind="text/html")):
-            self.refusal(bad)
-            self.assertTrue(self.is_away())
+    def test_away(self) -> None:
+        """It is away if the gateway itself gets no valid answer, until it gets one."""
         for good in (response({}), response({}, "401 No"), response({}, "403 No")):
-            self.use()
-            asked = [self.ask(self.handshake(cookie=f"session={each}")) for each in "ab"]
-            one, other = self.links()
-            one.send(response({}, "500 Oh"))
-            self.assertTrue(self.is_away())
-            other.send(good)
-            for each in asked:
-                self.assertTrue(each.called)
-                each.addErrback(lambda failure: failure.trap(HandshakeRejected))
-            self.assertFalse(self.is_away())
+            for bad in (response({}, "500 Oh"), response(b"<html>", kind="text/html")):
+                self.refusal(bad)
+                self.assertFalse(self.is_away())
+                # The connection is kept for the question of the gateway.
+                link = self.connection
+                _, headers = link.request()
+                self.assertNotIn("cookie", headers)
+                found = headers["x-wsredis-facility"], headers["x-wsredis-channels"]
+                self.assertEqual(("", ""), found)
+                link.send(bad)
+                self.assertTrue(self.is_away())
+                self.reactor.advance(2)
+                link.request()
+                link.send(good)
+                self.assertFalse(self.is_away())
+
+    def test_one_client(self) -> None:
+        """A client whose cookie makes the application fail does not turn the gateway red."""
+        self.refusal(response({}, "500 Oh"))
+        self.connection.request()
+        self.connection.send(response({}, "401 No"))
+        self.assertFalse(self.is_away())
+
+    def test_back_for_a_client(self) -> None:
+        """The answer for a client counts too."""
+        self.refusal(response({}, "500 Oh"))
+        self.connection.request()
+        self.connection.send(response({}, "500 Oh"))
+        self.assertTrue(self.is_away())
+        self.reactor.advance(0)
+        asked = self.ask()
+        self.connection.request()
+        self.connection.send(response({}))
+        self.successResultOf(asked)
+        self.assertFalse(self.is_away())
 
     def test_late(self) -> None:
         """One that does not answer in time is away; a client that leaves proves nothing."""
@@ -197,10 +221,14 @@ class AvailabilityTests(SubrequestCase):
             asked.addErrback(lambda failure: failure.trap(CancelledError, HandshakeRejected))
             asked.cancel()
             self.assertTrue(asked.called)
-            self.assertFalse(self.is_away())
+        self.reactor.tcpClients.clear()
+        self.reactor.advance(5)
+        self.assertEqual([], self.reactor.tcpClients, "nobody asks")
         asked = self.ask()
         self.reactor.advance(3)
         self.refused(asked)
+        self.assertFalse(self.is_away())
+        self.reactor.advance(3)
         self.assertTrue(self.is_away())
 
     def test_queue(self) -> None:

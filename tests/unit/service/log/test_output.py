@@ -140,6 +140,13 @@ class OutputTests(SynchronousTestCase):
             found,
         )
 
+    def test_nothing_to_say(self) -> None:
+        """An event without a text makes no line."""
+        observer = self.observer(nodaemon=True)
+        assert observer is not None
+        observer({"log_format": ""})
+        self.assertEqual("", self.stdout.getvalue())
+
     def test_stream_stays(self) -> None:
         """Standard output is nothing to open again."""
         observer = self.observer(nodaemon=True)

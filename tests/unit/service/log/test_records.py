@@ -159,6 +159,13 @@ class ForwardedTests(SynchronousTestCase):
         self.assertEqual(2, found["worker"])
         self.assertEqual("[a.b#warn] worker 2: x\n", text_line(event, False))
 
+    def test_not_a_record(self) -> None:
+        """Anything else that an application may have written is refused."""
+        record = record_of(_event("x"))
+        for wrong in ({"message": 5}, {"traceback": None}, {"level": "loud"}, {"event": []}):
+            self.assertRaises(ValueError, forwarded, {**record, **wrong}, 2)
+        self.assertRaises(LookupError, forwarded, {}, 2)
+
     def test_traceback(self) -> None:
         """A traceback is a part of the text for everybody."""
         record = record_of(_event("oh", event="e", log_failure=_failure()))

@@ -1483,6 +1483,12 @@ class LogTests(MemoryGatewayCase):
         self.assertEqual(("gateway", 1006, "no pong"), (last["by"], last["code"], last["reason"]))
         self.assertEqual(first["id"], last["id"])
 
+    def test_no_id(self) -> None:
+        """A connection without a handshake has no id."""
+        client = self.connect()
+        self.assertEqual("", self.protocol(client).connection_id)
+        client.leave()
+
     def test_never_opened(self) -> None:
         """A connection that was never open has no line about its end."""
         with capturedLogs() as events:

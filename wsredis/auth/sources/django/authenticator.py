@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from wsredis.auth.sources.availability import Report, SourceAway, nobody
+from wsredis.auth.sources.backend_watch import BackendWatch
 from wsredis.auth.sources.django.hooks import (
     failing_closed,
     load_hook,
@@ -30,6 +31,9 @@ from wsredis.config.ws4redis import MEMBER_OF
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["DjangoAuthenticator"]
+
+#: The key of a session that nobody has: it has the form of those of Django.
+_NO_SESSION = "wsredis" + "0" * 25
 
 
 class DjangoAuthenticator:
@@ -54,21 +58,33 @@ class DjangoAuthenticator:
         from django.conf import settings as project
 
         self._project = project
-        self._report = report
         self._reactor = reactor
         self._timeout = config.auth_timeout
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)
         self._allowed = load_hook(project, "WS4REDIS_ALLOWED_CHANNELS", config.auth_timeout)
         self._possible = possible_flags(project)
+        self._watch = BackendWatch(
+            reactor,
+            self._ask_for_nobody,
+            report,
+            "sessions cannot be checked: the database or the cache does not answer",
+            is_blocking=self._asks_for_all,
+        )
         self._threads = BoundedThreads(
             reactor, config.auth_concurrency, _close_connections, _close_old_connections
         )
+
+    @property
+    def _asks_for_all(self) -> bool:
+        """Whether hooks are called for each client, with a session or without."""
+        return self._process is not None or self._allowed is not None
 
     def start(self) -> None:
         """Do nothing: threads start when they are needed."""
 
     def stop(self) -> None:
         """Make no more calls. Each thread closes its connections to the database as it ends."""
+        self._watch.stop()
         self._threads.stop()
 
     def forget(self) -> None:
@@ -82,11 +98,7 @@ class DjangoAuthenticator:
             HandshakeRejected: 403 or 400 if a hook denies it, 500 if a hook fails, 503 if the
                 project cannot reach its database, or if too many handshakes wait.
         """
-        if (
-            self._process is None
-            and self._allowed is None
-            and self._project.SESSION_COOKIE_NAME not in handshake.cookies()
-        ):
+        if not self._asks_for_all and self._project.SESSION_COOKIE_NAME not in handshake.cookies():
             access = self._access(handshake, self._flags(handshake))
             return None if access == handshake.requested else Identity(granted=access)
         began = self._reactor.seconds()
@@ -94,17 +106,22 @@ class DjangoAuthenticator:
         return asked.addCallbacks(self._answered, self._failed, errbackArgs=(began,))
 
     def _answered(self, identity: Identity) -> Identity:
-        self._report(None)
+        self._watch.answered()
         return identity
 
     def _failed(self, failure: Failure, began: float) -> Failure:
         # A client that has left cancels the question too, but sooner.
         is_late = self._reactor.seconds() - began >= self._timeout
-        if failure.check(SourceAway):
-            self._report("sessions cannot be checked: the database or the cache is away")
-        elif failure.check(CancelledError) and is_late:
-            self._report("sessions cannot be checked in time")
+        if failure.check(SourceAway) or (failure.check(CancelledError) and is_late):
+            self._watch.failed()
         return failure
+
+    def _ask_for_nobody(self) -> Deferred[Identity]:
+        """Ask for a session that does not exist, which the database has to look for."""
+        cookie = f"{self._project.SESSION_COOKIE_NAME}={_NO_SESSION}"
+        handshake = Handshake(Access(""), "/", {"cookie": cookie}, "unix")
+        asked = self._threads.call(lambda: self._identify_in_thread(handshake))
+        return asked.addTimeout(self._timeout, self._reactor)
 
     def _identify_in_thread(self, handshake: Handshake) -> Identity:
         with unavailable():
@@ -112,7 +129,7 @@ class DjangoAuthenticator:
             try:
                 identity = self._identity(handshake)
                 # A hook may have hidden an error of the database, or have left a transaction open.
-                is_clean = self._process is None and self._allowed is None
+                is_clean = not self._asks_for_all
                 return identity
             finally:
                 # The next call must not meet a connection that is broken or in another state.

@@ -59,6 +59,7 @@ def load(
     environ: Mapping[str, str] = os.environ,
     path: str | None = None,
     project: Callable[[str], Mapping[str, Any]] | None = None,
+    unknown: Callable[[str], None] | None = None,
 ) -> GatewayConfig:
     """
     Make a configuration: option over environment over file over project over default.
@@ -72,6 +73,7 @@ def load(
         project: Called with the settings module of ``django``. Returns the values that the Django
             project has for settings, by their names; they have passed their checks. If None, the
             project is not asked.
+        unknown: Called with the name of each variable that is no setting. If None, it is an error.
 
     Returns:
         The configuration.
@@ -87,7 +89,7 @@ def load(
     if path:
         found, rules = _from_file(path, known)
         values.update(found)
-    values.update(_from_environment(environ, known))
+    values.update(_from_environment(environ, known, unknown))
     for name, value in options.items():
         if value is not None and value != []:
             values[name] = known[name].read(value, known[name].option)
@@ -131,7 +133,11 @@ def _from_file(path: str, known: Mapping[str, Setting]) -> tuple[dict[str, Any],
     return values, rules
 
 
-def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+def _from_environment(
+    environ: Mapping[str, str],
+    known: Mapping[str, Setting],
+    unknown: Callable[[str], None] | None,
+) -> dict[str, Any]:
     by_variable = {each.variable: each for each in known.values()}
     values = {}
     for variable, value in environ.items():
@@ -141,6 +147,9 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) 
         if not value or _KUBERNETES.fullmatch(f"{variable}={value}"):
             continue
         setting = by_variable.get(variable.upper())
+        if setting is None and unknown is not None:
+            unknown(variable)
+            continue
         if setting is None:
             raise ConfigError(f"{variable}: there is no such setting")
         values[setting.name] = setting.read(value, variable)

@@ -569,8 +569,10 @@ class GatewayConfig(Checked):
     metrics: bool = setting(
         False,
         flag,
-        "Serve /metrics for Prometheus on the ports of the clients, too: everybody who reaches "
-        "them can read it. Needs the extra 'metrics'.",
+        "Serve /metrics for Prometheus on the ports of the clients to everybody who reaches them. "
+        "If neither this nor metrics-port is given, only programs on this machine get it there, if "
+        "they do not come through a proxy, and unless wsgi has the path. Needs the extra "
+        "'metrics'.",
     )
     metrics_port: str | None = setting(
         None,
@@ -599,9 +601,9 @@ class GatewayConfig(Checked):
     file: str | None = None
 
     @property
-    def has_metrics(self) -> bool:
-        """Whether ``/metrics`` is served anywhere."""
-        return self.metrics or self.metrics_port is not None
+    def has_public_metrics(self) -> bool:
+        """Whether ``/metrics`` is on the ports of the clients, for some or for all."""
+        return self.metrics or self.metrics_port is None
 
 
 @cache

@@ -176,10 +176,15 @@ def _owner(text: str) -> str:
     return text
 
 
-def _settings_of(arguments: argparse.Namespace) -> GatewayConfig:
+def _settings_of(arguments: argparse.Namespace, outside: Outside) -> GatewayConfig:
     """Return the settings that the gateway would have with these options."""
     given = {each.name: getattr(arguments, each.name.replace("-", "_")) for each in _SETTINGS}
-    return load(given, os.environ, arguments.config)
+
+    def unknown(variable: str) -> None:
+        # Scripts have variables of their own; but it may be a mistake.
+        _fail(outside, arguments, f"warning: {variable} is ignored: there is no such setting", 0)
+
+    return load(given, os.environ, arguments.config, unknown=unknown)
 
 
 def _publisher_for(
@@ -219,7 +224,7 @@ def _add_publish_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
-    config = _settings_of(arguments)
+    config = _settings_of(arguments, outside)
     with outside.connect(config.redis) as client:
         from redis import RedisError
 
@@ -238,7 +243,7 @@ def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def _subscribe(arguments: argparse.Namespace, outside: Outside) -> int:
-    config = _settings_of(arguments)
+    config = _settings_of(arguments, outside)
     with outside.connect(config.redis) as client:
         from redis import ConnectionError, RedisError, TimeoutError
 
@@ -331,7 +336,7 @@ def _add_end_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _end(arguments: argparse.Namespace, outside: Outside) -> int:
-    config = _settings_of(arguments)
+    config = _settings_of(arguments, outside)
     commands = [
         command
         for selector, _ in _OWNERS
@@ -380,7 +385,7 @@ def _add_gateways_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _ask(arguments: argparse.Namespace, outside: Outside) -> int:
     """Ask the gateways, about a channel or not. The status is 1 if none answers."""
-    config = _settings_of(arguments)
+    config = _settings_of(arguments, outside)
     text = getattr(arguments, "channel", None)
     channel = None if text is None else check_channel(text, config.prefix)
     with outside.connect(config.redis) as client:

@@ -121,6 +121,7 @@ class GatewayService(Service):
         )
         probes = {"live": self.liveness, "ready": self.readiness}
         page = web.metrics_page(config, self.snapshot)
+        self._has_page = page is not None
         self._site = web.from_config(config, reactor, probes, application, page)
         self._private = PrivatePort(
             metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)

@@ -17,7 +17,7 @@ from wsredis.gateway.identity import Identity
 from wsredis.gateway.numbers import Snapshot
 from wsredis.web import channel, wsgi
 from wsredis.web.application import WSGIResource, load_application
-from wsredis.web.resources import demo_page
+from wsredis.web.resources import LocalResource, demo_page
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
 
@@ -43,7 +43,7 @@ def from_config(
 
     Args:
         probes: The answers below ``/health/``.
-        metrics: The page of `metrics_page`. It is used only if *config* wants it here.
+        metrics: The page of `metrics_page`. Strangers get it only if *config* says so.
         application: A WSGI application. If None, the one that *config* names, if any.
 
     Returns:
@@ -77,7 +77,7 @@ def from_config(
         max_head=limits.max_head,
         trusted=Networks(config.trusted_proxy),
         spool=spool,
-        metrics=metrics if config.metrics else None,
+        metrics=_public_metrics(config, metrics, application is not None),
         access_log=config.access_log,
     )
 
@@ -90,21 +90,32 @@ def metrics_page(config: GatewayConfig, snapshot: Callable[[], Snapshot]) -> Met
         snapshot: Returns the numbers of this moment.
 
     Returns:
-        The page. None if *config* wants it nowhere.
+        The page. None if prometheus-client is not installed.
 
     Raises:
-        ConfigError: prometheus-client is not installed.
+        ConfigError: It is not installed, and a setting asks for it.
     """
-    if not config.has_metrics:
-        return None
     try:
         from wsredis.web.metrics import MetricsResource
     except ImportError:
+        if not config.metrics and config.metrics_port is None:
+            return None
         option = "metrics" if config.metrics else "metrics-port"
         raise ConfigError(
             f"{option}: needs prometheus-client: pip install 'wsredis[metrics]'"
         ) from None
     return MetricsResource(snapshot)
+
+
+def _public_metrics(
+    config: GatewayConfig, metrics: Resource | None, has_application: bool
+) -> Resource | None:
+    """Return the resource at ``/metrics`` on the ports of the clients."""
+    if metrics is None or config.metrics:
+        return metrics
+    # An application may have such a page of its own.
+    is_wanted = config.has_public_metrics and not has_application
+    return LocalResource(metrics) if is_wanted else None
 
 
 def private_site(reactor: Any, probes: Probes, metrics: Resource | None) -> GatewaySite:

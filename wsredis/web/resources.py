@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib.resources import files
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
@@ -19,6 +20,11 @@ from wsredis.web.health import HealthResource
 __all__ = ["ApplicationResource", "GatewayResource", "RootResource", "demo_page"]
 
 _TEXT = "text/plain; charset=utf-8"
+
+_NOTHING = b"there is nothing here\n"
+
+#: Headers by which proxies tell that somebody else asks.
+_PROXIED = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip")
 
 #: The browser script as a classic script, and as a module to import.
 _SCRIPTS = ("wsredis.js", "wsredis.mjs")
@@ -71,6 +77,24 @@ class _ScriptResource(Resource):
         # Without this header, pages of another origin could load the script but not import it.
         request.setHeader("access-control-allow-origin", "*")
         return b"" if request.setETag(self._tag) is CACHED else self._body
+
+
+class LocalResource(Resource):
+    """A resource for programs on this machine. For all others there is nothing."""
+
+    isLeaf = True
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__()
+        self._resource = resource
+
+    def render(self, request: Request) -> Any:
+        """Answer as the resource would, or with 404."""
+        if _is_local(request):
+            return self._resource.render(request)
+        request.setResponseCode(404)
+        request.setHeader("content-type", _TEXT)
+        return _NOTHING
 
 
 class GatewayResource(Resource):
@@ -155,7 +179,7 @@ class RootResource(Resource):
             return self._gateway.render(request)
         hosts = len(request.requestHeaders.getRawHeaders(b"host", []))
         if self._application is None:
-            status, reason = 404, b"there is nothing here\n"
+            status, reason = 404, _NOTHING
         elif not request.path.startswith(b"/"):
             status, reason = 400, b"the request target is malformed\n"
         elif hosts > 1:
@@ -168,6 +192,30 @@ class RootResource(Resource):
         request.setResponseCode(status)
         request.setHeader("content-type", _TEXT)
         return reason
+
+
+def _is_local(request: Request) -> bool:
+    """
+    Tell whether a request comes from this machine itself, and for it.
+
+    The name in Host counts, too: a page of another site may have made its own name lead here.
+    """
+    headers = request.requestHeaders
+    host = headers.getRawHeaders(b"host", [b""])[0].decode("latin-1")
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    peer = getattr(request.getClientAddress(), "host", "")
+    return (
+        _is_loopback(peer)
+        and (name == "localhost" or _is_loopback(name.strip("[]")))
+        and not any(map(headers.hasHeader, _PROXIED))
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.removeprefix("::ffff:")).is_loopback
+    except ValueError:
+        return False
 
 
 def demo_page(url_prefix: str, channel: str, redis: str, heartbeat: str | None) -> str:

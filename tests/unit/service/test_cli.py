@@ -62,6 +62,20 @@ class _Case(SynchronousTestCase):
         self.assertEqual(b"", self.stdout.getvalue())
 
 
+class EnvironmentTests(_Case):
+    """The variables of the commands."""
+
+    def test_unknown(self) -> None:
+        """A variable that is no setting is ignored with a line: a script may have its own."""
+        with mock.patch.dict(os.environ, {"WSREDIS_PREFX": "p"}):
+            self.assertEqual(0, self.run_command("publish", "chat", "--broadcast", "x"))
+        self.assertEqual(
+            "python -m wsredis publish: warning: WSREDIS_PREFX is ignored: there is no such "
+            "setting\n",
+            self.stderr.getvalue(),
+        )
+
+
 class PublishTests(_Case):
     """``publish``."""
 

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from prometheus_client.openmetrics.parser import (
@@ -187,24 +188,52 @@ class PrivateSiteTests(MetricsCase):
 class MetricsPageTests(MetricsCase):
     """Where /metrics is served."""
 
-    def public(self, config: GatewayConfig) -> int:
-        """Returns: The status of /metrics on a port of clients."""
+    def public(self, config: GatewayConfig, application: Any = None) -> int:
+        """Returns: The status of /metrics on a port of clients, for a stranger."""
         page = web.metrics_page(config, lambda: self.snapshot)
-        self.site = web.from_config(config, MemoryReactorClock(), PROBES, metrics=page)
+        self.site = web.from_config(config, MemoryReactorClock(), PROBES, application, page)
         return self.ask()[0]
 
     def test_public(self) -> None:
-        """Clients see it only if that was asked for."""
+        """Strangers see it only if that was asked for."""
         self.assertEqual(404, self.public(GatewayConfig()))
         self.assertEqual(404, self.public(GatewayConfig(metrics_port="9100")))
         self.assertEqual(200, self.public(GatewayConfig(metrics=True)))
 
-    def test_not_wanted(self) -> None:
-        """Without either setting there is no page, and nothing is imported for it."""
-        self.assertIsNone(web.metrics_page(GatewayConfig(), lambda: self.snapshot))
+    def test_local(self) -> None:
+        """Programs on this machine see it, and nobody who comes through a proxy or a false name."""
+        self.public(GatewayConfig())
+        for peer, headers, status in (
+            ("127.0.0.1", "Host: localhost:8080", 200),
+            ("127.0.0.1", "Host: 127.0.0.1", 200),
+            ("::1", "Host: [::1]:8080", 200),
+            ("::ffff:127.0.0.1", "Host: localhost", 200),
+            ("127.0.0.1", "Host: example.com", 404),
+            ("127.0.0.1", "Host: 127.0.0.1.example.com", 404),
+            ("192.0.2.1", "Host: localhost", 404),
+            ("127.0.0.1", "Host: localhost\r\nX-Forwarded-For: 192.0.2.1", 404),
+            ("127.0.0.1", "Host: localhost\r\nVia: 1.1 proxy", 404),
+        ):
+            with self.subTest(peer=peer, headers=headers):
+                head = f"GET /metrics HTTP/1.1\r\n{headers}\r\n\r\n"
+                client = Socket(self.site, peer)
+                client.send(head.encode())
+                self.assertEqual(f"HTTP/1.1 {status}", client.take()[:12].decode())
+
+    def test_application(self) -> None:
+        """An application has its own page, if any, unless ours was asked for."""
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            raise AssertionError
+
+        self.assertEqual(200, self.public(GatewayConfig(metrics=True), application))
+        page = web.metrics_page(GatewayConfig(), lambda: self.snapshot)
+        self.assertIsNone(web._public_metrics(GatewayConfig(), page, True))
 
     def test_not_installed(self) -> None:
-        """One line names the option and the remedy."""
+        """It is missing; or one line names the option that needs it, and the remedy."""
+        with patch.dict(sys.modules, {"wsredis.web.metrics": None}):
+            self.assertIsNone(web.metrics_page(GatewayConfig(), lambda: self.snapshot))
         for config, option in (
             (GatewayConfig(metrics=True), "metrics"),
             (GatewayConfig(metrics_port="9100"), "metrics-port"),

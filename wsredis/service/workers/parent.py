@@ -250,7 +250,7 @@ class Workers(GatewayService):
 
     def _tell(self, situation: Situation) -> None:
         self._checks = 0
-        if self._config.metrics:
+        if self._has_page and self._config.has_public_metrics:
             # Any of them may be asked for the numbers of all, as soon as it is ready.
             self._send(NUMBERS, self.snapshot())
         self._send(STATE, situation)

@@ -193,7 +193,7 @@ class WorkerGateway(GatewayService):
             self._checks = 0
             alive = self._reactor.seconds() - self._began
             report: dict[str, Any] = {"alive": round(alive, 1), "problems": problems}
-            if self._config.has_metrics:
+            if self._has_page:
                 report["numbers"] = self._readings.numbers()
             # A parent that has just spoken reads, however much the log has to say.
             self._report(report, self._silence.seconds < MUTE)

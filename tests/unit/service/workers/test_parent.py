@@ -244,6 +244,7 @@ class ReadyTests(WorkersCase):
 
     def test_every_second(self) -> None:
         """Without a change it goes to all once a second: the parent's silence has a meaning."""
+        self.make(metrics_port="9100")
         self.all_ready()
         before = len(self.sent(self.one))
         for _ in range(8):

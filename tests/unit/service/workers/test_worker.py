@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from typing import Any
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -104,6 +106,7 @@ class GatewayTests(SynchronousTestCase):
         """It reports each change at once, and every second."""
         self.assertEqual([], self.reports)
         self.reactor.advance(0.1)
+        del self.reports[0]["numbers"]
         self.assertEqual([{"alive": 0.1, "problems": {}}], self.reports)
         self.problems()
         for _ in range(30):
@@ -114,10 +117,12 @@ class GatewayTests(SynchronousTestCase):
         self.assertEqual([["redis"]], self.problems())
 
     def test_numbers(self) -> None:
-        """A report has all numbers if the parent serves them, or the worker itself."""
+        """A report has all numbers if prometheus-client is there."""
+        with patch.dict(sys.modules, {"wsredis.web.metrics": None}):
+            self.make()
         self.reactor.advance(0.1)
         self.assertNotIn("numbers", self.reports[0])
-        for settings in ({"metrics": True}, {"metrics_port": "0"}):
+        for settings in ({}, {"metrics": True}, {"metrics_port": "0"}):
             self.make(**settings)
             self.reactor.advance(0.1)
             found = checked(json.loads(json.dumps(self.reports[0]["numbers"])))

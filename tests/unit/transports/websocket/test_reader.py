@@ -450,7 +450,11 @@ class DifferentialTests(_Case):
 class ReactionTests(MemoryGatewayCase):
     """Whatever a message leads to, the others come once each and in order."""
 
-    config = GatewayConfig(compress=True, limits=Limits(max_message=300))
+    # Time stands still: no rate must run out in many examples.
+    config = GatewayConfig(
+        compress=True,
+        limits=Limits(max_message=300, max_rate=10**9, max_rate_per_address=10**9),
+    )
 
     def outcome(self, reads: list[bytes], reactions: dict[int, str]) -> tuple[object, ...]:
         """Let one client send, and return all that can be seen."""

@@ -223,7 +223,9 @@ class Hub:
         if channel is None:
             return None
         count = len(channel.listeners)
-        return ChannelState(count, channel.since, channel.version, channel.delivered, channel.size)
+        # Until one comes, the version counts only stored messages that were read again.
+        publications = channel.version if channel.delivered else 0
+        return ChannelState(count, channel.since, publications, channel.delivered, channel.size)
 
     def names(self) -> Iterator[bytes]:
         """Iterate over the channels that have a listener. The hub must not change meanwhile."""

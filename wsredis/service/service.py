@@ -148,7 +148,8 @@ class GatewayService(Service):
             self._hub,
             config.prefix,
             lambda: filter(None, (each.connection for each in self.factory.registry.connections)),
-            lambda: self.readiness()[0],
+            # In a worker they are those of its parent, and its own.
+            lambda: {**self.readiness()[0], **self._vitals.look()},
         )
         self._vitals = Vitals(
             reactor,

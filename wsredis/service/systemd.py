@@ -152,9 +152,11 @@ class Supervision(Service):
         """Say that settings are read again, call *function* to do it, and say that it is done."""
         if self._is_started:
             self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        function()
-        if self._is_started:
-            self._send("READY=1")
+        try:
+            function()
+        finally:
+            if self._is_started:
+                self._send("READY=1")
 
     def _look(self, _: int) -> None:
         situation = self._gateway.readiness()

@@ -182,7 +182,9 @@ def _verdict(answers: Answers) -> Iterator[str]:
     if not states:
         return
     listening = [each for each in states if "listeners" in each]
-    if not listening:
+    if not listening and len(answers.found) < answers.asked:
+        yield "=> nobody hears this channel at the gateways that answered"
+    elif not listening:
         yield "=> nobody hears this channel: a message that is published now reaches no client"
     elif not any(each["publications"] for each in listening):
         yield (

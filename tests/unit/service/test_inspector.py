@@ -110,6 +110,13 @@ class InspectorTests(MemoryGatewayCase):
         self.assertLess(state["newest"], 60)
         self.assertNotIn("secret", json.dumps(state))
 
+    def test_after_an_outage(self) -> None:
+        """A stored message that is read again is not one that has come."""
+        self.gateway.open("/ws/news?subscribe-broadcast")
+        self.gateway.hub.restore({b"p:broadcast:news": b"old"})
+        state = self.state("p:broadcast:news")
+        self.assertEqual((0, None), (state["publications"], state["newest"]))
+
     def test_near(self) -> None:
         """A channel that nobody hears is compared with others; no key of a session shows."""
         self.gateway.open("/ws/news?subscribe-broadcast")

@@ -96,6 +96,12 @@ class SupervisionTests(SynchronousTestCase):
         self.assertRegex(time, r"\AMONOTONIC_USEC=\d+\Z")
         self.assertEqual(["now", "READY=1"], rest)
 
+    def test_reload_that_fails(self) -> None:
+        """A reload that fails is over, too: systemd does not wait for it."""
+        self.wait(11)
+        self.assertRaises(ValueError, self.service.reload, lambda: int("x"))
+        self.assertEqual("READY=1", self.sent[-1])
+
     def test_stuck(self) -> None:
         """What only a restart can cure ends the feeding, and has one line in the log."""
         self.wait(11)

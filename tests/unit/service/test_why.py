@@ -168,6 +168,12 @@ class ExplainTests(SynchronousTestCase):
         """Without a gateway there is no verdict."""
         self.assertIn("no gateway hears questions here", self.explain()[-1])
 
+    def test_mute(self) -> None:
+        """A gateway that does not answer may have clients that hear it: nothing is sure."""
+        answers = Answers(2, [answer(NOBODY)])
+        *_, last = explain(cast("redis.Redis", _Redis()), "broadcast:news", "", answers)
+        self.assertEqual("=> nobody hears this channel at the gateways that answered", last)
+
     def test_not_ready(self) -> None:
         """A gateway that is not ready is pointed out."""
         answers = Answers(1, [answer(NOBODY, ready=False)])

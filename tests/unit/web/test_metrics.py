@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -104,6 +105,24 @@ class PageTests(MetricsCase):
             self.assertTrue(body.endswith("# EOF\n"))
             families = {family.name for family in parse_openmetrics(body)}
             self.assertIn("wsredis_connections_opened", families)
+
+    def test_many_descriptors(self) -> None:
+        """With many clients the numbers of the process take time, and are read less often."""
+        clock = Clock()
+        reads: list[float] = []
+
+        def read() -> list[object]:
+            reads.append(clock.seconds())
+            clock.advance(0.05)
+            return [len(reads)]
+
+        page = MetricsResource(lambda: self.snapshot, read, clock.seconds)
+        clock.advance(1)
+        for _ in range(60):
+            found = page.process()
+            self.assertEqual([len(reads)], found)
+            clock.advance(0.25)
+        self.assertEqual(3, len(reads), reads)
 
     def test_odd_wishes(self) -> None:
         """A client that asks for a version that is none gets the usual format, and no error."""

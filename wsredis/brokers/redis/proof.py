@@ -295,11 +295,12 @@ class Proof:
             return
         self._uncounted = now
         self._is_overtaken = False
-        is_after = self._unpublished is None
+        number, is_answered = self._number, self._unpublished is None
 
         def counted(count: int | Exception, expected: int) -> None:
             self._uncounted = None
-            self._is_after = is_after
+            # Another message may have been published while the line was slow.
+            self._is_after = is_answered and number == self._number
             self._counted(count, expected)
 
         self._subscriptions.audit(self._channel, counted)

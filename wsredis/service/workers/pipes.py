@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.fdesc import readFromFD, setNonBlocking
-from twisted.logger import ILogObserver, LogEvent
+from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,6 +30,8 @@ class CommandReader(FileDescriptor):
         received: Called with each command: a line without its end.
         ended: Called when the pipe is closed.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -57,7 +59,11 @@ class CommandReader(FileDescriptor):
         """Take bytes of the pipe, also those that others have read ahead."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._received(line)
+            try:
+                self._received(line)
+            except Exception:
+                # The reactor would close the pipe, and the worker would end.
+                self._log.failure("a command of the parent failed", event="command-failed")
 
     def connectionLost(self, reason: Failure) -> None:
         """Notify: the pipe is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -523,6 +524,16 @@ class BehindTests(ProofCase):
         self.wait(1)
         self.assertEqual(({}, 0), (dict(self.health.problems), self.metrics.proof_failures))
         self.assertEqual(2, self.server.accepted)
+
+    def test_slow_line(self) -> None:
+        """A line on which everything comes some seconds late is slow, and loses nothing."""
+        session = self.session(subscriber=True)
+        push = session.push
+        for tenths in (5, 12, 16, 19, 22, 24, 26):
+            delay = tenths / 10
+            self.patch(session, "push", partial(self.clock.callLater, delay, push))
+            self.wait(20)
+            self.assertEqual((0, 2), (self.metrics.proof_failures, self.server.accepted), delay)
 
     def test_catching_up_later(self) -> None:
         """Stored messages that are read for long hold up the live ones, and that is no fault."""

@@ -38,6 +38,24 @@ class CommandReaderTests(SynchronousTestCase):
         reader.connectionLost(Failure(lost))
         self.assertEqual([b"reload", b"state {}", "ended"], events)
 
+    def test_command_that_fails(self) -> None:
+        """A command that fails, such as one to read files again, does not end the worker."""
+        descriptor, parent = os.pipe()
+        self.addCleanup(os.close, descriptor)
+        self.addCleanup(os.close, parent)
+        events: list[object] = []
+
+        def receive(line: bytes) -> None:
+            events.append(line)
+            if line == b"reload":
+                raise ValueError("a library has failed")
+
+        reader = CommandReader(FakeReactor(), descriptor, receive, lambda: None)
+        os.write(parent, b"reload\nstop\n")
+        self.assertIsNone(reader.doRead())
+        self.assertEqual([b"reload", b"stop"], events)
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
 
 class DescriptorTests(SynchronousTestCase):
     """Programs that an application starts get no descriptor of the worker."""

@@ -17,11 +17,31 @@ from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config import GatewayConfig, RedisConfig
 from wsredis.gateway.health import Problem
 from wsredis.gateway.numbers import EXPORTED, PROCESS, checked
+from wsredis.gateway.publication import Publication
 from wsredis.service.workers.sockets import SharedSocket
 from wsredis.service.workers.worker import (
     WorkerGateway,
     WorkerTask,
 )
+
+
+class _Asker:
+    """Collects answers, as the listener of a broker."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        self._answers = answers
+
+    def deliver(self, batch: list[Publication]) -> None:
+        self._answers += [json.loads(each.payload) for each in batch]
+
+    def restore(self, stored: Any) -> None:
+        """Nothing is stored."""
+
+    def gap(self, gap: Any) -> None:
+        """There is none."""
+
+    def forbid(self, channel: bytes) -> None:
+        """Everything is allowed."""
 
 
 class GatewayTests(SynchronousTestCase):
@@ -124,6 +144,24 @@ class GatewayTests(SynchronousTestCase):
             'wsredis_worker_connections{worker="2"} 3.0',
         ):
             self.assertIn(f"\n{line}\n", page)
+
+    def test_asked_over_redis(self) -> None:
+        """Its answer to ``gateways`` has what is wrong here, and with the parent."""
+        self.tell({0: {}, 1: {}})
+        answers: list[Any] = []
+        asker = MemoryBroker(self.redis)
+        asker.start(_Asker(answers))
+        asker.connect()
+        asker.subscribe([b"wsredis-answers:01234567"])
+        for name in ("proof", "workers"):
+            self.service.health.report("proof", "nothing comes back")
+            if name == "workers":
+                self.service.health.report("proof", None)
+                self.tell({0: {"workers": ["a parent that waits", 1.0, True]}})
+            self.redis.publish(b"wsredis-questions", b'{"answer": "01234567"}')
+            self.reactor.advance(0)
+            answer = answers.pop()
+            self.assertEqual((False, [name]), (answer["ready"], [*answer["problems"]]))
 
     def test_commands(self) -> None:
         """A reload without certificates changes nothing; a line that is no command neither."""

@@ -24,6 +24,10 @@ __all__ = ["RoleWatch", "wrong_role"]
 _REPLICA = (b"slave", b"replica")
 
 
+#: Seconds after which it is tried again whether a right is still missing.
+_RETRY = 60.0
+
+
 def wrong_role(reply: Reply) -> str | None:
     """
     Tell what is wrong with a server after its reply to ROLE.
@@ -68,6 +72,7 @@ class RoleWatch:
         *,
         is_any: bool = False,
     ) -> None:
+        self._clock = clock
         self._demoted = demoted
         self._health = health
         self._unproven = unproven
@@ -76,6 +81,8 @@ class RoleWatch:
         #: If None, there is no connection that can be asked.
         self._protocol: RedisProtocol | None = None
         self._is_asking = False
+        #: The time of the clock before which Redis is not asked again.
+        self._asks_at = 0.0
         self._was_reported = False
 
     def start(self) -> None:
@@ -91,6 +98,7 @@ class RoleWatch:
         """Ask this connection from now on. If None, there is none."""
         self._protocol = protocol
         self._is_asking = self._was_reported = False
+        self._asks_at = 0.0
 
     def refuse(self, reply: Reply) -> str | None:
         """
@@ -120,7 +128,7 @@ class RoleWatch:
     def check(self) -> None:
         """Ask now, unless an answer is waited for."""
         protocol = self._protocol
-        if protocol is None or self._is_asking:
+        if protocol is None or self._is_asking or self._clock.seconds() < self._asks_at:
             return
         self._is_asking = True
 
@@ -140,8 +148,8 @@ class RoleWatch:
         elif not isinstance(reply, Exception):
             self._unproven.clear("role")
         elif lacks_right(reply):
-            # Redis keeps a record of each refusal: one for each connection is enough.
-            self._protocol = None
+            # Redis keeps a record of each refusal: one a minute is enough.
+            self._asks_at = self._clock.seconds() + _RETRY
             self._unproven.note(
                 "role",
                 "Redis does not tell whether it is a master: its user needs the right +role "

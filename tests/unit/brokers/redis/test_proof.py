@@ -629,6 +629,19 @@ class DeniedTests(ProofCase):
             self.assertEqual((0, 2), (self.metrics.unproven, self.server.accepted))
             self.assertGreater(self.metrics.proofs, 1)
 
+    def test_right_to_ask_for_the_role_is_given(self) -> None:
+        """So is that to ask for the role."""
+        self.server.refuse["ROLE"] = "NOPERM no"
+        self.start()
+        self.wait(50)
+        self.assert_unproven()
+        self.assertEqual(3, len(self.server.sent(b"ROLE")), "each refusal is kept by Redis")
+        self.server.refuse.clear()
+        self.wait(20)
+        self.assertEqual({}, dict(self.health.problems))
+        self.server.replica = True
+        self.assertIn("is a replica", self.until_red(2.1))
+
     def test_taken_away(self) -> None:
         """A right that is taken away at run time is named, too."""
         self.start()

@@ -453,7 +453,7 @@ class DifferentialTests(_Case):
 class ReactionTests(MemoryGatewayCase):
     """Whatever a message leads to, the others come once each and in order."""
 
-    config = GatewayConfig(compress=True, limits=Limits(max_message=300))
+    config = GatewayConfig(compress=True, limits=Limits(max_message=300, handshake_rate=10**9))
 
     def outcome(self, reads: list[bytes], reactions: dict[int, str]) -> tuple[object, ...]:
         """Let one client send, and return all that can be seen."""

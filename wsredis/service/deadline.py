@@ -11,6 +11,9 @@ from twisted.logger import Logger
 
 __all__ = ["Deadline"]
 
+#: Seconds for the last line of the log.
+_LOG_TIME = 1.0
+
 
 class Deadline:
     """
@@ -47,6 +50,13 @@ class Deadline:
             for each in threading.enumerate()
             if not (each.daemon or each is threading.main_thread())
         ]
+        # A log that nobody reads may block; the process ends all the same.
+        line = threading.Thread(target=self._tell, args=(seconds, threads), daemon=True)
+        line.start()
+        line.join(_LOG_TIME)
+        self._end(1)
+
+    def _tell(self, seconds: float, threads: list[str]) -> None:
         self._log.error(
             "the stop took more than {seconds:g} seconds; the process ends now, though these "
             "threads work: {_threads}",
@@ -55,4 +65,3 @@ class Deadline:
             threads=threads,
             _threads=", ".join(threads) or "none but the main one",
         )
-        self._end(1)

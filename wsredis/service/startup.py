@@ -145,7 +145,11 @@ class OrderedServices(MultiService):
 
     async def _stop_in_turn(self) -> None:
         for service in reversed(list(self)):
-            await maybeDeferred(service.stopService)
+            try:
+                await maybeDeferred(service.stopService)
+            except Exception:
+                # A private Redis must not outlive the gateway.
+                _log.failure("a service did not stop as it should", event="stop-failed")
 
 
 def build(config: GatewayConfig, reactor: Any) -> tuple[GatewayService, Service | None]:

@@ -196,7 +196,10 @@ class Supervision(Service):
             now - problems[name].since >= _UNPROVEN
             for problems in self._gateway.readiness().values()
             for name in _UNPROVEN_NAMES
-            if name in problems and not any(outage in problems for outage in _OUTAGES)
+            if name in problems
+            # One that works off a backlog is late, and delivers.
+            and problems[name].is_blocking
+            and not any(outage in problems for outage in _OUTAGES)
         )
 
 

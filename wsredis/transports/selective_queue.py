@@ -187,16 +187,18 @@ class SelectiveQueue(SendQueue):
         """Tell for each piece whether no more than *room* waits with it, or it is the newest."""
         stays = [True] * len(queue)
         excess = self.waiting - room
-        newest = -1
+        gone = -1
         for number, (piece, name) in enumerate(zip(queue, self._channels, strict=True)):
+            if name is None:
+                continue
             if excess <= 0:
+                # A newer one stays.
                 return stays
-            if name is not None:
-                stays[number] = False
-                excess -= len(piece)
-                newest = number
-        if newest >= 0:
-            stays[newest] = True
+            stays[number] = False
+            excess -= len(piece)
+            gone = number
+        if gone >= 0:
+            stays[gone] = True
         return stays
 
     def _replace(self, queue: deque[Piece], channel: bytes, data: bytes) -> None:

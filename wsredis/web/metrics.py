@@ -119,6 +119,15 @@ def _add(family: Any, each: Exported, worker: tuple[str, ...], value: Any) -> No
         family.add_metric(worker, value)
 
 
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """Choose a format. A client that wishes for one in words that mean nothing gets the usual."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        # The library compares versions that it could not read.
+        return choose_encoder("")
+
+
 class MetricsResource(Resource):
     """
     The page ``/metrics``.
@@ -140,7 +149,7 @@ class MetricsResource(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """Answer in the format that the client prefers."""
-        encode, content_type = choose_encoder(request.getHeader("accept") or "")
+        encode, content_type = _encoder(request.getHeader("accept") or "")
         request.setHeader("content-type", content_type)
         request.setHeader("cache-control", "no-store")
         request.setHeader("x-content-type-options", "nosniff")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from queue import Queue
 from threading import Event, Thread
 
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsredis.service import deadline
 from wsredis.service.deadline import Deadline
 
 
@@ -41,3 +42,17 @@ class DeadlineTests(SynchronousTestCase):
             statuses.get(timeout=10)
         (line,) = [formatEvent(event) for event in events]
         self.assertTrue(line.endswith("none but the main one"), line)
+
+    def test_log_that_blocks(self) -> None:
+        """A log that nobody reads does not hold the process."""
+        statuses: Queue[int] = Queue()
+        reading = Event()
+        self.addCleanup(reading.set)
+
+        def block(event: object) -> None:
+            reading.wait()
+
+        self.patch(Deadline, "_log", Logger(observer=block))
+        self.patch(deadline, "_LOG_TIME", 0.01)
+        Deadline(statuses.put, lambda seconds: None).start(1)
+        self.assertEqual(1, statuses.get(timeout=10))

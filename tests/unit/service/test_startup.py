@@ -105,6 +105,21 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertFalse(services.running)
 
+    def test_stop_goes_on(self) -> None:
+        """A service that fails to stop does not keep the others from it, such as the Redis."""
+        services = OrderedServices()
+        first, last = _Slow(), _Slow()
+        first.setServiceParent(services)
+        last.setServiceParent(services)
+        services.startService()
+        done = services.stopService()
+        assert last.stopped is not None
+        last.stopped.errback(ValueError("broken"))
+        assert first.stopped is not None
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+        first.stopped.callback(None)
+        self.successResultOf(done)
+
     def _cannot_bind(self, error: Exception) -> str:
         services = OrderedServices()
         _Slow(error).setServiceParent(services)

@@ -117,6 +117,13 @@ class SupervisionTests(SynchronousTestCase):
         self.gateway.one.report("role", "it is a replica")
         self.assertEqual(5, self.wait(10).count("WATCHDOG=1"), "the other one has lost Redis")
 
+    def test_busy(self) -> None:
+        """A gateway that works off what has come is late for as long as that takes, and lives."""
+        self.wait(11)
+        self.gateway.one.report("proof", "messages arrive late", is_blocking=False)
+        sent = self.wait(200)
+        self.assertEqual(100, sent.count("WATCHDOG=1"))
+
 
 class NotifierTests(SynchronousTestCase):
     """Datagrams to a socket."""

@@ -281,6 +281,14 @@ class DropOldestTests(_SelectiveCase):
         self.assertEqual([b"", b"handler"], got[1:3])
         self.assertTrue(got[-1].startswith(b"a 24"))
 
+    def test_newest_before_others(self) -> None:
+        """The newest message waits, also if a ping or a message of a handler follows it."""
+        self.fill(2)
+        self.put(b"state" + b"x" * 2000)
+        self.queue.write(frames.PING)
+        self.queue.overdue()
+        self.assertEqual([b"a 0", b"sta", b""], [each[:3] for each in self.got()])
+
     def test_large_messages(self) -> None:
         """The newest message waits, however large it is."""
         for number in range(9):

@@ -104,6 +104,19 @@ class PageTests(MetricsCase):
             families = {family.name for family in parse_openmetrics(body)}
             self.assertIn("wsredis_connections_opened", families)
 
+    def test_odd_wishes(self) -> None:
+        """A client that asks for a version that is none gets the usual format, and no error."""
+        for wish in (
+            "application/openmetrics-text; version=abc",
+            "text/plain; version=x.y; escaping=dots",
+            "application/openmetrics-text; version=1.0.0.0-\xe9",
+        ):
+            status, head, body = self.ask("/metrics", f"Accept: {wish}")
+            self.assertEqual(200, status, wish)
+            self.assertIn("wsredis_connections 2.0", body)
+            self.assertNotIn("abc", head)
+        self.assertEqual([], self.flushLoggedErrors())
+
     def test_workers(self) -> None:
         """The sum has the usual name, so that nothing counts twice; each worker has a label."""
         self.use_workers()

@@ -351,7 +351,8 @@ class Proof:
 
     def _settle(self) -> None:
         """Look whether the last message has arrived and was answered."""
-        if self._unheard is not None or self._unpublished is not None:
+        waits = self._unheard is not None or self._unpublished is not None
+        if waits or self._denied is not None:
             return
         self._repairs.reset()
         self._unproven.clear("proof")
@@ -379,6 +380,8 @@ class Proof:
             f"+publish +subscribe &{name}:* ({reason})",
         )
         self._health.report("proof", None)
+        if not self._may_count:
+            self._health.report("subscriptions", None)
 
     # -- What does not
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -522,6 +524,26 @@ class BehindTests(ProofCase):
         self.assertEqual(({}, 0), (dict(self.health.problems), self.metrics.proof_failures))
         self.assertEqual(2, self.server.accepted)
 
+    def test_catching_up_later(self) -> None:
+        """Stored messages that are read for long hold up the live ones, and that is no fault."""
+        self.broker.subscribe([b"a"])
+        self.server.pump()
+        reading: Deferred[bool] = Deferred()
+        self.patch(self.broker._commands, "fetch_each", lambda *arguments: reading)
+        self.broker._owed = {b"a": None}
+        self.session(subscriber=False).cut(ConnectionLost("cut"))
+        self.wait(2)
+        self.server.publish(b"a", b"live")
+        before = self.metrics.proofs
+        self.wait(10)
+        self.assertEqual(({}, 0), (dict(self.health.problems), self.metrics.proof_failures))
+        self.assertEqual(3, self.server.accepted)
+        self.assertGreater(self.metrics.proofs, before)
+        self.assertEqual(0, self.metrics.unwanted)
+        reading.callback(True)
+        self.wait(1)
+        self.assertEqual(1, self.metrics.unwanted, "it was held until now")
+
 
 class DeniedTests(ProofCase):
     """An ACL that does not know of the proof."""
@@ -603,6 +625,29 @@ class DeniedTests(ProofCase):
         self.wait(2)
         self.assert_unproven()
         self.assertEqual(2, self.server.accepted)
+
+    def test_taken_away_after_a_wrong_count(self) -> None:
+        """What can be counted no more is not wrong for ever."""
+        self.start()
+        self.session(subscriber=True).subscribed.add(b"z")
+        self.patch(type(self.session(subscriber=True)), "_counted", _miscounted)
+        self.until_red()
+        self.server.refuse["SUBSCRIBE"] = "NOPERM no"
+        self.wait(30)
+        self.assert_unproven()
+
+    def test_answer_after_a_denial(self) -> None:
+        """A message whose publication is confirmed later proves nothing without the right."""
+        self.start()
+        self.wait(1.9)
+        self.session(subscriber=False).frozen = True
+        self.wait(0.25)
+        self.server.refuse["SUBSCRIBE"] = "NOPERM no"
+        self.wait(1)
+        self.assert_unproven()
+        self.server.sessions[1].frozen = self.server.sessions[0].frozen = False
+        self.wait(1)
+        self.assert_unproven()
 
     def test_role(self) -> None:
         """A server that does not tell its role is used; the right is named."""

@@ -267,7 +267,7 @@ class PolicyTests(FloodCase):
     options = (
         *("--ping-interval", "600", "--queue-grace", "0.5"),
         *("--max-queue-hard", str(4 * MEBIBYTE)),
-        *("--slow-clients", "newest.*=conflate", "--slow-clients", "young=drop-oldest"),
+        *("--slow-policy", "newest.*=conflate", "--slow-policy", "young=drop-oldest"),
     )
 
     def test_bounded(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.deflate import OFFER, compressed
+from tests.support.deflate import OFFER, squeezed
 from tests.support.memory_gateway import SiteGateway
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from wsredis.config import GatewayConfig, Limits
@@ -116,7 +116,7 @@ def _frame(maker: random.Random) -> bytes:
     text = maker.choice([b"", b"hello", "gr\u00fc\u00df".encode(), b"x" * 126, b"\xff", b"y" * 400])
     kind = maker.randrange(10)
     if kind == 0:
-        return compressed(text)
+        return _masked(maker, frame(TEXT, squeezed(text), rsv=4, masked=False))
     opcode = maker.choice([TEXT, TEXT, BINARY, PING, PONG, 0, CLOSE, 3])
     code = maker.choice([b"", b"\x03\xe8", b"\x03\xe8bye", b"\x03\xed", b"\x03"])
     plain = frame(

@@ -17,7 +17,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
-from wsredis.config.slow_clients import SlowPolicy
+from wsredis.config.slow_policy import SlowPolicy
 from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason, Sink

@@ -18,7 +18,7 @@ from wsredis.config.declare import Checked, Setting, setting, settings_of
 from wsredis.config.networks import network
 from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
-from wsredis.config.slow_clients import slow_clients
+from wsredis.config.slow_policy import slow_policy
 from wsredis.config.values import (
     callable_name,
     channel_prefix,
@@ -149,7 +149,7 @@ class Limits(Checked):
         1048576,
         integer(1),
         "Bytes that may wait for one client for longer than queue-grace, after the message that is "
-        "being sent. A slower client is closed with 1008, or served as slow-clients says.",
+        "being sent. A slower client is closed with 1008, or served as slow-policy says.",
     )
     max_queue_hard: int = setting(
         16777216,
@@ -167,7 +167,7 @@ class Limits(Checked):
         integer(1),
         "Bytes of memory that may wait for all clients together; a message that waits for several "
         "clients counts once. If there are more, the slowest clients count as slow, "
-        "and are closed with 1008 unless slow-clients frees enough.",
+        "and are closed with 1008 unless slow-policy frees enough.",
     )
     send_buffer: int = setting(
         131072, integer(4096), "Bytes that the kernel buffers for one client (SO_SNDBUF)."
@@ -504,12 +504,12 @@ class GatewayConfig(Checked):
         "Seconds between two pings. A client that neither sent nor took anything between them is "
         "disconnected.",
     )
-    slow_clients: tuple[str, ...] = setting(
+    slow_policy: tuple[str, ...] = setting(
         (),
-        slow_clients,
-        "What becomes of slow clients of some facilities, as PATTERN=POLICY; * in the pattern is "
-        "any run of characters. The policy is disconnect (the client is closed with 1008), "
-        "conflate (only the newest message of each channel waits) or drop-oldest. The first "
+        slow_policy,
+        "What becomes of slow clients, as POLICY, or as PATTERN=POLICY for some facilities; * in "
+        "the pattern is any run of characters. The policy is disconnect (the client is closed with "
+        "1008), conflate (only the newest message of each channel waits) or drop-oldest. The first "
         "pattern that fits decides; without one it is disconnect.",
         repeatable=True,
     )

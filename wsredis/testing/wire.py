@@ -56,6 +56,7 @@ def frame(
     rsv: int = 0,
     masked: bool = True,
     length: int | None = None,
+    mask: bytes | None = None,
 ) -> bytes:
     """
     Build one frame of a client. Nothing is checked: a test may need an invalid one.
@@ -63,6 +64,7 @@ def frame(
     Args:
         masked: Clients mask their frames; the gateway fails a connection with a frame that is not.
         length: The length that the header claims. If None, the true one.
+        mask: The four bytes of the mask. If None, they are random.
     """
     size = len(payload) if length is None else length
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
@@ -75,7 +77,7 @@ def frame(
         head += struct.pack("!BQ", bit | 127, size)
     if not masked:
         return head + payload
-    mask = os.urandom(4)
+    mask = os.urandom(4) if mask is None else mask
     keys = (mask * (len(payload) // 4 + 1))[: len(payload)]
     body = (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(
         len(payload), "big"

@@ -8,7 +8,7 @@ from itertools import compress, islice
 from operator import not_
 from typing import Any, Protocol
 
-from wsredis.config.slow_clients import SlowPolicy
+from wsredis.config.slow_policy import SlowPolicy
 from wsredis.gateway.queued_bytes import Piece, QueuedBytes, whole_of
 from wsredis.transports.send_queue import CONGESTION, SendQueue, SendQueueOwner
 

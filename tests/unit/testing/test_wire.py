@@ -35,6 +35,7 @@ class FrameTests(SynchronousTestCase):
     def test_false_length(self) -> None:
         """A header may lie about the length."""
         self.assertEqual(b"\x81\x05ab", frame(TEXT, b"ab", masked=False, length=5))
+        self.assertEqual(b"\x81\x82\1\2\3\4\x60\x60", frame(TEXT, b"ab", mask=b"\1\2\3\4"))
 
     def test_refused(self) -> None:
         """A part of a frame, or a masked one, is refused: a server sends neither."""

@@ -17,7 +17,7 @@ from tests.support.fakes import (
     messages,
     queued_bytes,
 )
-from wsredis.config.slow_clients import SlowPolicy
+from wsredis.config.slow_policy import SlowPolicy
 from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.transports.selective_queue import SelectiveQueue
 from wsredis.transports.websocket import frames

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
 from wsredis.config.networks import UNIX, Networks, is_private, shown_address
-from wsredis.config.slow_clients import SlowPolicy, policy_for
+from wsredis.config.slow_policy import SlowPolicy, policy_for
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
@@ -422,7 +422,7 @@ class GatewayProtocol(LeanProtocol):
             report_at_once(transport)
         limits = self.config.limits
         bounds = (transport, limits.max_queue, self, self.queued, socket, limits.most_queued)
-        policy = policy_for(self.config.slow_clients, connection.granted.facility)
+        policy = policy_for(self.config.slow_policy, connection.granted.facility)
         if policy is SlowPolicy.DISCONNECT:
             self.queue = SendQueue(*bounds)
         else:

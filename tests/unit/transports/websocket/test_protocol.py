@@ -899,7 +899,7 @@ class SlowConsumerTests(MemoryGatewayCase):
 
     config = GatewayConfig(
         limits=Limits(max_queue=200_000, max_queue_hard=600_000),
-        slow_clients=("b.*=conflate", "c=drop-oldest"),
+        slow_policy=("b.*=conflate", "c=drop-oldest"),
     )
 
     def _flood(self, count: int, channel: bytes = b"broadcast:a") -> None:

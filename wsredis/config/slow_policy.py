@@ -9,7 +9,7 @@ from typing import Any
 from wsredis.channels import matches
 from wsredis.config.values import string
 
-__all__ = ["SlowPolicy", "policy_for", "slow_clients"]
+__all__ = ["SlowPolicy", "policy_for", "slow_policy"]
 
 
 class SlowPolicy(Enum):
@@ -26,12 +26,21 @@ class SlowPolicy(Enum):
 _NAMES = tuple(each.value for each in SlowPolicy)
 
 
-def slow_clients(value: Any) -> str:
-    """Check one entry of the list of policies: PATTERN=POLICY."""
+def slow_policy(value: Any) -> str:
+    """
+    Check one entry of the list of policies.
+
+    Returns:
+        PATTERN=POLICY, also if only a policy was given: that is one for all facilities.
+    """
     entry = string(value)
+    if entry in _NAMES:
+        return f"*={entry}"
     pattern, separator, policy = entry.rpartition("=")
     if not pattern or not separator:
-        raise ValueError(f"{entry!r} is not of the form PATTERN=POLICY")
+        raise ValueError(
+            f"{entry!r} is neither one of {', '.join(_NAMES)} nor of the form PATTERN=POLICY"
+        )
     if policy not in _NAMES:
         raise ValueError(f"{entry!r}: {policy!r} is not one of {', '.join(_NAMES)}")
     return entry
@@ -42,7 +51,7 @@ def policy_for(entries: Iterable[str], facility: str) -> SlowPolicy:
     Return the policy for clients of *facility*.
 
     Args:
-        entries: Each as `slow_clients` returns it. The first whose pattern fits decides. If there
+        entries: Each as `slow_policy` returns it. The first whose pattern fits decides. If there
             is none, clients that are slow are closed.
     """
     for entry in entries:

@@ -28,7 +28,6 @@ __all__ = [
     "matches",
     "parse_flags",
     "proof_channel",
-    "questions_channel",
     "read_flag",
     "stored_key",
 ]
@@ -145,11 +144,6 @@ def control_channel(prefix: str) -> bytes:
 def ended_log(prefix: str) -> bytes:
     """The stream in which Redis keeps the commands of the control channel that end sessions."""
     return f"{prefix}:wsredis-ended".lstrip(":").encode()
-
-
-def questions_channel(prefix: str) -> bytes:
-    """The channel on which an operator asks all gateways; that of no client."""
-    return f"{prefix}:wsredis-questions".lstrip(":").encode()
 
 
 def answers_channel(prefix: str, token: str) -> bytes:

@@ -24,12 +24,15 @@ class Canary:
         forbidden: Called when the broker refuses the channel.
 
     Attributes:
+        asked: Called with each payload that is no number: somebody has a question. If None, nobody
+            answers.
         direct, encoding: None, since nothing is written to it.
         channels: See `wsredis.gateway.hub.Listener`.
     """
 
     direct: Sink | None = None
     encoding: Encoding | None = None
+    asked: Callable[[bytes], None] | None = None
 
     def __init__(
         self,
@@ -48,7 +51,10 @@ class Canary:
         self._metrics.publications -= len(items)
         self._metrics.deliveries -= len(items)
         for item in items:
-            self._heard(item.payload)
+            if item.payload.isdigit():
+                self._heard(item.payload)
+            elif self.asked is not None:
+                self.asked(item.payload)
 
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`. Nothing is stored for it."""

@@ -384,7 +384,7 @@ def _add_gateways_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _ask(arguments: argparse.Namespace, outside: Outside) -> int:
-    """Ask the gateways, about a channel or not. The status is 1 if none answers."""
+    """Ask the gateways, about a channel or not. Without one, the status is 1 if none answers."""
     config = _settings_of(arguments, outside)
     text = getattr(arguments, "channel", None)
     channel = None if text is None else check_channel(text, config.prefix)
@@ -403,7 +403,7 @@ def _ask(arguments: argparse.Namespace, outside: Outside) -> int:
         except RedisError as error:
             return _fail(outside, arguments, error_text(error), 1)
     outside.stdout.flush()
-    return 0 if answers.found else 1
+    return 0 if answers.found or channel is not None else 1
 
 
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:

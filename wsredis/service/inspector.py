@@ -1,10 +1,11 @@
 """
 The answers of a gateway to an operator who asks over Redis: what it is, and what it knows.
 
-A question is JSON on the channel ``[PREFIX:]wsredis-questions``, ``{"answer": TOKEN}``, with
-``"channel": NAME`` beside it if it is about a channel. The answer is JSON on the channel
-``[PREFIX:]wsredis-answers:TOKEN``. Clients can neither ask nor listen: in their channels, the name
-of an audience stands in that place. An answer holds no payload, no key of a session and no secret.
+A question is JSON on the channel of its proof (`wsredis.channels.proof_channel`), so a gateway that
+can be asked is one to which messages come: ``{"answer": TOKEN}``, with ``"channel": NAME`` beside
+it if it is about a channel. The answer is JSON on ``[PREFIX:]wsredis-answers:TOKEN``. Clients can
+neither ask nor listen: in their channels, the name of an audience stands in that place. An answer
+holds no payload, no key of a session and no secret.
 """
 
 from __future__ import annotations
@@ -23,12 +24,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis import __version__
-from wsredis.channels import answers_channel, loggable_channel, questions_channel
-from wsredis.gateway.client import Sink
+from wsredis.channels import answers_channel, loggable_channel
 from wsredis.gateway.health import Problem
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.log_throttle import LogThrottle
-from wsredis.gateway.publication import Encoding, Publication
 from wsredis.gateway.shares import RateLimit
 
 __all__ = ["Inspected", "Inspector"]
@@ -54,22 +53,15 @@ class Inspected(Protocol):
 
 class Inspector:
     """
-    A listener of the hub that answers questions.
+    Answers questions.
 
     Args:
         prefix: Put before the names of the channels, as before all channels.
         connections: Returns the open connections.
         problems: Returns everything that is wrong with this gateway, by name.
-
-    Attributes:
-        direct, encoding: None, since nothing is written to it.
-        channels: See `wsredis.gateway.hub.Listener`.
     """
 
     _log = Logger()
-
-    direct: Sink | None = None
-    encoding: Encoding | None = None
 
     def __init__(
         self,
@@ -87,49 +79,31 @@ class Inspector:
         self._rate = RateLimit(clock, _RATE, _BURST)
         self._throttle = LogThrottle(clock)
         self._started = 0.0
-        self.channels: Sequence[bytes] = [questions_channel(prefix)]
 
     def start(self) -> None:
-        """Listen to questions."""
+        """Take this moment for the start of the gateway."""
         self._started = self._clock.seconds()
-        # Errors need no answer: the hub keeps the subscription, and the broker tries again.
-        self._hub.subscribe(self).addErrback(lambda failure: None)
 
     def stop(self) -> None:
-        """Listen no more. Harmless if not started."""
-        self._hub.unsubscribe(self)
+        """Log what was counted."""
         self._throttle.reset()
 
-    def deliver(self, items: Sequence[Publication]) -> None:
-        """See `wsredis.gateway.hub.Listener.deliver`."""
-        for item in items:
-            question = _parse(item.payload)
-            if question is None:
-                self._throttle.log(
-                    self._log,
-                    LogLevel.warn,
-                    "malformed",
-                    "ignoring malformed question on {channel!r}",
-                    event="question-malformed",
-                    channel=item.channel.decode(),
-                )
-            elif not self._rate.wait(None):
-                self._rate.spend(None)
-                token, channel = question
-                answer = json.dumps(self._answer(channel)).encode()
-                self._hub.broker.announce(answers_channel(self._prefix, token), answer)
-
-    def restore(self, item: Publication) -> None:
-        """See `wsredis.gateway.hub.Listener.restore`. A stored question is not answered."""
-
-    def forbid(self) -> None:
-        """See `wsredis.gateway.hub.Listener.forbid`."""
-        self._log.info(
-            "Redis forbids {channel!r}: 'python -m wsredis why' and 'gateways' get no answer of "
-            "this gateway",
-            event="questions-forbidden",
-            channel=self.channels[0].decode(),
-        )
+    def received(self, payload: bytes) -> None:
+        """Answer a question, if it is one."""
+        question = _parse(payload)
+        if question is None:
+            self._throttle.log(
+                self._log,
+                LogLevel.warn,
+                "malformed",
+                "ignoring malformed question on the channel of the proof",
+                event="question-malformed",
+            )
+        elif not self._rate.wait(None):
+            self._rate.spend(None)
+            token, channel = question
+            answer = json.dumps(self._answer(channel)).encode()
+            self._hub.broker.announce(answers_channel(self._prefix, token), answer)
 
     def _answer(self, channel: str | None) -> dict[str, Any]:
         problems = self._problems()

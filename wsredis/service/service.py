@@ -167,7 +167,7 @@ class GatewayService(Service):
             self._hub,
             self.factory,
             self._vitals,
-            (*self._inspector.channels, control_channel(config.prefix)),
+            (control_channel(config.prefix),),
             None if page is None else page.process,
         )
         self.health.report("starting", "the gateway has not started yet")
@@ -265,6 +265,7 @@ class GatewayService(Service):
             self.privilegedStartService()
         self._broker.start(self._hub)
         if self._broker.canary is not None:
+            self._broker.canary.asked = self._inspector.received
             # Errors need no answer: the hub keeps it, and the broker tries again.
             self._hub.subscribe(self._broker.canary).addErrback(lambda failure: None)
         self._auth.start()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from wsredis.channels import Audience, answers_channel, questions_channel, stored_key
+from wsredis.channels import Audience, answers_channel, proof_channel, stored_key
 from wsredis.config.redis_url import error_text
 from wsredis.errors import ConfigError
 
@@ -28,7 +29,7 @@ class Answers:
     The answers to one question.
 
     Attributes:
-        asked: The number of gateways that heard it: those that are subscribed in Redis.
+        asked: The number of gateways that heard it: those whose proofs are subscribed in Redis.
         found: The answers, sorted by the names of the gateways. See `wsredis.service.inspector`.
     """
 
@@ -76,7 +77,11 @@ def ask(
         subscriber.subscribe(answers_channel(prefix, token))
         # Its confirmation has to come before the question is asked.
         subscriber.get_message(timeout=patience)
-        asked = int(client.publish(questions_channel(prefix), json.dumps(question)))
+        gateways = client.pubsub_channels(_escaped(proof_channel(prefix, "")) + b"*")
+        with client.pipeline(transaction=False) as pipeline:
+            for name in gateways:
+                pipeline.publish(name, json.dumps(question))
+            asked = sum(map(bool, pipeline.execute()))
         found: list[dict[str, Any]] = []
         end = time.monotonic() + patience
         while len(found) < asked and (left := end - time.monotonic()) > 0:
@@ -84,6 +89,11 @@ def ask(
             if got is not None:
                 found.append(json.loads(got["data"]))
     return Answers(asked, found)
+
+
+def _escaped(name: bytes) -> bytes:
+    """Return a pattern of Redis that fits *name* and nothing else."""
+    return re.sub(rb"([\\*?\[\]])", rb"\\\1", name)
 
 
 def list_gateways(answers: Answers) -> Iterator[str]:
@@ -126,8 +136,8 @@ def _missing(answers: Answers) -> Iterator[str]:
     mute = answers.asked - len(answers.found)
     if not answers.asked:
         yield (
-            "no gateway hears questions here: none is connected to this Redis with this prefix, or "
-            "Redis does not let it"
+            "no gateway is connected to this Redis with this prefix, or Redis does not let it "
+            "prove that messages arrive"
         )
     elif mute:
         yield f"{mute} of {answers.asked} gateways did not answer in time"

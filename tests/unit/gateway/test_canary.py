@@ -39,6 +39,16 @@ class CanaryTests(SynchronousTestCase):
         self.assertEqual([b"1", b"2"], self.heard)
         self.assertEqual(0, self.metrics.publications)
 
+    def test_asked(self) -> None:
+        """Anything but a number is a question; without somebody who answers it is nothing."""
+        self.hub.subscribe(self.canary)
+        self.server.publish(b"proof", b"x")
+        asked: list[bytes] = []
+        self.canary.asked = asked.append
+        for payload in (b"{}", b"1", b"-1"):
+            self.server.publish(b"proof", payload)
+        self.assertEqual(([b"1"], [b"{}", b"-1"]), (self.heard, asked))
+
     def test_not_counted(self) -> None:
         """Neither does it count as a client that gets something."""
         client = FakeListener(b"a")

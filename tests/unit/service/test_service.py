@@ -486,7 +486,7 @@ class StopTests(_ServiceCase):
     def test_red_first(self) -> None:
         """Not ready and 503 at once, while the port is open and clients still get messages."""
         # No ping comes between the frames that are compared.
-        self.use(drain_delay=4.0, ping_interval=600.0)
+        self.use(drain_delay=4.0)
         done = self.service.stopService()
         self.assertFalse(self.service.is_ready())
         self.assertEqual(["draining"], list(self.service.health.problems))

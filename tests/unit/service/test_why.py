@@ -96,7 +96,7 @@ class ListTests(SynchronousTestCase):
     def test_nobody(self) -> None:
         """Nobody is there: the reasons that there may be."""
         (line,) = list_gateways(Answers(0, []))
-        self.assertIn("no gateway hears questions here", line)
+        self.assertIn("no gateway is connected to this Redis", line)
 
 
 class ExplainTests(SynchronousTestCase):
@@ -166,7 +166,7 @@ class ExplainTests(SynchronousTestCase):
 
     def test_no_gateway(self) -> None:
         """Without a gateway there is no verdict."""
-        self.assertIn("no gateway hears questions here", self.explain()[-1])
+        self.assertIn("no gateway is connected to this Redis", self.explain()[-1])
 
     def test_mute(self) -> None:
         """A gateway that does not answer may have clients that hear it: nothing is sure."""

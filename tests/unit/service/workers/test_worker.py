@@ -158,7 +158,7 @@ class GatewayTests(SynchronousTestCase):
             if name == "workers":
                 self.service.health.report("proof", None)
                 self.tell({0: {"workers": ["a parent that waits", 1.0, True]}})
-            self.redis.publish(b"wsredis-questions", b'{"answer": "01234567"}')
+            self.service._inspector.received(b'{"answer": "01234567"}')
             self.reactor.advance(0)
             answer = answers.pop()
             self.assertEqual((False, [name]), (answer["ready"], [*answer["problems"]]))

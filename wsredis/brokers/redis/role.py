@@ -24,6 +24,9 @@ __all__ = ["RoleWatch", "wrong_role"]
 _REPLICA = (b"slave", b"replica")
 
 
+#: Seconds between two times that a server is left because it refuses to write.
+_APART = 6.0
+
 #: Seconds after which it is tried again whether a right is still missing.
 _RETRY = 60.0
 
@@ -84,6 +87,8 @@ class RoleWatch:
         #: The time of the clock before which Redis is not asked again.
         self._asks_at = 0.0
         self._was_reported = False
+        #: The time of the clock before which a refusal to write is no reason to leave the server.
+        self._leaves_at = 0.0
 
     def start(self) -> None:
         """Start the timer."""
@@ -122,8 +127,16 @@ class RoleWatch:
         self._health.report("role", None)
 
     def is_read_only(self) -> None:
-        """Take note that Redis refused to write, as only a replica does."""
-        self._report("Redis refuses to write, as a replica does")
+        """
+        Take note that Redis refused to write, as only a replica does.
+
+        If it does not tell its role, it is the next server, too: each attempt costs all clients a
+        gap, and is made only every few seconds.
+        """
+        now = self._clock.seconds()
+        if now >= self._leaves_at:
+            self._leaves_at = now + _APART
+            self._report("Redis refuses to write, as a replica does")
 
     def check(self) -> None:
         """Ask now, unless an answer is waited for."""

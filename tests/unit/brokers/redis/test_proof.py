@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -697,6 +698,22 @@ class RoleTests(ProofCase):
         self.server.replica = False
         self.wait(4)
         self.assertEqual({}, dict(self.health.problems))
+
+    def test_read_only_for_a_time(self) -> None:
+        """A server that does not tell its role, and is read-only for a time, is not left in a loop.
+
+        Each client that publishes would otherwise cost all others a gap.
+        """
+        self.server.refuse["ROLE"] = "ERR unknown command 'ROLE'"
+        self.start()
+        self.server.replica = True
+        for _ in range(60):
+            self.broker.publish([b"a"], b"x", Mock())
+            self.wait(0.5)
+        self.assertIn(self.server.accepted, range(8, 2 + 2 * 6))
+        self.server.replica = False
+        self.wait(10)
+        self.assertTrue(self.health.is_ready)
 
     def test_any(self) -> None:
         """With ``redis-role any`` a replica is as good."""

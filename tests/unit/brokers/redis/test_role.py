@@ -73,6 +73,9 @@ class RoleTests(LinkCase):
         self.assertEqual([1], self.demoted)
         self.watch.watch(self.protocol())
         self.watch.is_read_only()
+        self.assertEqual([1], self.demoted, "another server would do the same")
+        self.wait(6)
+        self.watch.is_read_only()
         self.assertEqual([1, 1], self.demoted)
 
     def test_another_connection(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import NamedTuple
 
 __all__ = ["Incident", "Incidents"]
 
-#: Channels and facilities that are remembered, and kinds of incidents of each. The one without an
-#: incident for the longest time is forgotten first.
+#: Channels that are remembered, as many facilities, and kinds of incidents of each. The one without
+#: an incident for the longest time is forgotten first.
 _MAX_SUBJECTS = 1000
 _MAX_KINDS = 8
 
@@ -33,6 +33,9 @@ class Incident(NamedTuple):
     last: float
 
 
+_Memory = OrderedDict[bytes | str, OrderedDict[str, Incident]]
+
+
 class Incidents:
     """
     A bounded memory: channels by their names as bytes, and facilities by theirs as strings.
@@ -43,21 +46,26 @@ class Incidents:
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._kinds: OrderedDict[Hashable, OrderedDict[str, Incident]] = OrderedDict()
+        #: Of channels and of facilities: refused clients make up the names of the latter.
+        self._memories: tuple[_Memory, _Memory] = (OrderedDict(), OrderedDict())
 
     def note(self, subject: bytes | str, text: str) -> None:
         """Remember that something happened to *subject* now."""
         text = text[:_MAX_TEXT]
-        kinds = self._kinds.setdefault(subject, OrderedDict())
-        self._kinds.move_to_end(subject)
+        memory = self._memory(subject)
+        kinds = memory.setdefault(subject, OrderedDict())
+        memory.move_to_end(subject)
         times = kinds[text].times if text in kinds else 0
         kinds[text] = Incident(text, times + 1, self._now())
         kinds.move_to_end(text)
         if len(kinds) > _MAX_KINDS:
             kinds.popitem(last=False)
-        if len(self._kinds) > _MAX_SUBJECTS:
-            self._kinds.popitem(last=False)
+        if len(memory) > _MAX_SUBJECTS:
+            memory.popitem(last=False)
 
     def of(self, subject: bytes | str) -> list[Incident]:
         """Return the incidents of *subject*, the newest first."""
-        return list(reversed(self._kinds.get(subject, OrderedDict()).values()))
+        return list(reversed(self._memory(subject).get(subject, OrderedDict()).values()))
+
+    def _memory(self, subject: bytes | str) -> _Memory:
+        return self._memories[isinstance(subject, str)]

@@ -30,10 +30,12 @@ class IncidentsTests(SynchronousTestCase):
         self.assertEqual([Incident("of the facility", 1, 0.0)], self.incidents.of("a"))
 
     def test_bounded(self) -> None:
-        """Of each subject eight kinds are kept, of 200 characters; and a thousand subjects."""
+        """Of each subject eight kinds are kept, of 200 characters; and a thousand of each sort."""
         for number in range(2000):
             self.incidents.note(b"busy", f"{number} {'x' * 5000}")
             self.incidents.note(b"%d" % number, "a")
+        for number in range(2000):
+            self.incidents.note(f"made up {number}", "a")
         kinds = self.incidents.of(b"busy")
         self.assertEqual([*range(1999, 1991, -1)], [int(each.text.split()[0]) for each in kinds])
         self.assertEqual({200}, {len(each.text) for each in kinds})

@@ -22,7 +22,7 @@ class Readings:
     Reads the numbers of one gateway.
 
     Args:
-        own: Channels of the gateway itself, beside that of the proof: they are not counted.
+        own: Channels of the gateway itself, which are not counted.
         vitals: Tell whether it is ready; with workers, whether this process is.
         process: Returns the numbers of this Python process that are not ours. If None, they are
             left out.
@@ -55,10 +55,9 @@ class Readings:
 
     def state(self) -> State:
         """Return the numbers of this moment that are not counted."""
-        factory, canary = self._factory, self._broker.canary
+        factory = self._factory
         # Channels that no client hears, with one subscription each.
         own = self._hub.reach(self._own)
-        own += 0 if canary is None else self._hub.reach(canary.channels)
         return State(
             ready=is_good({0: self._vitals.look()}),
             redis_up=self._broker.up,

@@ -160,6 +160,7 @@ class GatewayService(Service):
             # Ours reports by itself.
             broker,
         )
+        canary = self._broker.canary
         self._readings = Readings(
             reactor,
             self.metrics,
@@ -167,7 +168,7 @@ class GatewayService(Service):
             self._hub,
             self.factory,
             self._vitals,
-            (control_channel(config.prefix),),
+            (control_channel(config.prefix), *(() if canary is None else canary.channels)),
             None if page is None else page.process,
         )
         self.health.report("starting", "the gateway has not started yet")

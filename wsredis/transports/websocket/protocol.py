@@ -793,8 +793,7 @@ class GatewayProtocol(LeanProtocol):
             kept = "the oldest messages are left out"
         if not self._was_slow:
             self._was_slow = True
-            if self.connection is not None:
-                self.connection.note(f"slow consumer: {kept}")
+            self._note_slow(kept)
             self.losses.log(
                 self._log,
                 LogLevel.warn,
@@ -810,8 +809,7 @@ class GatewayProtocol(LeanProtocol):
     def _log_slow(self, problem: str) -> None:
         """Count and log a client that goes since it does not read."""
         self.metrics.slow_consumers += 1
-        if self.connection is not None:
-            self.connection.note(f"slow consumer: {problem}")
+        self._note_slow(problem)
         self.losses.log(
             self._log,
             LogLevel.warn,
@@ -822,6 +820,10 @@ class GatewayProtocol(LeanProtocol):
             id=self.connection_id,
             problem=problem,
         )
+
+    def _note_slow(self, problem: str) -> None:
+        if self.connection is not None:
+            self.connection.note(f"slow consumer: {problem}")
 
     def send_queue_congested(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_congested`."""

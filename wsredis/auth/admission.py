@@ -180,13 +180,14 @@ class Admission:
         return Accepted(handshake, identity, granted, since)
 
     async def decide(
-        self, handshake: Handshake, groups: tuple[str, ...] | None = None
+        self, handshake: Handshake, opened: Identity | None = None
     ) -> tuple[Identity, Access]:
         """
         Ask for the identity and the access of *handshake*, for a new client or an open one.
 
         Args:
-            groups: The groups of an open one, which it keeps if they are fixed. None for a new one.
+            opened: The identity of an open one so far; see `Identity.following`. None for a new
+                client.
         Returns:
             The identity, and what it may do.
         Raises:
@@ -206,8 +207,8 @@ class Admission:
                 break
         if identity.expires is not None and identity.expires <= self._wall_clock():
             raise HandshakeRejected("the credentials have expired", 401)
-        if groups is not None and identity.has_fixed_groups:
-            identity = replace(identity, groups=groups)
+        if opened is not None:
+            identity = identity.following(opened)
         granted = identity.granted or handshake.requested
         for policy in self._policies:
             if granted is not handshake.requested:

@@ -193,18 +193,27 @@ def _identity_of(request: Any, access: Access | None) -> Identity:
     listed = session.get(MEMBER_OF) if name else ()
     # A project may put the room of a page there, and another page of the session moves it.
     is_fixed = bool(name) and listed is not None
-    if listed is None:
-        groups = getattr(user, "groups", None)
-        listed = () if groups is None else [getattr(each, "name", None) for each in groups.all()]
-    if not isinstance(listed, (list, tuple)):
-        listed = ()
+    memberships = _memberships(user) if name else ()
     return Identity(
         str(name) if name else None,
-        tuple(each for each in listed if isinstance(each, str)),
+        memberships if listed is None else _strings(listed),
         existing_key(session),
         granted=access,
         has_fixed_groups=is_fixed,
+        memberships=memberships if is_fixed else (),
     )
+
+
+def _memberships(user: Any) -> tuple[str, ...]:
+    """Name the groups of a user. A model of the project may have none, or no relation for them."""
+    related = getattr(getattr(user, "groups", None), "all", None)
+    return _strings([getattr(each, "name", None) for each in related()] if related else ())
+
+
+def _strings(listed: object) -> tuple[str, ...]:
+    if not isinstance(listed, (list, tuple)):
+        return ()
+    return tuple(each for each in listed if isinstance(each, str))
 
 
 def _close_old_connections() -> None:

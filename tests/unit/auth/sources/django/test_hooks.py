@@ -84,6 +84,9 @@ class ProcessRequestTests(DjangoCase):
         self.assertEqual(
             Identity("bot", ("chess",)), self.processed(lambda r: setattr(r, "user", user))
         )
+        # Not a relation: this user has no groups of Django.
+        user.groups = ["chess"]
+        self.assertEqual(Identity("bot"), self.processed(lambda r: setattr(r, "user", user)))
 
     def test_fails_closed(self) -> None:
         """Any error of the hook rejects with 500, and its text is shown to nobody."""

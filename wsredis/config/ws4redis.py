@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from ssl import CERT_REQUIRED
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -28,7 +29,14 @@ from wsredis.config.values import (
 )
 from wsredis.errors import ConfigError
 
-__all__ = ["MEANINGS", "MEMBER_OF", "SUBSCRIBER", "gateway_values", "project_value"]
+__all__ = [
+    "MEANINGS",
+    "MEMBER_OF",
+    "SUBSCRIBER",
+    "gateway_values",
+    "project_value",
+    "redis_values",
+]
 
 #: The session variable in which ws4redis stores the groups of the user.
 MEMBER_OF = "ws4redis:memberof"
@@ -84,7 +92,7 @@ def gateway_values(project: object) -> tuple[dict[str, Any], list[str]]:
     ignored: list[str] = []
     if hasattr(project, "WS4REDIS_CONNECTION"):
         arguments = project_value(project, "WS4REDIS_CONNECTION")
-        redis, ignored = _redis_values(arguments)
+        redis, ignored = redis_values(arguments)
         values.update(redis)
     return values, ignored
 
@@ -175,6 +183,11 @@ def _connection(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("this is not a dictionary")
     given = {str(name): each for name, each in value.items() if each is not None}
+    if "connection_pool" in given:
+        raise ValueError("'connection_pool' is not known to the gateway: name 'host' and 'port'")
+    if "ssl_cert_reqs" in value and value["ssl_cert_reqs"] is None:
+        # The one argument whose None is not the default: it is ssl.CERT_NONE.
+        given["ssl_cert_reqs"] = "none"
     if "url" in given:
         given = _without_url(given)
     for name in ("host", "unix_socket_path", "username", "ssl_ca_certs"):
@@ -255,8 +268,16 @@ _GATEWAY: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Settings of the gateway for the Redis of these arguments, and the arguments without one."""
+def redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """
+    Read the settings of the gateway from arguments of redis-py.
+
+    Args:
+        arguments: ``WS4REDIS_CONNECTION``, as `project_value` returns it.
+
+    Returns:
+        The values by the names of settings, and the arguments that are no setting.
+    """
     left = dict(arguments)
     password = left.pop("password", None)
     username = left.pop("username", None)
@@ -268,6 +289,11 @@ def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     # The gateway always checks it.
     left.pop("ssl_check_hostname", None)
     ca = left.pop("ssl_ca_certs", None)
+    if left.get("ssl_cert_reqs") in ("required", CERT_REQUIRED):
+        del left["ssl_cert_reqs"]
+    if not tls:
+        # redis-py does not look at them either.
+        left = {name: each for name, each in left.items() if not name.startswith("ssl_")}
     url = format_url(host=host, port=port, path=path, tls=tls, username=username, database=database)
     values: dict[str, Any] = {"redis": url}
     if password:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssl import CERT_NONE, CERT_REQUIRED
 from types import SimpleNamespace
 from typing import Any
 
@@ -262,6 +263,25 @@ class ConnectionTests(SynchronousTestCase):
         _, ignored = redis_settings({"socket_timeout": "secret", "retry": "secret"})
         self.assertEqual(["retry", "socket_timeout"], ignored)
 
+    def test_certificates(self) -> None:
+        """
+        Publishers verify a certificate as the project says, also if None says it.
+
+        The gateway always does, and names an argument that says otherwise.
+        """
+        for given, kept, expected in (
+            (None, "none", ["ssl_cert_reqs"]),
+            ("none", "none", ["ssl_cert_reqs"]),
+            (CERT_NONE, CERT_NONE, ["ssl_cert_reqs"]),
+            ("required", "required", []),
+            (CERT_REQUIRED, CERT_REQUIRED, []),
+        ):
+            connection = {"ssl": True, "ssl_cert_reqs": given}
+            self.assertEqual(kept, read("WS4REDIS_CONNECTION", connection)["ssl_cert_reqs"])
+            self.assertEqual(expected, redis_settings(connection)[1])
+            # Without TLS it means nothing.
+            self.assertEqual([], redis_settings({**connection, "ssl": False})[1])
+
     def test_wrong(self) -> None:
         """An argument that cannot be used is named, but not its value."""
         for given, words in (
@@ -280,6 +300,10 @@ class ConnectionTests(SynchronousTestCase):
             ({"username": 5}, "'username' is not a string"),
             ({"unix_socket_path": 5}, "'unix_socket_path' is not a string"),
             (None, "this is not a dictionary"),
+            (
+                {"connection_pool": "secret"},
+                "'connection_pool' is not known to the gateway: name 'host' and 'port'",
+            ),
         ):
             error = self.assertRaises(ConfigError, redis_settings, given)
             self.assertEqual(f"WS4REDIS_CONNECTION: {words}", str(error))

@@ -25,12 +25,15 @@ from wsredis.auth.sources.django.project import set_up
 from wsredis.auth.sources.django.request import django_request
 from wsredis.auth.sources.django.sessions import check_sessions, existing_key, open_session
 from wsredis.auth.sources.django.threads import BoundedThreads
-from wsredis.channels import FLAGS, Access, parse_flags, read_flag
+from wsredis.channels import FLAGS, Access, Audience, parse_flags, read_flag
 from wsredis.config import GatewayConfig
-from wsredis.config.ws4redis import MEMBER_OF
+from wsredis.config.people import is_user, listed_groups, memberships, user_name
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["DjangoAuthenticator"]
+
+#: Audiences whose channels have the name of the user or of a group.
+_NAMED = frozenset({Audience.USER, Audience.GROUP})
 
 #: The key of a session that nobody has: it has the form of those of Django.
 _NO_SESSION = "wsredis" + "0" * 25
@@ -157,10 +160,10 @@ class DjangoAuthenticator:
         granted = self._access(handshake, flags)
         access = None if granted == handshake.requested else granted
         if self._process is None:
-            return _identity_of(request, access)
+            return _identity_of(request, granted, access)
         # The hook may have set a user or a session that fails.
         with failing_closed(self._process.name):
-            return _identity_of(request, access)
+            return _identity_of(request, granted, access)
 
     def _process_request(self, request: Any) -> None:
         """Do the work of Django's middlewares now, and not when the user is first looked at."""
@@ -187,33 +190,26 @@ class DjangoAuthenticator:
         return Access(handshake.requested.facility, subscribe, publish, handshake.requested.echo)
 
 
-def _identity_of(request: Any, access: Access | None) -> Identity:
+def _identity_of(request: Any, granted: Access, access: Access | None) -> Identity:
     user, session = request.user, request.session
-    name = user.get_username() if user.is_authenticated else ""
-    listed = session.get(MEMBER_OF) if name else ()
-    # A project may put the room of a page there, and another page of the session moves it.
-    is_fixed = bool(name) and listed is not None
-    memberships = _memberships(user) if name else ()
+    if not is_user(user) and not _NAMED & (granted.subscribe | granted.publish):
+        # A hook has set another object, which nothing here needs.
+        name = ""
+    else:
+        name = user_name(user) if user.is_authenticated else ""
+    if not name:
+        return Identity(session=existing_key(session), granted=access)
+    # A project may list the room of a page, and another page of the session moves it.
+    listed, joined = listed_groups(session), memberships(user)
+    is_fixed = listed is not None
     return Identity(
-        str(name) if name else None,
-        memberships if listed is None else _strings(listed),
+        name,
+        joined if listed is None else listed,
         existing_key(session),
         granted=access,
         has_fixed_groups=is_fixed,
-        memberships=memberships if is_fixed else (),
+        memberships=joined if is_fixed else (),
     )
-
-
-def _memberships(user: Any) -> tuple[str, ...]:
-    """Name the groups of a user. A model of the project may have none, or no relation for them."""
-    related = getattr(getattr(user, "groups", None), "all", None)
-    return _strings([getattr(each, "name", None) for each in related()] if related else ())
-
-
-def _strings(listed: object) -> tuple[str, ...]:
-    if not isinstance(listed, (list, tuple)):
-        return ()
-    return tuple(each for each in listed if isinstance(each, str))
 
 
 def _close_old_connections() -> None:

@@ -76,7 +76,7 @@ class ProjectSettingsTests(DjangoCase):
             project_settings(SETTINGS)
         expected = "WS4REDIS_CONNECTION: retry and socket_timeout are not used by the gateway"
         self.assertEqual([expected], [formatEvent(event) for event in events])
-        self.vary(WS4REDIS_CONNECTION={"ssl_keyfile": "secret"})
+        self.vary(WS4REDIS_CONNECTION={"ssl": True, "ssl_keyfile": "secret"})
         with capturedLogs() as events:
             project_settings(SETTINGS)
         expected = "WS4REDIS_CONNECTION: ssl_keyfile is not used by the gateway"

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis.auth.control_commands import RecentCommands, all_names
+from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
@@ -135,8 +136,8 @@ class Admission:
         recent: Commands of the application that came a moment ago.
         timeout: Time limit in seconds for authenticators and policies together. After it, the
             handshake is rejected with 503.
-        is_foreign: Tells whether a handshake comes from a page of a foreign origin; of its headers
-            then count only those that cannot speak for the visitor. If None, no page is foreign.
+        origins: Refuses handshakes by foreign names, and knows pages of a foreign origin: of their
+            headers count only those that cannot speak for the visitor. If None, neither is foreign.
         wall_clock: Returns the Unix time in seconds.
     """
 
@@ -150,7 +151,7 @@ class Admission:
         recent: RecentCommands,
         *,
         timeout: float = 3.0,
-        is_foreign: Callable[[Handshake], bool] | None = None,
+        origins: OriginPolicy | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -158,7 +159,11 @@ class Admission:
         self._policies = policies
         self._recent = recent
         self._timeout = timeout
-        self._is_foreign = is_foreign
+        self._origins = origins
+        self._open_headers = _OPEN_HEADERS
+        if origins is not None and origins.secure_header:
+            # It takes rights away from a page.
+            self._open_headers |= {origins.secure_header}
         self._wall_clock = wall_clock
         self._throttle = LogThrottle(clock, at_once=10)
 
@@ -195,6 +200,8 @@ class Admission:
                 or the time limit has passed.
             Exception: An authenticator or a policy failed. It must reject the handshake, too.
         """
+        if self._origins is not None:
+            self._origins.check_host(handshake)
         limit = _TimeLimit(self._clock, self._timeout)
         handshake = self._without_ambient_headers(handshake)
         identity = _ANONYMOUS
@@ -229,12 +236,12 @@ class Admission:
         """Drop all that may speak for the visitor from the handshake of a foreign page."""
         headers = handshake.headers
         if (
-            self._is_foreign is None
-            or headers.keys() <= _OPEN_HEADERS
-            or not self._is_foreign(handshake)
+            self._origins is None
+            or headers.keys() <= self._open_headers
+            or not self._origins.is_foreign(handshake)
         ):
             return handshake
-        kept = {name: value for name, value in headers.items() if name in _OPEN_HEADERS}
+        kept = {name: value for name, value in headers.items() if name in self._open_headers}
         return replace(handshake, headers=kept)
 
     def _warn_of_colons(self, identity: Identity, granted: Access) -> None:

@@ -15,15 +15,19 @@ from ssl import CERT_REQUIRED
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from wsredis.config.project_hosts import (
+    LOCAL_HOSTS,
+    allowed_hosts,
+    script_name,
+    secure_header,
+    trusted_origins,
+)
 from wsredis.config.redis_url import format_url, parse_url
 from wsredis.config.values import (
     Check,
     channel_prefix,
-    host,
     integer,
     optional_string,
-    origin,
-    repeated,
     string,
     url_prefix,
 )
@@ -89,6 +93,8 @@ def gateway_values(project: object) -> tuple[dict[str, Any], list[str]]:
     for name, (setting, convert) in _GATEWAY.items():
         if hasattr(project, name):
             values[setting] = convert(project_value(project, name))
+    if values.get("allow-host") == () and getattr(project, "DEBUG", False):
+        values["allow-host"] = LOCAL_HOSTS
     ignored: list[str] = []
     if hasattr(project, "WS4REDIS_CONNECTION"):
         arguments = project_value(project, "WS4REDIS_CONNECTION")
@@ -128,30 +134,6 @@ def _expire(value: Any) -> int:
         return max(0, int(_seconds(value)))
     except ValueError:
         raise ValueError(f"{value!r} is not a whole number of seconds") from None
-
-
-def _trusted_origins(value: Any) -> tuple[str, ...]:
-    """Origins in the form of ``allow-origin``. Django's wildcards include the name itself."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ValueError(f"{value!r} is not a list")
-    given = [str(each) for each in value]
-    also = (each.replace("*.", "", 1) for each in given)
-    checked: tuple[str, ...] = repeated(origin)(list(dict.fromkeys([*given, *also])))
-    return checked
-
-
-def _allowed_hosts(value: Any) -> tuple[str, ...]:
-    """Names in the form of ``allow-host``. An entry that is not a name never matches anything."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ValueError(f"{value!r} is not a list")
-    found = []
-    for each in value:
-        try:
-            found.append(host(str(each)))
-        except ValueError:
-            continue
-    # Django knows no other wildcard.
-    return tuple(each for each in found if each == "*" or "*" not in each)
 
 
 def _hook(value: Any) -> Callable[..., Any] | None:
@@ -239,8 +221,11 @@ MEANINGS: dict[str, Check] = {
     "WS4REDIS_ALLOWED_CHANNELS": _hook,
     "WS4REDIS_PROCESS_REQUEST": _hook,
     "WS4REDIS_SUBSCRIBER": _subscriber,
-    "CSRF_TRUSTED_ORIGINS": _trusted_origins,
-    "ALLOWED_HOSTS": _allowed_hosts,
+    "CSRF_TRUSTED_ORIGINS": trusted_origins,
+    "ALLOWED_HOSTS": allowed_hosts,
+    "USE_X_FORWARDED_HOST": bool,
+    "SECURE_PROXY_SSL_HEADER": secure_header,
+    "FORCE_SCRIPT_NAME": script_name,
 }
 
 
@@ -249,7 +234,11 @@ MEANINGS: dict[str, Check] = {
 
 def _path_of(url: str) -> str:
     # Percent-encoded in the way of browsers.
-    return str(url_prefix(quote(urlsplit(url).path, safe="/!$&'()*+,;=:@~")))
+    return str(url_prefix(_quoted(urlsplit(url).path)))
+
+
+def _quoted(path: str) -> str:
+    return quote(path, safe="/!$&'()*+,;=:@~")
 
 
 def _same(value: Any) -> Any:
@@ -265,6 +254,9 @@ _GATEWAY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "WS4REDIS_HEARTBEAT": ("heartbeat", _same),
     "CSRF_TRUSTED_ORIGINS": ("allow-origin", _same),
     "ALLOWED_HOSTS": ("allow-host", _same),
+    "USE_X_FORWARDED_HOST": ("forwarded-host", _same),
+    "SECURE_PROXY_SSL_HEADER": ("secure-header", _same),
+    "FORCE_SCRIPT_NAME": ("script-name", _quoted),
 }
 
 

@@ -8,7 +8,7 @@ from tests.support.project import views
 
 urlpatterns = [
     path("", views.whoami),
-    path("listen/", views.listen),
+    path("listen/", views.listen, name="listen"),
     path("login/", views.log_in),
     path("logout/", views.log_out),
     path("password/", views.change_password),

@@ -153,6 +153,17 @@ class CookieTests(CheckCase):
         self.assertIn("SESSION_COOKIE_PATH: browsers do not send", found["W007"])
 
 
+class HostTests(CheckCase):
+    """Settings about the name of the project."""
+
+    def test_without_effect(self) -> None:
+        """An entry that no request ever has is warned of."""
+        found = self.found(CSRF_TRUSTED_ORIGINS=["example.com"])
+        self.assertEqual(["W010"], list(found))
+        self.assertIn("CSRF_TRUSTED_ORIGINS: 'example.com' has no effect", found["W010"])
+        self.assertEqual(["W010"], list(self.found(ALLOWED_HOSTS=[])))
+
+
 class MeaningTests(CheckCase):
     """Gateway, publishers, pages and checks take the same values, and mean the same by them."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from wsredis.config.imports import search_here
+from wsredis.config.project_hosts import host_problems
 from wsredis.config.ws4redis import gateway_values, project_value
 from wsredis.errors import ConfigError
 
@@ -88,6 +89,8 @@ def project_settings(module: str) -> dict[str, Any]:
             names=ignored,
             _names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
         )
+    for problem in host_problems(project):
+        _log.warn("{problem}", event="host-setting-problem", problem=problem)
     return values
 
 

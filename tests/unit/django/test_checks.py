@@ -21,6 +21,7 @@ class CheckCase(AppCase):
 
     def found(self, **settings: object) -> dict[str, str]:
         """The messages of a project with these settings, by their numbers."""
+        from django.core.checks import WARNING
         from django.test import override_settings
 
         from wsredis.django.checks import check_settings
@@ -30,7 +31,8 @@ class CheckCase(AppCase):
         for each in messages:
             self.assertTrue(each.hint)
             prefix, _, number = each.id.partition(".")
-            self.assertEqual(("wsredis", "E" if each.is_serious() else "W"), (prefix, number[0]))
+            level = "E" if each.is_serious() else "W" if each.level == WARNING else "I"
+            self.assertEqual(("wsredis", level), (prefix, number[0]))
         return {each.id.partition(".")[2]: each.msg for each in messages}
 
 
@@ -116,8 +118,8 @@ class ValueTests(CheckCase):
         globals()["Subscriber"] = Subscriber
         self.addCleanup(globals().pop, "Subscriber")
         settings = {
-            "WS4REDIS_ALLOWED_CHANNELS": len,
-            "WS4REDIS_PROCESS_REQUEST": f"{_HOOKS}.fail",
+            "WS4REDIS_ALLOWED_CHANNELS": f"{_HOOKS}.fail",
+            "WS4REDIS_PROCESS_REQUEST": len,
             "WS4REDIS_SUBSCRIBER": f"{__name__}.Subscriber",
         }
         self.assertEqual({}, self.found(**settings))

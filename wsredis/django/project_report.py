@@ -37,7 +37,7 @@ _EFFECTS = {
 }
 
 #: Warnings about things that are as they were with ws4redis.
-_AS_BEFORE = frozenset({"wsredis.W001", "wsredis.W006"})
+_AS_BEFORE = frozenset({"wsredis.W001", "wsredis.W006", "wsredis.W020"})
 
 #: Warnings of a start that the system checks have as well, with a hint.
 _TOLD = frozenset({"hook-outdated", "session-setting-problem", "ws4redis-setting-unknown"})

@@ -28,9 +28,9 @@ def check_rules() -> Iterator[CheckMessage]:
     for name, meant in unknown_settings(settings).items():
         text = f"{name}: there is no such setting for WebSockets, and it has no effect"
         if meant:
-            yield Warning(text, hint=f"Is it {meant}?", id="wsredis.W020")
+            yield Warning(text, hint=f"Is it {meant}?", id="wsredis.W050")
         else:
-            yield Info(text, hint="Remove it, if the project does not use it.", id="wsredis.I020")
+            yield Info(text, hint="Remove it, if the project does not use it.", id="wsredis.I050")
     for name, arguments in _HOOKS.items():
         try:
             hook = project_value(settings, name)
@@ -46,7 +46,7 @@ def check_rules() -> Iterator[CheckMessage]:
             "imported with Django 3.0 and newer",
             hint="Name the application of your wsgi.py. With wsredis.django in INSTALLED_APPS, "
             "runserver serves WebSockets.",
-            id="wsredis.W023",
+            id="wsredis.W053",
         )
 
 
@@ -55,7 +55,7 @@ def _wrong_hook(
 ) -> Iterator[CheckMessage]:
     for remark in remarks_on(hook):
         yield Warning(
-            f"{name}: {remark.place}: {remark.problem}", hint=remark.hint, id="wsredis.W021"
+            f"{name}: {remark.place}: {remark.problem}", hint=remark.hint, id="wsredis.W051"
         )
     try:
         signature = inspect.signature(hook)
@@ -68,5 +68,5 @@ def _wrong_hook(
         yield Warning(
             f"{name}: the function is called with ({', '.join(arguments)}), and takes {signature}",
             hint="All clients are refused with 500 until it takes them.",
-            id="wsredis.W022",
+            id="wsredis.W052",
         )

@@ -41,7 +41,7 @@ class CommandTests(ReportCase):
         self.assertEqual(1, status)
         self.assertIn(
             "change  WS4REDIS_ALLOWED_CHANELS: there is no such setting for WebSockets, and it has "
-            "no effect (wsredis.W020)\n        -> Is it WS4REDIS_ALLOWED_CHANNELS?\n",
+            "no effect (wsredis.W050)\n        -> Is it WS4REDIS_ALLOWED_CHANNELS?\n",
             printed,
         )
         self.assertTrue(printed.endswith(", to be changed: 1\n"))

@@ -32,17 +32,17 @@ class RuleTests(AppCase):
     def test_names(self) -> None:
         """A slip in a name is a warning; a setting of the project's own is only mentioned."""
         ((number, text),) = self.found(WS4REDIS_ALLOWED_CHANELS="site.hook")
-        self.assertEqual("wsredis.W020", number)
+        self.assertEqual("wsredis.W050", number)
         self.assertIn("WS4REDIS_ALLOWED_CHANELS: there is no such setting", text)
         self.assertIn("Is it WS4REDIS_ALLOWED_CHANNELS?", text)
         ((number, text),) = self.found(WS4REDIS_APPS=["chat"])
-        self.assertEqual("wsredis.I020", number)
+        self.assertEqual("wsredis.I050", number)
 
     def test_hooks(self) -> None:
         """Code of another time is found in a function or by its name."""
         for hook in (outdated, f"{__name__}.outdated"):
             ((number, text),) = self.found(WS4REDIS_ALLOWED_CHANNELS=hook)
-            self.assertEqual("wsredis.W021", number)
+            self.assertEqual("wsredis.W051", number)
             self.assertRegex(
                 text,
                 r"\AWS4REDIS_ALLOWED_CHANNELS: test_rule_checks.py:\d+: it calls "
@@ -55,7 +55,7 @@ class RuleTests(AppCase):
     def test_arguments(self) -> None:
         """A hook that cannot take its arguments is found, if it says which it takes."""
         found = self.found(WS4REDIS_PROCESS_REQUEST=outdated)
-        self.assertEqual(["wsredis.W021", "wsredis.W022"], [number for number, _ in found])
+        self.assertEqual(["wsredis.W051", "wsredis.W052"], [number for number, _ in found])
         self.assertIn("called with (request), and takes (request: 'Any', channels", found[1][1])
         self.assertEqual([], self.found(WS4REDIS_PROCESS_REQUEST=lambda request, more=None: None))
 
@@ -69,6 +69,6 @@ class RuleTests(AppCase):
         """The runserver of the original is not left in the settings."""
         old = "ws4redis.django_runserver.application"
         ((number, text),) = self.found(WSGI_APPLICATION=old)
-        self.assertEqual("wsredis.W023", number)
+        self.assertEqual("wsredis.W053", number)
         self.assertTrue(text.startswith(f"WSGI_APPLICATION: '{old}' is the runserver of ws4redis"))
         self.assertEqual([], self.found(WSGI_APPLICATION=None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,9 @@ _TELLING = _ATTRIBUTES | {"is_staff", "is_superuser", "has_perm", "has_perms"}
 
 #: A function with one of these calls the attributes only where they are methods.
 _GUARDS = frozenset({"callable", "VERSION"})
+
+#: Functions that start greenlets.
+_SPAWN = re.compile(r"(gevent|(gevent\.)?Greenlet)\.spawn")
 
 #: Attributes of a request that were None without a cookie: what they are now, and the test for it.
 _NEVER_NONE = {
@@ -78,6 +82,7 @@ def remarks_on(function: Callable[..., Any]) -> list[Remark]:
             found += [
                 _call_remark(f"{name}:{line}", each) for line, each in called_attributes(node)
             ]
+            found += [_spawn_remark(f"{name}:{line}", each) for line, each in _spawns(node)]
             found += [_none_remark(f"{name}:{line}", each) for line, each in _tests_for_none(node)]
     return found
 
@@ -85,6 +90,11 @@ def remarks_on(function: Callable[..., Any]) -> list[Remark]:
 def _call_remark(place: str, attribute: str) -> Remark:
     problem = f"it calls {attribute}(), which is not a method any more: every call raises TypeError"
     return Remark(place, problem, f"Write {attribute} without parentheses.", False)
+
+
+def _spawn_remark(place: str, call: str) -> Remark:
+    problem = f"it calls {call}(), and nothing runs what it starts: the gateway does without gevent"
+    return Remark(place, problem, "Call the function itself, or in a thread.", False)
 
 
 def _none_remark(place: str, attribute: str) -> Remark:
@@ -123,6 +133,16 @@ def _calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 name = getattr(owner, "attr", getattr(owner, "id", ""))
                 if name.endswith("user"):
                     yield node.lineno, called.attr
+
+
+def _spawns(tree: ast.AST) -> list[tuple[int, str]]:
+    """Find what starts a greenlet, for which a thread has no loop."""
+    called = {
+        (node.lineno, ast.unparse(node.func))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    }
+    return sorted(each for each in called if _SPAWN.match(each[1]))
 
 
 def _tests_for_none(tree: _Function) -> list[tuple[int, str]]:

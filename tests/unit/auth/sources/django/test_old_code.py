@@ -75,6 +75,15 @@ class RemarkTests(SynchronousTestCase):
         self.check(partial(calls_method, None), "is_authenticated()")
         self.check(lambda request, channels: request.user.is_anonymous(), "is_anonymous()")
 
+    def test_greenlets(self) -> None:
+        """A greenlet that nobody would run is found."""
+
+        def spawns(request: Any) -> None:
+            gevent.spawn(print, request)  # type: ignore[name-defined]  # noqa: F821
+            gevent.sleep(0)  # type: ignore[name-defined]  # noqa: F821
+
+        self.check(spawns, "gevent.spawn()")
+
     def test_unreadable(self) -> None:
         """A function without source has no remarks."""
         self.assertEqual([], remarks_on(len))

@@ -125,7 +125,7 @@ class CheckProjectTests(SynchronousTestCase):
 
     def test_changes(self) -> None:
         """Each thing that does not work has its line, with what to do; the guide shows them."""
-        self.write("mysite/settings.py", "WS4REDIS_ALLOWED_CHANELS = 'chat.hooks.allowed'\n")
+        self.write("mysite/settings.py", "WS4REDIS_PROCESS_REQUESTS = 'chat.hooks.process'\n")
         self.write("mysite/wsgi.py", _DISPATCHER)
         self.write("chat/views.py", "    return request.user.is_authenticated()\n")
         command, *expected = _EXAMPLE.read_text("utf-8").splitlines()

@@ -16,6 +16,9 @@ __all__ = ["moved_settings", "unknown_settings"]
 
 _PREFIXES = ("WS4REDIS_", "WEBSOCKET")
 
+#: Names with it can hardly be those of anything else.
+_OWN_PREFIX = "WS4REDIS_"
+
 #: Names of older versions of ws4redis, and their names today.
 _RENAMED = {"WS4REDIS_STORE": "WS4REDIS_SUBSCRIBER"}
 
@@ -28,23 +31,24 @@ _RULES = ("WS4REDIS_ALLOWED_CHANNELS", "WS4REDIS_PROCESS_REQUEST", "WS4REDIS_SUB
 
 def unknown_settings(project: object) -> dict[str, str]:
     """
-    List the settings that neither wsredis nor ws4redis knows.
+    List the settings for WebSockets that neither wsredis nor ws4redis knows.
 
     Args:
         project: The settings of the project.
 
     Returns:
-        For each name the setting that may have been meant. It is empty if no name is like it: the
-        setting may be one of the project's own.
+        For each name the setting that may have been meant. It is empty if no name is like it, or
+        if the project has that one as well: the setting may be one of the project's own.
     """
     known = [each for each in MEANINGS if each.startswith(_PREFIXES)]
+    missing = [each for each in known if not hasattr(project, each)]
     found = {}
     for name in dir(project):
         if name.isupper() and name.startswith(_PREFIXES) and name not in known:
-            alike = (
-                [_RENAMED[name]] if name in _RENAMED else get_close_matches(name, known, 1, _ALIKE)
-            )
-            found[name] = alike[0] if alike else ""
+            renamed = [each for each in missing if each == _RENAMED.get(name)]
+            alike = renamed or get_close_matches(name, missing, 1, _ALIKE)
+            if alike or name.startswith(_OWN_PREFIX):
+                found[name] = alike[0] if alike else ""
     return found
 
 

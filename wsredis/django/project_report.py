@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.checks import WARNING, CheckMessage
 from django.utils.module_loading import import_string
 
+from wsredis.config.other_settings import unknown_settings
 from wsredis.django.checks import check_settings
 from wsredis.django.project_files import SCRIPT, ProjectFiles, PythonFile, read_files
 from wsredis.django.start_check import Start
@@ -107,6 +108,9 @@ def _settings(messages: list[CheckMessage]) -> Iterator[Line]:
         is_wrong = any(str(each.msg).startswith(f"{name}:") for each in messages)
         if getattr(settings, name, None) and not is_wrong:
             yield Line(Level.WORKS, f"{name}: {effect}")
+    for name, meant in unknown_settings(settings).items():
+        if not meant:
+            yield Line(Level.NOTE, f"{name}: wsredis and ws4redis have no such setting")
 
 
 def _line_of(message: CheckMessage) -> Line:

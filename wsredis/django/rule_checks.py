@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Info, Warning
+from django.core.checks import CheckMessage, Warning
 
 from wsredis.auth.sources.django.old_code import remarks_on
 from wsredis.config.other_settings import unknown_settings
@@ -26,11 +26,12 @@ _HOOKS = {
 def check_rules() -> Iterator[CheckMessage]:
     """Check the names of all settings for WebSockets, and the source of the hooks."""
     for name, meant in unknown_settings(settings).items():
-        text = f"{name}: there is no such setting for WebSockets, and it has no effect"
         if meant:
-            yield Warning(text, hint=f"Is it {meant}?", id="wsredis.W050")
-        else:
-            yield Info(text, hint="Remove it, if the project does not use it.", id="wsredis.I050")
+            yield Warning(
+                f"{name}: there is no such setting for WebSockets, and it has no effect",
+                hint=f"Is it {meant}?",
+                id="wsredis.W050",
+            )
     for name, arguments in _HOOKS.items():
         try:
             hook = project_value(settings, name)

@@ -39,7 +39,10 @@ class UnknownTests(SynchronousTestCase):
             self.assertEqual({slip: meant}, self.found(slip))
 
     def test_own(self) -> None:
-        """A setting of the project's own is like none."""
+        """A setting of the project's own is like none, or the project has the other one as well."""
+        self.assertEqual({}, self.found("WEBSOCKET_TIMEOUT", "WEBSOCKET_URI", "WEBSOCKET_URL"))
+        both = self.found("WS4REDIS_EXPIRES", "WS4REDIS_EXPIRE", "WS4REDIS_STORE")
+        self.assertEqual({"WS4REDIS_EXPIRES": "", "WS4REDIS_STORE": "WS4REDIS_SUBSCRIBER"}, both)
         self.assertEqual({"WS4REDIS_APPS": ""}, self.found("WS4REDIS_APPS"))
         self.assertEqual(
             {"WS4REDIS_EMULATION_INTERVAL": ""}, self.found("WS4REDIS_EMULATION_INTERVAL")

@@ -104,7 +104,7 @@ class SettingTests(ReportCase):
         self.assertEqual([], self.changes())
         notes = " ".join(self.texts("note"))
         self.assertIn("(wsredis.W006)", notes)
-        self.assertIn("WS4REDIS_X: there is no such setting", notes)
+        self.assertIn("WS4REDIS_X: wsredis and ws4redis have no such setting", notes)
 
     def test_start(self) -> None:
         """What the start says is told, unless a check has told it."""

@@ -94,12 +94,13 @@ def project_settings(module: str) -> dict[str, Any]:
             _names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
         )
     for name, meant in unknown_settings(project).items():
-        _log.warn(
-            "{setting} is not a setting for WebSockets, and has no effect{_meant}",
-            event="ws4redis-setting-unknown",
-            setting=name,
-            _meant=f": is it {meant}?" if meant else "",
-        )
+        if meant:
+            _log.warn(
+                "{setting} is not a setting for WebSockets, and has no effect: is it {meant}?",
+                event="ws4redis-setting-unknown",
+                setting=name,
+                meant=meant,
+            )
     return values
 
 

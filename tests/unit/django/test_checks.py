@@ -116,8 +116,8 @@ class ValueTests(CheckCase):
         globals()["Subscriber"] = Subscriber
         self.addCleanup(globals().pop, "Subscriber")
         settings = {
-            "WS4REDIS_ALLOWED_CHANNELS": len,
-            "WS4REDIS_PROCESS_REQUEST": f"{_HOOKS}.fail",
+            "WS4REDIS_ALLOWED_CHANNELS": f"{_HOOKS}.fail",
+            "WS4REDIS_PROCESS_REQUEST": len,
             "WS4REDIS_SUBSCRIBER": f"{__name__}.Subscriber",
         }
         self.assertEqual({}, self.found(**settings))
@@ -151,6 +151,14 @@ class CookieTests(CheckCase):
         found = self.found(**settings)
         self.assertEqual(["W007"], list(found))
         self.assertIn("SESSION_COOKIE_PATH: browsers do not send", found["W007"])
+
+    def test_stale(self) -> None:
+        """A cache in front of the sessions that other processes do not see."""
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        engine = "django.contrib.sessions.backends.cached_db"
+        found = self.found(SESSION_ENGINE=engine, CACHES={"default": local})
+        self.assertEqual(["W020"], list(found))
+        self.assertIn("SESSION_CACHE_ALIAS: the cache 'default'", found["W020"])
 
 
 class MeaningTests(CheckCase):

@@ -14,9 +14,10 @@ from django.core.management import find_commands, load_command_class
 from django.utils.module_loading import import_string
 
 from wsredis.config.project_hosts import host_problems
-from wsredis.config.session_cookie import lost_sessions
+from wsredis.config.session_cookie import lost_sessions, stale_sessions
 from wsredis.config.ws4redis import project_value
 from wsredis.django.control import TIMEOUT
+from wsredis.django.rule_checks import check_rules
 from wsredis.errors import ConfigError
 from wsredis.publisher.redis_py import connect_as_project
 
@@ -49,13 +50,13 @@ _VALUES = {
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Check all settings for WebSockets. Neither Redis nor the gateway is asked."""
-    return [*_wrong_values(), *_wrong_hosts(), *_wrong_apps()]
+    return [*_wrong_values(), *_wrong_hosts(), *_wrong_apps(), *check_rules()]
 
 
 def _wrong_hosts() -> Iterator[CheckMessage]:
     for problem in host_problems(settings):
         yield _warning(
-            10, problem, "Django treats pages likewise; change the entry, or leave it out."
+            30, problem, "Django treats pages likewise; change the entry, or leave it out."
         )
 
 
@@ -158,6 +159,12 @@ def _wrong_sessions() -> Iterator[CheckMessage]:
             problem,
             "Otherwise all WebSockets are anonymous. If pages and sockets do share their cookies, "
             "put wsredis.W007 into SILENCED_SYSTEM_CHECKS.",
+        )
+    for problem in stale_sessions(settings):
+        yield _warning(
+            20,
+            problem,
+            "Use a cache that all processes share, or django.contrib.sessions.backends.db.",
         )
 
 

@@ -116,8 +116,8 @@ class ValueTests(CheckCase):
         globals()["Subscriber"] = Subscriber
         self.addCleanup(globals().pop, "Subscriber")
         settings = {
-            "WS4REDIS_ALLOWED_CHANNELS": len,
-            "WS4REDIS_PROCESS_REQUEST": f"{_HOOKS}.fail",
+            "WS4REDIS_ALLOWED_CHANNELS": f"{_HOOKS}.fail",
+            "WS4REDIS_PROCESS_REQUEST": len,
             "WS4REDIS_SUBSCRIBER": f"{__name__}.Subscriber",
         }
         self.assertEqual({}, self.found(**settings))
@@ -152,6 +152,14 @@ class CookieTests(CheckCase):
         self.assertEqual(["W007"], list(found))
         self.assertIn("SESSION_COOKIE_PATH: browsers do not send", found["W007"])
 
+    def test_stale(self) -> None:
+        """A cache in front of the sessions that other processes do not see."""
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        engine = "django.contrib.sessions.backends.cached_db"
+        found = self.found(SESSION_ENGINE=engine, CACHES={"default": local})
+        self.assertEqual(["W020"], list(found))
+        self.assertIn("SESSION_CACHE_ALIAS: the cache 'default'", found["W020"])
+
 
 class HostTests(CheckCase):
     """Settings about the name of the project."""
@@ -159,9 +167,9 @@ class HostTests(CheckCase):
     def test_without_effect(self) -> None:
         """An entry that no request ever has is warned of."""
         found = self.found(CSRF_TRUSTED_ORIGINS=["example.com"])
-        self.assertEqual(["W010"], list(found))
-        self.assertIn("CSRF_TRUSTED_ORIGINS: 'example.com' has no effect", found["W010"])
-        self.assertEqual(["W010"], list(self.found(ALLOWED_HOSTS=[])))
+        self.assertEqual(["W030"], list(found))
+        self.assertIn("CSRF_TRUSTED_ORIGINS: 'example.com' has no effect", found["W030"])
+        self.assertEqual(["W030"], list(self.found(ALLOWED_HOSTS=[])))
 
 
 class MeaningTests(CheckCase):

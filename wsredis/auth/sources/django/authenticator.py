@@ -22,8 +22,14 @@ from wsredis.auth.sources.django.hooks import (
     unavailable,
 )
 from wsredis.auth.sources.django.project import set_up
-from wsredis.auth.sources.django.request import django_request
-from wsredis.auth.sources.django.sessions import check_sessions, existing_key, open_session
+from wsredis.auth.sources.django.request import django_request, has_cookie
+from wsredis.auth.sources.django.sessions import (
+    NO_SESSION,
+    check_sessions,
+    drop_local_copy,
+    existing_key,
+    open_session,
+)
 from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, Audience, parse_flags, read_flag
 from wsredis.config import GatewayConfig
@@ -34,9 +40,6 @@ __all__ = ["DjangoAuthenticator"]
 
 #: Audiences whose channels have the name of the user or of a group.
 _NAMED = frozenset({Audience.USER, Audience.GROUP})
-
-#: The key of a session that nobody has: it has the form of those of Django.
-_NO_SESSION = "wsredis" + "0" * 25
 
 
 class DjangoAuthenticator:
@@ -50,6 +53,9 @@ class DjangoAuthenticator:
         reactor: Takes results from threads.
         config: The settings ``django``, ``auth-concurrency`` and ``auth-timeout`` are used.
         report: Told whether the project can be asked.
+    Attributes:
+        session_age: Seconds for which a session of the project lives, unless a page says otherwise.
+
     Raises:
         ConfigError: The project cannot be used.
     """
@@ -61,6 +67,7 @@ class DjangoAuthenticator:
         from django.conf import settings as project
 
         self._project = project
+        self.session_age = float(project.SESSION_COOKIE_AGE)
         self._reactor = reactor
         self._timeout = config.auth_timeout
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)
@@ -101,7 +108,7 @@ class DjangoAuthenticator:
             HandshakeRejected: 403 or 400 if a hook denies it, 500 if a hook fails, 503 if the
                 project cannot reach its database, or if too many handshakes wait.
         """
-        if not self._asks_for_all and self._project.SESSION_COOKIE_NAME not in handshake.cookies():
+        if not self._asks_for_all and not has_cookie(handshake, self._project.SESSION_COOKIE_NAME):
             access = self._access(handshake, self._flags(handshake))
             return None if access == handshake.requested else Identity(granted=access)
         began = self._reactor.seconds()
@@ -121,7 +128,7 @@ class DjangoAuthenticator:
 
     def _ask_for_nobody(self) -> Deferred[Identity]:
         """Ask for a session that does not exist, which the database has to look for."""
-        cookie = f"{self._project.SESSION_COOKIE_NAME}={_NO_SESSION}"
+        cookie = f"{self._project.SESSION_COOKIE_NAME}={NO_SESSION}"
         handshake = Handshake(Access(""), "/", {"cookie": cookie}, "unix")
         asked = self._threads.call(lambda: self._identify_in_thread(handshake))
         return asked.addTimeout(self._timeout, self._reactor)
@@ -146,6 +153,7 @@ class DjangoAuthenticator:
         if self._process is None:
             self._process_request(request)
         else:
+            drop_local_copy(request.COOKIES.get(self._project.SESSION_COOKIE_NAME))
             with failing_closed(self._process.name):
                 self._process.call(request)
             if getattr(request, "user", None) is None:

@@ -12,16 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from twisted.logger import Logger
-
 from wsredis.auth.sources.availability import SourceAway
 from wsredis.auth.sources.django.project import error_place, read_setting
-from wsredis.channels import FLAGS
 from wsredis.errors import HandshakeRejected
 
-__all__ = ["Hook", "failing_closed", "load_hook", "possible_flags", "unavailable"]
-
-_log = Logger()
+__all__ = ["Hook", "failing_closed", "load_hook", "unavailable"]
 
 #: Characters of a reason, for the client.
 _MAX_REASON = 200
@@ -81,29 +76,6 @@ def load_hook(project: object, name: str, timeout: float) -> Hook | None:
     return None if function is None else Hook(name, function, timeout)
 
 
-def possible_flags(project: object) -> frozenset[str]:
-    """
-    Read the flags that count from the class of subscribers that the project names.
-
-    Args:
-        project: ``django.conf.settings``.
-    Returns:
-        All flags, if the project names no class of its own.
-    Raises:
-        ConfigError: There is no such class, or it has no lists of channels.
-    """
-    name = "WS4REDIS_SUBSCRIBER"
-    given = read_setting(project, name)
-    if given is None:
-        return FLAGS
-    _log.info(
-        "{setting}: the gateway uses the lists of channels of this class, and none of its methods",
-        event="subscriber-methods-unused",
-        setting=name,
-    )
-    return frozenset(given) & FLAGS
-
-
 @contextmanager
 def failing_closed(name: str) -> Iterator[None]:
     """
@@ -113,7 +85,7 @@ def failing_closed(name: str) -> Iterator[None]:
         name: Name of the setting of the hook, for the log.
     Raises:
         HandshakeRejected: 403 for Django's PermissionDenied, with its text for the client; 400 for
-            SuspiciousOperation; 500 for any other error.
+            SuspiciousOperation; 500 for any other error. One that was raised stays as it is.
         django.db.Error: As the hook raised it: the database is away.
         TimeoutError: As the hook raised it.
     """
@@ -122,7 +94,7 @@ def failing_closed(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (Error, TimeoutError):
+    except (Error, TimeoutError, HandshakeRejected):
         raise
     except PermissionDenied as error:
         raise HandshakeRejected(_printable(str(error)) or "forbidden", 403, name) from None

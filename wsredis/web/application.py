@@ -249,8 +249,11 @@ class WSGIResource(ApplicationResource):
         key = request.channel.key
         if not self._places.has_room(key):
             self.throttle.log(
-                *(self._log, LogLevel.warn, "full"),
+                self._log,
+                LogLevel.warn,
+                "full",
                 "refused a page: too many requests wait for a thread (--wsgi-queue)",
+                event="page-refused",
             )
             is_full = self._places.is_full()
             request.setResponseCode(503 if is_full else 429)
@@ -268,20 +271,21 @@ class WSGIResource(ApplicationResource):
             # A request that fails on its way to a thread must not keep a place. If it does not
             # wait, a thread that was busy has taken it meanwhile.
             if self._turns.remove(response):
-                self._places.release(key)
+                self.done(response)
                 raise
         if self._relief is None:
             self._relief = self.reactor.callLater(_PATIENCE, self._relieve)
         return NOT_DONE_YET
 
     def done(self, response: WSGIResponse) -> None:
-        """Take note that a thread has finished its work on *response*."""
+        """Take note that a thread has finished its work on *response*, and close its body."""
         self._places.release(response.key)
+        response.close_content()
 
     def left(self, response: WSGIResponse) -> None:
         """Take note that the client of *response* has its answer, or has left."""
         if self._turns.remove(response):
-            self._places.release(response.key)
+            self.done(response)
 
     def blocked(self, response: WSGIResponse, is_blocked: bool) -> None:
         """Take note that a thread waits for a client, or no more. Called in that thread."""

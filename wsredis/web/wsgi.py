@@ -3,8 +3,9 @@ One request to a WSGI application, and its answer.
 
 The environment and the checks of ``start_response`` are those of twisted.web. This module adds what
 twisted.web leaves out: a slow client does not hold a thread as long as its answer may wait in the
-spool, ``close()`` of the iterable is called in every case, the body is checked against the
-Content-Length of the application, and its headers for characters that would end their line.
+spool, ``close()`` of the iterable is called in every case and does not delay the answer, the body
+is checked against the Content-Length of the application, and its headers for characters that would
+end their line.
 
 It is one module because all of that builds on private names of twisted.web's WSGI support;
 `check_twisted` tells at start whether the installed version still has them.
@@ -24,7 +25,7 @@ from wsgiref.util import FileWrapper
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.wsgi import _WSGIResponse
 from zope.interface import implementer
 
@@ -69,14 +70,16 @@ _REMOVED_HEADERS = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_E
 
 #: Headers about the connection (PEP 3333: an application may not use them). They are left out.
 _HOP_BY_HOP = (
-    *("keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"),
-    *("trailers", "transfer-encoding", "upgrade"),
+    *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
+    *("trailer", "trailers", "transfer-encoding", "upgrade"),
 )
 
-_STATUS = re.compile(r"[2-9][0-9]{2} [\t\x20-\x7e\x80-\xff]+")
+#: The reason may be missing, as in a response of Django with an empty one.
+_STATUS = re.compile(r"([2-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_CLOSE = re.compile(r"(?:^|,)[ \t]*close[ \t]*(?:,|$)", re.IGNORECASE)
 
 
 class ResponseOwner(Protocol):
@@ -98,7 +101,7 @@ class ResponseOwner(Protocol):
     throttle: LogThrottle
 
     def done(self, response: WSGIResponse) -> None:
-        """Take note that a thread has finished its work on *response*."""
+        """Take note that a thread has finished its work on *response*, and close its body."""
 
     def left(self, response: WSGIResponse) -> None:
         """Take note that the client of *response* has its answer, or has left."""
@@ -121,6 +124,9 @@ class WSGIResponse(_WSGIResponse):
 
     A thread makes the answer, and the reactor sends it. Both use the attributes that `__init__`
     lists below ``_changed``, and only under its lock; ``_requestFinished`` is set under it too.
+
+    No more of the body is made than the client gets: none after the head of an answer to HEAD, or
+    of one with the status 204 or 304, and none after Content-Length bytes.
 
     Args:
         key: The address of the client, for its shares.
@@ -154,6 +160,13 @@ class WSGIResponse(_WSGIResponse):
         )
         self.key = key
         self._owner = owner
+        # The application may read the body after the client has left. twisted.web would close it.
+        self._content, request.content = request.content, None
+        # Set by the thread before it calls the reactor:
+        self._has_body = True
+        self._is_closing = False
+        self._is_long = False
+        self._due: int | None = None
         # Used by the reactor only:
         self._deadline: Any = None
         self._is_paused = False
@@ -173,26 +186,39 @@ class WSGIResponse(_WSGIResponse):
     # -- In the thread
 
     def run(self) -> None:
-        """Call the application, and tell the reactor how it ended."""
+        """
+        Call the application, and tell the reactor how it ended.
+
+        The client has its whole answer before the iterable is closed: Django runs the handlers of
+        ``request_finished`` then, which may take long, or fail.
+        """
+        answer = None
         try:
             if not self._requestFinished:
-                self._call()
+                answer = self.application(self.environ, self.startResponse)
+                self._iterate(answer)
         except BaseException:
-            self.reactor.callFromThread(self._failed, Failure())
+            self.reactor.callFromThread(self._refuse, Failure())
         else:
-            self.reactor.callFromThread(self._succeeded)
-
-    def _call(self) -> None:
-        answer = self.application(self.environ, self.startResponse)
+            self.reactor.callFromThread(self._made)
         try:
-            for each in answer:
-                if each:
-                    self.write(each)
-                if self._requestFinished:
-                    break
-        finally:
             if hasattr(answer, "close"):
                 answer.close()
+        except BaseException:
+            self.reactor.callFromThread(self._report, Failure())
+        self.reactor.callFromThread(self._owner.done, self)
+
+    def _iterate(self, answer: Any) -> None:
+        for each in answer:
+            if each:
+                self.write(each)
+                if self._is_long or not self._has_body:
+                    # The rest would not be sent, and may be endless.
+                    break
+            if self._requestFinished:
+                break
+        if not hasattr(self, "status"):
+            raise RuntimeError("start_response was not called")
 
     def startResponse(self, status: Any, headers: Any, excInfo: Any = None) -> Any:
         """
@@ -201,21 +227,32 @@ class WSGIResponse(_WSGIResponse):
         Raises:
             ValueError: They have a character that could end their line, or two lengths.
             TypeError: They are not strings.
+            RuntimeError: A part of the answer is already on its way. With *excInfo* that exception
+                is raised in its place.
         """
+        if self.started and excInfo is None:
+            raise RuntimeError("start_response was called after the first bytes of the body")
         write = super().startResponse(status, headers, excInfo)
-        if _STATUS.fullmatch(status) is None:
+        found = _STATUS.fullmatch(status)
+        if found is None:
             raise ValueError("the status is not three digits and a text of one line")
-        lengths = 0
+        if not (found[2] or "").strip():
+            self.status = f"{found[1]} {RESPONSES.get(int(found[1]), b'Unknown').decode()}"
+        code, due = int(found[1]), None
         for name, value in headers:
             if _NAME.fullmatch(name) is None:
                 raise ValueError("the name of a header is malformed")
             if _CONTROL.search(value) is not None:
                 raise ValueError(f"the header {name} has a control character")
             if name.lower() == "content-length":
-                lengths += 1
-                if lengths > 1 or _LENGTH.fullmatch(value) is None:
+                if due is not None or _LENGTH.fullmatch(value) is None:
                     raise ValueError("Content-Length is not one number")
+                due = int(value)
+            if name.lower() == "connection" and _CLOSE.search(value) is not None:
+                self._is_closing = True
         self.headers = [each for each in headers if each[0].lower() not in _HOP_BY_HOP]
+        self._has_body = self.request.method != b"HEAD" and code not in _NO_BODY
+        self._due = due
         return write
 
     def write(self, data: bytes) -> None:
@@ -231,6 +268,14 @@ class WSGIResponse(_WSGIResponse):
         if not hasattr(self, "status"):
             raise RuntimeError("start_response was not called")
         self.started = True
+        if not self._has_body:
+            return
+        if self._due is not None:
+            self._is_long = len(data) > self._due
+            data = data[: self._due]
+            self._due -= len(data)
+            if self._is_long and not data:
+                return
         with self._changed:
             if self._add(data):
                 return
@@ -348,7 +393,6 @@ class WSGIResponse(_WSGIResponse):
                 self._sent += len(piece)
                 self._give_back()
             if self._remaining is not None:
-                piece = piece[: self._remaining]
                 self._remaining -= len(piece)
             self.request.write(piece)
         if self._is_made and not self._waiting and not self._requestFinished:
@@ -388,13 +432,19 @@ class WSGIResponse(_WSGIResponse):
             self._refuse(Failure())
             return False
         self._has_headers = True
-        length = self.request.responseHeaders.getRawHeaders(b"content-length")
-        if length and self.request.method != b"HEAD" and self.request.code not in _NO_BODY:
+        headers = self.request.responseHeaders
+        if self.request.code == 204:
+            headers.removeHeader(b"content-length")
+        if self._is_closing:
+            self.request.channel.persistent = False
+            headers.setRawHeaders(b"connection", [b"close"])
+        length = headers.getRawHeaders(b"content-length")
+        if length and self._has_body:
             self._remaining = int(length[0])
         return True
 
-    def _succeeded(self) -> None:
-        self._owner.done(self)
+    def _made(self) -> None:
+        """Send what is left: the application has made the whole answer."""
         self._is_made = True
         self._send()
 
@@ -403,10 +453,22 @@ class WSGIResponse(_WSGIResponse):
         if not self._send_headers():
             return
         self.request.unregisterProducer()
+        if self._is_long:
+            self._owner.throttle.log(
+                self._log,
+                LogLevel.warn,
+                "long",
+                "the answer for {path!r} is longer than its Content-Length, and was cut off",
+                event="answer-too-long",
+                path=self.request.path,
+            )
         if self._remaining:
             self._owner.throttle.log(
-                *(self._log, LogLevel.warn, "short"),
+                self._log,
+                LogLevel.warn,
+                "short",
                 "the answer for {path!r} is {left} bytes shorter than its Content-Length",
+                event="answer-too-short",
                 path=self.request.path,
                 left=self._remaining,
             )
@@ -414,20 +476,27 @@ class WSGIResponse(_WSGIResponse):
             return
         self.request.finish()
 
-    def _failed(self, failure: Failure) -> None:
-        self._owner.done(self)
-        self._refuse(failure)
+    def close_content(self) -> None:
+        """Close the body of the request: the application no longer reads it."""
+        self._content.close()
 
-    def _refuse(self, failure: Failure) -> None:
+    def _report(self, failure: Failure) -> None:
         if self._owner.throttle.take("failed"):
             self._log.failure(
                 "the WSGI application failed", event="application-failed", failure=failure
             )
         else:
             self._owner.throttle.log(
-                *(self._log, LogLevel.critical, "failed", "the WSGI application failed: {error}"),
+                self._log,
+                LogLevel.critical,
+                "failed",
+                "the WSGI application failed: {error}",
+                event="application-failed",
                 error=type(failure.value).__name__,
             )
+
+    def _refuse(self, failure: Failure) -> None:
+        self._report(failure)
         if self._requestFinished:
             return
         self.request.unregisterProducer()

@@ -577,13 +577,13 @@ class EnrolledTests(ConnectionCase):
 
     def test_stored(self) -> None:
         """Without a choice the stored messages of the channels come first."""
-        self.server.store(b"room:1", b"stored")
+        self.server.store(b"room:1", 10, b"stored")
         _, client = self.opened_as(FakeEnrolment([b"room:1"]))
         self.assertEqual([b"stored"], client.got)
 
     def test_first(self) -> None:
         """What it sends comes in place of the stored messages, before live ones, each once."""
-        self.server.store(b"room:1", b"stored")
+        self.server.store(b"room:1", 10, b"stored")
         enrolment = FakeEnrolment([b"room:1"])
         enrolment.chooses_first = True
         enrolment.answer = Deferred()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -105,7 +105,7 @@ class WSGIResponseTests(WSGICase):
         for answer, error in (
             (raises, ZeroDivisionError),
             (text, TypeError),
-            (no_status, AttributeError),
+            (no_status, RuntimeError),
             (no_status_but_body, RuntimeError),
             (bad_status, ValueError),
         ):
@@ -120,7 +120,8 @@ class WSGIResponseTests(WSGICase):
             ("200 OK\nX: 1", []),
             ("200 O\0K", []),
             ("200 O\x7fK", []),
-            ("200", []),
+            ("20", []),
+            ("2000", []),
             ("101 Switching Protocols", []),
             ("20\u0660 OK", []),
             ("200 OK", [("X-A", "b\r\nX: 1")]),
@@ -142,6 +143,34 @@ class WSGIResponseTests(WSGICase):
             self.answer = answer
             self.assertEqual(b"500", self.body()[0], (status, headers))
             self.assertEqual(1, len(self.flushLoggedErrors(ValueError)), (status, headers))
+
+    def test_no_reason(self) -> None:
+        """A status without its reason, as of a response of Django with an empty one, gets one."""
+        for status, line in (
+            ("200", b"200 OK"),
+            ("404 ", b"404 Not Found"),
+            ("299 ", b"299 Unknown"),
+            ("200 So it is", b"200 So it is"),
+        ):
+            self.answer = lambda start_response, status=status: start_response(status, []) and []
+            self.assertEqual(b"HTTP/1.1 " + line, self.ask().take().partition(b"\r\n")[0])
+
+    def test_started_again(self) -> None:
+        """Another status is taken until the first bytes, and a mistake after them."""
+
+        def answer(start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [("X-A", "1")])
+            start_response("404 Not Found", [])
+            yield b"x"
+            start_response("200 OK", [])
+
+        self.answer = answer
+        client = self.ask()
+        self.assertTrue(client.closed)
+        data = client.take()
+        self.assertTrue(data.startswith(b"HTTP/1.1 404 "), data)
+        self.assertNotIn(b"X-A", data)
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
     def test_headers_that_cannot_be_sent(self) -> None:
         """A header of other characters than those of Latin-1 is a 500."""
@@ -168,6 +197,21 @@ class WSGIResponseTests(WSGICase):
         self.assertIn(b"X-A: a\tb\r\n", head)
         self.assertNotIn(b"Transfer-Encoding", head)
         self.assertNotIn(b"h2c", head)
+
+    def test_connection(self) -> None:
+        """An application may have the connection closed; any other wish about it is left out."""
+        for value, closed in (("close", True), ("x, Close", True), ("keep-alive", False)):
+
+            def answer(start_response: Any, value: str = value) -> list[bytes]:
+                start_response("200 OK", [("Connection", value), ("Content-Length", "1")])
+                return [b"x"]
+
+            self.answer = answer
+            client = self.ask()
+            self.assertEqual(closed, client.closed)
+            data = client.take()
+            self.assertEqual(int(closed), data.lower().count(b"connection: "), data)
+            self.assertEqual(closed, b"Connection: close\r\n" in data)
 
     def test_many_failures(self) -> None:
         """Failures are logged one by one, and then counted."""
@@ -203,20 +247,44 @@ class WSGIResponseTests(WSGICase):
 
         def long(start_response: Any) -> Any:
             start_response("200 OK", [("Content-Length", "3")])
-            return [b"abc", b"HTTP/1.1 200 smuggled"]
+            return [b"ab", b"cHTTP/1.1 200 smuggled"]
+
+        def longer(start_response: Any) -> Any:
+            start_response("200 OK", [("Content-Length", "3")])
+            return [b"abc", b"d"]
 
         def short(start_response: Any) -> Any:
             start_response("200 OK", [("Content-Length", "30")])
             return [b"abc"]
 
-        self.answer = long
-        client = self.ask()
-        self.assertTrue(client.take().endswith(b"\r\n\r\nabc"))
-        self.assertFalse(client.closed)
+        for answer in (long, longer):
+            self.answer = answer
+            with capturedLogs() as events:
+                client = self.ask()
+            self.assertTrue(client.take().endswith(b"\r\n\r\nabc"))
+            self.assertFalse(client.closed)
+            self.reactor.advance(61)
+            self.assertEqual(["answer-too-long"], [each["event"] for each in events])
+            self.resource.throttle.reset()
         self.answer = short
         with capturedLogs() as events:
             self.assertTrue(self.ask().closed)
         self.assertIn(27, [event.get("left") for event in events])
+
+    def test_length_exact(self) -> None:
+        """An answer as long as its Content-Length is made to its end."""
+        made = []
+
+        def answer(start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [("Content-Length", "3")])
+            yield b"abc"
+            yield b""
+            made.append(True)
+
+        self.answer = answer
+        with capturedLogs() as events:
+            self.assertEqual((b"200", b"abc"), self.body())
+        self.assertEqual(([True], []), (made, events))
 
     def test_no_body(self) -> None:
         """HEAD and 304 have a Content-Length and no body."""
@@ -228,6 +296,81 @@ class WSGIResponseTests(WSGICase):
 
         self.answer = answer
         self.assertEqual((b"304", b""), self.body())
+
+    def test_endless(self) -> None:
+        """An iterable is closed after the head or Content-Length bytes, even if it has no end."""
+        head = GET.replace(b"GET", b"HEAD")
+        for request, status, headers in (
+            (head, "200 OK", []),
+            (head, "200 OK", [("Content-Length", "5")]),
+            (GET, "204 No Content", [("Content-Length", "5")]),
+            (GET, "304 Not Modified", []),
+            (GET, "200 OK", [("Content-Length", "0")]),
+        ):
+            ended = []
+
+            def answer(
+                start_response: Any,
+                status: str = status,
+                headers: Any = headers,
+                ended: list[bool] = ended,
+            ) -> Iterator[bytes]:
+                write = start_response(status, headers)
+                write(b"data")
+                try:
+                    while True:
+                        yield b"data"
+                finally:
+                    ended.append(True)
+
+            self.answer = answer
+            client = self.ask(request)
+            found, _, body = client.take().partition(b"\r\n\r\n")
+            self.assertEqual(b"", body)
+            self.assertEqual([True], ended)
+            self.assertFalse(client.closed)
+            # RFC 9110, 8.6.
+            length = bool(headers) and not status.startswith("204")
+            self.assertEqual(length, b"Content-Length" in found)
+
+    def _closing(self, close: Callable[[], object]) -> None:
+        """Let the application answer with an iterable that has this ``close()``."""
+
+        class Answer(list[bytes]):
+            def close(self) -> None:
+                close()
+
+        def answer(start_response: Any) -> Any:
+            start_response("200 OK", [])
+            return Answer([b"hello"])
+
+        self.answer = answer
+
+    def test_slow_close(self) -> None:
+        """The client has its answer before the iterable is closed; the thread is busy with that."""
+        began, go = threading.Event(), threading.Event()
+        self._closing(lambda: began.set() or go.wait(PATIENCE))  # type: ignore[func-returns-value]
+        client = Socket(self.site)
+        client.send(GET)
+        self.assertTrue(began.wait(PATIENCE))
+        self.reactor.run_until(lambda: client.protocol.requests == [])
+        self.assertTrue(client.take().endswith(b"5\r\nhello\r\n0\r\n\r\n"))
+        self.assertEqual(1, self.resource.busy)
+        go.set()
+        self.done()
+
+    def test_close_fails(self) -> None:
+        """A mistake in the ``close()`` of an answer is logged; the client has all of it."""
+
+        def close() -> None:
+            raise ZeroDivisionError
+
+        self._closing(close)
+        client = self.ask()
+        self.assertTrue(client.take().endswith(b"5\r\nhello\r\n0\r\n\r\n"))
+        self.assertFalse(client.closed)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual(0, self.resource.busy)
 
     def _pieces(self, count: int) -> list[int]:
         """Let the application answer with pieces of 64 KiB. Returns: Those that it has made."""
@@ -351,6 +494,34 @@ class WSGIResponseTests(WSGICase):
         go.set()
         self.done()
         self.assertEqual([1], calls)
+
+    def test_reads_for_a_client_that_left(self) -> None:
+        """The application can read a body whose client has left; it is closed afterwards."""
+        began, go = threading.Event(), threading.Event()
+        read = []
+
+        def answer(start_response: Any) -> Any:
+            began.set()
+            go.wait(PATIENCE)
+            read.append(len(self.environ["wsgi.input"].read()))
+            start_response("200 OK", [])
+            return []
+
+        self.answer = answer
+        clients = [Socket(self.site), Socket(self.site)]
+        for client in clients:
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
+            client.send(bytes(60_000))
+        self.assertTrue(began.wait(PATIENCE))
+        self.assertEqual(120_000, self.spool.held)
+        for client in clients:
+            client.leave()
+        # The other one was not begun.
+        self.assertEqual(60_000, self.spool.held)
+        go.set()
+        self.done()
+        self.assertEqual([60_000], read)
+        self.assertEqual(0, self.spool.held)
 
     def test_fails_for_a_client_that_left(self) -> None:
         """A mistake of the application is logged although the client left."""

@@ -85,7 +85,8 @@ def failing_closed(name: str) -> Iterator[None]:
         name: Name of the setting of the hook, for the log.
     Raises:
         HandshakeRejected: 403 for Django's PermissionDenied, with its text for the client; 400 for
-            SuspiciousOperation; 500 for any other error. One that was raised stays as it is.
+            SuspiciousOperation; 500 for any other error. One that was raised stays as it is, such
+            as SourceAway if the sessions cannot be asked.
         django.db.Error: As the hook raised it: the database is away.
         TimeoutError: As the hook raised it.
     """

@@ -11,6 +11,8 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+from wsredis.channels import FLAGS
+
 __all__ = ["METHODS", "SubscriberClass", "read_subscriber"]
 
 #: The methods that the gateway calls.
@@ -79,6 +81,17 @@ class SubscriberClass:
     def flags(self) -> tuple[str, ...]:
         """All flags that count."""
         return (*self.subscribe_flags, *self.publish_flags)
+
+    @property
+    def unused_flags(self) -> tuple[str, ...]:
+        """The flags of its own, if there is no method that says which channels they stand for."""
+        own = {flag for flag in self.flags if flag.strip().lower() not in FLAGS}
+        return () if self.overridden else tuple(sorted(own))
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """The methods of the class that the gateway calls, if it overrides anything."""
+        return tuple(each for each in METHODS if each == METHODS[0] or self.overrides(each))
 
     def overrides(self, method: str) -> bool:
         """Tell whether *method*, one of `METHODS`, is not that of a base that is known."""

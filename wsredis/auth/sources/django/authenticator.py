@@ -22,6 +22,7 @@ from wsredis.auth.sources.django.hooks import (
     failing_closed,
     load_hook,
     unavailable,
+    warn_of_old_code,
 )
 from wsredis.auth.sources.django.project import read_setting, set_up
 from wsredis.auth.sources.django.request import django_request, has_cookie
@@ -37,7 +38,7 @@ from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
 from wsredis.config.declare import setting_of
-from wsredis.config.subscriber import METHODS, SubscriberClass
+from wsredis.config.subscriber import SubscriberClass
 from wsredis.config.ws4redis import MEMBER_OF
 from wsredis.errors import ConfigError
 from wsredis.gateway.enrolment import Enrolment
@@ -113,14 +114,13 @@ class DjangoAuthenticator:
         cls: SubscriberClass | None = read_setting(self._project, _SUBSCRIBER)
         if cls is None:
             return None
-        own = sorted(flag for flag in cls.flags if flag.strip().lower() not in FLAGS)
-        if own and not cls.overridden:
+        if cls.unused_flags:
             self._log.warn(
                 "{setting}: {name}: {flags} stand for no channel, since the class has no methods",
                 event="subscriber-flags-unused",
                 setting=_SUBSCRIBER,
                 name=cls.name,
-                flags=", ".join(own),
+                flags=", ".join(cls.unused_flags),
             )
         return cls
 
@@ -149,8 +149,10 @@ class DjangoAuthenticator:
             event="subscriber-methods",
             setting=_SUBSCRIBER,
             name=cls.name,
-            methods=", ".join(each for each in METHODS if cls.overrides(each)) or METHODS[0],
+            methods=", ".join(cls.called),
         )
+        for method in cls.called:
+            warn_of_old_code(_SUBSCRIBER, getattr(cls.make, method))
         count = max(1, config.auth_concurrency // 2)
         return Subscribers(
             self._reactor,

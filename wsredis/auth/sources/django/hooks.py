@@ -19,7 +19,7 @@ from wsredis.auth.sources.django.old_code import remarks_on
 from wsredis.auth.sources.django.project import error_place, read_setting
 from wsredis.errors import HandshakeRejected
 
-__all__ = ["Hook", "failing_closed", "load_hook", "unavailable"]
+__all__ = ["Hook", "failing_closed", "load_hook", "unavailable", "warn_of_old_code"]
 
 _log = Logger()
 
@@ -80,6 +80,12 @@ def load_hook(project: object, name: str, timeout: float) -> Hook | None:
     function = read_setting(project, name)
     if function is None:
         return None
+    warn_of_old_code(name, function)
+    return Hook(name, function, timeout)
+
+
+def warn_of_old_code(name: str, function: Callable[..., Any]) -> None:
+    """Log what is wrong in the source of *function*, which the setting *name* leads to."""
     for remark in remarks_on(function):
         _log.warn(
             "{setting}: {place}: {problem}",
@@ -88,7 +94,6 @@ def load_hook(project: object, name: str, timeout: float) -> Hook | None:
             place=remark.place,
             problem=remark.problem,
         )
-    return Hook(name, function, timeout)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ _EFFECTS = {
     "WS4REDIS_ALLOWED_CHANNELS": "called for each handshake, in a thread",
     "WS4REDIS_SUBSCRIBER": "clients may use the flags in its two lists",
     "CSRF_TRUSTED_ORIGINS": "pages of these origins may open WebSockets with their cookies",
-    "ALLOWED_HOSTS": "pages of these hosts may open WebSockets with their cookies",
+    "ALLOWED_HOSTS": "pages and WebSockets are served by these names",
     "SESSION_ENGINE": "the gateway reads sessions with this engine",
 }
 
@@ -41,7 +41,14 @@ _EFFECTS = {
 _AS_BEFORE = frozenset({"wsredis.W001", "wsredis.W006", "wsredis.W020"})
 
 #: Warnings of a start that the system checks have as well, with a hint.
-_TOLD = frozenset({"hook-outdated", "session-setting-problem", "ws4redis-setting-unknown"})
+_TOLD = frozenset(
+    {
+        "hook-outdated",
+        "host-setting-problem",
+        "session-setting-problem",
+        "ws4redis-setting-unknown",
+    }
+)
 
 #: Modules of ws4redis that serve WebSockets, and take part in nothing else.
 _SERVERS = frozenset({"ws4redis.django_runserver", "ws4redis.uwsgi_runserver"})

@@ -7,11 +7,12 @@ identity. Both fail closed: any exception that their methods do not list rejects
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from wsredis.channels import Access, Audience, channel_names
+from wsredis.gateway.enrolment import Enrolment
 
 __all__ = [
     "AuthBackend",
@@ -42,6 +43,8 @@ class Identity:
         memberships: If the groups are fixed, the groups of which the user is a member at the
             moment, whether or not *groups* names them. Otherwise *groups* says so, and this is
             empty.
+        enrol: Called once with the access of a new client, when all policies have granted it. It
+            returns the channels in place of those that the access stands for. If None, those.
     """
 
     user: str | None = None
@@ -51,6 +54,9 @@ class Identity:
     granted: Access | None = None
     has_fixed_groups: bool = False
     memberships: tuple[str, ...] = ()
+    enrol: Callable[[Access], Awaitable[Enrolment]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def is_anonymous(self) -> bool:

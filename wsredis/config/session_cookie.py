@@ -1,22 +1,27 @@
 """
 Settings of a Django project under which no WebSocket ever finds the session of its user.
 
-Everything is in order then, and everybody is anonymous. Django is not imported.
+Everything is in order then, and everybody is anonymous. Of Django, only the classes are imported
+that the project names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
 from wsredis.config.ws4redis import project_value
 from wsredis.errors import ConfigError
 
-__all__ = ["cache_of_one_process", "lost_sessions"]
+__all__ = ["cache_of_one_process", "lost_sessions", "stale_sessions"]
 
-#: The ends of the names of caches that other processes do not see.
-_OWN_CACHES = (".LocMemCache", ".DummyCache")
+_LOCAL_MEMORY = "django.core.cache.backends.locmem.LocMemCache"
+
+#: Caches that other processes do not see.
+_OWN_CACHES = (_LOCAL_MEMORY, "django.core.cache.backends.dummy.DummyCache")
 
 _LOCALHOST = ("localhost", "127.0.0.1", "::1")
 
@@ -65,22 +70,73 @@ def lost_sessions(project: object) -> list[str]:
             f"SESSION_COOKIE_DOMAIN: without it, browsers do not send the cookie of {others[0]} to "
             f"{host}, the host of WEBSOCKET_URL"
         )
-    engine = str(getattr(project, "SESSION_ENGINE", ""))
-    if engine.endswith(".cache") and cache_of_one_process(project):
+    if _engine_is(project, "cache") and cache_of_one_process(project):
         found.append(
             "SESSION_ENGINE: the sessions are in a cache of one process: the gateway, which is "
             "another one, does not find them"
         )
+    if _engine_is(project, "file") and not getattr(project, "SESSION_FILE_PATH", None):
+        found.append(
+            "SESSION_FILE_PATH: without it, the sessions are in the folder for temporary files, "
+            "which may be another one for the gateway (PrivateTmp of systemd, TMPDIR)"
+        )
     return found
+
+
+def stale_sessions(project: object) -> list[str]:
+    """
+    List the reasons why a process may take a session for valid that another one has ended.
+
+    Args:
+        project: The settings of the project.
+
+    Returns:
+        Sentences that begin with the name of a setting.
+    """
+    if not _engine_is(project, "cached_db") or _cache_class(project) != _LOCAL_MEMORY:
+        return []
+    alias = getattr(project, "SESSION_CACHE_ALIAS", "default")
+    problem = (
+        f"SESSION_CACHE_ALIAS: the cache {alias!r} in front of the sessions is local to each "
+        "process: pages of another process may know a user after the logout. The gateway asks the "
+        "database instead"
+    )
+    return [problem]
 
 
 def cache_of_one_process(project: object) -> bool:
     """Tell whether the cache for sessions is one that other processes do not see."""
+    return _cache_class(project) in _OWN_CACHES
+
+
+def _cache_class(project: object) -> str | None:
+    """Return the one of `_OWN_CACHES` that the cache for sessions is. None if it is another."""
     caches: Any = getattr(project, "CACHES", None)
     alias = getattr(project, "SESSION_CACHE_ALIAS", "default")
     cache = caches.get(alias) if isinstance(caches, Mapping) else None
     backend = cache.get("BACKEND") if isinstance(cache, Mapping) else None
-    return str(backend).endswith(_OWN_CACHES)
+    bases = _bases(str(backend))
+    return next((each for each in _OWN_CACHES if each in bases), None)
+
+
+def _engine_is(project: object, name: str) -> bool:
+    """Tell whether sessions are those of an engine of Django, or of an heir of it."""
+    engine = getattr(project, "SESSION_ENGINE", "")
+    return f"django.contrib.sessions.backends.{name}.SessionStore" in _bases(
+        f"{engine}.SessionStore"
+    )
+
+
+@lru_cache(maxsize=32)
+def _bases(path: str) -> frozenset[str]:
+    """Return the dotted names of a class and of all its bases. The name alone if it is missing."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+        return frozenset(f"{each.__module__}.{each.__qualname__}" for each in found.__mro__)
+    except Exception:
+        # Whoever uses the class reports it.
+        return frozenset([path])
 
 
 def _covers(cookie: str, path: str) -> bool:

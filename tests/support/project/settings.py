@@ -2,7 +2,8 @@
 The settings of the project: those in the JSON object of ``TEST_PROJECT`` replace the ones here.
 
 Some names of that object are not Django's: ``FOLDER`` is the directory of all files,
-``MORE_APPS`` is added to the installed apps, and ``CONN_MAX_AGE`` is that of the database.
+``MORE_APPS`` is added to the installed apps, ``CONN_MAX_AGE`` is that of the database, and
+``FUNCTIONS`` has the dotted names of functions that settings hold themselves.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 from typing import Any
+
+from django.utils.module_loading import import_string
 
 _replaced: dict[str, Any] = json.loads(os.environ["TEST_PROJECT"])
 FOLDER = _replaced.pop("FOLDER")
@@ -65,4 +68,6 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 WEBSOCKET_URL = "/ws/"
 
+for _setting, _function in _replaced.pop("FUNCTIONS", {}).items():
+    globals()[_setting] = import_string(_function)
 globals().update(_replaced)

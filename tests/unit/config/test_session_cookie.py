@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from wsredis.config.session_cookie import cache_of_one_process, lost_sessions
+from tests.support.django_project import missing_django
+from wsredis.config.session_cookie import (
+    cache_of_one_process,
+    lost_sessions,
+    stale_sessions,
+)
 
 _LOCAL = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 _SHARED = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache"}}
+_OWN = "tests.support.project.local"
 _BACKENDS = "django.contrib.sessions.backends"
 
 
@@ -41,6 +47,8 @@ class LostSessionsTests(SynchronousTestCase):
             {"SESSION_ENGINE": f"{_BACKENDS}.cache", "CACHES": _SHARED},
             {"SESSION_ENGINE": f"{_BACKENDS}.cached_db", "CACHES": _LOCAL},
             {"SESSION_ENGINE": f"{_BACKENDS}.db", "CACHES": _LOCAL},
+            {"SESSION_ENGINE": f"{_BACKENDS}.file", "SESSION_FILE_PATH": "/var/sessions"},
+            {"SESSION_ENGINE": "no.such.engine", "CACHES": _LOCAL},
             # Others report these.
             {"WEBSOCKET_URL": 5, "SESSION_COOKIE_PATH": "/app/"},
             {"CSRF_TRUSTED_ORIGINS": 5, **other},
@@ -76,3 +84,31 @@ class LostSessionsTests(SynchronousTestCase):
         settings = {"SESSION_CACHE_ALIAS": "other", "CACHES": {**_LOCAL, "other": {}}}
         self.assertEqual([], self.found(SESSION_ENGINE=engine, **settings))
         self.assertTrue(cache_of_one_process(SimpleNamespace(CACHES=_LOCAL)))
+
+    def test_heirs(self) -> None:
+        """A cache or an engine of the project's own counts as the one of Django below it."""
+        reason = missing_django()
+        if reason is not None:
+            raise SkipTest(reason)
+        caches = {"default": {"BACKEND": f"{_OWN}.OwnCache"}}
+        self.assertEqual(["SESSION_ENGINE"], self.found(SESSION_ENGINE=_OWN, CACHES=caches))
+
+    def test_files(self) -> None:
+        """The folder for temporary files is not one for sessions of two services."""
+        engine = f"{_BACKENDS}.file"
+        self.assertEqual(["SESSION_FILE_PATH"], self.found(SESSION_ENGINE=engine))
+
+    def test_stale(self) -> None:
+        """A copy in the memory of one process outlives a logout in another."""
+        for caches, engine, count in (
+            (_LOCAL, "cached_db", 1),
+            (_SHARED, "cached_db", 0),
+            (
+                {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}},
+                "cached_db",
+                0,
+            ),
+            (_LOCAL, "db", 0),
+        ):
+            settings = SimpleNamespace(SESSION_ENGINE=f"{_BACKENDS}.{engine}", CACHES=caches)
+            self.assertEqual(count, len(stale_sessions(settings)), engine)

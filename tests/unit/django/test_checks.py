@@ -152,6 +152,14 @@ class CookieTests(CheckCase):
         self.assertEqual(["W007"], list(found))
         self.assertIn("SESSION_COOKIE_PATH: browsers do not send", found["W007"])
 
+    def test_stale(self) -> None:
+        """A cache in front of the sessions that other processes do not see."""
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        engine = "django.contrib.sessions.backends.cached_db"
+        found = self.found(SESSION_ENGINE=engine, CACHES={"default": local})
+        self.assertEqual(["W020"], list(found))
+        self.assertIn("SESSION_CACHE_ALIAS: the cache 'default'", found["W020"])
+
 
 class MeaningTests(CheckCase):
     """Gateway, publishers, pages and checks take the same values, and mean the same by them."""

@@ -22,8 +22,14 @@ from wsredis.auth.sources.django.hooks import (
     unavailable,
 )
 from wsredis.auth.sources.django.project import set_up
-from wsredis.auth.sources.django.request import django_request
-from wsredis.auth.sources.django.sessions import check_sessions, existing_key, open_session
+from wsredis.auth.sources.django.request import django_request, has_cookie
+from wsredis.auth.sources.django.sessions import (
+    NO_SESSION,
+    check_sessions,
+    drop_local_copy,
+    existing_key,
+    open_session,
+)
 from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
@@ -31,9 +37,6 @@ from wsredis.config.ws4redis import MEMBER_OF
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["DjangoAuthenticator"]
-
-#: The key of a session that nobody has: it has the form of those of Django.
-_NO_SESSION = "wsredis" + "0" * 25
 
 
 class DjangoAuthenticator:
@@ -98,7 +101,7 @@ class DjangoAuthenticator:
             HandshakeRejected: 403 or 400 if a hook denies it, 500 if a hook fails, 503 if the
                 project cannot reach its database, or if too many handshakes wait.
         """
-        if not self._asks_for_all and self._project.SESSION_COOKIE_NAME not in handshake.cookies():
+        if not self._asks_for_all and not has_cookie(handshake, self._project.SESSION_COOKIE_NAME):
             access = self._access(handshake, self._flags(handshake))
             return None if access == handshake.requested else Identity(granted=access)
         began = self._reactor.seconds()
@@ -118,7 +121,7 @@ class DjangoAuthenticator:
 
     def _ask_for_nobody(self) -> Deferred[Identity]:
         """Ask for a session that does not exist, which the database has to look for."""
-        cookie = f"{self._project.SESSION_COOKIE_NAME}={_NO_SESSION}"
+        cookie = f"{self._project.SESSION_COOKIE_NAME}={NO_SESSION}"
         handshake = Handshake(Access(""), "/", {"cookie": cookie}, "unix")
         asked = self._threads.call(lambda: self._identify_in_thread(handshake))
         return asked.addTimeout(self._timeout, self._reactor)
@@ -143,6 +146,7 @@ class DjangoAuthenticator:
         if self._process is None:
             self._process_request(request)
         else:
+            drop_local_copy(request.COOKIES.get(self._project.SESSION_COOKIE_NAME))
             with failing_closed(self._process.name):
                 self._process.call(request)
             if getattr(request, "user", None) is None:

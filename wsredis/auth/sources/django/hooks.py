@@ -116,13 +116,14 @@ def failing_closed(name: str) -> Iterator[None]:
             SuspiciousOperation; 500 for any other error.
         django.db.Error: As the hook raised it: the database is away.
         TimeoutError: As the hook raised it.
+        SourceAway: As it was raised: the sessions cannot be asked.
     """
     from django.core.exceptions import PermissionDenied, SuspiciousOperation
     from django.db import Error
 
     try:
         yield
-    except (Error, TimeoutError):
+    except (Error, TimeoutError, SourceAway):
         raise
     except PermissionDenied as error:
         raise HandshakeRejected(_printable(str(error)) or "forbidden", 403, name) from None

@@ -11,7 +11,18 @@ from wsredis.config.networks import split_address
 from wsredis.config.origins import HOST_HEADER, default_port
 from wsredis.gateway.identity import Handshake
 
-__all__ = ["django_request"]
+__all__ = ["django_request", "has_cookie"]
+
+
+def has_cookie(handshake: Handshake, name: str) -> bool:
+    """Tell whether a request of *handshake* has a cookie, by Django's way to read the header."""
+    given = handshake.headers.get("cookie", "")
+    # In a header, each character stands for one byte.
+    if name.encode().decode("latin-1") not in given:
+        return False
+    from django.http import parse_cookie
+
+    return name in parse_cookie(given.encode("latin-1").decode(errors="replace"))
 
 
 def django_request(handshake: Handshake) -> Any:

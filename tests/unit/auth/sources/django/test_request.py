@@ -5,8 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 from tests.unit.auth.sources.django.case import ALL, DjangoCase
+from wsredis.auth.sources.django.request import django_request, has_cookie
 from wsredis.channels import Access
-from wsredis.gateway.identity import Handshake
+from wsredis.gateway.identity import Handshake, Identity
+
+
+class CookieTests(DjangoCase):
+    """`has_cookie`."""
+
+    #: Values of the header, and whether Django finds the cookie "sessionid" in each.
+    TABLE = (
+        ("", False),
+        ("sessionid=a", True),
+        ("a=1;sessionid=b", True),
+        ("sessionid", False),
+        ("sessionid=", True),
+        (" sessionid = a", True),
+        ("\xc2\xa0sessionid=a", True),
+        ("a=\xff; sessionid=a", True),
+        ("xsessionid=a; sessionidx=b; a=sessionid", False),
+        ("SESSIONID=a", False),
+        ("a=1, sessionid=b", False),
+    )
+
+    def test_name(self) -> None:
+        """The cookie is found wherever Django finds it."""
+        for header, expected in self.TABLE:
+            handshake = Handshake(Access("x"), "/ws/x", {"cookie": header}, "unix")
+            self.assertIs(expected, has_cookie(handshake, "sessionid"), header)
+            found = "sessionid" in django_request(handshake).COOKIES
+            self.assertIs(expected, found, header)
+
+    def test_other_letters(self) -> None:
+        """The name of the cookie may have letters that are not ASCII."""
+        key = self.log_in("john")
+        self.vary(SESSION_COOKIE_NAME="sitzung\xe4")
+        cookie = f"sitzung\xe4={key}".encode().decode("latin-1")
+        handshake = Handshake(Access("x"), "/ws/x", {"cookie": cookie}, "unix")
+        answer: Any = self.make().identify(handshake)
+        self.reactor.take()
+        self.assertEqual("john", self.successResultOf(answer).user)
+
+    def test_twice(self) -> None:
+        """Of several cookies with the same name, the last counts, as for pages."""
+        key = self.log_in("john")
+        self.assertEqual("john", self.identify(f"wrong; sessionid={key}").user)
+        self.assertEqual(Identity(), self.identify(f"{key}; sessionid=wrong"))
+        self.assertEqual("john", self.identify(f'"{key}"').user)
 
 
 class RequestTests(DjangoCase):

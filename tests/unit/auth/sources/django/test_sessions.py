@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.support.django_project import PASSWORD
 from tests.unit.auth.sources.django.case import ALL, ENGINES, DjangoCase, engine
-from wsredis.auth.sources.django.sessions import existing_key
+from wsredis.auth.sources.django.sessions import existing_key, open_session
 from wsredis.dialects.urls import parse_access
 from wsredis.gateway.identity import Handshake, Identity
 
@@ -146,6 +146,32 @@ class SessionTests(DjangoCase):
         Session.objects.filter(pk=key)._raw_delete("default")
         self.assertEqual(Identity(), self.identify(key))
 
+    def test_hook_behind_a_local_cache(self) -> None:
+        """A hook that opens sessions by itself does not find one either that has ended."""
+        from importlib import import_module
+
+        from django.contrib.auth import get_user
+        from django.contrib.sessions.models import Session
+        from django.core.cache import cache
+
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        self.vary(SESSION_ENGINE=engine("cached_db"), CACHES={"default": local})
+        self.addCleanup(cache.clear)
+        store = import_module(engine("cached_db")).SessionStore
+
+        def process(request: Any) -> None:
+            request.session = store(request.headers.get("X-Key") or request.COOKIES["sessionid"])
+            request.user = get_user(request)
+
+        self.vary(WS4REDIS_PROCESS_REQUEST=process)
+        key = self.log_in("john")
+        self.assertEqual("john", self.identify(key).user)
+        self.assertEqual(key, self.identify(x_key=key).session)
+        Session.objects.filter(pk=key)._raw_delete("default")
+        # A key that comes by another way than the cookie is no longer one, at least.
+        self.assertIsNone(self.identify(x_key=key).session)
+        self.assertEqual(Identity(), self.identify(key))
+
     def test_warnings(self) -> None:
         """Settings under which nobody is ever known are logged once, when the gateway starts."""
         self.vary(SESSION_COOKIE_PATH="/app/")
@@ -153,6 +179,13 @@ class SessionTests(DjangoCase):
             self.make()
         (line,) = [formatEvent(event) for event in events]
         self.assertIn("SESSION_COOKIE_PATH: ", line)
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        self.vary(SESSION_COOKIE_PATH="/", SESSION_ENGINE=engine("cached_db"))
+        self.vary(CACHES={"default": local})
+        with capturedLogs() as events:
+            self.make()
+        (line,) = [formatEvent(event) for event in events]
+        self.assertIn("SESSION_CACHE_ALIAS: ", line)
 
     def test_existing_key(self) -> None:
         """The key of a session counts if the session exists, whoever made the object."""
@@ -167,6 +200,25 @@ class SessionTests(DjangoCase):
             self.assertIsNone(existing_key(store()), name)
         self.assertEqual("7", existing_key(SimpleNamespace(session_key=7)))
         self.assertIsNone(existing_key({}))
+
+    def test_key_without_a_load(self) -> None:
+        """What a hook does with a session before anybody looked at it makes no key count."""
+        from importlib import import_module
+
+        from django.utils.functional import SimpleLazyObject
+
+        for name in ("db", "cache", "cached_db", "file"):
+            self.vary(SESSION_ENGINE=engine(name))
+            store = import_module(engine(name)).SessionStore
+            key, nobody = self.session(a=1).session_key, "a" * 32
+            for given, expected in ((key, key), (nobody, None)):
+                cleared = store(given)
+                cleared.clear()
+                changed = store(given)
+                changed["seen"] = True
+                lazy = SimpleLazyObject(lambda given=given, store=store: store(given))
+                for session in (cleared, changed, lazy):
+                    self.assertEqual(expected, existing_key(session), (name, given))
 
     def user(self, name: str) -> Any:
         """Make a user, who is deleted after the test."""
@@ -247,3 +299,134 @@ class SessionTests(DjangoCase):
         with capturedLogs() as events:
             self.identify("a" * 8192, authenticator=authenticator)
         self.assertEqual([], [formatEvent(event) for event in events])
+
+
+class HiddenErrorTests(DjangoCase):
+    """Engines and caches that take "cannot ask" for "no"."""
+
+    def setUp(self) -> None:
+        """Use an engine that hides its errors."""
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.vary(SESSION_ENGINE="tests.support.project.quiet", QUIET_FOLDER=str(self.folder))
+
+    def leave(self) -> None:
+        """Take away what is asked."""
+        self.folder.rename(f"{self.folder}-away")
+
+    def come(self) -> None:
+        """Bring it back."""
+        Path(f"{self.folder}-away").rename(self.folder)
+
+    def check_away(self, key: str) -> None:
+        """Check that a client is told to come again, until the sessions are back."""
+        self.leave()
+        for cookie in (key, "a" * 32):
+            self.assertEqual(503, self.refused(cookie).status)
+        self.come()
+        self.assertEqual("john", self.identify(key).user)
+        self.assertEqual(Identity(), self.identify("a" * 32))
+
+    def test_engine(self) -> None:
+        """An engine of another party that loses each session while it cannot ask."""
+        key = self.log_in("john")
+        self.assertEqual(Identity("john", ("chatters",), key), self.identify(key))
+        self.check_away(key)
+
+    def test_empty(self) -> None:
+        """A session without data counts, although the engine says the same of missing ones."""
+        key = self.session().session_key
+        self.assertEqual(Identity(session=key), self.identify(key))
+
+    def test_one_error(self) -> None:
+        """A single error, after which the engine answers, ends nothing."""
+        key = self.log_in("john")
+        session = open_session(None)
+        session._session_key = key
+        with self.assertRaises(ConnectionError):
+            self.leave()
+            session.load()
+        self.come()
+        left = [True]
+
+        def decode(data: str) -> Any:
+            if left:
+                raise ConnectionError(left.pop())
+            return {"seen": data}
+
+        session._session_key, session.decode = key, decode
+        self.assertIn("seen", session.load())
+        self.assertEqual(key, session.session_key)
+
+    def test_hook(self) -> None:
+        """A hook that opens the session itself, or puts something into it."""
+        from importlib import import_module
+
+        from django.conf import settings
+        from django.contrib.auth import get_user
+
+        store = import_module(settings.SESSION_ENGINE).SessionStore
+
+        def process(request: Any) -> None:
+            request.session = store(request.COOKIES["sessionid"])
+            request.user = get_user(request)
+
+        def change(request: Any) -> None:
+            process(request)
+            request.session["seen"] = True
+
+        key = self.log_in("john")
+        for hook in (process, change):
+            self.vary(WS4REDIS_PROCESS_REQUEST=hook)
+            self.assertEqual(key, self.identify(key).session)
+            self.check_away(key)
+
+    def test_without_exists(self) -> None:
+        """An engine that cannot tell what exists is believed when it finds something."""
+        from django.contrib.sessions.backends.base import SessionBase
+
+        from tests.support.project import quiet
+
+        self.patch(quiet.SessionStore, "exists", SessionBase().exists)
+        self.assertEqual(Identity(), self.identify("a" * 32))
+
+    def test_cache(self) -> None:
+        """A cache that is told to hide its errors."""
+        self.vary(SESSION_ENGINE=engine("cache"))
+        for options in ({}, {"IGNORE_EXCEPTIONS": True}, {"ignore_exc": True}):
+            cache = {
+                "BACKEND": "tests.support.project.quiet.QuietCache",
+                "LOCATION": f"{self.project.folder}/quiet",
+                "OPTIONS": options,
+            }
+            self.vary(CACHES={"default": cache})
+            self.check_away(self.log_in("john"))
+
+    def test_cache_in_front(self) -> None:
+        """A cache in front of the database: the database knows."""
+        self.vary(SESSION_ENGINE=engine("cached_db"))
+        cache = {
+            "BACKEND": "tests.support.project.quiet.QuietCache",
+            "LOCATION": f"{self.project.folder}/quiet",
+            "OPTIONS": {"IGNORE_EXCEPTIONS": True},
+        }
+        self.vary(CACHES={"default": cache})
+        key = self.log_in("john")
+        self.leave()
+        self.assertEqual("john", self.identify(key).user)
+        self.assertEqual(Identity(), self.identify("a" * 32))
+
+    def test_file(self) -> None:
+        """A file that cannot be read, as without a free descriptor, is not missing."""
+        self.vary(SESSION_ENGINE=engine("file"))
+        key = self.log_in("john")
+        path = Path(self.project.folder, f"sessionid{key}")
+        data = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        self.addCleanup(path.unlink)
+        self.assertEqual(503, self.refused(key).status)
+        path.rmdir()
+        path.write_bytes(data)
+        self.assertEqual("john", self.identify(key).user)

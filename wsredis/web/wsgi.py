@@ -192,7 +192,7 @@ class WSGIResponse(_WSGIResponse):
         The client has its whole answer before the iterable is closed: Django runs the handlers of
         ``request_finished`` then, which may take long, or fail.
         """
-        answer = None
+        answer: Any = None
         try:
             if not self._requestFinished:
                 answer = self.application(self.environ, self.startResponse)

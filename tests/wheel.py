@@ -36,11 +36,21 @@ def check_names(where: Path, names: set[str], forbidden: tuple[str, ...]) -> Non
         sys.exit(f"{where.name}: missing {missing}, must not be there {wrong}")
 
 
+def run(*words: str | Path, cwd: Path = ROOT) -> str:
+    """Run a program, which shows its output only if it fails. Returns: The output."""
+    done = subprocess.run(
+        words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{done.stdout}{words}: status {done.returncode}")
+    return done.stdout
+
+
 def main() -> None:
     """Build, look, install, ask."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        subprocess.run([sys.executable, "-m", "build", "--outdir", name, str(ROOT)], check=True)
+        run(sys.executable, "-m", "build", "--outdir", name, ROOT)
         (wheel,) = folder.glob("*.whl")
         (sdist,) = folder.glob("*.tar.gz")
         check_names(wheel, set(zipfile.ZipFile(wheel).namelist()), FORBIDDEN)
@@ -50,10 +60,8 @@ def main() -> None:
         clean = folder / "venv"
         venv.create(clean, with_pip=True)
         python = clean / "bin" / "python"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
-        said = subprocess.run(
-            [clean / "bin" / "twistd", "--help"], cwd=name, check=True, capture_output=True
-        ).stdout.decode()
+        run(python, "-m", "pip", "install", "--quiet", wheel)
+        said = run(clean / "bin" / "twistd", "--help", cwd=folder)
         if "Gateway between WebSockets and Redis pub/sub" not in said:
             sys.exit(f"twistd does not know wsredis:\n{said}")
         print(f"{wheel.name}: twistd knows wsredis")

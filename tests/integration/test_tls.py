@@ -116,7 +116,7 @@ class ServeTests(_TlsCase):
         """Other requests are answered through TLS as well."""
         self.start()
         client, _ = self.connect()
-        client.send(b"GET /health/ready HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        client.send(b"GET /health/live HTTP/1.1\r\nHost: a.example\r\n\r\n")
         self.assertTrue(client.head().startswith("HTTP/1.1 200 "))
 
     def test_alpn(self) -> None:

@@ -36,7 +36,8 @@ class AskTests(LifeCase):
     def test_gateways(self) -> None:
         """All that are there are listed, workers and all."""
         workers = ("--redis", self.redis.url, "--prefix", "p", "--workers", "2")
-        self.gateway(*workers, ready=True)
+        # The first of them is connected before the second.
+        self.gateway(*workers).child.wait_for(r"\] all 2 workers are ready")
         status, output = self.ask("gateways")
         self.assertEqual((0, 3), (status, output.count(", 0 connections, ready\n")), output)
 

@@ -7,7 +7,8 @@ from functools import cache
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.children import Gateway, RedisServer
+from tests.support.children import Gateway, RedisServer, until
+from tests.support.health import health
 from tests.support.raw import RawClient
 
 __all__ = ["FreshGatewayCase", "GatewayCase"]
@@ -25,6 +26,8 @@ def _shared_gateway(options: tuple[str, ...]) -> Gateway:
     # A ping of the gateway would come between the frames that a test waits for.
     gateway = Gateway("--redis", _shared_redis().url, "--ping-interval", "600", *options)
     atexit.register(gateway.stop)
+    # Connected is not yet ready: it has to be proven that messages arrive.
+    until(lambda: health(gateway.port)[0] == 200)
     return gateway
 
 

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from wsredis.config.session_cookie import lost_sessions, stale_sessions
 from wsredis.config.ws4redis import is_of_ws4redis, project_value
 from wsredis.django.control import TIMEOUT
+from wsredis.django.rule_checks import check_rules
 from wsredis.errors import ConfigError
 from wsredis.publisher.redis_py import connect_as_project
 
@@ -48,7 +49,7 @@ _VALUES = {
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Check all settings for WebSockets. Neither Redis nor the gateway is asked."""
-    return [*_wrong_values(), *_wrong_apps()]
+    return [*_wrong_values(), *_wrong_apps(), *check_rules()]
 
 
 def _wrong_values() -> Iterator[CheckMessage]:

@@ -35,7 +35,7 @@ from wsredis.gateway.identity import Handshake, Identity, Policy
 from wsredis.service.startup import build, give_up
 from wsredis.service.tap import Options, repeatable
 
-__all__ = ["CheckOptions", "run"]
+__all__ = ["CheckOptions", "check_start", "run"]
 
 #: The names of policies that refuse, in the table. A rule gives its number itself.
 _REFUSERS: dict[type, str] = {OriginPolicy: "origin", FunctionPolicy: "policy"}
@@ -109,19 +109,29 @@ def run(args: Sequence[str], reactor: Any = None) -> int:
     return 0
 
 
+def check_start(config: GatewayConfig, reactor: Any) -> None:
+    """
+    Do everything with a configuration that a start does before it binds a port.
+
+    Raises:
+        ConfigError: The gateway would not start.
+    """
+    checkable = replace(
+        config,
+        port=_checkable(config.port),
+        tls_port=_checkable(config.tls_port),
+        metrics_port=config.metrics_port and _checkable([config.metrics_port])[0],
+    )
+    build(checkable, reactor)
+
+
 def _checked(options: Options, reactor: Any) -> GatewayConfig:
-    """Do everything that a start does before it binds a port. Print warnings to standard error."""
+    """Load and check a configuration. Print warnings to standard error."""
     warnings = FilteringLogObserver(_print_warning, [LogLevelFilterPredicate(LogLevel.warn)])
     globalLogPublisher.addObserver(warnings)
     try:
         config = options.load()
-        checkable = replace(
-            config,
-            port=_checkable(config.port),
-            tls_port=_checkable(config.tls_port),
-            metrics_port=config.metrics_port and _checkable([config.metrics_port])[0],
-        )
-        build(checkable, reactor)
+        check_start(config, reactor)
     finally:
         globalLogPublisher.removeObserver(warnings)
     return config

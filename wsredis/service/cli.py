@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
@@ -86,22 +86,28 @@ class Command:
     run: Callable[[argparse.Namespace, Outside], int]
 
 
-def main(args: Sequence[str], outside: Outside | None = None) -> int:
+def main(
+    args: Sequence[str],
+    outside: Outside | None = None,
+    commands: Mapping[str, Command] | None = None,
+) -> int:
     """
     Run one command.
 
     Args:
         args: The command line after ``python -m wsredis``.
         outside: If None, it is the streams of the process, and a real Redis.
+        commands: All commands by their names. If None, they are `COMMANDS`.
 
     Returns:
         The status: 0; 1 if Redis fails; 2 if an argument or a setting is wrong; 130 if it was
         interrupted.
     """
     outside = outside or Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
-    arguments = _parser().parse_args(args)
+    commands = COMMANDS if commands is None else commands
+    arguments = _parser(commands).parse_args(args)
     try:
-        return COMMANDS[arguments.command].run(arguments, outside)
+        return commands[arguments.command].run(arguments, outside)
     except ConfigError as error:
         return _fail(outside, arguments, error, 2)
     except BrokenPipeError:
@@ -119,7 +125,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m wsredis",
         description="Publish to the clients of a gateway, listen with them, and check settings. "
@@ -127,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wsredis {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
+    for name, command in known.items():
         about = f"{command.help[0].upper()}{command.help[1:]}."
         command.add_arguments(commands.add_parser(name, help=command.help, description=about))
     return parser
@@ -419,7 +425,7 @@ def _check_config(arguments: argparse.Namespace, outside: Outside) -> int:
     return run(arguments.args)
 
 
-#: All commands by their names. A new one needs an entry here and nothing else.
+#: All commands that need no Django, by their names. A new one needs an entry here and nothing else.
 COMMANDS = {
     "publish": Command("publish one message", _add_publish_arguments, _publish),
     "subscribe": Command(

@@ -116,8 +116,8 @@ class ValueTests(CheckCase):
         globals()["Subscriber"] = Subscriber
         self.addCleanup(globals().pop, "Subscriber")
         settings = {
-            "WS4REDIS_ALLOWED_CHANNELS": len,
-            "WS4REDIS_PROCESS_REQUEST": f"{_HOOKS}.fail",
+            "WS4REDIS_ALLOWED_CHANNELS": f"{_HOOKS}.fail",
+            "WS4REDIS_PROCESS_REQUEST": len,
             "WS4REDIS_SUBSCRIBER": f"{__name__}.Subscriber",
         }
         self.assertEqual({}, self.found(**settings))

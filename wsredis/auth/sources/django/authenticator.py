@@ -50,6 +50,9 @@ class DjangoAuthenticator:
         reactor: Takes results from threads.
         config: The settings ``django``, ``auth-concurrency`` and ``auth-timeout`` are used.
         report: Told whether the project can be asked.
+    Attributes:
+        session_age: Seconds for which a session of the project lives, unless a page says otherwise.
+
     Raises:
         ConfigError: The project cannot be used.
     """
@@ -61,6 +64,7 @@ class DjangoAuthenticator:
         from django.conf import settings as project
 
         self._project = project
+        self.session_age = float(project.SESSION_COOKIE_AGE)
         self._reactor = reactor
         self._timeout = config.auth_timeout
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)

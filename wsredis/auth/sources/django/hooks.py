@@ -15,6 +15,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from wsredis.auth.sources.availability import SourceAway
+from wsredis.auth.sources.django.old_code import remarks_on
 from wsredis.auth.sources.django.project import error_place, read_setting
 from wsredis.channels import FLAGS
 from wsredis.errors import HandshakeRejected
@@ -78,7 +79,17 @@ def load_hook(project: object, name: str, timeout: float) -> Hook | None:
         ConfigError: There is no such function.
     """
     function = read_setting(project, name)
-    return None if function is None else Hook(name, function, timeout)
+    if function is None:
+        return None
+    for remark in remarks_on(function):
+        _log.warn(
+            "{setting}: {place}: {problem}",
+            event="hook-outdated",
+            setting=name,
+            place=remark.place,
+            problem=remark.problem,
+        )
+    return Hook(name, function, timeout)
 
 
 def possible_flags(project: object) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from wsredis.config.imports import refuse_patched, search_here, uwsgi_hint
+from wsredis.config.other_settings import moved_settings, unknown_settings
 from wsredis.config.ws4redis import gateway_values, project_value
 from wsredis.errors import ConfigError
 
@@ -55,11 +56,15 @@ def set_up(module: str) -> None:
     if project.configured and os.environ.get(_VARIABLE) != module:
         raise ConfigError(f"django: {module}: this process has other settings of Django already")
     os.environ[_VARIABLE] = module
+    is_first = not project.configured
     try:
         django.setup()
     except (Exception, SystemExit) as error:
         raise error_in_project(module, error) from None
     refuse_patched(f"django: {module}")
+    if is_first:
+        # Later, tests may vary the settings.
+        _take_moved_settings(project)
 
 
 def project_settings(module: str) -> dict[str, Any]:
@@ -89,7 +94,26 @@ def project_settings(module: str) -> dict[str, Any]:
             names=ignored,
             _names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
         )
+    for name, meant in unknown_settings(project).items():
+        if meant:
+            _log.warn(
+                "{setting} is not a setting for WebSockets, and has no effect: is it {meant}?",
+                event="ws4redis-setting-unknown",
+                setting=name,
+                meant=meant,
+            )
     return values
+
+
+def _take_moved_settings(project: object) -> None:
+    """Set what the project has assigned to ``ws4redis.settings``, where ws4redis reads it."""
+    for name, value in moved_settings(project).items():
+        setattr(project, name, value)
+        _log.info(
+            "{setting}: the value that was assigned to ws4redis.settings counts",
+            event="ws4redis-setting-moved",
+            setting=name,
+        )
 
 
 def read_setting(project: object, name: str) -> Any:

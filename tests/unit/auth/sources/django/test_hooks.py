@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.unit.auth.sources.django.case import ALL, DjangoCase
 from wsredis.channels import Access
@@ -242,6 +242,22 @@ class AllowedChannelsTests(DjangoCase):
         ):
             self.vary(WS4REDIS_ALLOWED_CHANNELS=hook)
             self.assertEqual(500, self.refused().status)
+
+    def test_outdated(self) -> None:
+        """Code of another time is logged when the gateway starts."""
+
+        def hook(request: Any, channels: list[str]) -> list[str]:
+            return channels if request.user is not None else []
+
+        self.vary(WS4REDIS_ALLOWED_CHANNELS=hook)
+        with capturedLogs() as events:
+            self.make()
+        (line,) = [formatEvent(event) for event in events]
+        self.assertRegex(
+            line,
+            r"\AWS4REDIS_ALLOWED_CHANNELS: test_hooks.py:\d+: it tests whether request.user is "
+            r"None or false, and it never is: without a cookie it is Django's AnonymousUser\Z",
+        )
 
     def test_not_there(self) -> None:
         """A hook that is missing, or is not a function, is an error at the start."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
 from twisted.logger import capturedLogs, formatEvent
@@ -11,7 +12,7 @@ from twisted.logger import capturedLogs, formatEvent
 from tests.support.django_project import SETTINGS
 from tests.unit.auth.sources.django.case import DjangoCase
 from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
-from wsredis.auth.sources.django.project import project_settings
+from wsredis.auth.sources.django.project import project_settings, set_up
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 
@@ -69,6 +70,17 @@ class ProjectSettingsTests(DjangoCase):
         self.assertEqual("redis://a:6379/0", found["redis"])
         self.assertEqual("p", found["redis-password"])
 
+    def test_unknown(self) -> None:
+        """A setting with a slip in its name is logged, with the one that may have been meant."""
+        self.vary(WS4REDIS_ALLOWED_CHANELS="site.hook", WS4REDIS_OWN=1)
+        with capturedLogs() as events:
+            project_settings(SETTINGS)
+        expected = (
+            "WS4REDIS_ALLOWED_CHANELS is not a setting for WebSockets, and has no effect: is it "
+            "WS4REDIS_ALLOWED_CHANNELS?"
+        )
+        self.assertEqual([expected], [formatEvent(event) for event in events])
+
     def test_connection_ignored(self) -> None:
         """Arguments that the gateway does not use are logged in one line, without their values."""
         self.vary(WS4REDIS_CONNECTION={"socket_timeout": "secret", "retry": "secret"})
@@ -103,6 +115,24 @@ class ProjectSettingsTests(DjangoCase):
                 error = self.assertRaises(ConfigError, project_settings, SETTINGS)
                 self.assertRegex(str(error), rf"^django: {name}: [^\n]+$")
                 self.assertNotIn("secret", str(error))
+
+    def test_moved(self) -> None:
+        """Rules that the project assigns to ``ws4redis.settings`` while it is set up count."""
+        import django
+        import django.conf
+
+        original = ModuleType("ws4redis.settings")
+        original.__dict__["WS4REDIS_ALLOWED_CHANNELS"] = len
+        project = SimpleNamespace(configured=False)
+        with patch.dict(sys.modules, {"ws4redis.settings": original}):
+            with patch.object(django.conf, "settings", project):
+                with patch.object(django, "setup"), capturedLogs() as events:
+                    set_up(SETTINGS)
+        self.assertIs(len, project.WS4REDIS_ALLOWED_CHANNELS)
+        expected = (
+            "WS4REDIS_ALLOWED_CHANNELS: the value that was assigned to ws4redis.settings counts"
+        )
+        self.assertEqual([expected], [formatEvent(event) for event in events])
 
     def test_other_project(self) -> None:
         """A process can have one project."""

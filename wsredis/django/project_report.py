@@ -1,0 +1,279 @@
+"""What of a project for django-websocket-redis works with wsredis, line by line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import WARNING, CheckMessage
+from django.utils.module_loading import import_string
+
+from wsredis.config.other_settings import unknown_settings
+from wsredis.django.checks import check_settings
+from wsredis.django.project_files import SCRIPT, ProjectFiles, PythonFile, read_files
+from wsredis.django.start_check import Start
+
+__all__ = ["Level", "Line", "describe"]
+
+#: Settings that the gateway reads, and what they do if nothing is wrong with them.
+_EFFECTS = {
+    "WEBSOCKET_URL": "the gateway serves WebSockets below this path",
+    "WS4REDIS_CONNECTION": "the gateway and publishers use this Redis",
+    "WS4REDIS_PREFIX": "the names in Redis begin with it, as before",
+    "WS4REDIS_STORED_PREFIX": "the keys of stored messages begin with it",
+    "WS4REDIS_EXPIRE": "messages are stored for this time",
+    "WS4REDIS_HEARTBEAT": "the gateway sends this text every 4 seconds, and as an answer",
+    "WS4REDIS_PROCESS_REQUEST": "called for each handshake, in a thread",
+    "WS4REDIS_ALLOWED_CHANNELS": "called for each handshake, in a thread",
+    "WS4REDIS_SUBSCRIBER": "clients may use the flags in its two lists",
+    "CSRF_TRUSTED_ORIGINS": "pages of these origins may open WebSockets with their cookies",
+    "ALLOWED_HOSTS": "pages of these hosts may open WebSockets with their cookies",
+    "SESSION_ENGINE": "the gateway reads sessions with this engine",
+}
+
+#: Warnings about things that are as they were with ws4redis.
+_AS_BEFORE = frozenset({"wsredis.W001", "wsredis.W006", "wsredis.W020"})
+
+#: Warnings of a start that the system checks have as well, with a hint.
+_TOLD = frozenset({"hook-outdated", "session-setting-problem", "ws4redis-setting-unknown"})
+
+#: Modules of ws4redis that serve WebSockets, and take part in nothing else.
+_SERVERS = frozenset({"ws4redis.django_runserver", "ws4redis.uwsgi_runserver"})
+
+_PROCESSOR = "ws4redis.context_processors.default"
+
+
+class Level(Enum):
+    """
+    How a line is meant.
+
+    Attributes:
+        WORKS: It works unchanged.
+        NOTE: It works, and the project might like to know something about it.
+        CHANGE: It does not work as it is.
+    """
+
+    WORKS = "works"
+    NOTE = "note"
+    CHANGE = "change"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """
+    One line of the report.
+
+    Attributes:
+        level: How it is meant.
+        text: What it is about, and what was found.
+        hint: What to do. If it is empty, there is nothing to do.
+    """
+
+    level: Level
+    text: str
+    hint: str = ""
+
+
+def describe(module: str, try_start: Callable[[], Start]) -> Iterator[Line]:
+    """
+    Look at the project of this process. Neither its database nor Redis is asked.
+
+    Args:
+        module: Its settings module.
+        try_start: Tells whether the gateway would start.
+    """
+    messages = [each for each in check_settings() if not each.is_silenced()]
+    start = try_start()
+    yield from _settings(messages, start)
+    yield from map(_line_of, messages)
+    yield from _start(start, messages)
+    yield from _apps()
+    root = _root(module)
+    own = [Path(each.path) for each in apps.get_app_configs() if not _is_foreign(each.path)]
+    files = read_files([root, *own])
+    yield from _code(root, files, messages)
+    yield from _pages(root, files)
+
+
+# -- Settings
+
+
+def _settings(messages: list[CheckMessage], start: Start) -> Iterator[Line]:
+    problems = [*(str(each.msg) for each in messages), start.error or ""]
+    for name, effect in _EFFECTS.items():
+        is_wrong = any(f" {name}:" in f" {each}" for each in problems)
+        if getattr(settings, name, None) and not is_wrong:
+            yield Line(Level.WORKS, f"{name}: {effect}")
+    for name, meant in unknown_settings(settings).items():
+        if not meant:
+            yield Line(Level.NOTE, f"{name}: wsredis and ws4redis have no such setting")
+
+
+def _line_of(message: CheckMessage) -> Line:
+    is_note = message.level < WARNING or message.id in _AS_BEFORE
+    level = Level.NOTE if is_note else Level.CHANGE
+    return Line(level, f"{message.msg} ({message.id})", str(message.hint or ""))
+
+
+def _start(start: Start, messages: list[CheckMessage]) -> Iterator[Line]:
+    for event, text in start.warnings:
+        if event not in _TOLD:
+            yield Line(Level.NOTE, text)
+    if start.error is None:
+        yield Line(Level.WORKS, "the gateway starts with this project")
+    elif not any(str(each.msg) in start.error for each in messages):
+        yield Line(Level.CHANGE, f"the gateway does not start: {start.error}")
+
+
+def _apps() -> Iterator[Line]:
+    if not apps.is_installed("wsredis.django"):
+        yield Line(
+            Level.NOTE,
+            "wsredis.django is not in INSTALLED_APPS: the gateway notices logouts after up to "
+            "--recheck seconds, and runserver serves no WebSockets",
+            "Put it before django.contrib.staticfiles.",
+        )
+    for engine in settings.TEMPLATES:
+        if _PROCESSOR in engine.get("OPTIONS", {}).get("context_processors", ()):
+            if _can_import(_PROCESSOR.rpartition(".")[0]):
+                yield Line(Level.WORKS, f"TEMPLATES: {_PROCESSOR}")
+            else:
+                yield Line(
+                    Level.CHANGE,
+                    f"TEMPLATES: {_PROCESSOR} cannot be imported",
+                    "Write wsredis.django.context_processors.default.",
+                )
+
+
+# -- Files
+
+
+def _root(module: str) -> Path:
+    """Return the folder that the settings module is found in, which is that of ``manage.py``."""
+    path = Path(str(import_module(module).__file__))
+    names = module.split(".")
+    depth = len(names) if path.name == "__init__.py" else len(names) - 1
+    root = path.parents[depth]
+    if _is_foreign(str(root / names[0])):
+        # The project is installed as a package.
+        return path.parents[max(0, depth - 1)]
+    return root
+
+
+def _is_foreign(path: str) -> bool:
+    """Tell whether a folder belongs to Python, or to an installed package."""
+    parts = Path(path).parts
+    standard = Path(str(import_module("os").__file__)).parent
+    return bool({"site-packages", "dist-packages"} & {*parts}) or standard in Path(path).parents
+
+
+def _code(root: Path, files: ProjectFiles, messages: list[CheckMessage]) -> Iterator[Line]:
+    used: dict[str, list[str]] = {}
+    for each in files.python:
+        name = _shown(each.path, root)
+        for line, attribute in each.calls:
+            # A check tells it of hooks.
+            if not any(f" {each.path.name}:{line}:" in str(message.msg) for message in messages):
+                yield Line(
+                    Level.CHANGE,
+                    f"{name}:{line}: {attribute}() is not a method any more: it raises TypeError",
+                    f"Write {attribute} without parentheses.",
+                )
+        for module, line in sorted(each.imports.items()):
+            if module in _SERVERS:
+                yield _server_line(name, line, module, each)
+            else:
+                used.setdefault(module, []).append(f"{name}:{line}")
+        if each.patch is not None and not _SERVERS & each.imports.keys():
+            yield Line(
+                Level.NOTE,
+                f"{name}:{each.patch}: gevent replaces threads and sockets here: a gateway that "
+                "imports this file does not start",
+                "Leave the file to a server that needs gevent, or remove the line.",
+            )
+    for module, places in sorted(used.items()):
+        yield _import_line(module, places)
+    for path in files.unreadable:
+        yield Line(
+            Level.NOTE,
+            f"{_shown(path, root)}: it mentions ws4redis, and Python {sys.version_info[0]} cannot "
+            "read it",
+        )
+
+
+def _server_line(name: str, line: int, module: str, file: PythonFile) -> Line:
+    if module == "ws4redis.django_runserver":
+        return Line(
+            Level.CHANGE,
+            f"{name}:{line}: {module} cannot be imported with Django 3.0 and newer",
+            "Remove it. With wsredis.django in INSTALLED_APPS, runserver serves WebSockets.",
+        )
+    if file.serves_pages:
+        return Line(
+            Level.CHANGE,
+            f"{name}:{line}: {module} can be imported in uWSGI only, and this file serves pages",
+            "Let the file end after application = get_wsgi_application(): the gateway serves the "
+            "WebSockets.",
+        )
+    return Line(
+        Level.NOTE,
+        f"{name}:{line}: the gateway takes the place of this server of uWSGI",
+        "Remove the file together with its process.",
+    )
+
+
+def _import_line(module: str, places: list[str]) -> Line:
+    text = f"{module}: imported by {_listed(places)}"
+    if _can_import(module):
+        return Line(Level.WORKS, text)
+    return Line(
+        Level.CHANGE,
+        f"{text}, and cannot be imported",
+        "Install django-websocket-redis, or import the same names from wsredis.publisher.",
+    )
+
+
+def _pages(root: Path, files: ProjectFiles) -> Iterator[Line]:
+    if files.scripted:
+        used = f"{SCRIPT}: named by {_listed([_shown(each, root) for each in files.scripted])}"
+        if files.has_script or _has_script():
+            yield Line(Level.WORKS, used)
+        else:
+            yield Line(
+                Level.CHANGE,
+                f"{used}, and not among the static files",
+                f"Keep ws4redis in INSTALLED_APPS, copy {SCRIPT}, or use wsredis.js.",
+            )
+    if not files.is_complete:
+        yield Line(Level.NOTE, "the project has too many files: not all of them were read")
+
+
+def _has_script() -> bool:
+    if not apps.is_installed("django.contrib.staticfiles"):
+        # Somebody else serves static files.
+        return True
+    find = import_string("django.contrib.staticfiles.finders.find")
+    return find(f"js/{SCRIPT}") is not None
+
+
+def _can_import(module: str) -> bool:
+    try:
+        import_module(module)
+    except Exception:
+        return False
+    return True
+
+
+def _shown(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _listed(places: list[str]) -> str:
+    more = len(places) - 1
+    return places[0] if not more else f"{places[0]} and {more} other file{'s' * (more > 1)}"

@@ -21,6 +21,7 @@ from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.client import Client, PauseReason, Sink
 from wsredis.gateway.connection_id import connection_id, next_serial
+from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Identity
@@ -84,6 +85,8 @@ class ConnectionParts(NamedTuple):
         hub: Leads to the broker and the counters, too.
         limits: Bounds its channels and its queue.
         handler: The hook of the embedding program. If None, there is none.
+        enrolment: The channels that a project's own subscriber chose, in place of those that
+            *granted* stands for; the connection releases it. If None, there is none.
     """
 
     hub: Hub
@@ -93,6 +96,7 @@ class ConnectionParts(NamedTuple):
     encoding: Encoding
     identity: Identity
     granted: Access
+    enrolment: Enrolment | None = None
 
 
 class Connection(ABC):

@@ -14,7 +14,7 @@ from django.core.management import find_commands, load_command_class
 from django.utils.module_loading import import_string
 
 from wsredis.config.session_cookie import lost_sessions, stale_sessions
-from wsredis.config.ws4redis import is_of_ws4redis, project_value
+from wsredis.config.ws4redis import project_value
 from wsredis.django.control import TIMEOUT
 from wsredis.django.rule_checks import check_rules
 from wsredis.django.subscriber_checks import check_subscriber
@@ -83,14 +83,6 @@ def _wrong_apps() -> Iterator[CheckMessage]:
             f"runserver is that of {other}, which comes before wsredis.django: it serves no "
             "WebSockets",
             f"Put wsredis.django before {other}.",
-        )
-    if is_of_ws4redis(settings.WSGI_APPLICATION):
-        yield _warning(
-            40,
-            f"WSGI_APPLICATION is {settings.WSGI_APPLICATION}, a server of django-websocket-redis: "
-            "the runserver of wsredis.django serves Django's own application in its place, and "
-            "other servers cannot import it",
-            "Remove the setting, or write it as 'mysite.wsgi.application'.",
         )
     if apps.is_installed("django.contrib.auth"):
         yield from _wrong_sessions()

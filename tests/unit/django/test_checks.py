@@ -300,12 +300,6 @@ class AppTests(CheckCase):
         original = AppConfig("ws4redis", project)
         self.assertEqual(["W001"], list(self.found(INSTALLED_APPS=[*_APPS, original])))
 
-    def test_application_of_ws4redis(self) -> None:
-        """The server that django-websocket-redis has projects name is reported."""
-        found = self.found(WSGI_APPLICATION="ws4redis.django_runserver.application")
-        self.assertEqual(["W040"], list(found))
-        self.assertIn("WSGI_APPLICATION is ws4redis.django_runserver", found["W040"])
-
     def test_order(self) -> None:
         """The app comes before that of static files, or has no runserver."""
         own, other = "wsredis.django", "django.contrib.staticfiles"

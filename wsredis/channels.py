@@ -55,21 +55,24 @@ class Access:
         subscribe: Audiences to hear.
         publish: Audiences to publish to.
         echo: The client wants to hear its own messages.
+        own: Flags that only the subscriber class of a Django project knows, in the order of the
+            URL.
     """
 
     facility: str
     subscribe: frozenset[Audience] = frozenset()
     publish: frozenset[Audience] = frozenset()
     echo: bool = False
+    own: tuple[str, ...] = ()
 
     @property
     def only_listens_to_broadcast(self) -> bool:
         """Tells whether it publishes nothing and hears nothing private: strangers may have it."""
-        return not self.publish and self.subscribe <= _BROADCAST
+        return not self.publish and self.subscribe <= _BROADCAST and not self.own
 
     @property
     def flags(self) -> list[str]:
-        """The rights as flags of a URL, in a fixed order; without ``echo``."""
+        """The rights on audiences as flags of a URL, in a fixed order; without ``echo``."""
         asked = (("subscribe", self.subscribe), ("publish", self.publish))
         return [f"{verb}-{each.value}" for verb, some in asked for each in Audience if each in some]
 

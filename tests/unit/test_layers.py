@@ -40,7 +40,13 @@ BORDERS = {
     "hiredis": {"brokers.redis", "testing"},
     "jwt": {"auth.sources"},
     "prometheus_client": {"web.metrics"},
-    "redis": {"django", "publisher", "service.cli", "service.why"},
+    "redis": {
+        "auth.sources.django.subscriber",
+        "django",
+        "publisher",
+        "service.cli",
+        "service.why",
+    },
     "treq": {"auth.sources"},
     "twisted.internet.reactor": {"django", "service"},
     "twisted.web": {"auth.sources", "web"},
@@ -62,6 +68,7 @@ WITHOUT_TESTS = {
     "gateway/broker",
     "gateway/client",
     "gateway/dialect",
+    "gateway/enrolment",
     "testing/redis",
     "transports/websocket/http",
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from wsredis.auth.admission import Accepted, Admission
@@ -39,6 +40,8 @@ class Auth:
         backends: The identity sources to start and to stop.
         ended: Carries out the commands that were missed. If None, there are none.
         reloads: See the attribute.
+        idle: Waits until nothing is left to be done for clients that have gone. If None, nothing
+            ever is.
 
     Attributes:
         admission: Decides on handshakes.
@@ -57,6 +60,7 @@ class Auth:
         backends: Sequence[AuthBackend] = (),
         ended: EndedLog | None = None,
         reloads: Mapping[str, Callable[[], object]] | None = None,
+        idle: Callable[[], Deferred[None]] | None = None,
     ) -> None:
         self.admission = admission
         self.sessions = sessions
@@ -64,6 +68,7 @@ class Auth:
         self._ended = ended
         self._backends = backends
         self.reloads = reloads or {}
+        self._idle = idle
 
     def start(self) -> None:
         """Start the sources, and watch connections. Called once, when the gateway starts."""
@@ -74,6 +79,10 @@ class Auth:
             self.sessions.start()
         if self._ended is not None:
             self._ended.start()
+
+    def idle(self) -> Deferred[None]:
+        """Wait until nothing is left to be done for clients that have gone."""
+        return succeed(None) if self._idle is None else self._idle()
 
     def stop(self) -> None:
         """Stop all of it, without waiting. Open connections stay open. Harmless if not started."""
@@ -103,6 +112,7 @@ def from_config(
     authenticator: Authenticator | None = None,
     policy: Policy | None = None,
     health: Health | None = None,
+    redis: Callable[[], Any] | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> Auth:
     """
@@ -117,6 +127,8 @@ def from_config(
         policy: Asked in place of those of *config*. If None, those of *config*: origins, rules
             and the function of ``policy``.
         health: Told which of the sources of *config* cannot be asked. If None, nobody is.
+        redis: Makes a client of redis-py for the subscriber class of a Django project. If None,
+            such a class may have no methods.
         wall_clock: Returns the Unix time in seconds.
     Returns:
         The parts, not started.
@@ -124,7 +136,7 @@ def from_config(
         ConfigError: A setting cannot be used.
     """
     availability = Availability(Health() if health is None else health)
-    backends = _backends(config, reactor, availability) if authenticator is None else []
+    backends = [] if authenticator else _backends(config, reactor, availability, redis)
     authenticators = backends if authenticator is None else [authenticator]
     recent = RecentCommands(reactor, _session_age(backends))
     origins = OriginPolicy(config.allow_origin, config.allow_host)
@@ -152,7 +164,7 @@ def from_config(
     forget = [backend.forget for backend in backends]
     control = ControlChannel(hub, config.prefix, sessions, recent, forget)
     ended = EndedLog(reactor, hub.broker, config.prefix, control.carry_out)
-    return Auth(admission, sessions, control, backends, ended, reloads)
+    return Auth(admission, sessions, control, backends, ended, reloads, _idle(config, backends))
 
 
 def _reloads(
@@ -177,11 +189,29 @@ def _session_age(backends: Iterable[AuthBackend]) -> float:
     return max((float(getattr(backend, "session_age", 0)) for backend in backends), default=0.0)
 
 
+def _idle(
+    config: GatewayConfig, backends: Iterable[AuthBackend]
+) -> Callable[[], Deferred[None]] | None:
+    """See `Auth`."""
+    if config.django is not None:
+        from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
+
+        for backend in backends:
+            if isinstance(backend, DjangoAuthenticator):
+                return backend.idle
+    return None
+
+
 def _reload_rules(policy: RulePolicy, path: str) -> None:
     policy.replace(load_rules(path))
 
 
-def _backends(config: GatewayConfig, reactor: Any, availability: Availability) -> list[AuthBackend]:
+def _backends(
+    config: GatewayConfig,
+    reactor: Any,
+    availability: Availability,
+    redis: Callable[[], Any] | None,
+) -> list[AuthBackend]:
     """Make the authenticators of the settings, in the order in which they are asked."""
     # Each is imported only if it is configured: it needs libraries that others do not have.
     found: list[AuthBackend] = []
@@ -195,7 +225,9 @@ def _backends(config: GatewayConfig, reactor: Any, availability: Availability) -
         from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 
         found.append(
-            DjangoAuthenticator(reactor, config, availability.of("django", is_only=not found))
+            DjangoAuthenticator(
+                reactor, config, availability.of("django", is_only=not found), redis
+            )
         )
     if config.auth_url.url is None and config.auth_url.cache:
         raise ConfigError("auth-cache: requires auth-url")

@@ -14,6 +14,7 @@ from twisted.logger import Logger, LogLevel
 from wsredis.auth.control_commands import RecentCommands, all_names
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
+from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 
@@ -69,12 +70,15 @@ class Accepted(NamedTuple):
         identity: The identity of the client.
         granted: What it may do.
         since: Time at which the decision began, in seconds of the reactor.
+        enrolment: The channels that a project's own subscriber chose. Whoever takes it releases it.
+            If None, the client has those that *granted* stands for.
     """
 
     handshake: Handshake
     identity: Identity
     granted: Access
     since: float
+    enrolment: Enrolment | None = None
 
 
 class _TimeLimit:
@@ -172,21 +176,28 @@ class Admission:
             HandshakeRejected: The client is not let in.
         """
         since = self._clock.seconds()
-        identity, granted = await self.decide(handshake)
-        if identity is not _ANONYMOUS:
-            self._warn_of_colons(identity, granted)
-            if self._recent.has_ended(identity):
-                raise HandshakeRejected("the session has ended", 401)
-        return Accepted(handshake, identity, granted, since)
+        limit = _TimeLimit(self._clock, self._timeout)
+        identity, granted = await self._decide(handshake, None, limit)
+        if identity is _ANONYMOUS:
+            return Accepted(handshake, identity, granted, since)
+        self._warn_of_colons(identity, granted)
+        if self._recent.has_ended(identity):
+            raise HandshakeRejected("the session has ended", 401)
+        enrolment = None
+        if identity.enrol is not None:
+            enrolment = await limit.wait(identity.enrol(granted))
+            # It holds the request, which nobody needs any more.
+            identity = replace(identity, enrol=None)
+        return Accepted(handshake, identity, granted, since, enrolment)
 
     async def decide(
         self, handshake: Handshake, groups: tuple[str, ...] | None = None
     ) -> tuple[Identity, Access]:
         """
-        Ask for the identity and the access of *handshake*, for a new client or an open one.
+        Ask for the identity and the access of *handshake* of an open client.
 
         Args:
-            groups: The groups of an open one, which it keeps if they are fixed. None for a new one.
+            groups: Its groups, which it keeps if they are fixed. If None, it has no fixed groups.
         Returns:
             The identity, and what it may do.
         Raises:
@@ -195,6 +206,11 @@ class Admission:
             Exception: An authenticator or a policy failed. It must reject the handshake, too.
         """
         limit = _TimeLimit(self._clock, self._timeout)
+        return await self._decide(handshake, groups, limit)
+
+    async def _decide(
+        self, handshake: Handshake, groups: tuple[str, ...] | None, limit: _TimeLimit
+    ) -> tuple[Identity, Access]:
         handshake = self._without_ambient_headers(handshake)
         identity = _ANONYMOUS
         for authenticator in self._authenticators:

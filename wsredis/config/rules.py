@@ -60,7 +60,7 @@ class Rule:
     def fits(
         self,
         right: str,
-        audience: Audience,
+        audience: Audience | None,
         facility: str,
         *,
         user: str | None,
@@ -71,14 +71,19 @@ class Rule:
 
         Args:
             right: One of `RIGHTS`.
-            audience: The audience of the channel.
+            audience: The audience of the channel. If None, it is one of a project's own, which
+                only a rule for all audiences fits.
             facility: The facility of the channel.
             user: The name of the user. None or empty if nobody is logged in.
             groups: The names of the user's groups.
         """
         return (
             right in self.right
-            and audience.value in self.audience
+            and (
+                len(set(self.audience)) == len(_AUDIENCES)
+                if audience is None
+                else audience.value in self.audience
+            )
             and any(matches(pattern, facility) for pattern in self.facility)
             and any(_is(each, user, groups) for each in self.who)
         )

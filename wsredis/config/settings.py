@@ -544,6 +544,12 @@ class GatewayConfig(Checked):
         "Settings module of a Django project. The sessions of the project say who a client is, "
         "and its settings for WebSockets are used here too.",
     )
+    ignore_subscriber_methods: bool = setting(
+        False,
+        flag,
+        "Start although the class of WS4REDIS_SUBSCRIBER overrides methods that the gateway cannot "
+        "call: parse_response, get_file_descriptor. The log warns of them at each start.",
+    )
     auth_timeout: float = setting(
         3.0,
         seconds(0.1),

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from wsredis.config.redis_url import format_url, parse_url
+from wsredis.config.subscriber import SubscriberClass, read_subscriber
 from wsredis.config.values import (
     Check,
     channel_prefix,
@@ -155,15 +156,11 @@ def _hook(value: Any) -> Callable[..., Any] | None:
     return found
 
 
-def _subscriber(value: Any) -> tuple[str, ...] | None:
-    """Return the flags that the named class allows. If None, it is the original class: all."""
+def _subscriber(value: Any) -> SubscriberClass | None:
+    """Look at the named class. If None, it is the original's, which allows all flags."""
     if value == SUBSCRIBER:
         return None
-    subscriber = _imported(str(value))
-    try:
-        return (*subscriber.subscription_channels, *subscriber.publish_channels)
-    except (AttributeError, TypeError):
-        raise ValueError("the class has no lists of channels") from None
+    return read_subscriber(_imported(value) if isinstance(value, str) else value)
 
 
 def _connection(value: Any) -> dict[str, Any]:

@@ -4,16 +4,19 @@ The default dialect, that of django-websocket-redis: a message is its payload an
 The path of a URL after the prefix is the facility. The *keys* of the query are flags: they name the
 audiences that a connection subscribes to and publishes to. A client does not hear its own messages
 again unless it asks for the echo, and hears first the stored message of each of its channels.
+
+It is one module because the dialect and its two kinds of connections know each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,11 +28,13 @@ from wsredis.errors import (
     ClientError,
     PermissionDenied,
 )
+from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection, ConnectionParts
+from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Publication
 
-__all__ = ["PlainConnection", "PlainDialect"]
+__all__ = ["EnrolledConnection", "PlainConnection", "PlainDialect"]
 
 #: URLs that are remembered, and their length in characters.
 _MAX_URLS = 1024
@@ -120,6 +125,8 @@ class PlainDialect:
 
     def connection(self, parts: ConnectionParts) -> PlainConnection:
         """See `wsredis.gateway.dialect.Dialect.connection`."""
+        if parts.enrolment is not None:
+            return EnrolledConnection(self, parts, parts.enrolment)
         return PlainConnection(self, parts)
 
 
@@ -316,6 +323,161 @@ class PlainConnection(Connection):
             while len(own) > _MAX_OWN_MESSAGES:
                 del own[next(iter(own))]
         self.choose_path()
+
+
+class EnrolledConnection(PlainConnection):
+    """
+    A client whose channels a project's own subscriber chose.
+
+    Args:
+        enrolment: Its choice, which is released when the connection is closed.
+    """
+
+    _log = Logger()
+
+    __slots__ = ("_enrolment", "_first", "_taking", "_turn")
+
+    def __init__(self, dialect: PlainDialect, parts: ConnectionParts, enrolment: Enrolment) -> None:
+        super().__init__(dialect, parts)
+        self._enrolment = enrolment
+        self.channels, self.publishes = tuple(enrolment.channels), tuple(enrolment.publishes)
+        #: A subscriber that takes messages may send them on changed, or not at all.
+        takes = enrolment.takes_messages
+        self._own_copies = 0 if takes else _common(self.channels, self.publishes)
+        self._first: Sequence[bytes] = ()
+        #: Messages are handed over one after the other.
+        self._turn = DeferredLock()
+        self._taking = 0
+
+    @property
+    def is_deaf(self) -> bool:
+        """See `Connection.is_deaf`. A subscriber can answer any message."""
+        return not self._enrolment.takes_messages and super().is_deaf
+
+    def open(self) -> Deferred[Mapping[bytes, bytes]]:
+        """See `Connection.open`."""
+        if self.channels or not self._enrolment.chooses_first:
+            return super().open()
+        self.check_limit(self.publishes)
+        return self.stored()
+
+    def stored(self) -> Deferred[Mapping[bytes, bytes]]:
+        """See `Connection.stored`."""
+        if not self._enrolment.chooses_first:
+            return super().stored()
+        return self._enrolment.first().addCallback(self._chosen)
+
+    def _chosen(self, messages: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        self._first = messages
+        return {}
+
+    def first_publications(
+        self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
+    ) -> Iterator[Publication]:
+        """Choose the messages of the subscriber, if it chooses, in place of the stored ones."""
+        if not self._enrolment.chooses_first:
+            yield from super().first_publications(stored, held_back)
+            return
+        messages, self._first = self._first, ()
+        live = {item.payload for item in held_back}
+        yield from (Publication(b"", each) for each in messages if each not in live)
+        yield from held_back
+
+    def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
+        """See `Connection.opened`."""
+        super().opened(stored, answer)
+        self._follow(())
+
+    def receive_all(self, payloads: Sequence[bytes]) -> int:
+        """See `Connection.receive_all`."""
+        if self._enrolment.takes_messages:
+            return Connection.receive_all(self, payloads)
+        return super().receive_all(payloads)
+
+    def publish(self, payload: bytes) -> None:
+        """
+        Hand a message over to the subscriber, if it takes messages, and read no other meanwhile.
+
+        If it fails, the connection is closed, as in `PlainConnection.publish`.
+        """
+        if not self._enrolment.takes_messages:
+            super().publish(payload)
+            return
+        self._remember((payload,))
+        if not (payload and self.is_open):
+            return
+        self._client.pause(PauseReason.SUBSCRIBER)
+        self._taking += 1
+        taken: Deferred[Any] = self._turn.run(self._enrolment.take, payload)
+        taken.addCallback(self._follow)
+        taken.addErrback(self._not_taken, len(payload))
+        taken.addErrback(self._crashed)
+        taken.addCallback(self._taken)
+
+    def _not_taken(self, failure: Failure, size: int) -> None:
+        self._hub.metrics.unpublished += 1
+        error = failure.value
+        if self.is_open:
+            assert isinstance(error, Exception)
+            self.publish_failed(error, size)
+
+    def _taken(self, _: object) -> None:
+        self._taking -= 1
+        if not self._taking:
+            self._client.resume(PauseReason.SUBSCRIBER)
+
+    def _follow(self, messages: Sequence[bytes]) -> None:
+        """Send *messages* to the client, and go on with the channels that the subscriber chose."""
+        if not self.is_open:
+            return
+        items = [Publication(b"", each) for each in messages]
+        self._count_bytes(items)
+        self._write_publications(items)
+        channels = self._enrolment.channels
+        self.check_limit(channels)
+        self.check_limit(self._enrolment.publishes)
+        self.publishes = tuple(self._enrolment.publishes)
+        lost = [name for name in self.channels if name not in channels]
+        if lost:
+            self.unsubscribe(lost)
+        new = [name for name in channels if name not in self.channels]
+        if new:
+            joined = Deferred.fromCoroutine(self.subscribe(new))
+            joined.addErrback(self._not_joined).addErrback(self._crashed)
+
+    def _not_joined(self, failure: Failure) -> None:
+        # If Redis is away, the subscription becomes active when it is back.
+        if failure.trap(BrokerUnavailable, PermissionDenied) is PermissionDenied:
+            self.forbid()
+
+    async def change(self, identity: Identity, granted: Access) -> None:
+        """
+        Go on with other groups or another access, of which only what is less counts.
+
+        The subscriber is not asked again. The default channels that the client has no right to any
+        more are left. A client with other channels, or whose subscriber takes messages, is closed
+        with 1012: it may come back, and is enrolled anew.
+        """
+        before = {*chain(*self._dialect.channels(self.identity, self.granted))}
+        lost = before.difference(*self._dialect.channels(identity, granted))
+        is_less = lost or not (
+            set(self.identity.groups) <= set(identity.groups)
+            and set(self.granted.flags) <= set(granted.flags)
+            and set(self.granted.own) <= set(granted.own)
+        )
+        is_known = before.issuperset(self.channels) and before.issuperset(self.publishes)
+        await Connection.change(self, identity, granted)
+        if is_less and (self._enrolment.takes_messages or not is_known):
+            self.close(1012, "what you may do has changed: connect again")
+            return
+        self.publishes = tuple(name for name in self.publishes if name not in lost)
+        self._own_copies = _common(self.channels, self.publishes)
+        self.unsubscribe([name for name in self.channels if name in lost])
+
+    def closed(self) -> None:
+        """See `Connection.closed`."""
+        super().closed()
+        self._enrolment.release()
 
 
 def _common(some: Sequence[bytes], others: Sequence[bytes]) -> int:

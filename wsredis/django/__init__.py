@@ -1,1 +1,5 @@
-"""The Django app: runserver with WebSockets, template tags, system checks, and signals."""
+"""The Django app: runserver with WebSockets, template tags, system checks, signals, subscribers."""
+
+from wsredis.django.subscriber import Subscriber
+
+__all__ = ["Subscriber"]

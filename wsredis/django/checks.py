@@ -17,6 +17,7 @@ from wsredis.config.session_cookie import lost_sessions, stale_sessions
 from wsredis.config.ws4redis import project_value
 from wsredis.django.control import TIMEOUT
 from wsredis.django.rule_checks import check_rules
+from wsredis.django.subscriber_checks import check_subscriber
 from wsredis.errors import ConfigError
 from wsredis.publisher.redis_py import connect_as_project
 
@@ -49,7 +50,7 @@ _VALUES = {
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Check all settings for WebSockets. Neither Redis nor the gateway is asked."""
-    return [*_wrong_values(), *_wrong_apps(), *check_rules()]
+    return [*_wrong_values(), *_wrong_apps(), *check_rules(), *check_subscriber()]
 
 
 def _wrong_values() -> Iterator[CheckMessage]:

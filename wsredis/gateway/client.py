@@ -19,6 +19,8 @@ class PauseReason(IntEnum):
     TURN = 8
     #: It works faster than the limits allow.
     RATE = 16
+    #: The project's own subscriber works on its last message.
+    SUBSCRIBER = 32
 
 
 class Sink(Protocol):

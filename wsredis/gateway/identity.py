@@ -7,11 +7,12 @@ identity. Both fail closed: any exception that their methods do not list rejects
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from wsredis.channels import Access, Audience, channel_names
+from wsredis.gateway.enrolment import Enrolment
 
 __all__ = [
     "AuthBackend",
@@ -38,6 +39,8 @@ class Identity:
             requests. If None, the requested access. The policies decide on either.
         has_fixed_groups: Tells whether an open connection keeps the groups that it was opened with,
             although they may be others when it is checked again.
+        enrol: Called once with the access of a new client, when all policies have granted it. It
+            returns the channels in place of those that the access stands for. If None, those.
     """
 
     user: str | None = None
@@ -46,6 +49,9 @@ class Identity:
     expires: float | None = None
     granted: Access | None = None
     has_fixed_groups: bool = False
+    enrol: Callable[[Access], Awaitable[Enrolment]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def is_anonymous(self) -> bool:

@@ -37,6 +37,7 @@ from wsredis.gateway.numbers import Snapshot
 from wsredis.service.endpoints import make_endpoints, metrics_endpoint
 from wsredis.service.inspector import Inspector
 from wsredis.service.private_port import PrivatePort
+from wsredis.service.project_redis import client_for_project
 from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
 from wsredis.service.vitals import Vitals
@@ -52,6 +53,9 @@ _LAST_CALLERS = 0.25
 
 #: Seconds that the broker takes at most to stop.
 _REDIS_PATIENCE = 1.0
+
+#: Seconds that subscribers of clients have at least to be released.
+_LAST_RELEASES = 0.5
 
 #: Seconds for the last close frames to get out when a stop makes haste.
 _GOODBYE = 0.5
@@ -133,6 +137,7 @@ class GatewayService(Service):
             authenticator=authenticator,
             policy=policy,
             health=self.health,
+            redis=partial(client_for_project, config),
         )
         self.factory = transports.from_config(
             config,
@@ -284,7 +289,8 @@ class GatewayService(Service):
         """The seconds that a stop takes at most."""
         config = self._config
         delay = max(config.drain_delay, _LAST_CALLERS)
-        return delay + config.drain_spread + config.drain + _REDIS_PATIENCE
+        waits = config.drain_spread + config.drain + (_LAST_RELEASES if config.django else 0.0)
+        return delay + waits + _REDIS_PATIENCE
 
     def stopService(self) -> Deferred[None]:
         """
@@ -340,9 +346,13 @@ class GatewayService(Service):
         spread = 0.0 if self._is_hurried else config.drain_spread
         gone = [self.factory.drain(spread), self._site.drain()]
         # Each of them may be cut off by the end of the time.
+        end = self._reactor.seconds() + spread + config.drain
         await self._wait(DeferredList(gone, consumeErrors=True), spread + config.drain)
         self.factory.stop()
         self._site.stop()
+        # Those that were cut only now have a moment.
+        left = end - self._reactor.seconds()
+        await self._wait(self._auth.idle(), max(left, _LAST_RELEASES))
         self._auth.stop()
         self._inspector.stop()
         self._losses.reset()

@@ -72,6 +72,36 @@ class AdmitTests(AuthCase):
         self.assertEqual([own, first], asked)
         self.assertIs(second, accepted.granted)
 
+    def test_enrolment(self) -> None:
+        """A subscriber of a project is asked once, with what the policies granted, and in time."""
+        asked: list[Access] = []
+        enrolment: Any = object()
+        waiting: list[Deferred[Any]] = []
+
+        def enrol(granted: Access) -> Deferred[Any]:
+            asked.append(granted)
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        class Grants:
+            def allow(self, identity: Identity, handshake: Handshake) -> Access:
+                return Access("granted")
+
+        self.register.known["joe"] = Identity("joe", enrol=enrol)
+        admission = self.make([self.register], Grants(), timeout=2.0)
+        question = Handshake(Access("a"), "/ws/a", {"authorization": "joe"}, "peer")
+        admitted = Deferred.fromCoroutine(admission.admit(question))
+        waiting[0].callback(enrolment)
+        accepted = self.successResultOf(admitted)
+        self.assertIs(enrolment, accepted.enrolment)
+        self.assertIsNone(accepted.identity.enrol, "it may hold the request")
+        self.assertEqual([Access("granted")], asked)
+        self.successResultOf(Deferred.fromCoroutine(admission.decide(question)))
+        self.assertEqual(1, len(asked), "a check is no new client")
+        late = Deferred.fromCoroutine(admission.admit(question))
+        self.clock.advance(2.0)
+        self.assertEqual(503, self.failureResultOf(late, HandshakeRejected).value.status)
+
     def test_foreign_pages(self) -> None:
         """Headers that a browser adds on its own do not count for a page of a foreign origin."""
         headers = {"authorization": "john", "cookie": "a=b", "origin": "o", "host": "h"}

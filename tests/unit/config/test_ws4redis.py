@@ -116,7 +116,8 @@ class ValueTests(SynchronousTestCase):
         """A class with lists of flags. The original's is not imported and knows all of them."""
         name = "WS4REDIS_SUBSCRIBER"
         self.assertIsNone(read(name, "ws4redis.subscriber.RedisSubscriber"))
-        self.assertEqual(("subscribe-user", "publish-user"), read(name, f"{__name__}.Subscriber"))
+        for value in (f"{__name__}.Subscriber", Subscriber):
+            self.assertEqual(("subscribe-user", "publish-user"), read(name, value).flags)
         for value in (f"{__name__}.read", "no.such", None, 5):
             self.assertRaises(ConfigError, read, name, value)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +16,7 @@ from tests.support.connections import (
     CHANNEL,
     GROUP,
     HEARTBEAT,
+    JOHN,
     SESSION,
     USER,
     ConnectionCase,
@@ -22,9 +25,15 @@ from tests.support.fakes import FakeClient
 from wsredis.channels import Access, Audience
 from wsredis.dialects.plain import PlainDialect
 from wsredis.dialects.urls import MAX_FACILITY_BYTES
-from wsredis.errors import BadRequest, LimitExceeded
+from wsredis.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    HandshakeRejected,
+    LimitExceeded,
+    PermissionDenied,
+)
 from wsredis.gateway.client import PauseReason
-from wsredis.gateway.connection import Connection
+from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.metrics import Metrics
@@ -504,3 +513,224 @@ class BatchTests(ConnectionCase):
         connection.receive_all([b"a", b"b"])
         self.assertEqual(1013, client.closed)
         self.assertEqual(1, connection.receive_all([b"c", b"d"]))
+
+
+class FakeEnrolment:
+    """The choice of a project's subscriber, which records what it is asked."""
+
+    def __init__(self, channels: Sequence[bytes], publishes: Sequence[bytes] = ()) -> None:
+        self.channels = channels
+        self.publishes = publishes
+        self.chooses_first = self.takes_messages = False
+        self.answer: Deferred[Any] = succeed([])
+        self.taken: list[bytes] = []
+        self.waiting: list[Deferred[Any]] = []
+        self.released = 0
+
+    def first(self) -> Deferred[Any]:
+        """Answer."""
+        return self.answer
+
+    def take(self, payload: bytes) -> Deferred[Any]:
+        """Wait for the test."""
+        self.taken.append(payload)
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def release(self) -> None:
+        """Count."""
+        self.released += 1
+
+
+class EnrolledTests(ConnectionCase):
+    """A client whose channels a project's own subscriber chose."""
+
+    def enrolled(
+        self, enrolment: FakeEnrolment, subscribe: Any = (BROADCAST, GROUP), own: Any = ()
+    ) -> tuple[Any, FakeClient]:
+        """A connection that is not open yet."""
+        client = FakeClient()
+        access = Access("chat", frozenset(subscribe), own=own)
+        encoding = self.encodings[self.dialect, 0]
+        parts = (self.hub, self.limits, self.handler, client, encoding, JOHN, access)
+        client.connection = self.dialect.connection(ConnectionParts(*parts, enrolment))
+        return client.connection, client
+
+    def opened_as(self, enrolment: FakeEnrolment, **more: Any) -> tuple[Any, FakeClient]:
+        """An open connection."""
+        connection, client = self.enrolled(enrolment, **more)
+        connection.opened(self.successResultOf(self.opening(connection)))
+        return connection, client
+
+    def changed(self, connection: Any, identity: Identity, access: Access) -> None:
+        """Go on with another identity or access."""
+        self.successResultOf(Deferred.fromCoroutine(connection.change(identity, access)))
+
+    def test_channels(self) -> None:
+        """The chosen channels take the place of those that the access stands for."""
+        connection, client = self.opened_as(FakeEnrolment([b"room:1"], [b"room:2", b"room:1"]))
+        self.stranger_says(b"not for it")
+        self.stranger_says(b"hello", b"room:1")
+        connection.receive(b"mine", False)
+        self.assertEqual([b"hello"], client.got)
+        self.assertEqual(b"mine", self.server.value(b"room:2"))
+
+    def test_stored(self) -> None:
+        """Without a choice the stored messages of the channels come first."""
+        self.server.store(b"room:1", 10, b"stored")
+        _, client = self.opened_as(FakeEnrolment([b"room:1"]))
+        self.assertEqual([b"stored"], client.got)
+
+    def test_first(self) -> None:
+        """What it sends comes in place of the stored messages, before live ones, each once."""
+        self.server.store(b"room:1", 10, b"stored")
+        enrolment = FakeEnrolment([b"room:1"])
+        enrolment.chooses_first = True
+        enrolment.answer = Deferred()
+        connection, client = self.enrolled(enrolment)
+        opening = self.opening(connection)
+        self.assertNoResult(opening)
+        for live in (b"live", b"both"):
+            self.stranger_says(live, b"room:1")
+        enrolment.answer.callback([b"welcome", b"both"])
+        connection.opened(self.successResultOf(opening))
+        self.assertEqual([b"welcome", b"live", b"both"], client.got)
+
+    def test_first_without_channels(self) -> None:
+        """It is asked also for a client without a channel, and may refuse it."""
+        enrolment = FakeEnrolment([])
+        enrolment.chooses_first = True
+        enrolment.answer = succeed([b"nothing here"])
+        self.assertEqual([b"nothing here"], self.opened_as(enrolment)[1].got)
+        enrolment.answer = Deferred()
+        connection, _ = self.enrolled(enrolment)
+        opening = self.opening(connection)
+        enrolment.answer.errback(HandshakeRejected("no"))
+        self.failureResultOf(opening, HandshakeRejected)
+
+    def test_limits(self) -> None:
+        """More channels than allowed are refused, in either direction."""
+        many = [b"room:%d" % number for number in range(9)]
+        for enrolment in (FakeEnrolment(many), FakeEnrolment([], many)):
+            for enrolment.chooses_first in (False, True):
+                connection, _ = self.enrolled(enrolment)
+                self.failureResultOf(self.opening(connection), LimitExceeded)
+
+    def test_take(self) -> None:
+        """Its messages are handed over one by one, and it is not read meanwhile."""
+        enrolment = FakeEnrolment([CHANNEL], [CHANNEL])
+        enrolment.takes_messages = True
+        connection, client = self.opened_as(enrolment)
+        connection.receive_all([b"first"])
+        connection.publish(b"second")
+        connection.receive(b"", False)
+        self.assertEqual([b"first"], enrolment.taken)
+        self.assertEqual(PauseReason.SUBSCRIBER, client.held)
+        enrolment.waiting[0].callback([b"answer"])
+        self.assertEqual([b"first", b"second"], enrolment.taken)
+        self.assertEqual(PauseReason.SUBSCRIBER, client.held)
+        enrolment.waiting[1].callback([])
+        self.assertEqual((0, [b"answer"]), (client.held, client.got))
+        self.assertIsNone(self.server.value(CHANNEL), "the gateway publishes nothing")
+
+    def test_echo(self) -> None:
+        """Its last message is not heard again; the same one later from elsewhere is."""
+        enrolment = FakeEnrolment([CHANNEL], [CHANNEL])
+        enrolment.takes_messages = True
+        connection, client = self.opened_as(enrolment)
+        connection.receive(b"first", False)
+        self.stranger_says(b"first")
+        enrolment.waiting[0].callback([])
+        connection.receive(b"second", False)
+        self.stranger_says(b"first")
+        self.assertEqual([b"first"], client.got)
+
+    def test_take_failed(self) -> None:
+        """A message that it refuses, or that fails, closes the connection."""
+        for error, code in (
+            (PermissionDenied("too long"), 1008),
+            (BrokerUnavailable("late"), 1013),
+            (KeyError("bug"), 1011),
+        ):
+            enrolment = FakeEnrolment([CHANNEL])
+            enrolment.takes_messages = True
+            connection, client = self.opened_as(enrolment)
+            connection.receive(b"x", False)
+            enrolment.waiting[0].errback(error)
+            self.assertEqual(code, client.closed)
+            self.assertEqual(1, enrolment.released)
+        self.assertEqual(3, self.metrics.unpublished)
+        self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
+
+    def test_take_closed(self) -> None:
+        """A failure after the client has gone is of no interest."""
+        enrolment = FakeEnrolment([CHANNEL])
+        enrolment.takes_messages = True
+        connection, client = self.opened_as(enrolment)
+        connection.receive(b"x", False)
+        connection.closed()
+        enrolment.waiting[0].errback(KeyError("bug"))
+        self.assertIsNone(client.closed)
+
+    def test_follow(self) -> None:
+        """A message may change the channels."""
+        enrolment = FakeEnrolment([CHANNEL])
+        enrolment.takes_messages = True
+        connection, client = self.opened_as(enrolment)
+        connection.receive(b"join", False)
+        enrolment.channels, enrolment.publishes = (b"room:1",), (b"room:2",)
+        enrolment.waiting[0].callback([])
+        self.stranger_says(b"old")
+        self.stranger_says(b"new", b"room:1")
+        self.assertEqual([b"new"], client.got)
+        self.assertEqual((b"room:2",), connection.publishes)
+        connection.receive(b"more", False)
+        enrolment.channels = [b"room:%d" % number for number in range(9)]
+        enrolment.waiting[1].callback([])
+        self.assertEqual(1008, client.closed)
+
+    def test_deaf(self) -> None:
+        """A client without a channel hears nothing, unless its subscriber may answer it."""
+        enrolment = FakeEnrolment([])
+        self.assertTrue(self.opened_as(enrolment)[0].is_deaf)
+        enrolment.takes_messages = True
+        self.assertFalse(self.opened_as(enrolment)[0].is_deaf)
+
+    def test_lost_group(self) -> None:
+        """The default channels of a lost group are left, and nothing is added for a new one."""
+        admins, users = b"group:admins:chat", b"group:users:chat"
+        enrolment = FakeEnrolment([CHANNEL, admins, users], [])
+        connection, client = self.opened_as(enrolment)
+        self.changed(connection, replace(JOHN, groups=("users", "new")), connection.granted)
+        self.assertEqual([CHANNEL, users], connection.channels)
+        for channel in (admins, b"group:new:chat", users):
+            self.stranger_says(channel, channel)
+        self.assertEqual([users], client.got)
+        self.assertIsNone(client.closed)
+
+    def test_lost_rights(self) -> None:
+        """A client with other channels than the default ones is closed if it lost anything."""
+        fewer = replace(JOHN, groups=("users",))
+        takes = FakeEnrolment([CHANNEL])
+        takes.takes_messages = True
+        for enrolment, identity, subscribe, own in (
+            (FakeEnrolment([b"room:1"]), fewer, (BROADCAST, GROUP), ("subscribe-server",)),
+            (FakeEnrolment([], [b"room:1"]), fewer, (BROADCAST, GROUP), ("subscribe-server",)),
+            (FakeEnrolment([b"room:1"]), JOHN, (GROUP,), ("subscribe-server",)),
+            (FakeEnrolment([b"room:1"]), JOHN, (BROADCAST, GROUP), ()),
+            (takes, fewer, (BROADCAST, GROUP), ("subscribe-server",)),
+        ):
+            connection, client = self.opened_as(enrolment, own=("subscribe-server",))
+            access = Access("chat", frozenset(subscribe), own=own)
+            self.changed(connection, identity, access)
+            self.assertEqual(1012, client.closed)
+        connection, client = self.opened_as(FakeEnrolment([b"room:1"]))
+        more = replace(JOHN, groups=(*JOHN.groups, "new"))
+        self.changed(connection, more, replace(connection.granted, subscribe=ALL))
+        self.assertIsNone(client.closed)
+
+    def test_released(self) -> None:
+        """It is told that the client has gone, also if the client was never open."""
+        enrolment = FakeEnrolment([CHANNEL])
+        self.enrolled(enrolment)[0].closed()
+        self.assertEqual(1, enrolment.released)

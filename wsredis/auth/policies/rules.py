@@ -17,7 +17,8 @@ class RulePolicy:
     Checks every flag of an access against the rules. A flag that no rule matches is granted.
 
     A flag is also checked if it gives the client no channel: an anonymous client that asks for
-    ``subscribe-user`` asks for something that a rule may deny.
+    ``subscribe-user`` asks for something that a rule may deny. A flag of a project's own belongs to
+    no audience: only rules for all audiences match it.
 
     Args:
         rules: In the order of the file; the first that matches a flag decides on it.
@@ -36,13 +37,18 @@ class RulePolicy:
         for right, audiences in (("subscribe", access.subscribe), ("publish", access.publish)):
             for audience in Audience:
                 if audience in audiences:
-                    self._check(right, audience, access.facility, identity)
+                    flag = f"{right}-{audience.value}"
+                    self._check(right, audience, flag, access.facility, identity)
+        for flag in access.own:
+            right = "publish" if flag.lower().startswith("publish") else "subscribe"
+            self._check(right, None, flag, access.facility, identity)
         return access
 
-    def _check(self, right: str, audience: Audience, facility: str, identity: Identity) -> None:
+    def _check(
+        self, right: str, audience: Audience | None, flag: str, facility: str, identity: Identity
+    ) -> None:
         for number, rule in enumerate(self._rules, 1):
             if rule.fits(right, audience, facility, user=identity.user, groups=identity.groups):
                 if rule.allow:
                     return
-                flag = f"{right}-{audience.value}"
                 raise HandshakeRejected(f"you may not {flag} here", hint=f"rule {number}")

@@ -168,6 +168,8 @@ class Handshaker:
             incidents.note(requested.facility, f"not granted: {', '.join(missing) or 'echo'}")
         if not client.is_pending():
             # The client left, and an authenticator or a policy ignored that it was cancelled.
+            if accepted.enrolment is not None:
+                accepted.enrolment.release()
             raise CancelledError
         connection = client.connection = dialect.connection(
             ConnectionParts(
@@ -178,6 +180,7 @@ class Handshaker:
                 self._encodings[dialect, window],
                 accepted.identity,
                 accepted.granted,
+                accepted.enrolment,
             )
         )
         headers = {"Sec-WebSocket-Extensions": extension} if extension else {}

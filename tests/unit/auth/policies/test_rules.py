@@ -93,3 +93,24 @@ class RulePolicyTests(SynchronousTestCase):
         """A client that asks for nothing is not rejected."""
         self.allow("", Rule(allow=False))
         self.allow("echo", Rule(allow=False))
+
+    def test_flags_of_a_project(self) -> None:
+        """A flag that only a subscriber class knows is met by the rules for all audiences."""
+        policy = RulePolicy(
+            [
+                Rule(allow=True, right="subscribe", who="users"),  # type: ignore[arg-type]
+                Rule(allow=False, audience=("broadcast", "group", "user")),
+                Rule(allow=False, facility=("secret",)),
+            ]
+        )
+
+        def allow(flag: str, facility: str, identity: Identity = NOBODY) -> Access:
+            handshake = Handshake(Access(facility, own=(flag,)), "/ws/a", {}, "peer")
+            return policy.allow(identity, handshake)
+
+        self.assertEqual(("subscribe-server",), allow("subscribe-server", "a").own)
+        self.assertEqual(("subscribe-server",), allow("subscribe-server", "secret", JOHN).own)
+        for flag, identity in (("subscribe-server", NOBODY), ("Publish-server", JOHN)):
+            error = self.assertRaises(HandshakeRejected, allow, flag, "secret", identity)
+            self.assertEqual(f"you may not {flag} here", error.reason)
+            self.assertEqual("rule 3", error.hint)

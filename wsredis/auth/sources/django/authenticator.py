@@ -6,11 +6,14 @@ All code that may touch a database runs in threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth.sources.availability import Report, SourceAway, nobody
@@ -18,10 +21,10 @@ from wsredis.auth.sources.backend_watch import BackendWatch
 from wsredis.auth.sources.django.hooks import (
     failing_closed,
     load_hook,
-    possible_flags,
     unavailable,
+    warn_of_old_code,
 )
-from wsredis.auth.sources.django.project import set_up
+from wsredis.auth.sources.django.project import read_setting, set_up
 from wsredis.auth.sources.django.request import django_request, has_cookie
 from wsredis.auth.sources.django.sessions import (
     NO_SESSION,
@@ -30,13 +33,20 @@ from wsredis.auth.sources.django.sessions import (
     existing_key,
     open_session,
 )
+from wsredis.auth.sources.django.subscriber import Subscribers
 from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
+from wsredis.config.declare import setting_of
+from wsredis.config.subscriber import SubscriberClass
 from wsredis.config.ws4redis import MEMBER_OF
+from wsredis.errors import ConfigError
+from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["DjangoAuthenticator"]
+
+_SUBSCRIBER = "WS4REDIS_SUBSCRIBER"
 
 
 class DjangoAuthenticator:
@@ -50,6 +60,8 @@ class DjangoAuthenticator:
         reactor: Takes results from threads.
         config: The settings ``django``, ``auth-concurrency`` and ``auth-timeout`` are used.
         report: Told whether the project can be asked.
+        redis: Makes a client of redis-py for the subscribers of a project whose class has methods
+            of its own. If None, such a project is refused.
     Attributes:
         session_age: Seconds for which a session of the project lives, unless a page says otherwise.
 
@@ -57,7 +69,15 @@ class DjangoAuthenticator:
         ConfigError: The project cannot be used.
     """
 
-    def __init__(self, reactor: Any, config: GatewayConfig, report: Report = nobody) -> None:
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: GatewayConfig,
+        report: Report = nobody,
+        redis: Callable[[], Any] | None = None,
+    ) -> None:
         assert config.django is not None
         set_up(config.django)
         check_sessions(config.django)
@@ -69,7 +89,15 @@ class DjangoAuthenticator:
         self._timeout = config.auth_timeout
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)
         self._allowed = load_hook(project, "WS4REDIS_ALLOWED_CHANNELS", config.auth_timeout)
-        self._possible = possible_flags(project)
+        cls = self._subscriber_class()
+        #: The flags that count, as the class has them, by those of URLs.
+        self._possible = {flag: flag for flag in FLAGS}
+        if cls is not None:
+            self._possible = {flag.strip().lower(): flag for flag in cls.flags}
+            self._possible.update((flag, flag) for flag in FLAGS.intersection(self._possible))
+        has_methods = cls is not None and bool(cls.overridden)
+        #: Whether the project is asked about each client, with a session or without.
+        self._asks_for_all = has_methods or not self._process is self._allowed is None
         self._watch = BackendWatch(
             reactor,
             self._ask_for_nobody,
@@ -80,11 +108,68 @@ class DjangoAuthenticator:
         self._threads = BoundedThreads(
             reactor, config.auth_concurrency, _close_connections, _close_old_connections
         )
+        self._subscribers: Subscribers | None = None
+        if cls is not None and cls.overridden:
+            self._subscribers = self._make_subscribers(cls, config, redis)
+            self._url_prefix = config.url_prefix
 
-    @property
-    def _asks_for_all(self) -> bool:
-        """Whether hooks are called for each client, with a session or without."""
-        return self._process is not None or self._allowed is not None
+    def _subscriber_class(self) -> SubscriberClass | None:
+        """Read the class of subscribers. If None, it is that of django-websocket-redis."""
+        cls: SubscriberClass | None = read_setting(self._project, _SUBSCRIBER)
+        if cls is None:
+            return None
+        if cls.unused_flags:
+            self._log.warn(
+                "{setting}: {name}: {flags} stand for no channel, since the class has no methods",
+                event="subscriber-flags-unused",
+                setting=_SUBSCRIBER,
+                name=cls.name,
+                flags=", ".join(cls.unused_flags),
+            )
+        return cls
+
+    def _make_subscribers(
+        self, cls: SubscriberClass, config: GatewayConfig, redis: Callable[[], Any] | None
+    ) -> Subscribers:
+        if redis is None:
+            raise ConfigError(f"django: {_SUBSCRIBER}: {cls.name} has methods: it needs a Redis")
+        if cls.uncalled:
+            names = " and ".join(cls.uncalled)
+            text = f"{cls.name} overrides {names}, which the gateway cannot call"
+            option = setting_of(GatewayConfig, "ignore_subscriber_methods").option
+            if not config.ignore_subscriber_methods:
+                raise ConfigError(
+                    f"django: {_SUBSCRIBER}: {text}; with {option} it starts without them"
+                )
+            self._log.warn(
+                "{setting}: {text}: {option} is given",
+                event="subscriber-methods-ignored",
+                setting=_SUBSCRIBER,
+                text=text,
+                option=option,
+            )
+        self._log.info(
+            "{setting}: {name}: the gateway calls its {methods}",
+            event="subscriber-methods",
+            setting=_SUBSCRIBER,
+            name=cls.name,
+            methods=", ".join(cls.called),
+        )
+        for method in cls.called:
+            warn_of_old_code(_SUBSCRIBER, getattr(cls.make, method))
+        count = max(1, config.auth_concurrency // 2)
+        return Subscribers(
+            self._reactor,
+            self._threads,
+            BoundedThreads(self._reactor, count, _close_connections, _close_old_connections),
+            count,
+            cls,
+            redis(),
+            clean_up=_close_old_connections,
+            prefix=config.prefix,
+            timeout=config.auth_timeout,
+            most_queued=config.limits.most_queued,
+        )
 
     def start(self) -> None:
         """Do nothing: threads start when they are needed."""
@@ -93,6 +178,12 @@ class DjangoAuthenticator:
         """Make no more calls. Each thread closes its connections to the database as it ends."""
         self._watch.stop()
         self._threads.stop()
+        if self._subscribers is not None:
+            self._subscribers.stop()
+
+    def idle(self) -> Deferred[None]:
+        """Wait until subscribers of clients that have gone have been released."""
+        return succeed(None) if self._subscribers is None else self._subscribers.idle()
 
     def forget(self) -> None:
         """Do nothing: the project is asked each time."""
@@ -165,10 +256,31 @@ class DjangoAuthenticator:
         granted = self._access(handshake, flags)
         access = None if granted == handshake.requested else granted
         if self._process is None:
-            return _identity_of(request, access)
-        # The hook may have set a user or a session that fails.
-        with failing_closed(self._process.name):
-            return _identity_of(request, access)
+            identity = _identity_of(request, access)
+        else:
+            # The hook may have set a user or a session that fails.
+            with failing_closed(self._process.name):
+                identity = _identity_of(request, access)
+        if self._subscribers is None:
+            return identity
+        return replace(identity, enrol=partial(self._enrol, request, flags, handshake))
+
+    def _enrol(
+        self, request: Any, flags: Sequence[Any], handshake: Handshake, granted: Access
+    ) -> Deferred[Enrolment]:
+        """Let the subscriber class decide on the channels of a client. Called in the reactor."""
+        assert self._subscribers is not None
+        if granted.facility != handshake.requested.facility:
+            # A policy has put another one in its place.
+            request.path_info = f"{self._url_prefix}{granted.facility}"
+        request.facility = granted.facility
+        allowed = dict.fromkeys((*granted.flags, *granted.own))
+        given = (each for each in flags if isinstance(each, str) and each in allowed)
+        began = self._reactor.seconds()
+        enrolled = self._subscribers.enrol(
+            request, [*dict.fromkeys((*given, *allowed))], handshake.address
+        )
+        return enrolled.addErrback(self._failed, began)
 
     def _process_request(self, request: Any) -> None:
         """Do the work of Django's middlewares now, and not when the user is first looked at."""
@@ -183,16 +295,20 @@ class DjangoAuthenticator:
         given = [read_flag(parameter) for parameter in handshake.query.split("&")]
         wanted = handshake.requested.flags
         return [
-            flag
+            self._possible[flag]
             for flag in dict.fromkeys([*given, *wanted])
-            if flag in wanted and flag in self._possible
+            if flag in self._possible and (flag in wanted or flag not in FLAGS)
         ]
 
     def _access(self, handshake: Handshake, flags: Iterable[Any]) -> Access:
         # Anything that is not a flag is ignored, as ws4redis does.
-        chosen = [flag for flag in flags if isinstance(flag, str) and flag in FLAGS]
-        subscribe, publish = parse_flags(chosen)
-        return Access(handshake.requested.facility, subscribe, publish, handshake.requested.echo)
+        given = [flag for flag in flags if isinstance(flag, str)]
+        subscribe, publish = parse_flags(FLAGS.intersection(given))
+        own: Iterable[str] = ()
+        if self._subscribers is not None:
+            own = dict.fromkeys(flag for flag in given if flag not in FLAGS and flag != "echo")
+        asked = handshake.requested
+        return Access(asked.facility, subscribe, publish, asked.echo, tuple(own))
 
 
 def _identity_of(request: Any, access: Access | None) -> Identity:

@@ -17,10 +17,9 @@ from twisted.logger import Logger
 from wsredis.auth.sources.availability import SourceAway
 from wsredis.auth.sources.django.old_code import remarks_on
 from wsredis.auth.sources.django.project import error_place, read_setting
-from wsredis.channels import FLAGS
 from wsredis.errors import HandshakeRejected
 
-__all__ = ["Hook", "failing_closed", "load_hook", "possible_flags", "unavailable"]
+__all__ = ["Hook", "failing_closed", "load_hook", "unavailable", "warn_of_old_code"]
 
 _log = Logger()
 
@@ -81,6 +80,12 @@ def load_hook(project: object, name: str, timeout: float) -> Hook | None:
     function = read_setting(project, name)
     if function is None:
         return None
+    warn_of_old_code(name, function)
+    return Hook(name, function, timeout)
+
+
+def warn_of_old_code(name: str, function: Callable[..., Any]) -> None:
+    """Log what is wrong in the source of *function*, which the setting *name* leads to."""
     for remark in remarks_on(function):
         _log.warn(
             "{setting}: {place}: {problem}",
@@ -89,30 +94,6 @@ def load_hook(project: object, name: str, timeout: float) -> Hook | None:
             place=remark.place,
             problem=remark.problem,
         )
-    return Hook(name, function, timeout)
-
-
-def possible_flags(project: object) -> frozenset[str]:
-    """
-    Read the flags that count from the class of subscribers that the project names.
-
-    Args:
-        project: ``django.conf.settings``.
-    Returns:
-        All flags, if the project names no class of its own.
-    Raises:
-        ConfigError: There is no such class, or it has no lists of channels.
-    """
-    name = "WS4REDIS_SUBSCRIBER"
-    given = read_setting(project, name)
-    if given is None:
-        return FLAGS
-    _log.info(
-        "{setting}: the gateway uses the lists of channels of this class, and none of its methods",
-        event="subscriber-methods-unused",
-        setting=name,
-    )
-    return frozenset(given) & FLAGS
 
 
 @contextmanager
@@ -124,17 +105,17 @@ def failing_closed(name: str) -> Iterator[None]:
         name: Name of the setting of the hook, for the log.
     Raises:
         HandshakeRejected: 403 for Django's PermissionDenied, with its text for the client; 400 for
-            SuspiciousOperation; 500 for any other error.
+            SuspiciousOperation; 500 for any other error. One that was raised stays as it is, such
+            as SourceAway if the sessions cannot be asked.
         django.db.Error: As the hook raised it: the database is away.
         TimeoutError: As the hook raised it.
-        SourceAway: As it was raised: the sessions cannot be asked.
     """
     from django.core.exceptions import PermissionDenied, SuspiciousOperation
     from django.db import Error
 
     try:
         yield
-    except (Error, TimeoutError, SourceAway):
+    except (Error, TimeoutError, HandshakeRejected):
         raise
     except PermissionDenied as error:
         raise HandshakeRejected(_printable(str(error)) or "forbidden", 403, name) from None

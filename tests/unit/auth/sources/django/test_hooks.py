@@ -279,8 +279,8 @@ class AllowedChannelsTests(DjangoCase):
         with capturedLogs() as events:
             authenticator = self.make()
         self.assertEqual(
-            [("subscriber-methods-unused", "WS4REDIS_SUBSCRIBER")],
-            [(event["event"], event["setting"]) for event in events],
+            [("subscriber-flags-unused", "WS4REDIS_SUBSCRIBER", "publish-all")],
+            [(event["event"], event["setting"], event["flags"]) for event in events],
         )
         few = parse_access("a b", "subscribe-broadcast&publish-user")
         self.assertEqual(Identity(granted=few), authenticator.identify(self.handshake()))

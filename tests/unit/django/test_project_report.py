@@ -114,6 +114,30 @@ class SettingTests(ReportCase):
         self.assertNotIn(("note", "hook-outdated", ""), found)
         self.assertIn(("change", "the gateway does not start: --wsgi: ImportError", ""), found)
 
+    def test_subscriber(self) -> None:
+        """Methods that the gateway calls work; the others are told once, by check or start."""
+        self.write(
+            f"{self.package}/own.py",
+            "from wsredis.django import Subscriber\n"
+            "class Own(Subscriber):\n"
+            "    def release(self):\n"
+            "        super().release()\n"
+            "class Old(Own):\n"
+            "    def parse_response(self):\n"
+            "        pass\n",
+        )
+        self.vary(WS4REDIS_SUBSCRIBER=f"{self.package}.own.Own")
+        self.assertEqual([], self.changes())
+        (found,) = [text for text in self.texts("works") if "SUBSCRIBER" in text]
+        self.assertIn("release in a thread", found)
+        self.vary(WS4REDIS_SUBSCRIBER=f"{self.package}.own.Old")
+        error = f"django: WS4REDIS_SUBSCRIBER: {self.package}.own.Old overrides parse_response"
+        ((found, _),) = self.changes(Start(error=error))
+        self.assertIn("parse_response, which the gateway cannot call", found)
+        ignored = Start([("subscriber-methods-ignored", "ignored")])
+        self.assertEqual([], self.changes(ignored))
+        self.assertIn(("note", "ignored", ""), self.lines(ignored))
+
     def test_start_names_setting(self) -> None:
         """A setting that only the start refuses does not work."""
         self.vary(CSRF_TRUSTED_ORIGINS=["x"])

@@ -126,7 +126,10 @@ def _settings(messages: list[CheckMessage], start: Start) -> Iterator[Line]:
 
 
 def _line_of(message: CheckMessage) -> Line:
-    level = Level.NOTE if message.id in _AS_BEFORE else Level.CHANGE
+    is_as_before = message.id in _AS_BEFORE
+    if message.id == "wsredis.W053":
+        is_as_before = apps.is_installed("wsredis.django")
+    level = Level.NOTE if is_as_before else Level.CHANGE
     if message.level < WARNING:
         level = Level.WORKS
     return Line(level, f"{message.msg} ({message.id})", str(message.hint or ""))
@@ -227,7 +230,8 @@ def _server_line(name: str, line: int, module: str, file: PythonFile) -> Line:
     if module == "ws4redis.django_runserver":
         return Line(
             Level.CHANGE,
-            f"{name}:{line}: {module} cannot be imported with Django 3.0 and newer",
+            f"{name}:{line}: {module} of release 0.6.0 cannot be imported with Django 3.0 and "
+            "newer",
             "Remove it. With wsredis.django in INSTALLED_APPS, runserver serves WebSockets.",
         )
     if file.serves_pages:

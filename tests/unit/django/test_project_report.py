@@ -106,6 +106,13 @@ class SettingTests(ReportCase):
         self.assertIn("(wsredis.W006)", notes)
         self.assertIn("WS4REDIS_X: wsredis and ws4redis have no such setting", notes)
 
+    def test_runserver(self) -> None:
+        """With the app, it does not matter that the settings name the runserver of the original."""
+        self.vary(WSGI_APPLICATION="ws4redis.django_runserver.application")
+        self.assertEqual(1, len(self.changes()))
+        self.vary(INSTALLED_APPS=["wsredis.django", *_APPS])
+        self.assertEqual([], self.changes())
+
     def test_start(self) -> None:
         """What the start says is told, unless a check has told it."""
         told = [(each, each) for each in ("hook-outdated", "session-setting-problem", "other")]
@@ -208,7 +215,7 @@ class FileTests(ReportCase):
         self.write("sockets.py", "import gevent\npatch_all()\n" + old.format("uwsgi_runserver"))
         self.write("tests.py", old.format("django_runserver"))
         (tests, _), (wsgi, hint) = self.changes()
-        self.assertIn("tests.py:1: ws4redis.django_runserver cannot be imported", tests)
+        self.assertIn("tests.py:1: ws4redis.django_runserver of release 0.6.0 cannot", tests)
         self.assertIn("wsgi.py:1: ws4redis.uwsgi_runserver can be imported in uWSGI only", wsgi)
         self.assertIn("get_wsgi_application()", hint)
         (note,) = [each for each in self.texts("note") if "sockets.py" in each]

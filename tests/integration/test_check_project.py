@@ -11,6 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.children import PATIENCE, clean_environment
+from tests.support.django_project import missing_django
 from tests.support.ws4redis import missing_package
 
 _SETTINGS = """
@@ -71,6 +72,38 @@ _websocket_app = uWSGIWebsocketServer()
 """
 
 
+_CHAT = Path(__file__).parents[2] / "examples" / "django_chat"
+
+
+def check(folder: Path, *words: str) -> tuple[int, list[str], str]:
+    """
+    Run the command in a folder.
+
+    Returns: The status, the lines, and what was written to standard error.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "wsredis", "check-project", *words],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+class ExampleTests(SynchronousTestCase):
+    """The project among the examples, which never had the original."""
+
+    skip = missing_django()
+
+    def test_example(self) -> None:
+        """There is nothing to change, and nothing to know."""
+        status, lines, errors = check(_CHAT, "mysite.settings", "--wsgi", "mysite.wsgi:application")
+        self.assertEqual((0, ""), (status, errors), lines)
+        self.assertEqual({"works", "unchanged:"}, {line.split()[0] for line in lines})
+
+
 class CheckProjectTests(SynchronousTestCase):
     """The command, in the folder of ``manage.py``."""
 
@@ -98,17 +131,10 @@ class CheckProjectTests(SynchronousTestCase):
             file.write(text)
 
     def check(self, *words: str) -> tuple[int, list[str], str]:
-        """Returns: The status, the lines, and what was written to standard error."""
-        done = subprocess.run(
-            [sys.executable, "-m", "wsredis", "check-project", *words],
-            cwd=self.folder,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        self.assertNotIn("secret", done.stdout + done.stderr)
-        return done.returncode, done.stdout.splitlines(), done.stderr
+        """Run the command for the project; it never shows a password."""
+        status, lines, errors = check(self.folder, *words)
+        self.assertNotIn("secret", " ".join([*lines, errors]))
+        return status, lines, errors
 
     def test_unchanged(self) -> None:
         """A project as the documentation of the original shows it works unchanged."""

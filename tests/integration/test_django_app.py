@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.integration.test_django import DjangoCase
 from tests.support.children import PATIENCE, Child, RedisServer, clean_environment
 from tests.support.django_project import PASSWORD, Project
-from tests.support.raw import RawClient
+from tests.support.raw import RawClient, handshake, response
 
 _EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 
@@ -75,6 +76,72 @@ class AppCase(DjangoCase):
         super().publish(f"site:{channel}", payload)
 
 
+class CookieTests(DjangoCase):
+    """Pages and sockets of one gateway, asked with the same bytes."""
+
+    #: The Cookie lines; KEY stands for the session key of a user. And whether they tell the user.
+    TABLE: tuple[tuple[tuple[bytes, ...], bool], ...] = (
+        ((b"sessionid=KEY",), True),
+        ((b"a=1; sessionid=KEY; b=2",), True),
+        ((b"a=1", b"sessionid=KEY"), True),
+        ((b"a=1", b"sessionid=KEY", b"b=2"), True),
+        ((b"a=1; ", b" sessionid=KEY"), True),
+        ((b"sessionid=wrong; sessionid=KEY",), True),
+        ((b"sessionid=KEY; sessionid=wrong",), False),
+        ((b"sessionid=wrong", b"sessionid=KEY"), True),
+        ((b"sessionid=KEY", b"sessionid=wrong"), False),
+        ((b'sessionid="KEY"',), True),
+        ((b'sessionid="KEY',), False),
+        ((b'a="1; sessionid=KEY"',), False),
+        ((b'a="1; sessionid=KEY',), True),
+        ((b'a="\\073"; b="\\""; sessionid=KEY',), True),
+        ((b"a=1;sessionid=KEY",), True),
+        ((b"a=1,sessionid=KEY",), False),
+        ((b"a=1 sessionid=KEY",), False),
+        ((b";;; ; sessionid=KEY;",), True),
+        ((b" \t sessionid \t= KEY \t ",), True),
+        ((b"nothing; =x; sessionid=KEY; y=",), True),
+        ((b"SessionID=KEY",), False),
+        ((b"sessionid",), False),
+        ((b"sessionid=",), False),
+        ((b"",), False),
+        ((b"", b"sessionid=KEY"), True),
+        ((b"sessionid=%22KEY%22",), False),
+        ((b"a=\xff\xfe; sessionid=KEY",), True),
+        ((b"a=\xc3\xa9; \xe9=1; sessionid=KEY",), True),
+        ((b"a=\xe2\x82; sessionid=KEY",), True),
+        ((b"\xc2\xa0sessionid=KEY\xc2\xa0",), True),
+        ((b"\xa0sessionid=KEY",), False),
+        ((b"name=\xd1\x85\xc3\x85; sessionid=KEY",), True),
+        ((b"sessionid=\xc3\xa9KEY",), False),
+        ((b"; ".join(b"n%d=%d" % (each, each) for each in range(200)), b"sessionid=KEY"), True),
+    )
+
+    def test_same(self) -> None:
+        """Both see the same cookies, and the same user."""
+        self.start(
+            "--wsgi",
+            "tests.support.project.wsgi:application",
+            WS4REDIS_ALLOWED_CHANNELS="tests.support.project.hooks.tell_cookies",
+        )
+        (key,) = self.project.log_in("john")
+        nobody = sha256(repr(([], "")).encode()).hexdigest().encode()
+        self.assertEqual(nobody, self.page())
+        for lines, is_known in self.TABLE:
+            given = [b"Cookie: " + each.replace(b"KEY", key.encode()) for each in lines]
+            page = self.page(*given)
+            request = handshake("/ws/f", *(each.decode("latin-1") for each in given))
+            status, _, body = response(self.gateway.port, request)
+            self.assertEqual((403, page), (status, body.strip()), lines)
+            user = self.page(*given, path=b"/")
+            self.assertEqual(b"john" if is_known else b"nobody", user, lines)
+
+    def page(self, *lines: bytes, path: bytes = b"/cookies/") -> bytes:
+        """Ask for a page. Returns: The body."""
+        head = (b"GET %s HTTP/1.0" % path, b"Host: localhost", *lines)
+        return response(self.gateway.port, b"\r\n".join(head) + b"\r\n\r\n")[2].strip()
+
+
 class SessionTests(AppCase):
     """Sessions that end while a socket is open."""
 
@@ -105,6 +172,20 @@ class SessionTests(AppCase):
         client = self.open(f"/ws/f?{_ALL}", key)
         self.assertEqual(200, self.get("/logout/", key)[0])
         self.assertEqual(4401, client.closing())
+
+    def test_logout_survives_a_restart(self) -> None:
+        """A cookie that the session engine cannot revoke stays refused after a restart."""
+        self.begin(SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies")
+        self.serve()
+        key = self.log_in("john")
+        client = self.open(f"/ws/f?{_ALL}", key)
+        self.assertEqual(200, self.get("/logout/", key)[0])
+        self.assertEqual(4401, client.closing())
+        self.gateway.stop()
+        self.gateway = self.project.gateway(None, "--drain", "0", "--recheck", "0")
+        self.addCleanup(self.gateway.stop)
+        self.gateway.child.wait_for("connected to ")
+        self.assertEqual(401, self.refused("/ws/f?subscribe-user", key)[0])
 
     def test_login(self) -> None:
         """A login as another user closes the sockets of the previous user."""

@@ -138,7 +138,7 @@ def from_config(
     availability = Availability(Health() if health is None else health)
     backends = [] if authenticator else _backends(config, reactor, availability, redis)
     authenticators = backends if authenticator is None else [authenticator]
-    recent = RecentCommands(reactor)
+    recent = RecentCommands(reactor, _session_age(backends))
     origins = OriginPolicy(config.allow_origin, config.allow_host)
     asked = policies(config) if policy is None else [policy]
     reloads = dict(_reloads(config, backends, asked))
@@ -182,6 +182,11 @@ def _reloads(
         for each in asked:
             if isinstance(each, RulePolicy):
                 yield "rules", partial(_reload_rules, each, path)
+
+
+def _session_age(backends: Iterable[AuthBackend]) -> float:
+    """Return the seconds for which sessions live, as far as a source knows. 0 if none does."""
+    return max((float(getattr(backend, "session_age", 0)) for backend in backends), default=0.0)
 
 
 def _idle(

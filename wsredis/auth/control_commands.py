@@ -23,7 +23,7 @@ __all__ = ["Command", "RecentCommands", "all_names", "fixed_names", "parse_comma
 #: ended may still find it in the database.
 _REMEMBERED = 30.0
 
-#: Seconds for which the end of a session is remembered: a token may be valid for as long.
+#: Seconds for which the end of a session is remembered at least: a token may be valid for as long.
 _REMEMBERED_END = 86400.0
 
 #: Commands that are remembered, and ends of sessions. The oldest is forgotten first.
@@ -82,14 +82,17 @@ class RecentCommands:
     """
     Remembers commands for 30 seconds, for clients that connect meanwhile.
 
-    The end of a session is remembered for a day, for clients that come again.
+    The end of a session is remembered for longer, for clients that come again.
 
     Args:
         clock: Tells the time.
+        session_age: Seconds for which sessions live. Their end is remembered for as long, and for
+            a day at least.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, session_age: float = 0.0) -> None:
         self._clock = clock
+        self._remembered_end = max(_REMEMBERED_END, session_age)
         #: Time of each command, in seconds of the reactor; the oldest first.
         self._times: dict[Command, float] = {}
         #: Time of the end of each session, likewise.
@@ -112,12 +115,12 @@ class RecentCommands:
         now = self._clock.seconds()
         time = now if given is None else given
         if command.verb == "end" and command.selector == "session":
-            _remember(self._ended, command.name, time, now - _REMEMBERED_END)
+            _remember(self._ended, command.name, time, now - self._remembered_end)
         _remember(self._times, command, time, now - _REMEMBERED)
 
     def has_ended(self, identity: Identity) -> bool:
         """
-        Tell whether the session of *identity* was ended within a day.
+        Tell whether the session of *identity* was ended, within the time that it could have lived.
 
         A session key is never used again, so it stays refused. Users and groups may come back at
         once.
@@ -125,7 +128,7 @@ class RecentCommands:
         if identity.session is None:
             return False
         time = self._ended.get(identity.session)
-        return time is not None and time >= self._clock.seconds() - _REMEMBERED_END
+        return time is not None and time >= self._clock.seconds() - self._remembered_end
 
     def came_since(self, verb: str, identity: Identity, since: float) -> bool:
         """

@@ -1,5 +1,5 @@
 """
-The log of ended identities: commands of the control channel that are kept for a day.
+The log of ended identities: commands of the control channel that are kept for a day or longer.
 
 A publication reaches only the gateways that are connected just then. So whoever ends a session
 appends the command to the stream ``[PREFIX:]wsredis-ended`` as well, and each gateway reads what is
@@ -38,6 +38,9 @@ class LogReader(Protocol):
     def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
         """See `wsredis.gateway.broker.Broker.read_log`."""
 
+    def when_up(self) -> Deferred[None]:
+        """See `wsredis.gateway.broker.Broker.when_up`."""
+
 
 class EndedLog:
     """
@@ -68,17 +71,22 @@ class EndedLog:
         #: The position of the last entry that was read.
         self._position = b""
         self._reading: Deferred[None] | None = None
+        self._waiting: Deferred[None] | None = None
         self._left_out = 0
         self._is_refused = False
 
     def start(self) -> None:
         """Read, and go on reading."""
         self._task.start()
-        self._read_again(1)
+        # A client that was ended may come as soon as Redis is there.
+        waiting = self._waiting = self._broker.when_up()
+        waiting.addCallbacks(lambda _: self._read_again(1), lambda failure: None)
 
     def stop(self) -> None:
         """Stop reading. Harmless if not started."""
         self._task.stop()
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self._reading is not None:
             self._reading.cancel()
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from wsredis.channels import control_channel
@@ -104,7 +105,7 @@ class Control:
             prefix = BasePublisher().get_prefix()[:-1]
             commands: list[Command]
             if verb == "end":
-                commands = ending_commands(prefix, selector, names)
+                commands = ending_commands(prefix, selector, names, settings.SESSION_COOKIE_AGE)
             else:
                 channel = control_channel(prefix)
                 messages = [json.dumps({verb: {selector: name}}) for name in names]

@@ -89,9 +89,10 @@ def describe(module: str, try_start: Callable[[], Start]) -> Iterator[Line]:
         try_start: Tells whether the gateway would start.
     """
     messages = [each for each in check_settings() if not each.is_silenced()]
-    yield from _settings(messages)
+    start = try_start()
+    yield from _settings(messages, start)
     yield from map(_line_of, messages)
-    yield from _start(try_start(), messages)
+    yield from _start(start, messages)
     yield from _apps()
     root = _root(module)
     own = [Path(each.path) for each in apps.get_app_configs() if not _is_foreign(each.path)]
@@ -103,9 +104,10 @@ def describe(module: str, try_start: Callable[[], Start]) -> Iterator[Line]:
 # -- Settings
 
 
-def _settings(messages: list[CheckMessage]) -> Iterator[Line]:
+def _settings(messages: list[CheckMessage], start: Start) -> Iterator[Line]:
+    problems = [*(str(each.msg) for each in messages), start.error or ""]
     for name, effect in _EFFECTS.items():
-        is_wrong = any(str(each.msg).startswith(f"{name}:") for each in messages)
+        is_wrong = any(f" {name}:" in f" {each}" for each in problems)
         if getattr(settings, name, None) and not is_wrong:
             yield Line(Level.WORKS, f"{name}: {effect}")
     for name, meant in unknown_settings(settings).items():

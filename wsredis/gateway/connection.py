@@ -36,7 +36,7 @@ _UNANSWERED_BYTES = 1048576
 #: Bytes; a message of so many is written by itself.
 _LARGE = 4096
 
-#: It is read again when no more than this is unanswered.
+#: It is read again when no more than this is unanswered, unless it takes leave.
 _LOW_MESSAGES = _UNANSWERED_MESSAGES // 2
 _LOW_BYTES = _UNANSWERED_BYTES // 2
 
@@ -126,6 +126,7 @@ class Connection(ABC):
         "_held_back",
         "_hub",
         "_limits",
+        "_low",
         "_put",
         "_serial",
         "_state",
@@ -159,6 +160,8 @@ class Connection(ABC):
         #: Filled between the subscription and the first byte after the handshake.
         self._held_back: _HeldBack | None = _HeldBack()
         self._unanswered = self._unanswered_bytes = 0
+        #: A paused client is read again when no more messages than this are unanswered.
+        self._low = _LOW_MESSAGES
         self._counts_as_deaf = False
 
     @property
@@ -435,6 +438,18 @@ class Connection(ABC):
                 return count
         return len(payloads)
 
+    def is_settled(self) -> bool:
+        """
+        Tell whether Redis has answered all that the client published, so that it may take leave.
+
+        If not, the client is paused until then.
+        """
+        if not self._unanswered:
+            return True
+        self._low = 0
+        self._client.pause(_PUBLISH)
+        return False
+
     def closed(self) -> None:
         """The socket is gone, or was never opened. Repeating it is harmless."""
         was_open = self.is_open
@@ -516,10 +531,11 @@ class Connection(ABC):
 
     def published(self, count: int, size: int) -> None:
         """See `wsredis.gateway.broker.PublishWaiter.published`."""
-        was_high = self._unanswered > _LOW_MESSAGES or self._unanswered_bytes > _LOW_BYTES
+        low = self._low
+        was_high = self._unanswered > low or self._unanswered_bytes > _LOW_BYTES
         self._unanswered -= count
         self._unanswered_bytes -= size
-        if was_high and self._unanswered <= _LOW_MESSAGES and self._unanswered_bytes <= _LOW_BYTES:
+        if was_high and self._unanswered <= low and self._unanswered_bytes <= _LOW_BYTES:
             self._client.resume(_PUBLISH)
 
     def not_published(self, error: Exception, size: int) -> None:

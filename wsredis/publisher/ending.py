@@ -10,14 +10,16 @@ from wsredis.publisher.base import Command
 
 __all__ = ["ending_commands", "first_refusal"]
 
-#: Seconds for which an order is kept. A token should not live for longer.
+#: Seconds for which an order is kept at least. A token should not live for longer.
 _KEPT = 86400
 
 #: Orders that are kept, about.
 _MAX_KEPT = 10000
 
 
-def ending_commands(prefix: str, selector: str, names: Iterable[str]) -> list[Command]:
+def ending_commands(
+    prefix: str, selector: str, names: Iterable[str], session_age: float = 0
+) -> list[Command]:
     """
     List the commands that end sessions, or all sessions of users or groups.
 
@@ -25,6 +27,8 @@ def ending_commands(prefix: str, selector: str, names: Iterable[str]) -> list[Co
         prefix: That of all channels, without the colon.
         selector: "session", "user" or "group".
         names: Keys of sessions, or names.
+        session_age: Seconds for which sessions live: orders are kept for as long, and for a day at
+            least.
     """
     log = ended_log(prefix)
     orders = [json.dumps({"end": {selector: name}}) for name in names]
@@ -35,7 +39,7 @@ def ending_commands(prefix: str, selector: str, names: Iterable[str]) -> list[Co
         ("XADD", log, "MAXLEN", "~", str(_MAX_KEPT), "*", "command", order) for order in orders
     ]
     published: list[Command] = [("PUBLISH", control_channel(prefix), order) for order in orders]
-    return [*kept, ("EXPIRE", log, str(_KEPT)), *published]
+    return [*kept, ("EXPIRE", log, str(max(_KEPT, int(session_age)))), *published]
 
 
 def first_refusal(commands: Sequence[Command], replies: Sequence[object]) -> Exception | None:

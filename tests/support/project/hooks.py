@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 from django.contrib.auth.models import User
@@ -44,3 +45,14 @@ def hang(request: HttpRequest, channels: list[str]) -> None:
 def user_from_header(request: HttpRequest) -> None:
     """Believe the header ``X-User``."""
     request.user = User.objects.get(username=request.headers["X-User"])
+
+
+def cookies_of(request: HttpRequest) -> str:
+    """Return a short text that differs if cookies or user of a request do."""
+    seen = (sorted(request.COOKIES.items()), request.user.get_username())
+    return sha256(repr(seen).encode(errors="surrogateescape")).hexdigest()
+
+
+def tell_cookies(request: HttpRequest, channels: list[str]) -> None:
+    """Refuse everybody, and tell what Django sees."""
+    raise PermissionDenied(cookies_of(request))

@@ -8,6 +8,7 @@ from tests.support.project import views
 
 urlpatterns = [
     path("", views.whoami),
+    path("cookies/", views.cookies),
     path("listen/", views.listen),
     path("login/", views.log_in),
     path("logout/", views.log_out),

@@ -6,10 +6,17 @@ from django.contrib import auth
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
 
+from tests.support.project.hooks import cookies_of
+
 
 def whoami(request: HttpRequest) -> HttpResponse:
     """The name of the user, or ``nobody``."""
     return HttpResponse(request.user.get_username() or "nobody")
+
+
+def cookies(request: HttpRequest) -> HttpResponse:
+    """What a page sees of cookies and user."""
+    return HttpResponse(cookies_of(request))
 
 
 def listen(request: HttpRequest) -> HttpResponse:

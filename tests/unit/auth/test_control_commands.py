@@ -80,6 +80,16 @@ class RecentCommandsTests(SynchronousTestCase):
         self.clock.advance(0.5)
         self.assertFalse(self.recent.has_ended(JOHN))
 
+    def test_session_age(self) -> None:
+        """An ended session stays ended for as long as it could have lived."""
+        recent = RecentCommands(self.clock, 1209600.0)
+        recent.add(Command("end", "session", "key-of-john"), -86401.0)
+        self.assertTrue(recent.has_ended(JOHN))
+        self.clock.advance(1209600.0 - 86401.0)
+        self.assertTrue(recent.has_ended(JOHN))
+        self.clock.advance(0.5)
+        self.assertFalse(recent.has_ended(JOHN))
+
     def test_given(self) -> None:
         """A command counts from the time at which it was given; the latest one counts."""
         self.clock.advance(100000.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -86,6 +86,7 @@ class ReadTests(SynchronousTestCase):
         self.asked: list[tuple[bytes, bytes]] = []
         self.answers: list[Deferred[list[LogEntry]]] = []
         self.given: list[tuple[Command, float]] = []
+        self.up: Deferred[None] = succeed(None)
         self.log = EndedLog(self.clock, self, "my", lambda *each: self.given.append(each))
 
     def read_log(self, key: bytes, after: bytes) -> Deferred[list[LogEntry]]:
@@ -93,6 +94,34 @@ class ReadTests(SynchronousTestCase):
         self.asked.append((key, after))
         self.answers.append(Deferred())
         return self.answers[-1]
+
+    def when_up(self) -> Deferred[None]:
+        """Return when the broker is up."""
+        return self.up
+
+    def test_start(self) -> None:
+        """It reads as soon as Redis is there; if Redis stays away, it goes on trying."""
+        self.up = Deferred()
+        self.log.start()
+        self.assertEqual([], self.asked)
+        self.clock.advance(0.1)
+        self.up.callback(None)
+        self.assertEqual(1, len(self.asked))
+        self.log.stop()
+        self.up = Deferred()
+        late = EndedLog(self.clock, self, "my", lambda *each: None)
+        late.start()
+        self.up.errback(BrokerUnavailable("away"))
+        self.clock.advance(2.0)
+        self.assertEqual(2, len(self.asked))
+        late.stop()
+
+    def test_stop_before_redis_is_there(self) -> None:
+        """Nothing is read after a stop."""
+        self.up = Deferred()
+        self.log.start()
+        self.log.stop()
+        self.assertEqual(([], []), (self.asked, self.clock.getDelayedCalls()))
 
     def test_position(self) -> None:
         """It goes on after the last entry; a command has the time at which it was given."""

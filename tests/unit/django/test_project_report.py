@@ -114,6 +114,15 @@ class SettingTests(ReportCase):
         self.assertNotIn(("note", "hook-outdated", ""), found)
         self.assertIn(("change", "the gateway does not start: --wsgi: ImportError", ""), found)
 
+    def test_start_names_setting(self) -> None:
+        """A setting that only the start refuses does not work."""
+        self.vary(CSRF_TRUSTED_ORIGINS=["x"])
+        found = [text for level, text, _ in self.lines() if level == "works"]
+        self.assertTrue(any("CSRF_TRUSTED_ORIGINS" in each for each in found))
+        found = [text for _, text, _ in self.lines(Start(error="django: CSRF_TRUSTED_ORIGINS: x"))]
+        (text,) = [each for each in found if "CSRF_TRUSTED_ORIGINS" in each]
+        self.assertTrue(text.startswith("the gateway does not start: "))
+
     def test_app(self) -> None:
         """Without the app, the project may like to know what it would have."""
         self.assertTrue(any("wsredis.django is not in INSTALLED" in x for x in self.texts("note")))

@@ -546,6 +546,26 @@ class PublishTests(ConnectionCase):
         self.broker.answer()
         self.assertEqual(0, client.held)
 
+    def test_settled(self) -> None:
+        """A client that takes leave is paused until all that it published is answered."""
+        connection, client = self.waiting_for(1, 3)
+        self.assertFalse(connection.is_settled())
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        self.broker.answer(2)
+        self.assertEqual(PauseReason.PUBLISH, client.held)
+        self.broker.answer()
+        self.assertEqual(0, client.held)
+        self.assertTrue(connection.is_settled())
+        self.assertEqual(["pause", "resume"], [kind for kind, _ in client.events])
+
+    def test_settled_at_once(self) -> None:
+        """A client that published nothing, or whose messages are answered, is not paused."""
+        connection, client = self.talker()
+        self.assertTrue(connection.is_settled())
+        connection.receive(b"x", False)
+        self.assertTrue(connection.is_settled())
+        self.assertEqual([], client.events)
+
     def test_decided_at_once(self) -> None:
         """A client whose message is published, or lost, at once is not paused for it."""
         for is_up in (True, False):

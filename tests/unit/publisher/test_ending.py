@@ -27,6 +27,12 @@ class EndingTests(SynchronousTestCase):
         )
         self.assertEqual([], ending_commands("", "session", []))
 
+    def test_session_age(self) -> None:
+        """Orders are kept for as long as sessions live, and for a day at least."""
+        for age, kept in ((1209600, "1209600"), (1209600.5, "1209600"), (60, "86400")):
+            commands = ending_commands("", "session", ["a"], age)
+            self.assertEqual(("EXPIRE", b"wsredis-ended", kept), commands[1])
+
     def test_refusal(self) -> None:
         """An order that is not kept counts, one that nobody hears does not."""
         commands = ending_commands("", "user", ["john"])

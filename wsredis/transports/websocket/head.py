@@ -26,7 +26,9 @@ _MAX_HEADERS = 100
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e]+) (HTTP/[0-9]\.[0-9])\r\n")
 _HEADER = re.compile(rf"\r\n({_TOKEN}):([^\r]*)")
-#: All that a line may have. 0x85 is refused, since some readers take it for the end of a line.
+#: All that a line may have. 0x85 by itself is refused, since some readers take it for the end of a
+#: line; in UTF-8 it is also the second half of letters.
+_NEXT_LINE = b"\x85"
 _IN_LINES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x85), *range(0x86, 0x100)])
 
 _AUTHORITY = r"(?:[0-9A-Za-z._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
@@ -125,11 +127,10 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
     # Each pair took one line end, and the head ends with two. If this is all there is beside the
     # bytes of lines, then no byte is outside of a pair, and no CR or LF inside of one: no folded
     # line, no blank before a colon, no line without one.
-    if (
-        line is None
-        or len(pairs) != count
-        or head.translate(None, _IN_LINES) != b"\r\n" * (count + 2)
-    ):
+    left = head.translate(None, _IN_LINES)
+    if _NEXT_LINE in left and _is_in_letters(head):
+        left = left.replace(_NEXT_LINE, b"")
+    if line is None or len(pairs) != count or left != b"\r\n" * (count + 2):
         return _malformed("the head of the request is malformed")
     headers = {name.lower(): value.strip(" \t") for name, value in pairs}
     repeated = _join(headers, pairs) if len(headers) != count else ()
@@ -189,6 +190,14 @@ def _handshake(target: str, headers: dict[str, str], size: int) -> Head:
         if len({*protocols}) != len(protocols):
             return _malformed("a subprotocol is offered twice")
     return Head(_HANDSHAKE, 0, "", HandshakeHead(target, headers, protocols, key, size), headers)
+
+
+def _is_in_letters(head: bytes) -> bool:
+    """Tell whether each 0x85 is part of a letter in UTF-8, as in a cookie with a Cyrillic name."""
+    try:
+        return _NEXT_LINE.decode("latin-1") not in head.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _join(headers: dict[str, str], pairs: list[tuple[str, str]]) -> set[str]:

@@ -593,6 +593,11 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.websocket.reader.FrameReader.settle`."""
         self.scheduler.charge(self, work)
 
+    def may_leave(self) -> bool:
+        """See `wsredis.transports.websocket.reader.FrameReader.may_leave`."""
+        # An answer says that what came before is done.
+        return self.connection is None or self.connection.is_settled()
+
     def input_kept(self, waiting: int) -> None:
         """See `wsredis.transports.websocket.reader.FrameReader.input_kept`."""
         message = self.unfinished

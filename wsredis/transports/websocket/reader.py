@@ -166,6 +166,14 @@ class FrameReader:
     def settle(self, work: int) -> None:
         """Charge the client for work. It may set a reason to pause."""
 
+    def may_leave(self) -> bool:
+        """
+        Tell whether the close frame that came may be taken.
+
+        If not, the client is paused now, and the frame is read again after the pause.
+        """
+        return True
+
     def input_kept(self, waiting: int) -> None:
         """
         Account for memory. It is called after a turn that leaves something, and after the next one.
@@ -411,6 +419,8 @@ class FrameReader:
                 pings.append(_unmasked(data, start, size))
             elif first == _CLOSE:
                 self._answer(pings)
+                if not self.may_leave():
+                    return -1
                 self._take_close(_unmasked(data, start, size))
             return start + size
         if message is None:

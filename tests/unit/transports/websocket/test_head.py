@@ -110,6 +110,9 @@ class ParseTests(SynchronousTestCase):
         """Bytes that some reader takes for the end of a line are refused, and so are bad names."""
         for line in (
             "User-Agent: a\x85X-Forwarded-For: 6.6.6.6",
+            "User-Agent: a\xc2\x85X-Forwarded-For: 6.6.6.6",
+            "User-Agent: \xc3\x85\x85X-Forwarded-For: 6.6.6.6",
+            "User-Agent: \xff\xc3\x85",
             "User-Agent: a\x0bX-Evil: 1",
             "User-Agent: a\x0cX-Evil: 1",
             "User-Agent: a\x1cX-Evil: 1",
@@ -128,6 +131,15 @@ class ParseTests(SynchronousTestCase):
             "Na(me: x",
         ):
             self.check(_with(line), Kind.MALFORMED, 400)
+
+    def test_letters(self) -> None:
+        """A letter in UTF-8 may have the byte that is refused by itself, and ends no line."""
+        for letters in ("\xc5", "\u0445", "\u0105", "\u5145", "\U0001f605"):
+            text = letters.encode().decode("latin-1")
+            self.assertIn("\x85", text)
+            head = parse(_with(f"Cookie: name={text}X-Evil: 1"), 8192)
+            self.assertEqual(f"name={text}X-Evil: 1", head.headers["cookie"])
+            self.assertNotIn("x-evil", head.headers)
 
     def test_harmless_headers(self) -> None:
         """Bytes above ASCII, tabs and empty values pass."""

@@ -30,6 +30,7 @@ from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socke
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
 from wsredis.config import GatewayConfig, Limits
+from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
@@ -449,6 +450,41 @@ class CloseTests(MemoryGatewayCase):
             self.assertEqual([code], codes(client.frames()))
             self.assertTrue(client.closed)
             self.assertFalse(client.aborted)
+        self.nothing_left()
+
+    def test_after_the_last_message(self) -> None:
+        """The answer to a close frame says that what the client published is published."""
+        answers: list[PublishWaiter] = []
+
+        def publish(channels: object, payload: bytes, waiter: PublishWaiter) -> None:
+            answers.append(waiter)
+
+        self.patch(self.gateway.broker, "publish", publish)
+        client = self.open(BOTH)
+        # Short ones and others are read in different ways.
+        client.send(frame(TEXT, b"1") + frame(TEXT, b"2" * 5000) + frame(CLOSE, b"\x03\xe8"))
+        self.assertEqual(2, len(answers))
+        self.assertEqual([], client.frames())
+        answers[0].published(1, 1)
+        self.assertEqual([], client.frames())
+        answers[1].published(1, 5000)
+        self.assertEqual([1000], codes(client.frames()))
+        self.assertTrue(client.closed)
+        self.nothing_left()
+
+    def test_last_message_lost(self) -> None:
+        """A client whose last message is lost learns it, also if it has said goodbye."""
+        answers: list[PublishWaiter] = []
+
+        def publish(channels: object, payload: bytes, waiter: PublishWaiter) -> None:
+            answers.append(waiter)
+
+        self.patch(self.gateway.broker, "publish", publish)
+        client = self.open(BOTH)
+        client.send(frame(TEXT, b"1") + frame(CLOSE, b"\x03\xe8"))
+        answers[0].not_published(BrokerUnavailable("lost"), 1)
+        self.assertEqual([1013], codes(client.frames()))
+        self.assertTrue(client.closed)
         self.nothing_left()
 
     def test_without_code(self) -> None:

@@ -62,6 +62,9 @@ class DjangoAuthenticator:
         report: Told whether the project can be asked.
         redis: Makes a client of redis-py for the subscribers of a project whose class has methods
             of its own. If None, such a project is refused.
+    Attributes:
+        session_age: Seconds for which a session of the project lives, unless a page says otherwise.
+
     Raises:
         ConfigError: The project cannot be used.
     """
@@ -81,6 +84,7 @@ class DjangoAuthenticator:
         from django.conf import settings as project
 
         self._project = project
+        self.session_age = float(project.SESSION_COOKIE_AGE)
         self._reactor = reactor
         self._timeout = config.auth_timeout
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)

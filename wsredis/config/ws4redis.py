@@ -39,6 +39,7 @@ __all__ = [
     "MEMBER_OF",
     "SUBSCRIBER",
     "gateway_values",
+    "is_of_ws4redis",
     "project_value",
     "redis_values",
 ]
@@ -52,6 +53,11 @@ SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
 _HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
 
 _seconds = integer(-(2**63))
+
+
+def is_of_ws4redis(application: object) -> bool:
+    """Tell whether *application*, a dotted name, is a server of django-websocket-redis."""
+    return isinstance(application, str) and application.partition(".")[0] == "ws4redis"
 
 
 def project_value(project: object, name: str, default: Any = None) -> Any:

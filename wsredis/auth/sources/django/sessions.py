@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from wsredis.auth.sources.django.hooks import unavailable
 from wsredis.auth.sources.django.project import error_in_project
-from wsredis.config.session_cookie import cache_of_one_process, lost_sessions, stale_sessions
+from wsredis.config.session_cookie import cache_of_one_process, doubtful_sessions, lost_sessions
 from wsredis.config.ws4redis import MEMBER_OF
 
 __all__ = ["NO_SESSION", "check_sessions", "drop_local_copy", "existing_key", "open_session"]
@@ -56,7 +56,7 @@ def check_sessions(module: str) -> None:
     try:
         if not apps.is_installed("django.contrib.auth"):
             raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
-        for problem in [*lost_sessions(project), *stale_sessions(project)]:
+        for problem in [*lost_sessions(project), *doubtful_sessions(project)]:
             _log.warn("{problem}", event="session-setting-problem", problem=problem)
         # Django reads it late, and refuses an empty one only then.
         _ = project.SECRET_KEY

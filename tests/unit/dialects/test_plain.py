@@ -645,6 +645,34 @@ class EnrolledTests(ConnectionCase):
         self.stranger_says(b"first")
         self.assertEqual([b"first"], client.got)
 
+    def test_handler(self) -> None:
+        """A handler comes first, and what it publishes is handed over."""
+
+        class Shouts(Handler):
+            def on_message(self, connection: Connection, payload: bytes, is_binary: bool) -> None:
+                for _ in range(2):
+                    connection.publish(payload.upper())
+
+        self.handler = Shouts()
+        enrolment = FakeEnrolment([CHANNEL])
+        enrolment.takes_messages = True
+        connection, _ = self.opened_as(enrolment)
+        connection.receive_all([b"a"])
+        self.assertEqual([b"A"], enrolment.taken)
+        enrolment.waiting[0].callback([])
+        self.assertEqual([b"A", b"A"], enrolment.taken)
+
+    def test_first_limit(self) -> None:
+        """More channels than allowed are refused, also if they come with the first messages."""
+        enrolment = FakeEnrolment([CHANNEL])
+        enrolment.chooses_first = True
+        connection, _ = self.enrolled(enrolment)
+        enrolment.answer = Deferred()
+        opening = self.opening(connection)
+        enrolment.channels = [b"room:%d" % number for number in range(9)]
+        enrolment.answer.callback([])
+        self.failureResultOf(opening, LimitExceeded)
+
     def test_take_failed(self) -> None:
         """A message that it refuses, or that fails, closes the connection."""
         for error, code in (

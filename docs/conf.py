@@ -29,6 +29,6 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!wsredis).*"),
     # Ours, but no part of the public interface.
-    ("py:.*", r"wsredis\.gateway\.(broker|client|dialect|hub|metrics|publication)\..*"),
+    ("py:.*", r"wsredis\.gateway\.(broker|client|dialect|enrolment|hub|metrics|publication)\..*"),
     ("py:.*", r"wsredis\.(transports|web)\..*"),
 ]

@@ -116,6 +116,31 @@ class EngineTests(DjangoCase):
         self.assertEqual((503, b"try again later"), self.refused("/ws/f", _NOBODY))
         self.gateway.child.wait_for(r"503 'try again later' \(--django: ConnectionError at ")
 
+    def test_hidden_errors(self) -> None:
+        """An engine that takes an outage for a missing session ends nothing."""
+        folder, away = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.start(
+            "--recheck",
+            "1",
+            SESSION_ENGINE="tests.support.project.quiet",
+            QUIET_FOLDER=str(folder),
+        )
+        (john,) = self.project.log_in("john")
+        client = self.open("/ws/f?subscribe-user&subscribe-session", john)
+        self.check_heard(client, "user:john:f", f"session:{john}:f")
+        folder.rename(away)
+        self.assertEqual((503, b"try again later"), self.refused("/ws/f?subscribe-user", john))
+        self.gateway.child.wait_for("identity check failed; keeping connections")
+        self.check_heard(client, "user:john:f")
+        away.rename(folder)
+        self.check_heard(self.open("/ws/f?subscribe-user", john), "user:john:f")
+        self.assertEqual(b"on user:john:f", client.message())
+        self.check_heard(client, f"session:{john}:f")
+        other = self.open("/ws/f?subscribe-session&subscribe-broadcast", _NOBODY)
+        self.publish(f"session:{_NOBODY}:f", "not for you")
+        self.check_heard(other, "broadcast:f")
+
     def test_workers(self) -> None:
         """Several processes, each with its own Django."""
         gateway = self.start("--workers", "2")

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
 from tests.support.children import Gateway, RedisServer, until
+from tests.support.odd_pages import ANSWERS
 from tests.support.pages import site_environment
 from tests.support.raw import CLOSE, TEXT, RawClient, frame, handshake
 from tests.support.require import missing
@@ -362,6 +363,100 @@ class FaultTests(_PagesCase):
             size += len(piece)
         self.assertGreaterEqual(size, 100_000_000)
         self.assertLess(memory_growth(self.gateway, before), 16)
+
+
+#: Requests, of each its first line, its other headers and its body. They are answered, and then the
+#: connection is closed.
+_ODD = (
+    (b"GET /hello HTTP/1.1", b"Cookie: town=Z\xfcrich", b""),
+    (b"GET /hello HTTP/1.1", b"Cookie: a=\xff\r\nCookie: b=\xfe", b""),
+    (b"GET /hello HTTP/1.1", b"Content-Type: \xfc\r\nX-A:\r\nX_B: 1", b""),
+    (b"GET /hello HTTP/1.1", b"Host: b", b""),
+    (b"GET /hello HTTP/1.1", b"X-\xfc: 1", b""),
+    (b"GET /hello HTTP/1.1", b"X-A: a\0", b""),
+    (b"GET /hello HTTP/1.1", b"X-A: a\r\n folded", b""),
+    (b"GET /hello HTTP/1.1", b"X-A: " + b"x" * 20000, b""),
+    (b"GET /hello HTTP/1.1", b"Upgrade: h2c", b""),
+    (b"GET /hello HTTP/1.1", b"Upgrade: websocket", b""),
+    (b"get /hello HTTP/1.1", b"X-A: 1", b""),
+    (b"G!T /hello HTTP/1.1", b"X-A: 1", b""),
+    (b"G(T /hello HTTP/1.1", b"X-A: 1", b""),
+    (b"GET http://b/hello HTTP/1.1", b"X-A: 1", b""),
+    (b"GET ftp://b/hello HTTP/1.1", b"X-A: 1", b""),
+    (b"GET hello HTTP/1.1", b"X-A: 1", b""),
+    (b"CONNECT b:443 HTTP/1.1", b"X-A: 1", b""),
+    (b"OPTIONS * HTTP/1.1", b"X-A: 1", b""),
+    (b"GET //hello HTTP/1.1", b"X-A: 1", b""),
+    (b"GET /a%00b%ff HTTP/1.1", b"X-A: 1", b""),
+    (b"GET /\xfc HTTP/1.1", b"X-A: 1", b""),
+    (b"GET /hello?" + b"q" * 9000 + b" HTTP/1.1", b"X-A: 1", b""),
+    (b"GET /hello HTTP/1.0", b"X-A: 1", b""),
+    (b"GET /hello HTTP/2.0", b"X-A: 1", b""),
+    (b"POST /reads HTTP/1.1", b"Content-Length: 3", b"abc"),
+    (b"POST /reads HTTP/1.1", b"Content-Length: 3\r\nContent-Length: 4", b"abcd"),
+    (b"POST /reads HTTP/1.1", b"Content-Length: +3", b"abc"),
+    (b"POST /reads HTTP/1.1", b"Content-Length: 9999", b""),
+    (b"POST /reads HTTP/1.1", b"Expect: 100-continue\r\nContent-Length: 3", b"abc"),
+    (b"POST /reads HTTP/1.1", b"Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"),
+    (b"POST /reads HTTP/1.1", b"Transfer-Encoding: chunked", b"3\r\nabcde\r\n0\r\n\r\n"),
+    (b"POST /reads HTTP/1.1", b"Transfer-Encoding: gzip, chunked", b"0\r\n\r\n"),
+    *((b"GET /%s HTTP/1.1" % name.encode(), b"X-A: 1", b"") for name in ANSWERS),
+    *((b"HEAD /%s HTTP/1.1" % name.encode(), b"X-A: 1", b"") for name in ANSWERS),
+)
+
+
+class OddTests(SynchronousTestCase):
+    """Odd requests to an application that answers well and wrongly."""
+
+    skip = missing("redis")
+
+    def setUp(self) -> None:
+        """Start a Redis and the gateway."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.gateway = Gateway(
+            *("--redis", self.redis.url, "--wsgi", "tests.support.odd_pages:application"),
+            *("--wsgi-threads", "2", "--wsgi-queue", "4", "--max-body", "1000"),
+            environ=site_environment(),
+        )
+        self.addCleanup(self.gateway.stop)
+
+    def counts(self) -> dict[str, int]:
+        """What there is in the gateway."""
+        with RawClient(self.gateway.port) as client:
+            client.send(_request("/counts", "Connection: close"))
+            status, _, body = _answer(client)
+        self.assertEqual(200, status)
+        found: dict[str, int] = json.loads(body)
+        return found
+
+    def test_leave_nothing(self) -> None:
+        """No request leaves a place, a thread, a descriptor or an open iterable behind.
+
+        Each comes once from a client that reads its answer, and twice from clients that leave: one
+        at once, and one in the middle of its request.
+        """
+        before = self.counts()
+        for line, headers, body in _ODD:
+            head = b"\r\n".join([line, b"Host: a", b"Connection: close", headers, b"", b""])
+            with RawClient(self.gateway.port) as client:
+                client.send(head + body)
+                self.assertIn(client.rest()[:7], (b"HTTP/1.",), line)
+            for part in (head + body, (head + body)[: len(head) // 2]):
+                with RawClient(self.gateway.port) as client:
+                    client.send(part)
+
+        def is_at_rest() -> bool:
+            found = self.counts()
+            return found["open"] == 0 and found["descriptors"] <= before["descriptors"]
+
+        until(is_at_rest)
+        self.assertLessEqual(self.counts()["threads"], before["threads"] + 2)
+        for _ in range(20):
+            with RawClient(self.gateway.port) as client:
+                client.send(_request("/hello", "Connection: close"))
+                self.assertEqual((200, b"hello"), _answer(client)[::2])
+        self.assertNotIn("a request failed", self.gateway.log)
 
 
 class ConnectionTests(_PagesCase):

@@ -8,21 +8,22 @@ import traceback
 from collections.abc import Callable
 from functools import reduce
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from wsredis.errors import ConfigError
 
-__all__ = ["import_named", "search_here"]
+__all__ = ["import_named", "patched_by", "refuse_patched", "search_here", "uwsgi_hint"]
 
-#: Libraries that may replace parts of Python's own, and whether they have done so.
-_PATCHED: dict[str, Callable[[Any], bool]] = {
-    "gevent.monkey": lambda module: (
-        module.is_module_patched("threading") or module.is_module_patched("socket")
-    ),
-    "eventlet.patcher": lambda module: (
-        module.is_monkey_patched("thread") or module.is_monkey_patched("socket")
-    ),
+#: Libraries that may replace modules of Python, the functions that tell whether they have done so,
+#: and the names of modules that the gateway itself works with.
+_PATCHES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gevent.monkey": ("is_module_patched", ("thread", "threading", "socket", "ssl", "select")),
+    "eventlet.patcher": ("is_monkey_patched", ("thread", "socket", "select")),
 }
+
+#: Modules that exist only inside of uWSGI.
+_OF_UWSGI = ("uwsgi", "uwsgidecorators")
 
 #: Characters of the message of an error.
 _MAX_MESSAGE = 500
@@ -50,8 +51,8 @@ def import_named(label: str, name: str) -> Callable[..., Any]:
         name: ``package.module:name``; the name may have dots.
 
     Raises:
-        ConfigError: It cannot be imported, it cannot be called, or an import has patched Python's
-            own modules. The message is one line.
+        ConfigError: It cannot be imported, it cannot be called, or see `refuse_patched`. The
+            message is one line.
     """
     module, _, path = name.partition(":")
     try:
@@ -61,15 +62,53 @@ def import_named(label: str, name: str) -> Callable[..., Any]:
         raise ConfigError(f"{label}: {_in_one_line(error)}") from None
     if not callable(found):
         raise ConfigError(f"{label}: it is not callable")
-    for library, is_patched in _PATCHED.items():
-        if library in sys.modules and is_patched(sys.modules[library]):
-            library = library.partition(".")[0]
-            raise ConfigError(
-                f"{label}: an import has replaced threads and sockets by those of {library} "
-                "(monkey patching), with which the gateway cannot work"
-            )
+    refuse_patched(label)
     function: Callable[..., Any] = found
     return function
+
+
+def patched_by() -> str | None:
+    """Return the library that has replaced Python's threads or sockets. If None, none has."""
+    for module, (question, names) in _PATCHES.items():
+        ask = getattr(sys.modules.get(module), question, None)
+        if ask is not None and any(map(ask, names)):
+            return module.partition(".")[0]
+    return None
+
+
+def refuse_patched(label: str) -> None:
+    """
+    Refuse a process in which an import has replaced Python's threads or sockets.
+
+    Args:
+        label: The message of an error begins with it.
+
+    Raises:
+        ConfigError: One has. The message names the library.
+    """
+    library = patched_by()
+    if library is not None:
+        raise ConfigError(
+            f"{label}: an import has replaced threads and sockets by those of {library} "
+            "(monkey patching), with which the gateway cannot work"
+        )
+
+
+def uwsgi_hint(error: BaseException) -> str:
+    """
+    Explain the failure of an import that needs uWSGI, or the servers of django-websocket-redis.
+
+    Returns:
+        The end of a message, which begins with a colon. Empty for all other failures.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    needs_uwsgi = isinstance(error, ImportError) and error.name in _OF_UWSGI
+    if not needs_uwsgi and not any("ws4redis" in Path(each.filename).parts for each in frames):
+        return ""
+    return (
+        ": the gateway takes the place of uWSGI and of the servers in ws4redis; leave out what "
+        "imports them"
+    )
 
 
 def _in_one_line(error: BaseException) -> str:
@@ -77,4 +116,4 @@ def _in_one_line(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     is_ours = last.filename == __file__ or "importlib" in last.filename
     where = "" if is_ours else f" ({last.filename}:{last.lineno})"
-    return f"{type(error).__name__}: {message}{where}"
+    return f"{type(error).__name__}: {message}{where}{uwsgi_hint(error)}"

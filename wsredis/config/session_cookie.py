@@ -72,8 +72,8 @@ def lost_sessions(project: object) -> list[str]:
         )
     if _engine_is(project, "cache") and cache_of_one_process(project):
         found.append(
-            "SESSION_ENGINE: the sessions are in a cache of one process: the gateway, which is "
-            "another one, does not find them"
+            "SESSION_ENGINE: the sessions are in a cache of one process: a gateway in another one "
+            "does not find them"
         )
     if _engine_is(project, "file") and not getattr(project, "SESSION_FILE_PATH", None):
         found.append(

@@ -29,7 +29,14 @@ from wsredis.config.values import (
 )
 from wsredis.errors import ConfigError
 
-__all__ = ["MEANINGS", "MEMBER_OF", "SUBSCRIBER", "gateway_values", "project_value"]
+__all__ = [
+    "MEANINGS",
+    "MEMBER_OF",
+    "SUBSCRIBER",
+    "gateway_values",
+    "is_of_ws4redis",
+    "project_value",
+]
 
 #: The session variable in which ws4redis stores the groups of the user.
 MEMBER_OF = "ws4redis:memberof"
@@ -40,6 +47,11 @@ SUBSCRIBER = "ws4redis.subscriber.RedisSubscriber"
 _HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+")
 
 _seconds = integer(-(2**63))
+
+
+def is_of_ws4redis(application: object) -> bool:
+    """Tell whether *application*, a dotted name, is a server of django-websocket-redis."""
+    return isinstance(application, str) and application.partition(".")[0] == "ws4redis"
 
 
 def project_value(project: object, name: str, default: Any = None) -> Any:

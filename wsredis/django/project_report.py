@@ -41,7 +41,14 @@ _EFFECTS = {
 _AS_BEFORE = frozenset({"wsredis.W001", "wsredis.W006", "wsredis.W020"})
 
 #: Warnings of a start that the system checks have as well, with a hint.
-_TOLD = frozenset({"hook-outdated", "session-setting-problem", "ws4redis-setting-unknown"})
+_TOLD = frozenset(
+    {
+        "hook-outdated",
+        "session-setting-problem",
+        "subscriber-flags-unused",
+        "ws4redis-setting-unknown",
+    }
+)
 
 #: Modules of ws4redis that serve WebSockets, and take part in nothing else.
 _SERVERS = frozenset({"ws4redis.django_runserver", "ws4redis.uwsgi_runserver"})
@@ -90,6 +97,9 @@ def describe(module: str, try_start: Callable[[], Start]) -> Iterator[Line]:
     """
     messages = [each for each in check_settings() if not each.is_silenced()]
     start = try_start()
+    if any(event == "subscriber-methods-ignored" for event, _ in start.warnings):
+        # The options say so, and the warning of the start is told.
+        messages = [each for each in messages if each.id != "wsredis.W010"]
     yield from _settings(messages, start)
     yield from map(_line_of, messages)
     yield from _start(start, messages)
@@ -116,9 +126,18 @@ def _settings(messages: list[CheckMessage], start: Start) -> Iterator[Line]:
 
 
 def _line_of(message: CheckMessage) -> Line:
-    is_note = message.level < WARNING or message.id in _AS_BEFORE
-    level = Level.NOTE if is_note else Level.CHANGE
+    is_as_before = message.id in _AS_BEFORE
+    if message.id == "wsredis.W053":
+        is_as_before = apps.is_installed("wsredis.django")
+    level = Level.NOTE if is_as_before else Level.CHANGE
+    if message.level < WARNING:
+        level = Level.WORKS
     return Line(level, f"{message.msg} ({message.id})", str(message.hint or ""))
+
+
+def _subject(message: CheckMessage) -> str:
+    """Return the setting that a message is about."""
+    return str(message.msg).partition(":")[0]
 
 
 def _start(start: Start, messages: list[CheckMessage]) -> Iterator[Line]:
@@ -127,7 +146,7 @@ def _start(start: Start, messages: list[CheckMessage]) -> Iterator[Line]:
             yield Line(Level.NOTE, text)
     if start.error is None:
         yield Line(Level.WORKS, "the gateway starts with this project")
-    elif not any(str(each.msg) in start.error for each in messages):
+    elif not any(f" {name}:" in f" {start.error}" for name in map(_subject, messages)):
         yield Line(Level.CHANGE, f"the gateway does not start: {start.error}")
 
 
@@ -211,7 +230,8 @@ def _server_line(name: str, line: int, module: str, file: PythonFile) -> Line:
     if module == "ws4redis.django_runserver":
         return Line(
             Level.CHANGE,
-            f"{name}:{line}: {module} cannot be imported with Django 3.0 and newer",
+            f"{name}:{line}: {module} of release 0.6.0 cannot be imported with Django 3.0 and "
+            "newer",
             "Remove it. With wsredis.django in INSTALLED_APPS, runserver serves WebSockets.",
         )
     if file.serves_pages:

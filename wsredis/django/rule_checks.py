@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Warning
 
 from wsredis.auth.sources.django.old_code import remarks_on
 from wsredis.config.other_settings import unknown_settings
-from wsredis.config.ws4redis import project_value
+from wsredis.config.ws4redis import is_of_ws4redis, project_value
 from wsredis.errors import ConfigError
 
 __all__ = ["check_rules"]
@@ -40,11 +40,12 @@ def check_rules() -> Iterator[CheckMessage]:
             continue
         if hook is not None:
             yield from _wrong_hook(name, hook, arguments)
-    application = str(getattr(settings, "WSGI_APPLICATION", None) or "")
-    if application.startswith("ws4redis."):
+    application = getattr(settings, "WSGI_APPLICATION", None)
+    if is_of_ws4redis(application):
         yield Warning(
             f"WSGI_APPLICATION: {application!r} is the runserver of ws4redis, which cannot be "
-            "imported with Django 3.0 and newer",
+            "imported with Django 3.0 and newer; that of wsredis.django serves Django's own "
+            "application in its place",
             hint="Name the application of your wsgi.py. With wsredis.django in INSTALLED_APPS, "
             "runserver serves WebSockets.",
             id="wsredis.W053",

@@ -18,7 +18,8 @@ from typing import Any
 from twisted.logger import Logger, LogLevel
 from twisted.web.server import NOT_DONE_YET
 
-from wsredis.config.imports import import_named, search_here
+from wsredis.config.imports import import_named, patched_by, search_here
+from wsredis.config.ws4redis import is_of_ws4redis
 from wsredis.errors import ConfigError
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.shares import SharedBound
@@ -71,7 +72,7 @@ def _not_wsgi(application: Any) -> str:
     """Tell why an object is no WSGI application. Empty if it may be one."""
     if iscoroutinefunction(application) or iscoroutinefunction(type(application).__call__):
         return "it is an ASGI application"
-    if type(application).__module__.split(".")[0] == "ws4redis":
+    if any(is_of_ws4redis(each.__module__) for each in (application, type(application))):
         return "it is the WebSocket server of django-websocket-redis, whose place the gateway takes"
     try:
         signature(application).bind({}, None)
@@ -210,6 +211,7 @@ class WSGIResource(ApplicationResource):
         self._blocked: set[WSGIResponse] = set()
         self._relief: Any = None
         self._turns = _Turns(threads)
+        self._patched_by: str | None = None
         self._switch_interval = sys.getswitchinterval()
 
     @property
@@ -321,3 +323,14 @@ class WSGIResource(ApplicationResource):
                 response.run()
             finally:
                 self._turns.finished(response)
+            if self._patched_by is None and (library := patched_by()) is not None:
+                self._patched_by = library
+                self.reactor.callFromThread(self._report_patches)
+
+    def _report_patches(self) -> None:
+        self._log.critical(
+            "a page has replaced threads and sockets by those of {library} (monkey patching), with "
+            "which the gateway cannot work",
+            event="page-patched",
+            library=self._patched_by,
+        )

@@ -79,6 +79,7 @@ class NamedTests(SynchronousTestCase):
             (
                 ("gevent.monkey", "is_module_patched", "threading"),
                 ("gevent.monkey", "is_module_patched", "socket"),
+                ("gevent.monkey", "is_module_patched", "select"),
                 ("eventlet.patcher", "is_monkey_patched", "thread"),
             )
         ):
@@ -91,6 +92,27 @@ class NamedTests(SynchronousTestCase):
             text = self.refused(f"patched_{number}:may")
             self.assertIn(f"those of {module.partition('.')[0]} (monkey patching)", text)
             del sys.modules[module]
+
+    def test_needs_uwsgi(self) -> None:
+        """A module for uWSGI, or one that ws4redis itself cannot import, is explained."""
+        search_here(first=True)
+        sys.modules.pop("ws4redis", None)
+        Path("ws4redis").mkdir()
+        Path("ws4redis", "__init__.py").touch()
+        Path("ws4redis", "server.py").write_text("import nosuch_module")
+        for number, (text, explained) in enumerate(
+            (
+                ("import uwsgi", True),
+                ("from uwsgidecorators import timer", True),
+                ("from ws4redis.server import application", True),
+                ("import nosuch_module", False),
+            )
+        ):
+            Path(f"for_uwsgi_{number}.py").write_text(text)
+            self.assertEqual(
+                explained,
+                "the gateway takes the place of uWSGI" in self.refused(f"for_uwsgi_{number}:app"),
+            )
 
     def test_imported_and_not_patched(self) -> None:
         """A library that could have done so, and has not, is no obstacle."""

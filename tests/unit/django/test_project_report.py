@@ -106,6 +106,13 @@ class SettingTests(ReportCase):
         self.assertIn("(wsredis.W006)", notes)
         self.assertIn("WS4REDIS_X: wsredis and ws4redis have no such setting", notes)
 
+    def test_runserver(self) -> None:
+        """With the app, it does not matter that the settings name the runserver of the original."""
+        self.vary(WSGI_APPLICATION="ws4redis.django_runserver.application")
+        self.assertEqual(1, len(self.changes()))
+        self.vary(INSTALLED_APPS=["wsredis.django", *_APPS])
+        self.assertEqual([], self.changes())
+
     def test_start(self) -> None:
         """What the start says is told, unless a check has told it."""
         told = [(each, each) for each in ("hook-outdated", "session-setting-problem", "other")]
@@ -113,6 +120,30 @@ class SettingTests(ReportCase):
         self.assertIn(("note", "other", ""), found)
         self.assertNotIn(("note", "hook-outdated", ""), found)
         self.assertIn(("change", "the gateway does not start: --wsgi: ImportError", ""), found)
+
+    def test_subscriber(self) -> None:
+        """Methods that the gateway calls work; the others are told once, by check or start."""
+        self.write(
+            f"{self.package}/own.py",
+            "from wsredis.django import Subscriber\n"
+            "class Own(Subscriber):\n"
+            "    def release(self):\n"
+            "        super().release()\n"
+            "class Old(Own):\n"
+            "    def parse_response(self):\n"
+            "        pass\n",
+        )
+        self.vary(WS4REDIS_SUBSCRIBER=f"{self.package}.own.Own")
+        self.assertEqual([], self.changes())
+        (found,) = [text for text in self.texts("works") if "SUBSCRIBER" in text]
+        self.assertIn("release in a thread", found)
+        self.vary(WS4REDIS_SUBSCRIBER=f"{self.package}.own.Old")
+        error = f"django: WS4REDIS_SUBSCRIBER: {self.package}.own.Old overrides parse_response"
+        ((found, _),) = self.changes(Start(error=error))
+        self.assertIn("parse_response, which the gateway cannot call", found)
+        ignored = Start([("subscriber-methods-ignored", "ignored")])
+        self.assertEqual([], self.changes(ignored))
+        self.assertIn(("note", "ignored", ""), self.lines(ignored))
 
     def test_start_names_setting(self) -> None:
         """A setting that only the start refuses does not work."""
@@ -184,7 +215,7 @@ class FileTests(ReportCase):
         self.write("sockets.py", "import gevent\npatch_all()\n" + old.format("uwsgi_runserver"))
         self.write("tests.py", old.format("django_runserver"))
         (tests, _), (wsgi, hint) = self.changes()
-        self.assertIn("tests.py:1: ws4redis.django_runserver cannot be imported", tests)
+        self.assertIn("tests.py:1: ws4redis.django_runserver of release 0.6.0 cannot", tests)
         self.assertIn("wsgi.py:1: ws4redis.uwsgi_runserver can be imported in uWSGI only", wsgi)
         self.assertIn("get_wsgi_application()", hint)
         (note,) = [each for each in self.texts("note") if "sockets.py" in each]

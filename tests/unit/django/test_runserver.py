@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from importlib.util import find_spec, module_from_spec
 from io import StringIO
 from pathlib import Path
@@ -115,6 +116,29 @@ class RunserverTests(RunserverCase):
         command = self.command()
         self.assertIs(GatewayServer, command.server_cls)
         self.assertEqual(6379, command.redis_port)
+
+    def test_application_of_ws4redis(self) -> None:
+        """In place of the server that django-websocket-redis has projects name, it serves Django's.
+
+        Another application that cannot be imported is reported as in Django.
+        """
+        from django.core.exceptions import ImproperlyConfigured
+        from django.core.handlers.wsgi import WSGIHandler
+
+        self.vary(WSGI_APPLICATION="ws4redis.django_runserver.application")
+        self.assertIsInstance(self.command()().get_handler(), WSGIHandler)
+        self.vary(WSGI_APPLICATION="nosuch.wsgi.application")
+        self.assertRaises(ImproperlyConfigured, self.command()().get_handler)
+
+    def test_application_for_uwsgi(self) -> None:
+        """A wsgi.py that imports uwsgi is explained in one line."""
+        Path("for_uwsgi.py").write_text("import uwsgi\napplication = None")
+        self.patch(sys, "path", [os.getcwd(), *sys.path])
+        self.patch(sys, "dont_write_bytecode", True)
+        self.addCleanup(sys.modules.pop, "for_uwsgi", None)
+        self.vary(WSGI_APPLICATION="for_uwsgi.application")
+        error = self.assertRaises(OSError, self.command()().get_handler)
+        self.assertIn("WSGI_APPLICATION: No module named 'uwsgi': the gateway takes", str(error))
 
     def test_named_redis(self) -> None:
         """A project that names a Redis gets no other one."""

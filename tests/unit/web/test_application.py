@@ -61,6 +61,10 @@ class LoadTests(SynchronousTestCase):
                 "class A:\n def __call__(self, a, b): ...\nA.__module__ = 'ws4redis.x'\napp = A()",
                 "the WebSocket server of django-websocket-redis",
             ),
+            (
+                "def app(environ, start_response): ...\napp.__module__ = 'ws4redis.x'",
+                "the WebSocket server of django-websocket-redis",
+            ),
         ):
             error = self.assertRaises(ConfigError, load_application, f"{self.write(text)}:app")
             self.assertIn(reason, str(error))
@@ -269,3 +273,29 @@ class WSGIResourceTests(WSGICase):
         with capturedLogs() as events:
             self._stop()
         self.assertEqual([2], [event["count"] for event in events])
+
+
+class PatchedTests(WSGICase):
+    """An application whose page replaces Python's threads."""
+
+    def test_reported(self) -> None:
+        """The log says so, once."""
+        self.patch(sys, "modules", dict(sys.modules))
+
+        def answer(start_response: Any) -> list[bytes]:
+            sys.modules["gevent.monkey"] = SimpleNamespace(  # type: ignore[assignment]
+                is_module_patched=lambda name: name == "threading"
+            )
+            start_response("200 OK", [])
+            return []
+
+        with capturedLogs() as events:
+            self.ask()
+            self.assertEqual([], events)
+            self.answer = answer
+            for _ in range(2):
+                self.ask()
+            self.reactor.run_until(lambda: events)
+        self.assertEqual(
+            [("page-patched", "gevent")], [(each["event"], each["library"]) for each in events]
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -108,14 +109,15 @@ def failing_closed(name: str) -> Iterator[None]:
             SuspiciousOperation; 500 for any other error. One that was raised stays as it is, such
             as SourceAway if the sessions cannot be asked.
         django.db.Error: As the hook raised it: the database is away.
-        TimeoutError: As the hook raised it.
+        ConnectionError, TimeoutError: As the hook raised it, also those of redis-py: another server
+            is away.
     """
     from django.core.exceptions import PermissionDenied, SuspiciousOperation
     from django.db import Error
 
     try:
         yield
-    except (Error, TimeoutError, HandshakeRejected):
+    except (Error, ConnectionError, TimeoutError, HandshakeRejected, *_errors_of_redis()):
         raise
     except PermissionDenied as error:
         raise HandshakeRejected(_printable(str(error)) or "forbidden", 403, name) from None
@@ -123,6 +125,12 @@ def failing_closed(name: str) -> Iterator[None]:
         raise HandshakeRejected("bad request", 400, f"{name}: {error_place(error)}") from None
     except BaseException as error:
         raise HandshakeRejected("internal error", 500, f"{name}: {error_place(error)}") from None
+
+
+def _errors_of_redis() -> tuple[type[Exception], ...]:
+    """Return the errors of redis-py that say that Redis is away, if the project has loaded it."""
+    loaded = sys.modules.get("redis.exceptions")
+    return () if loaded is None else (loaded.ConnectionError, loaded.TimeoutError)
 
 
 @contextmanager

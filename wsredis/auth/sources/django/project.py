@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from wsredis.config.imports import search_here
+from wsredis.config.imports import refuse_patched, search_here, uwsgi_hint
 from wsredis.config.other_settings import moved_settings, unknown_settings
 from wsredis.config.ws4redis import gateway_values, project_value
 from wsredis.errors import ConfigError
@@ -41,8 +41,8 @@ def set_up(module: str) -> None:
     Args:
         module: The settings module of the project; the working directory is searched first.
     Raises:
-        ConfigError: Django is not installed, this process has another project already, or the
-            project fails.
+        ConfigError: Django is not installed, this process has another project already, the
+            project fails, or see `wsredis.config.imports.refuse_patched`.
     """
     # This is where manage.py is.
     search_here(first=True)
@@ -61,6 +61,7 @@ def set_up(module: str) -> None:
         django.setup()
     except (Exception, SystemExit) as error:
         raise error_in_project(module, error) from None
+    refuse_patched(f"django: {module}")
     if is_first:
         # Later, tests may vary the settings.
         _take_moved_settings(project)
@@ -125,12 +126,15 @@ def read_setting(project: object, name: str) -> Any:
     Returns:
         Its value, or None if the project does not have it.
     Raises:
-        ConfigError: The value cannot be used.
+        ConfigError: The value cannot be used, or see `wsredis.config.imports.refuse_patched`.
     """
     try:
-        return project_value(project, name)
+        value = project_value(project, name)
     except ConfigError as error:
         raise ConfigError(f"django: {error}") from None
+    # The module of a hook may be imported only now.
+    refuse_patched(f"django: {name}")
+    return value
 
 
 def error_in_project(module: str, error: BaseException) -> ConfigError:
@@ -140,7 +144,8 @@ def error_in_project(module: str, error: BaseException) -> ConfigError:
     # The texts of these name modules, settings, variables and lines. Those of others may quote.
     if isinstance(error, (ImportError, ImproperlyConfigured, KeyError, SyntaxError)):
         text = " ".join(str(error).split())[:_MAX_REASON]
-        return ConfigError(f"django: {module}: {type(error).__name__}: {text}")
+        kind = type(error).__name__
+        return ConfigError(f"django: {module}: {kind}: {text}{uwsgi_hint(error)}")
     return ConfigError(f"django: {module}: {error_place(error)}")
 
 

@@ -6,10 +6,14 @@ import os
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from wsredis.config import RedisConfig, setting_of
+from wsredis.config.imports import uwsgi_hint
+from wsredis.config.ws4redis import is_of_ws4redis
 from wsredis.django.server import GatewayServer, needs_redis
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
@@ -38,6 +42,25 @@ class Command(_Runserver):
     help = "Starts a server for development: pages, static files and WebSockets on one port."
     server_cls = GatewayServer
     redis_port = embedded.DEFAULT_PORT
+
+    def get_handler(self, *args: Any, **options: Any) -> Any:
+        """
+        Return the application of the project; that of Django itself in place of one in ws4redis.
+
+        Raises:
+            OSError: Its module needs uWSGI. runserver prints the message as one line.
+        """
+        if is_of_ws4redis(settings.WSGI_APPLICATION):
+            # django-websocket-redis has projects name its server there, whose place this one takes.
+            settings.WSGI_APPLICATION = None
+        try:
+            return super().get_handler(*args, **options)
+        except ImproperlyConfigured as error:
+            cause = error.__cause__
+            hint = "" if cause is None else uwsgi_hint(cause)
+            if not hint:
+                raise
+            raise OSError(f"WSGI_APPLICATION: {cause}{hint}") from None
 
     def run(self, **options: Any) -> None:
         """Run the server, and a private Redis if one is needed."""

@@ -133,18 +133,30 @@ class ProcessRequestTests(DjangoCase):
         self.assertEqual((400, "bad request"), (error.status, error.reason))
 
     def test_cannot_tell(self) -> None:
-        """A database that fails, or a coroutine that takes too long, is a 503."""
+        """A database or a Redis that fails, or a coroutine that takes too long, is a 503."""
         from asyncio import Event as Never
 
+        import redis
         from django.db import OperationalError
 
-        def failing(request: Any) -> None:
-            raise OperationalError("secret")
+        def failing(error: Exception) -> Callable[[Any], None]:
+            def process(request: Any) -> None:
+                raise error
+
+            return process
+
+        away = (
+            OperationalError("secret"),
+            ConnectionRefusedError("secret"),
+            TimeoutError("secret"),
+            redis.ConnectionError("secret"),
+            redis.TimeoutError("secret"),
+        )
 
         async def hanging(request: Any) -> None:
             await Never().wait()
 
-        for hook in (failing, hanging):
+        for hook in (*map(failing, away), hanging):
             self.vary(WS4REDIS_PROCESS_REQUEST=hook)
             error = self.refused(authenticator=self.make(auth_timeout=0.1))
             self.assertEqual((503, "try again later"), (error.status, error.reason))

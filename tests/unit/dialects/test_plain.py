@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.support.connections import (
     USER,
     ConnectionCase,
 )
+from tests.support.fake_enrolment import FakeEnrolment
 from tests.support.fakes import FakeClient
 from wsredis.channels import Access, Audience
 from wsredis.dialects.plain import PlainDialect
@@ -513,33 +513,6 @@ class BatchTests(ConnectionCase):
         connection.receive_all([b"a", b"b"])
         self.assertEqual(1013, client.closed)
         self.assertEqual(1, connection.receive_all([b"c", b"d"]))
-
-
-class FakeEnrolment:
-    """The choice of a project's subscriber, which records what it is asked."""
-
-    def __init__(self, channels: Sequence[bytes], publishes: Sequence[bytes] = ()) -> None:
-        self.channels = channels
-        self.publishes = publishes
-        self.chooses_first = self.takes_messages = False
-        self.answer: Deferred[Any] = succeed([])
-        self.taken: list[bytes] = []
-        self.waiting: list[Deferred[Any]] = []
-        self.released = 0
-
-    def first(self) -> Deferred[Any]:
-        """Answer."""
-        return self.answer
-
-    def take(self, payload: bytes) -> Deferred[Any]:
-        """Wait for the test."""
-        self.taken.append(payload)
-        self.waiting.append(Deferred())
-        return self.waiting[-1]
-
-    def release(self) -> None:
-        """Count."""
-        self.released += 1
 
 
 class EnrolledTests(ConnectionCase):

@@ -189,8 +189,9 @@ class WSGIResponseTests(WSGICase):
             return [b"x"]
 
         self.answer = answer
-        self.assertEqual(b"500", self.body()[0])
-        self.assertEqual(1, len(self.flushLoggedErrors(UnicodeEncodeError)))
+        for request in (GET, GET.replace(b"GET", b"HEAD")):
+            self.assertEqual(b"500", self.body(request)[0])
+            self.assertEqual(1, len(self.flushLoggedErrors(UnicodeEncodeError)))
 
     def test_headers_of_the_connection(self) -> None:
         """Headers that only the server may set are left out."""

@@ -206,7 +206,8 @@ class Admission:
             Exception: An authenticator or a policy failed. It must reject the handshake, too.
         """
         limit = _TimeLimit(self._clock, self._timeout)
-        return await self._decide(handshake, groups, limit)
+        identity, granted = await self._decide(handshake, groups, limit)
+        return identity if identity.enrol is None else replace(identity, enrol=None), granted
 
     async def _decide(
         self, handshake: Handshake, groups: tuple[str, ...] | None, limit: _TimeLimit

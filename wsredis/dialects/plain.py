@@ -368,6 +368,8 @@ class EnrolledConnection(PlainConnection):
         return self._enrolment.first().addCallback(self._chosen)
 
     def _chosen(self, messages: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        self.check_limit(self._enrolment.channels)
+        self.check_limit(self._enrolment.publishes)
         self._first = messages
         return {}
 
@@ -406,6 +408,9 @@ class EnrolledConnection(PlainConnection):
         self._remember((payload,))
         if not (payload and self.is_open):
             return
+        if work := self._hub.reach(self.publishes):
+            # They may be other channels in the end; these are the best guess.
+            self._client.charge(work)
         self._client.pause(PauseReason.SUBSCRIBER)
         self._taking += 1
         taken: Deferred[Any] = self._turn.run(self._enrolment.take, payload)

@@ -184,7 +184,9 @@ class AuthTests(SynchronousTestCase):
         configured()
         built = self.build(GatewayConfig(django=SETTINGS))
         self.assertEqual(["DjangoAuthenticator"], [type(each).__name__ for each in built._backends])
+        self.successResultOf(built.idle())
         built.stop()
+        self.successResultOf(self.build().idle())
 
     test_django.skip = missing_django()  # type: ignore[attr-defined]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.support.connections import (
     USER,
     ConnectionCase,
 )
+from tests.support.fake_enrolment import FakeEnrolment
 from tests.support.fakes import FakeClient
 from wsredis.channels import Access, Audience
 from wsredis.dialects.plain import PlainDialect
@@ -515,33 +515,6 @@ class BatchTests(ConnectionCase):
         self.assertEqual(1, connection.receive_all([b"c", b"d"]))
 
 
-class FakeEnrolment:
-    """The choice of a project's subscriber, which records what it is asked."""
-
-    def __init__(self, channels: Sequence[bytes], publishes: Sequence[bytes] = ()) -> None:
-        self.channels = channels
-        self.publishes = publishes
-        self.chooses_first = self.takes_messages = False
-        self.answer: Deferred[Any] = succeed([])
-        self.taken: list[bytes] = []
-        self.waiting: list[Deferred[Any]] = []
-        self.released = 0
-
-    def first(self) -> Deferred[Any]:
-        """Answer."""
-        return self.answer
-
-    def take(self, payload: bytes) -> Deferred[Any]:
-        """Wait for the test."""
-        self.taken.append(payload)
-        self.waiting.append(Deferred())
-        return self.waiting[-1]
-
-    def release(self) -> None:
-        """Count."""
-        self.released += 1
-
-
 class EnrolledTests(ConnectionCase):
     """A client whose channels a project's own subscriber chose."""
 
@@ -644,6 +617,34 @@ class EnrolledTests(ConnectionCase):
         connection.receive(b"second", False)
         self.stranger_says(b"first")
         self.assertEqual([b"first"], client.got)
+
+    def test_handler(self) -> None:
+        """A handler comes first, and what it publishes is handed over."""
+
+        class Shouts(Handler):
+            def on_message(self, connection: Connection, payload: bytes, is_binary: bool) -> None:
+                for _ in range(2):
+                    connection.publish(payload.upper())
+
+        self.handler = Shouts()
+        enrolment = FakeEnrolment([CHANNEL])
+        enrolment.takes_messages = True
+        connection, _ = self.opened_as(enrolment)
+        connection.receive_all([b"a"])
+        self.assertEqual([b"A"], enrolment.taken)
+        enrolment.waiting[0].callback([])
+        self.assertEqual([b"A", b"A"], enrolment.taken)
+
+    def test_first_limit(self) -> None:
+        """More channels than allowed are refused, also if they come with the first messages."""
+        enrolment = FakeEnrolment([CHANNEL])
+        enrolment.chooses_first = True
+        connection, _ = self.enrolled(enrolment)
+        enrolment.answer = Deferred()
+        opening = self.opening(connection)
+        enrolment.channels = [b"room:%d" % number for number in range(9)]
+        enrolment.answer.callback([])
+        self.failureResultOf(opening, LimitExceeded)
 
     def test_take_failed(self) -> None:
         """A message that it refuses, or that fails, closes the connection."""

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.fake_enrolment import FakeEnrolment
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
@@ -323,6 +324,38 @@ class RefusalTests(MemoryGatewayCase):
         client = self.open("/ws/a?subscribe-user")
         self.publish(b"hello", b"user:joe:a")
         self.assertEqual([b"hello"], [each.payload for each in client.frames()])
+
+    def test_enrolment(self) -> None:
+        """A subscriber of a project chooses the channels, and hears of the end of its client."""
+        enrolment = FakeEnrolment([b"room:1"])
+        waiting: list[Deferred[Any]] = []
+
+        def enrol(granted: Access) -> Deferred[Any]:
+            # A client that leaves does not keep it from answering.
+            waiting.append(Deferred(lambda late: late.callback(enrolment)))
+            return waiting[-1]
+
+        class Authenticator:
+            def identify(self, handshake: Handshake) -> Identity:
+                return Identity("joe", enrol=enrol)
+
+        self.use(MemoryGateway(self.config, authenticator=Authenticator()))
+        client = self.connect()
+        client.send(handshake(LISTEN))
+        self.assertEqual(b"", client.take())
+        waiting[0].callback(enrolment)
+        self.assertIn(b" 101 ", client.take())
+        self.publish(b"not for it")
+        self.publish(b"hello", b"room:1")
+        self.assertEqual([b"hello"], [each.payload for each in client.frames()])
+        self.assertEqual(0, enrolment.released)
+        client.leave()
+        self.assertEqual(1, enrolment.released)
+        client = self.connect()
+        client.send(handshake(LISTEN))
+        client.leave()
+        self.assertEqual(2, enrolment.released)
+        self.nothing_left()
 
     def test_handler_that_fails_in_on_connect(self) -> None:
         """A bug of the embedding program closes with 1011, after a proper answer."""

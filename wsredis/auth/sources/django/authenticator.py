@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.auth.sources.availability import Report, SourceAway, nobody
@@ -22,9 +21,8 @@ from wsredis.auth.sources.django.hooks import (
     failing_closed,
     load_hook,
     unavailable,
-    warn_of_old_code,
 )
-from wsredis.auth.sources.django.project import read_setting, set_up
+from wsredis.auth.sources.django.project import set_up
 from wsredis.auth.sources.django.request import django_request, has_cookie
 from wsredis.auth.sources.django.sessions import (
     NO_SESSION,
@@ -32,21 +30,18 @@ from wsredis.auth.sources.django.sessions import (
     drop_local_copy,
     existing_key,
     open_session,
+    session_user,
 )
 from wsredis.auth.sources.django.subscriber import Subscribers
+from wsredis.auth.sources.django.subscriber_start import load_subscriber, make_subscribers
 from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
-from wsredis.config.declare import setting_of
-from wsredis.config.subscriber import SubscriberClass
 from wsredis.config.ws4redis import MEMBER_OF
-from wsredis.errors import ConfigError
 from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.identity import Handshake, Identity
 
 __all__ = ["DjangoAuthenticator"]
-
-_SUBSCRIBER = "WS4REDIS_SUBSCRIBER"
 
 
 class DjangoAuthenticator:
@@ -69,8 +64,6 @@ class DjangoAuthenticator:
         ConfigError: The project cannot be used.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         reactor: Any,
@@ -89,7 +82,7 @@ class DjangoAuthenticator:
         self._timeout = config.auth_timeout
         self._process = load_hook(project, "WS4REDIS_PROCESS_REQUEST", config.auth_timeout)
         self._allowed = load_hook(project, "WS4REDIS_ALLOWED_CHANNELS", config.auth_timeout)
-        cls = self._subscriber_class()
+        cls = load_subscriber(project, config)
         #: The flags that count, as the class has them, by those of URLs.
         self._possible = {flag: flag for flag in FLAGS}
         if cls is not None:
@@ -110,66 +103,16 @@ class DjangoAuthenticator:
         )
         self._subscribers: Subscribers | None = None
         if cls is not None and cls.overridden:
-            self._subscribers = self._make_subscribers(cls, config, redis)
+            self._subscribers = make_subscribers(
+                reactor,
+                config,
+                cls,
+                redis,
+                self._threads,
+                _close_connections,
+                _close_old_connections,
+            )
             self._url_prefix = config.url_prefix
-
-    def _subscriber_class(self) -> SubscriberClass | None:
-        """Read the class of subscribers. If None, it is that of django-websocket-redis."""
-        cls: SubscriberClass | None = read_setting(self._project, _SUBSCRIBER)
-        if cls is None:
-            return None
-        if cls.unused_flags:
-            self._log.warn(
-                "{setting}: {name}: {flags} stand for no channel, since the class has no methods",
-                event="subscriber-flags-unused",
-                setting=_SUBSCRIBER,
-                name=cls.name,
-                flags=", ".join(cls.unused_flags),
-            )
-        return cls
-
-    def _make_subscribers(
-        self, cls: SubscriberClass, config: GatewayConfig, redis: Callable[[], Any] | None
-    ) -> Subscribers:
-        if redis is None:
-            raise ConfigError(f"django: {_SUBSCRIBER}: {cls.name} has methods: it needs a Redis")
-        if cls.uncalled:
-            names = " and ".join(cls.uncalled)
-            text = f"{cls.name} overrides {names}, which the gateway cannot call"
-            option = setting_of(GatewayConfig, "ignore_subscriber_methods").option
-            if not config.ignore_subscriber_methods:
-                raise ConfigError(
-                    f"django: {_SUBSCRIBER}: {text}; with {option} it starts without them"
-                )
-            self._log.warn(
-                "{setting}: {text}: {option} is given",
-                event="subscriber-methods-ignored",
-                setting=_SUBSCRIBER,
-                text=text,
-                option=option,
-            )
-        self._log.info(
-            "{setting}: {name}: the gateway calls its {methods}",
-            event="subscriber-methods",
-            setting=_SUBSCRIBER,
-            name=cls.name,
-            methods=", ".join(cls.called),
-        )
-        for method in cls.called:
-            warn_of_old_code(_SUBSCRIBER, getattr(cls.make, method))
-        count = max(1, config.auth_concurrency // 2)
-        return Subscribers(
-            self._reactor,
-            self._threads,
-            BoundedThreads(self._reactor, count, _close_connections, _close_old_connections),
-            count,
-            cls,
-            redis(),
-            clean_up=_close_old_connections,
-            prefix=config.prefix,
-            timeout=config.auth_timeout,
-            most_queued=config.limits.most_queued,
-        )
 
     def start(self) -> None:
         """Do nothing: threads start when they are needed."""
@@ -284,11 +227,9 @@ class DjangoAuthenticator:
 
     def _process_request(self, request: Any) -> None:
         """Do the work of Django's middlewares now, and not when the user is first looked at."""
-        from django.contrib.auth import get_user
-
         key = request.COOKIES.get(self._project.SESSION_COOKIE_NAME)
         request.session = open_session(key)
-        request.user = get_user(request)
+        request.user = session_user(request)
 
     def _flags(self, handshake: Handshake) -> list[str]:
         """List the flags that the client asks for and may ask for, in the order of its URL."""

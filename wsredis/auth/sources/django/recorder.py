@@ -128,7 +128,10 @@ class Messages:
 
         Raises:
             CannotRecord: The messages that wait are too large together.
+            TypeError: *message* is neither a string nor bytes.
         """
+        if not isinstance(message, (str, bytes, bytearray)):
+            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
         payload = message.encode() if isinstance(message, str) else bytes(message)
         self._size += len(payload)
         if self._limit is not None and self._size > self._limit:

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
-    DeferredSemaphore,
     TimeoutError,
     succeed,
 )
@@ -26,10 +25,11 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from wsredis.auth.sources.availability import SourceAway
-from wsredis.auth.sources.django.hooks import failing_closed, unavailable
+from wsredis.auth.sources.django.hooks import Hook, failing_closed, unavailable
 from wsredis.auth.sources.django.project import error_place
 from wsredis.auth.sources.django.recorder import CannotRecord, Messages, Recorder, recording
 from wsredis.auth.sources.django.threads import BoundedThreads
+from wsredis.auth.sources.django.waiting_threads import WaitingThreads
 from wsredis.channels import control_channel
 from wsredis.config.subscriber import SubscriberClass
 from wsredis.errors import BrokerUnavailable, ClientError, HandshakeRejected, PermissionDenied
@@ -39,15 +39,10 @@ from wsredis.gateway.signal import Signal
 
 __all__ = ["Subscribers"]
 
-T = TypeVar("T")
-
 _SETTING = "WS4REDIS_SUBSCRIBER"
 
 #: In the names that the original makes for a client that has no user, or no session.
 _NOBODY = (b"SELF_TYPE object at ", b"session:None:")
-
-#: Releases that may wait for each thread before new clients are refused.
-_RELEASES = 64
 
 
 class Subscribers:
@@ -57,8 +52,9 @@ class Subscribers:
     Args:
         reactor: Keeps the time limits.
         threads: For handshakes.
-        others: For messages, and for clients that have gone. It is only used here.
-        count: The number of *others*.
+        others: For messages, and for clients that have gone. They are stopped here.
+        most_releases: Clients that have gone and may wait for their release before new ones are
+            refused.
         cls: The class of the project.
         client: A client of redis-py, which all subscribers share.
         clean_up: Called in a thread after each call. It must not raise.
@@ -73,8 +69,8 @@ class Subscribers:
         self,
         reactor: Any,
         threads: BoundedThreads,
-        others: BoundedThreads,
-        count: int,
+        others: WaitingThreads,
+        most_releases: int,
         cls: SubscriberClass,
         client: Any,
         *,
@@ -91,10 +87,8 @@ class Subscribers:
         self.most_queued = most_queued
         self._connection = recording(client)
         self._reserved = control_channel(prefix).removesuffix(b"control")
-        self._others = others
-        #: So many calls never have to wait in the threads, where a crowd is refused.
-        self._lane = DeferredSemaphore(count)
-        self._most_releases = _RELEASES * count
+        self.others = others
+        self._most_releases = most_releases
         self._releases = 0
         self._idle: Signal[None] = Signal()
         self._throttle = LogThrottle(reactor, at_once=10)
@@ -140,14 +134,10 @@ class Subscribers:
             raise CannotRecord("a channel of the gateway itself is no channel of a client")
         return tuple(found)
 
-    def in_turn(self, function: Callable[[], T]) -> Deferred[T]:
-        """Call *function* in one of the threads that are not for handshakes."""
-        return self._lane.run(self._others.call, function)
-
     def release(self, function: Callable[[], object]) -> None:
         """Call *function*, which does not raise, for a client that has gone."""
         self._releases += 1
-        self.in_turn(function).addBoth(self._released)
+        self.others.call(function).addBoth(self._released)
 
     def _released(self, _: object) -> None:
         # A failure says that the gateway stops.
@@ -161,7 +151,7 @@ class Subscribers:
 
     def stop(self) -> None:
         """Make no more calls for clients that are open or gone. Log what was counted."""
-        self._others.stop()
+        self.others.stop()
         self._throttle.reset()
 
     def log_failed_release(self, error: BaseException) -> None:
@@ -213,7 +203,7 @@ class _Enrolment:
         message = self._all.message(payload)
         if message is None:
             return succeed(())
-        taken = self._all.in_turn(lambda: self._call("publish_message", message))
+        taken = self._all.others.call(lambda: self._call("publish_message", message))
         taken.addTimeout(self._all.timeout, self._all.reactor)
         return taken.addErrback(self._not_taken)
 
@@ -258,7 +248,7 @@ class _Enrolment:
         with self._busy("set_pubsub_channels"):
             self._connection = self._all.connect()
             self._instance = instance = self._all.cls.make(self._connection)
-            instance.set_pubsub_channels(request, list(flags))
+            self._run("set_pubsub_channels", request, list(flags))
             self._read()
         own = getattr(instance, "__dict__", {})
         cls = self._all.cls
@@ -280,9 +270,13 @@ class _Enrolment:
     def _call(self, method: str, argument: Any) -> Sequence[bytes]:
         """Call a method, and return what it sent to the client."""
         with self._busy(method):
-            getattr(self._instance, method)(argument)
+            self._run(method, argument)
             self._read()
         return self._messages.take()
+
+    def _run(self, method: str, *args: Any) -> None:
+        """Call a method, which may be a coroutine function."""
+        Hook(method, getattr(self._instance, method), self._all.timeout).call(*args)
 
     def _read(self) -> None:
         """Read the channels from the instance."""
@@ -330,7 +324,7 @@ class _Enrolment:
 
     def _release(self) -> None:
         try:
-            self._instance.release()
+            self._run("release")
         except BaseException as error:
             self._all.log_failed_release(error)
         finally:

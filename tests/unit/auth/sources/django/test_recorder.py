@@ -121,6 +121,8 @@ class MessagesTests(SynchronousTestCase):
         self.assertEqual(["é".encode(), b"\x00", b"c"], messages.take())
         self.assertEqual([], messages.take())
         self.assertFalse(messages.closed)
+        self.assertRaises(TypeError, messages.send, 5)
+        self.assertRaises(TypeError, messages.send, None)
 
     def test_limit(self) -> None:
         """No more waits than the limit, which holds for each call."""

@@ -18,7 +18,6 @@ from wsredis.django import Subscriber
 from wsredis.errors import (
     BrokerUnavailable,
     ClientError,
-    ConfigError,
     HandshakeRejected,
     PermissionDenied,
 )
@@ -259,6 +258,23 @@ class EnrolTests(SubscriberCase):
         self.assertEqual(((b"broadcast:a",),) * 2, (enrolment.channels, enrolment.publishes))
         self.assertEqual({"broadcast:a"}, Own.made._publishers)
         self.assertEqual([b"broadcast:a"], [*Own.made._subscription.channels])
+
+    def test_coroutines(self) -> None:
+        """A method may be a coroutine function; nothing that it refuses is let in."""
+        from django.core.exceptions import PermissionDenied as Denied
+
+        class Own(Subscriber):
+            async def set_pubsub_channels(  # type: ignore[override]
+                self, request: Any, channels: list[str]
+            ) -> None:
+                if not request.user.is_authenticated:
+                    raise Denied("log in first")
+                super().set_pubsub_channels(request, channels)
+
+        self.start(Own)
+        error = self.failed(self.entering())
+        self.assertEqual((403, "log in first"), (error.status, error.reason))
+        self.assertEqual(3, len(self.enrol(cookie=self.log_in("john")).channels) + 1)
 
     def test_no_base(self) -> None:
         """A class without a base of ours is asked for what it has."""
@@ -527,50 +543,6 @@ class MethodTests(SubscriberCase):
         enrolment.release()
         self.successResultOf(self.authenticator.idle())
         self.assertEqual([], calls)
-
-
-class StartTests(SubscriberCase):
-    """What a class must be, at the start."""
-
-    def test_uncalled(self) -> None:
-        """A class with methods that cannot be called is refused, or named at each start."""
-
-        class Own(Subscriber):
-            def parse_response(self) -> None:
-                """Read nothing."""
-
-            def get_file_descriptor(self) -> int:
-                return 1
-
-        error = self.assertRaises(ConfigError, self.start, Own)
-        self.assertRegex(
-            str(error),
-            r"^django: WS4REDIS_SUBSCRIBER: \S+\.Own overrides parse_response and "
-            r"get_file_descriptor, which the gateway cannot call; with "
-            r"--ignore-subscriber-methods it starts without them$",
-        )
-        with capturedLogs() as events:
-            self.start(Own, ignore_subscriber_methods=True)
-        levels = [(event["log_level"].name, event["event"]) for event in events]
-        self.assertEqual(
-            [("warn", "subscriber-methods-ignored"), ("info", "subscriber-methods")], levels
-        )
-
-    def test_no_redis(self) -> None:
-        """A program that gives it no client of redis-py is told so."""
-
-        class Own(Subscriber):
-            def release(self) -> None:
-                """Release."""
-
-        self.vary(WS4REDIS_SUBSCRIBER=Own)
-        self.assertIn("it needs a Redis", str(self.assertRaises(ConfigError, self.make)))
-
-    def test_plain(self) -> None:
-        """A class that overrides nothing costs nothing: strangers need no thread."""
-        self.start(type("Own", (Subscriber,), {}))
-        self.assertIsNone(self.authenticator.identify(self.handshake()))
-        self.assertIsNone(self.identity(cookie=self.log_in("john"))[0].enrol)
 
 
 class _Wrapper:

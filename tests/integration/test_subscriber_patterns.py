@@ -11,18 +11,23 @@ from tests.support.raw import CLOSE, frame
 
 _SUBSCRIBERS = "tests.support.patterns.subscribers"
 
+#: The same, as heirs of our base.
+_OURS = "tests.support.patterns.our_subscribers"
+
 _BOTH = "subscribe-broadcast&publish-broadcast"
 
 
 class SubscriberCase(PatternCase):
     """A project with a subscriber class."""
 
-    def start_with(self, name: str, *options: str, **settings: object) -> None:
+    def start_with(
+        self, name: str, *options: str, module: str = _SUBSCRIBERS, **settings: object
+    ) -> None:
         """Start with the class of that name."""
         self.notes = Path(self.mktemp()).absolute()
         self.start(
             *options,
-            WS4REDIS_SUBSCRIBER=f"{_SUBSCRIBERS}.{name}",
+            WS4REDIS_SUBSCRIBER=f"{module}.{name}",
             NOTES=str(self.notes),
             **settings,
         )
@@ -57,7 +62,15 @@ class ChannelTests(SubscriberCase):
 
     def test_refusal(self) -> None:
         """A class that raises PermissionDenied after it has subscribed refuses with 403."""
-        self.start_with("Rooms")
+        self.check_refusal(_SUBSCRIBERS)
+
+    def test_our_refusal(self) -> None:
+        """So does an heir of our base."""
+        self.check_refusal(_OURS)
+
+    def check_refusal(self, module: str) -> None:
+        """Check rooms that are known, unknown, and no numbers."""
+        self.start_with("Rooms", module=module)
         client = self.open(f"/ws/room/staff?{_BOTH}&echo")
         client.send_text("hello")
         self.check_heard(client, "hello")
@@ -88,7 +101,15 @@ LabPublisher(facility="lab", broadcast=True).publish_message(RedisMessage("to al
 
     def test_own_audience_heard(self) -> None:
         """A socket hears the audience of its own class, with its flag in capitals."""
-        self.start_with("LabSubscriber")
+        self.check_own_audience(_SUBSCRIBERS)
+
+    def test_our_own_audience_heard(self) -> None:
+        """So it does with an heir of our base."""
+        self.check_own_audience(_OURS)
+
+    def check_own_audience(self, module: str) -> None:
+        """Check a socket that hears both."""
+        self.start_with("LabSubscriber", module=module)
         client = self.open("/ws/lab?Subscribe-Server&subscribe-broadcast")
         self.command("PUBLISH", "ws:server:lab", "to servers")
         self.command("PUBLISH", "ws:broadcast:lab", "to all")
@@ -126,7 +147,15 @@ class MessageTests(SubscriberCase):
 
     def test_kept(self) -> None:
         """Messages are kept, and published with more in them, in their order."""
-        self.start_with("Keeper")
+        self.check_kept(_SUBSCRIBERS)
+
+    def test_our_kept(self) -> None:
+        """So they are by an heir of our base."""
+        self.check_kept(_OURS)
+
+    def check_kept(self, module: str) -> None:
+        """Check messages of one socket that another hears."""
+        self.start_with("Keeper", module=module)
         one, two = self.open(f"/ws/chat?{_BOTH}"), self.open(f"/ws/chat?{_BOTH}")
         for number in range(5):
             one.send_text(f'{{"author": "john", "text": "{number}"}}')
@@ -185,7 +214,15 @@ class StoredTests(SubscriberCase):
 
     def test_history(self) -> None:
         """A socket that opens gets the whole list, before live messages."""
-        self.start_with("History")
+        self.check_history(_SUBSCRIBERS)
+
+    def test_our_history(self) -> None:
+        """So it does with an heir of our base."""
+        self.check_history(_OURS)
+
+    def check_history(self, module: str) -> None:
+        """Check a socket that opens after three messages."""
+        self.start_with("History", module=module)
         early = self.open(f"/ws/f?{_BOTH}&echo")
         for number in range(3):
             early.send_text(f"line {number}")

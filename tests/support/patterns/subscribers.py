@@ -1,14 +1,12 @@
 """
 Subscriber classes as projects write them, for ``WS4REDIS_SUBSCRIBER``.
 
-Where a class writes anything down, it does so in Redis, in the database of the project, or in a
-file whose name is in the setting ``NOTES``: a test reads it there.
+Where a class writes anything down, it does so in Redis or as a note: a test reads it there.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -17,15 +15,11 @@ from ws4redis.publisher import RedisPublisher  # type: ignore[import-untyped]
 from ws4redis.redis_store import SELF, RedisMessage, RedisStore  # type: ignore[import-untyped]
 from ws4redis.subscriber import RedisSubscriber  # type: ignore[import-untyped]
 
+from tests.support.patterns.notes import note
+
 
 def _facility(request: Any) -> str:
     return str(request.path_info.replace(settings.WEBSOCKET_URL, "", 1))
-
-
-def note(text: str) -> None:
-    """Write a line into the file of the setting."""
-    with Path(settings.NOTES).open("a") as file:
-        file.write(f"{text}\n")
 
 
 class Listener(RedisSubscriber):

@@ -186,7 +186,7 @@ class AuthTests(SynchronousTestCase):
         self.assertEqual(["DjangoAuthenticator"], [type(each).__name__ for each in built._backends])
         self.successResultOf(built.idle())
         built.stop()
-        self.successResultOf(self.build().idle())
+        self.successResultOf(self.build(GatewayConfig()).idle())
 
     test_django.skip = missing_django()  # type: ignore[attr-defined]
 

@@ -690,6 +690,30 @@ class EnrolledTests(ConnectionCase):
         enrolment.waiting[1].callback([])
         self.assertEqual(1008, client.closed)
 
+    def test_follow_away(self) -> None:
+        """A channel that Redis forbids closes it; one that cannot be asked for now comes later."""
+        for channel, closed in ((b"room:1", None), (b"room:2", 1008)):
+            enrolment = FakeEnrolment([CHANNEL])
+            enrolment.takes_messages = True
+            connection, client = self.opened_as(enrolment)
+            connection.receive(b"join", False)
+            enrolment.channels = (CHANNEL, channel)
+            self.server.forbidden.add(b"room:2")
+            if closed is None:
+                self.broker.disconnect()
+            enrolment.waiting[0].callback([])
+            if closed is None:
+                self.broker.connect()
+                self.stranger_says(b"hello", channel)
+                self.assertEqual([b"hello"], client.got)
+            self.assertEqual(closed, client.closed)
+
+    def test_batches(self) -> None:
+        """Without a method for messages several of them are published at once."""
+        connection, _ = self.opened_as(FakeEnrolment([b"room:1"], [CHANNEL]))
+        self.assertEqual(2, connection.receive_all([b"a", b"b"]))
+        self.assertEqual(b"b", self.server.value(CHANNEL))
+
     def test_deaf(self) -> None:
         """A client without a channel hears nothing, unless its subscriber may answer it."""
         enrolment = FakeEnrolment([])

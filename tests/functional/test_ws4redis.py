@@ -338,11 +338,11 @@ RedisPublisher(facility="script", broadcast=True).publish_message(RedisMessage("
         The script, which gives up after three heartbeats without an answer, gets its answers; no
         heartbeat is published or kept.
         """
-        page = self._page(speed=10)
-        # Each interval of the script is half a second here, so that the heartbeats that the
-        # gateway sends on its own account, every four seconds, are too few.
-        until(lambda: page.seen["heartbeats"][0] >= 12)
-        until(lambda: page.seen["heartbeats"][1] >= 12)
+        page = self._page(speed=5)
+        # Each interval of the script is a second here, so that the heartbeats that the gateway
+        # sends on its own account, every four seconds, are too few.
+        until(lambda: page.seen["heartbeats"][0] >= 6)
+        until(lambda: page.seen["heartbeats"][1] >= 6)
         self.assertEqual([1, 1, 0], [page.seen[each] for each in _CALLBACKS])
         self.assertEqual([], page.seen["messages"])
         self.assertIsNone(self.redis.command("GET", "broadcast:script"))

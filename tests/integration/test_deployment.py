@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import yaml
@@ -85,10 +87,15 @@ class UnitTests(_Case):
     def setUp(self) -> None:
         """Take the place of systemd: a socket for notices, credentials, and a file of settings."""
         super().setUp()
-        self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.addCleanup(self.notices.close)
-        self.notices.bind(str(self.folder / "notify"))
-        self.notices.settimeout(PATIENCE)
+        notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(notices.close)
+        notices.bind(str(self.folder / "notify"))
+        self.notices: SimpleQueue[list[str]] = SimpleQueue()
+        # The system keeps ten of them and drops the next: one that is not read costs another.
+        reader = Thread(target=self.read_notices, args=(notices,), daemon=True)
+        self.addCleanup(reader.join)
+        self.addCleanup(notices.sendto, b"", str(self.folder / "notify"))
+        reader.start()
         (self.folder / "redis-password").write_text("geheim\n")
         self.redis.command("CONFIG", "SET", "requirepass", "geheim")
         self.port = reserve_port(self)
@@ -121,10 +128,16 @@ class UnitTests(_Case):
             found += ["-c", "from twisted.scripts.twistd import run; run()"]
         return found + [str(self.config) if word.endswith(".toml") else word for word in words]
 
+    def read_notices(self, notices: socket.socket) -> None:
+        """Keep the lines of each notice, up to an empty one."""
+        while data := notices.recv(4096):
+            self.notices.put(data.decode().split("\n"))
+
     def heard(self, line: str) -> None:
         """Wait for a line of a notice."""
-        while line not in self.notices.recv(4096).decode().split("\n"):
-            pass
+        end = time.monotonic() + PATIENCE
+        while line not in self.notices.get(timeout=PATIENCE):
+            self.assertLess(time.monotonic(), end, line)
 
     def test_life(self) -> None:
         """Checked, ready, fed, reloaded, stopped: each line of the unit does what it is for."""
@@ -165,7 +178,7 @@ class UnitTests(_Case):
         began = time.monotonic()
         statuses = []
         while True:
-            lines = self.notices.recv(4096).decode().split("\n")
+            lines = self.notices.get(timeout=PATIENCE)
             statuses += [line for line in lines if line.startswith("STATUS=")]
             if "READY=1" in lines:
                 break

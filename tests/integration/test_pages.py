@@ -574,12 +574,14 @@ class WrongTests(SynchronousTestCase):
         (directory / "bad.py").write_text("1 / 0")
         (directory / "ends.py").write_text("import sys; sys.exit('two\\nlines')")
         (directory / "good.py").write_text("text = ''")
+        (directory / "for_uwsgi.py").write_text("import uwsgi\napplication = None")
         for value, reason in (
             ("nosuch:application", "No module named 'nosuch'"),
             ("good:nosuch", "module 'good' has no attribute 'nosuch'"),
             ("good:text", "it is not callable"),
             ("bad:application", "ZeroDivisionError: division by zero"),
             ("ends:application", "SystemExit: two lines"),
+            ("for_uwsgi:application", "the gateway takes the place of uWSGI"),
             # The parser of the command line rejects these two, and names the option.
             ("good", "'good' is not written as package.module:name"),
             ("../good:x", "is not written as package.module:name"),

@@ -743,11 +743,12 @@ class RefusalTests(FaultCase):
         if self.redis.version() < 7:
             raise SkipTest("a redis-server before 7.0 cannot be made to load slowly")
         client = self.open("/ws/loading?subscribe-broadcast")
-        self.redis.pipeline(*(("SET", f"ballast:{n}", "x" * 4096) for n in range(1000)))
+        self.redis.pipeline(*(("SET", f"ballast:{n}", "x" * 4096) for n in range(6000)))
         self.redis.command("SAVE")
         since = self.kill_redis()
         executable = find_redis_server()
         assert executable is not None
+        # It loads for a minute, unless it is told to hurry.
         loading = Child(
             [
                 *(executable, "--port", "0", "--unixsocket", self.redis.path),

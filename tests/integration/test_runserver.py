@@ -132,6 +132,16 @@ class RunserverTests(SynchronousTestCase):
         self.assertEqual(1, second.wait())
         self.assertNotIn("Traceback", second.output)
 
+    def test_left_over(self) -> None:
+        """A project whose settings still name the server of ws4redis is served all the same."""
+        settings = Path(self.directory) / "mysite" / "settings.py"
+        line = "WSGI_APPLICATION = 'ws4redis.django_runserver.application'"
+        settings.write_text(f"{settings.read_text()}\n{line}\n")
+        child = self.start("--noreload")
+        child.wait_for("connected to ")
+        self.assertIn("wsredis.W053", child.output)
+        self.assertEqual((200, b"hello"), self.get("/hello"))
+
     def test_bad_setting(self) -> None:
         """A setting that cannot be used ends the command with one line."""
         child = self.start("--noreload", environ={"WSREDIS_MAX_QUEUE": "many"})

@@ -308,7 +308,7 @@ class RefusedTests(_TlsCase):
 
     def test_silent_client(self) -> None:
         """A client that never ends the TLS handshake is cut off."""
-        self.start("--handshake-timeout", "0.2", "--close-timeout", "0.2")
+        self.start("--handshake-timeout", "1", "--close-timeout", "0.2")
         silent, half = RawClient(self.secure.port), RawClient(self.secure.port)
         for client in (silent, half):
             self.addCleanup(client.socket.close)

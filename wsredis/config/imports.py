@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable
 from functools import reduce
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from wsredis.errors import ConfigError
@@ -101,9 +100,10 @@ def uwsgi_hint(error: BaseException) -> str:
     Returns:
         The end of a message, which begins with a colon. Empty for all other failures.
     """
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.walk_tb(error.__traceback__)
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in frames]
     needs_uwsgi = isinstance(error, ImportError) and error.name in _OF_UWSGI
-    if not needs_uwsgi and not any("ws4redis" in Path(each.filename).parts for each in frames):
+    if not needs_uwsgi and not any(each.startswith("ws4redis.") for each in modules):
         return ""
     return (
         ": the gateway takes the place of uWSGI and of the servers in ws4redis; leave out what "

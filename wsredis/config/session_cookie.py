@@ -1,5 +1,5 @@
 """
-Settings of a Django project under which no WebSocket ever finds the session of its user.
+Settings of a Django project under which a WebSocket does not find the session of its user.
 
 Everything is in order then, and everybody is anonymous. Of Django, only the classes are imported
 that the project names.
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from wsredis.config.ws4redis import project_value
 from wsredis.errors import ConfigError
 
-__all__ = ["cache_of_one_process", "lost_sessions", "stale_sessions"]
+__all__ = ["cache_of_one_process", "doubtful_sessions", "lost_sessions"]
 
 _LOCAL_MEMORY = "django.core.cache.backends.locmem.LocMemCache"
 
@@ -75,17 +75,12 @@ def lost_sessions(project: object) -> list[str]:
             "SESSION_ENGINE: the sessions are in a cache of one process: a gateway in another one "
             "does not find them"
         )
-    if _engine_is(project, "file") and not getattr(project, "SESSION_FILE_PATH", None):
-        found.append(
-            "SESSION_FILE_PATH: without it, the sessions are in the folder for temporary files, "
-            "which may be another one for the gateway (PrivateTmp of systemd, TMPDIR)"
-        )
     return found
 
 
-def stale_sessions(project: object) -> list[str]:
+def doubtful_sessions(project: object) -> list[str]:
     """
-    List the reasons why a process may take a session for valid that another one has ended.
+    List the reasons why two processes may see different sessions, although it need not be so.
 
     Args:
         project: The settings of the project.
@@ -93,15 +88,20 @@ def stale_sessions(project: object) -> list[str]:
     Returns:
         Sentences that begin with the name of a setting.
     """
-    if not _engine_is(project, "cached_db") or _cache_class(project) != _LOCAL_MEMORY:
-        return []
-    alias = getattr(project, "SESSION_CACHE_ALIAS", "default")
-    problem = (
-        f"SESSION_CACHE_ALIAS: the cache {alias!r} in front of the sessions is local to each "
-        "process: pages of another process may know a user after the logout. The gateway asks the "
-        "database instead"
-    )
-    return [problem]
+    found = []
+    if _engine_is(project, "cached_db") and _cache_class(project) == _LOCAL_MEMORY:
+        alias = getattr(project, "SESSION_CACHE_ALIAS", "default")
+        found.append(
+            f"SESSION_CACHE_ALIAS: the cache {alias!r} in front of the sessions is local to each "
+            "process: pages of another process may know a user after the logout. The gateway asks "
+            "the database instead"
+        )
+    if _engine_is(project, "file") and not getattr(project, "SESSION_FILE_PATH", None):
+        found.append(
+            "SESSION_FILE_PATH: without it, the sessions are in the folder for temporary files, "
+            "which may be another one for the gateway (PrivateTmp of systemd, TMPDIR)"
+        )
+    return found
 
 
 def cache_of_one_process(project: object) -> bool:

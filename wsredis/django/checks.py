@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.management import find_commands, load_command_class
 from django.utils.module_loading import import_string
 
-from wsredis.config.session_cookie import lost_sessions, stale_sessions
+from wsredis.config.session_cookie import doubtful_sessions, lost_sessions
 from wsredis.config.ws4redis import project_value
 from wsredis.django.control import TIMEOUT
 from wsredis.django.rule_checks import check_rules
@@ -153,11 +153,12 @@ def _wrong_sessions() -> Iterator[CheckMessage]:
             "Otherwise all WebSockets are anonymous. If pages and sockets do share their cookies, "
             "put wsredis.W007 into SILENCED_SYSTEM_CHECKS.",
         )
-    for problem in stale_sessions(settings):
+    for problem in doubtful_sessions(settings):
         yield _warning(
             20,
             problem,
-            "Use a cache that all processes share, or django.contrib.sessions.backends.db.",
+            "Use a cache or a folder that all processes share, or "
+            "django.contrib.sessions.backends.db.",
         )
 
 

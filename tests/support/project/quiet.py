@@ -1,7 +1,8 @@
 """
-A session engine and a cache that hide errors, as django-redis-sessions and django-redis can.
+A session engine, a cache and an authentication backend that hide errors.
 
-Both are away while the folder of the setting ``QUIET_FOLDER`` is missing.
+django-redis-sessions and django-redis can do the same. The first two are away while the folder of
+the setting ``QUIET_FOLDER`` is missing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.sessions.backends.base import CreateError, SessionBase
 from django.core.cache.backends.filebased import FileBasedCache
 
-__all__ = ["QuietCache", "SessionStore"]
+__all__ = ["QuietBackend", "QuietCache", "SessionStore"]
 
 
 def _file(key: str | None) -> Path:
@@ -83,3 +85,14 @@ class QuietCache(FileBasedCache):  # type: ignore[misc]
                 return False
             raise
         return True
+
+
+class QuietBackend(ModelBackend):  # type: ignore[misc]
+    """A backend to which nobody exists while the database is away."""
+
+    def get_user(self, user_id: Any) -> Any:
+        """Load a user."""
+        try:
+            return super().get_user(user_id)
+        except Exception:
+            return None

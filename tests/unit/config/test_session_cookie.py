@@ -9,8 +9,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.support.django_project import missing_django
 from wsredis.config.session_cookie import (
     cache_of_one_process,
+    doubtful_sessions,
     lost_sessions,
-    stale_sessions,
 )
 
 _LOCAL = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
@@ -93,11 +93,6 @@ class LostSessionsTests(SynchronousTestCase):
         caches = {"default": {"BACKEND": f"{_OWN}.OwnCache"}}
         self.assertEqual(["SESSION_ENGINE"], self.found(SESSION_ENGINE=_OWN, CACHES=caches))
 
-    def test_files(self) -> None:
-        """The folder for temporary files is not one for sessions of two services."""
-        engine = f"{_BACKENDS}.file"
-        self.assertEqual(["SESSION_FILE_PATH"], self.found(SESSION_ENGINE=engine))
-
     def test_stale(self) -> None:
         """A copy in the memory of one process outlives a logout in another."""
         for caches, engine, count in (
@@ -111,4 +106,12 @@ class LostSessionsTests(SynchronousTestCase):
             (_LOCAL, "db", 0),
         ):
             settings = SimpleNamespace(SESSION_ENGINE=f"{_BACKENDS}.{engine}", CACHES=caches)
-            self.assertEqual(count, len(stale_sessions(settings)), engine)
+            self.assertEqual(count, len(doubtful_sessions(settings)), engine)
+
+    def test_files(self) -> None:
+        """The folder for temporary files may be another one for each service."""
+        for more, count in (({}, 1), ({"SESSION_FILE_PATH": "/var/sessions"}, 0)):
+            settings = SimpleNamespace(SESSION_ENGINE=f"{_BACKENDS}.file", **more)
+            found = doubtful_sessions(settings)
+            self.assertEqual(count, sum(each.startswith("SESSION_FILE_PATH: ") for each in found))
+            self.assertEqual(count, len(found))

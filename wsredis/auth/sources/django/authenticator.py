@@ -30,6 +30,7 @@ from wsredis.auth.sources.django.sessions import (
     drop_local_copy,
     existing_key,
     open_session,
+    session_user,
 )
 from wsredis.auth.sources.django.subscriber import Subscribers
 from wsredis.auth.sources.django.subscriber_start import load_subscriber, make_subscribers
@@ -226,11 +227,9 @@ class DjangoAuthenticator:
 
     def _process_request(self, request: Any) -> None:
         """Do the work of Django's middlewares now, and not when the user is first looked at."""
-        from django.contrib.auth import get_user
-
         key = request.COOKIES.get(self._project.SESSION_COOKIE_NAME)
         request.session = open_session(key)
-        request.user = get_user(request)
+        request.user = session_user(request)
 
     def _flags(self, handshake: Handshake) -> list[str]:
         """List the flags that the client asks for and may ask for, in the order of its URL."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["Remark", "called_attributes", "remarks_on"]
 
@@ -68,23 +69,45 @@ def remarks_on(function: Callable[..., Any]) -> list[Remark]:
         function: A function, a method, or an object that can be called.
 
     Returns:
-        What is wrong in it, in the order of its lines. It is empty if nothing is, and if the
-        source cannot be read.
+        What is wrong in it, and in the functions of the same file that it calls. It is empty if
+        nothing is, and if the source cannot be read.
     """
     code = _code_of(function)
     if code is None:
         return []
     name = Path(code.co_filename).name
-    found = []
-    for node in _functions(code.co_filename):
-        first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
-        if first == code.co_firstlineno and getattr(node, "name", "<lambda>") == code.co_name:
-            found += [
-                _call_remark(f"{name}:{line}", each) for line, each in called_attributes(node)
-            ]
-            found += [_spawn_remark(f"{name}:{line}", each) for line, each in _spawns(node)]
-            found += [_none_remark(f"{name}:{line}", each) for line, each in _tests_for_none(node)]
-    return found
+    functions = _functions(code.co_filename)
+    tree = _with_helpers([each for each in functions if _is_of(code, each)], functions)
+    return [
+        *(_call_remark(f"{name}:{line}", each) for line, each in called_attributes(tree)),
+        *(_spawn_remark(f"{name}:{line}", each) for line, each in _spawns(tree)),
+        *(_none_remark(f"{name}:{line}", each) for line, each in _tests_for_none(tree)),
+    ]
+
+
+def _is_of(code: CodeType, function: _Function) -> bool:
+    """Tell whether *code* was made from this function."""
+    decorators = getattr(function, "decorator_list", ())
+    first = min([function.lineno, *(each.lineno for each in decorators)])
+    return (first, getattr(function, "name", "<lambda>")) == (code.co_firstlineno, code.co_name)
+
+
+def _with_helpers(found: list[_Function], functions: list[_Function]) -> ast.Module:
+    """Add the functions of the same file that these ones name, and those that the others name."""
+    pending = list(found)
+    while pending:
+        named = set()
+        for node in ast.walk(pending.pop()):
+            if isinstance(node, ast.Name):
+                named.add(node.id)
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "cls"):
+                named.add(node.attr)
+        more = [
+            each for each in functions if getattr(each, "name", "") in named and each not in found
+        ]
+        found += more
+        pending += more
+    return ast.Module(cast("list[ast.stmt]", found), [])
 
 
 def _call_remark(place: str, attribute: str) -> Remark:
@@ -145,7 +168,7 @@ def _spawns(tree: ast.AST) -> list[tuple[int, str]]:
     return sorted(each for each in called if _SPAWN.match(each[1]))
 
 
-def _tests_for_none(tree: _Function) -> list[tuple[int, str]]:
+def _tests_for_none(tree: ast.AST) -> list[tuple[int, str]]:
     """Find tests of ``request.user`` and ``request.session`` that have one result only."""
     tested: list[ast.expr] = []
     for node in ast.walk(tree):
@@ -171,7 +194,7 @@ def _tests_for_none(tree: _Function) -> list[tuple[int, str]]:
     return sorted(each for each in found if each[1] not in exempt)
 
 
-def _copies(tree: _Function) -> dict[str, str]:
+def _copies(tree: ast.AST) -> dict[str, str]:
     """The expressions for ``request.user`` and ``request.session``, with their attribute."""
     known = {f"request.{name}": name for name in _NEVER_NONE}
     for node in ast.walk(tree):
@@ -210,7 +233,10 @@ def _code_of(function: Any) -> CodeType | None:
 
 def _functions(path: str) -> list[_Function]:
     try:
-        tree = ast.parse(Path(path).read_bytes())
+        with warnings.catch_warnings():
+            # Python has given them when it imported the file.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(Path(path).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return []
     return [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]

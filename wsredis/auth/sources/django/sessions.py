@@ -17,10 +17,17 @@ from twisted.logger import Logger
 
 from wsredis.auth.sources.django.hooks import unavailable
 from wsredis.auth.sources.django.project import error_in_project
-from wsredis.config.session_cookie import cache_of_one_process, lost_sessions, stale_sessions
+from wsredis.config.session_cookie import cache_of_one_process, doubtful_sessions, lost_sessions
 from wsredis.config.ws4redis import MEMBER_OF
 
-__all__ = ["NO_SESSION", "check_sessions", "drop_local_copy", "existing_key", "open_session"]
+__all__ = [
+    "NO_SESSION",
+    "check_sessions",
+    "drop_local_copy",
+    "existing_key",
+    "open_session",
+    "session_user",
+]
 
 _log = Logger()
 
@@ -56,7 +63,7 @@ def check_sessions(module: str) -> None:
     try:
         if not apps.is_installed("django.contrib.auth"):
             raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
-        for problem in [*lost_sessions(project), *stale_sessions(project)]:
+        for problem in [*lost_sessions(project), *doubtful_sessions(project)]:
             _log.warn("{problem}", event="session-setting-problem", problem=problem)
         # Django reads it late, and refuses an empty one only then.
         _ = project.SECRET_KEY
@@ -89,6 +96,27 @@ def open_session(key: str | None) -> Any:
     # Loads the data: a missing session loses its key by that.
     session.get(MEMBER_OF)
     return session
+
+
+def session_user(request: Any) -> Any:
+    """
+    Load the user of the session of a request. Blocks: to be called in a thread.
+
+    Args:
+        request: It has a ``session``.
+    Returns:
+        The user, or Django's AnonymousUser.
+    Raises:
+        Exception: As the database of the project raises, if it is away; also if an authentication
+            backend hides that.
+    """
+    from django.contrib.auth import SESSION_KEY, get_user, get_user_model
+
+    user = get_user(request)
+    if not user.is_authenticated and SESSION_KEY in request.session:
+        # The user has gone, or the backend could not ask and takes that for the same.
+        get_user_model()._base_manager.exists()
+    return user
 
 
 def existing_key(session: Any) -> str | None:

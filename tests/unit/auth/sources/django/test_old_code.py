@@ -92,13 +92,13 @@ class RemarkTests(SynchronousTestCase):
         self.assertEqual([], remarks_on(made["made"]))
 
 
-class NoneTests(SynchronousTestCase):
-    """Tests that were true for visitors without a cookie."""
+class HookCase(SynchronousTestCase):
+    """Hooks in files of their own."""
 
-    def found(self, body: str) -> list[str]:
-        """The attributes that a hook with this body tests in vain."""
+    def found(self, body: str, *helpers: str) -> list[str]:
+        """The attributes that a hook with this body, and with other functions, tests in vain."""
         path = self.mktemp()
-        source = f"def hook(request, channels):\n    {body}\n"
+        source = "\n".join([f"def hook(request, channels):\n    {body}", *helpers, ""])
         with open(path, "w") as file:
             file.write(source)
         made: dict[str, Any] = {}
@@ -106,6 +106,10 @@ class NoneTests(SynchronousTestCase):
         remarks = remarks_on(made["hook"])
         self.assertEqual([True] * len(remarks), [each.is_open for each in remarks])
         return ["user" if "request.user is" in each.problem else "session" for each in remarks]
+
+
+class NoneTests(HookCase):
+    """Tests that were true for visitors without a cookie."""
 
     def test_dropped(self) -> None:
         """A rule that only looks for None refuses nobody now."""
@@ -140,6 +144,28 @@ class NoneTests(SynchronousTestCase):
             "return channels if channels is not None else []",
         ):
             self.assertEqual([], self.found(body), body)
+
+
+class HelperTests(HookCase):
+    """Functions of the same file that a hook calls."""
+
+    def test_followed(self) -> None:
+        """They are read as well, however many lie between."""
+        check = "def check(request):\n    return deep(request)"
+        deep = "def deep(request):\n    return request.user is not None or check(request)"
+        body = "return channels if check(request) else []"
+        self.assertEqual(["user"], self.found(body, check, deep))
+        self.assertEqual([], self.found(body, check))
+
+    def test_together(self) -> None:
+        """What one of them tests counts for all; a function of another object is no helper."""
+        body = "return channels if known(request) and request.user.is_authenticated else []"
+        self.assertEqual([], self.found(body, "def known(request):\n    return request.user"))
+        body = "return channels if request.GET.get('x') else []"
+        view = "class View:\n    def get(self, request):\n        return not request.user"
+        self.assertEqual([], self.found(body, view))
+        method = "return channels if self.get(request) else []"
+        self.assertEqual(["user"], self.found(method, view))
 
 
 class CallTests(SynchronousTestCase):

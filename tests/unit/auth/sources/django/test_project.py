@@ -12,7 +12,12 @@ from twisted.logger import capturedLogs, formatEvent
 from tests.support.django_project import SETTINGS
 from tests.unit.auth.sources.django.case import DjangoCase
 from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
-from wsredis.auth.sources.django.project import project_settings, set_up
+from wsredis.auth.sources.django.project import (
+    error_in_project,
+    project_settings,
+    read_setting,
+    set_up,
+)
 from wsredis.config import GatewayConfig
 from wsredis.errors import ConfigError
 
@@ -52,6 +57,27 @@ class ProjectSettingsTests(DjangoCase):
         ):
             self.vary(**{name: value})
             self.assertEqual(expected, project_settings(SETTINGS)[setting], (name, value))
+
+    def test_patched(self) -> None:
+        """A project, or the module of a hook, that replaces Python's threads is refused."""
+        fake = SimpleNamespace(is_module_patched=lambda name: name == "socket")
+        with patch.dict(sys.modules, {"gevent.monkey": fake}):  # type: ignore[dict-item]
+            for text, error in (
+                (SETTINGS, self.assertRaises(ConfigError, project_settings, SETTINGS)),
+                (
+                    "WS4REDIS_PROCESS_REQUEST",
+                    self.assertRaises(
+                        ConfigError, read_setting, SimpleNamespace(), "WS4REDIS_PROCESS_REQUEST"
+                    ),
+                ),
+            ):
+                self.assertIn(f"django: {text}: an import has replaced threads", str(error))
+                self.assertIn("gevent", str(error))
+
+    def test_for_uwsgi(self) -> None:
+        """A project that needs uWSGI is explained."""
+        error = error_in_project("a.settings", ImportError("No module named 'uwsgi'", name="uwsgi"))
+        self.assertIn("'uwsgi': the gateway takes the place of uWSGI", str(error))
 
     def test_expire_refused(self) -> None:
         """A value that is not a number of seconds is an error."""

@@ -417,6 +417,24 @@ class HiddenErrorTests(DjangoCase):
         self.assertEqual("john", self.identify(key).user)
         self.assertEqual(Identity(), self.identify("a" * 32))
 
+    def test_backend(self) -> None:
+        """An authentication backend that knows nobody while the database is away."""
+        from django.db import connections
+
+        self.vary(AUTHENTICATION_BACKENDS=["tests.support.project.quiet.QuietBackend"])
+        key = self.log_in("john")
+        path = Path(self.project.folder, "db.sqlite3")
+        hidden = path.with_suffix(".hidden")
+        path.rename(hidden)
+        path.mkdir()
+        try:
+            self.assertEqual(503, self.refused(key).status)
+        finally:
+            path.rmdir()
+            hidden.rename(path)
+        self.assertEqual("john", self.identify(key).user)
+        connections.close_all()
+
     def test_file(self) -> None:
         """A file that cannot be read, as without a free descriptor, is not missing."""
         self.vary(SESSION_ENGINE=engine("file"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.connections import (
@@ -664,14 +665,17 @@ class EnrolledTests(ConnectionCase):
         self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
 
     def test_take_closed(self) -> None:
-        """A failure after the client has gone is of no interest."""
-        enrolment = FakeEnrolment([CHANNEL])
-        enrolment.takes_messages = True
-        connection, client = self.opened_as(enrolment)
-        connection.receive(b"x", False)
-        connection.closed()
-        enrolment.waiting[0].errback(KeyError("bug"))
-        self.assertIsNone(client.closed)
+        """What becomes of a message after its client has gone is of no interest."""
+        for outcome in (KeyError("bug"), [b"answer"]):
+            enrolment = FakeEnrolment([CHANNEL])
+            enrolment.takes_messages = True
+            connection, client = self.opened_as(enrolment)
+            connection.receive(b"x", False)
+            connection.closed()
+            enrolment.waiting[0].callback(
+                Failure(outcome) if isinstance(outcome, Exception) else outcome
+            )
+            self.assertEqual((None, []), (client.closed, client.got))
 
     def test_follow(self) -> None:
         """A message may change the channels."""

@@ -106,6 +106,14 @@ class ReadTests(SynchronousTestCase):
         found = read_subscriber(Store)
         self.assertEqual(("__init__", "set_pubsub_channels"), found.overridden)
 
+        class InC(dict[str, int]):
+            """A class whose signature nobody knows."""
+
+            subscription_channels = publish_channels = ()
+            set_pubsub_channels = dict.update
+
+        self.assertIn("set_pubsub_channels", read_subscriber(InC).overridden)
+
         class NotMade(Store):
             def __init__(self) -> None:
                 """Take no connection."""

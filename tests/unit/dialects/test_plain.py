@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.connections import (
@@ -664,14 +665,17 @@ class EnrolledTests(ConnectionCase):
         self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
 
     def test_take_closed(self) -> None:
-        """A failure after the client has gone is of no interest."""
-        enrolment = FakeEnrolment([CHANNEL])
-        enrolment.takes_messages = True
-        connection, client = self.opened_as(enrolment)
-        connection.receive(b"x", False)
-        connection.closed()
-        enrolment.waiting[0].errback(KeyError("bug"))
-        self.assertIsNone(client.closed)
+        """What becomes of a message after its client has gone is of no interest."""
+        for outcome in (KeyError("bug"), [b"answer"]):
+            enrolment = FakeEnrolment([CHANNEL])
+            enrolment.takes_messages = True
+            connection, client = self.opened_as(enrolment)
+            connection.receive(b"x", False)
+            connection.closed()
+            enrolment.waiting[0].callback(
+                Failure(outcome) if isinstance(outcome, Exception) else outcome
+            )
+            self.assertEqual((None, []), (client.closed, client.got))
 
     def test_follow(self) -> None:
         """A message may change the channels."""
@@ -689,6 +693,30 @@ class EnrolledTests(ConnectionCase):
         enrolment.channels = [b"room:%d" % number for number in range(9)]
         enrolment.waiting[1].callback([])
         self.assertEqual(1008, client.closed)
+
+    def test_follow_away(self) -> None:
+        """A channel that Redis forbids closes it; one that cannot be asked for now comes later."""
+        for channel, closed in ((b"room:1", None), (b"room:2", 1008)):
+            enrolment = FakeEnrolment([CHANNEL])
+            enrolment.takes_messages = True
+            connection, client = self.opened_as(enrolment)
+            connection.receive(b"join", False)
+            enrolment.channels = (CHANNEL, channel)
+            self.server.forbidden.add(b"room:2")
+            if closed is None:
+                self.broker.disconnect()
+            enrolment.waiting[0].callback([])
+            if closed is None:
+                self.broker.connect()
+                self.stranger_says(b"hello", channel)
+                self.assertEqual([b"hello"], client.got)
+            self.assertEqual(closed, client.closed)
+
+    def test_batches(self) -> None:
+        """Without a method for messages several of them are published at once."""
+        connection, _ = self.opened_as(FakeEnrolment([b"room:1"], [CHANNEL]))
+        self.assertEqual(2, connection.receive_all([b"a", b"b"]))
+        self.assertEqual(b"b", self.server.value(CHANNEL))
 
     def test_deaf(self) -> None:
         """A client without a channel hears nothing, unless its subscriber may answer it."""

@@ -38,3 +38,5 @@ class ClientTests(SynchronousTestCase):
         """A gateway with another Redis publishes there, where its clients hear it."""
         found = self.arguments("redis://other:6379/0", host="r.example")
         self.assertEqual("other", found["host"])
+        client = client_for_project(GatewayConfig(redis=RedisConfig("redis://third:6379/0")))
+        self.assertEqual("third", client.connection_pool.connection_kwargs["host"])

@@ -182,8 +182,6 @@ def recording(client: Any) -> Any:
 
 def _flat(names: Sequence[Any]) -> Sequence[Any]:
     """Take a list as first argument apart, as redis-py does."""
-    if names and not isinstance(names[0], (str, bytes, memoryview)):
-        first = names[0]
-        if isinstance(first, (Mapping, Sequence, set, frozenset)):
-            return [*first, *names[1:]]
+    if names and isinstance(names[0], (list, tuple, set, frozenset, Mapping)):
+        return [*names[0], *names[1:]]
     return names

@@ -13,14 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
-from typing import Any
+from typing import Any, NoReturn
 
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    TimeoutError,
-    succeed,
-)
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -228,18 +223,17 @@ class _Enrolment:
             raise SourceAway(f"{_SETTING}: no answer within --auth-timeout")
         return failure
 
-    def _not_taken(self, failure: Failure) -> Failure:
+    def _not_taken(self, failure: Failure) -> NoReturn:
         error = failure.value
-        what = f"{_SETTING}: publish_message"
-        if isinstance(error, (TimeoutError, CancelledError)):
-            raise BrokerUnavailable(f"{what} did not return within --auth-timeout")
-        if isinstance(error, HandshakeRejected):
-            if error.status == 503:
-                raise BrokerUnavailable(error.hint or error.reason)
-            if error.status == 403:
-                raise PermissionDenied(error.reason)
-            raise _Failed(error.hint)
-        return failure
+        if not isinstance(error, HandshakeRejected):
+            raise BrokerUnavailable(
+                f"{_SETTING}: publish_message did not return within --auth-timeout"
+            )
+        if error.status == 503:
+            raise BrokerUnavailable(error.hint or error.reason)
+        if error.status == 403:
+            raise PermissionDenied(error.reason)
+        raise _Failed(error.hint)
 
     # -- In a thread
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from threading import Event
+from types import ModuleType
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -414,6 +416,35 @@ class MethodTests(SubscriberCase):
         self.assertEqual([b"got hello"], self.done(enrolment.take(b"hello")))
         self.assertEqual([(bytes, b"hello", None)], taken)
         self.assertEqual(((), ()), (enrolment.channels, enrolment.publishes))
+
+    def test_original_message(self) -> None:
+        """An heir of the original's store is given its messages; the heartbeat is none."""
+
+        class RedisMessage(bytes):
+            def __new__(cls, value: bytes) -> Any:
+                return None if value == b"beat" else super().__new__(cls, value)
+
+        module: Any = ModuleType("ws4redis.redis_store")
+        module.RedisMessage = RedisMessage
+        kept = {**sys.modules}
+        self.addCleanup(sys.modules.update, kept)
+        self.addCleanup(sys.modules.pop, module.__name__)
+        sys.modules[module.__name__] = module
+        taken: list[object] = []
+
+        class Store(Subscriber):
+            __module__ = module.__name__
+
+        class Own(Store):
+            def publish_message(self, message: bytes, expire: int | None = None) -> None:
+                taken.append(message)
+
+        self.start(Own)
+        enrolment = self.enrol()
+        self.done(enrolment.take(b"hello"))
+        self.assertIsInstance(taken[0], RedisMessage)
+        self.assertEqual((), self.successResultOf(enrolment.take(b"beat")))
+        self.assertEqual([b"hello"], taken)
 
     def test_take_failed(self) -> None:
         """The error says how the connection is to be closed, and shows no data."""

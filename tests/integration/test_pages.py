@@ -449,7 +449,7 @@ class OddTests(SynchronousTestCase):
 
         def is_at_rest() -> bool:
             found = self.counts()
-            # The gateway may need a few of its own meanwhile; what leaks once leaks a hundred times.
+            # The gateway may need a few of its own meanwhile. A leak would be one of a hundred.
             return found["open"] == 0 and found["descriptors"] <= before["descriptors"] + 5
 
         until(is_at_rest)

@@ -54,6 +54,20 @@ publisher.publish_message(RedisMessage("Grüße"))
         assert isinstance(ttl, int)
         self.assertTrue(3500 < ttl <= 3600, ttl)
 
+    def test_several_publishers(self) -> None:
+        """Two publishers of a process do not publish for each other."""
+        clients = [self.open(f"/ws/{each}?subscribe-broadcast") for each in ("one", "two")]
+        run_in_django(
+            self.redis.path,
+            """
+one, two = [RedisPublisher(facility=each, broadcast=True) for each in ("one", "two")]
+for publisher, words in ((one, "to one"), (two, "to two"), (one, "end"), (two, "end")):
+    publisher.publish_message(RedisMessage(words))
+""",
+        )
+        for client, words in zip(clients, (b"to one", b"to two"), strict=True):
+            self.assertEqual([words, b"end"], [client.message() for _ in range(2)])
+
     def test_publish_without_expire(self) -> None:
         """A broadcast that is not stored reaches clients that listen, and no later client."""
         early = self.open("/ws/moment?subscribe-broadcast")

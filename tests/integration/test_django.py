@@ -415,6 +415,35 @@ User.objects.get(username="mary").groups.set([Group.objects.create(name="chess")
         self.publish("group:staff:f", "not any more")
         self.check_heard(client, "group:chess:f", "broadcast:f")
 
+    def test_rooms(self) -> None:
+        """
+        The groups that the session names at the handshake stay, whatever another page names.
+
+        A group of Django among them ends when the user leaves it; a new one is not added.
+        """
+        self.start("--recheck", "1")
+        (mary,) = self.project.log_in("mary")
+        name = """
+from importlib import import_module
+session = import_module(settings.SESSION_ENGINE).SessionStore(KEY)
+session["ws4redis:memberof"] = ROOMS
+session.save()
+"""
+        self.project.run(f"KEY, ROOMS = {mary!r}, ['room a', 'staff', 'chatters']\n{name}")
+        client = self.open("/ws/f?subscribe-group&subscribe-broadcast", mary)
+        self.check_heard(client, "group:room a:f", "group:staff:f", "group:chatters:f")
+        self.project.run(
+            f"KEY, ROOMS = {mary!r}, ['room b']\n{name}"
+            "User.objects.get(username='mary').groups.set([Group.objects.get(name='chatters'), "
+            "Group.objects.create(name='room b')])"
+        )
+        # The loss is noticed by the next check, which adds nothing.
+        until(lambda: self.redis.command("PUBSUB", "NUMSUB", "group:staff:f")[1] == 0)
+        self.publish("group:staff:f", "not any more")
+        self.publish("group:room b:f", "of another page")
+        self.check_heard(client, "group:room a:f", "group:chatters:f", "broadcast:f")
+        self.check_heard(self.open("/ws/f?subscribe-group", mary), "group:room b:f")
+
 
 class StartTests(SynchronousTestCase):
     """Projects that cannot be used."""

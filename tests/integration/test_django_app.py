@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.integration.test_django import DjangoCase
-from tests.support.children import PATIENCE, Child, RedisServer, clean_environment
+from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, until
 from tests.support.django_project import PASSWORD, Project
 from tests.support.raw import RawClient, handshake, response
 
@@ -185,7 +185,8 @@ class SessionTests(AppCase):
         self.gateway = self.project.gateway(None, "--drain", "0", "--recheck", "0")
         self.addCleanup(self.gateway.stop)
         self.gateway.child.wait_for("connected to ")
-        self.assertEqual(401, self.refused("/ws/f?subscribe-user", key)[0])
+        # It reads the log of ended sessions as soon as it is connected.
+        until(lambda: self.refused("/ws/f?subscribe-user", key)[0] == 401)
 
     def test_login(self) -> None:
         """A login as another user closes the sockets of the previous user."""

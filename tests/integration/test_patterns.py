@@ -8,7 +8,7 @@ from functools import cache
 from tests.support.children import Gateway, RedisServer
 from tests.support.django_project import Project
 from tests.support.patterns.case import HEARTBEAT, PatternCase, settings_block
-from tests.support.raw import BINARY, frame
+from tests.support.raw import BINARY, CLOSE, frame
 
 #: The import lines of a project that keeps the original, and of one that drops it.
 _ORIGINAL = """
@@ -157,6 +157,16 @@ for key, audience in ((JOHN, "user"), (JOHN, "any"), (JOHN, "broadcast"), (MARY,
                 MARY=mary,
             )
             self.assertEqual("b'54.2, 9.9'\nb'54.2, 9.9'\nNone\nNone", printed)
+
+    def test_fetch_after_close(self) -> None:
+        """A client that publishes and takes leave finds its message when the leave is answered."""
+        for number in range(20):
+            client = self.open("/ws/form?publish-broadcast")
+            client.send_text(f"draft {number}")
+            client.send(frame(CLOSE, b"\x03\xe8"))
+            self.assertEqual(1000, client.closing())
+            kept = self.command("GET", "ws:broadcast:form")
+            self.assertEqual(f"draft {number}".encode(), kept)
 
     def test_not_kept(self) -> None:
         """A message that expires at once reaches only the sockets that are open."""

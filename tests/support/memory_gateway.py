@@ -41,7 +41,7 @@ class SiteGateway(MemoryGateway):
         """Make it of this page, or for this application."""
         return GatewaySite(
             self.clock,
-            config.url_prefix,
+            config.url_prefixes,
             self.probes(),
             "the page" if self._application is None else None,
             self._application,

@@ -15,8 +15,7 @@ from wsredis.auth.control import ControlChannel, ListenerHub
 from wsredis.auth.control_commands import RecentCommands
 from wsredis.auth.deaf_log import DeafLog
 from wsredis.auth.ended_log import EndedLog
-from wsredis.auth.policies import policies
-from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.auth.policies import origin_policy, policies
 from wsredis.auth.policies.rules import RulePolicy
 from wsredis.auth.session_monitor import SessionMonitor
 from wsredis.auth.sources.availability import Availability
@@ -139,7 +138,7 @@ def from_config(
     backends = [] if authenticator else _backends(config, reactor, availability, redis)
     authenticators = backends if authenticator is None else [authenticator]
     recent = RecentCommands(reactor, _session_age(backends))
-    origins = OriginPolicy(config.allow_origin, config.allow_host)
+    origins = origin_policy(config) if policy is None else None
     asked = policies(config) if policy is None else [policy]
     reloads = dict(_reloads(config, backends, asked))
     admission = Admission(
@@ -148,7 +147,7 @@ def from_config(
         asked,
         recent,
         timeout=config.auth_timeout,
-        is_foreign=origins.is_foreign if policy is None else None,
+        origins=origins,
         wall_clock=wall_clock,
     )
     sessions = SessionMonitor(

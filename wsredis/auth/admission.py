@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis.auth.control_commands import RecentCommands, all_names
+from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.enrolment import Enrolment
@@ -139,8 +140,8 @@ class Admission:
         recent: Commands of the application that came a moment ago.
         timeout: Time limit in seconds for authenticators and policies together. After it, the
             handshake is rejected with 503.
-        is_foreign: Tells whether a handshake comes from a page of a foreign origin; of its headers
-            then count only those that cannot speak for the visitor. If None, no page is foreign.
+        origins: Refuses handshakes by foreign names, and knows pages of a foreign origin: of their
+            headers count only those that cannot speak for the visitor. If None, neither is foreign.
         wall_clock: Returns the Unix time in seconds.
     """
 
@@ -154,7 +155,7 @@ class Admission:
         recent: RecentCommands,
         *,
         timeout: float = 3.0,
-        is_foreign: Callable[[Handshake], bool] | None = None,
+        origins: OriginPolicy | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -162,7 +163,11 @@ class Admission:
         self._policies = policies
         self._recent = recent
         self._timeout = timeout
-        self._is_foreign = is_foreign
+        self._origins = origins
+        self._open_headers = _OPEN_HEADERS
+        if origins is not None and origins.secure_header:
+            # It takes rights away from a page.
+            self._open_headers |= {origins.secure_header}
         self._wall_clock = wall_clock
         self._throttle = LogThrottle(clock, at_once=10)
 
@@ -191,13 +196,13 @@ class Admission:
         return Accepted(handshake, identity, granted, since, enrolment)
 
     async def decide(
-        self, handshake: Handshake, groups: tuple[str, ...] | None = None
+        self, handshake: Handshake, opened: Identity | None = None
     ) -> tuple[Identity, Access]:
         """
         Ask for the identity and the access of *handshake* of an open client.
 
         Args:
-            groups: Its groups, which it keeps if they are fixed. If None, it has no fixed groups.
+            opened: Its identity so far; see `Identity.following`. If None, it is followed.
         Returns:
             The identity, and what it may do.
         Raises:
@@ -206,12 +211,14 @@ class Admission:
             Exception: An authenticator or a policy failed. It must reject the handshake, too.
         """
         limit = _TimeLimit(self._clock, self._timeout)
-        identity, granted = await self._decide(handshake, groups, limit)
+        identity, granted = await self._decide(handshake, opened, limit)
         return identity if identity.enrol is None else replace(identity, enrol=None), granted
 
     async def _decide(
-        self, handshake: Handshake, groups: tuple[str, ...] | None, limit: _TimeLimit
+        self, handshake: Handshake, opened: Identity | None, limit: _TimeLimit
     ) -> tuple[Identity, Access]:
+        if self._origins is not None:
+            self._origins.check_host(handshake)
         handshake = self._without_ambient_headers(handshake)
         identity = _ANONYMOUS
         for authenticator in self._authenticators:
@@ -223,8 +230,8 @@ class Admission:
                 break
         if identity.expires is not None and identity.expires <= self._wall_clock():
             raise HandshakeRejected("the credentials have expired", 401)
-        if groups is not None and identity.has_fixed_groups:
-            identity = replace(identity, groups=groups)
+        if opened is not None:
+            identity = identity.following(opened)
         granted = identity.granted or handshake.requested
         for policy in self._policies:
             if granted is not handshake.requested:
@@ -245,12 +252,12 @@ class Admission:
         """Drop all that may speak for the visitor from the handshake of a foreign page."""
         headers = handshake.headers
         if (
-            self._is_foreign is None
-            or headers.keys() <= _OPEN_HEADERS
-            or not self._is_foreign(handshake)
+            self._origins is None
+            or headers.keys() <= self._open_headers
+            or not self._origins.is_foreign(handshake)
         ):
             return handshake
-        kept = {name: value for name, value in headers.items() if name in _OPEN_HEADERS}
+        kept = {name: value for name, value in headers.items() if name in self._open_headers}
         return replace(handshake, headers=kept)
 
     def _warn_of_colons(self, identity: Identity, granted: Access) -> None:

@@ -105,9 +105,7 @@ class SessionMonitor:
     def __init__(
         self,
         clock: IReactorTime,
-        decide: Callable[
-            [Handshake, tuple[str, ...]], Coroutine[Any, Any, tuple[Identity, Access]]
-        ],
+        decide: Callable[[Handshake, Identity], Coroutine[Any, Any, tuple[Identity, Access]]],
         recent: RecentCommands,
         deaf: DeafLog,
         *,
@@ -290,7 +288,7 @@ class SessionMonitor:
             # Without an address: a client that fills the queue of its address with handshakes must
             # not escape a check by that.
             handshake = replace(watch.handshake, address="")
-            identity, granted = await self._decide(handshake, connection.identity.groups)
+            identity, granted = await self._decide(handshake, connection.identity)
         except HandshakeRejected as error:
             if error.status not in (401, 403):
                 raise
@@ -305,7 +303,11 @@ class SessionMonitor:
             self._close(connection, 4401, "the session has ended")
             return
         watch.due = self._due(identity)
-        if (identity.groups, granted) != (old.groups, connection.granted):
+        if (identity.groups, identity.memberships, granted) != (
+            old.groups,
+            old.memberships,
+            connection.granted,
+        ):
             was_deaf = connection.is_deaf
             try:
                 await connection.change(identity, granted)

@@ -15,11 +15,12 @@ __all__ = [
 
 _HOST = r"(?:\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?)"
 
-#: Scheme, host and port of an origin in lower case; the host is missing in ``file://``.
-ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST})?(?::([0-9]{{1,5}}))?")
+#: Scheme, host and port of an origin in lower case; the host is missing in ``file://``. A name may
+#: end with the dot of the root, which makes another origin of it.
+ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST}\.?)?(?::([0-9]{{1,5}}))?")
 
 #: Host and port of a Host header in lower case.
-HOST_HEADER = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?")
+HOST_HEADER = re.compile(rf"({_HOST}\.?)(?::([0-9]{{1,5}}))?")
 
 _WILDCARD = re.compile(rf"\*\.({_HOST})")
 _ALLOWED_HOST = re.compile(rf"(?:\*\.|\.)?{_HOST}|\*")
@@ -59,9 +60,9 @@ def check_allowed_origin(text: str) -> str:
     if entry == "*" or _WILDCARD.fullmatch(entry):
         return entry
     match = ORIGIN.fullmatch(entry.replace("://*.", "://", 1))
-    if match is not None and match[2] and "://*." in entry:
+    if match is not None and match[2] and "://*." in entry and not match[2].endswith("."):
         return written_out(match).replace("://", "://*.", 1)
-    if match is None or not match[2]:
+    if match is None or not match[2] or match[2].endswith("."):
         raise ValueError(f"{text!r} is not *, *.example.com or an origin like https://example.com")
     return written_out(match)
 

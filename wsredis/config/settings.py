@@ -25,6 +25,7 @@ from wsredis.config.values import (
     choice,
     clean_secret,
     flag,
+    header_value,
     host,
     integer,
     module_name,
@@ -33,6 +34,7 @@ from wsredis.config.values import (
     optional_string,
     origin,
     port,
+    script_name,
     seconds,
     secret,
     string,
@@ -466,10 +468,28 @@ class GatewayConfig(Checked):
         (),
         host,
         "Name by which browsers reach the gateway, without a port: example.com, *.example.com for "
-        "the names below it, .example.com for both, or *. Pages of another name are foreign. If "
-        "not given, any name is right, except without TLS on a port other than 80: there it is an "
-        "IP address, or a name without a dot or of a private network.",
+        "the names below it, .example.com for both, or *. A handshake by another name is refused "
+        "with 400. If not given, any name is right, except that a page without TLS on a port other "
+        "than 80 needs an IP address, or a name without a dot or of a private network.",
         repeatable=True,
+    )
+    forwarded_host: bool = setting(
+        False,
+        flag,
+        "The name by which browsers reach the gateway is in X-Forwarded-Host, if a proxy sends it. "
+        "With trusted-proxy, that of any other peer does not count.",
+    )
+    secure_header: str | None = setting(
+        None,
+        optional(header_value),
+        "Header by which a proxy tells that the browser speaks TLS with it, and its value, such as "
+        "X-Scheme=https. X-Forwarded-Proto and Forwarded need no setting.",
+    )
+    script_name: str = setting(
+        "",
+        script_name,
+        "Path under which a proxy shows the gateway, and which it takes off, such as /app. "
+        "WebSocket URLs may begin with it or not, whether or not url-prefix does.",
     )
     trusted_proxy: tuple[str, ...] = setting(
         (),
@@ -605,6 +625,15 @@ class GatewayConfig(Checked):
     rules: tuple[Rule, ...] = ()
     #: Absolute path of the TOML file that the rules are from. None without a file.
     file: str | None = None
+
+    @property
+    def url_prefixes(self) -> tuple[str, ...]:
+        """All paths that WebSocket URLs begin with: with *script_name* and without it."""
+        own, script = self.url_prefix, self.script_name
+        bare = own[len(script) :] if own.startswith(f"{script}/") else own
+        if not script or bare == "/":
+            return (own,)
+        return tuple(dict.fromkeys((own, bare, script + bare)))
 
     @property
     def has_public_metrics(self) -> bool:

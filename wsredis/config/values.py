@@ -24,6 +24,7 @@ __all__ = [
     "choice",
     "clean_secret",
     "flag",
+    "header_value",
     "host",
     "integer",
     "module_name",
@@ -33,6 +34,7 @@ __all__ = [
     "origin",
     "port",
     "repeated",
+    "script_name",
     "seconds",
     "secret",
     "string",
@@ -46,6 +48,8 @@ Check = Callable[[Any], Any]
 
 #: The words that channels begin with, after the prefix.
 _AUDIENCES = frozenset(each.value for each in Audience)
+
+_HEADER = re.compile(r"[a-z0-9-]+")
 
 #: The characters of a path as it stands in a request (RFC 3986, 3.3).
 _PATH = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
@@ -242,6 +246,21 @@ def url_prefix(value: Any) -> str:
             f"{text!r} has characters that clients percent-encode: write them percent-encoded"
         )
     return text
+
+
+def script_name(value: Any) -> str:
+    """Check the path that a proxy takes off, as it stands in a request; empty for none."""
+    text = string(value or "")
+    return text and str(url_prefix(f"{text}/"))[:-1]
+
+
+def header_value(value: Any) -> str:
+    """Check a header and its value, with an equals sign between them."""
+    name, sign, wanted = string(value).partition("=")
+    name, wanted = name.strip().lower(), wanted.strip()
+    if not (sign and wanted and _HEADER.fullmatch(name)):
+        raise ValueError(f"{value!r} is not a header and its value, as X-Scheme=https")
+    return f"{name}={wanted}"
 
 
 def channel_prefix(value: Any) -> str:

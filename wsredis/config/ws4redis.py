@@ -11,19 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from ssl import CERT_REQUIRED
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from wsredis.config.project_hosts import (
+    LOCAL_HOSTS,
+    allowed_hosts,
+    script_name,
+    secure_header,
+    trusted_origins,
+)
 from wsredis.config.redis_url import format_url, parse_url
 from wsredis.config.subscriber import SubscriberClass, read_subscriber
 from wsredis.config.values import (
     Check,
     channel_prefix,
-    host,
     integer,
     optional_string,
-    origin,
-    repeated,
     string,
     url_prefix,
 )
@@ -36,6 +41,7 @@ __all__ = [
     "gateway_values",
     "is_of_ws4redis",
     "project_value",
+    "redis_values",
 ]
 
 #: The session variable in which ws4redis stores the groups of the user.
@@ -94,10 +100,12 @@ def gateway_values(project: object) -> tuple[dict[str, Any], list[str]]:
     for name, (setting, convert) in _GATEWAY.items():
         if hasattr(project, name):
             values[setting] = convert(project_value(project, name))
+    if values.get("allow-host") == () and getattr(project, "DEBUG", False):
+        values["allow-host"] = LOCAL_HOSTS
     ignored: list[str] = []
     if hasattr(project, "WS4REDIS_CONNECTION"):
         arguments = project_value(project, "WS4REDIS_CONNECTION")
-        redis, ignored = _redis_values(arguments)
+        redis, ignored = redis_values(arguments)
         values.update(redis)
     return values, ignored
 
@@ -135,30 +143,6 @@ def _expire(value: Any) -> int:
         raise ValueError(f"{value!r} is not a whole number of seconds") from None
 
 
-def _trusted_origins(value: Any) -> tuple[str, ...]:
-    """Origins in the form of ``allow-origin``. Django's wildcards include the name itself."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ValueError(f"{value!r} is not a list")
-    given = [str(each) for each in value]
-    also = (each.replace("*.", "", 1) for each in given)
-    checked: tuple[str, ...] = repeated(origin)(list(dict.fromkeys([*given, *also])))
-    return checked
-
-
-def _allowed_hosts(value: Any) -> tuple[str, ...]:
-    """Names in the form of ``allow-host``. An entry that is not a name never matches anything."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ValueError(f"{value!r} is not a list")
-    found = []
-    for each in value:
-        try:
-            found.append(host(str(each)))
-        except ValueError:
-            continue
-    # Django knows no other wildcard.
-    return tuple(each for each in found if each == "*" or "*" not in each)
-
-
 def _hook(value: Any) -> Callable[..., Any] | None:
     """Return a function that is given itself or by its dotted name. If None, there is no hook."""
     hook = _imported(value) if isinstance(value, str) else value
@@ -184,6 +168,11 @@ def _connection(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("this is not a dictionary")
     given = {str(name): each for name, each in value.items() if each is not None}
+    if "connection_pool" in given:
+        raise ValueError("'connection_pool' is not known to the gateway: name 'host' and 'port'")
+    if "ssl_cert_reqs" in value and value["ssl_cert_reqs"] is None:
+        # The one argument whose None is not the default: it is ssl.CERT_NONE.
+        given["ssl_cert_reqs"] = "none"
     if "url" in given:
         given = _without_url(given)
     for name in ("host", "unix_socket_path", "username", "ssl_ca_certs"):
@@ -235,8 +224,11 @@ MEANINGS: dict[str, Check] = {
     "WS4REDIS_ALLOWED_CHANNELS": _hook,
     "WS4REDIS_PROCESS_REQUEST": _hook,
     "WS4REDIS_SUBSCRIBER": _subscriber,
-    "CSRF_TRUSTED_ORIGINS": _trusted_origins,
-    "ALLOWED_HOSTS": _allowed_hosts,
+    "CSRF_TRUSTED_ORIGINS": trusted_origins,
+    "ALLOWED_HOSTS": allowed_hosts,
+    "USE_X_FORWARDED_HOST": bool,
+    "SECURE_PROXY_SSL_HEADER": secure_header,
+    "FORCE_SCRIPT_NAME": script_name,
 }
 
 
@@ -245,7 +237,11 @@ MEANINGS: dict[str, Check] = {
 
 def _path_of(url: str) -> str:
     # Percent-encoded in the way of browsers.
-    return str(url_prefix(quote(urlsplit(url).path, safe="/!$&'()*+,;=:@~")))
+    return str(url_prefix(_quoted(urlsplit(url).path)))
+
+
+def _quoted(path: str) -> str:
+    return quote(path, safe="/!$&'()*+,;=:@~")
 
 
 def _same(value: Any) -> Any:
@@ -261,11 +257,22 @@ _GATEWAY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "WS4REDIS_HEARTBEAT": ("heartbeat", _same),
     "CSRF_TRUSTED_ORIGINS": ("allow-origin", _same),
     "ALLOWED_HOSTS": ("allow-host", _same),
+    "USE_X_FORWARDED_HOST": ("forwarded-host", _same),
+    "SECURE_PROXY_SSL_HEADER": ("secure-header", _same),
+    "FORCE_SCRIPT_NAME": ("script-name", _quoted),
 }
 
 
-def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Settings of the gateway for the Redis of these arguments, and the arguments without one."""
+def redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """
+    Read the settings of the gateway from arguments of redis-py.
+
+    Args:
+        arguments: ``WS4REDIS_CONNECTION``, as `project_value` returns it.
+
+    Returns:
+        The values by the names of settings, and the arguments that are no setting.
+    """
     left = dict(arguments)
     password = left.pop("password", None)
     username = left.pop("username", None)
@@ -277,6 +284,11 @@ def _redis_values(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
     # The gateway always checks it.
     left.pop("ssl_check_hostname", None)
     ca = left.pop("ssl_ca_certs", None)
+    if left.get("ssl_cert_reqs") in ("required", CERT_REQUIRED):
+        del left["ssl_cert_reqs"]
+    if not tls:
+        # redis-py does not look at them either.
+        left = {name: each for name, each in left.items() if not name.startswith("ssl_")}
     url = format_url(host=host, port=port, path=path, tls=tls, username=username, database=database)
     values: dict[str, Any] = {"redis": url}
     if password:

@@ -11,4 +11,4 @@ __all__ = ["from_config"]
 
 def from_config(config: GatewayConfig) -> list[Dialect]:
     """Make the dialects of a gateway, in the order in which they are asked to parse a URL."""
-    return [PlainDialect(config.heartbeat, config.url_prefix, config.prefix)]
+    return [PlainDialect(config.heartbeat, each, config.prefix) for each in config.url_prefixes]

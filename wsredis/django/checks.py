@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.management import find_commands, load_command_class
 from django.utils.module_loading import import_string
 
+from wsredis.config.project_hosts import host_problems
 from wsredis.config.session_cookie import doubtful_sessions, lost_sessions
 from wsredis.config.ws4redis import project_value
 from wsredis.django.control import TIMEOUT
@@ -50,7 +51,14 @@ _VALUES = {
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Check all settings for WebSockets. Neither Redis nor the gateway is asked."""
-    return [*_wrong_values(), *_wrong_apps(), *check_rules(), *check_subscriber()]
+    return [*_wrong_values(), *_wrong_hosts(), *_wrong_apps(), *check_rules(), *check_subscriber()]
+
+
+def _wrong_hosts() -> Iterator[CheckMessage]:
+    for problem in host_problems(settings):
+        yield _warning(
+            30, problem, "Django treats pages likewise; change the entry, or leave it out."
+        )
 
 
 def _wrong_values() -> Iterator[CheckMessage]:

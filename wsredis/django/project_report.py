@@ -33,7 +33,7 @@ _EFFECTS = {
     "WS4REDIS_ALLOWED_CHANNELS": "called for each handshake, in a thread",
     "WS4REDIS_SUBSCRIBER": "clients may use the flags in its two lists",
     "CSRF_TRUSTED_ORIGINS": "pages of these origins may open WebSockets with their cookies",
-    "ALLOWED_HOSTS": "pages of these hosts may open WebSockets with their cookies",
+    "ALLOWED_HOSTS": "pages and WebSockets are served by these names",
     "SESSION_ENGINE": "the gateway reads sessions with this engine",
 }
 
@@ -44,6 +44,7 @@ _AS_BEFORE = frozenset({"wsredis.W001", "wsredis.W006", "wsredis.W020"})
 _TOLD = frozenset(
     {
         "hook-outdated",
+        "host-setting-problem",
         "session-setting-problem",
         "subscriber-flags-unused",
         "ws4redis-setting-unknown",

@@ -8,7 +8,7 @@ identity. Both fail closed: any exception that their methods do not list rejects
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from wsredis.channels import Access, Audience, channel_names
@@ -38,7 +38,11 @@ class Identity:
         granted: Access that the client starts with, in place of the access that the handshake
             requests. If None, the requested access. The policies decide on either.
         has_fixed_groups: Tells whether an open connection keeps the groups that it was opened with,
-            although they may be others when it is checked again.
+            although they may be others when it is checked again. It still loses a group of which
+            the user was a member and no longer is.
+        memberships: If the groups are fixed, the groups of which the user is a member at the
+            moment, whether or not *groups* names them. Otherwise *groups* says so, and this is
+            empty.
         enrol: Called once with the access of a new client, when all policies have granted it. It
             returns the channels in place of those that the access stands for. If None, those.
     """
@@ -49,6 +53,7 @@ class Identity:
     expires: float | None = None
     granted: Access | None = None
     has_fixed_groups: bool = False
+    memberships: tuple[str, ...] = ()
     enrol: Callable[[Access], Awaitable[Enrolment]] | None = field(
         default=None, repr=False, compare=False
     )
@@ -78,6 +83,23 @@ class Identity:
             session=self.session,
         )
         return list(names)
+
+    def following(self, opened: Identity) -> Identity:
+        """
+        Return this identity as that of a connection which was opened with another one.
+
+        Args:
+            opened: The identity that the connection has had so far. If its groups or those of this
+                identity are fixed, the connection keeps its groups, apart from those that the user
+                has left since. Otherwise it follows the groups of this identity.
+        """
+        if not (opened.has_fixed_groups or self.has_fixed_groups):
+            return self
+        before = opened.memberships if opened.has_fixed_groups else opened.groups
+        now = self.memberships if self.has_fixed_groups else self.groups
+        lost = {*before}.difference(now)
+        kept = tuple(each for each in opened.groups if each not in lost)
+        return replace(self, groups=kept, has_fixed_groups=True, memberships=now)
 
 
 @dataclass(frozen=True, slots=True)

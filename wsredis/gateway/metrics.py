@@ -22,6 +22,7 @@ _STATUSES = {
     503: "unavailable",
 }
 _CAUSES = (
+    "foreign-host",
     "foreign-page",
     "too-many-channels",
     "redis-forbids",

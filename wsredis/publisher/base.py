@@ -58,7 +58,8 @@ class BasePublisher:
     """
     Recipients and settings of a publisher.
 
-    A name is a `str`, or any object whose ``str()`` is the name, such as a user of Django.
+    A name is a `str`, a user, group or session of Django, or any other object whose ``str()`` is
+    the name. Of a user it is that of ``get_username()``, of a group ``name``, of a session its key.
     *groups*, *users* and *sessions* take any iterable of names, or one name alone. `SELF` among
     them, or True alone, stands for the user, the groups or the session of *request*. For an
     anonymous visitor, and without a request, `SELF` stands for nothing; None and the empty name do

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wsredis.channels import Audience
-from wsredis.config.ws4redis import MEMBER_OF
+from wsredis.config.people import group_name, is_user, listed_groups, memberships, user_name
 
 __all__ = ["SELF", "Recipient", "owners_of", "recipients"]
 
@@ -65,7 +65,7 @@ def _names(audience: Audience, names: object, request: Any) -> list[str]:
         return []
     if names is True:
         names = (SELF,)
-    elif isinstance(names, str) or _is_self(names):
+    elif isinstance(names, str) or _is_self(names) or _named(audience, names) is not None:
         names = (names,)
     if isinstance(names, (bytes, bytearray)) or not isinstance(names, Iterable):
         raise ValueError(f"{label} must be a list of names, not {type(names).__name__}")
@@ -74,9 +74,23 @@ def _names(audience: Audience, names: object, request: Any) -> list[str]:
         if isinstance(name, (bytes, bytearray)):
             raise ValueError(f"{label}: a name is a string, not bytes")
         for each in _OWN[audience](request) if _is_self(name) else (name,):
-            if each is not None and each != "":
-                found[str(each)] = None
+            if each is None:
+                continue
+            named = None if isinstance(each, str) else _named(audience, each)
+            found[str(each) if named is None else named] = None
+    found.pop("", None)
     return list(found)
+
+
+def _named(audience: Audience, thing: Any) -> str | None:
+    """Return the name of an object of Django. None if it is another one: its string is the name."""
+    if audience is Audience.USER:
+        # A lazy user is iterable for Python.
+        return user_name(thing) if is_user(thing) else None
+    if audience is Audience.GROUP:
+        return group_name(thing)
+    key = getattr(thing, "session_key", thing)
+    return None if key is thing else str(key or "")
 
 
 def _is_self(name: object) -> bool:
@@ -92,7 +106,7 @@ def _user(request: Any) -> Any:
 
 def _user_of(request: Any) -> list[str]:
     user = _user(request)
-    return [] if user is None else [user.get_username()]
+    return [] if user is None else [user_name(user)]
 
 
 def _groups_of(request: Any) -> list[str]:
@@ -100,11 +114,8 @@ def _groups_of(request: Any) -> list[str]:
     if user is None:
         return []
     session = getattr(request, "session", None)
-    kept = None if session is None else session.get(MEMBER_OF)
-    if kept is not None:
-        return list(kept)
-    groups = getattr(user, "groups", None)
-    return [] if groups is None else [group.name for group in groups.all()]
+    listed = None if session is None else listed_groups(session)
+    return list(memberships(user) if listed is None else listed)
 
 
 def _session_of(request: Any) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
 
 from wsredis.config import RedisConfig, all_settings
-from wsredis.config.ws4redis import project_value
+from wsredis.config.ws4redis import project_value, redis_values
 
 __all__ = [
     "check",
@@ -18,7 +19,10 @@ __all__ = [
     "configured_stored_prefix",
     "redis_arguments_of_project",
     "redis_of_environment",
+    "redis_of_project",
 ]
+
+_log = logging.getLogger(__name__)
 
 _SETTINGS = {setting.name: setting for setting in all_settings()}
 
@@ -102,6 +106,29 @@ def redis_arguments_of_project() -> dict[str, Any] | None:
     """
     arguments = project_value(_project(), "WS4REDIS_CONNECTION")
     return None if arguments is None else dict(arguments)
+
+
+def redis_of_project() -> RedisConfig | None:
+    """
+    Read ``WS4REDIS_CONNECTION`` of the Django project as the gateway does, without redis-py.
+
+    Arguments that only redis-py knows are named in a warning.
+
+    Returns:
+        Where Redis is. If None, there is no project, or it does not say so.
+
+    Raises:
+        ConfigError: It cannot be used. The text shows no password.
+    """
+    arguments = redis_arguments_of_project()
+    if arguments is None:
+        return None
+    values, ignored = redis_values(arguments)
+    if ignored:
+        _log.warning("WS4REDIS_CONNECTION: only redis-py uses %s", " and ".join(ignored))
+    return RedisConfig(
+        url=values["redis"], ca=values.get("redis-ca"), password=values.get("redis-password")
+    )
 
 
 def redis_of_environment() -> RedisConfig:

@@ -18,7 +18,7 @@ from wsredis.config.redis_url import RedisTarget, target_of
 from wsredis.errors import BrokerUnavailable, ConfigError, PublishOutcomeUnknown
 from wsredis.gateway.signal import Signal
 from wsredis.publisher.base import BasePublisher, Command, count_receivers
-from wsredis.publisher.settings import redis_of_environment
+from wsredis.publisher.settings import redis_of_environment, redis_of_project
 
 __all__ = ["TwistedRedisPublisher"]
 
@@ -38,8 +38,8 @@ class TwistedRedisPublisher(BasePublisher):
         connection: The object that `txredisapi.Connection` and its like return, or fire with; it is
             never closed. One with ``convertNumbers`` can publish, but cannot fetch every message.
             Or where Redis is, for a connection of its own: a URL, a `wsredis.RedisConfig`, or an
-            endpoint that needs no login. If None, it is ``WSREDIS_REDIS`` of the environment, else
-            ``redis://localhost:6379``.
+            endpoint that needs no login. If None, it is the Redis of `RedisPublisher`; arguments of
+            ``WS4REDIS_CONNECTION`` that only redis-py knows are not used.
         reactor: The reactor for a connection of its own. If None, it is the global one.
         names: The arguments of `BasePublisher`.
 
@@ -61,7 +61,7 @@ class TwistedRedisPublisher(BasePublisher):
         # txredisapi installed the global reactor when it was imported.
         reactor = reactor or txredisapi.reactor
         if connection is None:
-            connection = redis_of_environment()
+            connection = redis_of_project() or redis_of_environment()
         elif isinstance(connection, str):
             connection = RedisConfig(url=connection)
         self._redis: _Given | _Own

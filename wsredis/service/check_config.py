@@ -23,7 +23,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from wsredis.auth.policies import policies
+from wsredis.auth.policies import origin_policy, policies
 from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access, Audience
@@ -189,7 +189,7 @@ def _rights(options: CheckOptions, config: GatewayConfig, reactor: Any) -> Itera
     headers = {} if given["origin"] is None else {"origin": given["origin"]}
     client = _Client(identity, config, reactor)
     asking = Handshake(Access(""), "", headers, "check-config")
-    origins = OriginPolicy(config.allow_origin, config.allow_host)
+    origins = origin_policy(config)
     if identity != Identity() and origins.is_foreign(asking):
         yield ""
         yield "A page of this origin is identified by its token only: its cookies are ignored."

@@ -68,7 +68,7 @@ def from_config(
     spool = Spool(limits.max_spool)
     return GatewaySite(
         reactor,
-        config.url_prefix,
+        config.url_prefixes,
         probes,
         _demo_page(config) if config.demo else None,
         None if application is None else _application_resource(config, reactor, application, spool),
@@ -126,7 +126,7 @@ def private_site(reactor: Any, probes: Probes, metrics: Resource | None) -> Gate
         probes: The answers below ``/health/``.
         metrics: The page of `metrics_page`.
     """
-    return GatewaySite(reactor, None, probes, None, metrics=metrics)
+    return GatewaySite(reactor, (), probes, None, metrics=metrics)
 
 
 def _application_resource(

@@ -262,6 +262,8 @@ class WSGIResource(ApplicationResource):
             request.setHeader("content-type", "text/plain; charset=utf-8")
             request.setHeader("retry-after", str(_RETRY_AFTER))
             return b"too many requests%s at a time\n" % (b"" if is_full else b" of one client")
+        if not request.channel.may_name_host:
+            request.requestHeaders.removeHeader(b"x-forwarded-host")
         response = WSGIResponse(self, request, key)
         response.start()
         self._places.take(key)

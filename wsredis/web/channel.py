@@ -60,7 +60,7 @@ class ChannelOwner(Protocol):
     Attributes:
         channels: The channels that have a connection.
         places: Their number by address. None without an application.
-        trusted: The proxies that name the client of each request.
+        trusted: The proxies that name the client of each request, and its host.
         max_head: Bytes that the head of a request may have.
         max_body: Bytes that the body of a request may have.
         has_application: An application answers requests: a body that is too large is answered with
@@ -114,6 +114,12 @@ class GatewayChannel(HTTPChannel):
     def key(self) -> Hashable:
         """The key by which shares are counted: clients without an address have one each."""
         return self.address or self
+
+    @property
+    def may_name_host(self) -> bool:
+        """Tell whether X-Forwarded-Host of the peer counts: if proxies are named, only theirs."""
+        trusted = self.site.trusted
+        return not trusted or self._host in trusted
 
     def connectionMade(self) -> None:
         """Count the connection."""

@@ -135,7 +135,7 @@ class RootResource(Resource):
     The root of a gateway's own port: exact paths, facilities below the prefix, the application.
 
     Args:
-        url_prefix: Where the facilities are. If None, the port is a private one: it has neither
+        url_prefixes: Where the facilities are. If none, the port is a private one: it has neither
             facilities nor scripts.
         probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
@@ -147,17 +147,17 @@ class RootResource(Resource):
 
     def __init__(
         self,
-        url_prefix: str | None,
+        url_prefixes: tuple[str, ...],
         probes: Probes,
         page: str | None,
         application: Resource | None,
         metrics: Resource | None = None,
     ) -> None:
         super().__init__()
-        self._url_prefix = None if url_prefix is None else url_prefix.encode()
+        self._url_prefixes = tuple(each.encode() for each in url_prefixes)
         self._gateway = GatewayResource()
         self._application = application
-        scripts = () if url_prefix is None else _SCRIPTS
+        scripts = _SCRIPTS if url_prefixes else ()
         self._resources: dict[bytes, Resource] = {
             **{f"/{name}".encode(): _ScriptResource(name) for name in scripts},
             **{
@@ -175,7 +175,7 @@ class RootResource(Resource):
         resource = self._resources.get(request.path)
         if resource is not None:
             return resource.render(request)
-        if self._url_prefix is not None and request.path.startswith(self._url_prefix):
+        if request.path.startswith(self._url_prefixes):
             return self._gateway.render(request)
         hosts = len(request.requestHeaders.getRawHeaders(b"host", []))
         if self._application is None:

@@ -41,7 +41,7 @@ class GatewaySite(Site):
     The site behind a gateway's port.
 
     Args:
-        url_prefix: See `wsredis.web.resources.RootResource`.
+        url_prefixes: See `wsredis.web.resources.RootResource`.
         probes: The answers below ``/health/``.
         page: The HTML page at ``/``. If None, the gateway has no page there.
         application: Answers for all other paths, on connections that are kept. If None, these
@@ -72,7 +72,7 @@ class GatewaySite(Site):
     def __init__(
         self,
         reactor: IReactorTime,
-        url_prefix: str | None,
+        url_prefixes: tuple[str, ...],
         probes: Probes,
         page: str | None,
         application: ApplicationResource | None = None,
@@ -86,7 +86,7 @@ class GatewaySite(Site):
         access_log: bool = False,
     ) -> None:
         super().__init__(
-            RootResource(url_prefix, probes, page, application, metrics),
+            RootResource(url_prefixes, probes, page, application, metrics),
             requestFactory=GatewayRequest,
             reactor=reactor,
             timeout=REQUEST_TIMEOUT,

@@ -8,6 +8,7 @@ from pathlib import Path
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.urls import reverse
 
 
 def deny_by_header(request: HttpRequest, channels: list[str]) -> list[str]:
@@ -45,6 +46,11 @@ def hang(request: HttpRequest, channels: list[str]) -> None:
 def user_from_header(request: HttpRequest) -> None:
     """Believe the header ``X-User``."""
     request.user = User.objects.get(username=request.headers["X-User"])
+
+
+def show_path(request: HttpRequest, channels: list[str]) -> None:
+    """Refuse each client with the path and a link that a page would have."""
+    raise PermissionDenied(f"{request.path} {reverse('listen')} {request.get_host()}")
 
 
 def cookies_of(request: HttpRequest) -> str:

@@ -13,6 +13,7 @@ from tests.support.raw import handshake
 from tests.unit.auth.case import ALL, JOHN, AuthCase, Register
 from wsredis.auth.admission import Admission
 from wsredis.auth.control_commands import RecentCommands
+from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
@@ -115,16 +116,33 @@ class AdmitTests(AuthCase):
                 asked.append(handshake)
                 return handshake.requested
 
-        for is_foreign, expected in ((True, Identity()), (False, JOHN)):
-            admission = self.make(
-                [self.register],
-                Grants(),
-                is_foreign=lambda handshake, answer=is_foreign: answer,  # type: ignore[misc]
-            )
+        for origins, expected in (
+            (OriginPolicy(), Identity()),
+            (OriginPolicy(secure_header="x-remote-user=john"), Identity()),
+            (OriginPolicy(["*"]), JOHN),
+            (None, JOHN),
+        ):
+            admission = self.make([self.register], Grants(), origins=origins)
             accepted = self.successResultOf(Deferred.fromCoroutine(admission.admit(question)))
             self.assertEqual(expected, accepted.identity)
         kept = ["origin", "host", "sec-websocket-protocol"]
-        self.assertEqual([kept, [*headers]], [[*each.headers] for each in asked])
+        # The header by which a proxy tells of TLS takes rights away.
+        secure = ["origin", "host", "x-remote-user", "sec-websocket-protocol"]
+        found = [[*each.headers] for each in asked]
+        self.assertEqual([kept, secure, [*headers], [*headers]], found)
+
+    def test_foreign_names(self) -> None:
+        """Nobody is asked about a handshake by a name that is not that of the gateway."""
+        admission = self.make([self.register], origins=OriginPolicy(hosts=["own.example"]))
+        for host, status in (("own.example", 0), ("evil.example", 400)):
+            headers = {"authorization": "john", "host": host}
+            question = Handshake(Access("a"), "/ws/a", headers, "peer")
+            decided = Deferred.fromCoroutine(admission.admit(question))
+            if status:
+                self.assertEqual(status, self.failureResultOf(decided).value.status)
+            else:
+                self.assertEqual(JOHN, self.successResultOf(decided).identity)
+        self.assertEqual(["john"], self.register.asked)
 
     def test_expired(self) -> None:
         """A client whose identity has expired already is not let in."""

@@ -173,6 +173,35 @@ class RecheckTests(AuthCase):
         self.assertEqual([("room a",), ("room a",), ("room b",)], asked[:3])
         self.check_nothing_left(client, other)
 
+    def test_lost_group(self) -> None:
+        """The loss of a group ends its subscription, also of fixed groups, and for good."""
+        one = Identity("joe", ("room", "staff"), has_fixed_groups=True, memberships=("staff",))
+        self.register.known["joe"] = one
+        client = self.come("joe")
+        gone = replace(one, groups=("another",), memberships=())
+        for now in (gone, one):
+            self.register.known["joe"] = now
+            self.recheck({"user": "joe"})
+            for channel in (b"group:staff:a", b"group:another:a", b"group:room:a"):
+                self.gateway.redis.publish(channel, b"on " + channel)
+        self.assertEqual([b"on group:room:a"] * 2, self.heard(client))
+        self.check_nothing_left(client)
+
+    def test_joined_and_lost(self) -> None:
+        """A group that a user joins while a socket is open can be lost as well."""
+        one = Identity("joe", ("room",), has_fixed_groups=True)
+        client = None
+        for memberships in ((), ("room",), ()):
+            self.register.known["joe"] = replace(one, memberships=memberships)
+            if client is None:
+                client = self.come("joe")
+            else:
+                self.recheck({"user": "joe"})
+                self.gateway.redis.publish(b"group:room:a", str(len(memberships)).encode())
+        assert client is not None
+        self.assertEqual([b"1"], self.heard(client))
+        self.check_nothing_left(client)
+
     def test_rights_follow(self) -> None:
         """A policy that grants less takes subscriptions away."""
         grants = [Access("a", frozenset(Audience)), Access("a", frozenset({Audience.BROADCAST}))]

@@ -46,6 +46,20 @@ class ConfigTests(ConfigCase):
                     text = self.refused(Limits, **{setting.attribute: value})
                     self.assertTrue(text.startswith(f"{setting.name}: "), text)
 
+    def test_url_prefixes(self) -> None:
+        """WebSocket URLs begin with the path that a proxy takes off, or not."""
+        for own, script, expected in (
+            ("/ws/", "", ("/ws/",)),
+            ("/app/ws/", "/app", ("/app/ws/", "/ws/")),
+            ("/ws/", "/app", ("/ws/", "/app/ws/")),
+            ("/application/ws/", "/app", ("/application/ws/", "/app/application/ws/")),
+            # All pages would be below it.
+            ("/app/", "/app", ("/app/",)),
+            ("/", "/app", ("/",)),
+        ):
+            config = GatewayConfig(url_prefix=own, script_name=script)
+            self.assertEqual(expected, config.url_prefixes, (own, script))
+
     def test_frozen(self) -> None:
         """A configuration does not change."""
         for part, name in ((GatewayConfig(), "expire"), (Limits(), "max_head")):

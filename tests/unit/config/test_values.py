@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.unit.config.case import ConfigCase
 from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, Limits, load
 from wsredis.config.cores import usable_cores
+from wsredis.config.values import header_value, script_name
 from wsredis.errors import ConfigError
 
 
@@ -78,6 +79,20 @@ class CheckTests(ConfigCase):
             self.assertEqual(value, GatewayConfig(url_prefix=value).url_prefix)
         for value in ("", "ws", "/ws", "ws/", "/\u00e9/", "/a b/", "/a?/", "/%zz/", 5, None):
             self.assertTrue(self.refused(GatewayConfig, url_prefix=value).startswith("url-prefix:"))
+
+    def test_header_value(self) -> None:
+        """A header and its value; the name is written in any case."""
+        for value in ("X-Scheme=https", " x-scheme = https "):
+            self.assertEqual("x-scheme=https", header_value(value))
+        for value in ("X-Scheme", "=https", "X-Scheme=", "X Scheme=https", "HTTP_X=a", 5):
+            self.assertRaises(ValueError, header_value, value)
+
+    def test_script_name(self) -> None:
+        """A path without a slash at its end, or none."""
+        for value in ("", "/app", "/a/%C3%A9"):
+            self.assertEqual(value, script_name(value))
+        for value in ("app", "/a b", 5):
+            self.assertRaises(ValueError, script_name, value)
 
     def test_prefix(self) -> None:
         """The prefix has no blank, no control character, and no name of an audience as a part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssl import CERT_NONE, CERT_REQUIRED
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,7 +81,7 @@ class ValueTests(SynchronousTestCase):
             ("https://*.a.example:443", "https://a.example:443"),
             read("CSRF_TRUSTED_ORIGINS", ["https://*.a.example"]),
         )
-        for value in (5, None, "https://a.example", ["a.example"]):
+        for value in (5, None, "https://a.example"):
             self.assertRaises(ConfigError, read, "CSRF_TRUSTED_ORIGINS", value)
 
     def test_hosts(self) -> None:
@@ -90,8 +91,23 @@ class ValueTests(SynchronousTestCase):
             ("example.com", ".example.org", "[::1]", "*", "5"), read("ALLOWED_HOSTS", given)
         )
         self.assertEqual((), read("ALLOWED_HOSTS", []))
-        for value in (5, None, "a.example"):
+        for value in (5, None, "a.example", ["https://a.example"]):
             self.assertRaises(ConfigError, read, "ALLOWED_HOSTS", value)
+
+    def test_proxy(self) -> None:
+        """The header of the proxy that tells of TLS, and the path that it takes off."""
+        for value, expected in (
+            (None, None),
+            (("HTTP_X_FORWARDED_PROTO", "https"), "x-forwarded-proto=https"),
+            (["HTTP_X_SCHEME", "on"], "x-scheme=on"),
+            (("X-Forwarded-Proto", "https"), None),
+        ):
+            self.assertEqual(expected, read("SECURE_PROXY_SSL_HEADER", value))
+        for value in ("HTTP_X", ("HTTP_X",), 5):
+            self.assertRaises(ConfigError, read, "SECURE_PROXY_SSL_HEADER", value)
+        for value, expected in ((None, ""), ("/app/", "/app"), ("a/b", "/a/b"), ("/", "")):
+            self.assertEqual(expected, read("FORCE_SCRIPT_NAME", value))
+        self.assertRaises(ConfigError, read, "FORCE_SCRIPT_NAME", 5)
 
     def test_hooks(self) -> None:
         """A function, or the dotted name of one."""
@@ -136,6 +152,17 @@ class GatewayTests(SynchronousTestCase):
         """A project without these settings has nothing to say."""
         self.assertEqual(({}, []), gateway_values(SimpleNamespace(SECRET_KEY="secret")))
 
+    def test_local_hosts(self) -> None:
+        """With DEBUG and no names, the names are those of this machine, as in Django."""
+        local = (".localhost", "127.0.0.1", "[::1]")
+        for debug, given, expected in (
+            (True, [], local),
+            (True, ["a.example"], ("a.example",)),
+            (False, [], ()),
+        ):
+            project = SimpleNamespace(DEBUG=debug, ALLOWED_HOSTS=given)
+            self.assertEqual(({"allow-host": expected}, []), gateway_values(project))
+
     def test_checked(self) -> None:
         """Each value is as the check of its setting leaves it, so that nobody checks again."""
         project = SimpleNamespace(
@@ -145,6 +172,9 @@ class GatewayTests(SynchronousTestCase):
             WS4REDIS_HEARTBEAT="",
             WS4REDIS_CONNECTION={"host": "h", "ssl": True, "ssl_ca_certs": "ca", "password": 7},
             CSRF_TRUSTED_ORIGINS=["https://a.example"],
+            USE_X_FORWARDED_HOST=1,
+            SECURE_PROXY_SSL_HEADER=("HTTP_X_SCHEME", "https"),
+            FORCE_SCRIPT_NAME="/\u00e9/",
         )
         values, ignored = gateway_values(project)
         self.assertEqual(
@@ -157,6 +187,9 @@ class GatewayTests(SynchronousTestCase):
                 "redis-ca": "ca",
                 "redis-password": "7",
                 "allow-origin": ("https://a.example:443",),
+                "forwarded-host": True,
+                "secure-header": "x-scheme=https",
+                "script-name": "/%C3%A9",
             },
             values,
         )
@@ -263,6 +296,25 @@ class ConnectionTests(SynchronousTestCase):
         _, ignored = redis_settings({"socket_timeout": "secret", "retry": "secret"})
         self.assertEqual(["retry", "socket_timeout"], ignored)
 
+    def test_certificates(self) -> None:
+        """
+        Publishers verify a certificate as the project says, also if None says it.
+
+        The gateway always does, and names an argument that says otherwise.
+        """
+        for given, kept, expected in (
+            (None, "none", ["ssl_cert_reqs"]),
+            ("none", "none", ["ssl_cert_reqs"]),
+            (CERT_NONE, CERT_NONE, ["ssl_cert_reqs"]),
+            ("required", "required", []),
+            (CERT_REQUIRED, CERT_REQUIRED, []),
+        ):
+            connection = {"ssl": True, "ssl_cert_reqs": given}
+            self.assertEqual(kept, read("WS4REDIS_CONNECTION", connection)["ssl_cert_reqs"])
+            self.assertEqual(expected, redis_settings(connection)[1])
+            # Without TLS it means nothing.
+            self.assertEqual([], redis_settings({**connection, "ssl": False})[1])
+
     def test_wrong(self) -> None:
         """An argument that cannot be used is named, but not its value."""
         for given, words in (
@@ -281,6 +333,10 @@ class ConnectionTests(SynchronousTestCase):
             ({"username": 5}, "'username' is not a string"),
             ({"unix_socket_path": 5}, "'unix_socket_path' is not a string"),
             (None, "this is not a dictionary"),
+            (
+                {"connection_pool": "secret"},
+                "'connection_pool' is not known to the gateway: name 'host' and 'port'",
+            ),
         ):
             error = self.assertRaises(ConfigError, redis_settings, given)
             self.assertEqual(f"WS4REDIS_CONNECTION: {words}", str(error))

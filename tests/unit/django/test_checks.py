@@ -161,6 +161,17 @@ class CookieTests(CheckCase):
         self.assertIn("SESSION_CACHE_ALIAS: the cache 'default'", found["W020"])
 
 
+class HostTests(CheckCase):
+    """Settings about the name of the project."""
+
+    def test_without_effect(self) -> None:
+        """An entry that no request ever has is warned of."""
+        found = self.found(CSRF_TRUSTED_ORIGINS=["example.com"])
+        self.assertEqual(["W030"], list(found))
+        self.assertIn("CSRF_TRUSTED_ORIGINS: 'example.com' has no effect", found["W030"])
+        self.assertEqual(["W030"], list(self.found(ALLOWED_HOSTS=[])))
+
+
 class MeaningTests(CheckCase):
     """Gateway, publishers, pages and checks take the same values, and mean the same by them."""
 

@@ -147,7 +147,7 @@ class SettingTests(ReportCase):
 
     def test_start_names_setting(self) -> None:
         """A setting that only the start refuses does not work."""
-        self.vary(CSRF_TRUSTED_ORIGINS=["x"])
+        self.vary(CSRF_TRUSTED_ORIGINS=["https://x"])
         found = [text for level, text, _ in self.lines() if level == "works"]
         self.assertTrue(any("CSRF_TRUSTED_ORIGINS" in each for each in found))
         found = [text for _, text, _ in self.lines(Start(error="django: CSRF_TRUSTED_ORIGINS: x"))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.channels import Access, Audience
@@ -58,6 +60,37 @@ class IdentityTests(SynchronousTestCase):
         )
         self.assertEqual([b"user:john:x"], identity.channels("", "x", [Audience.USER]))
         self.assertEqual([b"broadcast:x"], Identity().channels("", "x", Audience))
+
+    def test_following(self) -> None:
+        """Groups follow; fixed ones stay, until the user leaves a group of their name."""
+        followed = Identity("john", ("a", "b"))
+        room = Identity("john", ("room", "a", "b"), has_fixed_groups=True, memberships=("a", "c"))
+        for opened, now, expected in (
+            # None is fixed: all follow.
+            (followed, Identity("john", ("b", "c")), ("b", "c")),
+            # The session has got a list since.
+            (followed, Identity("john", ("other",), None, None, None, True, ("b", "c")), ("b",)),
+            # Another page names another room, or none, or the list is gone.
+            (room, replace(room, groups=("other",)), ("room", "a", "b")),
+            (room, replace(room, groups=()), ("room", "a", "b")),
+            (room, Identity("john", ("a", "c")), ("room", "a", "b")),
+            # A group is lost, and one that the list did not name is new.
+            (room, replace(room, memberships=("c", "d")), ("room", "b")),
+            (room, Identity("john", ("c", "d")), ("room", "b")),
+            # The name of a group in which the user never was is that of a room.
+            (room, replace(room, memberships=("a", "c", "b")), ("room", "a", "b")),
+        ):
+            self.assertEqual(expected, now.following(opened).groups, (opened, now))
+
+    def test_following_on(self) -> None:
+        """A group that is lost stays lost, and one that is gained can be lost later."""
+        room = Identity("john", ("room", "a"), has_fixed_groups=True, memberships=("a",))
+        gone = replace(room, groups=("other",), memberships=()).following(room)
+        again = room.following(gone)
+        self.assertEqual((("room",), ("room",)), (gone.groups, again.groups))
+        member = replace(room, memberships=("room",)).following(gone)
+        self.assertEqual(("room",), member.groups)
+        self.assertEqual((), Identity("john").following(member).groups)
 
 
 class AnonymousTests(SynchronousTestCase):

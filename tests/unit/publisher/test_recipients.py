@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 from tests.unit.publisher.case import SettingsCase, messages, request_of
 from wsredis.publisher import SELF, BasePublisher
@@ -45,6 +46,45 @@ class ChannelTests(SettingsCase):
         for users in ("mary", {"mary"}, iter(["mary"]), {"mary": 1}, [User()]):
             self.assertEqual(["user:mary:f"], self.channels(users=users))
         self.assertEqual(["session:5:f"], self.channels(sessions=[5]))
+
+    def test_objects(self) -> None:
+        """Users, groups and sessions of Django count by their names, whatever their strings are."""
+
+        class Lazy:
+            """A proxy as Django's: Python takes it for an iterable, and it is not one."""
+
+            def __init__(self, thing: Any) -> None:
+                self._thing = thing
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._thing, name)
+
+            def __iter__(self) -> Any:
+                return iter(self._thing)
+
+        number = UUID("b63a92b5-4119-4908-8fcc-28e045a2cbbc")
+        john = SimpleNamespace(get_username=lambda: "john")
+        other = SimpleNamespace(get_username=lambda: number)
+        nobody = SimpleNamespace(get_username=lambda: "")
+        group, session = SimpleNamespace(name="chess"), SimpleNamespace(session_key="k")
+        for users in (john, [john], Lazy(john), [Lazy(john), nobody], (john, "john")):
+            self.assertEqual(["user:john:f"], self.channels(users=users))
+        self.assertEqual([f"user:{number}:f"], self.channels(users=[other, number]))
+        for groups in (group, [group], Lazy(group), {"chess"}):
+            self.assertEqual(["group:chess:f"], self.channels(groups=groups))
+        for sessions in (session, [session], [SimpleNamespace(session_key=None), "k"]):
+            self.assertEqual(["session:k:f"], self.channels(sessions=sessions))
+
+    def test_own_names(self) -> None:
+        """The name of a user of another model is a string; a list that is no list counts little."""
+        number = UUID("b63a92b5-4119-4908-8fcc-28e045a2cbbc")
+        request = request_of("john", memberof="chess")
+        request.user.get_username = lambda: number
+        found = self.channels(request=request, users=[SELF], groups=[SELF])
+        self.assertEqual([f"user:{number}:f"], found)
+        request = request_of("john")
+        request.user.groups = ["chess"]
+        self.assertEqual([], self.channels(request=request, groups=[SELF]))
 
     def test_wrong_names(self) -> None:
         """A value that is not a collection of names is refused, and the argument is named."""

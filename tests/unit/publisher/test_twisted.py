@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.unit.publisher.case import SettingsCase, messages
 from wsredis.config import RedisConfig
 from wsredis.errors import BrokerUnavailable, ConfigError, PublishOutcomeUnknown
 from wsredis.publisher import TwistedRedisPublisher
@@ -253,7 +254,7 @@ class GivenTests(SynchronousTestCase):
         self.assertEqual([], connection.sent)
 
 
-class WhereTests(SynchronousTestCase):
+class WhereTests(SettingsCase):
     """Where Redis is."""
 
     def test_places(self) -> None:
@@ -265,6 +266,21 @@ class WhereTests(SynchronousTestCase):
                 publisher = TwistedRedisPublisher(connection=place, reactor=clock)
                 self.assertEqual(["/run/redis.sock"], [each[0] for each in clock.unixClients])
                 publisher.close()
+
+    def test_project(self) -> None:
+        """In a Django project it is its Redis; arguments that only redis-py knows are named."""
+        os.environ["WSREDIS_REDIS"] = "unix:///of/the/environment"
+        connection = {"unix_socket_path": "/of/the/project", "password": "secret", "retry": "x"}
+        self.use_django(WS4REDIS_CONNECTION=connection)
+        clock = MemoryReactorClock()
+        with self.assertLogs("wsredis.publisher", "WARNING") as logs:
+            publisher = TwistedRedisPublisher(reactor=clock)
+        self.assertEqual(["/of/the/project"], [each[0] for each in clock.unixClients])
+        self.assertEqual(["WS4REDIS_CONNECTION: only redis-py uses retry"], messages(logs))
+        publisher.close()
+
+    def test_mistakes(self) -> None:
+        """A URL that cannot be used is reported."""
         with self.assertRaisesRegex(ConfigError, "'embedded' is for the gateway"):
             TwistedRedisPublisher(connection="embedded")
         with self.assertRaisesRegex(ConfigError, "redis: a URL starts with"):

@@ -50,7 +50,7 @@ class SiteCase(SynchronousTestCase):
     def setUp(self) -> None:
         """A site with a page."""
         self.clock = MemoryReactorClock()
-        self.site = GatewaySite(self.clock, "/ws/", PROBES, "<p>the page</p>")
+        self.site = GatewaySite(self.clock, ("/ws/",), PROBES, "<p>the page</p>")
 
     def ask(self, request: bytes) -> tuple[int, str, bytes]:
         """Returns: Status, head and body of the answer."""
@@ -112,7 +112,9 @@ class WSGICase(SynchronousTestCase):
         self.resource = WSGIResource(
             self.reactor, self._application, self.threads, self.queue, spool=self.spool
         )
-        self.site = GatewaySite(self.reactor, "/ws/", PROBES, None, self.resource, spool=self.spool)
+        self.site = GatewaySite(
+            self.reactor, ("/ws/",), PROBES, None, self.resource, spool=self.spool
+        )
         self.stopped = False
         self.before = sys.getswitchinterval()
         self.resource.start()

@@ -32,7 +32,7 @@ class ResourceTests(SiteCase):
 
     def test_without_page(self) -> None:
         """Without a page, the root is not found."""
-        self.site = GatewaySite(self.clock, "/ws/", PROBES, None)
+        self.site = GatewaySite(self.clock, ("/ws/",), PROBES, None)
         self.assertEqual(404, self.ask(make_request("GET /"))[0])
 
     def test_health(self) -> None:
@@ -41,7 +41,7 @@ class ResourceTests(SiteCase):
             status, _, body = self.ask(make_request(f"GET /health/{name}"))
             self.assertEqual((200, {name: True, "problems": []}), (status, json.loads(body)))
         broken = {"live": dict, "ready": lambda: {0: {"a": Problem("is odd", 0.0, True)}}}
-        self.site = GatewaySite(self.clock, "/ws/", broken, None)
+        self.site = GatewaySite(self.clock, ("/ws/",), broken, None)
         self.assertEqual(200, self.ask(make_request("GET /health/live"))[0])
         self.assertEqual(503, self.ask(make_request("GET /health/ready"))[0])
 
@@ -108,7 +108,7 @@ class ResourceTests(SiteCase):
         def fail() -> Situation:
             raise ZeroDivisionError("secret")
 
-        self.site = GatewaySite(self.clock, "/ws/", {"ready": fail}, None)
+        self.site = GatewaySite(self.clock, ("/ws/",), {"ready": fail}, None)
         status, _, body = self.ask(make_request("GET /health/ready"))
         self.assertEqual(500, status)
         self.assertNotIn(b"secret", body)

@@ -112,7 +112,7 @@ class SiteTests(ApplicationCase):
                 super().stop()
                 events.append(f"stopped, connections: {len(site.channels)}")
 
-        site = GatewaySite(self.clock, "/ws/", PROBES, None, Counted())
+        site = GatewaySite(self.clock, ("/ws/",), PROBES, None, Counted())
         site.start()
         Socket(site)
         site.stop()
@@ -120,7 +120,7 @@ class SiteTests(ApplicationCase):
 
     def test_no_application(self) -> None:
         """Without an application there is nothing to start, and no limit."""
-        site = GatewaySite(self.clock, "/ws/", PROBES, None, max_channels=1)
+        site = GatewaySite(self.clock, ("/ws/",), PROBES, None, max_channels=1)
         site.start()
         clients = [Socket(site) for _ in range(3)]
         self.assertFalse(site.is_full())

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.children import PATIENCE
 from tests.support.memory_gateway import Socket
 from tests.unit.web.case import GET, WSGICase
+from wsredis.config.networks import Networks
 from wsredis.errors import ConfigError
 from wsredis.web.wsgi import WSGIResponse, check_twisted
 
@@ -41,6 +42,14 @@ class WSGIResponseTests(WSGICase):
         self.assertEqual("3", self.environ["CONTENT_LENGTH"])
         self.assertNotIn("HTTP_TRANSFER_ENCODING", self.environ)
         self.assertIs(False, self.environ["wsgi.multiprocess"])
+
+    def test_forwarded_host(self) -> None:
+        """Where proxies are named, nobody else gives the name by which the site is reached."""
+        request = b"GET /a HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: y\r\n\r\n"
+        for trusted, passed in (((), "y"), (("192.0.2.1",), "y"), (("10.0.0.1",), None)):
+            self.site.trusted = Networks(trusted)
+            self.ask(request)
+            self.assertEqual(passed, self.environ.get("HTTP_X_FORWARDED_HOST"), trusted)
 
     def test_bytes_that_are_not_utf8(self) -> None:
         """Each byte of a header, cookies too, is one character of the environment."""
@@ -180,8 +189,9 @@ class WSGIResponseTests(WSGICase):
             return [b"x"]
 
         self.answer = answer
-        self.assertEqual(b"500", self.body()[0])
-        self.assertEqual(1, len(self.flushLoggedErrors(UnicodeEncodeError)))
+        for request in (GET, GET.replace(b"GET", b"HEAD")):
+            self.assertEqual(b"500", self.body(request)[0])
+            self.assertEqual(1, len(self.flushLoggedErrors(UnicodeEncodeError)))
 
     def test_headers_of_the_connection(self) -> None:
         """Headers that only the server may set are left out."""

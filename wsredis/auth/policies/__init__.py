@@ -8,7 +8,17 @@ from wsredis.auth.policies.rules import RulePolicy
 from wsredis.config import GatewayConfig
 from wsredis.gateway.identity import Policy
 
-__all__ = ["policies"]
+__all__ = ["origin_policy", "policies"]
+
+
+def origin_policy(config: GatewayConfig) -> OriginPolicy:
+    """Make the policy for origins, as the settings say."""
+    return OriginPolicy(
+        config.allow_origin,
+        config.allow_host,
+        forwarded_host=config.forwarded_host,
+        secure_header=config.secure_header,
+    )
 
 
 def policies(config: GatewayConfig) -> list[Policy]:
@@ -22,7 +32,7 @@ def policies(config: GatewayConfig) -> list[Policy]:
     Raises:
         ConfigError: The function cannot be imported or called.
     """
-    found: list[Policy] = [OriginPolicy(config.allow_origin, config.allow_host)]
+    found: list[Policy] = [origin_policy(config)]
     # A file may get its first rule while the gateway runs.
     if config.rules or config.file is not None:
         found.append(RulePolicy(config.rules))

@@ -6,10 +6,11 @@ WebSocket that any other site opens, and names that other site in the Origin hea
 a page of a foreign origin may only subscribe to broadcasts, as any stranger may. A request without
 Origin does not come from a browser.
 
-The own origin is the one that the Host header names. A page can choose that name, by pointing a
-name of its own at the address of the gateway (DNS rebinding). So the name has to be one of the
-gateway's own names, if the operator lists them. If not, a page that came without TLS and from a
-port other than 80 is the own one only by a name that nobody else can point here.
+The own origin is the one that the Host header names, or X-Forwarded-Host of a proxy. A page can
+choose that name, by pointing a name of its own at the address of the gateway (DNS rebinding). So no
+handshake is accepted that has another name than one of the gateway's own, if the operator lists
+them. If not, a page that came without TLS and from a port other than 80 is the own one only by a
+name that nobody else can point here.
 """
 
 from __future__ import annotations
@@ -64,11 +65,22 @@ class OriginPolicy:
             it, ``*.example.com`` the same with any scheme and port, ``*`` every origin.
         hosts: Names of the gateway: ``example.com``, ``*.example.com`` for every name below it,
             ``.example.com`` for both, ``*`` for every name. If there are none, see above.
+        forwarded_host: Tells whether X-Forwarded-Host counts in place of Host.
+        secure_header: Header and value, with "=" between them, by which a proxy tells that it
+            speaks TLS with the browser. X-Forwarded-Proto and Forwarded count besides. If None,
+            there is no other.
     Raises:
         ValueError: An entry of *allowed* or of *hosts* has another form.
     """
 
-    def __init__(self, allowed: Iterable[str] = (), hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        allowed: Iterable[str] = (),
+        hosts: Iterable[str] = (),
+        *,
+        forwarded_host: bool = False,
+        secure_header: str | None = None,
+    ) -> None:
         entries = frozenset(check_allowed_origin(entry) for entry in allowed)
         self._everything = "*" in entries
         self._origins = entries
@@ -78,31 +90,81 @@ class OriginPolicy:
         self._host_suffixes = tuple(
             entry.removeprefix("*") for entry in self._hosts if entry[0] in ".*" and entry != "*"
         )
+        self._host_header = "x-forwarded-host" if forwarded_host else "host"
+        #: The header by which a proxy tells that the browser speaks TLS with it. "" if none is set.
+        self.secure_header, _, self._secure_value = (secure_header or "").partition("=")
         self._known = lru_cache(_MAX_VERDICTS)(self._judge)
+        self._known_host = lru_cache(_MAX_VERDICTS)(self._has_host)
+
+    def check_host(self, handshake: Handshake) -> None:
+        """
+        Check the name by which a client reached the gateway, as Django does for pages.
+
+        Without names of the gateway, and without a Host header, there is nothing to check.
+
+        Raises:
+            HandshakeRejected: With 400 if it is not a name of the gateway.
+        """
+        if not self._hosts or "*" in self._hosts or "host" not in handshake.headers:
+            return
+        host = self._host(handshake)
+        known = self._known_host if len(host) <= _MAX_PAIR else self._has_host
+        if not known(host):
+            own = HOST_HEADER.fullmatch(host.strip().lower())
+            name = "*" if own is None else own[1].removesuffix(".")
+            raise HandshakeRejected(
+                "this is not a name of this gateway",
+                400,
+                f"--allow-host {name} would allow it",
+                cause="foreign-host",
+            )
 
     def is_foreign(self, handshake: Handshake) -> bool:
         """Tell whether *handshake* comes from a page of a foreign origin."""
         if self._everything or "origin" not in handshake.headers:
             return False
-        origin, host = handshake.headers["origin"], handshake.headers.get("host", "")
+        origin, host = handshake.headers["origin"], self._host(handshake)
         judge = self._known if len(origin) + len(host) <= _MAX_PAIR else self._judge
-        return judge(origin, host, _came_by(handshake))
+        return judge(origin, host, self._came_by(handshake))
 
     def allow(self, identity: Identity, handshake: Handshake) -> Access:
         """See `wsredis.gateway.identity.Policy.allow`."""
         if handshake.requested.only_listens_to_broadcast or not self.is_foreign(handshake):
             return handshake.requested
         # The header may hold anything: only a well-formed origin goes to the log.
-        headers = handshake.headers
-        match = _match(headers["origin"])
+        match = _match(handshake.headers["origin"])
         option = f"--allow-origin {'*' if match is None else match[0]}"
-        if match is not None and _is_same(match, headers.get("host", ""), _came_by(handshake)):
+        way = self._came_by(handshake)
+        if match is not None and _is_same(match, self._host(handshake), way):
             option = f"--allow-host {match[2]}"
         raise HandshakeRejected(
             "this page may not open this WebSocket",
             hint=f"{option} would allow it",
             cause="foreign-page",
         )
+
+    def _host(self, handshake: Handshake) -> str:
+        headers = handshake.headers
+        return headers.get(self._host_header) or headers.get("host", "")
+
+    def _came_by(self, handshake: Handshake) -> _Way:
+        """
+        Tell how a handshake came.
+
+        Whoever sent the header is believed: it takes rights away, and no page can send it.
+        """
+        if handshake.secure:
+            return _Way.TLS
+        headers = handshake.headers
+        if "x-forwarded-proto" in headers or "forwarded" in headers:
+            passed = f"proto={headers.get('x-forwarded-proto', '')};{headers.get('forwarded', '')}"
+            if _PROXIED_TLS.search(passed):
+                return _Way.TLS_OF_PROXY
+        if self.secure_header:
+            passed = headers.get(self.secure_header, "").partition(",")[0]
+            if passed.strip() == self._secure_value:
+                return _Way.TLS_OF_PROXY
+        return _Way.UNKNOWN
 
     def _judge(self, origin: str, host: str, way: _Way) -> bool:
         match = _match(origin)
@@ -121,13 +183,9 @@ class OriginPolicy:
     def _is_own(self, origin: re.Match[str]) -> bool:
         """Tell whether the name that a browser called the gateway by is a name of the gateway."""
         scheme, name, port = origin.groups()
+        name = name.removesuffix(".")
         if self._hosts:
-            return (
-                name in self._hosts
-                or "*" in self._hosts
-                or f".{name}" in self._hosts
-                or name.endswith(self._host_suffixes)
-            )
+            return self._is_host(name)
         return (
             # A certificate is for a name that its owner controls.
             scheme == "https"
@@ -139,21 +197,17 @@ class OriginPolicy:
             or name.rpartition(".")[2].isdigit()
         )
 
+    def _has_host(self, header: str) -> bool:
+        own = HOST_HEADER.fullmatch(header.strip().lower())
+        return own is not None and self._is_host(own[1].removesuffix("."))
 
-def _came_by(handshake: Handshake) -> _Way:
-    """
-    Tell how a handshake came.
-
-    Whoever sent the header is believed: it takes rights away, and no page can send it.
-    """
-    if handshake.secure:
-        return _Way.TLS
-    headers = handshake.headers
-    if "x-forwarded-proto" in headers or "forwarded" in headers:
-        passed = f"proto={headers.get('x-forwarded-proto', '')};{headers.get('forwarded', '')}"
-        if _PROXIED_TLS.search(passed):
-            return _Way.TLS_OF_PROXY
-    return _Way.UNKNOWN
+    def _is_host(self, name: str) -> bool:
+        return (
+            name in self._hosts
+            or "*" in self._hosts
+            or f".{name}" in self._hosts
+            or name.endswith(self._host_suffixes)
+        )
 
 
 def _is_same(origin: re.Match[str], host: str, way: _Way) -> bool:

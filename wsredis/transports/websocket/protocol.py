@@ -86,6 +86,8 @@ _HANDSHAKE = head.Kind.HANDSHAKE
 _PAGE = head.Kind.HTTP
 _STEP_OPEN = Step.OPEN
 
+_FORWARDED_HOST = "x-forwarded-host"
+
 
 class GatewayProtocol(LeanProtocol):
     """
@@ -376,9 +378,19 @@ class GatewayProtocol(LeanProtocol):
         )
 
     def _decide(self, request: Request, began: float) -> None:
+        if self.trusted and _FORWARDED_HOST in request.headers:
+            request = self._without_foreign_name(request)
         deciding = self.handshaker.decide(self, request, self.target)
         self._deciding = deciding
         deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request, began))
+
+    def _without_foreign_name(self, request: Request) -> Request:
+        """Drop the name of the gateway that nobody but a trusted proxy may give."""
+        if self._peer_host() in self.trusted:
+            return request
+        headers = {**request.headers}
+        del headers[_FORWARDED_HOST]
+        return request._replace(headers=headers)
 
     def _accepted(self, answer: Answer, request: Request, began: float) -> None:
         if self.state == _PENDING:

@@ -61,6 +61,85 @@ class OriginPolicyTests(SynchronousTestCase):
         self.assertGranted(None)
         self.assertGranted(None, None)
 
+    def test_names(self) -> None:
+        """A handshake by a name that is not the gateway's own is a 400, with an Origin or not."""
+        policy = OriginPolicy(hosts=["own.example", ".site.example", "*.sub.example", "[::1]"])
+        for host, is_known in (
+            ("own.example", True),
+            ("OWN.example:8080", True),
+            ("own.example.", True),
+            ("www.own.example", False),
+            ("site.example", True),
+            ("a.site.example", True),
+            ("evilsite.example", False),
+            ("a.sub.example", True),
+            ("sub.example", False),
+            ("[::1]:80", True),
+            ("::1", False),
+            ("own.example, evil.example", False),
+            ("x" * 300, False),
+            ("", False),
+        ):
+            for origin in (None, f"http://{host}", "https://own.example"):
+                handshake = self.handshake(origin, host, "subscribe-broadcast")
+                if is_known:
+                    policy.check_host(handshake)
+                else:
+                    error = self.assertRaises(HandshakeRejected, policy.check_host, handshake)
+                    self.assertEqual((400, "foreign-host"), (error.status, error.cause))
+        for policy in (OriginPolicy(), OriginPolicy(hosts=["*", "a"])):
+            policy.check_host(self.handshake(None, "evil.example"))
+        # A question of the operator has no name.
+        OriginPolicy(hosts=["a"]).check_host(self.handshake(None, None))
+
+    def test_name_hint(self) -> None:
+        """The log names the option that would allow the name; only a name gets there."""
+        policy = OriginPolicy(hosts=["own.example"])
+        for host, option in (("Evil.example:80", "evil.example"), ("a b\n", "*")):
+            error = self.assertRaises(
+                HandshakeRejected, policy.check_host, self.handshake(None, host)
+            )
+            self.assertEqual(f"--allow-host {option} would allow it", error.hint)
+
+    def test_forwarded_host(self) -> None:
+        """X-Forwarded-Host counts in place of Host where the operator says so."""
+        for forwarded, is_known in (("own.example", True), ("evil.example", False), ("", False)):
+            handshake = self.handshake("https://own.example", "backend", x_forwarded_host=forwarded)
+            policy = OriginPolicy(hosts=["own.example"], forwarded_host=True)
+            self.assertIs(not is_known, policy.is_foreign(handshake))
+            if is_known:
+                policy.check_host(handshake)
+            else:
+                self.assertRaises(HandshakeRejected, policy.check_host, handshake)
+            policy = OriginPolicy(hosts=["own.example"])
+            self.assertTrue(policy.is_foreign(handshake))
+            self.assertRaises(HandshakeRejected, policy.check_host, handshake)
+
+    def test_secure_header(self) -> None:
+        """Where a proxy tells of TLS by a header of its own, a page without TLS is foreign."""
+        policy = OriginPolicy(secure_header="x-scheme=https")
+        for value, is_foreign in (
+            ("https", True),
+            ("https, http", True),
+            ("http, https", False),
+            ("http", False),
+            (None, False),
+        ):
+            more = {} if value is None else {"x_scheme": value}
+            handshake = self.handshake("http://example.com", **more)
+            self.assertIs(is_foreign, policy.is_foreign(handshake), value)
+            self.assertFalse(OriginPolicy().is_foreign(handshake))
+
+    def test_root_dot(self) -> None:
+        """A name with the dot of the root is the same name, and another origin."""
+        for origin, host, is_foreign in (
+            ("https://example.com.", "example.com.", False),
+            ("https://example.com", "example.com.", True),
+            ("https://example.com.", "example.com", True),
+        ):
+            policy = OriginPolicy(hosts=["example.com"])
+            self.assertIs(is_foreign, policy.is_foreign(self.handshake(origin, host)), origin)
+
     def test_remembered(self) -> None:
         """The verdict on a page is remembered, for so many pages, and not for long headers."""
         policy = OriginPolicy()

@@ -115,6 +115,18 @@ class AddressTests(MemoryGatewayCase):
         self.assertEqual((protocol.peer, protocol.address), (asked.peer, asked.address))
         return asked.peer, asked.address
 
+    def test_host(self) -> None:
+        """Nobody but a trusted proxy names the gateway."""
+        for host, passed in (("192.0.2.1", None), ("10.0.0.1", "a.example"), ("", "a.example")):
+            client = self.connect(host)
+            client.send(handshake(LISTEN, "X-Forwarded-Host: a.example", "X-Other: b"))
+            headers = self.recorder.asked.pop().headers
+            found = (headers.get("x-forwarded-host"), headers["x-other"])
+            self.assertEqual((passed, "b"), found, host)
+        self.use(MemoryGateway(GatewayConfig(), authenticator=self.recorder))
+        self.connect().send(handshake(LISTEN, "X-Forwarded-Host: a.example"))
+        self.assertEqual("a.example", self.recorder.asked.pop().headers["x-forwarded-host"])
+
     def test_handshake(self) -> None:
         """The handshake says who the client is, for the log and for limits."""
         for host, header, expected in (

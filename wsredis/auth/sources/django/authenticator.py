@@ -22,13 +22,13 @@ from wsredis.auth.sources.django.hooks import (
     load_hook,
     unavailable,
 )
+from wsredis.auth.sources.django.identity import identity_of
 from wsredis.auth.sources.django.project import set_up
 from wsredis.auth.sources.django.request import django_request, has_cookie
 from wsredis.auth.sources.django.sessions import (
     NO_SESSION,
     check_sessions,
     drop_local_copy,
-    existing_key,
     open_session,
     session_user,
 )
@@ -37,7 +37,6 @@ from wsredis.auth.sources.django.subscriber_start import load_subscriber, make_s
 from wsredis.auth.sources.django.threads import BoundedThreads
 from wsredis.channels import FLAGS, Access, parse_flags, read_flag
 from wsredis.config import GatewayConfig
-from wsredis.config.ws4redis import MEMBER_OF
 from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.identity import Handshake, Identity
 
@@ -199,11 +198,11 @@ class DjangoAuthenticator:
         granted = self._access(handshake, flags)
         access = None if granted == handshake.requested else granted
         if self._process is None:
-            identity = _identity_of(request, access)
+            identity = identity_of(request, granted, access)
         else:
             # The hook may have set a user or a session that fails.
             with failing_closed(self._process.name):
-                identity = _identity_of(request, access)
+                identity = identity_of(request, granted, access)
         if self._subscribers is None:
             return identity
         return replace(identity, enrol=partial(self._enrol, request, flags, handshake))
@@ -250,26 +249,6 @@ class DjangoAuthenticator:
             own = dict.fromkeys(flag for flag in given if flag not in FLAGS and flag != "echo")
         asked = handshake.requested
         return Access(asked.facility, subscribe, publish, asked.echo, tuple(own))
-
-
-def _identity_of(request: Any, access: Access | None) -> Identity:
-    user, session = request.user, request.session
-    name = user.get_username() if user.is_authenticated else ""
-    listed = session.get(MEMBER_OF) if name else ()
-    # A project may put the room of a page there, and another page of the session moves it.
-    is_fixed = bool(name) and listed is not None
-    if listed is None:
-        groups = getattr(user, "groups", None)
-        listed = () if groups is None else [getattr(each, "name", None) for each in groups.all()]
-    if not isinstance(listed, (list, tuple)):
-        listed = ()
-    return Identity(
-        str(name) if name else None,
-        tuple(each for each in listed if isinstance(each, str)),
-        existing_key(session),
-        granted=access,
-        has_fixed_groups=is_fixed,
-    )
 
 
 def _close_old_connections() -> None:

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from wsredis.config.imports import refuse_patched, search_here, uwsgi_hint
 from wsredis.config.other_settings import moved_settings, unknown_settings
+from wsredis.config.project_hosts import host_problems
 from wsredis.config.ws4redis import gateway_values, project_value
 from wsredis.errors import ConfigError
 
@@ -94,6 +95,8 @@ def project_settings(module: str) -> dict[str, Any]:
             names=ignored,
             _names=" and ".join(ignored) + (" are" if len(ignored) > 1 else " is"),
         )
+    for problem in host_problems(project):
+        _log.warn("{problem}", event="host-setting-problem", problem=problem)
     for name, meant in unknown_settings(project).items():
         if meant:
             _log.warn(

@@ -26,8 +26,13 @@ def has_cookie(handshake: Handshake, name: str) -> bool:
 
 
 def django_request(handshake: Handshake) -> Any:
-    """Make the request of *handshake*, as a WSGI server would pass it to Django."""
+    """
+    Make the request of *handshake*, as a WSGI server would pass it to Django.
+
+    Links that hooks make in this thread begin as in pages, with ``FORCE_SCRIPT_NAME``.
+    """
     from django.core.handlers.wsgi import WSGIRequest
+    from django.urls import set_script_prefix
 
     host, port = split_address(handshake.peer)
     own = HOST_HEADER.fullmatch(handshake.headers.get("host", "").lower())
@@ -54,4 +59,6 @@ def django_request(handshake: Handshake) -> Any:
         # X_Forwarded_Proto would pass for X-Forwarded-Proto, which only a proxy may set.
         if "_" not in header and header not in ("content-type", "content-length"):
             environ[f"HTTP_{header.upper().replace('-', '_')}"] = value
-    return WSGIRequest(environ)
+    request = WSGIRequest(environ)
+    set_script_prefix(request.META["SCRIPT_NAME"])
+    return request

@@ -84,6 +84,23 @@ class ProcessRequestTests(DjangoCase):
         self.assertEqual(
             Identity("bot", ("chess",)), self.processed(lambda r: setattr(r, "user", user))
         )
+        # Not a relation: this user has no groups of Django.
+        user.groups = ["chess"]
+        self.assertEqual(Identity("bot"), self.processed(lambda r: setattr(r, "user", user)))
+
+    def test_other_objects(self) -> None:
+        """A user that has no name of its own is nobody, where no channel needs the name."""
+        self.vary(WS4REDIS_PROCESS_REQUEST=lambda request: setattr(request, "user", {"id": 5}))
+        for query, refused in (
+            ("subscribe-broadcast&subscribe-session&echo", False),
+            ("", False),
+            ("subscribe-user", True),
+            ("publish-group", True),
+        ):
+            if refused:
+                self.assertEqual(500, self.refused(query=query).status)
+            else:
+                self.assertEqual(Identity(), self.identify(query=query))
 
     def test_fails_closed(self) -> None:
         """Any error of the hook rejects with 500, and its text is shown to nobody."""

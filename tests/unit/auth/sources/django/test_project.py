@@ -28,7 +28,14 @@ class ProjectSettingsTests(DjangoCase):
     def test_default(self) -> None:
         """Settings that the project does not have are missing."""
         self.assertEqual(
-            {"url-prefix": "/ws/", "allow-origin": (), "allow-host": ("*",)},
+            {
+                "url-prefix": "/ws/",
+                "allow-origin": (),
+                "allow-host": ("*",),
+                "forwarded-host": False,
+                "secure-header": None,
+                "script-name": "",
+            },
             project_settings(SETTINGS),
         )
 
@@ -114,10 +121,22 @@ class ProjectSettingsTests(DjangoCase):
             project_settings(SETTINGS)
         expected = "WS4REDIS_CONNECTION: retry and socket_timeout are not used by the gateway"
         self.assertEqual([expected], [formatEvent(event) for event in events])
-        self.vary(WS4REDIS_CONNECTION={"ssl_keyfile": "secret"})
+        self.vary(WS4REDIS_CONNECTION={"ssl": True, "ssl_keyfile": "secret"})
         with capturedLogs() as events:
             project_settings(SETTINGS)
         expected = "WS4REDIS_CONNECTION: ssl_keyfile is not used by the gateway"
+        self.assertEqual([expected], [formatEvent(event) for event in events])
+
+    def test_without_effect(self) -> None:
+        """An entry that Django never finds equal to anything is named, and has no effect."""
+        self.vary(CSRF_TRUSTED_ORIGINS=["example.com", "https://a.example"])
+        with capturedLogs() as events:
+            values = project_settings(SETTINGS)
+        self.assertEqual(("https://a.example:443",), values["allow-origin"])
+        expected = (
+            "CSRF_TRUSTED_ORIGINS: 'example.com' has no effect, it has no scheme: write "
+            "https://example.com"
+        )
         self.assertEqual([expected], [formatEvent(event) for event in events])
 
     def test_wrong(self) -> None:
@@ -130,7 +149,8 @@ class ProjectSettingsTests(DjangoCase):
             ("WS4REDIS_EXPIRE", float("inf")),
             ("WS4REDIS_EXPIRE", []),
             ("WS4REDIS_HEARTBEAT", 5),
-            ("CSRF_TRUSTED_ORIGINS", ["example.com"]),
+            ("ALLOWED_HOSTS", ["http://example.com"]),
+            ("SECURE_PROXY_SSL_HEADER", "https"),
             ("CSRF_TRUSTED_ORIGINS", 5),
             ("WS4REDIS_CONNECTION", "redis://:secret@localhost"),
             ("WS4REDIS_CONNECTION", {"port": "secret"}),

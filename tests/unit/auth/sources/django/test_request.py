@@ -100,6 +100,24 @@ class RequestTests(DjangoCase):
             self.successResultOf(answer)
         self.assertEqual([True, False], seen)
 
+    def test_script_name(self) -> None:
+        """Links begin with ``FORCE_SCRIPT_NAME``, and with nothing if the project has none."""
+        from django.urls import reverse
+
+        seen: list[tuple[str, str]] = []
+        for script, expected in (
+            ("/app", ("/app/ws/a b", "/app/listen/")),
+            (None, ("/ws/a b", "/listen/")),
+        ):
+            self.vary(
+                FORCE_SCRIPT_NAME=script,
+                WS4REDIS_PROCESS_REQUEST=lambda request: seen.append(
+                    (request.path, reverse("listen"))
+                ),
+            )
+            self.identify()
+            self.assertEqual(expected, seen.pop())
+
     def test_tls(self) -> None:
         """A request that came over TLS is secure."""
         seen: list[Any] = []

@@ -281,6 +281,9 @@ class SessionTests(DjangoCase):
             found = self.identify(key)
             self.assertEqual(expected, found.groups, listed)
             self.assertIs(listed is not None, found.has_fixed_groups, listed)
+            # The groups of the user are known beside them, to notice the loss of one.
+            memberships = () if listed is None else ("chatters",)
+            self.assertEqual(memberships, found.memberships, listed)
 
     def test_groups_follow(self) -> None:
         """The groups are those that the user has now."""

@@ -239,7 +239,11 @@ class _Enrolment:
 
     def enter(self, request: Any, flags: Sequence[str]) -> None:
         """Make the instance, and let it choose its channels."""
+        from django.urls import set_script_prefix
+
         with self._busy("set_pubsub_channels"):
+            # Links that it makes begin as in pages.
+            set_script_prefix(request.META["SCRIPT_NAME"])
             self._connection = self._all.connect()
             self._instance = instance = self._all.cls.make(self._connection)
             self._run("set_pubsub_channels", request, list(flags))

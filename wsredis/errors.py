@@ -170,11 +170,12 @@ CLOSE_CODES: dict[int, CloseCode] = {
     1002: CloseCode("protocol error: frames that RFC 6455 forbids", False),
     1007: CloseCode("invalid payload: a text message that is not UTF-8", False),
     1008: CloseCode(
-        "policy: slow consumer, Redis forbids a channel, or more than max-channels", False
+        "policy: slow consumer, refused message, forbidden channel, or more than max-channels",
+        False,
     ),
     1009: CloseCode("message too big", False),
-    1011: CloseCode("internal error: a handler failed", True),
-    1012: CloseCode("service restart: messages may have been lost; load the state again", True),
+    1011: CloseCode("internal error: a handler or a subscriber failed", True),
+    1012: CloseCode("service restart: messages may have been lost, or rights have changed", True),
     1013: CloseCode("try again later: Redis did not confirm a message of the client", True),
     4401: CloseCode("the identity ended: logged out, or its token expired", False),
     4403: CloseCode("forbidden: the identity may no longer do what the connection is for", False),

@@ -436,6 +436,7 @@ class OddTests(SynchronousTestCase):
         Each comes once from a client that reads its answer, and twice from clients that leave: one
         at once, and one in the middle of its request.
         """
+        self.gateway.child.wait_for("connected to ")
         before = self.counts()
         for line, headers, body in _ODD:
             head = b"\r\n".join([line, b"Host: a", b"Connection: close", headers, b"", b""])
@@ -448,10 +449,11 @@ class OddTests(SynchronousTestCase):
 
         def is_at_rest() -> bool:
             found = self.counts()
-            return found["open"] == 0 and found["descriptors"] <= before["descriptors"]
+            # The gateway may need a few of its own meanwhile. A leak would be one of a hundred.
+            return found["open"] == 0 and found["descriptors"] <= before["descriptors"] + 5
 
         until(is_at_rest)
-        self.assertLessEqual(self.counts()["threads"], before["threads"] + 2)
+        self.assertLessEqual(self.counts()["threads"], before["threads"] + 5)
         for _ in range(20):
             with RawClient(self.gateway.port) as client:
                 client.send(_request("/hello", "Connection: close"))

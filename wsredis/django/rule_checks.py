@@ -43,9 +43,9 @@ def check_rules() -> Iterator[CheckMessage]:
     application = getattr(settings, "WSGI_APPLICATION", None)
     if is_of_ws4redis(application):
         yield Warning(
-            f"WSGI_APPLICATION: {application!r} is the runserver of ws4redis, which cannot be "
-            "imported with Django 3.0 and newer; that of wsredis.django serves Django's own "
-            "application in its place",
+            f"WSGI_APPLICATION: {application!r} is the runserver of ws4redis, whose release 0.6.0 "
+            "cannot be imported with Django 3.0 and newer; that of wsredis.django serves Django's "
+            "own application in its place",
             hint="Name the application of your wsgi.py. With wsredis.django in INSTALLED_APPS, "
             "runserver serves WebSockets.",
             id="wsredis.W053",

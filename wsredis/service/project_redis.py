@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from wsredis.config import GatewayConfig
-from wsredis.config.ws4redis import gateway_values
+from wsredis.config.ws4redis import redis_values
 from wsredis.publisher.redis_py import connect, connect_as_project
 from wsredis.publisher.settings import redis_arguments_of_project
 
@@ -25,7 +24,7 @@ def client_for_project(config: GatewayConfig) -> Any:
     """
     arguments = redis_arguments_of_project()
     if arguments is not None:
-        values, _ = gateway_values(SimpleNamespace(WS4REDIS_CONNECTION=arguments))
+        values, _ = redis_values(arguments)
         if values["redis"] == config.redis.url:
             return connect_as_project(config.auth_timeout)
     return connect(config.redis)

@@ -149,8 +149,8 @@ class Subscribers:
         self.others.stop()
         self._throttle.reset()
 
-    def log_failed_release(self, error: BaseException) -> None:
-        """Log that a client that has gone could not be released."""
+    def log_failed_release(self, place: str) -> None:
+        """Log that a client that has gone could not be released. *place* is that of the error."""
         self._throttle.log(
             self._log,
             LogLevel.warn,
@@ -158,7 +158,7 @@ class Subscribers:
             "{setting}: release() failed: {place}",
             event="subscriber-release-failed",
             setting=_SETTING,
-            place=error_place(error),
+            place=place,
         )
 
 
@@ -239,7 +239,11 @@ class _Enrolment:
 
     def enter(self, request: Any, flags: Sequence[str]) -> None:
         """Make the instance, and let it choose its channels."""
+        from django.urls import set_script_prefix
+
         with self._busy("set_pubsub_channels"):
+            # Links that it makes begin as in pages.
+            set_script_prefix(request.META["SCRIPT_NAME"])
             self._connection = self._all.connect()
             self._instance = instance = self._all.cls.make(self._connection)
             self._run("set_pubsub_channels", request, list(flags))
@@ -320,7 +324,9 @@ class _Enrolment:
         try:
             self._run("release")
         except BaseException as error:
-            self._all.log_failed_release(error)
+            # The throttle of the log has timers.
+            place = error_place(error)
+            self._all.reactor.callFromThread(self._all.log_failed_release, place)
         finally:
             self._all.clean_up()
 

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs, formatEvent
 
+from tests.support.children import PATIENCE
 from tests.support.django_project import SETTINGS
 from tests.unit.auth.sources.django.case import DjangoCase
 from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
@@ -307,14 +308,14 @@ class EnrolTests(SubscriberCase):
         class Own(Subscriber):
             def set_pubsub_channels(self, request: Any, channels: list[str]) -> None:
                 begun.set()
-                assert event.wait(20)
+                assert event.wait(PATIENCE)
 
             def release(self) -> None:
                 released.append(self)
 
         self.start(Own)
         entered = self.entering()
-        assert begun.wait(20)
+        assert begun.wait(PATIENCE)
         entered.cancel()
         self.failureResultOf(entered, CancelledError)
         self.assertEqual([], released)
@@ -329,7 +330,7 @@ class EnrolTests(SubscriberCase):
 
         class Own(Subscriber):
             def release(self) -> None:
-                assert event.wait(20)
+                assert event.wait(PATIENCE)
 
         self.start(Own, auth_concurrency=1)
         for _ in range(65):
@@ -387,7 +388,7 @@ class MethodTests(SubscriberCase):
 
         class Own(Subscriber):
             def send_persisted_messages(self, websocket: Any) -> None:
-                assert event.wait(20)
+                assert event.wait(PATIENCE)
 
         self.start(Own)
         asked = self.enrol().first()
@@ -476,13 +477,14 @@ class MethodTests(SubscriberCase):
 
     def test_take_late(self) -> None:
         """A message that takes too long fails, and its client is released when it is done."""
-        event = Event()
+        event, begun = Event(), Event()
         self.addCleanup(event.set)
         released: list[object] = []
 
         class Own(Subscriber):
             def publish_message(self, message: bytes, expire: int | None = None) -> None:
-                assert event.wait(20)
+                begun.set()
+                assert event.wait(PATIENCE)
 
             def release(self) -> None:
                 released.append(self)
@@ -490,6 +492,7 @@ class MethodTests(SubscriberCase):
         self.start(Own)
         enrolment = self.enrol()
         late = enrolment.take(b"x")
+        assert begun.wait(PATIENCE)
         self.reactor.advance(3)
         self.failureResultOf(late, BrokerUnavailable)
         enrolment.release()

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.children import PATIENCE
 from tests.support.threads import ThreadReactor
 from wsredis.auth.sources.django.waiting_threads import WaitingThreads
 from wsredis.errors import HandshakeRejected
@@ -29,7 +30,7 @@ class WaitingTests(SynchronousTestCase):
         """Call a function."""
 
         def function() -> int:
-            assert self.event.wait(20)
+            assert self.event.wait(PATIENCE)
             self.made.append(number)
             return number
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -367,11 +366,26 @@ class EnrolledConnection(PlainConnection):
             return super().stored()
         return self._enrolment.first().addCallback(self._chosen)
 
-    def _chosen(self, messages: Sequence[bytes]) -> Mapping[bytes, bytes]:
+    def _chosen(self, messages: Sequence[bytes]) -> Deferred[Mapping[bytes, bytes]]:
         self.check_limit(self._enrolment.channels)
         self.check_limit(self._enrolment.publishes)
         self._first = messages
-        return {}
+        return Deferred.fromCoroutine(self._passed_over(self.channels))
+
+    async def _passed_over(self, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Read stored messages that are not sent: they are not news after an outage either."""
+        if not names:
+            return {}
+        try:
+            stored: Mapping[bytes, bytes] = await self._hub.broker.fetch(names)
+        except PermissionDenied:
+            return {}
+        return stored
+
+    def _pass_over(self, stored: Mapping[bytes, bytes]) -> None:
+        for name, payload in stored.items():
+            if self.is_open and name in self.channels and self._hub.is_fresh(self, name):
+                self._hub.mark_stored(self, Publication(name, payload))
 
     def first_publications(
         self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
@@ -380,6 +394,7 @@ class EnrolledConnection(PlainConnection):
         if not self._enrolment.chooses_first:
             yield from super().first_publications(stored, held_back)
             return
+        self._pass_over(stored)
         messages, self._first = self._first, ()
         live = {item.payload for item in held_back}
         yield from (Publication(b"", each) for each in messages if each not in live)
@@ -447,8 +462,12 @@ class EnrolledConnection(PlainConnection):
             self.unsubscribe(lost)
         new = [name for name in channels if name not in self.channels]
         if new:
-            joined = Deferred.fromCoroutine(self.subscribe(new))
+            joined = Deferred.fromCoroutine(self._join(new))
             joined.addErrback(self._not_joined).addErrback(self._crashed)
+
+    async def _join(self, names: Sequence[bytes]) -> None:
+        await self.subscribe(names)
+        self._pass_over(await self._passed_over(names))
 
     def _not_joined(self, failure: Failure) -> None:
         # If Redis is away, the subscription becomes active when it is back.
@@ -463,10 +482,15 @@ class EnrolledConnection(PlainConnection):
         more are left. A client with other channels, or whose subscriber takes messages, is closed
         with 1012: it may come back, and is enrolled anew.
         """
-        before = {*chain(*self._dialect.channels(self.identity, self.granted))}
-        lost = before.difference(*self._dialect.channels(identity, granted))
-        is_less = lost or not (
+        # A right to publish may stay when the one to hear is lost, and the other way around.
+        heard, said = map(frozenset, self._dialect.channels(self.identity, self.granted))
+        hears, says = map(frozenset, self._dialect.channels(identity, granted))
+        before = heard | said
+        gone = before - hears - says
+        unheard, unsaid = gone | heard - hears, gone | said - says
+        is_less = bool(unheard or unsaid) or not (
             set(self.identity.groups) <= set(identity.groups)
+            and set(self.identity.memberships) <= set(identity.memberships)
             and set(self.granted.flags) <= set(granted.flags)
             and set(self.granted.own) <= set(granted.own)
         )
@@ -475,9 +499,9 @@ class EnrolledConnection(PlainConnection):
         if is_less and (self._enrolment.takes_messages or not is_known):
             self.close(1012, "what you may do has changed: connect again")
             return
-        self.publishes = tuple(name for name in self.publishes if name not in lost)
+        self.publishes = tuple(name for name in self.publishes if name not in unsaid)
         self._own_copies = _common(self.channels, self.publishes)
-        self.unsubscribe([name for name in self.channels if name in lost])
+        self.unsubscribe([name for name in self.channels if name in unheard])
 
     def closed(self) -> None:
         """See `Connection.closed`."""

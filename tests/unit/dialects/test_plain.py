@@ -520,13 +520,18 @@ class EnrolledTests(ConnectionCase):
     """A client whose channels a project's own subscriber chose."""
 
     def enrolled(
-        self, enrolment: FakeEnrolment, subscribe: Any = (BROADCAST, GROUP), own: Any = ()
+        self,
+        enrolment: FakeEnrolment,
+        subscribe: Any = (BROADCAST, GROUP),
+        own: Any = (),
+        publish: Any = (),
+        identity: Identity = JOHN,
     ) -> tuple[Any, FakeClient]:
         """A connection that is not open yet."""
         client = FakeClient()
-        access = Access("chat", frozenset(subscribe), own=own)
+        access = Access("chat", frozenset(subscribe), frozenset(publish), own=own)
         encoding = self.encodings[self.dialect, 0]
-        parts = (self.hub, self.limits, self.handler, client, encoding, JOHN, access)
+        parts = (self.hub, self.limits, self.handler, client, encoding, identity, access)
         client.connection = self.dialect.connection(ConnectionParts(*parts, enrolment))
         return client.connection, client
 
@@ -757,6 +762,49 @@ class EnrolledTests(ConnectionCase):
         more = replace(JOHN, groups=(*JOHN.groups, "new"))
         self.changed(connection, more, replace(connection.granted, subscribe=ALL))
         self.assertIsNone(client.closed)
+
+    def test_lost_direction(self) -> None:
+        """A client that may only publish now hears no more, although the channel has one name."""
+        for name, subscribe, publish, hears, says in (
+            (b"group:users:chat", (), (GROUP,), False, True),
+            (b"group:admins:chat", (GROUP,), (), True, False),
+        ):
+            enrolment = FakeEnrolment([name], [name])
+            connection, client = self.opened_as(enrolment, subscribe=(GROUP,), publish=(GROUP,))
+            access = Access("chat", frozenset(subscribe), frozenset(publish))
+            self.changed(connection, JOHN, access)
+            self.stranger_says(b"theirs", name)
+            connection.receive(b"mine", False)
+            self.assertEqual([b"theirs"] if hears else [], client.got)
+            self.assertEqual(b"mine" if says else None, self.server.value(name))
+            self.assertIsNone(client.closed)
+
+    def test_lost_membership(self) -> None:
+        """A client with other channels is closed also if its list of groups does not change."""
+        fixed = replace(JOHN, has_fixed_groups=True, memberships=("staff", "users"))
+        connection, client = self.opened_as(FakeEnrolment([b"room:1"]), identity=fixed)
+        self.changed(
+            connection, replace(fixed, memberships=("staff", "more", "users")), connection.granted
+        )
+        self.assertIsNone(client.closed)
+        self.changed(connection, replace(fixed, memberships=("users",)), connection.granted)
+        self.assertEqual(1012, client.closed)
+
+    def test_outage(self) -> None:
+        """A stored message that the subscriber did not send does not come after an outage."""
+        for channel in (CHANNEL, b"room:1", b"room:2"):
+            self.server.store(channel, 100, b"old")
+        enrolment = FakeEnrolment([CHANNEL, b"room:1"])
+        enrolment.chooses_first = enrolment.takes_messages = True
+        enrolment.answer = succeed([b"welcome"])
+        connection, client = self.opened_as(enrolment)
+        connection.receive(b"join", False)
+        enrolment.channels = [*enrolment.channels, b"room:2"]
+        enrolment.waiting[0].callback([])
+        self.broker.disconnect()
+        self.server.store(b"room:1", 100, b"new")
+        self.broker.connect()
+        self.assertEqual([b"welcome", b"new"], client.got)
 
     def test_released(self) -> None:
         """It is told that the client has gone, also if the client was never open."""

@@ -42,6 +42,9 @@ _HONEST = tuple(
     f"django.contrib.sessions.backends.{name}" for name in ("db", "cached_db", "signed_cookies")
 )
 
+#: Times that a session is loaded again that exists and was not found. It may also have expired.
+_RELOADS = 2
+
 #: The options of caches that hide errors, and the same for all caches of django-redis.
 _HIDING = ("IGNORE_EXCEPTIONS", "ignore_exc")
 _HIDING_SETTING = "DJANGO_REDIS_IGNORE_EXCEPTIONS"
@@ -221,7 +224,9 @@ def _read_only(engine: Any) -> Any:
                 return db.SessionStore.load(self)
             key = self.session_key
             found = super().load()
-            if self.session_key is None and _may_hide(self) and _is_stored(self, key):
+            for _ in range(_RELOADS):
+                if self.session_key is not None or not _may_hide(self) or not _is_stored(self, key):
+                    break
                 # The engine could not ask a moment ago.
                 self._session_key = key
                 found = super().load()

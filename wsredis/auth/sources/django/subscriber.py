@@ -30,6 +30,7 @@ from wsredis.config.subscriber import SubscriberClass
 from wsredis.errors import BrokerUnavailable, ClientError, HandshakeRejected, PermissionDenied
 from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.gateway.shares import SharedBound
 from wsredis.gateway.signal import Signal
 
 __all__ = ["Subscribers"]
@@ -49,7 +50,7 @@ class Subscribers:
         threads: For handshakes.
         others: For messages, and for clients that have gone. They are stopped here.
         most_releases: Clients that have gone and may wait for their release before new ones are
-            refused.
+            refused. An address has a share of them.
         cls: The class of the project.
         client: A client of redis-py, which all subscribers share.
         clean_up: Called in a thread after each call. It must not raise.
@@ -83,8 +84,8 @@ class Subscribers:
         self._connection = recording(client)
         self._reserved = control_channel(prefix).removesuffix(b"control")
         self.others = others
-        self._most_releases = most_releases
-        self._releases = 0
+        #: The clients that have gone and wait for their release.
+        self._releases = SharedBound(most_releases)
         self._idle: Signal[None] = Signal()
         self._throttle = LogThrottle(reactor, at_once=10)
         self.message = _message_class(cls.make)
@@ -110,7 +111,7 @@ class Subscribers:
         Raises:
             HandshakeRejected: It refuses or fails, or too many calls wait.
         """
-        if self._releases > self._most_releases:
+        if not self._releases.has_room(address):
             raise HandshakeRejected(
                 "try again later",
                 503,
@@ -146,19 +147,20 @@ class Subscribers:
             function: If None, a thread that is busy does it, and `released` is called then.
             address: That of the client.
         """
-        self._releases += 1
+        self._releases.add(address)
         if function is not None:
-            self.others.call(function, address).addBoth(self.released)
+            called = self.others.call(function, address)
+            called.addBoth(lambda _: self.released(address))
 
-    def released(self, _: object = None) -> None:
+    def released(self, address: str) -> None:
         """Take note that a client has been released, or cannot be since the gateway stops."""
-        self._releases -= 1
-        if not self._releases:
+        self._releases.release(address)
+        if not self._releases.held:
             self._idle.fire(None)
 
     def idle(self) -> Deferred[None]:
         """Wait until no client that has gone is left to be released."""
-        return self._idle.wait() if self._releases else succeed(None)
+        return self._idle.wait() if self._releases.held else succeed(None)
 
     def stop(self) -> None:
         """Make no more calls for clients that are open or gone. Log what was counted."""
@@ -278,7 +280,7 @@ class _Enrolment:
         )
         self.takes_messages = hasattr(instance, "publish_message") and (
             cls.overrides("publish_message")
-            or "_expire" in cls.overridden
+            or not {"_connection", "_expire", "_publishers"}.isdisjoint(cls.overridden)
             or not {"publish_message", "_expire"}.isdisjoint(own)
             or (is_based and is_other)
         )
@@ -341,7 +343,7 @@ class _Enrolment:
             if is_mine and self._all.cls.overrides("release"):
                 if self._instance is not None:
                     self._release()
-                self._all.reactor.callFromThread(self._all.released)
+                self._all.reactor.callFromThread(self._all.released, self._address)
 
     def _release(self) -> None:
         try:

@@ -353,7 +353,7 @@ class EnrolTests(SubscriberCase):
         self.assertEqual(1, len(released))
 
     def test_crowd(self) -> None:
-        """Clients are refused while too many of those that have gone wait for `release`."""
+        """Clients are refused while too many of their address, or at all, wait for `release`."""
         event = Event()
         self.addCleanup(event.set)
 
@@ -362,14 +362,16 @@ class EnrolTests(SubscriberCase):
                 assert event.wait(PATIENCE)
 
         self.start(Own, auth_concurrency=1)
-        for _ in range(65):
-            self.enrol().release()
+        one, other = "192.0.2.1", "192.0.2.2"
+        for count, address, refused in ((43, one, one), (14, other, other), (7, "", "")):
+            for _ in range(count):
+                self.enrol(address=address).release()
+            identity, access = self.identity(address=refused)
+            assert identity.enrol is not None
+            error = self.assertRaises(HandshakeRejected, identity.enrol, access)
+            self.assertEqual((503, "busy"), (error.status, error.cause))
         idle: Any = self.authenticator.idle()
         self.assertNoResult(idle)
-        identity, access = self.identity()
-        assert identity.enrol is not None
-        error = self.assertRaises(HandshakeRejected, identity.enrol, access)
-        self.assertEqual((503, "busy"), (error.status, error.cause))
         event.set()
         self.reactor.run_until(lambda: idle.called)
         self.enrol()
@@ -610,7 +612,11 @@ class MethodTests(SubscriberCase):
                 super().__init__(connection)
                 self._expire = 0
 
+        class Computes(Subscriber):
+            _publishers = property(lambda self: {"a"}, lambda self, names: None)
+
         for cls, expected in (
+            (Computes, (False, True)),
             (Expires, (False, True)),
             (Wraps, (True, True)),
             (Sets, (False, True)),

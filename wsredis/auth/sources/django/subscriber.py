@@ -271,7 +271,10 @@ class _Enrolment:
         own = getattr(instance, "__dict__", {})
         cls = self._all.cls
         # A connection of its own may change names and messages in any way.
-        is_other = getattr(instance, "_connection", None) is not self._connection
+        is_other = getattr(instance, "_connection", None) is not self._connection or not {
+            "__getattribute__",
+            "_connection",
+        }.isdisjoint(cls.overridden)
         is_based = hasattr(instance, "_connection")
         self.chooses_first = hasattr(instance, "send_persisted_messages") and (
             cls.overrides("send_persisted_messages")
@@ -280,7 +283,7 @@ class _Enrolment:
         )
         self.takes_messages = hasattr(instance, "publish_message") and (
             cls.overrides("publish_message")
-            or not {"_connection", "_expire", "_publishers"}.isdisjoint(cls.overridden)
+            or not {"_expire", "_publishers"}.isdisjoint(cls.overridden)
             or not {"publish_message", "_expire"}.isdisjoint(own)
             or (is_based and is_other)
         )

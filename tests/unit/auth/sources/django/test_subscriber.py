@@ -615,7 +615,12 @@ class MethodTests(SubscriberCase):
         class Computes(Subscriber):
             _publishers = property(lambda self: {"a"}, lambda self, names: None)
 
+        class Watches(Subscriber):
+            def __getattribute__(self, name: str) -> Any:
+                return super().__getattribute__(name)
+
         for cls, expected in (
+            (Watches, (True, True)),
             (Computes, (False, True)),
             (Expires, (False, True)),
             (Wraps, (True, True)),

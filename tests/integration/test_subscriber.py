@@ -119,6 +119,7 @@ class ExampleTests(SubscriberCase):
         first.socket.close()
         self.gateway.child.wait()
         self.assertEqual(b"0", self.value("present:f"), "the stop waits for it")
+        self.assertNotIn("release() failed", self.gateway.log)
 
     def test_redis_away(self) -> None:
         """Without Redis a client is asked to come again, and those that are in stay."""

@@ -8,6 +8,8 @@ from wsredis.django import Subscriber
 class ChatSubscriber(Subscriber):
     subscription_channels = [*Subscriber.subscription_channels, "subscribe-server"]
 
+    counter = None
+
     def set_pubsub_channels(self, request, channels):
         if request.facility.startswith("staff-") and not request.user.is_staff:
             raise PermissionDenied("for staff only")
@@ -27,5 +29,7 @@ class ChatSubscriber(Subscriber):
         super().publish_message(message.strip(), expire)
 
     def release(self):
-        self._connection.decr(self.counter)
+        # None if the client was refused.
+        if self.counter is not None:
+            self._connection.decr(self.counter)
         super().release()

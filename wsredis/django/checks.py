@@ -31,7 +31,7 @@ _MIDDLEWARE = (
 
 _RUNSERVER = "wsredis.django.management.commands.runserver"
 
-_DOTTED_NAME = "Write it as 'package.module.name'."
+_DOTTED_NAME = "Write it as 'package.module.name' of something that exists, or leave it out."
 
 #: Settings, each with the number of its message and an example.
 _VALUES = {
@@ -136,7 +136,9 @@ def _wrong_sessions() -> Iterator[CheckMessage]:
             4,
             f"SESSION_ENGINE: {engine!r} cannot be used ({type(error).__name__}): a gateway with "
             "--django does not start, or all its clients are anonymous",
-            "Add django.contrib.sessions, or the app of the engine, to INSTALLED_APPS.",
+            "Correct the name, or install the package of the engine."
+            if isinstance(error, ImportError)
+            else "Add django.contrib.sessions, or the app of the engine, to INSTALLED_APPS.",
         )
     given = [_class(name) for name in settings.MIDDLEWARE]
     missing = [name for name in _MIDDLEWARE if not _is_among(given, name)]
@@ -158,8 +160,8 @@ def _wrong_sessions() -> Iterator[CheckMessage]:
         yield _warning(
             7,
             problem,
-            "Otherwise all WebSockets are anonymous. If pages and sockets do share their cookies, "
-            "put wsredis.W007 into SILENCED_SYSTEM_CHECKS.",
+            "Change the setting, or all WebSockets are anonymous. If pages and sockets do share "
+            "their sessions, put wsredis.W007 into SILENCED_SYSTEM_CHECKS.",
         )
     for problem in doubtful_sessions(settings):
         yield _warning(

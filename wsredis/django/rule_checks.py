@@ -14,7 +14,7 @@ from wsredis.config.other_settings import unknown_settings
 from wsredis.config.ws4redis import is_of_ws4redis, project_value
 from wsredis.errors import ConfigError
 
-__all__ = ["check_rules"]
+__all__ = ["check_rules", "wrong_arguments"]
 
 #: The hooks, and their arguments.
 _HOOKS = {
@@ -59,8 +59,22 @@ def _wrong_hook(
         yield Warning(
             f"{name}: {remark.place}: {remark.problem}", hint=remark.hint, id="wsredis.W051"
         )
+    yield from wrong_arguments(f"{name}: the function", hook, arguments)
+
+
+def wrong_arguments(
+    name: str, function: Callable[..., Any], arguments: tuple[str, ...]
+) -> Iterator[CheckMessage]:
+    """
+    Check that a function takes the arguments with which the gateway calls it.
+
+    Args:
+        name: The setting and the function, for the message.
+        function: A function, or something else that can be called.
+        arguments: Their names.
+    """
     try:
-        signature = inspect.signature(hook)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         # Not every function in C has one.
         return
@@ -68,7 +82,7 @@ def _wrong_hook(
         signature.bind(*arguments)
     except TypeError:
         yield Warning(
-            f"{name}: the function is called with ({', '.join(arguments)}), and takes {signature}",
-            hint="All clients are refused with 500 until it takes them.",
+            f"{name} is called with ({', '.join(arguments)}), and takes {signature}",
+            hint="Every call fails until it takes them.",
             id="wsredis.W052",
         )

@@ -55,6 +55,25 @@ class SubscriberTests(AppCase):
         self.assertIn("subscribe-server stand for no channel", text)
         self.assertNotIn("subscribe-broadcast", text)
 
+    def test_arguments(self) -> None:
+        """A method that cannot be called as the gateway does is named, with what it takes."""
+
+        class Wrong(Subscriber):
+            def set_pubsub_channels(self, request: Any) -> None:  # type: ignore[override]
+                raise NotImplementedError
+
+            @staticmethod
+            def publish_message(message: bytes) -> None:  # type: ignore[override]
+                raise NotImplementedError
+
+        numbers, texts = zip(*self.found(WS4REDIS_SUBSCRIBER=Wrong), strict=True)
+        self.assertEqual(("wsredis.W052", "wsredis.I001"), numbers)
+        self.assertIn(
+            "WS4REDIS_SUBSCRIBER: set_pubsub_channels is called with (self, request, channels), "
+            "and takes (self, request: 'Any')",
+            texts[0],
+        )
+
     def test_methods(self) -> None:
         """All that it overrides is named: what is called, what cannot be, and what is outdated."""
         found = self.found(WS4REDIS_SUBSCRIBER=f"{__name__}.Guard")

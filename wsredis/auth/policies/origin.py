@@ -115,7 +115,8 @@ class OriginPolicy:
             raise HandshakeRejected(
                 "this is not a name of this gateway",
                 400,
-                f"--allow-host {name} would allow it",
+                f"--allow-host {name} or ALLOWED_HOSTS would allow it; a proxy in front must pass "
+                "on the Host header of the browser",
                 cause="foreign-host",
             )
 

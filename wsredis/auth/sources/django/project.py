@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import traceback
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
+import wsredis
 from wsredis.config.imports import refuse_patched, search_here, uwsgi_hint
 from wsredis.config.other_settings import moved_settings, unknown_settings
 from wsredis.config.project_hosts import host_problems
@@ -33,6 +35,9 @@ _VARIABLE = "DJANGO_SETTINGS_MODULE"
 
 #: Characters of the reason in an error.
 _MAX_REASON = 200
+
+#: How the names of the files of this package begin.
+_OWN_FILES = str(Path(wsredis.__file__).parent) + os.sep
 
 
 def set_up(module: str) -> None:
@@ -156,8 +161,13 @@ def error_place(error: BaseException) -> str:
     """
     Name the class and the place of an error.
 
-    Its text is left out: it may hold data of a client or of a database.
+    Its text is left out: it may hold data of a client or of a database. The place is the last one
+    outside of wsredis, as the function that was called is the one to mend.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    others = [each for each in frames if not each.filename.startswith(_OWN_FILES)]
+    if isinstance(error, TypeError) and frames and not others:
+        return "TypeError: it takes other arguments"
+    place = [*frames, *others][-1:]
+    where = "".join(f" at {os.path.basename(each.filename)}:{each.lineno}" for each in place)
     return f"{type(error).__name__}{where}"

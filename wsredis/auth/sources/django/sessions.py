@@ -70,6 +70,13 @@ def check_sessions(module: str) -> None:
             _log.warn("{problem}", event="session-setting-problem", problem=problem)
         # Django reads it late, and refuses an empty one only then.
         _ = project.SECRET_KEY
+    except (Exception, SystemExit) as error:
+        raise error_in_project(module, error) from None
+    try:
+        _engine()
+    except (Exception, SystemExit) as error:
+        raise error_in_project("SESSION_ENGINE", error) from None
+    try:
         _store_class()()
     except (Exception, SystemExit) as error:
         raise error_in_project(module, error) from None

@@ -117,7 +117,6 @@ class ProcessRequestTests(DjangoCase):
         for hook in (
             *map(raising, (AttributeError, ValueError, SystemExit, KeyboardInterrupt, OSError)),
             later,
-            lambda: None,
             lambda request: setattr(request, "user", object()),
             lambda request: setattr(request, "user", SimpleNamespace(is_authenticated=True)),
             lambda request: request.no_such_thing,
@@ -125,6 +124,16 @@ class ProcessRequestTests(DjangoCase):
             error = self.denied(hook)
             self.assertEqual((500, "internal error"), (error.status, error.reason), hook)
             self.assertRegex(error.hint, r"^WS4REDIS_PROCESS_REQUEST: \w+ at \w+\.py:\d+$")
+
+    def test_other_arguments(self) -> None:
+        """A hook that cannot be called is told from one that fails."""
+        error = self.denied(lambda: None)
+        self.assertEqual(500, error.status)
+        self.assertEqual(
+            "WS4REDIS_PROCESS_REQUEST: TypeError: it takes other arguments", error.hint
+        )
+        error = self.denied(lambda request: (lambda: None)(request))
+        self.assertRegex(error.hint, r"TypeError at test_hooks.py:\d+$")
 
     def test_permission_denied(self) -> None:
         """PermissionDenied is a 403 with its text, on one line of bounded length."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from twisted.logger import Logger
 
-import wsredis
 from wsredis.config.imports import refuse_patched, search_here, uwsgi_hint
 from wsredis.config.other_settings import moved_settings, unknown_settings
 from wsredis.config.project_hosts import host_problems
@@ -37,7 +36,7 @@ _VARIABLE = "DJANGO_SETTINGS_MODULE"
 _MAX_REASON = 200
 
 #: How the names of the files of this package begin.
-_OWN_FILES = str(Path(wsredis.__file__).parent) + os.sep
+_OWN_FILES = str(Path(__file__).parents[3]) + os.sep
 
 
 def set_up(module: str) -> None:

@@ -22,6 +22,9 @@ METHODS = ("set_pubsub_channels", "send_persisted_messages", "publish_message", 
 #: calls them.
 _UNCALLED = ("parse_response", "get_file_descriptor", "send_persited_messages")
 
+#: What an instance keeps. In a class it is a property, for example.
+_STATE = ("_connection", "_publishers", "_subscription")
+
 _LISTS = ("subscription_channels", "publish_channels")
 
 #: Classes to compare with, by module and name.
@@ -150,7 +153,7 @@ def _own_names(cls: type) -> set[str]:
 def _counts(name: str) -> bool:
     """Tell whether an attribute changes what an instance does, whatever its base is."""
     is_magic = name.startswith("__") and name.endswith("__")
-    return is_magic or name in (*METHODS, *_UNCALLED)
+    return is_magic or name in (*METHODS, *_UNCALLED, *_STATE)
 
 
 def _check_without_base(cls: type, own: set[str]) -> None:

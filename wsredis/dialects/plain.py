@@ -446,10 +446,15 @@ class EnrolledConnection(PlainConnection):
         if not self._taking:
             self._client.resume(PauseReason.SUBSCRIBER)
 
-    def _follow(self, messages: Sequence[bytes]) -> None:
-        """Send *messages* to the client, and go on with the channels that the subscriber chose."""
+    def _follow(self, messages: Sequence[bytes]) -> Deferred[None] | None:
+        """
+        Send *messages* to the client, and go on with the channels that the subscriber chose.
+
+        Returns:
+            Fires when the client hears the new ones. None if there are none.
+        """
         if not self.is_open:
-            return
+            return None
         items = [Publication(b"", each) for each in messages]
         self._count_bytes(items)
         self._write_publications(items)
@@ -461,9 +466,10 @@ class EnrolledConnection(PlainConnection):
         if lost:
             self.unsubscribe(lost)
         new = [name for name in channels if name not in self.channels]
-        if new:
-            joined = Deferred.fromCoroutine(self._join(new))
-            joined.addErrback(self._not_joined).addErrback(self._crashed)
+        if not new:
+            return None
+        joined = Deferred.fromCoroutine(self._join(new))
+        return joined.addErrback(self._not_joined).addErrback(self._crashed)
 
     async def _join(self, names: Sequence[bytes]) -> None:
         await self.subscribe(names)

@@ -67,7 +67,9 @@ class QuietCache(FileBasedCache):  # type: ignore[misc]
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(location, params)
         options = params.get("OPTIONS", {})
-        self._is_quiet = bool(options.get("IGNORE_EXCEPTIONS", options.get("ignore_exc")))
+        by_default = getattr(settings, "DJANGO_REDIS_IGNORE_EXCEPTIONS", False)
+        quiet = options.get("IGNORE_EXCEPTIONS", options.get("ignore_exc", by_default))
+        self._is_quiet = bool(quiet)
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Read a value."""

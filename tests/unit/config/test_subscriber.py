@@ -56,6 +56,7 @@ class ReadTests(SynchronousTestCase):
         for name in (
             *("set_pubsub_channels", "publish_message", "send_persisted_messages", "release"),
             *("_get_message_channels", "get_prefix", "_expire", "__init__", "__getattribute__"),
+            *("_connection", "_publishers", "_subscription"),
             *("parse_response", "get_file_descriptor"),
         ):
             self.assertEqual((name,), self.overridden(**{name: method}))

@@ -699,6 +699,21 @@ class EnrolledTests(ConnectionCase):
         enrolment.waiting[1].callback([])
         self.assertEqual(1008, client.closed)
 
+    def test_follow_first(self) -> None:
+        """The next message waits until the client hears its new channels."""
+        enrolment = FakeEnrolment([CHANNEL])
+        enrolment.takes_messages = True
+        connection, client = self.opened_as(enrolment)
+        connection.receive(b"join", False)
+        enrolment.channels = (CHANNEL, b"room:1")
+        self.broker.slow = {"subscribe"}
+        enrolment.waiting[0].callback([])
+        self.assertEqual(PauseReason.SUBSCRIBER, client.held)
+        self.broker.answer()
+        self.assertEqual(0, client.held)
+        self.stranger_says(b"hello", b"room:1")
+        self.assertEqual([b"hello"], client.got)
+
     def test_follow_away(self) -> None:
         """A channel that Redis forbids closes it; one that cannot be asked for now comes later."""
         for channel, closed in ((b"room:1", None), (b"room:2", 1008)):

@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
+from wsredis.auth.control_commands import all_names
 from wsredis.auth.sources.availability import Report, SourceAway, nobody
 from wsredis.auth.sources.backend_watch import BackendWatch
 from wsredis.auth.sources.django.hooks import (
@@ -205,10 +206,17 @@ class DjangoAuthenticator:
                 identity = identity_of(request, granted, access)
         if self._subscribers is None:
             return identity
-        return replace(identity, enrol=partial(self._enrol, request, flags, handshake))
+        return replace(
+            identity, enrol=partial(self._enrol, request, flags, handshake, [*all_names(identity)])
+        )
 
     def _enrol(
-        self, request: Any, flags: Sequence[Any], handshake: Handshake, granted: Access
+        self,
+        request: Any,
+        flags: Sequence[Any],
+        handshake: Handshake,
+        owners: Sequence[tuple[str, str]],
+        granted: Access,
     ) -> Deferred[Enrolment]:
         """Let the subscriber class decide on the channels of a client. Called in the reactor."""
         assert self._subscribers is not None
@@ -220,7 +228,7 @@ class DjangoAuthenticator:
         given = (each for each in flags if isinstance(each, str) and each in allowed)
         began = self._reactor.seconds()
         enrolled = self._subscribers.enrol(
-            request, [*dict.fromkeys((*given, *allowed))], handshake.address
+            request, [*dict.fromkeys((*given, *allowed))], handshake.address, owners
         )
         return enrolled.addErrback(self._failed, began)
 

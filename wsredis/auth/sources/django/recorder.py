@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
+from weakref import ref
 
 __all__ = ["CannotRecord", "Messages", "Recorder", "recording"]
+
+
+#: Pubsubs that one subscriber may have.
+_MAX_RECORDERS = 64
 
 
 class CannotRecord(AttributeError):
@@ -172,10 +177,27 @@ def recording(client: Any) -> Any:
             return made
 
         def pubsub(self, **_: Any) -> Recorder:
-            """Return a recorder."""
+            """
+            Return a recorder.
+
+            Raises:
+                CannotRecord: There are too many.
+            """
+            if len(self.recorders) >= _MAX_RECORDERS:
+                self._drop_lost()
+            if len(self.recorders) >= _MAX_RECORDERS:
+                raise CannotRecord("too many pubsubs for one client")
             recorder = Recorder(self.connection_pool.get_encoder())
             self.recorders = [*self.recorders, recorder]
             return recorder
+
+        def _drop_lost(self) -> None:
+            """Drop those that nobody else has: a pubsub of redis-py unsubscribes as it goes."""
+            refused = [each for each in self.recorders if each.refused]
+            others = [ref(each) for each in self.recorders if not each.refused]
+            self.recorders = ()
+            held = [each for reference in others if (each := reference()) is not None]
+            self.recorders = [*refused, *held]
 
     return Connection(connection_pool=client.connection_pool)
 

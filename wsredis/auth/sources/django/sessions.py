@@ -303,11 +303,16 @@ def _strict_cache() -> Any:
     given = project.CACHES[alias]
     options = given.get("OPTIONS", {})
     hiding = [name for name in _HIDING if options.get(name)]
-    if getattr(project, _HIDING_SETTING, False) and given["BACKEND"].startswith("django_redis."):
+    if getattr(project, _HIDING_SETTING, False) and _is_of_django_redis(caches[alias]):
         hiding.append(_HIDING[0])
     if not hiding:
         return caches[alias]
     return _caches_without(alias, tuple(hiding))[alias]
+
+
+def _is_of_django_redis(found: object) -> bool:
+    """Tell whether a cache is one of django-redis, or of a class of the project that inherits."""
+    return any(each.__module__.startswith("django_redis.") for each in type(found).__mro__)
 
 
 @cache

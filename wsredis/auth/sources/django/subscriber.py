@@ -30,6 +30,7 @@ from wsredis.config.subscriber import SubscriberClass
 from wsredis.errors import BrokerUnavailable, ClientError, HandshakeRejected, PermissionDenied
 from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.gateway.shares import SharedBound
 from wsredis.gateway.signal import Signal
 
 __all__ = ["Subscribers"]
@@ -49,7 +50,7 @@ class Subscribers:
         threads: For handshakes.
         others: For messages, and for clients that have gone. They are stopped here.
         most_releases: Clients that have gone and may wait for their release before new ones are
-            refused.
+            refused. An address has a share of them.
         cls: The class of the project.
         client: A client of redis-py, which all subscribers share.
         clean_up: Called in a thread after each call. It must not raise.
@@ -83,13 +84,19 @@ class Subscribers:
         self._connection = recording(client)
         self._reserved = control_channel(prefix).removesuffix(b"control")
         self.others = others
-        self._most_releases = most_releases
-        self._releases = 0
+        #: The clients that have gone and wait for their release.
+        self._releases = SharedBound(most_releases)
         self._idle: Signal[None] = Signal()
         self._throttle = LogThrottle(reactor, at_once=10)
         self.message = _message_class(cls.make)
 
-    def enrol(self, request: Any, flags: Sequence[str], address: str) -> Deferred[Enrolment]:
+    def enrol(
+        self,
+        request: Any,
+        flags: Sequence[str],
+        address: str,
+        owners: Iterable[tuple[str, str]] = (),
+    ) -> Deferred[Enrolment]:
         """
         Make the subscriber of one client, and let it choose its channels.
 
@@ -97,19 +104,22 @@ class Subscribers:
             request: The request of Django, with ``user`` and ``session``.
             flags: The flags that were granted, without ``echo``.
             address: See `wsredis.gateway.identity.Handshake.address`.
+            owners: The audiences and the names of the client. One with a colon gets no channel;
+                see `wsredis.channels.channel_name`.
         Returns:
             Fires with its choice. Cancelling it releases the subscriber.
         Raises:
             HandshakeRejected: It refuses or fails, or too many calls wait.
         """
-        if self._releases > self._most_releases:
+        if not self._releases.has_room(address):
             raise HandshakeRejected(
                 "try again later",
                 503,
                 "too many subscribers of clients that have gone wait for release()",
                 cause="busy",
             )
-        made = _Enrolment(self)
+        unsafe = [f"{kind}:{name}:".encode() for kind, name in owners if ":" in name]
+        made = _Enrolment(self, address, (*_NOBODY, *unsafe))
         entered = self.threads.call(lambda: made.enter(request, flags), address)
         return entered.addCallbacks(lambda _: made, made.abandoned)
 
@@ -129,20 +139,28 @@ class Subscribers:
             raise CannotRecord("a channel of the gateway itself is no channel of a client")
         return tuple(found)
 
-    def release(self, function: Callable[[], object]) -> None:
-        """Call *function*, which does not raise, for a client that has gone."""
-        self._releases += 1
-        self.others.call(function).addBoth(self._released)
+    def release(self, function: Callable[[], object] | None, address: str) -> None:
+        """
+        Call *function*, which does not raise, for a client that has gone.
 
-    def _released(self, _: object) -> None:
-        # A failure says that the gateway stops.
-        self._releases -= 1
-        if not self._releases:
+        Args:
+            function: If None, a thread that is busy does it, and `released` is called then.
+            address: That of the client.
+        """
+        self._releases.add(address)
+        if function is not None:
+            called = self.others.call(function, address)
+            called.addBoth(lambda _: self.released(address))
+
+    def released(self, address: str) -> None:
+        """Take note that a client has been released, or cannot be since the gateway stops."""
+        self._releases.release(address)
+        if not self._releases.held:
             self._idle.fire(None)
 
     def idle(self) -> Deferred[None]:
         """Wait until no client that has gone is left to be released."""
-        return self._idle.wait() if self._releases else succeed(None)
+        return self._idle.wait() if self._releases.held else succeed(None)
 
     def stop(self) -> None:
         """Make no more calls for clients that are open or gone. Log what was counted."""
@@ -170,8 +188,11 @@ class _Enrolment:
         channels, publishes, chooses_first, takes_messages: Set by `enter`.
     """
 
-    def __init__(self, all: Subscribers) -> None:
+    def __init__(self, all: Subscribers, address: str, nobodys: Sequence[bytes]) -> None:
         self._all = all
+        self._address = address
+        #: Parts of the names of channels that are none of this client alone.
+        self._nobodys = nobodys
         self.channels: Sequence[bytes] = ()
         self.publishes: Sequence[bytes] = ()
         self.chooses_first = self.takes_messages = False
@@ -188,7 +209,7 @@ class _Enrolment:
     def first(self) -> Deferred[Sequence[bytes]]:
         """See `wsredis.gateway.enrolment.Enrolment.first`."""
         asked = self._all.threads.call(
-            lambda: self._call("send_persisted_messages", self._messages)
+            lambda: self._call("send_persisted_messages", self._messages), self._address
         )
         asked.addTimeout(self._all.timeout, self._all.reactor)
         return asked.addErrback(self._late)
@@ -198,7 +219,7 @@ class _Enrolment:
         message = self._all.message(payload)
         if message is None:
             return succeed(())
-        taken = self._all.others.call(lambda: self._call("publish_message", message))
+        taken = self._all.others.call(lambda: self._call("publish_message", message), self._address)
         taken.addTimeout(self._all.timeout, self._all.reactor)
         return taken.addErrback(self._not_taken)
 
@@ -208,10 +229,9 @@ class _Enrolment:
             if self._is_gone:
                 return
             self._is_gone = True
-            # Otherwise the thread that is busy does it.
-            is_mine = not self._is_busy and self._instance is not None
-        if is_mine and self._all.cls.overrides("release"):
-            self._all.release(self._release)
+            is_busy = self._is_busy
+        if (is_busy or self._instance is not None) and self._all.cls.overrides("release"):
+            self._all.release(None if is_busy else self._release, self._address)
 
     def abandoned(self, failure: Failure) -> Failure:
         """The handshake was refused, or its client has left."""
@@ -251,7 +271,10 @@ class _Enrolment:
         own = getattr(instance, "__dict__", {})
         cls = self._all.cls
         # A connection of its own may change names and messages in any way.
-        is_other = getattr(instance, "_connection", None) is not self._connection
+        is_other = getattr(instance, "_connection", None) is not self._connection or not {
+            "__getattribute__",
+            "_connection",
+        }.isdisjoint(cls.overridden)
         is_based = hasattr(instance, "_connection")
         self.chooses_first = hasattr(instance, "send_persisted_messages") and (
             cls.overrides("send_persisted_messages")
@@ -260,7 +283,7 @@ class _Enrolment:
         )
         self.takes_messages = hasattr(instance, "publish_message") and (
             cls.overrides("publish_message")
-            or "_expire" in cls.overridden
+            or not {"_expire", "_publishers"}.isdisjoint(cls.overridden)
             or not {"publish_message", "_expire"}.isdisjoint(own)
             or (is_based and is_other)
         )
@@ -287,15 +310,18 @@ class _Enrolment:
         if refused:
             raise CannotRecord(refused[0])
         for each in recorders:
-            each.forget(_is_nobodys)
+            each.forget(self._is_nobodys)
         self.channels = self._all.checked(name for each in recorders for name in each.names)
         given: Any = getattr(instance, "_publishers", None) or ()
         names = {each: bytes(encoder.encode(each)) for each in given}
-        nobodys = {each for each, name in names.items() if _is_nobodys(name)}
+        nobodys = {each for each, name in names.items() if self._is_nobodys(name)}
         if nobodys:
             instance._publishers = type(given)(each for each in given if each not in nobodys)
         found = [name for each, name in names.items() if each not in nobodys]
         self.publishes = self._all.checked(sorted(found) if isinstance(given, set) else found)
+
+    def _is_nobodys(self, name: bytes) -> bool:
+        return any(each in name for each in self._nobodys)
 
     @contextmanager
     def _busy(self, method: str) -> Iterator[None]:
@@ -317,8 +343,10 @@ class _Enrolment:
             with self._lock:
                 self._is_busy = False
                 is_mine = self._is_gone
-            if is_mine and self._instance is not None and self._all.cls.overrides("release"):
-                self._release()
+            if is_mine and self._all.cls.overrides("release"):
+                if self._instance is not None:
+                    self._release()
+                self._all.reactor.callFromThread(self._all.released, self._address)
 
     def _release(self) -> None:
         try:
@@ -329,11 +357,6 @@ class _Enrolment:
             self._all.reactor.callFromThread(self._all.log_failed_release, place)
         finally:
             self._all.clean_up()
-
-
-def _is_nobodys(name: bytes) -> bool:
-    """Tell whether the original makes this channel for all clients without a user or a session."""
-    return any(each in name for each in _NOBODY)
 
 
 class _Failed(ClientError):

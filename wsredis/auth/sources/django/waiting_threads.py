@@ -17,9 +17,10 @@ T = TypeVar("T")
 
 class WaitingThreads:
     """
-    Calls functions in a bounded number of threads, in the order in which they came.
+    Calls functions in a bounded number of threads, in turns of the addresses they are for.
 
-    Whoever calls bounds the number of calls that wait: those of open connections, for example.
+    Those for one address begin in the order in which they came. Whoever calls bounds the number of
+    calls that wait: those of open connections, for example.
 
     Args:
         reactor, count, at_end, clean_up: See `wsredis.auth.sources.django.threads.BoundedThreads`.
@@ -35,13 +36,16 @@ class WaitingThreads:
         self._threads = BoundedThreads(reactor, count, at_end, clean_up)
         #: Calls that have a thread. As many never have to wait there, where a crowd is refused.
         self._free = count
-        self._waiting: dict[Deferred[Any], Callable[[], Any]] = {}
+        #: The address whose turn is next is the first one.
+        self._waiting: dict[str, dict[Deferred[Any], Callable[[], Any]]] = {}
         self._is_starting = False
 
-    def call(self, function: Callable[[], T]) -> Deferred[T]:
+    def call(self, function: Callable[[], T], address: str = "") -> Deferred[T]:
         """
         Call *function* in a thread.
 
+        Args:
+            address: The address that it is done for. Clients without one take turns as one.
         Returns:
             Fires with the result of *function*, or fails with its exception. Cancelling it drops
             the result; a call that still waits for a thread is then never made.
@@ -49,15 +53,15 @@ class WaitingThreads:
             HandshakeRejected: With 503 after `stop`, or if the system cannot start a thread.
                 *function* is not called.
         """
-        result: Deferred[T] = Deferred(self._forget)
-        self._waiting[result] = function
+        result: Deferred[T] = Deferred(lambda result: self._forget(result, address))
+        self._waiting.setdefault(address, {})[result] = function
         self._start()
         return result
 
     def stop(self) -> None:
         """Make no more calls, and fail all results with 503. Repeating it is harmless."""
         while self._waiting:
-            result, _ = self._waiting.popitem()
+            result, _ = self._next()
             result.errback(
                 HandshakeRejected("try again later", 503, "the gateway stops", cause="stopping")
             )
@@ -69,14 +73,26 @@ class WaitingThreads:
             return
         self._is_starting = True
         while self._waiting and self._free:
-            result = next(iter(self._waiting))
-            function = self._waiting.pop(result)
+            result, function = self._next()
             self._free -= 1
             maybeDeferred(self._threads.call, function).addBoth(self._done, result)
         self._is_starting = False
 
-    def _forget(self, result: Deferred[Any]) -> None:
-        self._waiting.pop(result, None)
+    def _next(self) -> tuple[Deferred[Any], Callable[[], Any]]:
+        address = next(iter(self._waiting))
+        calls = self._waiting.pop(address)
+        result = next(iter(calls))
+        function = calls.pop(result)
+        if calls:
+            # To the end: the others come first now.
+            self._waiting[address] = calls
+        return result, function
+
+    def _forget(self, result: Deferred[Any], address: str) -> None:
+        calls = self._waiting.get(address, {})
+        calls.pop(result, None)
+        if not calls:
+            self._waiting.pop(address, None)
 
     def _done(self, outcome: Any, result: Deferred[Any]) -> None:
         self._free += 1

@@ -46,6 +46,28 @@ class RecorderTests(SynchronousTestCase):
         self.pool = _Pool()
         self.connection = recording(_Client(self.pool)).fresh()
 
+    def test_many(self) -> None:
+        """A pubsub that nobody has any more does not count, and there are not too many others."""
+        kept = self.connection.pubsub()
+        kept.subscribe("a")
+        for _ in range(1000):
+            self.connection.pubsub().subscribe("b")
+        self.assertIn(kept, self.connection.recorders)
+        self.assertLessEqual(len(self.connection.recorders), 64)
+        held = []
+        with self.assertRaises(CannotRecord):
+            while True:
+                held.append(self.connection.pubsub())
+        self.assertEqual(63, len(held))
+
+    def test_many_refused(self) -> None:
+        """What was wanted of a pubsub and cannot be done is known also when it is gone."""
+        with self.assertRaises(CannotRecord):
+            self.connection.pubsub().psubscribe("a*")
+        for _ in range(1000):
+            self.connection.pubsub()
+        self.assertTrue(any(each.refused for each in self.connection.recorders))
+
     def test_channels(self) -> None:
         """Channels are noted in all forms in which redis-py takes them."""
         pubsub = self.connection.pubsub(ignore_subscribe_messages=True)

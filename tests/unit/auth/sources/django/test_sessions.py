@@ -406,6 +406,19 @@ class HiddenErrorTests(DjangoCase):
             self.vary(CACHES={"default": cache})
             self.check_away(self.log_in("john"))
 
+    def test_cache_of_an_heir(self) -> None:
+        """A setting of django-redis counts also for a class of the project that is its heir."""
+        from tests.support.project import quiet
+
+        self.patch(quiet.QuietCache, "__module__", "django_redis.cache")
+        self.vary(SESSION_ENGINE=engine("cache"), DJANGO_REDIS_IGNORE_EXCEPTIONS=True)
+        cache = {
+            "BACKEND": "tests.support.project.quiet.QuietCache",
+            "LOCATION": f"{self.project.folder}/quiet",
+        }
+        self.vary(CACHES={"default": cache})
+        self.check_away(self.log_in("john"))
+
     def test_cache_in_front(self) -> None:
         """A cache in front of the database: the database knows."""
         self.vary(SESSION_ENGINE=engine("cached_db"))

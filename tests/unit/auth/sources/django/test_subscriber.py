@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Event
 from types import ModuleType
 from typing import Any
@@ -64,26 +65,30 @@ class SubscriberCase(DjangoCase):
         self.addCleanup(self.authenticator.stop)
         return self.authenticator
 
-    def identity(self, query: str = _ALL, cookie: str | None = None) -> tuple[Identity, Access]:
+    def identity(
+        self, query: str = _ALL, cookie: str | None = None, address: str = ""
+    ) -> tuple[Identity, Access]:
         """Return the identity of a new client, and what it may do."""
-        handshake: Handshake = self.handshake(cookie, query)
+        handshake: Handshake = replace(self.handshake(cookie, query), address=address)
         identity: Identity = self.done(self.authenticator.identify(handshake))
         return identity, identity.granted or handshake.requested
 
     def entering(
-        self, query: str = _ALL, cookie: str | None = None, granted: Access | None = None
+        self,
+        query: str = _ALL,
+        cookie: str | None = None,
+        granted: Access | None = None,
+        address: str = "",
     ) -> Deferred[Enrolment]:
         """Begin to enrol a client; without *granted*, with all that it asks for."""
-        identity, access = self.identity(query, cookie)
+        identity, access = self.identity(query, cookie, address)
         assert identity.enrol is not None
         entered: Any = identity.enrol(access if granted is None else granted)
         return entered
 
-    def enrol(
-        self, query: str = _ALL, cookie: str | None = None, granted: Access | None = None
-    ) -> Enrolment:
-        """Enrol a client."""
-        return self.done(self.entering(query, cookie, granted))
+    def enrol(self, *args: Any, **more: Any) -> Enrolment:
+        """Enrol a client; see `entering`."""
+        return self.done(self.entering(*args, **more))
 
     def done(self, asked: Deferred[Any]) -> Any:
         """Wait for a thread."""
@@ -262,6 +267,30 @@ class EnrolTests(SubscriberCase):
         self.assertEqual({"broadcast:a"}, Own.made._publishers)
         self.assertEqual([b"broadcast:a"], [*Own.made._subscription.channels])
 
+    def test_colons(self) -> None:
+        """A name with a colon gets no channel, which could be that of another user."""
+
+        class Own(Subscriber):
+            def set_pubsub_channels(self, request: Any, channels: list[str]) -> None:
+                self._subscription = self._connection.pubsub()
+                for each in (*request.user.groups.all(), request.user.username):
+                    self._subscription.subscribe(f"app:group:{each}:f", f"app:user:{each}:f")
+                self._publishers = {f"user:{request.user.username}:f", "group:team:f"}
+
+        from django.contrib.auth.models import Group, User
+
+        user = User.objects.create(username="john:x")
+        self.addCleanup(user.delete)
+        for name in ("team:red", "team"):
+            group = Group.objects.create(name=name)
+            self.addCleanup(group.delete)
+            user.groups.add(group)
+        self.start(Own)
+        enrolment = self.enrol(cookie=self.log_in("john:x"))
+        names = {b"app:group:team:f", b"app:user:team:f", b"app:user:team:red:f"}
+        self.assertEqual({*names, b"app:group:john:x:f"}, {*enrolment.channels})
+        self.assertEqual((b"group:team:f",), enrolment.publishes)
+
     def test_coroutines(self) -> None:
         """A method may be a coroutine function; nothing that it refuses is let in."""
         from django.core.exceptions import PermissionDenied as Denied
@@ -324,7 +353,7 @@ class EnrolTests(SubscriberCase):
         self.assertEqual(1, len(released))
 
     def test_crowd(self) -> None:
-        """Clients are refused while too many of those that have gone wait for `release`."""
+        """Clients are refused while too many of their address, or at all, wait for `release`."""
         event = Event()
         self.addCleanup(event.set)
 
@@ -333,14 +362,16 @@ class EnrolTests(SubscriberCase):
                 assert event.wait(PATIENCE)
 
         self.start(Own, auth_concurrency=1)
-        for _ in range(65):
-            self.enrol().release()
+        one, other = "192.0.2.1", "192.0.2.2"
+        for count, address, refused in ((43, one, one), (14, other, other), (7, "", "")):
+            for _ in range(count):
+                self.enrol(address=address).release()
+            identity, access = self.identity(address=refused)
+            assert identity.enrol is not None
+            error = self.assertRaises(HandshakeRejected, identity.enrol, access)
+            self.assertEqual((503, "busy"), (error.status, error.cause))
         idle: Any = self.authenticator.idle()
         self.assertNoResult(idle)
-        identity, access = self.identity()
-        assert identity.enrol is not None
-        error = self.assertRaises(HandshakeRejected, identity.enrol, access)
-        self.assertEqual((503, "busy"), (error.status, error.cause))
         event.set()
         self.reactor.run_until(lambda: idle.called)
         self.enrol()
@@ -501,6 +532,70 @@ class MethodTests(SubscriberCase):
         self.reactor.run_until(lambda: released)
         self.assertEqual(1, len(released))
 
+    def test_first_crowd(self) -> None:
+        """One address does not get all threads for its first messages."""
+        event = Event()
+        self.addCleanup(event.set)
+
+        class Own(Subscriber):
+            def send_persisted_messages(self, websocket: Any) -> None:
+                assert event.wait(PATIENCE)
+
+        self.start(Own, auth_concurrency=4)
+        enrolments = [self.enrol(address="192.0.2.1") for _ in range(5)]
+        asked = [each.first() for each in enrolments]
+        self.enrol(address="192.0.2.2")
+        event.set()
+        for each in asked:
+            self.done(each)
+
+    def test_busy_release(self) -> None:
+        """A client that has gone while a method works is released, and a stop waits for that."""
+        for method in ("publish_message", "set_pubsub_channels"):
+            event, begun = Event(), Event()
+            self.addCleanup(event.set)
+            released: list[object] = []
+
+            def work(self: object, *_: object, event: Event = event, begun: Event = begun) -> None:
+                begun.set()
+                assert event.wait(PATIENCE)
+
+            def release(self: object, released: list[object] = released) -> None:
+                released.append(self)
+
+            self.start(type("Own", (Subscriber,), {method: work, "release": release}))
+            entered = self.entering()
+            if method == "publish_message":
+                enrolment = self.done(entered)
+                taken = enrolment.take(b"x")
+                assert begun.wait(PATIENCE)
+                enrolment.release()
+            else:
+                assert begun.wait(PATIENCE)
+                entered.cancel()
+                self.failureResultOf(entered, CancelledError)
+            idle = self.authenticator.idle()
+            self.assertNoResult(idle)
+            event.set()
+            self.reactor.run_until(lambda idle=idle: idle.called)
+            self.assertEqual(1, len(released))
+            if method == "publish_message":
+                self.done(taken)
+
+    def test_many_pubsubs(self) -> None:
+        """A method may make a pubsub each time."""
+
+        class Own(Subscriber):
+            def publish_message(self, message: bytes, expire: int | None = None) -> None:
+                self._subscription = self._connection.pubsub()
+                self._subscription.subscribe(message)
+
+        self.start(Own)
+        enrolment = self.enrol()
+        for number in range(100):
+            self.done(enrolment.take(b"room:%d" % number))
+            self.assertEqual((b"room:%d" % number,), enrolment.channels)
+
     def test_deviations(self) -> None:
         """Whatever changes messages or names of channels by another way is honoured, too."""
 
@@ -517,7 +612,16 @@ class MethodTests(SubscriberCase):
                 super().__init__(connection)
                 self._expire = 0
 
+        class Computes(Subscriber):
+            _publishers = property(lambda self: {"a"}, lambda self, names: None)
+
+        class Watches(Subscriber):
+            def __getattribute__(self, name: str) -> Any:
+                return super().__getattribute__(name)
+
         for cls, expected in (
+            (Watches, (True, True)),
+            (Computes, (False, True)),
             (Expires, (False, True)),
             (Wraps, (True, True)),
             (Sets, (False, True)),

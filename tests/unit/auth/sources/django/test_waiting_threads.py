@@ -26,7 +26,7 @@ class WaitingTests(SynchronousTestCase):
         self.addCleanup(self.event.set)
         self.made: list[int] = []
 
-    def call(self, number: int) -> Any:
+    def call(self, number: int, address: str = "") -> Any:
         """Call a function."""
 
         def function() -> int:
@@ -34,7 +34,7 @@ class WaitingTests(SynchronousTestCase):
             self.made.append(number)
             return number
 
-        return self.threads.call(function)
+        return self.threads.call(function, address)
 
     def test_order(self) -> None:
         """Any number may wait, and all are called in their order."""
@@ -43,6 +43,16 @@ class WaitingTests(SynchronousTestCase):
         self.reactor.run_until(lambda: calls[-1].called)
         self.assertEqual([*range(1000)], self.made)
         self.assertEqual([*range(1000)], [*map(self.successResultOf, calls)])
+
+    def test_turns(self) -> None:
+        """Addresses take turns: one with many calls does not keep the others waiting."""
+        calls = [self.call(number, "192.0.2.1") for number in range(4)]
+        calls += [self.call(number, f"192.0.2.{number}") for number in (10, 10, 20)]
+        calls[3].cancel()
+        self.failureResultOf(calls.pop(3), CancelledError)
+        self.event.set()
+        self.reactor.run_until(lambda: all(each.called for each in calls))
+        self.assertEqual([0, 1, 10, 20, 2, 10], self.made)
 
     def test_failure(self) -> None:
         """An exception is the result, and the next one is called."""

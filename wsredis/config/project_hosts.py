@@ -149,7 +149,7 @@ def _origins_of(entry: str) -> tuple[str, ...]:
         ValueError: No page has such an origin.
     """
     if "://" not in entry:
-        raise ValueError("it has no scheme: write https://example.com")
+        raise ValueError("it has no scheme: begin it with https://")
     if "*" not in entry:
         # Django compares the string with the header of the browser.
         return (_origin(entry),)

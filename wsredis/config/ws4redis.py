@@ -325,7 +325,7 @@ def _imported(path: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         if not module:
-            raise ImportError("there is no module in it")
+            raise ImportError("it is not written as package.module.name")
         found = import_module(module)
         if not hasattr(found, name):
             raise ImportError(f"the module has no {name}")

@@ -40,7 +40,8 @@ def check_subscriber() -> Iterator[CheckMessage]:
         yield Warning(
             f"{_SETTING}: {cls.name} overrides {' and '.join(cls.uncalled)}, which the gateway "
             "cannot call: it does not start",
-            hint="Remove them, or start it with --ignore-subscriber-methods.",
+            hint="Remove them, or start it with --ignore-subscriber-methods, and runserver with "
+            "WSREDIS_IGNORE_SUBSCRIBER_METHODS=1.",
             id="wsredis.W010",
         )
     if cls.unused_flags:

@@ -58,9 +58,9 @@ class ProblemTests(SynchronousTestCase):
         """An entry that is never the origin of a page is named, also in the form of Django 3."""
         form = "it is not an origin like https://example.com or https://*.example.com"
         for entry, why in (
-            ("a.example", "it has no scheme: write https://example.com"),
-            (".a.example", "it has no scheme: write https://example.com"),
-            ("*", "it has no scheme: write https://example.com"),
+            ("a.example", "it has no scheme: begin it with https://"),
+            (".a.example", "it has no scheme: begin it with https://"),
+            ("*", "it has no scheme: begin it with https://"),
             ("https://a.example/", form),
             ("https://A.example", form),
             ("https://*", form),

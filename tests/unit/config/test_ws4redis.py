@@ -118,9 +118,9 @@ class ValueTests(SynchronousTestCase):
             for value, words in (
                 (5, "neither a function nor the name of one"),
                 (f"{__name__}.__doc__", "neither a function nor the name of one"),
-                ("", "(ImportError: there is no module in it)"),
-                ("read", "(ImportError: there is no module in it)"),
-                (".read", "(ImportError: there is no module in it)"),
+                ("", "(ImportError: it is not written as package.module.name)"),
+                ("read", "(ImportError: it is not written as package.module.name)"),
+                (".read", "(ImportError: it is not written as package.module.name)"),
                 ("no.such", "(ModuleNotFoundError: No module named 'no')"),
                 (f"{__name__}.nothing", "(ImportError: the module has no nothing)"),
             ):

@@ -152,7 +152,10 @@ def error_in_project(module: str, error: BaseException) -> ConfigError:
     if isinstance(error, (ImportError, ImproperlyConfigured, KeyError, SyntaxError)):
         text = " ".join(str(error).split())[:_MAX_REASON]
         kind = type(error).__name__
-        return ConfigError(f"django: {module}: {kind}: {text}{uwsgi_hint(error)}")
+        hint = uwsgi_hint(error)
+        if isinstance(error, ImportError) and error.name == module.partition(".")[0]:
+            hint = ": is this the folder of manage.py?"
+        return ConfigError(f"django: {module}: {kind}: {text}{hint}")
     return ConfigError(f"django: {module}: {error_place(error)}")
 
 

@@ -65,7 +65,10 @@ def check_sessions(module: str) -> None:
 
     try:
         if not apps.is_installed("django.contrib.auth"):
-            raise ImproperlyConfigured("django.contrib.auth is not in INSTALLED_APPS")
+            text = "django.contrib.auth is not in INSTALLED_APPS"
+            if not project.INSTALLED_APPS:
+                text += ", which is empty: is this the settings module, such as mysite.settings?"
+            raise ImproperlyConfigured(text)
         for problem in [*lost_sessions(project), *doubtful_sessions(project)]:
             _log.warn("{problem}", event="session-setting-problem", problem=problem)
         # Django reads it late, and refuses an empty one only then.

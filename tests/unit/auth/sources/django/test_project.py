@@ -86,6 +86,12 @@ class ProjectSettingsTests(DjangoCase):
         error = error_in_project("a.settings", ImportError("No module named 'uwsgi'", name="uwsgi"))
         self.assertIn("'uwsgi': the gateway takes the place of uWSGI", str(error))
 
+    def test_other_folder(self) -> None:
+        """A package that is not there is that of another folder; no other module is."""
+        for name, is_here in (("a", False), ("b", True)):
+            error = error_in_project("a.settings", ImportError(f"no {name}", name=name))
+            self.assertEqual(is_here, "is this the folder of manage.py?" not in str(error))
+
     def test_expire_refused(self) -> None:
         """A value that is not a number of seconds is an error."""
         for value in ("soon", [60]):
@@ -134,8 +140,8 @@ class ProjectSettingsTests(DjangoCase):
             values = project_settings(SETTINGS)
         self.assertEqual(("https://a.example:443",), values["allow-origin"])
         expected = (
-            "CSRF_TRUSTED_ORIGINS: 'example.com' has no effect, it has no scheme: write "
-            "https://example.com"
+            "CSRF_TRUSTED_ORIGINS: 'example.com' has no effect, it has no scheme: begin it "
+            "with https://"
         )
         self.assertEqual([expected], [formatEvent(event) for event in events])
 
@@ -188,10 +194,18 @@ class ProjectSettingsTests(DjangoCase):
     def test_broken_project(self) -> None:
         """A project that fails is an error of one line; texts that may hold values are left out."""
         wrong, missing = "ImproperlyConfigured", "ModuleNotFoundError: No module named 'no'"
+        absent = "django.contrib.auth is not in INSTALLED_APPS"
         for settings, words in (
             ({"SESSION_ENGINE": "json"}, "SESSION_ENGINE: AttributeError at sessions.py:"),
             ({"SESSION_ENGINE": "no.such"}, f"SESSION_ENGINE: {missing}"),
-            ({"INSTALLED_APPS": []}, f"{SETTINGS}: {wrong}: django.contrib.auth is not in"),
+            (
+                {"INSTALLED_APPS": []},
+                f"{SETTINGS}: {wrong}: {absent}, which is empty: is this the settings module, such",
+            ),
+            (
+                {"INSTALLED_APPS": ["django.contrib.contenttypes"]},
+                f"{SETTINGS}: {wrong}: {absent}",
+            ),
             ({"SECRET_KEY": ""}, f"{SETTINGS}: {wrong}: The SECRET_KEY setting must not be empty"),
             ({"SESSION_SERIALIZER": "no.Such"}, f"{SETTINGS}: {missing}"),
         ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -24,6 +24,9 @@ from wsredis.config.load import load_rules
 from wsredis.errors import ConfigError
 from wsredis.gateway.health import Health
 from wsredis.gateway.identity import AuthBackend, Authenticator, Policy
+
+if TYPE_CHECKING:
+    from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 
 __all__ = ["Accepted", "Admission", "Auth", "SessionMonitor", "from_config"]
 
@@ -135,9 +138,10 @@ def from_config(
         ConfigError: A setting cannot be used.
     """
     availability = Availability(Health() if health is None else health)
-    backends = [] if authenticator else _backends(config, reactor, availability, redis)
+    backends = _backends(config, reactor, availability, redis) if authenticator is None else []
     authenticators = backends if authenticator is None else [authenticator]
-    recent = RecentCommands(reactor, _session_age(backends))
+    django = _django(config, backends)
+    recent = RecentCommands(reactor, 0.0 if django is None else django.session_age)
     origins = origin_policy(config) if policy is None else None
     asked = policies(config) if policy is None else [policy]
     reloads = dict(_reloads(config, backends, asked))
@@ -163,7 +167,8 @@ def from_config(
     forget = [backend.forget for backend in backends]
     control = ControlChannel(hub, config.prefix, sessions, recent, forget)
     ended = EndedLog(reactor, hub.broker, config.prefix, control.carry_out)
-    return Auth(admission, sessions, control, backends, ended, reloads, _idle(config, backends))
+    idle = None if django is None else django.idle
+    return Auth(admission, sessions, control, backends, ended, reloads, idle)
 
 
 def _reloads(
@@ -183,22 +188,13 @@ def _reloads(
                 yield "rules", partial(_reload_rules, each, path)
 
 
-def _session_age(backends: Iterable[AuthBackend]) -> float:
-    """Return the seconds for which sessions live, as far as a source knows. 0 if none does."""
-    return max((float(getattr(backend, "session_age", 0)) for backend in backends), default=0.0)
+def _django(config: GatewayConfig, backends: Iterable[AuthBackend]) -> DjangoAuthenticator | None:
+    """Return the source that asks the project of ``django``, if it is among the sources."""
+    if config.django is None:
+        return None
+    from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
 
-
-def _idle(
-    config: GatewayConfig, backends: Iterable[AuthBackend]
-) -> Callable[[], Deferred[None]] | None:
-    """See `Auth`."""
-    if config.django is not None:
-        from wsredis.auth.sources.django.authenticator import DjangoAuthenticator
-
-        for backend in backends:
-            if isinstance(backend, DjangoAuthenticator):
-                return backend.idle
-    return None
+    return next((each for each in backends if isinstance(each, DjangoAuthenticator)), None)
 
 
 def _reload_rules(policy: RulePolicy, path: str) -> None:

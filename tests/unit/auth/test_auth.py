@@ -15,6 +15,7 @@ from tests.support.django_project import SETTINGS, configured, missing_django
 from tests.support.tokens import jwk, jwk_set
 from wsredis import auth
 from wsredis.auth import Auth
+from wsredis.auth.control_commands import Command
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.channels import Access, Audience
 from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig
@@ -115,6 +116,14 @@ class AuthTests(SynchronousTestCase):
         self.assertRaises(ConfigError, self.build, config)
         self.build(config, authenticator=_Backend([], "mine"))
 
+        class Empty(_Backend):
+            """It knows nobody yet, and counts as false."""
+
+            def __len__(self) -> int:
+                return 0
+
+        self.build(config, authenticator=Empty([], "mine"))
+
     def test_health(self) -> None:
         """Keys that were not fetched yet are a problem of the gateway."""
         health = Health()
@@ -189,6 +198,22 @@ class AuthTests(SynchronousTestCase):
         self.successResultOf(self.build(GatewayConfig()).idle())
 
     test_django.skip = missing_django()  # type: ignore[attr-defined]
+
+    def test_session_age(self) -> None:
+        """The end of a session is remembered for as long as sessions of the project live."""
+        configured()
+        built = self.build(GatewayConfig(django=SETTINGS))
+        self.addCleanup(built.stop)
+        assert built._control is not None
+        built._control.carry_out(Command("end", "session", "key-of-john"))
+        recent, john = built.admission._recent, Identity("john", session="key-of-john")
+        # Two weeks are Django's default.
+        self.clock.advance(1209600.0)
+        self.assertTrue(recent.has_ended(john))
+        self.clock.advance(1.0)
+        self.assertFalse(recent.has_ended(john))
+
+    test_session_age.skip = missing_django()  # type: ignore[attr-defined]
 
     def test_settings(self) -> None:
         """Settings that exclude each other, or lack another, are refused."""

@@ -196,6 +196,11 @@ class AuthTests(SynchronousTestCase):
         self.successResultOf(built.idle())
         built.stop()
         self.successResultOf(self.build(GatewayConfig()).idle())
+        busy: Deferred[None] = Deferred()
+        self.patch(type(built._backends[0]), "idle", lambda _: busy)
+        busy_too = self.build(GatewayConfig(django=SETTINGS))
+        self.addCleanup(busy_too.stop)
+        self.assertNoResult(busy_too.idle())
 
     test_django.skip = missing_django()  # type: ignore[attr-defined]
 

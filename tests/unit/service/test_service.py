@@ -561,6 +561,20 @@ class StopTests(_ServiceCase):
         self.client.send(frame(CLOSE, b"\x03\xe9"))
         self.successResultOf(done)
 
+    def test_work_for_clients_that_have_gone(self) -> None:
+        """The stop waits for it as long as for clients, and half a second at least."""
+        busy: Deferred[None] = Deferred()
+        self.patch(self.service._auth, "idle", lambda: busy)
+        done = self.service.stopService()
+        self._close_port()
+        self.client.send(frame(CLOSE, b"\x03\xe9"))
+        self.reactor.advance(0.4)
+        self.assertNoResult(done)
+        self.assertTrue(self.broker.up)
+        busy.callback(None)
+        self.successResultOf(done)
+        self.assertFalse(self.broker.up)
+
     def test_port_that_closes_at_once(self) -> None:
         """A port may have nothing to wait for."""
         service = self.make(GatewayConfig(), broker=MemoryBroker(self.redis))

@@ -54,7 +54,7 @@ BORDERS = {
     "txredisapi": {"brokers.redis", "publisher.twisted"},
     "uvloop": set(),
     "asgiref": {"auth.sources.django"},
-    "asyncio": {"auth.sources.django"},
+    "asyncio": {"auth.sources.django", "web.asgi"},
 }
 
 #: Modules without a test file of their own: ports, which have no code, and modules that need a

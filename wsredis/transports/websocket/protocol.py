@@ -279,7 +279,7 @@ class GatewayProtocol(LeanProtocol):
             if self.state == _PENDING and len(self.data) > _EARLY:
                 self.transport.abortConnection()
         elif found.kind is _PAGE:
-            self._serve_http()
+            self._serve_http(found)
         elif found.status:
             self._refuse(HandshakeRejected(found.reason, found.status))
 
@@ -305,7 +305,7 @@ class GatewayProtocol(LeanProtocol):
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
 
-    def _serve_http(self) -> None:
+    def _serve_http(self, found: head.Head) -> None:
         """Hand the connection over, with all bytes that were read of it."""
         refusal = self.registry.refusal(Step.HTTP, self)
         if refusal is not None:
@@ -315,7 +315,7 @@ class GatewayProtocol(LeanProtocol):
         if self.site.max_channels:
             # Else it has the place and the time of a handshake, to the end.
             self.registry.handed_over(self)
-        channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
+        channel = self.site.channel_for(found, self.transport.getPeer())
         channel.returned = self._take_back
         channel.address = self.address
         self._channel = channel

@@ -34,8 +34,8 @@ class PublicTests(SynchronousTestCase):
         """The public names are these; removing one breaks other people's programs."""
         expected = """
             Access AsgiConfig Audience AuthUrlConfig Authenticator ConfigError Connection Gap
-            GatewayConfig GatewayService Handler Handshake HandshakeRejected Identity JwtConfig Limits Policy
-            RedisConfig WsredisError __version__ load
+            GatewayConfig GatewayService Handler Handshake HandshakeRejected Identity JwtConfig
+            Limits Policy RedisConfig WsredisError __version__ load
         """
         self.assertEqual(sorted(expected.split()), sorted(wsredis.__all__))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wsredis.channels import Access, Audience
     from wsredis.config import (
         AuthUrlConfig,
+        ForwardConfig,
         GatewayConfig,
         JwtConfig,
         Limits,
@@ -44,6 +45,7 @@ __all__ = [
     "Authenticator",
     "ConfigError",
     "Connection",
+    "ForwardConfig",
     "Gap",
     "GatewayConfig",
     "GatewayService",
@@ -65,7 +67,15 @@ _HOMES = {
     name: f"wsredis.{module}"
     for module, names in {
         "channels": ("Access", "Audience"),
-        "config": ("AuthUrlConfig", "GatewayConfig", "JwtConfig", "Limits", "RedisConfig", "load"),
+        "config": (
+            "AuthUrlConfig",
+            "ForwardConfig",
+            "GatewayConfig",
+            "JwtConfig",
+            "Limits",
+            "RedisConfig",
+            "load",
+        ),
         "errors": ("ConfigError", "HandshakeRejected", "WsredisError"),
         "gateway.connection": ("Connection",),
         "gateway.gap": ("Gap",),

@@ -7,6 +7,7 @@ from wsredis.config.load import load
 from wsredis.config.settings import (
     DEFAULT_URL,
     AuthUrlConfig,
+    ForwardConfig,
     GatewayConfig,
     JwtConfig,
     Limits,
@@ -17,6 +18,7 @@ from wsredis.config.settings import (
 __all__ = [
     "DEFAULT_URL",
     "AuthUrlConfig",
+    "ForwardConfig",
     "GatewayConfig",
     "JwtConfig",
     "Limits",

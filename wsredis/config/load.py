@@ -13,6 +13,7 @@ from wsredis.config.declare import Checked, Setting
 from wsredis.config.rules import Rule, read_rules
 from wsredis.config.settings import (
     AuthUrlConfig,
+    ForwardConfig,
     GatewayConfig,
     JwtConfig,
     Limits,
@@ -48,6 +49,7 @@ _KUBERNETES = re.compile(
 #: The parts of `GatewayConfig`, by the field that holds them.
 _PARTS: dict[str, type[Checked]] = {
     "redis": RedisConfig,
+    "forward": ForwardConfig,
     "jwt": JwtConfig,
     "auth_url": AuthUrlConfig,
     "limits": Limits,

@@ -15,6 +15,7 @@ __version__ = "26.11.0"
 if TYPE_CHECKING:
     from wsredis.channels import Access, Audience
     from wsredis.config import (
+        AsgiConfig,
         AuthUrlConfig,
         ForwardConfig,
         GatewayConfig,
@@ -40,6 +41,7 @@ else:  # to a type checker, a name that is not above does not exist
 
 __all__ = [
     "Access",
+    "AsgiConfig",
     "Audience",
     "AuthUrlConfig",
     "Authenticator",
@@ -68,6 +70,7 @@ _HOMES = {
     for module, names in {
         "channels": ("Access", "Audience"),
         "config": (
+            "AsgiConfig",
             "AuthUrlConfig",
             "ForwardConfig",
             "GatewayConfig",

@@ -45,13 +45,9 @@ from wsredis.transports.sockets import (
     tune,
 )
 from wsredis.transports.websocket import frames, head
+from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.deflate import Inflater
-from wsredis.transports.websocket.handshake import (
-    Answer,
-    Handshaker,
-    error_response,
-    rejection_for,
-)
+from wsredis.transports.websocket.handshake import Handshaker, error_response, rejection_for
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
 from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
@@ -84,7 +80,7 @@ _OPEN = State.OPEN
 _LIVE = (int(State.OPEN), int(State.CLOSING))
 _HANDSHAKE = head.Kind.HANDSHAKE
 _PAGE = head.Kind.HTTP
-_STEP_OPEN = Step.OPEN
+_STEP_DECIDE, _STEP_OPEN = Step.DECIDE, Step.OPEN
 
 _FORWARDED_HOST = "x-forwarded-host"
 
@@ -117,6 +113,7 @@ class GatewayProtocol(LeanProtocol):
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
         *("connection", "queue", "heard", "_deciding", "address", "pause_reasons"),
+        "takes_batches",
     )
 
     heard = True
@@ -279,7 +276,7 @@ class GatewayProtocol(LeanProtocol):
             if self.state == _PENDING and len(self.data) > _EARLY:
                 self.transport.abortConnection()
         elif found.kind is _PAGE:
-            self._serve_http()
+            self._serve_http(found)
         elif found.status:
             self._refuse(HandshakeRejected(found.reason, found.status))
 
@@ -305,7 +302,7 @@ class GatewayProtocol(LeanProtocol):
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
 
-    def _serve_http(self) -> None:
+    def _serve_http(self, found: head.Head) -> None:
         """Hand the connection over, with all bytes that were read of it."""
         refusal = self.registry.refusal(Step.HTTP, self)
         if refusal is not None:
@@ -315,7 +312,7 @@ class GatewayProtocol(LeanProtocol):
         if self.site.max_channels:
             # Else it has the place and the time of a handshake, to the end.
             self.registry.handed_over(self)
-        channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
+        channel = self.site.channel_for(found, self.transport.getPeer())
         channel.returned = self._take_back
         channel.address = self.address
         self._channel = channel
@@ -423,22 +420,22 @@ class GatewayProtocol(LeanProtocol):
 
     def _open(self, answer: Answer, request: Request, began: float) -> None:
         """Go live, if there is still room: the decision may have taken time."""
-        refusal = self.registry.refusal(_STEP_OPEN, self)
+        accepted = answer.accepted
+        # An application does not need Redis.
+        step = _STEP_DECIDE if accepted is None else _STEP_OPEN
+        refusal = self.registry.refusal(step, self)
         if refusal is not None:
             self._refuse(refusal)
             return
-        connection, transport = self.connection, self.transport
+        connection = self.connection
         assert connection is not None
-        socket = plain_socket(transport)
-        if socket is None:
-            report_at_once(transport)
-        limits = self.config.limits
-        bounds = (transport, limits.max_queue, self, self.queued, socket, limits.most_queued)
-        policy = policy_for(self.config.slow_policy, connection.granted.facility)
-        if policy is SlowPolicy.DISCONNECT:
-            self.queue = SendQueue(*bounds)
+        if accepted is None:
+            self.queue = self._make_queue(SlowPolicy.DISCONNECT)
+            # For an application a text message is not a binary one.
+            self.takes_batches = False
         else:
-            self.queue = SelectiveQueue(*bounds, policy=policy)
+            facility = connection.granted.facility
+            self.queue = self._make_queue(policy_for(self.config.slow_policy, facility))
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
@@ -452,10 +449,22 @@ class GatewayProtocol(LeanProtocol):
             log_opened(connection)
         self.metrics.handshake_latency.observe(self.queued.now() - began)
         connection.opened(answer.stored, response)
-        if self.state == _OPEN:
-            self.sessions.connection_opened(connection, answer.accepted)
+        if self.state == _OPEN and accepted is not None:
+            self.sessions.connection_opened(connection, accepted)
         if self.data:
             self.consumeData()
+
+    def _make_queue(self, policy: SlowPolicy) -> SendQueue:
+        """Make the queue, which has all that is sent from now on."""
+        transport = self.transport
+        socket = plain_socket(transport)
+        if socket is None:
+            report_at_once(transport)
+        limits = self.config.limits
+        bounds = (transport, limits.max_queue, self, self.queued, socket, limits.most_queued)
+        if policy is SlowPolicy.DISCONNECT:
+            return SendQueue(*bounds)
+        return SelectiveQueue(*bounds, policy=policy)
 
     def dropped(self, reason: str) -> None:
         """See `wsredis.transports.websocket.slots.Place.dropped`."""
@@ -503,9 +512,31 @@ class GatewayProtocol(LeanProtocol):
 
     def _refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
+        if self.queue is not None:
+            # The answer of an application is under way, and will never be whole.
+            self._end()
+            self._cut("answer incomplete")
+            return
         unread = self.state == _HEAD
         is_new = unread and not self.data
-        target = self.data if unread else self.target.encode()
+        self._note_refusal(rejection)
+        self.transport.write(error_response(rejection.status, rejection.reason))
+        self._end()
+        # A client that never finishes the TLS handshake cannot be sent the answer.
+        self.registry.last_bytes(self)
+        if unread and not is_new and is_plain(self.transport):
+            # Closing a socket with unread input resets it, and the answer may be lost. Under TLS
+            # the method is that of the TCP transport, and overtakes what is not encrypted yet.
+            self.transport.loseWriteConnection()
+        elif is_new and not is_plain(self.transport):
+            # The end of TLS would keep the connection, and nothing is known to read the answer.
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
+
+    def _note_refusal(self, rejection: HandshakeRejected) -> None:
+        """Count and log that a request is answered with an HTTP error."""
+        target = self.data if self.state == _HEAD else self.target.encode()
         status, reason, hint = rejection.status, rejection.reason, rejection.hint
         self.metrics.count_refusal(status, rejection.cause)
         self.losses.log(
@@ -521,19 +552,33 @@ class GatewayProtocol(LeanProtocol):
             hint=hint[:_LOGGED],
             _hint=f" ({hint[:_LOGGED]})" if hint else "",
         )
-        self.transport.write(error_response(status, reason))
-        self._end()
-        # A client that never finishes the TLS handshake cannot be sent the answer.
-        self.registry.last_bytes(self)
-        if unread and not is_new and is_plain(self.transport):
-            # Closing a socket with unread input resets it, and the answer may be lost. Under TLS
-            # the method is that of the TCP transport, and overtakes what is not encrypted yet.
-            self.transport.loseWriteConnection()
-        elif is_new and not is_plain(self.transport):
-            # The end of TLS would keep the connection, and nothing is known to read the answer.
-            self.transport.abortConnection()
-        else:
-            self.transport.loseConnection()
+
+    # -- wsredis.transports.websocket.applications.ApplicationClient
+
+    @property
+    def has_waiting(self) -> bool:
+        """See `wsredis.transports.websocket.applications.ApplicationClient.has_waiting`."""
+        return self.queue is not None and self.queue.is_waiting
+
+    def respond(self, data: bytes, status: int, is_last: bool) -> None:
+        """See `wsredis.transports.websocket.applications.ApplicationClient.respond`."""
+        if self.state != _PENDING:
+            return
+        if self.queue is None:
+            self._note_refusal(HandshakeRejected("refused by the application", status))
+            self.queue = self._make_queue(SlowPolicy.DISCONNECT)
+        queue = self.queue
+        queue.write(data)
+        if is_last:
+            self._end()
+            self.registry.last_bytes(self)
+            queue.close()
+
+    def cut(self, cause: str) -> None:
+        """See `wsredis.transports.websocket.applications.ApplicationClient.cut`."""
+        if self.state == _PENDING:
+            self._end()
+        self._cut(cause)
 
     # -- The open WebSocket
 
@@ -699,6 +744,8 @@ class GatewayProtocol(LeanProtocol):
         """Send a close frame; nothing is delivered after it."""
         if self.state != _OPEN:
             return
+        if self.connection is not None:
+            self.connection.ended(code or 1005, (reasonUtf8 or b"").decode("utf-8", "replace"))
         self._detach()
         super().sendCloseFrame(code, reasonUtf8, isReply)
         self.registry.last_bytes(self)
@@ -853,4 +900,6 @@ class GatewayProtocol(LeanProtocol):
 
     def send_queue_drained(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_drained`."""
+        if self.connection is not None:
+            self.connection.drained()
         self.resume(PauseReason.SEND_QUEUE)

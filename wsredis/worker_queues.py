@@ -15,19 +15,15 @@ BELL = b"1"
 
 #: Append entries to the list KEYS[1] while it has less than ARGV[1] of them, keep it for ARGV[2]
 #: milliseconds from now, and ring. Returns the number of those that were appended: the first ones.
+#: It rings first: a user of Redis who may not ring appends nothing. Nobody looks before the end.
 PUSH = b"""\
 local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[1])
-local taken = 0
-for i = 3, #ARGV do
-    if taken >= room then break end
-    redis.call('RPUSH', KEYS[1], ARGV[i])
-    taken = taken + 1
-end
-if taken > 0 then
-    redis.call('PEXPIRE', KEYS[1], ARGV[2])
-    redis.call('PUBLISH', KEYS[1], '1')
-end
-return taken
+local last = math.min(#ARGV, room + 2)
+if last < 3 then return 0 end
+redis.call('PUBLISH', KEYS[1], '1')
+for i = 3, last do redis.call('RPUSH', KEYS[1], ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return last - 2
 """
 
 

@@ -20,7 +20,7 @@ import wsredis
 LAYERS = [
     {"errors"},
     {"channels"},
-    {"group_names"},
+    {"group_names", "worker_queues"},
     {"config"},
     {"gateway"},
     {"auth", "brokers", "dialects"},

@@ -11,11 +11,14 @@ from twisted.logger import Logger
 
 from wsredis.brokers.redis.protocol import Pipeline, RedisProtocol, Reply, unexpected
 from wsredis.brokers.redis.publishing import as_broker_error, is_read_only
-from wsredis.errors import BrokerUnavailable, QueueFull
+from wsredis.errors import BrokerUnavailable, PermissionDenied, QueueFull
 from wsredis.gateway.broker import PublishWaiter, WorkerQueue
 from wsredis.worker_queues import PUSH
 
 __all__ = ["CommandBound", "Queues"]
+
+#: What Redis says if its user may not do what the script does, in version 6 or 7, or in later ones.
+_DENIED = ("The user executing the script", "ACL failure in script")
 
 #: Messages of one command: a script blocks Redis while it runs.
 _BATCH = 100
@@ -140,7 +143,7 @@ class _Push(Pipeline):
         self.remaining = 0
         bound, taken, error = self._bound, 0, None
         if isinstance(reply, Exception):
-            error = as_broker_error(reply)
+            error = _as_broker_error(reply)
             bound.not_published(reply)
             if is_read_only(reply):
                 bound.read_only()
@@ -160,3 +163,9 @@ class _Push(Pipeline):
                 self._log.failure(
                     "a publisher failed over the answer of Redis", event="publish-callback-failed"
                 )
+
+
+def _as_broker_error(error: Exception) -> Exception:
+    if any(each in str(error) for each in _DENIED):
+        return PermissionDenied("Redis forbids this queue")
+    return as_broker_error(error)

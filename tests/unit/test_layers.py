@@ -20,6 +20,7 @@ import wsredis
 LAYERS = [
     {"errors"},
     {"channels"},
+    {"group_names", "worker_queues"},
     {"config"},
     {"gateway"},
     {"auth", "brokers", "dialects"},

@@ -15,6 +15,7 @@ __version__ = "26.11.0"
 if TYPE_CHECKING:
     from wsredis.channels import Access, Audience
     from wsredis.config import (
+        AsgiConfig,
         AuthUrlConfig,
         GatewayConfig,
         JwtConfig,
@@ -39,6 +40,7 @@ else:  # to a type checker, a name that is not above does not exist
 
 __all__ = [
     "Access",
+    "AsgiConfig",
     "Audience",
     "AuthUrlConfig",
     "Authenticator",
@@ -65,7 +67,15 @@ _HOMES = {
     name: f"wsredis.{module}"
     for module, names in {
         "channels": ("Access", "Audience"),
-        "config": ("AuthUrlConfig", "GatewayConfig", "JwtConfig", "Limits", "RedisConfig", "load"),
+        "config": (
+            "AsgiConfig",
+            "AuthUrlConfig",
+            "GatewayConfig",
+            "JwtConfig",
+            "Limits",
+            "RedisConfig",
+            "load",
+        ),
         "errors": ("ConfigError", "HandshakeRejected", "WsredisError"),
         "gateway.connection": ("Connection",),
         "gateway.gap": ("Gap",),

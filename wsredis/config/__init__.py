@@ -6,6 +6,7 @@ from wsredis.config.declare import Setting, setting_of
 from wsredis.config.load import load
 from wsredis.config.settings import (
     DEFAULT_URL,
+    AsgiConfig,
     AuthUrlConfig,
     GatewayConfig,
     JwtConfig,
@@ -16,6 +17,7 @@ from wsredis.config.settings import (
 
 __all__ = [
     "DEFAULT_URL",
+    "AsgiConfig",
     "AuthUrlConfig",
     "GatewayConfig",
     "JwtConfig",

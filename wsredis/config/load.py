@@ -12,6 +12,7 @@ from typing import Any
 from wsredis.config.declare import Checked, Setting
 from wsredis.config.rules import Rule, read_rules
 from wsredis.config.settings import (
+    AsgiConfig,
     AuthUrlConfig,
     GatewayConfig,
     JwtConfig,
@@ -50,6 +51,7 @@ _PARTS: dict[str, type[Checked]] = {
     "redis": RedisConfig,
     "jwt": JwtConfig,
     "auth_url": AuthUrlConfig,
+    "asgi": AsgiConfig,
     "limits": Limits,
 }
 

@@ -47,6 +47,7 @@ from wsredis.errors import ConfigError
 
 __all__ = [
     "DEFAULT_URL",
+    "AsgiConfig",
     "AuthUrlConfig",
     "GatewayConfig",
     "JwtConfig",
@@ -398,6 +399,70 @@ class AuthUrlConfig(Checked):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class AsgiConfig(Checked):
+    """
+    An ASGI application on the ports. The attributes are explained in the reference of options.
+
+    Raises:
+        ConfigError: A value is not allowed; the message names the setting.
+    """
+
+    application: str | None = setting(
+        None,
+        callable_name,
+        "package.module:name of an ASGI application; its pages and WebSockets are served on the "
+        "same ports.",
+        name="asgi",
+    )
+    loop: str = setting(
+        "reactor",
+        choice("reactor", "thread"),
+        "Where asgi runs: in the thread of the gateway in turns (reactor), or in a thread of its "
+        "own, which an application that blocks needs (thread).",
+        name="asgi-loop",
+    )
+    lifespan: str = setting(
+        "auto",
+        choice("auto", "on", "off"),
+        "Tell asgi of start and stop: auto (and go on if it does not know of them), on (and end if "
+        "it does not), or off.",
+        name="asgi-lifespan",
+    )
+    root_path: str | None = setting(
+        None,
+        optional(script_name),
+        "Path below which asgi believes to be, such as /app. If not given, it is script-name.",
+        name="asgi-root-path",
+    )
+    concurrency: int = setting(
+        1000,
+        integer(1),
+        "Number of requests and handshakes that asgi works on at a time. Further ones are answered "
+        "with 503. Open WebSockets do not count; they have max-connections.",
+        name="asgi-concurrency",
+    )
+    budget: float = setting(
+        0.002,
+        seconds(0.0001),
+        "Seconds for which asgi may run before the gateway looks after its sockets again.",
+        name="asgi-budget",
+    )
+    shutdown: float = setting(
+        10.0,
+        seconds(0),
+        "Seconds that a call of asgi has to end after its client has left, or when the gateway "
+        "stops. Then it is cancelled.",
+        name="asgi-shutdown",
+    )
+    slow: float = setting(
+        0.1,
+        seconds(0.001),
+        "Seconds after which the log names a step of asgi that blocked all others.",
+        name="asgi-slow",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig(Checked):
     """
@@ -621,6 +686,7 @@ class GatewayConfig(Checked):
     )
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
+    asgi: AsgiConfig = field(default_factory=AsgiConfig)
     limits: Limits = field(default_factory=Limits)
     rules: tuple[Rule, ...] = ()
     #: Absolute path of the TOML file that the rules are from. None without a file.

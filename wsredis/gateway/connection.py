@@ -119,6 +119,9 @@ class Connection(ABC):
 
     _log = Logger()
 
+    #: The code of the close frame that it gets when the gateway stops.
+    stop_code = 1001
+
     __slots__ = (
         "_client",
         "_counts_as_deaf",
@@ -449,6 +452,19 @@ class Connection(ABC):
         self._low = 0
         self._client.pause(_PUBLISH)
         return False
+
+    def ended(self, code: int, reason: str) -> None:  # noqa: B027, most do not need it
+        """
+        Take note of the close frame that ends the connection, the client's or the gateway's.
+
+        `closed` follows. It comes alone if the connection ends without a close frame.
+
+        Args:
+            code: 1005 if the frame had none.
+        """
+
+    def drained(self) -> None:  # noqa: B027, most do not need it
+        """Take note that nothing waits for the client any more. Called only if something did."""
 
     def closed(self) -> None:
         """The socket is gone, or was never opened. Repeating it is harmless."""

@@ -15,7 +15,8 @@ from wsredis.gateway.connection import Connection
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
-from wsredis.transports.websocket.handshake import Answer, rejection_for
+from wsredis.transports.websocket.applications import Answer
+from wsredis.transports.websocket.handshake import rejection_for
 from wsredis.transports.websocket.head import loggable_target
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.registry import Registry

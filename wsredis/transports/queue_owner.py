@@ -84,14 +84,21 @@ class QueueOwner:
     def resume(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.resume`."""
 
-    def make_queue(self, facility: str) -> None:
-        """Make the queue of a client that has just been accepted."""
+    def make_queue(self, facility: str | None) -> None:
+        """
+        Make the queue, which has all that is sent from now on.
+
+        Args:
+            facility: Decides which policy there is for a slow client. If None, it is closed.
+        """
         transport, limits = self.transport, self.config.limits
         socket = plain_socket(transport)
         if socket is None:
             report_at_once(transport)
         bounds = (transport, limits.max_queue, self, self.queued, socket, limits.most_queued)
-        policy = policy_for(self.config.slow_policy, facility)
+        policy = SlowPolicy.DISCONNECT
+        if facility is not None:
+            policy = policy_for(self.config.slow_policy, facility)
         if policy is SlowPolicy.DISCONNECT:
             self.queue = SendQueue(*bounds)
         else:
@@ -186,6 +193,8 @@ class QueueOwner:
 
     def send_queue_drained(self) -> None:
         """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_drained`."""
+        if self.connection is not None:
+            self.connection.drained()
         self.resume(PauseReason.SEND_QUEUE)
 
     def log_slow(self, problem: str) -> None:

@@ -19,7 +19,7 @@ from wsredis.errors import BrokerUnavailable, HandshakeRejected
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.transports.applicant import Applicant
-from wsredis.transports.websocket.handshake import Answer
+from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.lean import Request
 
 

@@ -42,6 +42,10 @@ class _Connection:
         """See `wsredis.gateway.connection.Connection.note`."""
         self.notes.append(text)
 
+    def drained(self) -> None:
+        """See `wsredis.gateway.connection.Connection.drained`."""
+        self.notes.append("drained")
+
     def select(self, put: object) -> None:
         """See `wsredis.gateway.connection.Connection.select`."""
         self.notes.append("one by one" if put else "in any way")
@@ -158,6 +162,12 @@ class QueueOwnerTests(SynchronousTestCase):
         self.assertEqual(0, client.metrics.conflated)
         self.assertGreater(client.metrics.dropped_oldest, 5)
 
+    def test_no_policy(self) -> None:
+        """A client without a facility is closed when it is slow, whatever the policies are."""
+        client = _Client(GatewayConfig(slow_policy=("conflate",)))
+        client.make_queue(None)
+        self.assertNotIsInstance(client.queue, SelectiveQueue)
+
     def test_congestion(self) -> None:
         """A client for which much waits is not read, and one that takes some of it is alive."""
         client = self.client()
@@ -172,6 +182,7 @@ class QueueOwnerTests(SynchronousTestCase):
             client.transport.drain()
         self.assertFalse(client.is_paused)
         self.assertTrue(client.heard)
+        self.assertIn("drained", client.connection.notes)
 
     def test_gone(self) -> None:
         """Whatever is written to a client without a queue is dropped."""

@@ -40,12 +40,9 @@ from wsredis.transports.sockets import (
     tune,
 )
 from wsredis.transports.websocket import frames, head
+from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.deflate import Inflater
-from wsredis.transports.websocket.handshake import (
-    Answer,
-    Handshaker,
-    error_response,
-)
+from wsredis.transports.websocket.handshake import Handshaker, error_response
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
 from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
@@ -78,7 +75,7 @@ _OPEN = State.OPEN
 _LIVE = (int(State.OPEN), int(State.CLOSING))
 _HANDSHAKE = head.Kind.HANDSHAKE
 _PAGE = head.Kind.HTTP
-_STEP_OPEN = Step.OPEN
+_STEP_DECIDE, _STEP_OPEN = Step.DECIDE, Step.OPEN
 
 
 class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
@@ -109,6 +106,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
         *("connection", "queue", "heard", "_deciding", "address", "pause_reasons"),
+        "takes_batches",
     )
 
     cause = ""
@@ -254,7 +252,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             if self.state == _PENDING and len(self.data) > _EARLY:
                 self.transport.abortConnection()
         elif found.kind is _PAGE:
-            self._serve_http()
+            self._serve_http(found)
         elif found.status:
             self.refuse(HandshakeRejected(found.reason, found.status))
 
@@ -280,7 +278,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
 
-    def _serve_http(self) -> None:
+    def _serve_http(self, found: head.Head) -> None:
         """Hand the connection over, with all bytes that were read of it."""
         refusal = self.registry.refusal(Step.HTTP, self)
         if refusal is not None:
@@ -290,7 +288,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if self.site.max_channels:
             # Else it has the place and the time of a handshake, to the end.
             self.registry.handed_over(self)
-        channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
+        channel = self.site.channel_for(found, self.transport.getPeer())
         channel.returned = self._take_back
         channel.address = self.address
         self._channel = channel
@@ -334,13 +332,19 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
 
     def go_live(self, answer: Answer, request: Request, began: float) -> None:
         """See `wsredis.transports.applicant.Applicant.go_live`."""
-        refusal = self.registry.refusal(_STEP_OPEN, self)
+        accepted = answer.accepted
+        # An application does not need Redis.
+        step = _STEP_DECIDE if accepted is None else _STEP_OPEN
+        refusal = self.registry.refusal(step, self)
         if refusal is not None:
             self.refuse(refusal)
             return
         connection = self.connection
         assert connection is not None
-        self.make_queue(connection.granted.facility)
+        self.make_queue(None if accepted is None else connection.granted.facility)
+        if accepted is None:
+            # For an application a text message is not a binary one.
+            self.takes_batches = False
         if answer.is_compressed:
             self.decompress_with(Inflater())
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
@@ -354,8 +358,8 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             log_opened(connection)
         self.metrics.handshake_latency.observe(self.queued.now() - began)
         connection.opened(answer.stored, response)
-        if self.state == _OPEN:
-            self.sessions.connection_opened(connection, answer.accepted)
+        if self.state == _OPEN and accepted is not None:
+            self.sessions.connection_opened(connection, accepted)
         if self.data:
             self.consumeData()
 
@@ -398,6 +402,11 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
 
     def refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
+        if self.queue is not None:
+            # The answer of an application is under way, and will never be whole.
+            self._end()
+            self.cut("answer incomplete")
+            return
         unread = self.state == _HEAD
         is_new = unread and not self.data
         self.log_refused(self.data if unread else self.target.encode(), rejection)
@@ -414,6 +423,30 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             self.transport.abortConnection()
         else:
             self.transport.loseConnection()
+
+    # -- wsredis.transports.websocket.applications.ApplicationClient
+
+    @property
+    def has_waiting(self) -> bool:
+        """See `wsredis.transports.websocket.applications.ApplicationClient.has_waiting`."""
+        return self.queue is not None and self.queue.is_waiting
+
+    def respond(self, data: bytes, status: int, is_last: bool) -> None:
+        """See `wsredis.transports.websocket.applications.ApplicationClient.respond`."""
+        if self.state != _PENDING:
+            return
+        if self.queue is None:
+            self.log_refused(
+                self.target.encode(), HandshakeRejected("refused by the application", status)
+            )
+            self.make_queue(None)
+        queue = self.queue
+        assert queue is not None
+        queue.write(data)
+        if is_last:
+            self._end()
+            self.registry.last_bytes(self)
+            queue.close()
 
     # -- The open WebSocket
 
@@ -574,6 +607,8 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         """Send a close frame; nothing is delivered after it."""
         if self.state != _OPEN:
             return
+        if self.connection is not None:
+            self.connection.ended(code or 1005, (reasonUtf8 or b"").decode("utf-8", "replace"))
         self._detach()
         super().sendCloseFrame(code, reasonUtf8, isReply)
         self.registry.last_bytes(self)
@@ -602,6 +637,9 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
 
     def cut(self, cause: str) -> None:
         """See `wsredis.transports.queue_owner.QueueOwner.cut`."""
+        if self.state == _PENDING:
+            # The answer of an application is under way.
+            self._end()
         self.cause = cause
         self._detach()
         if self.queue is not None:

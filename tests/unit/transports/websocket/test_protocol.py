@@ -37,6 +37,7 @@ from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Identity
 from wsredis.transports.websocket import scheduler
+from wsredis.transports.websocket.head import Head
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
 
@@ -1301,7 +1302,7 @@ class _Site:
     def is_full(self) -> bool:
         return self.full
 
-    def buildProtocol(self, addr: object) -> _Channel:
+    def channel_for(self, found: Head, peer: object) -> _Channel:
         return self.channel
 
 

@@ -98,6 +98,8 @@ class Metrics:
         lost_seconds: The seconds of all those times together.
         loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
         loop_lag_max: The largest of them in the last minute.
+        asgi_slow: Steps of the ASGI application that held the gateway for longer than they may.
+        asgi_slow_seconds: The seconds of all those steps together.
         proofs: Messages of the gateway to itself that came back through Redis.
         proof_failures: How often one did not come back, or Redis had another number of
             subscriptions than it should have.
@@ -256,6 +258,13 @@ class Metrics:
     )
     loop_lag_max: float = gauge(
         "event_loop_lag_max_seconds", "The largest of them in the last minute.", max
+    )
+    asgi_slow: int = counter(
+        "asgi_slow_steps",
+        "Steps of the ASGI application that held the gateway for longer than ``asgi-slow``.",
+    )
+    asgi_slow_seconds: float = counter(
+        "asgi_slow_seconds", "The seconds of all those steps together."
     )
 
     @property

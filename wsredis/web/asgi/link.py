@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from threading import Thread
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from wsredis.config import AsgiConfig
+from wsredis.gateway.metrics import Metrics
 from wsredis.web.asgi.calls import LAST_CHANCE, Calls, Done, Running
 from wsredis.web.asgi.loop import ReactorLoop
+from wsredis.web.asgi.slow import SlowSteps
 
-__all__ = ["Bridge", "Link", "Running", "Turns"]
+__all__ = ["Bridge", "Link", "Running", "Turns", "make_link"]
 
 
 class Link(Protocol):
@@ -67,6 +71,14 @@ class Link(Protocol):
     def to_application(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in the thread of the loop, after those of earlier calls."""
 
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """
+        Return a function that calls *function* in the thread of the loop: now, if that is this one.
+
+        It costs less than `to_application`, for calls that may overtake earlier ones. They must not
+        run code of the application.
+        """
+
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """
         Call a function in the reactor's thread, after those of earlier calls.
@@ -101,23 +113,22 @@ class Turns(Calls):
 
     Args:
         reactor: Runs the loop.
-        budget: Seconds of a turn; see `wsredis.web.asgi.loop.ReactorLoop`.
-        grace: Seconds that a call has to end after its client has left.
-        slow: Seconds from which on a callback is reported.
+        config: The budget of a turn, the time of calls whose client has left, and what is slow.
+        metrics: Count slow steps.
         clock: Returns seconds. If None, it is the clock of asyncio.
     """
 
     def __init__(
         self,
         reactor: Any,
-        budget: float,
-        grace: float,
-        slow: float,
+        config: AsgiConfig,
+        metrics: Metrics,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(reactor, grace)
-        self.loop: ReactorLoop = ReactorLoop(reactor, budget, slow, clock)
+        super().__init__(reactor, config.shutdown)
+        self.loop: ReactorLoop = ReactorLoop(reactor, config.budget, config.slow, clock)
         self.loop.after_turn = self.drain
+        self._slow = SlowSteps(reactor, metrics, self.loop, config.slow)
         #: The same, without a step in between.
         self.to_application = self.loop.call  # type: ignore[method-assign]
 
@@ -126,18 +137,24 @@ class Turns(Calls):
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
         self.left.start()
+        self._slow.start()
 
     def stop(self) -> None:
         """See `Link.stop`."""
         if self.loop.is_closed():
             return
         self.left.stop()
+        self._slow.stop()
         self.loop.detach()
         try:
             self.loop.run_until_complete(_say_farewell())
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
+
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return function
 
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
@@ -151,11 +168,11 @@ class Bridge(Calls):
 
     Args:
         reactor: Where the gateway is.
-        grace: Seconds that a call has to end after its client has left.
+        config: The time of calls whose client has left.
     """
 
-    def __init__(self, reactor: Any, grace: float) -> None:
-        super().__init__(reactor, grace)
+    def __init__(self, reactor: Any, config: AsgiConfig) -> None:
+        super().__init__(reactor, config.shutdown)
         self._reactor = reactor
         self.loop = asyncio.SelectorEventLoop()
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -196,6 +213,10 @@ class Bridge(Calls):
             self._outgoing_is_due = True
             self._reactor.callFromThread(self._give)
 
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return partial(self.to_application, function)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
@@ -220,3 +241,10 @@ class Bridge(Calls):
         self._outgoing_is_due = False
         if not self._is_stopped:
             self.drain()
+
+
+def make_link(reactor: Any, config: AsgiConfig, metrics: Metrics) -> Link:
+    """Make the link that the settings ask for. It does not run yet."""
+    if config.loop == "thread":
+        return Bridge(reactor, config)
+    return Turns(reactor, config, metrics)

@@ -105,6 +105,8 @@ async def _say_farewell() -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=LAST_CHANCE)
     await asyncio.get_running_loop().shutdown_asyncgens()
+    # Sockets that were closed last are so in the next step.
+    await asyncio.sleep(0)
 
 
 class Turns(Calls):
@@ -128,6 +130,7 @@ class Turns(Calls):
         super().__init__(reactor, config.shutdown)
         self.loop: ReactorLoop = ReactorLoop(reactor, config.budget, config.slow, clock)
         self.loop.after_turn = self.drain
+        self.take_failures(self.loop)
         self._slow = SlowSteps(reactor, metrics, self.loop, config.slow)
         #: The same, without a step in between.
         self.to_application = self.loop.call  # type: ignore[method-assign]
@@ -143,7 +146,7 @@ class Turns(Calls):
         """See `Link.stop`."""
         if self.loop.is_closed():
             return
-        self.left.stop()
+        self.end()
         self._slow.stop()
         self.loop.detach()
         try:
@@ -173,8 +176,8 @@ class Bridge(Calls):
 
     def __init__(self, reactor: Any, config: AsgiConfig) -> None:
         super().__init__(reactor, config.shutdown)
-        self._reactor = reactor
         self.loop = asyncio.SelectorEventLoop()
+        self.take_failures(self.loop)
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         #: Whether the other side will look. Each of the two is cleared before the queue is emptied,
         #: so nothing that is added meanwhile is forgotten.
@@ -191,7 +194,7 @@ class Bridge(Calls):
         if self._is_stopped:
             return
         self._is_stopped = True
-        self.left.stop()
+        self.end()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(2 * LAST_CHANCE)
         if self._thread.is_alive():

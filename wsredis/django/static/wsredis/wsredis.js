@@ -62,9 +62,14 @@
     return url.href;
   }
 
+  // Adds fields to the query.
   function extend(url, fields) {
     const [whole] = url.split("#");
-    return fields.reduce((made, each) => made + (made.includes("?") ? "&" : "?") + each, whole);
+    return [whole.includes("?") || !fields.length ? whole : whole + "?", ...fields].join("&");
+  }
+
+  function cursor_field({ cursor }) {
+    return cursor ? ["cursor=" + encodeURIComponent(cursor)] : [];
   }
 
   // The text of bytes, as the gateway sees it; else one character for each byte.
@@ -147,9 +152,9 @@
     }
 
     async function get(type, ...fields) {
-      if (memory.cursor) fields.push("cursor=" + encodeURIComponent(memory.cursor));
-      else memory.restart();
-      const response = await request(fields, { Accept: type }, { signal: control.signal });
+      if (!memory.cursor) memory.restart();
+      const all = [...fields, ...cursor_field(memory)];
+      const response = await request(all, { Accept: type }, { signal: control.signal });
       const { ok, status, headers } = response;
       if (status !== 204 && !(ok && (headers.get("Content-Type") || "").startsWith(type))) {
         finish(STATUS_CODES[status] || 1006, "HTTP " + status);
@@ -363,8 +368,8 @@
         socket = open_http(base, transport === "polling", token, memory, opts.binary_type);
       } else {
         try {
-          const { cursor } = memory;
-          socket = dial(token, cursor ? extend(url, ["cursor=" + encodeURIComponent(cursor)]) : url);
+          const resumed = cursor_field(memory);
+          socket = dial(token, resumed.length ? extend(url, resumed) : url);
         } catch (error) {
           stop(null, error.message);
           throw error;

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
+from wsredis.gateway.broker import PublishWaiter, WorkerQueue
 from wsredis.gateway.client import Client, PauseReason, Sink
 from wsredis.gateway.connection_id import connection_id, next_serial
 from wsredis.gateway.enrolment import Enrolment
@@ -118,6 +119,9 @@ class Connection(ABC):
     """
 
     _log = Logger()
+
+    #: The code of the close frame that it gets when the gateway stops.
+    stop_code = 1001
 
     __slots__ = (
         "_client",
@@ -275,6 +279,20 @@ class Connection(ABC):
         work = reach + len(channels) - 1
         if work:
             self._client.charge(work * count)
+        if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
+            self._client.pause(_PUBLISH)
+
+    def push_on(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """
+        Hand *payload* to the workers of *queue*. It counts as `publish_on` does.
+
+        Args:
+            waiter: Hears the outcome, and calls `published` for either.
+        """
+        self._unanswered += 1
+        self._unanswered_bytes += len(payload)
+        self._hub.broker.push(queue, payload, waiter)
+        self._client.charge(1)
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.pause(_PUBLISH)
 
@@ -449,6 +467,19 @@ class Connection(ABC):
         self._low = 0
         self._client.pause(_PUBLISH)
         return False
+
+    def ended(self, code: int, reason: str) -> None:  # noqa: B027, most do not need it
+        """
+        Take note of the close frame that ends the connection, the client's or the gateway's.
+
+        `closed` follows. It comes alone if the connection ends without a close frame.
+
+        Args:
+            code: 1005 if the frame had none.
+        """
+
+    def drained(self) -> None:  # noqa: B027, most do not need it
+        """Take note that nothing waits for the client any more. Called only if something did."""
 
     def closed(self) -> None:
         """The socket is gone, or was never opened. Repeating it is harmless."""

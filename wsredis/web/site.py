@@ -21,6 +21,8 @@ from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
+from wsredis.transports.websocket.head import Head
+from wsredis.transports.websocket.http import HttpChannel
 from wsredis.web.access_log import log_answer
 from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel
 from wsredis.web.request import GatewayRequest
@@ -125,6 +127,15 @@ class GatewaySite(Site):
             Without an application always False: connections are then short, and not limited here.
         """
         return self.has_application and len(self.channels) >= self.max_channels
+
+    def channel_for(self, found: Head, peer: Any) -> HttpChannel:
+        """See `wsredis.transports.websocket.http.HttpSite.channel_for`."""
+        channel: Any = self.buildProtocol(peer)
+        return cast(HttpChannel, channel)
+
+    def serves(self, found: Head) -> bool:
+        """Tell whether the resources of this site answer a request. Else its connection goes on."""
+        return True
 
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer: not while they are scarce."""

@@ -21,6 +21,7 @@ from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.queued_bytes import QueuedBytes
+from wsredis.transports.websocket.applications import Applications
 from wsredis.transports.websocket.handshake import Handshaker
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
@@ -45,6 +46,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: Answers requests that are not WebSocket handshakes.
         handler: The hook of the embedding program. If None, there is none.
+        applications: Gets handshakes that belong to no dialect. If None, 404 is the answer.
 
     Attributes:
         registry: The connections.
@@ -65,6 +67,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         auth: Auth,
         site: HttpSite,
         handler: Hooks | None = None,
+        applications: Applications | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
@@ -104,7 +107,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             self,
             config=config,
             registry=self.registry,
-            handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
+            handshaker=Handshaker(
+                config, hub, dialects, auth.admission, self.registry, handler, applications
+            ),
             sessions=auth.sessions,
             metrics=hub.metrics,
             queued=self.queued,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 
-from wsredis.auth import Accepted, Admission
+from wsredis.auth import Admission
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig
 from wsredis.errors import (
@@ -19,59 +18,31 @@ from wsredis.errors import (
     LimitExceeded,
     PermissionDenied,
 )
-from wsredis.gateway.client import Client
 from wsredis.gateway.connection import Connection, ConnectionParts, Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.eager import run_eagerly
 from wsredis.gateway.hub import Hub
-from wsredis.gateway.identity import Handshake
+from wsredis.gateway.identity import Handshake, Identity
+from wsredis.transports.websocket.applications import (
+    Answer,
+    ApplicationClient,
+    ApplicationMessages,
+    Applications,
+)
 from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.lean import Request
-from wsredis.transports.websocket.registry import Member, Registry, Step
+from wsredis.transports.websocket.registry import Registry, Step
 
-__all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
+__all__ = ["Handshaker", "error_response", "rejection_for"]
 
 #: Seconds that a client is asked to wait before it tries again.
 _RETRY_AFTER = 2
 
+#: Applications find out themselves who their clients are.
+_NOBODY = Identity()
+
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-
-class HandshakeClient(Client, Member, Protocol):
-    """
-    A client that waits for the answer to its handshake.
-
-    Attributes:
-        connection: Set as soon as there is one: whoever ends the client has to end it as well.
-    """
-
-    connection: Connection | None
-
-    def is_pending(self) -> bool:
-        """Tell whether the client still waits."""
-
-    def is_secure(self) -> bool:
-        """Tell whether the client speaks TLS with the gateway itself."""
-
-
-class Answer(NamedTuple):
-    """
-    The answer to an accepted handshake.
-
-    Attributes:
-        accepted: The outcome of the admission.
-        stored: The stored messages by channel, for `Connection.opened`.
-        subprotocol: The chosen one. None if there is none.
-        headers: Further headers of the answer.
-        is_compressed: Tells whether both sides may send compressed messages.
-    """
-
-    accepted: Accepted
-    stored: Mapping[bytes, bytes]
-    subprotocol: str | None
-    headers: dict[str, str]
-    is_compressed: bool
 
 
 #: Makes an answer of the stored messages.
@@ -85,6 +56,7 @@ class Handshaker:
     Args:
         dialects: Asked in this order to parse a URL.
         handler: The hook of the embedding program. If None, there is none.
+        applications: Gets handshakes that belong to no dialect. If None, 404 is the answer.
     """
 
     def __init__(
@@ -95,6 +67,7 @@ class Handshaker:
         admission: Admission,
         registry: Registry,
         handler: Hooks | None = None,
+        applications: Applications | None = None,
     ) -> None:
         self._limits = config.limits
         self._compress = config.compress
@@ -104,8 +77,10 @@ class Handshaker:
         self._admission = admission
         self._registry = registry
         self._handler = handler
+        self._applications = applications
+        self._messages = ApplicationMessages()
 
-    def decide(self, client: HandshakeClient, request: Request, target: str) -> Deferred[Answer]:
+    def decide(self, client: ApplicationClient, request: Request, target: str) -> Deferred[Answer]:
         """
         Decide on a well-formed handshake: URL, room, subprotocol, identity, rights, subscriptions.
 
@@ -121,7 +96,11 @@ class Handshaker:
                 set, its `closed` undoes the subscriptions.
         """
         try:
-            prepared = run_eagerly(self._prepare(client, request, target))
+            path, _, query = target.partition("?")
+            found = self._parse(path, query)
+            if found is None:
+                return self._ask_application(client, request, target)
+            prepared = run_eagerly(self._prepare(client, request, path, query, *found))
             if isinstance(prepared, Deferred):
                 return prepared.addCallback(_open)
             return _open(prepared)
@@ -129,12 +108,49 @@ class Handshaker:
             # As in a coroutine: whatever an authenticator raises refuses this handshake only.
             return fail()
 
+    def _ask_application(
+        self, client: ApplicationClient, request: Request, target: str
+    ) -> Deferred[Answer]:
+        """Let the application decide, if there is one and there is room."""
+        if self._applications is None:
+            raise HandshakeRejected("there is nothing here", 404)
+        refusal = self._registry.refusal(Step.DECIDE, client)
+        if refusal is not None:
+            raise refusal
+        window, extension = self._negotiate(request)
+        parts = ConnectionParts(
+            self._hub,
+            self._limits,
+            None,
+            client,
+            self._encodings[self._messages, window],
+            _NOBODY,
+            Access(target.partition("?")[0]),
+        )
+        answer = self._applications.decide(client, request, target, parts)
+        if not window:
+            return answer
+        return answer.addCallback(
+            lambda accepted: accepted._replace(
+                headers=[_extension_header(extension), *accepted.headers], is_compressed=True
+            )
+        )
+
+    def _negotiate(self, request: Request) -> tuple[int, str]:
+        """Return the window of compressed messages, and its header; 0 if nothing is compressed."""
+        agreed = negotiate(request.extensions) if self._compress else None
+        return agreed or (0, "")
+
     async def _prepare(
-        self, client: HandshakeClient, request: Request, target: str
+        self,
+        client: ApplicationClient,
+        request: Request,
+        path: str,
+        query: str,
+        dialect: Dialect,
+        requested: Access,
     ) -> tuple[Connection, _Completion]:
         """Decide on everything but the subscriptions."""
-        path, _, query = target.partition("?")
-        dialect, requested = self._parse(path, query)
         refusal = self._registry.refusal(Step.DECIDE, client)
         if refusal is not None:
             raise refusal
@@ -144,8 +160,7 @@ class Handshaker:
         subprotocol = dialect.choose_subprotocol(request.protocols)
         if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
             raise BadRequest("the subprotocol is not a token")
-        agreed = negotiate(request.extensions) if self._compress else None
-        window, extension = agreed or (0, "")
+        window, extension = self._negotiate(request)
         incidents = self._hub.incidents
         try:
             accepted = await self._admission.admit(
@@ -183,7 +198,7 @@ class Handshaker:
                 accepted.enrolment,
             )
         )
-        headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
+        headers = [_extension_header(extension)] if extension else []
 
         def complete(stored: Mapping[bytes, bytes]) -> Answer:
             if stored:
@@ -192,13 +207,17 @@ class Handshaker:
 
         return connection, complete
 
-    def _parse(self, path: str, query: str) -> tuple[Dialect, Access]:
-        """Find the dialect that a URL belongs to, and the access that the URL asks for."""
+    def _parse(self, path: str, query: str) -> tuple[Dialect, Access] | None:
+        """Find the dialect that a URL belongs to, and the access that the URL asks for, if any."""
         for dialect in self._dialects:
             requested = dialect.parse(path, query)
             if requested is not None:
                 return dialect, requested
-        raise HandshakeRejected("there is nothing here", 404)
+        return None
+
+
+def _extension_header(value: str) -> tuple[str, str]:
+    return "Sec-WebSocket-Extensions", value
 
 
 def _open(prepared: tuple[Connection, _Completion]) -> Deferred[Answer]:

@@ -9,7 +9,7 @@ again: nothing may pass that the two would read in different ways.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -82,6 +82,11 @@ class Head(NamedTuple):
         reason: One sentence for the client and for the log. It does not quote the client.
         handshake: The handshake, if it is one.
         headers: As `HandshakeHead.headers`, also of an HTTP request. Empty if the head is neither.
+        method, target, version: The three parts of the request line as they came, of an HTTP
+            request. Empty for others.
+        pairs: Names and values of the headers as they came, in their order, of an HTTP request and
+            of a handshake. A value has the blanks around it.
+        size: The length of the head in bytes, of the same two.
     """
 
     kind: Kind
@@ -89,10 +94,17 @@ class Head(NamedTuple):
     reason: str = ""
     handshake: HandshakeHead | None = None
     headers: Mapping[str, str] = {}
+    method: str = ""
+    target: str = ""
+    version: str = ""
+    pairs: Sequence[tuple[str, str]] = ()
+    size: int = 0
 
 
 _INCOMPLETE = Head(Kind.INCOMPLETE)
+# A member of an Enum is looked up slowly.
 _HANDSHAKE = Kind.HANDSHAKE
+_HTTP = Kind.HTTP
 
 
 def _malformed(reason: str, status: int = 400) -> Head:
@@ -136,7 +148,7 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
     repeated = _join(headers, pairs) if len(headers) != count else ()
     upgrade = headers.get("upgrade")
     if upgrade is None or (upgrade != "websocket" and "websocket" not in _list(upgrade)):
-        return Head(Kind.HTTP, headers=headers)
+        return Head(_HTTP, 0, "", None, headers, line[1], line[2], line[3], pairs, end)
     if line[1] != "GET":
         return _malformed("HTTP method must be a GET")
     if line[3] != "HTTP/1.1":
@@ -144,10 +156,12 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
     for name in _ONCE:
         if name in repeated:
             return _malformed(f"the header {name} came more than once")
-    return _handshake(line[2], headers, end)
+    return _handshake(line[2], headers, pairs, end)
 
 
-def _handshake(target: str, headers: dict[str, str], size: int) -> Head:
+def _handshake(
+    target: str, headers: dict[str, str], pairs: list[tuple[str, str]], size: int
+) -> Head:
     """Judge a request for an upgrade to a WebSocket."""
     if target[0] != "/":
         # A client that believes to speak with a proxy writes the whole URL (RFC 9112, 3.2.2).
@@ -189,7 +203,8 @@ def _handshake(target: str, headers: dict[str, str], size: int) -> Head:
         protocols = [name for each in offered.split(",") if (name := each.strip(" \t"))]
         if len({*protocols}) != len(protocols):
             return _malformed("a subprotocol is offered twice")
-    return Head(_HANDSHAKE, 0, "", HandshakeHead(target, headers, protocols, key, size), headers)
+    handshake = HandshakeHead(target, headers, protocols, key, size)
+    return Head(_HANDSHAKE, 0, "", handshake, headers, pairs=pairs, size=size)
 
 
 def _is_in_letters(head: bytes) -> bool:

@@ -256,7 +256,7 @@ class Registry:
 
     def drain(self, spread: float = 0.0) -> Deferred[None]:
         """
-        Accept no more handshakes, and close all WebSockets with 1001.
+        Accept no more handshakes, and close all WebSockets with 1001, or as they want it.
 
         The close frame follows what is already on its way to the client.
 
@@ -284,7 +284,10 @@ class Registry:
     def _say_goodbye(self, member: Member) -> None:
         # Some leave by themselves before their turn.
         if member in self.connections:
-            member.close(*self._goodbye)
+            code, reason = self._goodbye
+            if self.stopping and member.connection is not None:
+                code = member.connection.stop_code
+            member.close(code, reason)
 
     # -- The life of a connection
 

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.signal import Signal
+from wsredis.gateway.threads import SwitchInterval
 from wsredis.gateway.timers import TimeoutQueue
 
 __all__ = ["LAST_CHANCE", "Calls", "Done", "Running"]
@@ -113,6 +114,8 @@ class Calls:
         self._calls: set[_Run] = set()
         self._idle: Signal[None] = Signal()
         self.left: TimeoutQueue[_Run] = TimeoutQueue(reactor, max(grace, 0.001), self._give_up)
+        # Synchronous views of an application have threads in any case.
+        self._interval = SwitchInterval()
         self.outgoing: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
 
     def to_application(self, function: Callable[..., object], *args: Any) -> None:
@@ -188,8 +191,14 @@ class Calls:
             timer.cancel()
         return not self._calls
 
+    def begin(self) -> None:
+        """Look after calls from now on."""
+        self._interval.shorten()
+        self.left.start()
+
     def end(self) -> None:
-        """Look after no call any more."""
+        """Look after no call any more. Harmless when not begun."""
+        self._interval.restore()
         self.left.stop()
         self._throttle.reset()
 

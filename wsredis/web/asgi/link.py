@@ -139,7 +139,7 @@ class Turns(Calls):
         """See `Link.start`."""
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
-        self.left.start()
+        self.begin()
         self._slow.start()
 
     def stop(self) -> None:
@@ -187,7 +187,7 @@ class Bridge(Calls):
     def start(self) -> None:
         """See `Link.start`."""
         self._thread.start()
-        self.left.start()
+        self.begin()
 
     def stop(self) -> None:
         """See `Link.stop`. A thread that blocks is not waited for: it may never end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 from twisted.logger import capturedLogs
@@ -84,6 +85,21 @@ class BridgeTests(BridgeCase):
         with capturedLogs() as logs:
             self.link.stop()
         self.assertEqual(["asgi-blocked"], [each["event"] for each in logs])
+
+
+class IntervalTests(TurnsLinkCase):
+    """Threads of an application."""
+
+    def test_interval(self) -> None:
+        """Python switches more often between threads as long as the application runs."""
+        self.assertAlmostEqual(0.0001, sys.getswitchinterval())
+        self.link.stop()
+        self.assertAlmostEqual(self.before, sys.getswitchinterval())
+
+    def make(self) -> module.Link:
+        """As ever."""
+        self.before = sys.getswitchinterval()
+        return super().make()
 
 
 class ChoiceTests(SynchronousTestCase):

@@ -3,12 +3,14 @@ One call of an application for one HTTP request: its events in, the bytes of the
 
 It lives in the thread of the application's loop, and knows neither the connection nor the reactor.
 What it makes goes to the `Answering` side by the link, and so comes what it hears.
+
+It is one module because what an event means, and which bytes it becomes, depends on all events
+before it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import IntEnum
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 
 from wsredis.web.asgi import events
 from wsredis.web.asgi.events import ClientDisconnected
+from wsredis.web.asgi.files import FilePart, open_part, open_path
 from wsredis.web.asgi.http_request import Request
 from wsredis.web.asgi.link import Link
 
@@ -221,64 +224,33 @@ class HttpCycle:
         elif kind == "http.response.early_hint" and step < _TRAILERS:
             self._write_hints(event)
         elif kind == "http.response.pathsend" and (step is _START or step is _HEAD):
-            path = event.get("path")
-            if not isinstance(path, (str, os.PathLike)):
-                raise TypeError("path is a str")
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                await self._write_file(descriptor, 0, os.fstat(descriptor).st_size, False)
-            finally:
-                os.close(descriptor)
+            await self._write_file(open_path(event), False)
         elif kind == "http.response.zerocopysend" and (step is _START or step is _HEAD):
-            await self._write_part(event)
+            await self._write_file(open_part(event), bool(event.get("more_body")))
         else:
             raise RuntimeError(_unexpected(kind, step))
 
-    async def _write_part(self, event: dict[str, Any]) -> None:
-        """Send a part of an open file."""
-        file: Any = event.get("file")
-        offset, count = event.get("offset"), event.get("count")
-        for each in (offset, count):
-            if each is not None and not (isinstance(each, int) and each >= 0):
-                raise TypeError("offset and count are ints, and not less than 0")
-        is_number = isinstance(file, int)
-        descriptor = file if is_number else file.fileno()
-        start = offset
-        if start is None:
-            start = os.lseek(file, 0, os.SEEK_CUR) if is_number else file.tell()
-        left = max(0, os.fstat(descriptor).st_size - start)
-        size = left if count is None else min(count, left)
-        await self._write_file(descriptor, start, size, bool(event.get("more_body")))
-        if offset is None:
-            # As os.sendfile() does.
-            if is_number:
-                os.lseek(file, start + size, os.SEEK_SET)
-            else:
-                file.seek(start + size)
-
-    async def _write_file(self, descriptor: int, at: int, size: int, has_more: bool) -> None:
+    async def _write_file(self, file: FilePart, has_more: bool) -> None:
         """Send bytes of a file as so many bodies would be sent."""
-        if self.step is _START and not has_more and self._start[2] is None:
-            # A length makes it an answer that may be kept open after it.
-            self._start = (*self._start[:2], size, *self._start[3:])
-        end = at + size
-        if self.request.is_head or self.status in _NO_BODY:
-            self._write(b"", has_more)
-            return
-        while True:
-            block = os.pread(descriptor, min(_BLOCK, end - at), at) if at < end else b""
-            at += len(block)
-            if not block and at < end:
-                raise RuntimeError("the file has become shorter")
-            is_end = at >= end
-            self._write(block, has_more or not is_end)
-            if is_end:
+        try:
+            if self.step is _START and not has_more and self._start[2] is None:
+                # A length makes it an answer that may be kept open after it.
+                self._start = (*self._start[:2], file.size, *self._start[3:])
+            if self.request.is_head or self.status in _NO_BODY:
+                self._write(b"", has_more)
                 return
-            # One block is on its way at a time: the next one waits for others, too.
-            if self._in_flight >= WINDOW:
-                await self._drained()
-            if self._left:
-                raise ClientDisconnected("the client has gone")
+            at = 0
+            while at < file.size or not at:
+                block = file.read(at, _BLOCK)
+                at += len(block)
+                self._write(block, has_more or at < file.size)
+                if at >= file.size:
+                    return
+                # One block is on its way at a time: the next one waits for others, too.
+                if self._in_flight >= WINDOW:
+                    await self._drained()
+        finally:
+            file.done()
 
     # -- The bytes of the answer
 

@@ -229,7 +229,7 @@ class BodyTests(HttpCase):
         self.assertTrue(client.closed)
 
     def test_too_large(self) -> None:
-        """A body in chunks that becomes too large is a 413, and its application hears of the end."""
+        """A body in chunks that becomes too large is a 413, and the application hears of it."""
         client = self.connect()
         client.send(request("POST /x", "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n"))
         self.turn()

@@ -91,6 +91,8 @@ class Metrics:
         dropped_oldest: Messages left out for slow clients as the oldest ones.
         shed: Connections closed because they sent too fast for a minute, did not go on with a
             message, or had most of the unfinished input when there was too much of it.
+        answers: Answers of the ASGI application, by the class of their status.
+        answer_latency: Seconds from the head of a request to the end of such an answer.
         timeouts: Connections closed because they did not answer a ping.
         broker_losses: How often the connection to Redis was lost.
         generation: How often messages may have been lost between Redis and the gateway; see
@@ -222,6 +224,16 @@ class Metrics:
         _LIMITS,
     )
     timeouts: int = counter("ping_timeouts", "Connections that were dropped because no pong came.")
+    answers: dict[str, int] = counters(
+        "asgi_answers",
+        "Answers of the ASGI application to plain requests, by the class of their status.",
+        "status",
+        ("2xx", "3xx", "4xx", "5xx", "other"),
+    )
+    answer_latency: Histogram = latency(
+        "asgi_answer_seconds",
+        "Seconds from the head of a plain request to the end of the ASGI application's answer.",
+    )
     broker_losses: int = counter("redis_losses", "Times that the connection to Redis was lost.")
     publish_latency: Histogram = latency(
         "publish_seconds",

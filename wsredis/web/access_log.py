@@ -13,10 +13,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from wsredis.config.networks import Networks, shown_address
-from wsredis.transports.websocket.head import loggable_target
+from wsredis.transports.websocket.head import Head, loggable_target
 from wsredis.transports.websocket.proxies import named_client
 
-__all__ = ["log_answer"]
+__all__ = ["log_answer", "log_asgi_answer"]
 
 #: Characters of a header, which the client has chosen.
 _LOGGED = 200
@@ -40,9 +40,53 @@ def log_answer(request: Any, trusted: Networks) -> None:
     """
     if request.path.startswith(_FREQUENT):
         return
-    peer, target = _client(request, trusted), _shown(request.uri)
-    method, protocol = _text(request.method), _text(request.clientproto)
-    referer, agent = _shown(_header(request, "referer")), _text(_header(request, "user-agent"))
+    headers = {
+        name: b",".join(values).decode("latin-1")
+        for name in _FORWARDED
+        if (values := request.requestHeaders.getRawHeaders(name.encode()))
+    }
+    _log_line(
+        named_client(request.getClientAddress().host, trusted, headers),
+        (request.method, request.uri, request.clientproto),
+        (_header(request, "referer"), _header(request, "user-agent")),
+        (request.code, request.sentLength),
+        request.began,
+    )
+
+
+def log_asgi_answer(
+    peer: str, found: Head, trusted: Networks, status: int, size: int, began: float
+) -> None:
+    """
+    Log an answer of an ASGI application that has just been written.
+
+    Args:
+        peer: The host of the peer; "" if it has none.
+        found: The head of the request.
+        trusted: The proxies that name the client.
+        size: Bytes of the body.
+        began: The time at which the head was whole, in seconds of the monotonic clock.
+    """
+    get = found.headers.get
+    _log_line(
+        named_client(peer, trusted, found.headers),
+        (found.method.encode(), found.target.encode(), found.version.encode()),
+        (get("referer", "").encode("latin-1"), get("user-agent", "").encode("latin-1")),
+        (status, size),
+        began,
+    )
+
+
+def _log_line(
+    client: str,
+    request: tuple[bytes, bytes, bytes],
+    about: tuple[bytes, bytes],
+    answer: tuple[int, int],
+    began: float,
+) -> None:
+    peer, target = shown_address(client), _shown(request[1])
+    method, protocol = _text(request[0]), _text(request[2])
+    referer, agent = _shown(about[0]), _text(about[1])
     _log.info(
         '{peer} - - "{_request}" {status} {bytes} "{_referer}" "{_agent}"',
         event="page",
@@ -50,24 +94,15 @@ def log_answer(request: Any, trusted: Networks) -> None:
         method=method,
         path=target,
         protocol=protocol,
-        status=request.code,
-        bytes=request.sentLength,
+        status=answer[0],
+        bytes=answer[1],
         referer=referer,
         agent=agent,
-        seconds=monotonic() - request.began,
+        seconds=monotonic() - began,
         _request=_quoted(f"{method} {target} {protocol}"),
         _referer=_quoted(referer) or "-",
         _agent=_quoted(agent) or "-",
     )
-
-
-def _client(request: Any, trusted: Networks) -> str:
-    headers = {
-        name: b",".join(values).decode("latin-1")
-        for name in _FORWARDED
-        if (values := request.requestHeaders.getRawHeaders(name.encode()))
-    }
-    return shown_address(named_client(request.getClientAddress().host, trusted, headers))
 
 
 def _header(request: Any, name: str) -> bytes:

@@ -115,23 +115,27 @@ class Turns(Calls):
 
     Args:
         reactor: Runs the loop.
-        config: The budget of a turn, the time of calls whose client has left, and what is slow.
-        metrics: Count slow steps.
+        budget: Seconds of a turn; see `wsredis.web.asgi.loop.ReactorLoop`.
+        grace: Seconds that a call has to end after its client has left.
+        slow: Seconds that one step may take; see `wsredis.web.asgi.slow.SlowSteps`.
         clock: Returns seconds. If None, it is the clock of asyncio.
+        metrics: Count slow steps. If None, nobody does.
     """
 
     def __init__(
         self,
         reactor: Any,
-        config: AsgiConfig,
-        metrics: Metrics,
+        budget: float,
+        grace: float,
+        slow: float,
         clock: Callable[[], float] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        super().__init__(reactor, config.shutdown)
-        self.loop: ReactorLoop = ReactorLoop(reactor, config.budget, config.slow, clock)
+        super().__init__(reactor, grace)
+        self.loop: ReactorLoop = ReactorLoop(reactor, budget, slow, clock)
         self.loop.after_turn = self.drain
         self.take_failures(self.loop)
-        self._slow = SlowSteps(reactor, metrics, self.loop, config.slow)
+        self._slow = SlowSteps(reactor, metrics or Metrics(), self.loop, slow)
         #: The same, without a step in between.
         self.to_application = self.loop.call  # type: ignore[method-assign]
 
@@ -171,11 +175,11 @@ class Bridge(Calls):
 
     Args:
         reactor: Where the gateway is.
-        config: The time of calls whose client has left.
+        grace: Seconds that a call has to end after its client has left.
     """
 
-    def __init__(self, reactor: Any, config: AsgiConfig) -> None:
-        super().__init__(reactor, config.shutdown)
+    def __init__(self, reactor: Any, grace: float) -> None:
+        super().__init__(reactor, grace)
         self.loop = asyncio.SelectorEventLoop()
         self.take_failures(self.loop)
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -223,10 +227,18 @@ class Bridge(Calls):
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            # An application that stops the loop, or that calls exit(), stops nobody else.
+            while not self._is_stopped:
+                self._run_until_stopped()
             self.loop.run_until_complete(_say_farewell())
         finally:
             self.loop.close()
+
+    def _run_until_stopped(self) -> None:
+        try:
+            self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            self._log.failure("the application tried to end the process", event="asgi-exit")
 
     def _take(self) -> None:
         self._incoming_is_due = False
@@ -249,5 +261,5 @@ class Bridge(Calls):
 def make_link(reactor: Any, config: AsgiConfig, metrics: Metrics) -> Link:
     """Make the link that the settings ask for. It does not run yet."""
     if config.loop == "thread":
-        return Bridge(reactor, config)
-    return Turns(reactor, config, metrics)
+        return Bridge(reactor, config.shutdown)
+    return Turns(reactor, config.budget, config.shutdown, config.slow, metrics=metrics)

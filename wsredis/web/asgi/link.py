@@ -75,8 +75,7 @@ class Link(Protocol):
         """
         Return a function that calls *function* in the thread of the loop: now, if that is this one.
 
-        It costs less than `to_application`, for calls that may overtake earlier ones. They must not
-        run code of the application.
+        It costs less than `to_application`, for a call that may overtake earlier ones.
         """
 
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
@@ -132,19 +131,22 @@ class Turns(Calls):
         metrics: Metrics | None = None,
     ) -> None:
         super().__init__(reactor, grace)
-        self.loop: ReactorLoop = ReactorLoop(reactor, budget, slow, clock)
-        self.loop.after_turn = self.drain
-        self.take_failures(self.loop)
-        self._slow = SlowSteps(reactor, metrics or Metrics(), self.loop, slow)
-        #: The same, without a step in between.
-        self.to_application = self.loop.call  # type: ignore[method-assign]
+        # One that is never started opens nothing.
+        self._make = partial(ReactorLoop, reactor, budget, slow, clock)
+        self.loop: ReactorLoop
+        self._slow = SlowSteps(reactor, metrics or Metrics(), slow)
 
     def start(self) -> None:
         """See `Link.start`."""
+        self.loop = self._make()
+        self.loop.after_turn = self.drain
+        self.take_failures(self.loop)
+        #: The same, without a step in between.
+        self.to_application = self.loop.call  # type: ignore[method-assign]
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
         self.begin()
-        self._slow.start()
+        self._slow.start(self.loop)
 
     def stop(self) -> None:
         """See `Link.stop`."""
@@ -159,14 +161,14 @@ class Turns(Calls):
             asyncio.set_event_loop(None)
             self.loop.close()
 
-    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
-        """See `Link.at_once`."""
-        return function
-
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
         self.outgoing.append((function, args))
         self.loop.ensure_turn()
+
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return function
 
 
 class Bridge(Calls):
@@ -180,8 +182,6 @@ class Bridge(Calls):
 
     def __init__(self, reactor: Any, grace: float) -> None:
         super().__init__(reactor, grace)
-        self.loop = asyncio.SelectorEventLoop()
-        self.take_failures(self.loop)
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         #: Whether the other side will look. Each of the two is cleared before the queue is emptied,
         #: so nothing that is added meanwhile is forgotten.
@@ -190,6 +190,9 @@ class Bridge(Calls):
 
     def start(self) -> None:
         """See `Link.start`."""
+        # One that is never started opens nothing.
+        self.loop = asyncio.SelectorEventLoop()
+        self.take_failures(self.loop)
         self._thread.start()
         self.begin()
 
@@ -213,16 +216,16 @@ class Bridge(Calls):
             self._incoming_is_due = True
             self.loop.call_soon_threadsafe(self._take)
 
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return partial(self.to_application, function)
+
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
         self.outgoing.append((function, args))
         if not (self._outgoing_is_due or self._is_stopped):
             self._outgoing_is_due = True
             self._reactor.callFromThread(self._give)
-
-    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
-        """See `Link.at_once`."""
-        return partial(self.to_application, function)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -262,4 +265,4 @@ def make_link(reactor: Any, config: AsgiConfig, metrics: Metrics) -> Link:
     """Make the link that the settings ask for. It does not run yet."""
     if config.loop == "thread":
         return Bridge(reactor, config.shutdown)
-    return Turns(reactor, config.budget, config.shutdown, config.slow, metrics=metrics)
+    return Turns(reactor, config.budget, config.shutdown, config.slow, reactor.seconds, metrics)

@@ -129,4 +129,3 @@ class ChoiceTests(SynchronousTestCase):
         for name, kind in (("reactor", module.Turns), ("thread", module.Bridge)):
             made = module.make_link(ThreadReactor(), AsgiConfig(loop=name), Metrics())
             self.assertIsInstance(made, kind)
-            made.loop.close()

@@ -21,6 +21,7 @@ from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
+from wsredis.transports.stream.request import is_for_streams
 from wsredis.transports.websocket.head import Head
 from wsredis.transports.websocket.http import HttpChannel
 from wsredis.web.access_log import log_answer
@@ -57,6 +58,7 @@ class GatewaySite(Site):
         spool: Where bodies wait. If None, the site has one of its own.
         metrics: The resource at ``/metrics``. If None, the gateway has none there.
         access_log: Log each answer.
+        streams: Tells whether clients without WebSockets are served elsewhere.
 
     Attributes:
         channels: The open connections.
@@ -86,6 +88,7 @@ class GatewaySite(Site):
         spool: Spool | None = None,
         metrics: Resource | None = None,
         access_log: bool = False,
+        streams: bool = False,
     ) -> None:
         super().__init__(
             RootResource(url_prefixes, probes, page, application, metrics),
@@ -105,6 +108,8 @@ class GatewaySite(Site):
         self.channels: ConnectionSet[GatewayChannel] = ConnectionSet()
         self.places = SharedBound(self.max_channels) if self.has_application else None
         self._has_access_log = access_log
+        self._has_streams = streams
+        self._url_prefixes = url_prefixes
         self._draining = False
         self._reactor = reactor
         self._waiting: deque[Callable[[], None]] = deque()
@@ -135,7 +140,7 @@ class GatewaySite(Site):
 
     def serves(self, found: Head) -> bool:
         """Tell whether the resources of this site answer a request. Else its connection goes on."""
-        return True
+        return not (self._has_streams and is_for_streams(found, self._url_prefixes))
 
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer: not while they are scarce."""

@@ -441,17 +441,28 @@ class Hub:
     def _send_mixed(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
-        sent = 0
+        """Send to listeners of several encodings. Those of one follow each other, as a rule."""
+        sent = size = 0
+        data = b""
+        last: Encoding | None = None
         for listener in listeners:
-            if listener.direct is not None and listener.encoding is not None:
-                try:
-                    data = by_encoding[listener.encoding]
-                    sent += len(data)
-                    listener.direct.write(data)
-                except Exception:
-                    self._log.failure("delivery to one connection failed", event="delivery-failed")
-            else:
+            sink, encoding = listener.direct, listener.encoding
+            if sink is None or encoding is None:
                 self._guarded(listener.deliver, items)
+                continue
+            try:
+                if encoding is not last:
+                    data = by_encoding[encoding]
+                    last, size = encoding, len(data)
+                sent += size
+                taken = sink.send(data)
+            except OSError:
+                taken = 0
+            except Exception:
+                self._log.failure("delivery to one connection failed", event="delivery-failed")
+                continue
+            if taken != size:
+                self._guarded(sink.keep, data, taken)
         self.metrics.deliveries += len(items) * len(listeners)
         self.metrics.sent_bytes += sent
 

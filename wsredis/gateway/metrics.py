@@ -110,6 +110,9 @@ class Metrics:
     """
 
     connections: int = gauge("connections", "WebSockets that are open now.")
+    event_streams: int = gauge(
+        "event_streams", "Those of them that are streams of Server-Sent Events."
+    )
     deaf: int = gauge(
         "connections_deaf",
         "Those of them that will hear nothing, although they do not only publish: no flag, a "
@@ -179,6 +182,7 @@ class Metrics:
     received: int = counter(
         "messages_received", "Messages that came from clients, heartbeats included."
     )
+    posts: int = counter("posts", "Messages that came by POST, and that Redis has taken.")
     discarded: int = counter(
         "messages_discarded", "Messages from clients that they may publish nowhere."
     )

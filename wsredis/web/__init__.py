@@ -78,6 +78,7 @@ def from_config(
         spool=spool,
         metrics=_public_metrics(config, metrics, application is not None),
         access_log=config.access_log,
+        streams=not config.no_streams,
     )
 
 

@@ -20,8 +20,8 @@ class LeftOut:
     Args:
         reasons: The reason of each pattern. A pattern is the end of the id of a test from its file
             on, as ``test_http.py::test_scopes*``.
-        variants: Parts of ids, such as ``[h11]``, of tests that are other variants of one that runs.
-            They are deselected.
+        variants: Parts of ids, such as ``[h11]``, of tests that are other variants of one that
+            runs. They are deselected.
         at_least: Number of tests that have to run.
     """
 

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-
 from peers.grounds import Settings, run, the_ground
 from peers.left_out import LeftOut
 from peers.wire import open_wires

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from asgiref.compatibility import is_double_callable
-
 from peers.grounds import PATIENCE, Application, Ground, Settings, run
 
 __all__ = ["Wire"]

@@ -58,7 +58,7 @@ BORDERS = {
     "asgiref": {"auth.sources.django"},
     # Only where Channels and its Django are, or in a process without Twisted.
     "msgpack": {"layer"},
-    "asyncio": {"auth.sources.django", "layer"},
+    "asyncio": {"auth.sources.django", "layer", "web.asgi"},
 }
 
 #: Modules without a test file of their own: ports, which have no code, and modules that need a

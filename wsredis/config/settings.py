@@ -339,6 +339,13 @@ class ForwardConfig(Checked):
         "Prefix of the channel layer of the workers: 'prefix' in its CONFIG.",
         name="forward-prefix",
     )
+    key: str | None = setting(
+        None,
+        secret,
+        "The first of the symmetric_encryption_keys of that channel layer, if it has some.",
+        name="forward-key",
+        secret=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class HttpCycle:
         self.request = request
         self._body = [body] if body else []
         self._has_more = has_more
-        self._expects = has_more and request.expects
+        self._expects = has_more and request.headers.expects
 
     async def run(self, application: Application) -> None:
         """Call the application."""
@@ -236,7 +236,7 @@ class HttpCycle:
             if self.step is _START and not has_more and self._start[2] is None:
                 # A length makes it an answer that may be kept open after it.
                 self._start = (*self._start[:2], file.size, *self._start[3:])
-            if self.request.is_head or self.status in _NO_BODY:
+            if self.request.method == "HEAD" or self.status in _NO_BODY:
                 self._write(b"", has_more)
                 return
             at = 0
@@ -308,7 +308,7 @@ class HttpCycle:
         parts = [events.status_line(status), *lines]
         if not has_date:
             parts.append(self._side.date)
-        if request.is_head or status in _NO_BODY:
+        if request.method == "HEAD" or status in _NO_BODY:
             self._has_body = False
             if length is not None and status != 204:
                 parts.append(b"Content-Length: %d\r\n" % length)
@@ -318,7 +318,7 @@ class HttpCycle:
         elif not (has_more or has_trailers):
             self._missing = len(body)
             parts.append(b"Content-Length: %d\r\n" % len(body))
-        elif not request.is_old:
+        elif not request.headers.is_old:
             # Else the end of the connection is the end of the body.
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\n")
@@ -338,7 +338,7 @@ class HttpCycle:
         ]
         if event.get("more_trailers"):
             return
-        lines = self._trailers if self.request.takes_trailers else []
+        lines = self._trailers if self.request.headers.takes_trailers else []
         self.step = _ALL
         data = b"".join([b"0\r\n", *lines, b"\r\n"]) if self._chunked else b""
         self._link.to_gateway(self._side.finish, self, data, self._is_last)
@@ -347,7 +347,7 @@ class HttpCycle:
     def _write_hints(self, event: dict[str, Any]) -> None:
         """Send 103, which comes before the head of the answer. After it, it is of no use."""
         lines = events.check_links(event)
-        if lines and self.step < _HEAD and not self.request.is_old:
+        if lines and self.step < _HEAD and not self.request.headers.is_old:
             self._send(b"".join([b"HTTP/1.1 103 Early Hints\r\n", *lines, b"\r\n"]))
 
     async def _drained(self) -> None:

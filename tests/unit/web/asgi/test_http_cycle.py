@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.transports.websocket.head import parse
 from wsredis.web.asgi.events import ClientDisconnected
 from wsredis.web.asgi.http_cycle import WINDOW, HttpCycle, Step
-from wsredis.web.asgi.http_request import Request
+from wsredis.web.asgi.http_request import Headers, Request
 from wsredis.web.asgi.scopes import Place, Whereabouts
 
 _WHERE = Whereabouts(("192.0.2.1", 5), ("192.0.2.2", 80), False, None)
@@ -73,7 +73,9 @@ class CycleCase(SynchronousTestCase):
     ) -> HttpCycle:
         """Make a cycle for this request."""
         raw = "\r\n".join([line, "Host: x", *headers, "", ""]).encode()
-        request = Request(parse(raw, 9999), raw, _WHERE, Place(), 10**9)
+        found = parse(raw, 9999)
+        known = Headers(found, b"", _WHERE, Place(), 10**9)
+        request = Request(known, raw, found.method, found.target)
         link: Any = _Link()
         return HttpCycle(link, self.side, request, body, has_more)
 

@@ -47,7 +47,7 @@ _STALL = 30
 _LINGER = 75
 
 #: Bytes that the transport gets at a time: when it has passed them on, the client has read more.
-_PIECE = 65536
+_PIECE = 131072
 
 #: Bytes of an answer after which the application hears that they have gone.
 _GONE = 32768
@@ -560,9 +560,10 @@ class AsgiChannel:
                 self._resume(_APPLICATION)
                 self._work()
 
-    def write(self, cycle: HttpCycle, data: bytes) -> None:
+    def write(self, cycle: HttpCycle) -> None:
         """See `wsredis.web.asgi.http_cycle.Answering.write`."""
         if cycle is self._cycle:
+            data = cycle.take()
             self._has_begun = True
             self._gone += len(data)
             self._send(data)

@@ -32,8 +32,8 @@ class _Side:
     def body_taken(self, cycle: HttpCycle, size: int) -> None:
         self.told.append(size)
 
-    def write(self, cycle: HttpCycle, data: bytes) -> None:
-        self.told.append(data)
+    def write(self, cycle: HttpCycle) -> None:
+        self.told.append(cycle.take())
 
     def ended(self, cycle: HttpCycle, error: BaseException | None) -> None:
         self.told.append(error)

@@ -272,7 +272,7 @@ class GatewayProtocol(LeanProtocol):
                 return
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
-            self.start_handshake(found.handshake)
+            self.start_handshake(found.handshake, found.pairs)
             if self.state == _PENDING and len(self.data) > _EARLY:
                 self.transport.abortConnection()
         elif found.kind is _PAGE:
@@ -519,7 +519,7 @@ class GatewayProtocol(LeanProtocol):
             return
         unread = self.state == _HEAD
         is_new = unread and not self.data
-        self._note_refusal(rejection)
+        self._note_refusal(rejection.status, rejection.reason, rejection.hint, rejection.cause)
         self.transport.write(error_response(rejection.status, rejection.reason))
         self._end()
         # A client that never finishes the TLS handshake cannot be sent the answer.
@@ -534,11 +534,10 @@ class GatewayProtocol(LeanProtocol):
         else:
             self.transport.loseConnection()
 
-    def _note_refusal(self, rejection: HandshakeRejected) -> None:
+    def _note_refusal(self, status: int, reason: str, hint: str, cause: str) -> None:
         """Count and log that a request is answered with an HTTP error."""
         target = self.data if self.state == _HEAD else self.target.encode()
-        status, reason, hint = rejection.status, rejection.reason, rejection.hint
-        self.metrics.count_refusal(status, rejection.cause)
+        self.metrics.count_refusal(status, cause)
         self.losses.log(
             self._log,
             LogLevel.info,
@@ -565,7 +564,7 @@ class GatewayProtocol(LeanProtocol):
         if self.state != _PENDING:
             return
         if self.queue is None:
-            self._note_refusal(HandshakeRejected("refused by the application", status))
+            self._note_refusal(status, "", "with a page of the application", "application")
             self.queue = self._make_queue(SlowPolicy.DISCONNECT)
         queue = self.queue
         queue.write(data)

@@ -51,6 +51,7 @@ _LIMITS = (
     "max-queue",
     "max-queues",
     "max-commands",
+    "forward-capacity",
     "close-timeout",
 )
 
@@ -82,6 +83,8 @@ class Metrics:
         received: Messages from clients.
         discarded: Messages from clients that they may publish nowhere.
         unpublished: Messages from clients that Redis did not confirm.
+        forwarded: Messages from clients that were handed over to workers.
+        unforwarded: Those that could not be handed over.
         unpersisted: Messages that were published, but not stored: Redis refused, a limit was
             reached, or the key is one of an application.
         slow_consumers: Connections closed because their send queue was full, because they took
@@ -179,6 +182,14 @@ class Metrics:
     )
     unpublished: int = counter(
         "messages_unpublished", "Messages from clients that Redis did not confirm."
+    )
+    forwarded: int = counter(
+        "messages_forwarded", "Messages from clients that were handed over to workers."
+    )
+    unforwarded: int = counter(
+        "messages_unforwarded",
+        "Messages from clients that could not be handed over to a worker: as many as "
+        "``forward-capacity`` waited, or Redis did not confirm.",
     )
     unpersisted: int = counter(
         "messages_unpersisted",

@@ -43,6 +43,7 @@ class Commands:
         keys: As it was given.
         guarded: The channels of this turn whose keys may be those of the application.
         timed: The last messages of the batch whose time is measured. If None, none is.
+        read_only: As it was given.
         protocol: The connection. If None, there is none, and commands fail at once.
     """
 
@@ -57,7 +58,7 @@ class Commands:
         read_only: Callable[[], None],
     ) -> None:
         self._clock = clock
-        self._read_only = read_only
+        self.read_only = read_only
         self.keys = keys
         expire = b"$%d\r\n%d\r\n$" % (len(str(keys.expire)), keys.expire)
         self._setex = b"*4\r\n$5\r\nSETEX\r\n$%d\r\n%b\r\n" + expire
@@ -92,15 +93,7 @@ class Commands:
 
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
-        problem = ""
-        if self.protocol is None:
-            problem = "Redis is away"
-        elif (
-            self._unanswered >= self._limits.max_commands
-            or self._unanswered_bytes >= self._limits.max_command_bytes
-        ):
-            problem = "too many commands wait for an answer of Redis"
-            self._metrics.limits["max-commands"] += 1
+        problem = self.problem()
         if problem:
             waiter.not_published(BrokerUnavailable(problem), len(payload))
             return
@@ -117,6 +110,18 @@ class Commands:
         pipeline.remaining += pipeline.commands
         self._unanswered += pipeline.commands
         self._unanswered_bytes += pipeline.head_bytes + pipeline.commands * len(payload)
+
+    def problem(self) -> str:
+        """Say why no command can be sent now. Empty if one can."""
+        if self.protocol is None:
+            return "Redis is away"
+        if (
+            self._unanswered >= self._limits.max_commands
+            or self._unanswered_bytes >= self._limits.max_command_bytes
+        ):
+            self._metrics.limits["max-commands"] += 1
+            return "too many commands wait for an answer of Redis"
+        return ""
 
     def publish_all(
         self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
@@ -220,6 +225,11 @@ class Commands:
             self._heads[channel] = heads
         return heads
 
+    def count(self, commands: int, size: int) -> None:
+        """Count commands that are collected or sent, and their bytes."""
+        self._unanswered += commands
+        self._unanswered_bytes += size
+
     def answered(self, commands: int, size: int) -> None:
         """Count off commands that were answered, and their bytes."""
         self._unanswered -= commands
@@ -227,8 +237,30 @@ class Commands:
 
     def give_back(self, pipeline: PublishPipeline) -> None:
         """Take back the share of a publisher whose messages are answered."""
-        if pipeline.share is not None:
-            self._shared.release(*pipeline.share)
+        self.release_share(pipeline.share)
+
+    def take_share(self, origin: str, commands: int, size: int) -> tuple[str, int] | None:
+        """
+        Take a share of the bound for a publisher, if it is needed.
+
+        Returns:
+            The share, for `release_share`. None if none is needed.
+
+        Raises:
+            BrokerUnavailable: There is none left.
+        """
+        if not origin or not self._is_crowded:
+            return None
+        share = (origin, max(size, commands * self._least))
+        if not self._shared.take(*share):
+            self._metrics.limits["max-commands"] += 1
+            raise BrokerUnavailable("too many commands of this client wait for an answer of Redis")
+        return share
+
+    def release_share(self, share: tuple[str, int] | None) -> None:
+        """Give a share back."""
+        if share is not None:
+            self._shared.release(*share)
 
     def all_succeeded(self, replies: Sequence[Reply]) -> bool:
         """Tell whether *replies* have nothing to report: no error, and no end of errors."""
@@ -245,7 +277,7 @@ class Commands:
         if isinstance(reply, (NoReply, BrokerUnavailable)):
             return
         if is_read_only(reply):
-            self._read_only()
+            self.read_only()
         elif isinstance(reply, Exception):
             self._metrics.unpersisted += 1
             kind = str(reply).split(" ", 1)[0]
@@ -303,11 +335,7 @@ class Commands:
             for pipeline in pipelines:
                 pipeline.refuse("Redis was lost")
             return
-        limits = self._limits
-        is_crowded = (
-            self._unanswered > limits.max_commands // 2
-            or self._unanswered_bytes > limits.max_command_bytes // 2
-        )
+        is_crowded = self._is_crowded
         parts: list[bytes] = []
         sent = []
         self.keys.begin_turn()
@@ -322,6 +350,14 @@ class Commands:
             if self.timed is None:
                 self.timed, self._sent_at = sent[-1], self._clock.seconds()
             self.protocol.send_pipelines(b"".join(parts), sent)
+
+    @property
+    def _is_crowded(self) -> bool:
+        limits = self._limits
+        return (
+            self._unanswered > limits.max_commands // 2
+            or self._unanswered_bytes > limits.max_command_bytes // 2
+        )
 
     def _take_share(self, pipeline: PublishPipeline) -> bool:
         origin = pipeline.waiter.origin

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -124,7 +124,7 @@ class WebSocketCycle:
         self._to_gateway, self._flush = link.to_gateway, socket.flush
         self._socket = socket
         self._encoding = encoding.message
-        self._future = partial(asyncio.Future, loop=link.loop)
+        self._future: Callable[[], asyncio.Future[None]] = partial(asyncio.Future, loop=link.loop)
         self._offered = offered
         self.events: deque[dict[str, Any] | int] = deque(({"type": "websocket.connect"},))
         self.waiting: list[asyncio.Future[None]] = []

@@ -21,7 +21,7 @@ from wsredis.web.asgi.websocket import AsgiConnection
 __all__ = ["WebSocketServer"]
 
 #: What the application may do beyond the specification.
-_EXTENSIONS = {"websocket.http.response": {}}
+_EXTENSIONS: dict[str, Any] = {"websocket.http.response": {}}
 
 #: Characters of a path that stand in the name of a call.
 _NAMED = 200

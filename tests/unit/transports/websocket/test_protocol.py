@@ -604,7 +604,7 @@ class CountTests(MemoryGatewayCase):
     def test_cut(self) -> None:
         """One that the gateway resets was closed by it, without a code."""
         client = self.open()
-        self.protocol(client)._cut("it is too slow")
+        self.protocol(client).cut("it is too slow")
         client.leave()
         self.assertEqual({"gateway,1006": 1}, self.counted("closed"))
 

@@ -94,18 +94,18 @@ class _ByAutobahn(GatewayProtocol):
 
     _given: Answer
 
-    def _refuse(self, rejection: HandshakeRejected) -> None:
+    def refuse(self, rejection: HandshakeRejected) -> None:
         if self.state == State.HEAD and rejection.reason.startswith(_OUR_REASONS):
             self.start_handshake(None)
         else:
-            super()._refuse(rejection)
+            super().refuse(rejection)
 
     def start_handshake(self, found: HandshakeHead | None, pairs: Any = ()) -> None:
         self.enter(State.PENDING)
         self.processHandshake()
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        self._refuse(HandshakeRejected(reason, code))
+        self.refuse(HandshakeRejected(reason, code))
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         self.target = self.http_request_uri

@@ -124,13 +124,16 @@ class Turns(Calls):
         clock: Callable[[], float] | None = None,
     ) -> None:
         super().__init__(reactor, grace)
-        self.loop: ReactorLoop = ReactorLoop(reactor, budget, slow, clock)
-        self.loop.after_turn = self.drain
-        #: The same, without a step in between.
-        self.to_application = self.loop.call  # type: ignore[method-assign]
+        # One that is never started opens nothing.
+        self._make = partial(ReactorLoop, reactor, budget, slow, clock)
+        self.loop: ReactorLoop
 
     def start(self) -> None:
         """See `Link.start`."""
+        self.loop = self._make()
+        self.loop.after_turn = self.drain
+        #: The same, without a step in between.
+        self.to_application = self.loop.call  # type: ignore[method-assign]
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
         self.left.start()
@@ -169,7 +172,6 @@ class Bridge(Calls):
     def __init__(self, reactor: Any, grace: float) -> None:
         super().__init__(reactor, grace)
         self._reactor = reactor
-        self.loop = asyncio.SelectorEventLoop()
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         #: Whether the other side will look. Each of the two is cleared before the queue is emptied,
         #: so nothing that is added meanwhile is forgotten.
@@ -178,6 +180,8 @@ class Bridge(Calls):
 
     def start(self) -> None:
         """See `Link.start`."""
+        # One that is never started opens nothing.
+        self.loop = asyncio.SelectorEventLoop()
         self._thread.start()
         self.left.start()
 

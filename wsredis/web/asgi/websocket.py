@@ -292,7 +292,7 @@ class AsgiConnection(Connection):
             if error is None:
                 self._hub.log_loss(
                     self._log,
-                    "asgi-silent",
+                    "asgi-unanswered",
                     "the application returned from {name} without an answer",
                     name=self._name,
                 )

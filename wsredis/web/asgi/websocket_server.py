@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from wsredis.config import GatewayConfig
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.connection import ConnectionParts
 from wsredis.transports.websocket.applications import Answer, ApplicationClient
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.unfinished import UnfinishedInput
-from wsredis.web.asgi.application import Application, call_of
 from wsredis.web.asgi.link import Link
 from wsredis.web.asgi.room import Room
 from wsredis.web.asgi.scopes import Place, websocket_scope, whereabouts
@@ -33,27 +32,29 @@ class WebSocketServer:
 
     Args:
         reactor: Runs timers.
+        max_input: Bytes of messages of all clients that the application has not taken.
         link: Runs the application.
-        application: An ASGI 3 application.
+        application: An ASGI 3 application, see `wsredis.web.asgi.application.call_of`.
         room: Bounds the handshakes under way.
 
     Attributes:
         place: What all scopes have in common.
+        waiting: The messages that the application has not taken.
     """
 
     def __init__(
         self,
         reactor: Any,
-        config: GatewayConfig,
+        max_input: int,
         link: Link,
-        application: Application,
+        application: Callable[..., Coroutine[Any, Any, None]],
         room: Room,
         place: Place,
     ) -> None:
         self._link = link
-        self._call = call_of(application)
+        self._call = application
         self._room = room
-        self._waiting = UnfinishedInput(reactor, config.limits.max_input)
+        self.waiting = UnfinishedInput(reactor, max_input)
         self.place = place
 
     def decide(
@@ -68,7 +69,7 @@ class WebSocketServer:
             parts,
             client,
             self._link,
-            self._waiting,
+            self.waiting,
             self._room,
             request.protocols,
             f"websocket {parts.granted.facility[:_NAMED]}",

@@ -36,7 +36,7 @@ BORDERS = {
     "OpenSSL": {"brokers.redis", "service"},
     "autobahn": {"transports.websocket"},
     "channels": {"layer"},
-    "cryptography": {"auth.sources", "layer", "service"},
+    "cryptography": {"auth.sources", "layer", "service", "web.asgi.tls"},
     # In the publisher only inside functions, and where a project is running; see test_public.
     "django": {"auth.sources.django", "django", "publisher"},
     "hiredis": {"brokers.redis", "layer", "testing"},

@@ -38,17 +38,22 @@ class LateFailure:
         self._reactor = reactor
         self._at_exit = at_exit
         self._end = end
+        self._has_failed = False
 
     def __call__(self, reason: str) -> None:
         """
-        End the program.
+        End the program. Repeating it changes nothing.
 
         Args:
             reason: See `wsredis.service.startup.give_up`.
         """
+        if self._has_failed:
+            return
+        self._has_failed = True
         self._log.error("{reason}", event="start-failed", reason=reason)
-        # twistd has replaced the other one by its log, and has closed this one as a daemon.
-        print(f"wsredis: {reason}", file=sys.__stderr__)
+        # twistd has replaced the other one by its log.
+        if sys.__stderr__ is not None:
+            print(f"wsredis: {reason}", file=sys.__stderr__)
         self._at_exit(self._exit)
         self._reactor.callWhenRunning(stop_once(self._reactor).gently)
 

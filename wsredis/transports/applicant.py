@@ -48,6 +48,7 @@ class Applicant:
     transport: Any
 
     connection: Connection | None = None
+    takes_place = True
     address = ""
     #: The question that is under way, or the wait for a turn.
     _deciding: Deferred[Any] | None = None
@@ -58,6 +59,11 @@ class Applicant:
     @abstractmethod
     def peer(self) -> str:
         """The address of the client, for logs."""
+
+    @property
+    @abstractmethod
+    def connection_id(self) -> str:
+        """See `Connection.id`. Empty before there is a connection, and after it has ended."""
 
     @abstractmethod
     def is_pending(self) -> bool:
@@ -196,6 +202,20 @@ class Applicant:
             reason=reason[:_LOGGED],
             hint=hint[:_LOGGED],
             _hint=f" ({hint[:_LOGGED]})" if hint else "",
+        )
+
+    def log_shed(self, problem: str) -> None:
+        """Count and log a client that goes for what it sends."""
+        self.metrics.shed += 1
+        self.losses.log(
+            self._log,
+            LogLevel.warn,
+            problem,
+            "{peer} ({id}): {problem}",
+            event="connection-shed",
+            peer=self.peer,
+            id=self.connection_id,
+            problem=problem,
         )
 
     def _log_failed(self, failure: Failure | None) -> None:

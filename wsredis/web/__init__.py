@@ -82,6 +82,7 @@ def from_config(
         metrics=_public_metrics(config, metrics, application is not None or asgi is not None),
         access_log=config.access_log,
         asgi=asgi,
+        streams=not config.no_streams,
     )
 
 

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from wsredis.config.imports import import_named, search_here
+from wsredis.errors import ConfigError
 
 __all__ = ["Application", "call_of", "load_application", "single_callable"]
 
 #: An ASGI application, of version 3: it is called with scope, receive and send.
 Application = Callable[..., Awaitable[None]]
-
-_OPTION = "--asgi"
 
 
 def load_application(name: str) -> Application:
@@ -27,7 +26,12 @@ def load_application(name: str) -> Application:
         ConfigError: It cannot be imported. The message is one line.
     """
     search_here(first=True)
-    return single_callable(import_named(_OPTION, name))
+    label = f"asgi: {name!r} cannot be used"
+    application = import_named(label, name)
+    if not (_takes(application, 3) or _takes(application, 1)):
+        hint = "; it may be a WSGI application, for --wsgi" if _takes(application, 2) else ""
+        raise ConfigError(f"{label}: it cannot be called as an ASGI application{hint}")
+    return single_callable(application)
 
 
 def single_callable(application: Callable[..., Any]) -> Application:

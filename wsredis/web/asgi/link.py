@@ -8,6 +8,7 @@ which of them it works: it calls functions of the other side only by the link.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -16,10 +17,13 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from wsredis.config import AsgiConfig
+from wsredis.gateway.metrics import Metrics
 from wsredis.web.asgi.calls import LAST_CHANCE, Calls, Done, Running
 from wsredis.web.asgi.loop import ReactorLoop
+from wsredis.web.asgi.slow import SlowSteps
 
-__all__ = ["Bridge", "Link", "Running", "Turns"]
+__all__ = ["Bridge", "Link", "Running", "Turns", "make_link"]
 
 
 class Link(Protocol):
@@ -72,7 +76,8 @@ class Link(Protocol):
         """
         Return a function that calls *function* in the thread of the loop: now, if that is this one.
 
-        It costs less than `to_application`, for a call that may overtake earlier ones.
+        It costs less than `to_application`, for calls that may overtake earlier ones. They must not
+        run code of the application.
         """
 
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
@@ -101,6 +106,8 @@ async def _say_farewell() -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=LAST_CHANCE)
     await asyncio.get_running_loop().shutdown_asyncgens()
+    # Sockets that were closed last are so in the next step.
+    await asyncio.sleep(0)
 
 
 class Turns(Calls):
@@ -109,40 +116,46 @@ class Turns(Calls):
 
     Args:
         reactor: Runs the loop.
-        budget: Seconds of a turn; see `wsredis.web.asgi.loop.ReactorLoop`.
-        grace: Seconds that a call has to end after its client has left.
-        slow: Seconds from which on a callback is reported.
+        config: The budget of a turn, the time of calls whose client has left, and what is slow.
+        metrics: Count slow steps.
         clock: Returns seconds. If None, it is the clock of asyncio.
     """
 
     def __init__(
         self,
         reactor: Any,
-        budget: float,
-        grace: float,
-        slow: float,
+        config: AsgiConfig,
+        metrics: Metrics,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(reactor, grace)
+        super().__init__(reactor, config.shutdown)
         # One that is never started opens nothing.
-        self._make = partial(ReactorLoop, reactor, budget, slow, clock)
+        self._make = partial(ReactorLoop, reactor, config.budget, config.slow, clock)
+        self._make_slow = partial(
+            SlowSteps, reactor, metrics, slow=config.slow, now=clock or time.monotonic
+        )
+        self._slow: SlowSteps
         self.loop: ReactorLoop
 
     def start(self) -> None:
         """See `Link.start`."""
         self.loop = self._make()
         self.loop.after_turn = self.drain
+        self.take_failures(self.loop)
+        self._slow = self._make_slow(loop=self.loop)
         #: The same, without a step in between.
         self.to_application = self.loop.call  # type: ignore[method-assign]
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
-        self.left.start()
+        self.begin()
+        self._slow.start()
 
     def stop(self) -> None:
         """See `Link.stop`."""
         if self.loop.is_closed():
             return
-        self.left.stop()
+        self.end()
+        self._slow.stop()
         self.loop.detach()
         try:
             self.loop.run_until_complete(_say_farewell())
@@ -166,12 +179,11 @@ class Bridge(Calls):
 
     Args:
         reactor: Where the gateway is.
-        grace: Seconds that a call has to end after its client has left.
+        config: The time of calls whose client has left.
     """
 
-    def __init__(self, reactor: Any, grace: float) -> None:
-        super().__init__(reactor, grace)
-        self._reactor = reactor
+    def __init__(self, reactor: Any, config: AsgiConfig) -> None:
+        super().__init__(reactor, config.shutdown)
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         #: Whether the other side will look. Each of the two is cleared before the queue is emptied,
         #: so nothing that is added meanwhile is forgotten.
@@ -182,15 +194,16 @@ class Bridge(Calls):
         """See `Link.start`."""
         # One that is never started opens nothing.
         self.loop = asyncio.SelectorEventLoop()
+        self.take_failures(self.loop)
         self._thread.start()
-        self.left.start()
+        self.begin()
 
     def stop(self) -> None:
         """See `Link.stop`. A thread that blocks is not waited for: it may never end."""
         if self._is_stopped:
             return
         self._is_stopped = True
-        self.left.stop()
+        self.end()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(2 * LAST_CHANCE)
         if self._thread.is_alive():
@@ -205,16 +218,16 @@ class Bridge(Calls):
             self._incoming_is_due = True
             self.loop.call_soon_threadsafe(self._take)
 
-    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
-        """See `Link.at_once`."""
-        return partial(self.to_application, function)
-
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
         self.outgoing.append((function, args))
         if not (self._outgoing_is_due or self._is_stopped):
             self._outgoing_is_due = True
             self._reactor.callFromThread(self._give)
+
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return partial(self.to_application, function)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -240,3 +253,11 @@ class Bridge(Calls):
         self._outgoing_is_due = False
         if not self._is_stopped:
             self.drain()
+
+
+def make_link(reactor: Any, config: AsgiConfig, metrics: Metrics) -> Link:
+    """Make the link that the settings ask for. It does not run yet."""
+    if config.loop == "thread":
+        return Bridge(reactor, config)
+    # What the loop waits for, the reactor waits for: both need one clock.
+    return Turns(reactor, config, metrics, reactor.seconds)

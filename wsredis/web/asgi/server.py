@@ -14,7 +14,7 @@ from wsredis.web.asgi.application import Application, call_of
 from wsredis.web.asgi.calls import LAST_CHANCE
 from wsredis.web.asgi.http_server import HttpServer
 from wsredis.web.asgi.lifespan import Lifespan
-from wsredis.web.asgi.link import Bridge, Link, Turns
+from wsredis.web.asgi.link import make_link
 from wsredis.web.asgi.room import Room
 from wsredis.web.asgi.scopes import Place
 from wsredis.web.asgi.websocket_server import WebSocketServer
@@ -44,18 +44,7 @@ class AsgiServer:
         settings = config.asgi
         call = call_of(application)
         self._seconds = settings.shutdown
-        self._link: Link = (
-            Bridge(reactor, settings.shutdown)
-            if settings.loop == "thread"
-            else Turns(
-                # Both have one clock: what the loop waits for, the reactor waits for.
-                reactor,
-                settings.budget,
-                settings.shutdown,
-                settings.slow,
-                reactor.seconds,
-            )
-        )
+        self._link = make_link(reactor, settings, metrics)
         self._is_started = False
         self.has_lifespan = settings.lifespan != "off"
         self._lifespan = Lifespan(reactor, self._link, call, settings.lifespan)

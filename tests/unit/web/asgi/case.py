@@ -11,10 +11,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.threads import ThreadReactor
+from wsredis.config import AsgiConfig
+from wsredis.gateway.metrics import Metrics
 from wsredis.web.asgi.link import Bridge, Link, Running, Turns
 from wsredis.web.asgi.loop import ReactorLoop
 
 __all__ = ["BridgeCase", "LinkCase", "LoopCase", "TurnsCase", "TurnsLinkCase"]
+
+#: Turns have a budget of one second, and calls ten seconds to end.
+CONFIG = AsgiConfig(budget=1.0, shutdown=10.0, slow=5.0)
 
 
 class TurnsCase(SynchronousTestCase):
@@ -23,6 +28,8 @@ class TurnsCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Make it."""
         self.reactor: Any = ThreadReactor()
+        # A clock is never at 0.
+        self.reactor.rightNow = 1.0
         self.said: list[Any] = []
 
     def turn(self) -> None:
@@ -44,6 +51,15 @@ class TurnsCase(SynchronousTestCase):
                 poller.register(reader.fileno(), selectors.EVENT_READ, reader)
             return [key.data for key, _ in poller.select(0)]
 
+    def busy(self, name: object, seconds: float) -> Callable[[], None]:
+        """A callback that takes so long."""
+
+        def callback() -> None:
+            self.said.append(name)
+            self.reactor.rightNow += seconds
+
+        return callback
+
 
 class LoopCase(TurnsCase):
     """A loop with a budget of one second."""
@@ -55,15 +71,6 @@ class LoopCase(TurnsCase):
         self.addCleanup(self.loop.close)
         self.addCleanup(self.loop.detach)
         self.loop.attach()
-
-    def busy(self, name: object, seconds: float) -> Callable[[], None]:
-        """A callback that takes so long."""
-
-        def callback() -> None:
-            self.said.append(name)
-            self.reactor.rightNow += seconds
-
-        return callback
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
         """Two sockets that are connected."""
@@ -110,7 +117,7 @@ class TurnsLinkCase(LinkCase):
 
     def make(self) -> Link:
         """A link whose turns have no end."""
-        return Turns(self.reactor, 1.0, 10.0, 5.0, self.reactor.seconds)
+        return Turns(self.reactor, CONFIG, Metrics(), self.reactor.seconds)
 
     def settle(self) -> None:
         """Let the reactor turn."""
@@ -123,7 +130,7 @@ class BridgeCase(LinkCase):
 
     def make(self) -> Link:
         """A link between two threads."""
-        return Bridge(self.reactor, 10.0)
+        return Bridge(self.reactor, CONFIG)
 
     def settle(self) -> None:
         """Wait until each side has called the other a few times."""

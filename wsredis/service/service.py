@@ -326,7 +326,7 @@ class GatewayService(Service):
             text = bind_error(error)
         else:
             text = "the gateway failed to start"
-            self._log.failure(text, failure, event="start-failed")
+            self._log.failure(text, failure, event="start-crashed")
         self.health.report("starting", text)
         if self.give_up is not None:
             self.give_up(text)

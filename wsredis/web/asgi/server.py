@@ -99,4 +99,5 @@ class AsgiServer:
         seconds = 0.0 if is_hurried else self._seconds
         await self._link.finish(seconds)
         await self._lifespan.shutdown(min(self._seconds, LAST_CHANCE) if is_hurried else seconds)
+        self.websockets.failures.stop()
         self._link.stop()

@@ -6,20 +6,17 @@ All of it runs in the reactor's thread. `wsredis.web.asgi.websocket_cycle` is th
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.transports.websocket.applications import Answer, ApplicationClient
 from wsredis.transports.websocket.unfinished import UnfinishedInput
-from wsredis.web.asgi.failures import is_leaving
+from wsredis.web.asgi.failures import FailureLog
 from wsredis.web.asgi.link import Link, Running
 from wsredis.web.asgi.room import Room
 from wsredis.web.asgi.websocket_cycle import WebSocketCycle
@@ -42,14 +39,30 @@ _LARGE = 4096
 _APPLICATION = PauseReason.APPLICATION
 
 
+class Serving(Protocol):
+    """
+    What all WebSockets of an application have in common.
+
+    Attributes:
+        link: Leads to the application.
+        waiting: Bounds the messages that the application has not taken.
+        room: Counts handshakes that are not decided.
+        failures: Logs what goes wrong in the application.
+    """
+
+    link: Link
+    waiting: UnfinishedInput
+    room: Room
+    failures: FailureLog
+
+
 class AsgiConnection(Connection):
     """
     A client of an application. It hears no channels, and is nobody for the gateway.
 
     Args:
         client: The transport's side.
-        waiting: Bounds the messages that wait for applications.
-        room: Where it has a place until the handshake is decided.
+        serving: The server. The connection has a place in its room.
         offered: The subprotocols that the client offers.
         name: The name of the call, for the log.
 
@@ -59,8 +72,6 @@ class AsgiConnection(Connection):
         running: The call of the application. None before it begins, and when it has ended.
     """
 
-    _log = Logger()
-
     #: The application learns that the gateway restarts: its clients come back.
     stop_code = 1012
 
@@ -68,11 +79,12 @@ class AsgiConnection(Connection):
         "_asked",
         "_credit",
         "_has_ended",
+        "_has_place",
         "_is_responding",
         "_is_watched",
         "_link",
         "_name",
-        "_room",
+        "_serving",
         "_socket",
         "_waiting",
         "_wake",
@@ -85,17 +97,16 @@ class AsgiConnection(Connection):
         self,
         parts: ConnectionParts,
         client: ApplicationClient,
-        link: Link,
-        waiting: UnfinishedInput,
-        room: Room,
+        serving: Serving,
         offered: Sequence[str],
         name: str,
     ) -> None:
         super().__init__(parts)
         self._socket = client
-        self._link = link
-        self._waiting = waiting
-        self._room: Room | None = room
+        self._serving = serving
+        self._link = link = serving.link
+        self._waiting = serving.waiting
+        self._has_place = True
         self._name = name
         self._credit = _CREDIT
         #: The units of messages that the application has been asked about. 0 if of none.
@@ -163,9 +174,9 @@ class AsgiConnection(Connection):
 
     def _decided(self) -> None:
         """Give the place of an undecided handshake back. Repeating it is harmless."""
-        room, self._room = self._room, None
-        if room is not None:
-            room.leave()
+        if self._has_place:
+            self._has_place = False
+            self._serving.room.leave()
 
     # -- wsredis.web.asgi.websocket_cycle.Socket
 
@@ -271,15 +282,8 @@ class AsgiConnection(Connection):
     def call_ended(self, error: BaseException | None) -> None:
         """Act on the end of the call: a client does not stay without an application."""
         self.running = None
-        is_failure = not (error is None or isinstance(error, CancelledError) or is_leaving(error))
-        if is_failure:
-            self._hub.log_failure(
-                self._log,
-                "asgi-failed",
-                "the application failed in {name}",
-                Failure(error),
-                name=self._name,
-            )
+        if error is not None:
+            self._serving.failures.failed(self._name, error)
         if self._has_ended:
             return
         if self._is_responding:
@@ -290,11 +294,6 @@ class AsgiConnection(Connection):
             self._client.close(code, reason)
         elif not self.answer.called:
             if error is None:
-                self._hub.log_loss(
-                    self._log,
-                    "asgi-unanswered",
-                    "the application returned from {name} without an answer",
-                    name=self._name,
-                )
+                self._serving.failures.failed(self._name, None)
             self.answer.errback(HandshakeRejected("internal error", 500, "the application failed"))
             self._decided()

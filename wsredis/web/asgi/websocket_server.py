@@ -12,6 +12,7 @@ from wsredis.gateway.connection import ConnectionParts
 from wsredis.transports.websocket.applications import Answer, ApplicationClient
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.unfinished import UnfinishedInput
+from wsredis.web.asgi.failures import FailureLog
 from wsredis.web.asgi.link import Link
 from wsredis.web.asgi.room import Room
 from wsredis.web.asgi.scopes import Place, websocket_scope, whereabouts
@@ -39,7 +40,9 @@ class WebSocketServer:
 
     Attributes:
         place: What all scopes have in common.
+        link, room: As given.
         waiting: The messages that the application has not taken.
+        failures: Logs what goes wrong in the application.
     """
 
     def __init__(
@@ -51,26 +54,25 @@ class WebSocketServer:
         room: Room,
         place: Place,
     ) -> None:
-        self._link = link
+        self.link = link
         self._call = application
-        self._room = room
+        self.room = room
         self.waiting = UnfinishedInput(reactor, max_input)
+        self.failures = FailureLog(reactor)
         self.place = place
 
     def decide(
         self, client: ApplicationClient, request: Request, target: str, parts: ConnectionParts
     ) -> Deferred[Answer]:
         """See `wsredis.transports.websocket.applications.Applications.decide`."""
-        if not self._room.enter():
+        if not self.room.enter():
             raise HandshakeRejected(
                 "try again later", 503, "--asgi-concurrency", cause="asgi-concurrency"
             )
         connection = client.connection = AsgiConnection(
             parts,
             client,
-            self._link,
-            self.waiting,
-            self._room,
+            self,
             request.protocols,
             f"websocket {parts.granted.facility[:_NAMED]}",
         )

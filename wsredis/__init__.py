@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wsredis.config import (
         AsgiConfig,
         AuthUrlConfig,
+        ForwardConfig,
         GatewayConfig,
         JwtConfig,
         Limits,
@@ -46,6 +47,7 @@ __all__ = [
     "Authenticator",
     "ConfigError",
     "Connection",
+    "ForwardConfig",
     "Gap",
     "GatewayConfig",
     "GatewayService",
@@ -70,6 +72,7 @@ _HOMES = {
         "config": (
             "AsgiConfig",
             "AuthUrlConfig",
+            "ForwardConfig",
             "GatewayConfig",
             "JwtConfig",
             "Limits",

@@ -33,7 +33,8 @@ class PublicTests(SynchronousTestCase):
     def test_names(self) -> None:
         """The public names are these; removing one breaks other people's programs."""
         expected = """
-            Access AsgiConfig Audience AuthUrlConfig Authenticator ConfigError Connection Gap
+            Access AsgiConfig Audience AuthUrlConfig Authenticator ConfigError Connection
+            ForwardConfig Gap
             GatewayConfig GatewayService Handler Handshake HandshakeRejected Identity JwtConfig
             Limits Policy RedisConfig WsredisError __version__ load
         """

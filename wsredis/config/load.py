@@ -14,6 +14,7 @@ from wsredis.config.rules import Rule, read_rules
 from wsredis.config.settings import (
     AsgiConfig,
     AuthUrlConfig,
+    ForwardConfig,
     GatewayConfig,
     JwtConfig,
     Limits,
@@ -49,6 +50,7 @@ _KUBERNETES = re.compile(
 #: The parts of `GatewayConfig`, by the field that holds them.
 _PARTS: dict[str, type[Checked]] = {
     "redis": RedisConfig,
+    "forward": ForwardConfig,
     "jwt": JwtConfig,
     "auth_url": AuthUrlConfig,
     "asgi": AsgiConfig,

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from wsredis.config.declare import Checked, Setting, setting, settings_of
+from wsredis.config.forward import forward, layer_prefix
 from wsredis.config.networks import network
 from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
@@ -49,6 +50,7 @@ __all__ = [
     "DEFAULT_URL",
     "AsgiConfig",
     "AuthUrlConfig",
+    "ForwardConfig",
     "GatewayConfig",
     "JwtConfig",
     "Limits",
@@ -301,6 +303,52 @@ class RedisConfig(Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardConfig(Checked):
+    """
+    What clients say, for workers of Django Channels. The reference of options explains the rest.
+
+    Raises:
+        ConfigError: A value is not allowed; the message names the setting.
+    """
+
+    channels: tuple[str, ...] = setting(
+        (),
+        forward,
+        "Worker channel of Django Channels that gets what clients say on some facilities, as "
+        "PATTERN=CHANNEL; * in the pattern is any run of characters. The first pattern that fits "
+        "decides.",
+        name="forward",
+        repeatable=True,
+    )
+    capacity: int = setting(
+        1000,
+        integer(1),
+        "Number of messages that wait for a worker on one of these channels. A client whose "
+        "message is one more is closed with 1013.",
+        name="forward-capacity",
+    )
+    expiry: float = setting(
+        60.0,
+        seconds(1),
+        "Seconds that such a message waits for a worker. Then it is dropped.",
+        name="forward-expiry",
+    )
+    prefix: str = setting(
+        "asgi",
+        layer_prefix,
+        "Prefix of the channel layer of the workers: 'prefix' in its CONFIG.",
+        name="forward-prefix",
+    )
+    key: str | None = setting(
+        None,
+        secret,
+        "The first of the symmetric_encryption_keys of that channel layer, if it has some.",
+        name="forward-key",
+        secret=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class JwtConfig(Checked):
     """
     Identities by token. The attributes are explained in the reference of options.
@@ -485,6 +533,7 @@ class GatewayConfig(Checked):
         repeatable=True,
     )
     redis: RedisConfig = field(default_factory=RedisConfig)
+    forward: ForwardConfig = field(default_factory=ForwardConfig)
     tls_port: tuple[str, ...] = setting(
         (),
         tls_port,

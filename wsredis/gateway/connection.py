@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
+from wsredis.gateway.broker import PublishWaiter, WorkerQueue
 from wsredis.gateway.client import Client, PauseReason, Sink
 from wsredis.gateway.connection_id import connection_id, next_serial
 from wsredis.gateway.enrolment import Enrolment
@@ -288,6 +289,20 @@ class Connection(ABC):
         work = reach + len(channels) - 1
         if work:
             self._client.charge(work * count)
+        if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
+            self._client.pause(_PUBLISH)
+
+    def push_on(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """
+        Hand *payload* to the workers of *queue*. It counts as `publish_on` does.
+
+        Args:
+            waiter: Hears the outcome, and calls `published` for either.
+        """
+        self._unanswered += 1
+        self._unanswered_bytes += len(payload)
+        self._hub.broker.push(queue, payload, waiter)
+        self._client.charge(1)
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.pause(_PUBLISH)
 

@@ -410,6 +410,11 @@ class Hub:
         if self._is_mixed:
             self._send_mixed(items, listeners, by_encoding)
             return
+        if len(listeners) == 1 and listeners[0].encoding is None:
+            # Nobody needs the bytes.
+            self.metrics.deliveries += len(items)
+            self._guarded(listeners[0].deliver, items)
+            return
         try:
             data = b"" if self._encoding is None else by_encoding[self._encoding]
         except Exception:

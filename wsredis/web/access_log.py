@@ -1,4 +1,4 @@
-"""The answers of twisted.web that ``--access-log`` logs."""
+"""The answers of pages and ASGI applications that ``--access-log`` logs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from wsredis.config.networks import Networks, shown_address
 from wsredis.transports.access_log import Page, log_page
+from wsredis.transports.websocket.head import Head
 from wsredis.transports.websocket.proxies import named_client
 
-__all__ = ["log_answer"]
+__all__ = ["log_answer", "log_asgi_answer"]
 
 #: The begins of paths that are asked every few seconds for ever.
 _FREQUENT = (b"/health/", b"/metrics")
@@ -39,6 +40,35 @@ def log_answer(request: Any, trusted: Networks) -> None:
             _header(request, "referer"),
             _header(request, "user-agent").decode("latin-1"),
             monotonic() - request.began,
+        )
+    )
+
+
+def log_asgi_answer(
+    peer: str, found: Head, trusted: Networks, status: int, size: int, began: float
+) -> None:
+    """
+    Log an answer of an ASGI application that has just been written.
+
+    Args:
+        peer: The host of the peer; "" if it has none.
+        found: The head of the request.
+        trusted: The proxies that name the client.
+        size: Bytes of the body.
+        began: The time at which the head was whole, in seconds of the monotonic clock.
+    """
+    get = found.headers.get
+    log_page(
+        Page(
+            shown_address(named_client(peer, trusted, found.headers)),
+            found.method,
+            found.target.encode(),
+            found.version,
+            status,
+            size,
+            get("referer", "").encode("latin-1"),
+            get("user-agent", ""),
+            monotonic() - began,
         )
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["HandshakeHead", "Head", "Kind", "loggable_target", "parse"]
+__all__ = ["HandshakeHead", "Head", "Kind", "check_plain", "loggable_target", "parse", "path_of"]
 
 #: Characters of a request target that go into one line of the log.
 _LOGGED = 200
@@ -36,6 +36,7 @@ _HOST = re.compile(_AUTHORITY)
 _ABSOLUTE = re.compile(rf"(?:http|ws)s?://({_AUTHORITY})(/[^?]*)?(\?.*)?", re.IGNORECASE)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]*|null", re.IGNORECASE)
 _KEY = re.compile(r"[0-9A-Za-z+/]{22}==")
+_VERSIONS = ("HTTP/1.1", "HTTP/1.0")
 _CONNECTION = ("upgrade", "keep-alive, upgrade")
 
 #: Headers that are not lists: a second one is a mistake, or an attempt to be read in two ways.
@@ -205,6 +206,47 @@ def _handshake(
             return _malformed("a subprotocol is offered twice")
     handshake = HandshakeHead(target, headers, protocols, key, size)
     return Head(_HANDSHAKE, 0, "", handshake, headers, pairs=pairs, size=size)
+
+
+def check_plain(found: Head) -> Head:
+    """
+    Judge a request that an application answers.
+
+    Returns:
+        The same head, with a path as its target. If the target was a URL, its host is in the place
+        of the Host header. Else the refusal.
+    """
+    target, headers = found.target, found.headers
+    if found.version not in _VERSIONS:
+        return _malformed("the version of HTTP is not supported", 505)
+    if "#" in target:
+        return _malformed("the target of the request has a fragment")
+    host = headers.get("host")
+    if host is None:
+        if found.version == "HTTP/1.1":
+            return _malformed("the header host is missing")
+    elif _HOST.fullmatch(host) is None:
+        # Two of them are joined by a comma and a blank, which no host has.
+        return _malformed("the header host is malformed")
+    if target[0] == "/":
+        return found
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return _malformed("the target of the request is not a path")
+    pairs = [each for each in found.pairs if each[0].lower() != "host"]
+    return found._replace(
+        target=(absolute[2] or "/") + (absolute[3] or ""),
+        headers={**headers, "host": absolute[1]},
+        pairs=[("host", absolute[1]), *pairs],
+    )
+
+
+def path_of(target: str) -> str:
+    """Return the path of a request target, which may be a URL. Empty if it has none."""
+    if target[0] != "/":
+        absolute = _ABSOLUTE.fullmatch(target)
+        return "" if absolute is None else absolute[2] or "/"
+    return target.partition("?")[0]
 
 
 def _is_in_letters(head: bytes) -> bool:

@@ -1,11 +1,10 @@
-"""Plain sockets and Django Channels: the real gateway, workers by ``manage.py``, a channel layer."""
+"""Plain sockets and Django Channels: the real gateway, real workers, a channel layer."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import os
-import re
 import sys
 import tempfile
 from collections import Counter
@@ -15,15 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.case import FreshGatewayCase, GatewayCase
-from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, until
-from tests.support.raw import RawClient
+from tests.support.children import PATIENCE, Child, clean_environment, until
 from tests.support.require import missing
-from tests.support.tokens import signed
+from tests.support.tokens import signed, verifier
 from wsredis.layer import ChannelLayer, gateway_group
 
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-_SECRET = "0123456789abcdef0123456789abcdef"
 
 _SETTINGS = """
 SECRET_KEY = "x"
@@ -44,7 +40,7 @@ LOGGING = {{
 def _key() -> str:
     directory = tempfile.mkdtemp(prefix="wsredis-test-")
     path = os.path.join(directory, "key")
-    Path(path).write_text(_SECRET)
+    Path(path).write_bytes(verifier("HS256"))
     return path
 
 
@@ -65,7 +61,7 @@ def _workers(url: str) -> list[Child]:
 
 def bearer(user: str, session: str, *groups: str) -> str:
     """The header by which a client says who it is."""
-    token = signed(_SECRET, sub=user, sid=session, groups=list(groups))
+    token = signed(sub=user, sid=session, groups=list(groups))
     return f"Authorization: Bearer {token}"
 
 
@@ -157,7 +153,9 @@ class AwayTests(FreshGatewayCase):
         self.gateway.child.wait_for("lost the connection to")
         client.send_text("hello")
         self.assertEqual(1013, client.closing())
-        self.gateway.child.wait_for("not handed over to a worker of asgi:queue:orders: Redis is away")
+        self.gateway.child.wait_for(
+            "not handed over to a worker of asgi:queue:orders: Redis is away"
+        )
 
 
 class RefusedTests(GatewayCase):

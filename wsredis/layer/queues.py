@@ -18,7 +18,8 @@ from typing import Any
 from wsredis.layer.carrier import Carrier
 from wsredis.layer.home import Home
 from wsredis.layer.messages import BadPayload, Codec, Message
-from wsredis.layer.scripts import DIGITS, POP, PUT_BACK
+from wsredis.layer.scripts import POP, PUT_BACK
+from wsredis.worker_queues import DIGITS
 
 __all__ = ["Queue"]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.layer.gateway_channels import GatewayChannels
+from wsredis.errors import ConfigError
+from wsredis.layer.gateway_channels import GatewayChannels, use_prefixes
 
 
 class GatewayChannelsTests(SynchronousTestCase):
@@ -12,7 +16,7 @@ class GatewayChannelsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A gateway with both prefixes, and one without."""
-        self.plain = GatewayChannels()
+        self.plain = GatewayChannels("", "")
         self.prefixed = GatewayChannels("p\u00e9", "s")
 
     def test_channel(self) -> None:
@@ -29,6 +33,32 @@ class GatewayChannelsTests(SynchronousTestCase):
             prefixed = None if expected is None else "p\u00e9:".encode() + expected
             self.assertEqual(prefixed, self.prefixed.channel(group))
         self.assertRaises(ValueError, self.plain.channel, "ws.user.john")
+
+    def test_prefixes(self) -> None:
+        """Those that are not given are the gateway's of this process, else the publishers'."""
+        self.patch(os, "environ", {"WSREDIS_PREFIX": "env", "WSREDIS_STORED_PREFIX": "kept"})
+        message = {"type": "websocket.send", "text": "a", "expire": 1}
+
+        def found(channels: GatewayChannels) -> tuple[Any, Any]:
+            name = channels.channel("ws.broadcast.a")
+            assert name is not None
+            return name, channels.publication(name, message)[0][1]
+
+        env = (b"env:broadcast:a", b"kept:env:broadcast:a")
+        self.assertEqual(env, found(GatewayChannels()))
+        self.assertEqual((b"p:broadcast:a", b"kept:p:broadcast:a"), found(GatewayChannels("p")))
+        late = GatewayChannels()
+        end = use_prefixes("gate", "")
+        self.assertEqual((b"gate:broadcast:a",) * 2, found(late))
+        self.assertEqual((b"broadcast:a", b"s:broadcast:a"), found(GatewayChannels("", "s")))
+        end()
+        self.assertEqual(env, found(GatewayChannels()))
+
+    def test_bad_prefix(self) -> None:
+        """A prefix that no gateway can have is refused by the name of the key."""
+        for name in ("prefix", "stored_prefix"):
+            error = self.assertRaises(ConfigError, GatewayChannels, **{name: "a b"})
+            self.assertTrue(str(error).startswith(f"gateway_{name}: "), str(error))
 
     def test_publication(self) -> None:
         """The text or the bytes are published as they are; with *expire* they are stored before."""

@@ -9,6 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.errors import ConfigError
 from wsredis.layer.gateway_channels import GatewayChannels, use_prefixes
+from wsredis.layer.messages import Codec
+from wsredis.layer.names import Names
+from wsredis.layer.routes import Routes
 
 
 class GatewayChannelsTests(SynchronousTestCase):
@@ -108,3 +111,40 @@ class GatewayChannelsTests(SynchronousTestCase):
             {"type": "gateway.message", "channel": "broadcast:a", "bytes": b"\xff"},
             self.prefixed.event("p\u00e9:broadcast:a".encode(), b"\xff"),
         )
+
+
+class RouteTests(SynchronousTestCase):
+    """The ways to groups, of which some are channels of the gateway."""
+
+    def routes(self, gateway: GatewayChannels | None) -> Routes:
+        """The ways of a layer with two hosts."""
+        return Routes([Names("a"), Names("b")], Codec(keys=["secret"]), gateway)
+
+    def test_channel(self) -> None:
+        """Such a group has the name of the channel, on the first host, and nothing is encrypted."""
+        routes = self.routes(GatewayChannels("p", ""))
+        for number in range(20):
+            route = routes.find(f"ws.broadcast.{number}")
+            channel = b"p:broadcast:%d" % number
+            self.assertEqual((0, channel, None), (route.host, route.channel, route.queues))
+        message = {"type": "websocket.send", "text": "hello"}
+        self.assertEqual([("PUBLISH", channel, b"hello")], route.commands(message))
+        self.assertRaises(ValueError, route.commands, {"type": "chat.message"})
+        parcel = route.parcel(b"hello")
+        event = {"type": "gateway.message", "channel": "broadcast:19", "text": "hello"}
+        first, second = parcel.take(), parcel.take()
+        self.assertEqual((event, event), (first, second))
+        self.assertIsNot(first, second)
+
+    def test_others(self) -> None:
+        """Other groups, and all of them if that is switched off, are the layer's own."""
+        for gateway, group in ((GatewayChannels("", ""), "chat"), (None, "ws.user.5")):
+            route = self.routes(gateway).find(group)
+            self.assertTrue(route.channel.endswith(f":group:{group}".encode()))
+            self.assertIsNotNone(route.queues)
+
+    def test_slip(self) -> None:
+        """A name that only begins like a channel is an error, each time."""
+        routes = self.routes(GatewayChannels("", ""))
+        for _ in range(2):
+            self.assertRaises(ValueError, routes.find, "ws.user.john")

@@ -20,10 +20,11 @@ import wsredis
 LAYERS = [
     {"errors"},
     {"channels"},
+    {"group_names", "worker_queues"},
     {"config"},
     {"gateway"},
     {"auth", "brokers", "dialects"},
-    {"publisher", "transports"},
+    {"layer", "publisher", "transports"},
     {"web"},
     {"service"},
     {"django", "testing"},
@@ -34,10 +35,11 @@ LAYERS = [
 BORDERS = {
     "OpenSSL": {"brokers.redis", "service"},
     "autobahn": {"transports.websocket"},
-    "cryptography": {"auth.sources", "service"},
+    "channels": {"layer"},
+    "cryptography": {"auth.sources", "layer", "service", "web.asgi.tls"},
     # In the publisher only inside functions, and where a project is running; see test_public.
     "django": {"auth.sources.django", "django", "publisher"},
-    "hiredis": {"brokers.redis", "testing"},
+    "hiredis": {"brokers.redis", "layer", "testing"},
     "jwt": {"auth.sources"},
     "prometheus_client": {"web.metrics"},
     "redis": {
@@ -54,7 +56,9 @@ BORDERS = {
     "txredisapi": {"brokers.redis", "publisher.twisted"},
     "uvloop": set(),
     "asgiref": {"auth.sources.django"},
-    "asyncio": {"auth.sources.django"},
+    # Only where Channels and its Django are, or in a process without Twisted.
+    "msgpack": {"layer"},
+    "asyncio": {"auth.sources.django", "layer", "web.asgi"},
 }
 
 #: Modules without a test file of their own: ports, which have no code, and modules that need a
@@ -69,6 +73,7 @@ WITHOUT_TESTS = {
     "gateway/client",
     "gateway/dialect",
     "gateway/enrolment",
+    "layer/carrier",
     "testing/redis",
     "transports/websocket/http",
 }

@@ -36,11 +36,13 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.numbers import Snapshot
 from wsredis.service.endpoints import make_endpoints, metrics_endpoint
 from wsredis.service.inspector import Inspector
+from wsredis.service.layer_carrier import make_carriers
 from wsredis.service.private_port import PrivatePort
 from wsredis.service.project_redis import client_for_project
 from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
 from wsredis.service.vitals import Vitals
+from wsredis.service.worker_events import event_encoder
 from wsredis.transports.sockets import poller_for
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
@@ -123,6 +125,7 @@ class GatewayService(Service):
             lambda step: reactor.callLater(0, step),
             throttle=self._losses,
         )
+        self._layers = make_carriers(config, reactor, self._hub)
         probes = {"live": self.liveness, "ready": self.readiness}
         page = web.metrics_page(config, self.snapshot)
         self._has_page = page is not None
@@ -143,7 +146,7 @@ class GatewayService(Service):
             config,
             reactor,
             self._hub,
-            dialects.from_config(config),
+            dialects.from_config(config, event_encoder(config.forward)),
             self._auth,
             self._site,
             handler,
@@ -270,6 +273,8 @@ class GatewayService(Service):
         if not self._ports:
             self.privilegedStartService()
         self._broker.start(self._hub)
+        if self._layers is not None:
+            self._layers.start()
         if self._broker.canary is not None:
             self._broker.canary.asked = self._inspector.received
             # Errors need no answer: the hub keeps it, and the broker tries again.
@@ -357,6 +362,8 @@ class GatewayService(Service):
         self._inspector.stop()
         self._losses.reset()
         self._vitals.stop()
+        if self._layers is not None:
+            self._layers.stop()
         await self._broker.stop()
 
     async def _wait(self, done: Deferred[Any], seconds: float) -> None:

@@ -50,15 +50,14 @@ def from_config(
         The site. It is not started, and has no connections.
 
     Raises:
-        ConfigError: The application cannot be imported, both the demo page and an application are
-            wanted, a body of the allowed size would never fit into the spool, or the installed
-            Twisted cannot be used.
+        ConfigError: The application cannot be imported, two of the demo page, a WSGI and an ASGI
+            application are wanted, a body of the allowed size would never fit into the spool, or
+            the installed Twisted cannot be used.
     """
     channel.check_twisted()
+    _refuse_two(config, application)
     if application is None and config.wsgi is not None:
         application = load_application(config.wsgi)
-    if application is not None and config.demo:
-        raise ConfigError("demo: cannot be combined with an application: both serve /")
     limits = config.limits
     if application is not None and limits.max_body * 3 > limits.max_spool * 2:
         raise ConfigError(
@@ -79,6 +78,7 @@ def from_config(
         spool=spool,
         metrics=_public_metrics(config, metrics, application is not None),
         access_log=config.access_log,
+        streams=not config.no_streams,
     )
 
 
@@ -127,6 +127,16 @@ def private_site(reactor: Any, probes: Probes, metrics: Resource | None) -> Gate
         metrics: The page of `metrics_page`.
     """
     return GatewaySite(reactor, (), probes, None, metrics=metrics)
+
+
+def _refuse_two(config: GatewayConfig, application: wsgi.Application | None) -> None:
+    """Refuse settings of which each wants to serve all pages."""
+    has_wsgi = application is not None or config.wsgi is not None
+    has_asgi = config.asgi.application is not None
+    if has_wsgi and has_asgi:
+        raise ConfigError("asgi: cannot be combined with wsgi: both serve /")
+    if config.demo and (has_wsgi or has_asgi):
+        raise ConfigError("demo: cannot be combined with an application: both serve /")
 
 
 def _application_resource(

@@ -169,6 +169,13 @@ class RootResource(Resource):
             self._resources[b"/metrics"] = metrics
         if page is not None:
             self._resources[b"/"] = _PageResource(page)
+        # Of each request to an ASGI application it is asked whether it is one of these.
+        self._paths = frozenset(path.decode() for path in self._resources)
+        self._text_prefixes = url_prefixes
+
+    def is_own(self, path: str) -> bool:
+        """Tell whether a path is one of the gateway itself."""
+        return path in self._paths or path.startswith(self._text_prefixes)
 
     def render(self, request: Request) -> Any:
         """Answer with the resource of the path, or with a short error instead of an HTML page."""

@@ -8,7 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.config.case import ConfigCase
 from wsredis.config import (
+    AsgiConfig,
     AuthUrlConfig,
+    ForwardConfig,
     GatewayConfig,
     JwtConfig,
     Limits,
@@ -129,7 +131,7 @@ class SettingTests(SynchronousTestCase):
         """Every field of the configuration is a setting, but for what is read from files."""
         found = {(setting.part, setting.attribute) for setting in all_settings()}
         parts = {"redis": RedisConfig, "jwt": JwtConfig, "auth_url": AuthUrlConfig}
-        parts["limits"] = Limits
+        parts |= {"limits": Limits, "asgi": AsgiConfig, "forward": ForwardConfig}
         others = {*parts, "rules", "file"}
         expected = {(None, name) for name in GatewayConfig.__slots__ if name not in others}
         expected |= {(part, name) for part, cls in parts.items() for name in cls.__slots__}

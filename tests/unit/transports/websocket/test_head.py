@@ -308,6 +308,17 @@ class HandshakeTests(SynchronousTestCase):
         found = parse(b"GET / HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\n\r\n", _LIMIT)
         self.assertEqual({"x-a": "1, 2"}, found.headers)
 
+    def test_all_of_a_page(self) -> None:
+        """The request line is there in its parts, and each header as it came, in its order."""
+        head = b"PoST http://a/b?c HTTP/1.0\r\nX-A: 1\r\nB:\r\nx-a:\t2 \r\n\r\n"
+        found = parse(head + b"body", _LIMIT)
+        self.assertEqual(("PoST", "http://a/b?c", "HTTP/1.0"), found[5:8])
+        self.assertEqual([("X-A", " 1"), ("B", ""), ("x-a", "\t2 ")], found.pairs)
+        self.assertEqual(len(head), found.size)
+        found = parse(_with("X-A: 1"), _LIMIT)
+        self.assertEqual(("X-A", " 1"), found.pairs[-1])
+        self.assertEqual(("", "", "", len(_with("X-A: 1"))), (*found[5:8], found.size))
+
 
 class LoggableTests(SynchronousTestCase):
     """`loggable_target`."""

@@ -1,0 +1,100 @@
+"""
+The scripts that Redis executes for worker channels.
+
+Each has one key. An entry of the list is the time in milliseconds at which it is dropped, by the
+clock of Redis, in 13 digits, and the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Any
+
+from wsredis.layer.carrier import Carrier, Command, Done
+
+__all__ = ["DIGITS", "POP", "PUSH", "PUT_BACK", "Script"]
+
+#: Length of the time in front of each entry.
+DIGITS = 13
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+
+class Script:
+    """
+    A script.
+
+    Args:
+        text: Its source.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, carrier: Carrier, key: bytes, args: Sequence[bytes | int], done: Done) -> None:
+        """
+        Let Redis execute it.
+
+        Args:
+            done: Takes a list with the reply, or an exception.
+        """
+
+        def answered(replies: Sequence[Any] | Exception) -> None:
+            if isinstance(replies, Exception):
+                done(replies)
+            elif str(replies[0]).startswith("NOSCRIPT") and isinstance(replies[0], Exception):
+                # A Redis that was started anew.
+                carrier.call([("EVAL", self._text, 1, key, *args)], done)
+            else:
+                done(replies)
+
+        command: Command = ("EVALSHA", self._digest, 1, key, *args)
+        carrier.call([command], answered)
+
+
+#: Appends a message: ARGV are the message, the capacity, milliseconds to live and the bell. Returns
+#: the number of messages, or -1 if there is no room. The bell rings when the list was empty.
+PUSH = Script(
+    _NOW
+    + """
+while true do
+  local head = redis.call('LINDEX', KEYS[1], 0)
+  if not head or tonumber(string.sub(head, 1, 13)) > now then break end
+  redis.call('LPOP', KEYS[1])
+end
+local length = redis.call('LLEN', KEYS[1])
+if length >= tonumber(ARGV[2]) then return -1 end
+local entry = string.format('%013.0f', now + tonumber(ARGV[3])) .. ARGV[1]
+redis.call('RPUSH', KEYS[1], entry)
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if length == 0 then redis.call('PUBLISH', ARGV[4], '') end
+return length + 1
+"""
+)
+
+#: Takes the oldest entry that is not too old. Returns nothing if there is none.
+POP = Script(
+    _NOW
+    + """
+while true do
+  local entry = redis.call('LPOP', KEYS[1])
+  if not entry then return false end
+  if tonumber(string.sub(entry, 1, 13)) > now then return entry end
+end
+"""
+)
+
+#: Puts an entry back to the front: ARGV are the entry, milliseconds to live and the bell.
+PUT_BACK = Script(
+    """
+redis.call('LPUSH', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], '')
+return 1
+"""
+)

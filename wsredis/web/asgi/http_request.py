@@ -1,0 +1,93 @@
+"""
+One request to an application, as far as its head tells.
+
+Clients that keep a connection send the same head again and again. What follows from it is worked
+out once, and kept until another one comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wsredis.transports.websocket.head import Head
+from wsredis.web.asgi.bodies import BadBody, ChunkedBody, SizedBody, check_length
+from wsredis.web.asgi.scopes import Place, Whereabouts, http_scope
+
+__all__ = ["Request"]
+
+#: What this server can do beyond the specification.
+_EXTENSIONS = (
+    "http.response.early_hint",
+    "http.response.pathsend",
+    "http.response.zerocopysend",
+)
+_WITH_TRAILERS = (*_EXTENSIONS, "http.response.trailers")
+
+
+class Request:
+    """
+    What follows from the head of a request.
+
+    Args:
+        found: The head, which `wsredis.transports.websocket.head.check_plain` has judged.
+        raw: Its bytes.
+        where: See `wsredis.web.asgi.scopes.whereabouts`.
+        place: See `wsredis.web.asgi.scopes.Place`.
+        max_body: Bytes that the body may have.
+
+    Attributes:
+        found, raw: As given.
+        name: For those who read the log: method and path.
+        is_head: Tells whether the answer has no body.
+        is_old: Tells whether the client speaks HTTP/1.0: its connection ends with the answer.
+        keeps: Tells whether the client wants to go on after the answer.
+        expects: Tells whether the client waits before it sends its body.
+        takes_trailers: Tells whether the client understands trailers.
+        has_body: Tells whether a body follows.
+
+    Raises:
+        BadBody: The body cannot be read, or is too large.
+    """
+
+    __slots__ = (
+        *("expects", "found", "has_body", "is_head", "is_old", "keeps", "make_scope", "name"),
+        *("raw", "takes_trailers", "_length", "_max_body"),
+    )
+
+    def __init__(
+        self, found: Head, raw: bytes, where: Whereabouts, place: Place, max_body: int
+    ) -> None:
+        headers = found.headers
+        self.found = found
+        self.raw = raw
+        self.name = f"{found.method} {found.target.partition('?')[0]}"
+        self.is_head = found.method == "HEAD"
+        self.is_old = found.version != "HTTP/1.1"
+        self.keeps = not self.is_old and not _has_option(headers, "connection", "close")
+        self._length = check_length(headers, found.version, max_body)
+        self._max_body = max_body
+        self.has_body = self._length != 0
+        self.expects = self.has_body and not self.is_old and _expects(headers)
+        self.takes_trailers = not self.is_old and _has_option(headers, "te", "trailers")
+        extensions = _WITH_TRAILERS if self.takes_trailers else _EXTENSIONS
+        self.make_scope = http_scope(found, where, place, extensions).make
+
+    def make_body(self) -> SizedBody | ChunkedBody:
+        """Return the reader of the body, if there is one."""
+        length = self._length
+        return ChunkedBody(self._max_body) if length is None else SizedBody(length)
+
+
+def _has_option(headers: Mapping[str, Any], name: str, option: str) -> bool:
+    value = headers.get(name)
+    return value is not None and option in [each.strip(" \t") for each in value.lower().split(",")]
+
+
+def _expects(headers: Mapping[str, str]) -> bool:
+    value = headers.get("expect")
+    if value is None:
+        return False
+    if value.lower() != "100-continue":
+        raise BadBody(417, "this expectation cannot be met")
+    return True

@@ -152,6 +152,10 @@ static void readable(struct client *c) {
             used = length >= 2 ? (size_t)(start[1] & 127) + 2 : 0;
             if (!used || length < used)
                 return;
+            if (start[0] & 8) { /* a ping: nobody waits so long for the pong */
+                c->in.at += used;
+                continue;
+            }
             if ((uint8_t)start[0] != 0x81 || used != (size_t)size + 2 ||
                 memcmp(start + 2, frame + 6, size))
                 wrong++;

@@ -93,6 +93,7 @@ WITHOUT_MODULE = {
     "public",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
+    "web/asgi/smuggling",
 }
 
 

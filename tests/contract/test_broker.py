@@ -38,6 +38,7 @@ from wsredis.gateway.gap import Gap
 from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
+from wsredis.worker_queues import DIGITS
 
 #: Seconds that Redis has; a test that passes takes a small part of it.
 _PATIENCE = 15.0
@@ -420,20 +421,21 @@ class _Contract(_Outside):
     # -- Queues of workers
 
     async def test_pushed(self) -> None:
-        """What is pushed waits in its order, byte for byte, and a bell tells the workers."""
+        """What is pushed waits in its order, byte for byte; a list that was empty rings."""
         broker = await self.start()
-        queue = WorkerQueue(b"ok-q", len(_PAYLOADS), 60)
-        await broker.subscribe([queue.key])
+        queue = WorkerQueue(b"ok-q", b"ok-bell", len(_PAYLOADS), 60)
+        await broker.subscribe([queue.bell])
         await gatherResults([push(broker, queue, payload) for payload in _PAYLOADS])
-        await self.until(lambda: self.listener.on(queue.key))
-        self.assertTrue(all(self.listener.on(queue.key)))
+        await push(broker, WorkerQueue(b"ok-other", b"ok-bell", 1, 60), b"x")
+        await self.until(lambda: len(self.listener.on(queue.bell)) > 1)
+        self.assertEqual([b"1", b"1"], self.listener.on(queue.bell))
         self.assertEqual(_PAYLOADS, [self.take(queue.key) for _ in _PAYLOADS])
         self.assertIsNone(self.take(queue.key))
 
     async def test_full_queue(self) -> None:
         """A queue takes as many as it may have, and more when a worker has taken some."""
         broker = await self.start()
-        queue = WorkerQueue(b"ok-q", 2, 60)
+        queue = WorkerQueue(b"ok-q", b"ok-bell", 2, 60)
         first = [push(broker, queue, b"%d" % number) for number in range(4)]
         for done in first[:2]:
             await done
@@ -447,7 +449,7 @@ class _Contract(_Outside):
     async def test_old_queue(self) -> None:
         """A queue that no worker looks at is dropped some time after its last message."""
         broker = await self.start()
-        queue = WorkerQueue(b"ok-q", 1, 0.05)
+        queue = WorkerQueue(b"ok-q", b"ok-bell", 1, 0.05)
         await push(broker, queue, b"1")
         await self.wait(0.1)
         await push(broker, queue, b"2")
@@ -456,8 +458,10 @@ class _Contract(_Outside):
     async def test_forbidden_queue(self) -> None:
         """A queue whose bell is forbidden takes nothing."""
         broker = await self.start()
-        await self._refuses(PermissionDenied, push(broker, WorkerQueue(b"no-a", 2, 60), b"x"))
-        self.assertIsNone(self.take(b"no-a"))
+        await self._refuses(
+            PermissionDenied, push(broker, WorkerQueue(b"ok-q", b"no-a", 2, 60), b"x")
+        )
+        self.assertIsNone(self.take(b"ok-q"))
         self.assertTrue(broker.up)
 
     async def test_push_while_away(self) -> None:
@@ -465,7 +469,7 @@ class _Contract(_Outside):
         broker = await self.start()
         self.lose()
         await self.until(lambda: not broker.up)
-        done = push(broker, WorkerQueue(b"ok-q", 2, 60), b"x")
+        done = push(broker, WorkerQueue(b"ok-q", b"ok-bell", 2, 60), b"x")
         self.assertTrue(done.called)
         await self._refuses(BrokerUnavailable, done)
 
@@ -765,7 +769,7 @@ class MemoryBrokerTests(_Contract, TestCase):
 
     def take(self, queue: bytes) -> bytes | None:
         waiting = self.server.queues.get(queue)
-        return waiting.pop(0) if waiting else None
+        return waiting.pop(0)[1] if waiting else None
 
     async def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -855,7 +859,7 @@ class RedisBrokerTests(_Contract, TestCase):
     def take(self, queue: bytes) -> bytes | None:
         value = self.server.command("LPOP", queue)
         assert value is None or isinstance(value, bytes)
-        return value
+        return value and value[DIGITS:]
 
     async def wait(self, seconds: float) -> None:
         await deferLater(reactor, seconds)

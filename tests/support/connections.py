@@ -28,9 +28,9 @@ CHANNEL = b"broadcast:chat"
 HEARTBEAT = "--heartbeat--"
 
 
-def encode_event(event: Mapping[str, object], expiry: float) -> bytes:
-    """Make bytes of an event, and of its time limit, as anyone can read them."""
-    return repr((dict(event), expiry)).encode()
+def encode_event(event: Mapping[str, object]) -> bytes:
+    """Make bytes of an event, as anyone can read them."""
+    return repr(dict(event)).encode()
 
 
 class ConnectionCase(SynchronousTestCase):

@@ -38,7 +38,7 @@ class MemoryServer:
         forbidden: Channels that it refuses to subscribe to and to publish on.
         storing: Whether it stores values; a full or read-only Redis does not.
         logs: Entries by log: position, time in seconds of the clock, and payload.
-        queues: The messages that wait for workers, by the key of their list.
+        queues: The messages that wait for workers by the key of their list, each with its end.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -48,8 +48,7 @@ class MemoryServer:
         self.forbidden: set[bytes] = set()
         self.storing = True
         self.logs: dict[bytes, list[tuple[bytes, float, bytes]]] = {}
-        self.queues: dict[bytes, list[bytes]] = {}
-        self._ends: dict[bytes, float] = {}
+        self.queues: dict[bytes, list[tuple[float, bytes]]] = {}
 
     def publish(self, channel: bytes, payload: bytes) -> int:
         """
@@ -93,14 +92,13 @@ class MemoryServer:
             Whether there was room.
         """
         now = self.clock.seconds()
-        if self._ends.get(queue.key, now) <= now:
-            self.queues.pop(queue.key, None)
         waiting = self.queues.setdefault(queue.key, [])
+        waiting[:] = [each for each in waiting if each[0] > now]
         if len(waiting) >= queue.capacity:
             return False
-        waiting.append(payload)
-        self._ends[queue.key] = now + queue.expiry
-        self.publish(queue.key, BELL)
+        waiting.append((now + queue.expiry, payload))
+        if len(waiting) == 1:
+            self.publish(queue.bell, BELL)
         return True
 
     def attach(self, broker: MemoryBroker) -> None:
@@ -238,7 +236,7 @@ class MemoryBroker:
         """See `wsredis.gateway.broker.Broker.push`."""
         if not self._up:
             waiter.not_published(BrokerUnavailable("there is no link"), len(payload))
-        elif queue.key in self._server.forbidden:
+        elif queue.bell in self._server.forbidden:
             waiter.not_published(PermissionDenied("this queue is forbidden"), len(payload))
         elif self._server.push(queue, payload):
             waiter.published(1, len(payload))

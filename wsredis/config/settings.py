@@ -174,6 +174,12 @@ class Limits(Checked):
         "clients counts once. If there are more, the slowest clients count as slow, "
         "and are closed with 1008 unless slow-policy frees enough.",
     )
+    stream_buffer: int = setting(
+        16777216,
+        integer(1),
+        "Bytes of memory for the publications of the last minute, for clients of Server-Sent "
+        "Events and of long polling that come back. One that has missed more is told of a gap.",
+    )
     send_buffer: int = setting(
         131072, integer(4096), "Bytes that the kernel buffers for one client (SO_SNDBUF)."
     )
@@ -332,6 +338,13 @@ class ForwardConfig(Checked):
         layer_prefix,
         "Prefix of the channel layer of the workers: 'prefix' in its CONFIG.",
         name="forward-prefix",
+    )
+    key: str | None = setting(
+        None,
+        secret,
+        "The first of the symmetric_encryption_keys of that channel layer, if it has some.",
+        name="forward-key",
+        secret=True,
     )
 
 
@@ -624,6 +637,11 @@ class GatewayConfig(Checked):
     )
     workers: int = setting(
         1, workers, "Number of processes that share the ports, or 'auto' for one per core."
+    )
+    no_streams: bool = setting(
+        False,
+        flag,
+        "Serve WebSockets only: no Server-Sent Events, no long polling, no messages by POST.",
     )
     ping_interval: float = setting(
         25.0,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wsredis.config import GatewayConfig
+from wsredis.config import DEFAULT_URL, GatewayConfig
+from wsredis.config.redis_url import parse_url
 from wsredis.dialects.forwarding import Encode, Forwarder
 from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.dialect import Dialect
@@ -20,7 +21,8 @@ def from_config(config: GatewayConfig, encode: Encode | None = None) -> list[Dia
     forwarder = None
     if config.forward.channels:
         assert encode is not None
-        forwarder = Forwarder(config.forward, encode)
+        database = parse_url(config.redis.url or DEFAULT_URL).database
+        forwarder = Forwarder(config.forward, encode, database)
     return [
         PlainDialect(config.heartbeat, each, config.prefix, forwarder)
         for each in config.url_prefixes

@@ -11,13 +11,12 @@ from wsredis.config.forward import channel_for
 from wsredis.gateway.broker import PublishWaiter, WorkerQueue
 from wsredis.gateway.identity import Identity
 from wsredis.group_names import gateway_group
-from wsredis.worker_queues import queue_key
+from wsredis.worker_queues import bell_name, queue_key
 
 __all__ = ["Encode", "Forward", "Forwarder", "Speaker", "reply_group"]
 
-#: Encodes an event for a worker, as the layer does that the worker reads with, given the event and
-#: the seconds for which it is worth something.
-Encode = Callable[[Mapping[str, object], float], bytes]
+#: Encodes an event for a worker, as the layer does that the worker reads with.
+Encode = Callable[[Mapping[str, object]], bytes]
 
 
 class Forwarder:
@@ -26,11 +25,16 @@ class Forwarder:
 
     Args:
         encode: Makes the bytes that a worker reads.
+        database: The number of the database of Redis.
+
+    Attributes:
+        encode: As it was given.
     """
 
-    def __init__(self, config: ForwardConfig, encode: Encode) -> None:
+    def __init__(self, config: ForwardConfig, encode: Encode, database: int = 0) -> None:
         self._config = config
-        self._encode = encode
+        self._database = database
+        self.encode = encode
 
     def hears(self, facility: str) -> bool:
         """Tell whether there is a worker channel for what clients of *facility* say."""
@@ -42,11 +46,12 @@ class Forwarder:
         channel = channel_for(config.channels, facility)
         if channel is None:
             return None
-        return WorkerQueue(queue_key(config.prefix, channel), config.capacity, config.expiry)
-
-    def encode(self, event: Mapping[str, object]) -> bytes:
-        """Make the bytes of an event."""
-        return self._encode(event, self._config.expiry)
+        return WorkerQueue(
+            queue_key(config.prefix, channel),
+            bell_name(config.prefix, self._database, channel),
+            config.capacity,
+            config.expiry,
+        )
 
 
 class Speaker(PublishWaiter, Protocol):

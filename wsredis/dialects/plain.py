@@ -179,6 +179,11 @@ class PlainConnection(Connection):
             return False
         return bool(self.granted.subscribe) or not (self.publishes or self._forward)
 
+    @property
+    def may_speak(self) -> bool:
+        """See `Connection.may_speak`. A worker may hear it."""
+        return self._forward is not None or super().may_speak
+
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
         self.check_limit(self.publishes)
@@ -414,6 +419,11 @@ class EnrolledConnection(PlainConnection):
         """See `Connection.is_deaf`. A subscriber can answer any message."""
         return not self._enrolment.takes_messages and super().is_deaf
 
+    @property
+    def may_speak(self) -> bool:
+        """See `Connection.may_speak`. A subscriber can answer any message."""
+        return self._enrolment.takes_messages or super().may_speak
+
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
         if self.channels or not self._enrolment.chooses_first:
@@ -443,11 +453,6 @@ class EnrolledConnection(PlainConnection):
             return {}
         return stored
 
-    def _pass_over(self, stored: Mapping[bytes, bytes]) -> None:
-        for name, payload in stored.items():
-            if self.is_open and name in self.channels and self._hub.is_fresh(self, name):
-                self._hub.mark_stored(self, Publication(name, payload))
-
     def first_publications(
         self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
     ) -> Iterator[Publication]:
@@ -455,7 +460,7 @@ class EnrolledConnection(PlainConnection):
         if not self._enrolment.chooses_first:
             yield from super().first_publications(stored, held_back)
             return
-        self._pass_over(stored)
+        self.pass_over(stored)
         messages, self._first = self._first, ()
         live = {item.payload for item in held_back}
         yield from (Publication(b"", each) for each in messages if each not in live)
@@ -464,6 +469,14 @@ class EnrolledConnection(PlainConnection):
     def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
         """See `Connection.opened`."""
         super().opened(stored, answer)
+        self._follow(())
+
+    def resumed(
+        self, stored: Mapping[bytes, bytes], missed: Sequence[Publication], answer: bytes
+    ) -> None:
+        """See `Connection.resumed`."""
+        self._first = ()
+        super().resumed(stored, missed, answer)
         self._follow(())
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
@@ -539,7 +552,7 @@ class EnrolledConnection(PlainConnection):
 
     async def _join(self, names: Sequence[bytes]) -> None:
         await self.subscribe(names)
-        self._pass_over(await self._passed_over(names))
+        self.pass_over(await self._passed_over(names))
 
     def _not_joined(self, failure: Failure) -> None:
         # If Redis is away, the subscription becomes active when it is back.

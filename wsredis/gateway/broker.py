@@ -54,12 +54,14 @@ class WorkerQueue(NamedTuple):
     A list in which messages wait for workers, each for one of them.
 
     Attributes:
-        key: Its name, and that of the channel on which the workers hear of a new message.
+        key: Its name.
+        bell: The channel on which the workers hear that the list is no longer empty.
         capacity: The number of messages that may wait.
-        expiry: Seconds after the newest message, after which the list is dropped.
+        expiry: Seconds that a message may wait. Then it is dropped.
     """
 
     key: bytes
+    bell: bytes
     capacity: int
     expiry: float
 

@@ -192,6 +192,16 @@ class Connection(ABC):
         """
         return False
 
+    @property
+    def may_speak(self) -> bool:
+        """Tells whether a message of the client is good for anything."""
+        return bool(self.publishes) or self._handler is not None
+
+    @property
+    def holds_back(self) -> bool:
+        """Tells whether publications wait for the first byte after the handshake."""
+        return bool(self._held_back)
+
     # -- For the dialect
 
     @abstractmethod
@@ -419,9 +429,36 @@ class Connection(ABC):
 
     def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
         """Begin to write: first *answer* to the handshake; *stored* is the result of `open`."""
+        self._begin([*self.first_publications(stored, self._release())], answer)
+
+    def resumed(
+        self, stored: Mapping[bytes, bytes], missed: Sequence[Publication], answer: bytes
+    ) -> None:
+        """
+        Begin to write to a client that was here before.
+
+        Args:
+            stored: The result of `open`. It is not sent: the client has heard it.
+            missed: All that the client has not heard, up to now.
+            answer: Sent first.
+        """
+        self._release()
+        self.pass_over(stored)
+        self._begin(missed, answer)
+
+    def pass_over(self, stored: Mapping[bytes, bytes]) -> None:
+        """Remember stored messages that are not sent: they are not news after an outage either."""
+        for name, payload in stored.items():
+            if self.is_open and name in self.channels and self._hub.is_fresh(self, name):
+                self._hub.mark_stored(self, Publication(name, payload))
+
+    def _release(self) -> Sequence[Publication]:
+        """Hold back nothing any more. Returns: What was held back."""
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
-        items = [*self.first_publications(stored, held_back)]
+        return held_back
+
+    def _begin(self, items: Sequence[Publication], answer: bytes) -> None:
         self._count_bytes(items)
         self.choose_path()
         self.count_deafness()

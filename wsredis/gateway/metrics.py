@@ -29,6 +29,7 @@ _CAUSES = (
     "redis-away",
     "identities-away",
     "busy",
+    "application",
     "stopping",
     "other",
 )
@@ -40,6 +41,7 @@ _LIMITS = (
     "max-connections-per-user",
     "max-handshakes",
     "handshake-rate",
+    "asgi-concurrency",
     "handshake-timeout",
     "max-head",
     "max-channels",
@@ -53,7 +55,7 @@ _LIMITS = (
     "close-timeout",
 )
 
-_REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:7]))
+_REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:8]))
 
 #: The codes that a client may send, and 1005 and 1006 where it sends none (RFC 6455, 7.4).
 _CLIENT_CODES = (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, "other")
@@ -100,6 +102,8 @@ class Metrics:
         lost_seconds: The seconds of all those times together.
         loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
         loop_lag_max: The largest of them in the last minute.
+        asgi_slow: Steps of the ASGI application that held the gateway for longer than they may.
+        asgi_slow_seconds: The seconds of all those steps together.
         proofs: Messages of the gateway to itself that came back through Redis.
         proof_failures: How often one did not come back, or Redis had another number of
             subscriptions than it should have.
@@ -108,6 +112,9 @@ class Metrics:
     """
 
     connections: int = gauge("connections", "WebSockets that are open now.")
+    event_streams: int = gauge(
+        "event_streams", "Those of them that are streams of Server-Sent Events."
+    )
     deaf: int = gauge(
         "connections_deaf",
         "Those of them that will hear nothing, although they do not only publish: no flag, a "
@@ -177,6 +184,7 @@ class Metrics:
     received: int = counter(
         "messages_received", "Messages that came from clients, heartbeats included."
     )
+    posts: int = counter("posts", "Messages that came by POST, and that Redis has taken.")
     discarded: int = counter(
         "messages_discarded", "Messages from clients that they may publish nowhere."
     )
@@ -268,6 +276,13 @@ class Metrics:
     )
     loop_lag_max: float = gauge(
         "event_loop_lag_max_seconds", "The largest of them in the last minute.", max
+    )
+    asgi_slow: int = counter(
+        "asgi_slow_steps",
+        "Steps of the ASGI application that held the gateway for longer than ``asgi-slow``.",
+    )
+    asgi_slow_seconds: float = counter(
+        "asgi_slow_seconds", "The seconds of all those steps together."
     )
 
     @property

@@ -48,6 +48,7 @@ class Applicant:
     transport: Any
 
     connection: Connection | None = None
+    takes_place = True
     address = ""
     #: The question that is under way, or the wait for a turn.
     _deciding: Deferred[Any] | None = None
@@ -58,6 +59,11 @@ class Applicant:
     @abstractmethod
     def peer(self) -> str:
         """The address of the client, for logs."""
+
+    @property
+    @abstractmethod
+    def connection_id(self) -> str:
+        """See `Connection.id`. Empty before there is a connection, and after it has ended."""
 
     @abstractmethod
     def is_pending(self) -> bool:
@@ -171,14 +177,18 @@ class Applicant:
             peer=self.peer,
         )
 
-    def log_refused(self, target: bytes, rejection: HandshakeRejected) -> None:
+    def log_refused(
+        self, target: bytes, rejection: HandshakeRejected, status: int | None = None
+    ) -> None:
         """
         Count and log a refusal.
 
         Args:
             target: The request target, or the start of the request.
+            status: The HTTP status of the answer. If None, it is that of *rejection*.
         """
-        status, reason, hint = rejection.status, rejection.reason, rejection.hint
+        reason, hint = rejection.reason, rejection.hint
+        status = rejection.status if status is None else status
         self.metrics.count_refusal(status, rejection.cause)
         self.losses.log(
             self._log,
@@ -192,6 +202,20 @@ class Applicant:
             reason=reason[:_LOGGED],
             hint=hint[:_LOGGED],
             _hint=f" ({hint[:_LOGGED]})" if hint else "",
+        )
+
+    def log_shed(self, problem: str) -> None:
+        """Count and log a client that goes for what it sends."""
+        self.metrics.shed += 1
+        self.losses.log(
+            self._log,
+            LogLevel.warn,
+            problem,
+            "{peer} ({id}): {problem}",
+            event="connection-shed",
+            peer=self.peer,
+            id=self.connection_id,
+            problem=problem,
         )
 
     def _log_failed(self, failure: Failure | None) -> None:

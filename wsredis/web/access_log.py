@@ -1,9 +1,4 @@
-"""
-The line that ``--access-log`` logs for each answer of plain HTTP.
-
-It is the combined format of web servers, without the date, which each line of the log has anyway.
-Of queries, which carry tokens and searches, it tells only that there was one.
-"""
+"""The answers of pages and ASGI applications that ``--access-log`` logs."""
 
 from __future__ import annotations
 
@@ -11,24 +6,17 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Protocol
 
-from twisted.logger import Logger
-
 from wsredis.config.networks import Networks, shown_address
-from wsredis.transports.websocket.head import loggable_target
+from wsredis.transports.access_log import Page, log_page
 from wsredis.transports.websocket.proxies import named_client
 
 __all__ = ["AsgiHeaders", "AsgiRequest", "log_answer", "log_asgi_answer"]
-
-#: Characters of a header, which the client has chosen.
-_LOGGED = 200
 
 #: The begins of paths that are asked every few seconds for ever.
 _FREQUENT = (b"/health/", b"/metrics")
 
 #: Headers that name the client of a trusted proxy.
 _FORWARDED = ("x-forwarded-for", "forwarded")
-
-_log = Logger()
 
 
 def log_answer(request: Any, trusted: Networks) -> None:
@@ -41,17 +29,18 @@ def log_answer(request: Any, trusted: Networks) -> None:
     """
     if request.path.startswith(_FREQUENT):
         return
-    headers = {
-        name: b",".join(values).decode("latin-1")
-        for name in _FORWARDED
-        if (values := request.requestHeaders.getRawHeaders(name.encode()))
-    }
-    _log_line(
-        named_client(request.getClientAddress().host, trusted, headers),
-        (request.method, request.uri, request.clientproto),
-        (_header(request, "referer"), _header(request, "user-agent")),
-        (request.code, request.sentLength),
-        request.began,
+    log_page(
+        Page(
+            _client(request, trusted),
+            request.method.decode("latin-1"),
+            request.uri,
+            request.clientproto.decode("latin-1"),
+            request.code,
+            request.sentLength,
+            _header(request, "referer"),
+            _header(request, "user-agent").decode("latin-1"),
+            monotonic() - request.began,
+        )
     )
 
 
@@ -90,58 +79,30 @@ def log_asgi_answer(
     """
     headers = request.headers
     get = headers.values.get
-    _log_line(
-        named_client(peer, trusted, headers.values),
-        (request.method.encode(), request.target.encode(), headers.version.encode()),
-        (get("referer", "").encode("latin-1"), get("user-agent", "").encode("latin-1")),
-        (status, size),
-        began,
+    log_page(
+        Page(
+            shown_address(named_client(peer, trusted, headers.values)),
+            request.method,
+            request.target.encode(),
+            headers.version,
+            status,
+            size,
+            get("referer", "").encode("latin-1"),
+            get("user-agent", ""),
+            monotonic() - began,
+        )
     )
 
 
-def _log_line(
-    client: str,
-    request: tuple[bytes, bytes, bytes],
-    about: tuple[bytes, bytes],
-    answer: tuple[int, int],
-    began: float,
-) -> None:
-    peer, target = shown_address(client), _shown(request[1])
-    method, protocol = _text(request[0]), _text(request[2])
-    referer, agent = _shown(about[0]), _text(about[1])
-    _log.info(
-        '{peer} - - "{_request}" {status} {bytes} "{_referer}" "{_agent}"',
-        event="page",
-        peer=peer,
-        method=method,
-        path=target,
-        protocol=protocol,
-        status=answer[0],
-        bytes=answer[1],
-        referer=referer,
-        agent=agent,
-        seconds=monotonic() - began,
-        _request=_quoted(f"{method} {target} {protocol}"),
-        _referer=_quoted(referer) or "-",
-        _agent=_quoted(agent) or "-",
-    )
+def _client(request: Any, trusted: Networks) -> str:
+    headers = {
+        name: b",".join(values).decode("latin-1")
+        for name in _FORWARDED
+        if (values := request.requestHeaders.getRawHeaders(name.encode()))
+    }
+    return shown_address(named_client(request.getClientAddress().host, trusted, headers))
 
 
 def _header(request: Any, name: str) -> bytes:
     values = request.requestHeaders.getRawHeaders(name.encode())
     return values[-1] if values else b""
-
-
-def _shown(url: bytes) -> str:
-    """Return a URL without its query, and without a user in it."""
-    shown = loggable_target(url)
-    return f"{shown}?..." if b"?" in url else shown
-
-
-def _text(raw: bytes) -> str:
-    return raw[:_LOGGED].decode("latin-1")
-
-
-def _quoted(text: str) -> str:
-    """Escape all that would end a string in quotes, or a line."""
-    return ascii(text)[1:-1].replace('"', '\\"')

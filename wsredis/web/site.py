@@ -21,6 +21,7 @@ from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
+from wsredis.transports.stream.request import is_for_streams
 from wsredis.transports.websocket.head import Head, path_of
 from wsredis.transports.websocket.http import HttpChannel
 from wsredis.web.access_log import log_answer
@@ -61,6 +62,7 @@ class GatewaySite(Site):
         access_log: Log each answer.
         asgi: Answers for all other paths in the place of *application*, on channels of its own. If
             None, there is no ASGI application.
+        streams: Tells whether clients without WebSockets are served elsewhere.
 
     Attributes:
         channels: The open connections.
@@ -91,6 +93,7 @@ class GatewaySite(Site):
         metrics: Resource | None = None,
         access_log: bool = False,
         asgi: HttpServer | None = None,
+        streams: bool = False,
     ) -> None:
         root = RootResource(url_prefixes, probes, page, application, metrics)
         super().__init__(
@@ -113,6 +116,8 @@ class GatewaySite(Site):
         self.channels: ConnectionSet[GatewayChannel | AsgiChannel] = ConnectionSet()
         self.places = SharedBound(self.max_channels) if self.has_application else None
         self._has_access_log = access_log
+        self._has_streams = streams
+        self._url_prefixes = url_prefixes
         self._draining = False
         self._reactor = reactor
         self._waiting: deque[Callable[[], None]] = deque()
@@ -147,6 +152,8 @@ class GatewaySite(Site):
 
     def serves(self, found: Head) -> bool:
         """Tell whether the resources of this site answer a request. Else its connection goes on."""
+        if self._has_streams and is_for_streams(found, self._url_prefixes):
+            return False
         return self._asgi is None or self.is_own(path_of(found.target))
 
     def is_own(self, path: str) -> bool:

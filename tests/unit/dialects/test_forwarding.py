@@ -22,7 +22,7 @@ from tests.support.fake_enrolment import FakeEnrolment
 from tests.support.fakes import FakeClient
 from wsredis import dialects
 from wsredis.channels import Access
-from wsredis.config import ForwardConfig, GatewayConfig
+from wsredis.config import ForwardConfig, GatewayConfig, RedisConfig
 from wsredis.dialects.forwarding import Forwarder, reply_group
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import PublishOutcomeUnknown
@@ -42,10 +42,22 @@ class ForwarderTests(SynchronousTestCase):
         """The first pattern that fits names the list; the settings bound it."""
         config = ForwardConfig(channels=("a/*=one", "*=two"), capacity=5, expiry=7, prefix="x")
         forwarder = Forwarder(config, encode_event)
-        self.assertEqual(WorkerQueue(b"x:queue:one", 5, 7.0), forwarder.queue("a/1"))
-        self.assertEqual(WorkerQueue(b"x:queue:two", 5, 7.0), forwarder.queue("b"))
+        one = WorkerQueue(b"x:queue:one", b"x:queue:one", 5, 7.0)
+        self.assertEqual(one, forwarder.queue("a/1"))
+        two = WorkerQueue(b"x:queue:two", b"x@3:queue:two", 5, 7.0)
+        self.assertEqual(two, Forwarder(config, encode_event, 3).queue("b"))
         forwarder = Forwarder(ForwardConfig(channels=("a/*=one",)), encode_event)
         self.assertIsNone(forwarder.queue("b"))
+
+    def test_database(self) -> None:
+        """The bell is that of the database of the gateway."""
+        forward = ForwardConfig(channels=("*=one",))
+        config = GatewayConfig(forward=forward, redis=RedisConfig(url="redis://localhost:1/5"))
+        (dialect,) = dialects.from_config(config, encode_event)
+        assert isinstance(dialect, PlainDialect) and dialect.forwarder is not None
+        queue = dialect.forwarder.queue("a")
+        assert queue is not None
+        self.assertEqual(b"asgi@5:queue:one", queue.bell)
 
     def test_parsed(self) -> None:
         """An access has the right where a pattern fits, with or without flags, each time."""
@@ -112,9 +124,9 @@ class _ForwardCase(ConnectionCase):
 
     def events(self) -> list[dict[str, Any]]:
         """The events that wait for a worker."""
-        found = [literal_eval(each.decode()) for each in self.server.queues.get(KEY, [])]
-        self.assertEqual({60.0} if found else set(), {expiry for _, expiry in found})
-        return [event for event, _ in found]
+        found = self.server.queues.get(KEY, [])
+        self.assertEqual({60.0} if found else set(), {end for end, _ in found})
+        return [literal_eval(each.decode()) for _, each in found]
 
 
 class ForwardTests(_ForwardCase):
@@ -198,6 +210,11 @@ class ForwardTests(_ForwardCase):
         self.assertFalse(self.speaker(())[0].is_deaf)
         self.assertTrue(self.opened(())[0].is_deaf)
         self.assertTrue(self.speaker((USER,), identity=Identity())[0].is_deaf)
+
+    def test_may_speak(self) -> None:
+        """A message by POST is good for something if a worker hears it."""
+        self.assertTrue(self.speaker(())[0].may_speak)
+        self.assertFalse(self.opened(())[0].may_speak)
 
     def test_full(self) -> None:
         """If as many as may wait do so, the client is closed with 1013, with a line in the log."""

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wsredis.brokers.redis.calls import Call, Command, Done
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
@@ -249,6 +250,16 @@ class RedisBroker:
     def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.push`."""
         self._queues.push(queue, payload, waiter)
+
+    def call(self, commands: Sequence[Command], done: Done) -> None:
+        """
+        Send commands of somebody else together, in their order.
+
+        Args:
+            commands: At least one. Not to be changed afterwards.
+            done: Called once with the outcome, maybe before this returns.
+        """
+        Call(self._commands, commands, done)
 
     def announce(self, channel: bytes, payload: bytes) -> None:
         """See `wsredis.gateway.broker.Broker.announce`."""

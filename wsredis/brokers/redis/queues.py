@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import hiredis
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from wsredis.brokers.redis.backlog import Backlog, Share
 from wsredis.brokers.redis.protocol import Pipeline, RedisProtocol, Reply, unexpected
 from wsredis.brokers.redis.publishing import as_broker_error, is_read_only
 from wsredis.errors import BrokerUnavailable, PermissionDenied, QueueFull
 from wsredis.gateway.broker import PublishWaiter, WorkerQueue
 from wsredis.worker_queues import PUSH
 
-__all__ = ["CommandBound", "Queues"]
+__all__ = ["CommandSender", "Queues"]
 
 #: What Redis says if its user may not do what the script does, in version 6 or 7, or in later ones.
 _DENIED = ("The user executing the script", "ACL failure in script")
@@ -24,39 +25,25 @@ _DENIED = ("The user executing the script", "ACL failure in script")
 _BATCH = 100
 
 
-class CommandBound(Protocol):
-    """The methods of `wsredis.brokers.redis.commands.Commands` that bound what waits."""
+class CommandSender(Protocol):
+    """
+    The part of `wsredis.brokers.redis.commands.Commands` that others than clients share.
+
+    Attributes:
+        protocol: The connection. If None, there is none.
+        backlog: Bounds what waits for an answer of Redis.
+        read_only: To be called when Redis says that it is a replica.
+    """
 
     protocol: RedisProtocol | None
+    backlog: Backlog
+    read_only: Callable[[], None]
 
-    def problem(self) -> str:
-        """Say why no command can be sent now. Empty if one can."""
-
-    def count(self, commands: int, size: int) -> None:
-        """Count commands that are collected or sent, and their bytes."""
-
-    def answered(self, commands: int, size: int) -> None:
-        """Count off commands that were answered, and their bytes."""
-
-    def take_share(self, origin: str, commands: int, size: int) -> tuple[str, int] | None:
-        """
-        Take a share of the bound for a publisher, if it is needed.
-
-        Returns:
-            The share, for `release_share`. None if none is needed.
-
-        Raises:
-            BrokerUnavailable: There is none left.
-        """
-
-    def release_share(self, share: tuple[str, int] | None) -> None:
-        """Give a share back."""
+    def check(self) -> None:
+        """Raise BrokerUnavailable unless a command can be sent now."""
 
     def not_published(self, error: Exception) -> None:
         """Log an error of Redis."""
-
-    def read_only(self) -> None:
-        """Take note that Redis is a replica."""
 
 
 class _Message:
@@ -66,7 +53,7 @@ class _Message:
 
     def __init__(self, payload: bytes, waiter: PublishWaiter) -> None:
         self.payload, self.waiter = payload, waiter
-        self.share: tuple[str, int] | None = None
+        self.share: Share | None = None
 
 
 class Queues:
@@ -75,22 +62,23 @@ class Queues:
 
     Args:
         clock: Ends the turn.
-        bound: Bounds what waits for an answer of Redis, together with what is published.
+        sender: Has the connection, and bounds what waits for an answer of Redis.
     """
 
-    def __init__(self, clock: IReactorTime, bound: CommandBound) -> None:
+    def __init__(self, clock: IReactorTime, sender: CommandSender) -> None:
         self._clock = clock
-        self._bound = bound
+        self._sender = sender
         self._collected: dict[WorkerQueue, list[_Message]] = {}
         self._flushing: IDelayedCall | None = None
 
     def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.push`."""
-        problem = self._bound.problem()
-        if problem:
-            waiter.not_published(BrokerUnavailable(problem), len(payload))
+        try:
+            self._sender.check()
+        except BrokerUnavailable as error:
+            waiter.not_published(error, len(payload))
             return
-        self._bound.count(1, len(payload))
+        self._sender.backlog.add(1, len(payload))
         self._collected.setdefault(queue, []).append(_Message(payload, waiter))
         if self._flushing is None:
             self._flushing = self._clock.callLater(0, self.flush)
@@ -106,33 +94,37 @@ class Queues:
                 self._send(queue, messages[start : start + _BATCH])
 
     def _send(self, queue: WorkerQueue, messages: Sequence[_Message]) -> None:
-        bound, sent = self._bound, []
+        sender, sent = self._sender, []
+        is_crowded = sender.backlog.is_crowded
         for message in messages:
             try:
-                if bound.protocol is None:
+                if sender.protocol is None:
                     raise BrokerUnavailable("Redis was lost")
-                message.share = bound.take_share(message.waiter.origin, 1, len(message.payload))
+                if is_crowded:
+                    message.share = sender.backlog.take_share(
+                        message.waiter.origin, 1, len(message.payload)
+                    )
             except BrokerUnavailable as error:
-                _Push([message], bound).take([error])
+                _Push([message], sender).take([error])
             else:
                 sent.append(message)
-        if sent and bound.protocol is not None:
-            arguments = (b"%d" % queue.capacity, b"%d" % (queue.expiry * 1000))
-            command = ("EVAL", PUSH, b"1", queue.key, *arguments, *(each.payload for each in sent))
-            bound.protocol.send_pipelines(hiredis.pack_command(command), [_Push(sent, bound)])
+        if sent and sender.protocol is not None:
+            arguments = (queue.capacity, int(queue.expiry * 1000), queue.bell)
+            command = ("EVAL", PUSH, 1, queue.key, *arguments, *(each.payload for each in sent))
+            sender.protocol.send_pipelines(hiredis.pack_command(command), [_Push(sent, sender)])
 
 
 class _Push(Pipeline):
     """The answer to one command."""
 
-    __slots__ = ("_bound", "_messages")
+    __slots__ = ("_messages", "_sender")
 
     _log = Logger()
 
-    def __init__(self, messages: Sequence[_Message], bound: CommandBound) -> None:
+    def __init__(self, messages: Sequence[_Message], sender: CommandSender) -> None:
         super().__init__()
         self._messages = messages
-        self._bound = bound
+        self._sender = sender
         self.remaining = 1
 
     def take(self, replies: Sequence[Reply]) -> None:
@@ -141,18 +133,18 @@ class _Push(Pipeline):
         if not isinstance(reply, (int, Exception)):
             raise unexpected("EVAL", reply)
         self.remaining = 0
-        bound, taken, error = self._bound, 0, None
+        sender, taken, error = self._sender, 0, None
         if isinstance(reply, Exception):
             error = _as_broker_error(reply)
-            bound.not_published(reply)
+            sender.not_published(reply)
             if is_read_only(reply):
-                bound.read_only()
+                sender.read_only()
         else:
             taken, error = reply, QueueFull("the workers do not keep up")
         for position, message in enumerate(self._messages):
             size = len(message.payload)
-            bound.answered(1, size)
-            bound.release_share(message.share)
+            sender.backlog.answered(1, size)
+            sender.backlog.release(message.share)
             try:
                 if position < taken:
                     message.waiter.published(1, size)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from wsredis.auth import Admission
+from wsredis.auth import Accepted, Admission
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig
 from wsredis.errors import (
@@ -23,11 +24,13 @@ from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.eager import run_eagerly
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.publication import Encoding
 from wsredis.transports.websocket.applications import (
     Answer,
     ApplicationClient,
     ApplicationMessages,
     Applications,
+    HandshakeClient,
 )
 from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
@@ -151,16 +154,94 @@ class Handshaker:
         requested: Access,
     ) -> tuple[Connection, _Completion]:
         """Decide on everything but the subscriptions."""
+        subprotocol = dialect.choose_subprotocol(request.protocols)
+        if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
+            raise BadRequest("the subprotocol is not a token")
+        window, extension = self._negotiate(request)
+        encoding = self._encodings[dialect, window]
+        accepted, connection = await self._admit(
+            client, request, path, query, dialect, requested, encoding
+        )
+        headers = [_extension_header(extension)] if extension else []
+
+        def complete(stored: Mapping[bytes, bytes]) -> Answer:
+            self._count_stored(client, stored)
+            return Answer(accepted, stored, subprotocol, headers, bool(window))
+
+        return connection, complete
+
+    def decide_request(
+        self,
+        client: HandshakeClient,
+        request: Request,
+        target: str,
+        encoding_of: Callable[[Dialect], Encoding],
+        *,
+        only_publishes: bool = False,
+    ) -> Deferred[Answer]:
+        """
+        Decide on the request of a client without WebSockets, as `decide`.
+
+        Args:
+            encoding_of: Returns the encoding of the client.
+            only_publishes: Tells whether it asks for nothing but to publish: it gets no
+                subscriptions.
+        """
+        try:
+            prepared = run_eagerly(
+                self._prepare_request(client, request, target, encoding_of, only_publishes)
+            )
+            if isinstance(prepared, Deferred):
+                return prepared.addCallback(_open)
+            return _open(prepared)
+        except BaseException:
+            return fail()
+
+    async def _prepare_request(
+        self,
+        client: HandshakeClient,
+        request: Request,
+        target: str,
+        encoding_of: Callable[[Dialect], Encoding],
+        only_publishes: bool,
+    ) -> tuple[Connection | None, _Completion]:
+        path, _, query = target.partition("?")
+        found = self._parse(path, query)
+        if found is None:
+            raise HandshakeRejected("there is nothing here", 404)
+        dialect, requested = found
+        if only_publishes:
+            requested = replace(requested, subscribe=frozenset())
+        accepted, connection = await self._admit(
+            client, request, path, query, dialect, requested, encoding_of(dialect)
+        )
+
+        def complete(stored: Mapping[bytes, bytes]) -> Answer:
+            self._count_stored(client, stored)
+            return Answer(accepted, stored, None, (), False)
+
+        if only_publishes:
+            connection.check_limit(connection.publishes)
+            return None, complete
+        return connection, complete
+
+    async def _admit(
+        self,
+        client: HandshakeClient,
+        request: Request,
+        path: str,
+        query: str,
+        dialect: Dialect,
+        requested: Access,
+        encoding: Encoding,
+    ) -> tuple[Accepted, Connection]:
+        """Decide on room, identity and rights, and make the connection."""
         refusal = self._registry.refusal(Step.DECIDE, client)
         if refusal is not None:
             raise refusal
         broker = self._hub.broker
         if not broker.up:
             await broker.when_up()
-        subprotocol = dialect.choose_subprotocol(request.protocols)
-        if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
-            raise BadRequest("the subprotocol is not a token")
-        window, extension = self._negotiate(request)
         incidents = self._hub.incidents
         try:
             accepted = await self._admission.admit(
@@ -192,20 +273,17 @@ class Handshaker:
                 self._limits,
                 self._handler,
                 client,
-                self._encodings[dialect, window],
+                encoding,
                 accepted.identity,
                 accepted.granted,
                 accepted.enrolment,
             )
         )
-        headers = [_extension_header(extension)] if extension else []
+        return accepted, connection
 
-        def complete(stored: Mapping[bytes, bytes]) -> Answer:
-            if stored:
-                self._registry.read_stored(client.address, sum(map(len, stored.values())))
-            return Answer(accepted, stored, subprotocol, headers, bool(window))
-
-        return connection, complete
+    def _count_stored(self, client: HandshakeClient, stored: Mapping[bytes, bytes]) -> None:
+        if stored:
+            self._registry.read_stored(client.address, sum(map(len, stored.values())))
 
     def _parse(self, path: str, query: str) -> tuple[Dialect, Access] | None:
         """Find the dialect that a URL belongs to, and the access that the URL asks for, if any."""
@@ -220,9 +298,11 @@ def _extension_header(value: str) -> tuple[str, str]:
     return "Sec-WebSocket-Extensions", value
 
 
-def _open(prepared: tuple[Connection, _Completion]) -> Deferred[Answer]:
-    """Subscribe, and complete the answer."""
+def _open(prepared: tuple[Connection | None, _Completion]) -> Deferred[Answer]:
+    """Subscribe, and complete the answer. If there is no connection, nothing is subscribed."""
     connection, complete = prepared
+    if connection is None:
+        return succeed(complete({}))
     return connection.open().addCallback(complete)
 
 
@@ -241,12 +321,13 @@ def rejection_for(error: BaseException | None) -> HandshakeRejected | None:
     return None
 
 
-def error_response(status: int, reason: str) -> bytes:
+def error_response(status: int, reason: str, lines: Sequence[str] = ()) -> bytes:
     """
     Return an HTTP error as bytes.
 
     Args:
         reason: The body. It may be anything, also what a client sent: it is sent as plain text.
+        lines: Further headers.
     """
     body = reason.encode("utf-8", "replace")
     head = [
@@ -255,6 +336,7 @@ def error_response(status: int, reason: str) -> bytes:
         f"Content-Length: {len(body)}",
         "X-Content-Type-Options: nosniff",
         "Connection: close",
+        *lines,
     ]
     if status == 401:
         # RFC 9110, 15.5.2 asks for a challenge; no browser opens a window for this one.
@@ -263,4 +345,4 @@ def error_response(status: int, reason: str) -> bytes:
         head.append("Sec-WebSocket-Version: 13")
     if status in (429, 503):
         head.append(f"Retry-After: {_RETRY_AFTER}")
-    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body

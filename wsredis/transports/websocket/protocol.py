@@ -39,6 +39,8 @@ from wsredis.transports.sockets import (
     traffic_of,
     tune,
 )
+from wsredis.transports.stream.channel import Caller
+from wsredis.transports.stream.streams import Streams
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.deflate import Inflater
@@ -78,6 +80,10 @@ _PAGE = head.Kind.HTTP
 _STEP_DECIDE, _STEP_OPEN = Step.DECIDE, Step.OPEN
 
 
+#: An application refuses a handshake with a page of its own, whose status is another one.
+_BY_PAGE = HandshakeRejected("", 403, "by a page of the application", cause="application")
+
+
 class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     """
     One TCP connection, and the WebSocket that it may become.
@@ -99,6 +105,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     queued: QueuedBytes
     losses: LogThrottle
     site: HttpSite
+    streams: Streams | None
     scheduler: Scheduler
     inputs: UnfinishedInput
     trusted: Networks
@@ -110,6 +117,8 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     )
 
     cause = ""
+    #: Whether the connection is one of a foreign site, which gets no other request of it.
+    is_guest = False
     #: The host that a trusted proxy names. If empty, the client itself is the peer.
     _named = ""
     _channel: HttpChannel
@@ -248,7 +257,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
                 return
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
-            self.start_handshake(found.handshake)
+            self.start_handshake(found.handshake, found.pairs)
             if self.state == _PENDING and len(self.data) > _EARLY:
                 self.transport.abortConnection()
         elif found.kind is _PAGE:
@@ -280,6 +289,15 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
 
     def _serve_http(self, found: head.Head) -> None:
         """Hand the connection over, with all bytes that were read of it."""
+        streams = self.streams
+        if streams is not None and streams.serves(found):
+            host = self._peer_host()
+            caller = Caller(self.peer, host, bool(self._named), self.is_guest)
+            self.enter(State.HTTP)
+            # The request takes a place of its own.
+            self.registry.handed_over(self)
+            self._give_away(streams.channel_for(found, caller))
+            return
         refusal = self.registry.refusal(Step.HTTP, self)
         if refusal is not None:
             self.refuse(refusal)
@@ -288,7 +306,9 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if self.site.max_channels:
             # Else it has the place and the time of a handshake, to the end.
             self.registry.handed_over(self)
-        channel = self.site.channel_for(found, self.transport.getPeer())
+        self._give_away(self.site.channel_for(found, self.transport.getPeer()))
+
+    def _give_away(self, channel: HttpChannel) -> None:
         channel.returned = self._take_back
         channel.address = self.address
         self._channel = channel
@@ -436,9 +456,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if self.state != _PENDING:
             return
         if self.queue is None:
-            self.log_refused(
-                self.target.encode(), HandshakeRejected("refused by the application", status)
-            )
+            self.log_refused(self.target.encode(), _BY_PAGE, status)
             self.make_queue(None)
         queue = self.queue
         assert queue is not None
@@ -533,26 +551,13 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     def overdrawn(self) -> None:
         """See `wsredis.transports.websocket.scheduler.Scheduled.overdrawn`."""
         self.metrics.limits["max-rate"] += 1
-        self._log_shed("it sends too fast, closing")
+        self.log_shed("it sends too fast, closing")
         self.close(1008, "too many messages for too long")
 
     def input_refused(self, reason: str) -> None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.input_refused`."""
-        self._log_shed(f"{reason}, connection reset")
+        self.log_shed(f"{reason}, connection reset")
         self.cut(reason)
-
-    def _log_shed(self, problem: str) -> None:
-        self.metrics.shed += 1
-        self.losses.log(
-            self._log,
-            LogLevel.warn,
-            problem,
-            "{peer} ({id}): {problem}",
-            event="connection-shed",
-            peer=self.peer,
-            id=self.connection_id,
-            problem=problem,
-        )
 
     def message_growth(self) -> int | None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.message_growth`."""

@@ -64,10 +64,13 @@ class Member(Place, Protocol):
 
     Attributes:
         connection: The connection of the hub. None before it is admitted, and when it is gone.
+        takes_place: Tells whether it wants one of the places for open clients. If False, it wants
+            to publish one message.
     """
 
     transport: Any
     connection: Connection | None
+    takes_place: bool
 
     @property
     def user(self) -> str | None:
@@ -180,6 +183,8 @@ class Registry:
             return HandshakeRejected("try again later", 503, "the gateway stops", cause="stopping")
         if step is _OPEN and not self._broker.up:
             return HandshakeRejected("try again later", 503, "Redis is away", cause="redis-away")
+        if not member.takes_place:
+            return None
         return self.slots.websocket_refusal(member.address, member.user)
 
     def turn(self, address: str) -> Deferred[None] | None:
@@ -388,6 +393,16 @@ class Registry:
         """
         self._end_handshake(member)
         self.slots.disconnect(member)
+        return self.gone(member)
+
+    def gone(self, member: Member) -> bool:
+        """
+        Forget a client that is gone, but for its TCP connection, which has a place of its own.
+
+        Returns:
+            Whether it was open.
+        """
+        self._end_handshake(member)
         self.closing.discard(member)
         if member not in self.connections:
             return False

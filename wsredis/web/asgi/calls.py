@@ -13,15 +13,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
+from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.signal import Signal
+from wsredis.gateway.threads import SwitchInterval
 from wsredis.gateway.timers import TimeoutQueue
 
 __all__ = ["LAST_CHANCE", "Calls", "Done", "Running"]
 
 #: Seconds that cancelled calls have to end when the application stops, and then its other tasks.
 LAST_CHANCE = 1.0
+
+#: Failures of a kind within a minute that are logged with their tracebacks.
+_FAILURES = 10
 
 Done = Callable[[BaseException | None], None]
 
@@ -89,7 +95,7 @@ class Calls:
     The calls that have not ended, in the reactor's thread.
 
     Args:
-        clock: Runs timers.
+        reactor: Where the gateway is.
         grace: Seconds that a call has to end after its client has left.
 
     Attributes:
@@ -102,11 +108,14 @@ class Calls:
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, clock: Any, grace: float) -> None:
-        self._clock = clock
+    def __init__(self, reactor: Any, grace: float) -> None:
+        self._clock = self._reactor = reactor
+        self._throttle = LogThrottle(reactor, at_once=_FAILURES)
         self._calls: set[_Run] = set()
         self._idle: Signal[None] = Signal()
-        self.left: TimeoutQueue[_Run] = TimeoutQueue(clock, max(grace, 0.001), self._give_up)
+        self.left: TimeoutQueue[_Run] = TimeoutQueue(reactor, max(grace, 0.001), self._give_up)
+        # Synchronous views of an application have threads in any case.
+        self._interval = SwitchInterval()
         self.outgoing: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
 
     def to_application(self, function: Callable[..., object], *args: Any) -> None:
@@ -181,6 +190,45 @@ class Calls:
         if timer.active():
             timer.cancel()
         return not self._calls
+
+    def begin(self) -> None:
+        """Look after calls from now on."""
+        self._interval.shorten()
+        self.left.start()
+
+    def end(self) -> None:
+        """Look after no call any more. Harmless when not begun."""
+        self._interval.restore()
+        self.left.stop()
+        self._throttle.reset()
+
+    def take_failures(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Log what fails in *loop* and is nobody's: above all a task that nobody has waited for."""
+        loop.set_exception_handler(
+            # It may be told by any thread, when an object is freed.
+            lambda _, context: self._reactor.callFromThread(self._log_failure, context)
+        )
+
+    def _log_failure(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is None:
+            self._throttle.log(
+                self._log,
+                LogLevel.error,
+                "loop",
+                "asyncio: {text}",
+                event="asgi-loop-failed",
+                text=context.get("message", ""),
+            )
+        else:
+            self._throttle.failure(
+                self._log,
+                type(error).__name__,
+                "asyncio: {text}",
+                Failure(error),
+                event="asgi-loop-failed",
+                text=context.get("message", ""),
+            )
 
     def drain(self) -> None:
         """Call what is for the reactor's thread."""

@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from threading import Thread
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from wsredis.config import AsgiConfig
+from wsredis.gateway.metrics import Metrics
 from wsredis.web.asgi.calls import LAST_CHANCE, Calls, Done, Running
 from wsredis.web.asgi.loop import ReactorLoop
+from wsredis.web.asgi.slow import SlowSteps
 
-__all__ = ["Bridge", "Link", "Running", "Turns"]
+__all__ = ["Bridge", "Link", "Running", "Turns", "make_link"]
 
 
 class Link(Protocol):
@@ -67,6 +71,13 @@ class Link(Protocol):
     def to_application(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in the thread of the loop, after those of earlier calls."""
 
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """
+        Return a function that calls *function* in the thread of the loop: now, if that is this one.
+
+        It costs less than `to_application`, for a call that may overtake earlier ones.
+        """
+
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """
         Call a function in the reactor's thread, after those of earlier calls.
@@ -93,6 +104,8 @@ async def _say_farewell() -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=LAST_CHANCE)
     await asyncio.get_running_loop().shutdown_asyncgens()
+    # Sockets that were closed last are so in the next step.
+    await asyncio.sleep(0)
 
 
 class Turns(Calls):
@@ -103,8 +116,9 @@ class Turns(Calls):
         reactor: Runs the loop.
         budget: Seconds of a turn; see `wsredis.web.asgi.loop.ReactorLoop`.
         grace: Seconds that a call has to end after its client has left.
-        slow: Seconds from which on a callback is reported.
+        slow: Seconds that one step may take; see `wsredis.web.asgi.slow.SlowSteps`.
         clock: Returns seconds. If None, it is the clock of asyncio.
+        metrics: Count slow steps. If None, nobody does.
     """
 
     def __init__(
@@ -114,24 +128,32 @@ class Turns(Calls):
         grace: float,
         slow: float,
         clock: Callable[[], float] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         super().__init__(reactor, grace)
-        self.loop: ReactorLoop = ReactorLoop(reactor, budget, slow, clock)
-        self.loop.after_turn = self.drain
-        #: The same, without a step in between.
-        self.to_application = self.loop.call  # type: ignore[method-assign]
+        # One that is never started opens nothing.
+        self._make = partial(ReactorLoop, reactor, budget, slow, clock)
+        self.loop: ReactorLoop
+        self._slow = SlowSteps(reactor, metrics or Metrics(), slow)
 
     def start(self) -> None:
         """See `Link.start`."""
+        self.loop = self._make()
+        self.loop.after_turn = self.drain
+        self.take_failures(self.loop)
+        #: The same, without a step in between.
+        self.to_application = self.loop.call  # type: ignore[method-assign]
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
-        self.left.start()
+        self.begin()
+        self._slow.start(self.loop)
 
     def stop(self) -> None:
         """See `Link.stop`."""
         if self.loop.is_closed():
             return
-        self.left.stop()
+        self.end()
+        self._slow.stop()
         self.loop.detach()
         try:
             self.loop.run_until_complete(_say_farewell())
@@ -143,6 +165,10 @@ class Turns(Calls):
         """See `Link.to_gateway`."""
         self.outgoing.append((function, args))
         self.loop.ensure_turn()
+
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return function
 
 
 class Bridge(Calls):
@@ -156,8 +182,6 @@ class Bridge(Calls):
 
     def __init__(self, reactor: Any, grace: float) -> None:
         super().__init__(reactor, grace)
-        self._reactor = reactor
-        self.loop = asyncio.SelectorEventLoop()
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         #: Whether the other side will look. Each of the two is cleared before the queue is emptied,
         #: so nothing that is added meanwhile is forgotten.
@@ -166,15 +190,18 @@ class Bridge(Calls):
 
     def start(self) -> None:
         """See `Link.start`."""
+        # One that is never started opens nothing.
+        self.loop = asyncio.SelectorEventLoop()
+        self.take_failures(self.loop)
         self._thread.start()
-        self.left.start()
+        self.begin()
 
     def stop(self) -> None:
         """See `Link.stop`. A thread that blocks is not waited for: it may never end."""
         if self._is_stopped:
             return
         self._is_stopped = True
-        self.left.stop()
+        self.end()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(2 * LAST_CHANCE)
         if self._thread.is_alive():
@@ -189,6 +216,10 @@ class Bridge(Calls):
             self._incoming_is_due = True
             self.loop.call_soon_threadsafe(self._take)
 
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return partial(self.to_application, function)
+
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
         self.outgoing.append((function, args))
@@ -199,10 +230,18 @@ class Bridge(Calls):
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            # An application that stops the loop, or that calls exit(), stops nobody else.
+            while not self._is_stopped:
+                self._run_until_stopped()
             self.loop.run_until_complete(_say_farewell())
         finally:
             self.loop.close()
+
+    def _run_until_stopped(self) -> None:
+        try:
+            self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            self._log.failure("the application tried to end the process", event="asgi-exit")
 
     def _take(self) -> None:
         self._incoming_is_due = False
@@ -220,3 +259,10 @@ class Bridge(Calls):
         self._outgoing_is_due = False
         if not self._is_stopped:
             self.drain()
+
+
+def make_link(reactor: Any, config: AsgiConfig, metrics: Metrics) -> Link:
+    """Make the link that the settings ask for. It does not run yet."""
+    if config.loop == "thread":
+        return Bridge(reactor, config.shutdown)
+    return Turns(reactor, config.budget, config.shutdown, config.slow, reactor.seconds, metrics)

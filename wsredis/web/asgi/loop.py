@@ -274,7 +274,7 @@ class ReactorLoop(asyncio.SelectorEventLoop):
         )
         events._set_running_loop(self)
         try:
-            self._run_ready()
+            self.run_ready()
         finally:
             self.began = 0.0
             events._set_running_loop(outer)
@@ -292,7 +292,8 @@ class ReactorLoop(asyncio.SelectorEventLoop):
                 else:
                     self._is_due = True
 
-    def _run_ready(self) -> None:
+    def run_ready(self) -> None:
+        """Run what is ready, until the budget is used up. Only `_turn` calls it."""
         ready, clock, slow = self._ready, self.time, self._slow
         began = clock()
         if self._has_events and self._unfinished <= 0:

@@ -27,7 +27,7 @@ from wsredis.gateway.broker import WorkerQueue
 from wsredis.gateway.metrics import Metrics
 from wsredis.worker_queues import PUSH
 
-QUEUE = WorkerQueue(b"asgi:queue:orders", 10, 60.0)
+QUEUE = WorkerQueue(b"asgi:queue:orders", b"asgi@1:queue:orders", 10, 60.0)
 
 
 class _Connection:
@@ -76,10 +76,20 @@ class QueuesTests(SynchronousTestCase):
         done = [self.push(b"1"), self.push(b"2"), self.push(b"3", other), self.push(b"4")]
         self.assertEqual([], self.connection.commands)
         self.clock.advance(0)
+        script = [b"EVAL", PUSH.encode(), b"1"]
         self.assertEqual(
             [
-                [b"EVAL", PUSH, b"1", QUEUE.key, b"10", b"60000", b"1", b"2", b"4"],
-                [b"EVAL", PUSH, b"1", other.key, b"5", b"1500", b"3"],
+                [
+                    *script,
+                    QUEUE.key,
+                    b"10",
+                    b"60000",
+                    QUEUE.bell,
+                    b"1",
+                    b"2",
+                    b"4",
+                ],
+                [*script, other.key, b"5", b"1500", other.bell, b"3"],
             ],
             self.connection.commands,
         )
@@ -92,12 +102,11 @@ class QueuesTests(SynchronousTestCase):
 
     def test_long_turn(self) -> None:
         """A command has a hundred messages at most."""
-        limits = Limits()
-        self.commands._limits = limits
+        self.commands.backlog._most = 1000
         for number in range(250):
             self.push(b"%d" % number)
         self.clock.advance(0)
-        self.assertEqual([106, 106, 56], [*map(len, self.connection.commands)])
+        self.assertEqual([107, 107, 57], [*map(len, self.connection.commands)])
 
     def test_full(self) -> None:
         """The first ones are in the list; those that had no room fail, and may be repeated."""
@@ -115,7 +124,7 @@ class QueuesTests(SynchronousTestCase):
         self.failureResultOf(self.push(b"2"), BrokerUnavailable)
         self.clock.advance(0)
         self.failureResultOf(late, BrokerUnavailable)
-        self.assertEqual((0, 0), (self.commands._unanswered, self.commands._unanswered_bytes))
+        self.assertEqual((0, 0), (self.commands.backlog.commands, self.commands.backlog.size))
 
     def test_lost(self) -> None:
         """If the answer never comes, nobody knows."""
@@ -152,13 +161,13 @@ class QueuesTests(SynchronousTestCase):
         self.assertEqual(1, self.metrics.limits["max-commands"])
         self.clock.advance(0)
         self.connection.answer(8)
-        self.assertEqual((0, 0), (self.commands._unanswered, self.commands._unanswered_bytes))
+        self.assertEqual((0, 0), (self.commands.backlog.commands, self.commands.backlog.size))
         done = [self.push(b"x" * 600), self.push(b"x" * 600), self.push(b"x")]
         self.failureResultOf(done[2], BrokerUnavailable)
 
     def test_shares(self) -> None:
         """When half of the bound is used, each publisher has a share of the rest."""
-        self.commands.count(5, 0)
+        self.commands.backlog.add(5, 0)
         greedy = [self.push(b"x" * 100, origin="a") for _ in range(3)]
         self.clock.advance(0)
         refused = [each for each in greedy if each.called]
@@ -166,7 +175,7 @@ class QueuesTests(SynchronousTestCase):
             self.failureResultOf(each, BrokerUnavailable)
         self.assertTrue(0 < len(refused) < 3)
         self.connection.answer(3)
-        self.assertEqual(0, self.commands._shared.held)
+        self.assertEqual(0, self.commands.backlog.shared.held)
 
     def test_publisher_failed(self) -> None:
         """A publisher that fails over the outcome does not cost the connection to Redis."""

@@ -1230,7 +1230,7 @@ class HttpTests(MemoryGatewayCase):
     def test_method_and_body(self) -> None:
         """The method is kept, and the body is read, also what comes later."""
         client = self.connect()
-        client.send(b"POST /ws/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        client.send(b"PUT /ws/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
         self.assertEqual(b"", client.take())
         client.send(b"67890")
         answer = client.take()

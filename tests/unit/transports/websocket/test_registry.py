@@ -44,6 +44,7 @@ class _Member:
         self.address = address
         self.user = user
         self.hears = True
+        self.takes_place = True
         self.connection = None
 
     def dropped(self, reason: str) -> None:

@@ -23,6 +23,8 @@ class TurnsCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Make it."""
         self.reactor: Any = ThreadReactor()
+        # A clock is never at 0.
+        self.reactor.rightNow = 1.0
         self.said: list[Any] = []
 
     def turn(self) -> None:
@@ -44,6 +46,15 @@ class TurnsCase(SynchronousTestCase):
                 poller.register(reader.fileno(), selectors.EVENT_READ, reader)
             return [key.data for key, _ in poller.select(0)]
 
+    def busy(self, name: object, seconds: float) -> Callable[[], None]:
+        """A callback that takes so long."""
+
+        def callback() -> None:
+            self.said.append(name)
+            self.reactor.rightNow += seconds
+
+        return callback
+
 
 class LoopCase(TurnsCase):
     """A loop with a budget of one second."""
@@ -55,15 +66,6 @@ class LoopCase(TurnsCase):
         self.addCleanup(self.loop.close)
         self.addCleanup(self.loop.detach)
         self.loop.attach()
-
-    def busy(self, name: object, seconds: float) -> Callable[[], None]:
-        """A callback that takes so long."""
-
-        def callback() -> None:
-            self.said.append(name)
-            self.reactor.rightNow += seconds
-
-        return callback
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
         """Two sockets that are connected."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from twisted.logger import capturedLogs
+
 from tests.unit.web.asgi.case import BridgeCase, TurnsLinkCase
 
 
@@ -150,6 +152,28 @@ class SharedTests:
         self.assertEqual([], self.ends)
         self.link.to_application(stop.set)
         self.settle()
+
+    def test_unhandled(self: Any) -> None:
+        """A task that fails and that nobody waits for is logged; the others go on."""
+
+        async def fail() -> None:
+            raise KeyError("x")
+
+        async def call() -> None:
+            for _ in range(12):
+                await asyncio.wait([asyncio.create_task(fail())])
+            asyncio.get_running_loop().call_exception_handler({"message": "strange"})
+
+        with capturedLogs() as logs:
+            self.spawn(call())
+            self.settle()
+            self.reactor.run_until(lambda: len(logs) == 11)
+        self.assertEqual({"asgi-loop-failed"}, {each["event"] for each in logs})
+        self.assertEqual("strange", logs[-1]["text"])
+        self.assertEqual(10, len(self.flushLoggedErrors(KeyError)))
+        with capturedLogs() as logs:
+            self.link.stop()
+        self.assertIn("1 more of this kind", str(logs[0]["more"]))
 
     def test_farewell(self: Any) -> None:
         """At the end, tasks that the application has left are cancelled, and nothing is told."""

@@ -103,7 +103,7 @@ class SharedTests:
         self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
 
     def test_failed(self: Any) -> None:
-        """A start that failed is fatal; its message is logged, and its last line ends the program."""
+        """A start that failed is fatal: it is logged, and its last line ends the program."""
 
         async def application(scope: Any, receive: Any, send: Any) -> None:
             await receive()

@@ -1,0 +1,347 @@
+"""Plain sockets and Django Channels: the real gateway, real workers, a channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.case import FreshGatewayCase, GatewayCase
+from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, until
+from tests.support.raw import RawClient
+from tests.support.require import missing
+from tests.support.tokens import signed, verifier
+from wsredis.layer import ChannelLayer, gateway_group
+
+_EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+_SETTINGS = """
+SECRET_KEY = "x"
+INSTALLED_APPS = ["channels"]
+ASGI_APPLICATION = "orders_asgi.application"
+CHANNEL_LAYERS = {{
+    "default": {{"BACKEND": "wsredis.layer.ChannelLayer", "CONFIG": {{"hosts": [{url!r}]}}}}
+}}
+LOGGING = {{
+    "version": 1,
+    "handlers": {{"out": {{"class": "logging.StreamHandler"}}}},
+    "loggers": {{"": {{"handlers": ["out"], "level": "INFO"}}}},
+}}
+"""
+
+
+@cache
+def _key() -> str:
+    directory = tempfile.mkdtemp(prefix="wsredis-test-")
+    path = os.path.join(directory, "key")
+    Path(path).write_bytes(verifier("HS256"))
+    return path
+
+
+@cache
+def _workers(url: str) -> list[Child]:
+    """Two processes of ``manage.py runworker`` with the example of the guide."""
+    directory = tempfile.mkdtemp(prefix="wsredis-test-")
+    Path(directory, "orders_settings.py").write_text(_SETTINGS.format(url=url))
+    path = os.pathsep.join([directory, str(_EXAMPLES)])
+    environ = clean_environment({"DJANGO_SETTINGS_MODULE": "orders_settings"})
+    environ["PYTHONPATH"] += os.pathsep + path
+    words = [sys.executable, "-m", "django", "runworker", "orders"]
+    children = [Child(words, env=environ, cwd=directory) for _ in range(2)]
+    for child in children:
+        atexit.register(child.stop)
+    return children
+
+
+def bearer(user: str, session: str, *groups: str) -> str:
+    """The header by which a client says who it is."""
+    token = signed(sub=user, sid=session, groups=list(groups))
+    return f"Authorization: Bearer {token}"
+
+
+class ForwardCase(GatewayCase):
+    """A gateway that knows clients by tokens, and forwards what they say about orders."""
+
+    skip = missing("redis")
+    options = ("--jwt-key", _key(), "--forward", "orders/*=orders")
+
+
+class WorkerTests(ForwardCase):
+    """Workers that are processes of Channels."""
+
+    def setUp(self) -> None:
+        """Start two workers, and wait until both hear the bell."""
+        super().setUp()
+        _workers(self.redis.url)
+        until(lambda: self.redis.command("PUBSUB", "NUMSUB", "asgi:queue:orders")[1] == 2)  # type: ignore[index]
+
+    def test_said_and_answered(self) -> None:
+        """A worker hears what a socket says, answers that one, and reaches others."""
+        query = "subscribe-session&subscribe-group"
+        john = self.open(f"/ws/orders/pizza?{query}", bearer("john", "s3ss10n"))
+        mary = self.open(f"/ws/orders/pizza?{query}", bearer("mary", "0ther", "staff"))
+        nobody = self.open(f"/ws/orders/pizza?{query}&subscribe-broadcast")
+        john.send_text("a large one")
+        self.assertRegex(john.message(), rb"\Ayour order has the number [0-9]+\Z")
+        self.assertEqual(b"john orders a large one", mary.message())
+        nobody.send_text("for free")
+        john.send_text("another")
+        self.assertRegex(john.message(), rb"\Ayour order has the number [0-9]+\Z")
+        self.assertEqual(b"john orders another", mary.message())
+        self.redis.command("PUBLISH", "broadcast:orders/pizza", "last")
+        self.assertEqual(b"last", nobody.message())
+
+    def test_once(self) -> None:
+        """Of two workers one hears each message."""
+        john = self.open("/ws/orders/many?subscribe-session", bearer("john", "s3ss10n"))
+        mary = self.open("/ws/orders/many?subscribe-group", bearer("mary", "0ther", "staff"))
+        for number in range(200):
+            john.send_text(str(number))
+        heard = Counter(mary.message() for _ in range(200))
+        self.assertEqual({b"john orders %d" % number: 1 for number in range(200)}, heard)
+        for _ in range(200):
+            self.assertIn(b"your order", john.message())
+        self.assertEqual(0, self.redis.command("LLEN", "asgi:queue:orders"))
+
+    def test_published_too(self) -> None:
+        """A flag to publish has its effect beside the worker."""
+        john = self.open(
+            "/ws/orders/both?subscribe-session&publish-broadcast", bearer("john", "s3ss10n")
+        )
+        listener = self.open("/ws/orders/both?subscribe-broadcast")
+        john.send_text("hello")
+        self.assertEqual(b"hello", listener.message())
+        self.assertIn(b"your order", john.message())
+
+
+class FullTests(GatewayCase):
+    """A worker channel without workers."""
+
+    skip = missing("redis")
+    options = ("--forward", "*=nobody", "--forward-capacity", "3", "--forward-expiry", "1")
+
+    def test_closed(self) -> None:
+        """A client whose message finds no room is closed with 1013; the log says so."""
+        client = self.open("/ws/full")
+        for number in range(4):
+            client.send_text(str(number))
+        self.assertEqual(1013, client.closing())
+        line = self.gateway.child.wait_for(r"not handed over to a worker of (\S+): (.*); closing")
+        self.assertEqual(("asgi:queue:nobody", "the workers do not keep up"), line.groups())
+        until(lambda: not self.redis.command("EXISTS", "asgi:queue:nobody"))
+        again = self.open("/ws/full")
+        again.send_text("there is room")
+        until(lambda: self.redis.command("LLEN", "asgi:queue:nobody") == 1)
+
+
+class AwayTests(FreshGatewayCase):
+    """Without Redis."""
+
+    skip = missing("redis")
+    options = ("--forward", "*=orders")
+
+    def test_closed(self) -> None:
+        """A client that says something is closed with 1013."""
+        client = self.open("/ws/away")
+        self.redis.kill()
+        self.gateway.child.wait_for("lost the connection to")
+        client.send_text("hello")
+        self.assertEqual(1013, client.closing())
+        self.gateway.child.wait_for(
+            "not handed over to a worker of asgi:queue:orders: Redis is away"
+        )
+
+
+class RefusedTests(GatewayCase):
+    """Settings that cannot be used."""
+
+    def test_one_line(self) -> None:
+        """The program ends with one line that names the option."""
+        for value, text in (
+            ("orders", "--forward: 'orders' is not of the form PATTERN=CHANNEL"),
+            ("*=a!b", "--forward: '*=a!b': 'a!b' is a channel of one process, not of workers"),
+        ):
+            child = Child(
+                [sys.executable, "-m", "twisted", "wsredis", "--forward", value],
+                env=clean_environment(),
+            )
+            self.assertNotEqual(0, child.wait())
+            child.stop()
+            self.assertIn(text, child.output)
+
+
+class GroupTests(GatewayCase):
+    """A channel layer in another process, here that of the test."""
+
+    skip = missing("redis")
+    options = ("--prefix", "shop", "--stored-prefix", "kept")
+
+    def layer(self, **settings: Any) -> ChannelLayer:
+        """A layer with the prefixes of the gateway."""
+        prefixes = {"gateway_prefix": "shop", "gateway_stored_prefix": "kept"}
+        return ChannelLayer(hosts=[self.redis.url], **{**prefixes, **settings})
+
+    def run_with(self, layer: ChannelLayer, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine, and close the layer."""
+
+        async def limited() -> Any:
+            try:
+                return await asyncio.wait_for(work, PATIENCE)
+            finally:
+                await layer.close()
+
+        return asyncio.run(limited())
+
+    def test_to_sockets(self) -> None:
+        """What is sent to a group reaches sockets as it is, and those that come later if stored."""
+        layer = self.layer(symmetric_encryption_keys=["a"])
+        group = gateway_group("broadcast", "to.sock_ets/é")
+        path = "/ws/to.sock_ets/%C3%A9?subscribe-broadcast"
+        client = self.open(path)
+
+        async def send() -> None:
+            await layer.group_send(group, {"type": "websocket.send", "text": "hé"})
+            await layer.group_send(group, {"type": "websocket.send", "bytes": b"\xff"})
+            message = {"type": "websocket.send", "text": "stored", "expire": 60}
+            await layer.group_send(group, message)
+
+        self.run_with(layer, send())
+        got = ["hé".encode(), b"\xff", b"stored"]
+        self.assertEqual(got, [client.message() for _ in range(3)])
+        self.assertEqual(b"stored", self.open(path).message())
+        key = "kept:shop:broadcast:to.sock_ets/é".encode()
+        self.assertEqual(b"stored", self.redis.command("GET", key))
+        self.assertTrue(0 < self.redis.command("TTL", key) <= 60)  # type: ignore[operator]
+
+    def test_from_sockets(self) -> None:
+        """A consumer in a group hears what a socket publishes, and what other layers send."""
+        layer = self.layer()
+        client = self.open("/ws/from-sockets?publish-broadcast")
+        group = gateway_group("broadcast", "from-sockets")
+
+        async def hear() -> list[Any]:
+            channels = [await layer.new_channel() for _ in range(2)]
+            for channel in channels:
+                await layer.group_add(group, channel)
+            client.send_text("hello")
+            got = [await layer.receive(channel) for channel in channels]
+            await layer.group_discard(group, channels[0])
+            await layer.group_send(group, {"type": "websocket.send", "bytes": b"\xff"})
+            return [*got, await layer.receive(channels[1])]
+
+        event = {"type": "gateway.message", "channel": "broadcast:from-sockets"}
+        text, data = {**event, "text": "hello"}, {**event, "bytes": b"\xff"}
+        self.assertEqual([text, text, data], self.run_with(layer, hear()))
+
+    def test_refused(self) -> None:
+        """A message that no socket would understand, and a name with a slip, are errors."""
+        layer = self.layer()
+
+        async def refused(group: str, message: dict[str, Any]) -> str:
+            try:
+                await layer.group_send(group, message)
+            except ValueError as error:
+                return str(error)
+            return ""
+
+        async def errors() -> list[str]:
+            text = {"type": "websocket.send", "text": "a"}
+            return [
+                await refused("ws.user.john", text),
+                await refused("ws.user.john.a", {"type": "chat.message"}),
+                await refused("ws.room", text),
+            ]
+
+        first, second, third = self.run_with(layer, errors())
+        self.assertIn("of the form ws.user.USER.FACILITY", first)
+        self.assertIn("not 'chat.message'", second)
+        self.assertEqual("", third)
+
+    def test_off(self) -> None:
+        """A project that has such groups already may keep them."""
+        layer = self.layer(gateway_groups=False)
+
+        async def hear() -> Any:
+            channel = await layer.new_channel()
+            await layer.group_add("ws.user.5", channel)
+            await layer.group_send("ws.user.5", {"type": "chat.message"})
+            return await layer.receive(channel)
+
+        self.assertEqual({"type": "chat.message"}, self.run_with(layer, hear()))
+
+
+class InProcessTests(SynchronousTestCase):
+    """A channel layer in the process of a gateway, on its connections."""
+
+    skip = missing("redis")
+
+    def start(self, loop: str) -> None:
+        """Start Redis and the program."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.child = Child(
+            [sys.executable, "-m", "tests.support.layer_gateway", self.redis.url, loop],
+            env=clean_environment(),
+        )
+        self.addCleanup(self.child.stop)
+        self.port = int(self.child.wait_for(r"listening on (?:\S*:(\d+)\b)")[1])
+        self.child.wait_for("the program hears")
+
+    def open(self, path: str) -> RawClient:
+        """Connect a client."""
+        client = RawClient.opened(self.port, path)
+        self.addCleanup(client.socket.close)
+        return client
+
+    def test_reactor(self) -> None:
+        """All of the layer works without a connection of its own, also after a restart of Redis."""
+        self.check("reactor")
+
+    def test_thread(self) -> None:
+        """The same, if the program runs in a thread of its own."""
+        self.check("thread")
+
+    def check(self, loop: str) -> None:
+        """Use all of it."""
+        self.start(loop)
+        listener = self.open("/ws/out?subscribe-broadcast")
+        speaker = self.open("/ws/in?publish-broadcast")
+        speaker.send_text("a socket")
+        self.assertEqual(b"gateway.message a socket", listener.message())
+        speaker.send_text("sync")
+        self.assertEqual(b"from a thread", listener.message())
+        self.send("ordinary", "jobs")
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+        found = self.redis.command("CLIENT", "LIST")
+        assert isinstance(found, bytes)
+        # Those of the gateway, and that which asks.
+        self.assertEqual(3, len(found.splitlines()), found)
+        self.redis.kill()
+        self.redis.start()
+        self.assertEqual(b"gap", listener.message())
+        self.send("ordinary", "jobs")
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+        self.assertEqual(0, self.child.stop(), self.child.output)
+        self.assertNotIn("Traceback", self.child.output)
+
+    def send(self, group: str, channel: str) -> None:
+        """Send to a group and to a worker channel, from another process."""
+        layer = ChannelLayer(hosts=[self.redis.url])
+
+        async def work() -> None:
+            await layer.group_send(group, {"type": "to.group", "text": "hello"})
+            await layer.send(channel, {"type": "to.worker", "text": "hello"})
+            await layer.close()
+
+        asyncio.run(asyncio.wait_for(work(), PATIENCE))

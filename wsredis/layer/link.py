@@ -19,10 +19,11 @@ from wsredis.layer.dial import Dial
 from wsredis.layer.errors import LayerUnavailable
 from wsredis.layer.home import Home
 from wsredis.layer.hosts import Host
+from wsredis.layer.quiet import Quiet
 
 __all__ = ["Link", "Wire", "pack"]
 
-_log = logging.getLogger("wsredis.layer")
+_quiet = Quiet(logging.getLogger("wsredis.layer"))
 
 #: Seconds between two attempts to connect, at first and at most.
 _PAUSE = 0.1
@@ -265,10 +266,9 @@ class Link:
     def _pause(self, error: Exception, pause: float) -> bool:
         """Take note of a failure, and pause. Returns whether to try again."""
         with self.lock:
-            if self._error is None:
-                _log.warning("no connection to %s: %s", self.host.target.name, error)
             self._error = error
             self._failed_at = monotonic()
+        self._warn("no connection to", error)
         self.failed(self.unavailable())
         with self.lock:
             if self._closed or not self.is_wanted():
@@ -327,11 +327,15 @@ class Link:
         self.home.remove(self)
         wire.socket.close()
         if again:
-            _log.warning("lost the connection to %s: %s", self.host.target.name, error)
+            self._warn("lost the connection to", error)
         self.lost(wire, error)
         with self.lock:
             if again and not self._closed and not self._dialling and self.is_wanted():
                 self._start()
+
+    def _warn(self, text: str, error: Exception) -> None:
+        name = self.host.target.name
+        _quiet.line(logging.WARNING, (text, name), f"{text} %s: %s", name, error)
 
     def close(self) -> None:
         """End the connection. The next use makes a new one."""

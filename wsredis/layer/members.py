@@ -120,7 +120,7 @@ class Memberships:
                 parcel = route.parcel(payload)
             except BadPayload as error:
                 self._quiet.line(
-                    logging.WARNING, "bad", "dropped a message to group %s: %s", route.group, error
+                    logging.WARNING, "bad", "dropped a message to group %s: %s", route.shown, error
                 )
                 return
             now = monotonic()
@@ -146,7 +146,7 @@ class Memberships:
                     "%s of %s channels over capacity in group %s",
                     full,
                     total,
-                    route.group,
+                    route.shown,
                 )
 
         return heard

@@ -151,6 +151,9 @@ class _Commands(Link):
         for reply in replies:
             call = pending[0]
             call.replies.append(reply)
+            if isinstance(reply, Exception) and str(reply).startswith("READONLY"):
+                # Another server has become the master.
+                wire.hang_up()
             if len(call.replies) == call.count:
                 pending.popleft()
                 _guarded(call.done, call.replies)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
-from time import time
+from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
@@ -50,6 +50,7 @@ class Settings:
         expiry: Seconds that a message is kept.
         group_expiry: Seconds after which a membership ends, unless it is renewed.
         dial: Connects.
+        clock: Returns the time in seconds.
     """
 
     hosts: Sequence[Host]
@@ -59,6 +60,7 @@ class Settings:
     expiry: float
     group_expiry: float
     dial: Dial = dial
+    clock: Callable[[], float] = monotonic
 
 
 class _HostSink:
@@ -106,9 +108,11 @@ class Station:
         self._own: list[Multiplex] = []
         self.carriers = [self._carrier(number, host) for number, host in enumerate(hosts)]
         self.routes = Routes(self.names, settings.codec)
-        self.quiet = Quiet(_log)
+        self.quiet = Quiet(_log, clock=settings.clock)
         self.lock = RLock()
-        self.mailboxes = Mailboxes(settings.capacity, self._removed, self.lock)
+        self.mailboxes = Mailboxes(
+            settings.capacity, self._removed, self.lock, clock=settings.clock
+        )
         self.memberships = Memberships(
             self.mailboxes,
             self.carriers,

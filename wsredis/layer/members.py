@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from threading import RLock
-from time import monotonic
 
 from wsredis.layer.carrier import Carrier
 from wsredis.layer.mailbox import Mailbox, Mailboxes
@@ -81,7 +80,7 @@ class Memberships:
                 handler = self._hear(group)
                 self._handlers[route.host][route.channel] = handler
             is_new = mailbox not in group.members
-            group.members[mailbox] = monotonic()
+            group.members[mailbox] = self._mailboxes.clock()
             mailbox.groups.add(route.group)
         if is_new:
             self._carriers[route.host].subscribe(route.channel, done)
@@ -120,10 +119,10 @@ class Memberships:
                 parcel = route.parcel(payload)
             except BadPayload as error:
                 self._quiet.line(
-                    logging.WARNING, "bad", "dropped a message to group %s: %s", route.group, error
+                    logging.WARNING, "bad", "dropped a message to group %s: %s", route.shown, error
                 )
                 return
-            now = monotonic()
+            now = self._mailboxes.clock()
             letter = (now + self._expiry, parcel)
             loop = asyncio._get_running_loop()
             too_old = now - self._group_expiry
@@ -146,7 +145,7 @@ class Memberships:
                     "%s of %s channels over capacity in group %s",
                     full,
                     total,
-                    route.group,
+                    route.shown,
                 )
 
         return heard

@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Coroutine
 from functools import cache
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,16 @@ class WorkerTests(ForwardCase):
         listener = self.open("/ws/orders/both?subscribe-broadcast")
         john.send_text("hello")
         self.assertEqual(b"hello", listener.message())
+        self.assertIn(b"your order", john.message())
+
+    def test_post(self) -> None:
+        """A message by POST is heard, too, and may be answered on a socket."""
+        path, name = "/ws/orders/post?subscribe-session", bearer("john", "s3ss10n")
+        john = self.open(path, name)
+        connection = HTTPConnection("127.0.0.1", self.gateway.port, timeout=PATIENCE)
+        self.addCleanup(connection.close)
+        connection.request("POST", path, "hello", dict([name.split(": ")]))
+        self.assertEqual(202, connection.getresponse().status)
         self.assertIn(b"your order", john.message())
 
 

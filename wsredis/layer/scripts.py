@@ -7,18 +7,15 @@ Each has one key; `wsredis.worker_queues` tells how the list looks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any
 
 from wsredis import worker_queues
 from wsredis.layer.carrier import Carrier, Command, Done
+from wsredis.worker_queues import DIGITS
 
-__all__ = ["POP", "PUSH", "PUT_BACK", "Script"]
-
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
+__all__ = ["PUSH", "PUT_BACK", "Popped", "Script", "popped", "popping"]
 
 
 class Script:
@@ -58,18 +55,6 @@ class Script:
 #: the number of those for which there was room.
 PUSH = Script(worker_queues.PUSH)
 
-#: Takes the oldest entry that is not too old. Returns nothing if there is none.
-POP = Script(
-    _NOW
-    + """
-while true do
-  local entry = redis.call('LPOP', KEYS[1])
-  if not entry then return false end
-  if tonumber(string.sub(entry, 1, 13)) > now then return entry end
-end
-"""
-)
-
 #: Puts an entry back to the front: ARGV are the entry, milliseconds to live and the bell.
 PUT_BACK = Script(
     """
@@ -79,3 +64,43 @@ redis.call('PUBLISH', ARGV[3], '1')
 return 1
 """
 )
+
+
+def popping(key: bytes) -> list[Command]:
+    """List the commands that take the oldest entry; `popped` reads the replies."""
+    return [(b"LPOP", key), (b"LLEN", key), (b"TIME",)]
+
+
+@dataclass(frozen=True, slots=True)
+class Popped:
+    """
+    What was taken from a list.
+
+    Attributes:
+        entry: The entry, to be put back as it is. If None, there was none.
+        payload: The message. If None, there was none, or it was too old.
+        left: Number of entries that are left.
+    """
+
+    entry: bytes | None
+    payload: bytes | None
+    left: int
+
+
+def popped(replies: Sequence[Any]) -> Popped:
+    """
+    Read the replies to `popping`.
+
+    Raises:
+        Exception: The error of Redis, if it refused.
+    """
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    entry, left, (seconds, fraction) = replies
+    if entry is None:
+        return Popped(None, None, left)
+    now = int(seconds) * 1000 + int(fraction) // 1000
+    digits = entry[:DIGITS]
+    is_fresh = digits.isdigit() and int(digits) > now
+    return Popped(entry, entry[DIGITS:] if is_fresh else None, left)

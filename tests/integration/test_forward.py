@@ -17,7 +17,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.case import FreshGatewayCase, GatewayCase
-from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, until
+from tests.support.children import PATIENCE, Child, Gateway, RedisServer, clean_environment, until
 from tests.support.raw import RawClient
 from tests.support.require import missing
 from tests.support.tokens import signed, verifier
@@ -291,68 +291,61 @@ class GroupTests(GatewayCase):
 
 
 class InProcessTests(SynchronousTestCase):
-    """A channel layer in the process of a gateway, on its connections."""
+    """A channel layer of an application in the process of a gateway, on its connections."""
 
     skip = missing("redis")
-
-    def start(self, loop: str) -> None:
-        """Start Redis and the program."""
-        self.redis = RedisServer()
-        self.addCleanup(self.redis.stop)
-        self.child = Child(
-            [sys.executable, "-m", "tests.support.layer_gateway", self.redis.url, loop],
-            env=clean_environment(),
-        )
-        self.addCleanup(self.child.stop)
-        self.port = int(self.child.wait_for(r"listening on (?:\S*:(\d+)\b)")[1])
-        self.child.wait_for("the program hears")
-
-    def open(self, path: str) -> RawClient:
-        """Connect a client."""
-        client = RawClient.opened(self.port, path)
-        self.addCleanup(client.socket.close)
-        return client
 
     def test_reactor(self) -> None:
         """All of the layer works without a connection of its own, also after a restart of Redis."""
         self.check("reactor")
 
     def test_thread(self) -> None:
-        """The same, if the program runs in a thread of its own."""
+        """The same, if the application runs in a thread of its own."""
         self.check("thread")
 
     def check(self, loop: str) -> None:
         """Use all of it."""
-        self.start(loop)
-        listener = self.open("/ws/out?subscribe-broadcast")
-        speaker = self.open("/ws/in?publish-broadcast")
+        redis = self.redis = RedisServer()
+        self.addCleanup(redis.stop)
+        gateway = Gateway(
+            *("--redis", redis.url, "--asgi", "tests.support.layer_application:application"),
+            *("--asgi-loop", loop, "--drain-spread", "0", "--drain", "0"),
+            environ={"TEST_REDIS": redis.url},
+        )
+        self.addCleanup(gateway.stop)
+        listener = RawClient.opened(gateway.port, "/ws/out?subscribe-broadcast")
+        self.addCleanup(listener.socket.close)
+        speaker = RawClient.opened(gateway.port, "/ws/in?publish-broadcast")
+        self.addCleanup(speaker.socket.close)
+        self.assertEqual(b"started", listener.message())
         speaker.send_text("a socket")
         self.assertEqual(b"gateway.message a socket", listener.message())
         speaker.send_text("sync")
         self.assertEqual(b"from a thread", listener.message())
-        self.send("ordinary", "jobs")
+        self.send()
         got = {listener.message(), listener.message()}
         self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
-        found = self.redis.command("CLIENT", "LIST")
+        found = redis.command("CLIENT", "LIST")
         assert isinstance(found, bytes)
         # Those of the gateway, and that which asks.
         self.assertEqual(3, len(found.splitlines()), found)
-        self.redis.kill()
-        self.redis.start()
+        redis.kill()
+        redis.start()
         self.assertEqual(b"gap", listener.message())
-        self.send("ordinary", "jobs")
+        self.send()
         got = {listener.message(), listener.message()}
         self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
-        self.assertEqual(0, self.child.stop(), self.child.output)
-        self.assertNotIn("Traceback", self.child.output)
+        gateway.stop()
+        self.assertEqual(b"stopped", redis.command("GET", "broadcast:out"))
+        self.assertNotIn("Traceback", gateway.log)
 
-    def send(self, group: str, channel: str) -> None:
-        """Send to a group and to a worker channel, from another process."""
+    def send(self) -> None:
+        """Send to the group and to the worker channel, from another process."""
         layer = ChannelLayer(hosts=[self.redis.url])
 
         async def work() -> None:
-            await layer.group_send(group, {"type": "to.group", "text": "hello"})
-            await layer.send(channel, {"type": "to.worker", "text": "hello"})
+            await layer.group_send("ordinary", {"type": "to.group", "text": "hello"})
+            await layer.send("jobs", {"type": "to.worker", "text": "hello"})
             await layer.close()
 
         asyncio.run(asyncio.wait_for(work(), PATIENCE))

@@ -14,6 +14,7 @@ from functools import partial
 from threading import get_ident
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
@@ -31,7 +32,7 @@ __all__ = ["CommandSender", "GatewayCarrier", "LayerCarriers", "make_carriers"]
 
 Confirmed = Callable[[Exception | None], None]
 
-#: Calls of other threads that may wait for the reactor.
+#: Calls of other threads that may wait for the reactor, and calls that may wait for Redis.
 _MAX_WAITING = 20000
 
 #: The URL of a Redis that a gateway has started; see `wsredis.service.embedded`.
@@ -210,6 +211,8 @@ class GatewayCarrier:
         self._hub = hub
         self._broker = broker
         self._sink = sink
+        #: Calls that wait for Redis.
+        self._waiting = 0
         # A list would be searched for each channel that is left.
         self.channels: Any = {}
 
@@ -217,7 +220,7 @@ class GatewayCarrier:
 
     def call(self, commands: Sequence[Command], done: Done) -> None:
         """See `wsredis.layer.carrier.Carrier.call`."""
-        self._turns.run(partial(self._broker.call, commands, partial(_translated, done)), done)
+        self._turns.run(partial(self._call, commands, partial(_translated, done)), done)
 
     def subscribe(self, channel: bytes, done: Confirmed) -> None:
         """See `wsredis.layer.carrier.Carrier.subscribe`."""
@@ -243,8 +246,29 @@ class GatewayCarrier:
         if self.channels:
             self._sink.gap(seconds)
 
+    def _call(self, commands: Sequence[Command], done: Done) -> None:
+        """Send commands, when Redis is there if that may be in a moment, as at the start."""
+        broker = self._hub.broker
+        if broker.up:
+            self._broker.call(commands, done)
+        elif self._waiting >= _MAX_WAITING:
+            done(BrokerUnavailable("too many calls wait for Redis"))
+        else:
+            self._waiting += 1
+            # If it is not back, the call tells why.
+            broker.when_up().addBoth(self._call_after_all, commands, done)
+
+    def _call_after_all(self, _: object, commands: Sequence[Command], done: Done) -> None:
+        self._waiting -= 1
+        self._broker.call(commands, done)
+
     def _subscribe(self, channel: bytes, done: Confirmed) -> None:
         self.channels[channel] = self.channels.get(channel, 0) + 1
+
+        def again(failure: Failure) -> Deferred[None]:
+            failure.trap(BrokerUnavailable)
+            broker = self._hub.broker
+            return broker.when_up().addCallback(lambda _: self._confirm(channel))
 
         def failed(failure: Failure) -> None:
             kind = failure.trap(BrokerUnavailable, PermissionDenied)
@@ -252,7 +276,12 @@ class GatewayCarrier:
             done(LayerUnavailable(reason if kind is BrokerUnavailable else f"forbidden: {reason}"))
 
         # If it is heard already, the broker may still wait for Redis.
-        self._hub.extend(self, [channel]).addCallbacks(lambda _: done(None), failed)
+        subscribed = self._hub.extend(self, [channel]).addErrback(again)
+        subscribed.addCallbacks(lambda _: done(None), failed)
+
+    def _confirm(self, channel: bytes) -> Deferred[None] | None:
+        """Ask whether a channel is heard, if that is still wanted."""
+        return self._hub.broker.subscribe([channel]) if channel in self.channels else None
 
     def _unsubscribe(self, channel: bytes) -> None:
         count = self.channels.get(channel, 0)

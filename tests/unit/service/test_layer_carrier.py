@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -186,6 +187,42 @@ class CarrierTests(SynchronousTestCase):
         self.assertEqual([[b"x"], LayerUnavailable, LayerOutcomeUnknown], self.kinds())
         self.assertIsInstance(self.results[1], OSError)
         self.assertEqual("away", str(self.results[1]))
+
+    def test_call_at_the_start(self) -> None:
+        """A call waits for Redis if it may be there in a moment; others keep their order."""
+        self.broker.disconnect()
+        waiting: list[Deferred[None]] = []
+
+        def when_up() -> Deferred[None]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.patch(self.broker, "when_up", when_up)
+        carrier = self.carrier()
+        for name in ("A", "B", "C"):
+            carrier.call([(name,)], self.results.append)
+        carrier.subscribe(b"a", self.results.append)
+        self.assertEqual(([], []), (self.redis.calls, self.results))
+        self.broker.connect()
+        carrier.unsubscribe(b"a")
+        carrier.subscribe(b"b", self.results.append)
+        waiting[0].callback(None)
+        # Whether it is there is found out by the call.
+        waiting[1].errback(BrokerUnavailable("too late"))
+        waiting[2].callback(None)
+        waiting[3].callback(None)
+        self.assertEqual([[("A",)], [("B",)], [("C",)]], [call for call, _ in self.redis.calls])
+        self.assertEqual([None, None], self.results)
+        self.assertEqual([b"b"], [*self.hub.names()])
+
+    def test_calls_that_wait_are_bounded(self) -> None:
+        """While Redis is away for a moment, not any number of calls waits for it."""
+        self.broker.disconnect()
+        self.patch(self.broker, "when_up", Deferred)
+        carrier = self.carrier()
+        for _ in range(20001):
+            carrier.call([("A",)], self.results.append)
+        self.assertEqual([LayerUnavailable], self.kinds())
 
     def test_other_threads(self) -> None:
         """Calls of another thread are made by the reactor, in their order; it is woken once."""

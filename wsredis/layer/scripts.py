@@ -13,7 +13,6 @@ from typing import Any
 
 from wsredis import worker_queues
 from wsredis.layer.carrier import Carrier, Command, Done
-from wsredis.worker_queues import DIGITS
 
 __all__ = ["PUSH", "PUT_BACK", "Popped", "Script", "popped", "popping"]
 
@@ -101,6 +100,6 @@ def popped(replies: Sequence[Any]) -> Popped:
     if entry is None:
         return Popped(None, None, left)
     now = int(seconds) * 1000 + int(fraction) // 1000
-    digits = entry[:DIGITS]
+    digits = entry[: worker_queues.DIGITS]
     is_fresh = digits.isdigit() and int(digits) > now
-    return Popped(entry, entry[DIGITS:] if is_fresh else None, left)
+    return Popped(entry, entry[worker_queues.DIGITS :] if is_fresh else None, left)

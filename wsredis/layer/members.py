@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from threading import RLock
 from time import monotonic
 
+from wsredis.group_names import loggable_group
 from wsredis.layer.carrier import Carrier
 from wsredis.layer.mailbox import Mailbox, Mailboxes
 from wsredis.layer.messages import BadPayload
@@ -114,13 +115,14 @@ class Memberships:
 
     def _hear(self, group: _Group) -> Callable[[bytes], None]:
         route = group.route
+        shown = loggable_group(route.group)
 
         def heard(payload: bytes) -> None:
             try:
                 parcel = route.parcel(payload)
             except BadPayload as error:
                 self._quiet.line(
-                    logging.WARNING, "bad", "dropped a message to group %s: %s", route.group, error
+                    logging.WARNING, "bad", "dropped a message to group %s: %s", shown, error
                 )
                 return
             now = monotonic()
@@ -146,7 +148,7 @@ class Memberships:
                     "%s of %s channels over capacity in group %s",
                     full,
                     total,
-                    route.group,
+                    shown,
                 )
 
         return heard

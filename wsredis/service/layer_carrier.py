@@ -11,11 +11,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.config import DEFAULT_URL, GatewayConfig
@@ -96,7 +98,10 @@ class LayerCarriers:
         self._prefixes = prefixes
         self._is_private = is_private
         self._process = os.getpid()
-        self._carriers: list[GatewayCarrier] = []
+        #: Those of layers that have ended, and that nobody else has any more, are gone.
+        self._carriers: WeakSet[GatewayCarrier] = WeakSet()
+        #: Layers come in any thread.
+        self._lock = Lock()
         self._undo: list[Callable[[], None]] = []
         hub.gaps.watch(self._gap)
 
@@ -111,7 +116,7 @@ class LayerCarriers:
         while self._undo:
             self._undo.pop()()
         self._turns.stop()
-        for carrier in self._carriers:
+        for carrier in self._all():
             carrier.end()
 
     def _make(self, target: RedisTarget, sink: Sink) -> Carrier | None:
@@ -119,7 +124,8 @@ class LayerCarriers:
         if os.getpid() != self._process or not self._is_ours(target):
             return None
         carrier = GatewayCarrier(self._turns, self._hub, self._broker, sink)
-        self._carriers.append(carrier)
+        with self._lock:
+            self._carriers.add(carrier)
         return carrier
 
     def _is_ours(self, target: RedisTarget) -> bool:
@@ -128,8 +134,12 @@ class LayerCarriers:
         return _place(target) == _place(self._target)
 
     def _gap(self, gap: Gap) -> None:
-        for carrier in self._carriers:
+        for carrier in self._all():
             carrier.gap(gap.seconds)
+
+    def _all(self) -> list[GatewayCarrier]:
+        with self._lock:
+            return list(self._carriers)
 
 
 def _place(target: RedisTarget) -> tuple[str | None, int | None, str | None, bool, int]:
@@ -205,6 +215,8 @@ class GatewayCarrier:
 
     direct: Any = None
     encoding: Any = None
+
+    _log = Logger()
 
     def __init__(self, turns: Turns, hub: Hub, broker: CommandSender, sink: Sink) -> None:
         self._turns = turns
@@ -298,7 +310,13 @@ class GatewayCarrier:
         # A layer is no connection.
         self._hub.metrics.deliveries -= len(items)
         for item in items:
-            self._sink.heard(item.channel, item.payload)
+            try:
+                self._sink.heard(item.channel, item.payload)
+            except Exception:
+                # It must not cost the layer the messages that follow.
+                self._log.failure(
+                    "a channel layer failed over a message", event="layer-delivery-failed"
+                )
 
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`. A layer hears of the gap, and of no more."""

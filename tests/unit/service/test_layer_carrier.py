@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 from urllib.parse import quote
+from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -18,6 +20,7 @@ from wsredis.config.redis_url import parse_url
 from wsredis.errors import BrokerUnavailable, PublishOutcomeUnknown
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 from wsredis.layer.carrier import Carrier, Command, Done, carrier_for
 from wsredis.layer.errors import LayerOutcomeUnknown, LayerUnavailable
 from wsredis.service.embedded import EmbeddedRedis
@@ -277,6 +280,28 @@ class CarrierTests(SynchronousTestCase):
         self.assertEqual([None, None], self.results)
         self.assertEqual([(b"a", b"x"), (b"b", b"x"), (b"a", b"x")], self.sink.got)
         self.assertEqual(0, self.metrics.deliveries)
+
+    def test_failing(self) -> None:
+        """A message over which a layer fails costs it no other one."""
+        carrier = self.carrier()
+        carrier.subscribe(b"a", self.results.append)
+        heard = self.sink.heard
+
+        def fail(channel: bytes, payload: bytes) -> None:
+            heard(channel, payload)
+            if payload == b"1":
+                raise ZeroDivisionError
+
+        self.patch(self.sink, "heard", fail)
+        self.hub.deliver([Publication(b"a", b"1"), Publication(b"a", b"2")])
+        self.assertEqual([(b"a", b"1"), (b"a", b"2")], self.sink.got)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_ended(self) -> None:
+        """A layer that is not there any more leaves nothing behind."""
+        carrier: Any = ref(self.carrier())
+        gc.collect()
+        self.assertIsNone(carrier())
 
     def test_counted(self) -> None:
         """A channel is heard until as many have left it as came."""

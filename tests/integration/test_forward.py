@@ -305,7 +305,7 @@ class InProcessTests(SynchronousTestCase):
 
     def check(self, loop: str) -> None:
         """Use all of it."""
-        redis = self.redis = RedisServer()
+        redis = RedisServer()
         self.addCleanup(redis.stop)
         gateway = Gateway(
             *("--redis", redis.url, "--asgi", "tests.support.layer_application:application"),
@@ -322,7 +322,7 @@ class InProcessTests(SynchronousTestCase):
         self.assertEqual(b"gateway.message a socket", listener.message())
         speaker.send_text("sync")
         self.assertEqual(b"from a thread", listener.message())
-        self.send()
+        self.send(redis.url)
         got = {listener.message(), listener.message()}
         self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
         found = redis.command("CLIENT", "LIST")
@@ -332,16 +332,30 @@ class InProcessTests(SynchronousTestCase):
         redis.kill()
         redis.start()
         self.assertEqual(b"gap", listener.message())
-        self.send()
+        self.send(redis.url)
         got = {listener.message(), listener.message()}
         self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
         gateway.stop()
         self.assertEqual(b"stopped", redis.command("GET", "broadcast:out"))
         self.assertNotIn("Traceback", gateway.log)
 
-    def send(self) -> None:
+    def test_private_redis(self) -> None:
+        """A layer that names no Redis uses the private one of the gateway; others may, too."""
+        gateway = Gateway(
+            *("--redis", "embedded", "--asgi", "tests.support.layer_application:application"),
+            *("--drain-spread", "0", "--drain", "0"),
+        )
+        self.addCleanup(gateway.stop)
+        listener = RawClient.opened(gateway.port, "/ws/out?subscribe-broadcast")
+        self.addCleanup(listener.socket.close)
+        self.assertEqual(b"started", listener.message())
+        self.send(gateway.child.wait_for(r"started a private Redis at (\S+)")[1])
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+
+    def send(self, url: str) -> None:
         """Send to the group and to the worker channel, from another process."""
-        layer = ChannelLayer(hosts=[self.redis.url])
+        layer = ChannelLayer(hosts=[url])
 
         async def work() -> None:
             await layer.group_send("ordinary", {"type": "to.group", "text": "hello"})

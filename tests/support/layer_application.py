@@ -2,7 +2,7 @@
 An ASGI application with a channel layer, for ``twistd wsredis --asgi``.
 
 It hears a channel of the gateway, a group and a worker channel, and answers on the channel
-``broadcast:out`` of the gateway. Redis is that of the variable ``TEST_REDIS``.
+``broadcast:out`` of the gateway. Redis is that of the variable ``TEST_REDIS``, if there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from wsredis.layer import ChannelLayer, gateway_group
 
 OUT = gateway_group("broadcast", "out")
 
-layer = ChannelLayer(hosts=[os.environ["TEST_REDIS"]])
+_url = os.environ.get("TEST_REDIS")
+
+layer = ChannelLayer(hosts=_url and [_url])
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -24,10 +24,6 @@ class Route(Protocol):
         """The name of the group."""
 
     @property
-    def shown(self) -> str:
-        """The name for the log: without secrets."""
-
-    @property
     def host(self) -> int:
         """The number of the Redis."""
 
@@ -59,10 +55,10 @@ class Route(Protocol):
 class _OwnRoute:
     """The way to a group of the layer's own."""
 
-    __slots__ = ("_codec", "channel", "group", "host", "queues", "shown")
+    __slots__ = ("_codec", "channel", "group", "host", "queues")
 
     def __init__(self, group: str, host: int, names: Names, codec: Codec) -> None:
-        self.group = self.shown = group
+        self.group = group
         self.host = host
         self.channel = names.group(group)
         self.queues: bytes | None = names.group_queues(group)

@@ -287,7 +287,7 @@ class Station:
         client = client_of(channel)
         if client is None:
             if route.queues is None:
-                raise ValueError(f"a worker channel cannot be in {group}")
+                raise ValueError("a worker channel cannot be in a channel of the gateway")
             expiry = max(1, int(self.settings.group_expiry))
             await self.call(
                 route.host,

@@ -1,11 +1,10 @@
-"""Plain sockets and Django Channels: the real gateway, workers by ``manage.py``, a channel layer."""
+"""Plain sockets and Django Channels: the real gateway, real workers, a channel layer."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import os
-import re
 import sys
 import tempfile
 from collections import Counter
@@ -14,16 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.support.case import FreshGatewayCase, GatewayCase
 from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, until
 from tests.support.raw import RawClient
 from tests.support.require import missing
-from tests.support.tokens import signed
+from tests.support.tokens import signed, verifier
 from wsredis.layer import ChannelLayer, gateway_group
 
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-_SECRET = "0123456789abcdef0123456789abcdef"
 
 _SETTINGS = """
 SECRET_KEY = "x"
@@ -44,7 +43,7 @@ LOGGING = {{
 def _key() -> str:
     directory = tempfile.mkdtemp(prefix="wsredis-test-")
     path = os.path.join(directory, "key")
-    Path(path).write_text(_SECRET)
+    Path(path).write_bytes(verifier("HS256"))
     return path
 
 
@@ -65,7 +64,7 @@ def _workers(url: str) -> list[Child]:
 
 def bearer(user: str, session: str, *groups: str) -> str:
     """The header by which a client says who it is."""
-    token = signed(_SECRET, sub=user, sid=session, groups=list(groups))
+    token = signed(sub=user, sid=session, groups=list(groups))
     return f"Authorization: Bearer {token}"
 
 
@@ -157,7 +156,9 @@ class AwayTests(FreshGatewayCase):
         self.gateway.child.wait_for("lost the connection to")
         client.send_text("hello")
         self.assertEqual(1013, client.closing())
-        self.gateway.child.wait_for("not handed over to a worker of asgi:queue:orders: Redis is away")
+        self.gateway.child.wait_for(
+            "not handed over to a worker of asgi:queue:orders: Redis is away"
+        )
 
 
 class RefusedTests(GatewayCase):
@@ -276,3 +277,71 @@ class GroupTests(GatewayCase):
             return await layer.receive(channel)
 
         self.assertEqual({"type": "chat.message"}, self.run_with(layer, hear()))
+
+
+class InProcessTests(SynchronousTestCase):
+    """A channel layer in the process of a gateway, on its connections."""
+
+    skip = missing("redis")
+
+    def start(self, loop: str) -> None:
+        """Start Redis and the program."""
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.child = Child(
+            [sys.executable, "-m", "tests.support.layer_gateway", self.redis.url, loop],
+            env=clean_environment(),
+        )
+        self.addCleanup(self.child.stop)
+        self.port = int(self.child.wait_for(r"listening on (?:\S*:(\d+)\b)")[1])
+        self.child.wait_for("the program hears")
+
+    def open(self, path: str) -> RawClient:
+        """Connect a client."""
+        client = RawClient.opened(self.port, path)
+        self.addCleanup(client.socket.close)
+        return client
+
+    def test_reactor(self) -> None:
+        """All of the layer works without a connection of its own, also after a restart of Redis."""
+        self.check("reactor")
+
+    def test_thread(self) -> None:
+        """The same, if the program runs in a thread of its own."""
+        self.check("thread")
+
+    def check(self, loop: str) -> None:
+        """Use all of it."""
+        self.start(loop)
+        listener = self.open("/ws/out?subscribe-broadcast")
+        speaker = self.open("/ws/in?publish-broadcast")
+        speaker.send_text("a socket")
+        self.assertEqual(b"gateway.message a socket", listener.message())
+        speaker.send_text("sync")
+        self.assertEqual(b"from a thread", listener.message())
+        self.send("ordinary", "jobs")
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+        found = self.redis.command("CLIENT", "LIST")
+        assert isinstance(found, bytes)
+        # Those of the gateway, and that which asks.
+        self.assertEqual(3, len(found.splitlines()), found)
+        self.redis.kill()
+        self.redis.start()
+        self.assertEqual(b"gap", listener.message())
+        self.send("ordinary", "jobs")
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+        self.assertEqual(0, self.child.stop(), self.child.output)
+        self.assertNotIn("Traceback", self.child.output)
+
+    def send(self, group: str, channel: str) -> None:
+        """Send to a group and to a worker channel, from another process."""
+        layer = ChannelLayer(hosts=[self.redis.url])
+
+        async def work() -> None:
+            await layer.group_send(group, {"type": "to.group", "text": "hello"})
+            await layer.send(channel, {"type": "to.worker", "text": "hello"})
+            await layer.close()
+
+        asyncio.run(asyncio.wait_for(work(), PATIENCE))

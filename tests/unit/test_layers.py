@@ -24,7 +24,8 @@ LAYERS = [
     {"config"},
     {"gateway"},
     {"auth", "brokers", "dialects"},
-    {"layer", "publisher", "transports"},
+    {"publisher", "transports"},
+    {"layer"},
     {"web"},
     {"service"},
     {"django", "testing"},
@@ -91,6 +92,7 @@ WITHOUT_MODULE = {
     "packaging",
     "plugin",
     "public",
+    "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
 }

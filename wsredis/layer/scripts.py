@@ -1,27 +1,20 @@
 """
 The scripts that Redis executes for worker channels.
 
-Each has one key. An entry of the list is the time in milliseconds at which it is dropped, by the
-clock of Redis, in 13 digits, and the message.
+Each has one key; `wsredis.worker_queues` tells how the list looks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any
 
+from wsredis import worker_queues
 from wsredis.layer.carrier import Carrier, Command, Done
 
-__all__ = ["DIGITS", "POP", "PUSH", "PUT_BACK", "Script"]
-
-#: Length of the time in front of each entry.
-DIGITS = 13
-
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
+__all__ = ["PUSH", "PUT_BACK", "Popped", "Script", "popped", "popping"]
 
 
 class Script:
@@ -57,44 +50,56 @@ class Script:
         carrier.call([command], answered)
 
 
-#: Appends a message: ARGV are the message, the capacity, milliseconds to live and the bell. Returns
-#: the number of messages, or -1 if there is no room. The bell rings when the list was empty.
-PUSH = Script(
-    _NOW
-    + """
-while true do
-  local head = redis.call('LINDEX', KEYS[1], 0)
-  if not head or tonumber(string.sub(head, 1, 13)) > now then break end
-  redis.call('LPOP', KEYS[1])
-end
-local length = redis.call('LLEN', KEYS[1])
-if length >= tonumber(ARGV[2]) then return -1 end
-local entry = string.format('%013.0f', now + tonumber(ARGV[3])) .. ARGV[1]
-redis.call('RPUSH', KEYS[1], entry)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if length == 0 then redis.call('PUBLISH', ARGV[4], '') end
-return length + 1
-"""
-)
-
-#: Takes the oldest entry that is not too old. Returns nothing if there is none.
-POP = Script(
-    _NOW
-    + """
-while true do
-  local entry = redis.call('LPOP', KEYS[1])
-  if not entry then return false end
-  if tonumber(string.sub(entry, 1, 13)) > now then return entry end
-end
-"""
-)
+#: Appends messages: ARGV are the capacity, milliseconds to live, the bell and the messages. Returns
+#: the number of those for which there was room.
+PUSH = Script(worker_queues.PUSH)
 
 #: Puts an entry back to the front: ARGV are the entry, milliseconds to live and the bell.
 PUT_BACK = Script(
     """
 redis.call('LPUSH', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PUBLISH', ARGV[3], '')
+redis.call('PUBLISH', ARGV[3], '1')
 return 1
 """
 )
+
+
+def popping(key: bytes) -> list[Command]:
+    """List the commands that take the oldest entry; `popped` reads the replies."""
+    return [(b"LPOP", key), (b"LLEN", key), (b"TIME",)]
+
+
+@dataclass(frozen=True, slots=True)
+class Popped:
+    """
+    What was taken from a list.
+
+    Attributes:
+        entry: The entry, to be put back as it is. If None, there was none.
+        payload: The message. If None, there was none, or it was too old.
+        left: Number of entries that are left.
+    """
+
+    entry: bytes | None
+    payload: bytes | None
+    left: int
+
+
+def popped(replies: Sequence[Any]) -> Popped:
+    """
+    Read the replies to `popping`.
+
+    Raises:
+        Exception: The error of Redis, if it refused.
+    """
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    entry, left, (seconds, fraction) = replies
+    if entry is None:
+        return Popped(None, None, left)
+    now = int(seconds) * 1000 + int(fraction) // 1000
+    digits = entry[: worker_queues.DIGITS]
+    is_fresh = digits.isdigit() and int(digits) > now
+    return Popped(entry, entry[worker_queues.DIGITS :] if is_fresh else None, left)

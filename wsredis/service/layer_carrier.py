@@ -25,6 +25,7 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.publication import Publication
 from wsredis.layer.carrier import Carrier, Command, Done, Sink, register
 from wsredis.layer.errors import LayerOutcomeUnknown, LayerUnavailable
+from wsredis.layer.gateway_channels import use_prefixes
 
 __all__ = ["CommandSender", "GatewayCarrier", "LayerCarriers", "make_carriers"]
 
@@ -55,8 +56,14 @@ def make_carriers(
     if not hasattr(broker, "call"):
         return None
     url = config.redis.url or DEFAULT_URL
-    is_private = _PRIVATE.fullmatch(url) is not None
-    return LayerCarriers(reactor, hub, broker, parse_url(url), is_private=is_private)
+    return LayerCarriers(
+        reactor,
+        hub,
+        broker,
+        parse_url(url),
+        (config.prefix, config.stored_prefix),
+        is_private=_PRIVATE.fullmatch(url) is not None,
+    )
 
 
 class LayerCarriers:
@@ -66,6 +73,7 @@ class LayerCarriers:
     Args:
         broker: Sends commands.
         target: The Redis of the gateway.
+        prefixes: That of its channels, and that of the keys of stored messages.
         is_private: Tells whether it is one that the gateway has started. A layer without a setting
             means that one.
     """
@@ -76,6 +84,7 @@ class LayerCarriers:
         hub: Hub,
         broker: CommandSender,
         target: RedisTarget,
+        prefixes: tuple[str, str] = ("", ""),
         *,
         is_private: bool = False,
     ) -> None:
@@ -83,23 +92,23 @@ class LayerCarriers:
         self._hub = hub
         self._broker = broker
         self._target = target
+        self._prefixes = prefixes
         self._is_private = is_private
         self._process = os.getpid()
         self._carriers: list[GatewayCarrier] = []
-        self._unregister: Callable[[], None] | None = None
+        self._undo: list[Callable[[], None]] = []
         hub.gaps.watch(self._gap)
 
     def start(self) -> None:
         """Begin. Called in the thread of the reactor."""
         self._turns.start()
         self._process = os.getpid()
-        self._unregister = register(self._make)
+        self._undo = [register(self._make), use_prefixes(*self._prefixes)]
 
     def stop(self) -> None:
         """End: whoever uses a layer from now on hears that Redis is away. Harmless before."""
-        if self._unregister is not None:
-            self._unregister()
-            self._unregister = None
+        while self._undo:
+            self._undo.pop()()
         self._turns.stop()
         for carrier in self._carriers:
             carrier.end()

@@ -211,6 +211,11 @@ class ForwardTests(_ForwardCase):
         self.assertTrue(self.opened(())[0].is_deaf)
         self.assertTrue(self.speaker((USER,), identity=Identity())[0].is_deaf)
 
+    def test_may_speak(self) -> None:
+        """A message by POST is good for something if a worker hears it."""
+        self.assertTrue(self.speaker(())[0].may_speak)
+        self.assertFalse(self.opened(())[0].may_speak)
+
     def test_full(self) -> None:
         """If as many as may wait do so, the client is closed with 1013, with a line in the log."""
         connection, client = self.speaker()

@@ -157,7 +157,9 @@ class AwayTests(FreshGatewayCase):
         self.gateway.child.wait_for("lost the connection to")
         client.send_text("hello")
         self.assertEqual(1013, client.closing())
-        self.gateway.child.wait_for("not handed over to a worker of asgi:queue:orders: Redis is away")
+        self.gateway.child.wait_for(
+            "not handed over to a worker of asgi:queue:orders: Redis is away"
+        )
 
 
 class RefusedTests(GatewayCase):

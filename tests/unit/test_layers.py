@@ -91,6 +91,7 @@ WITHOUT_MODULE = {
     "packaging",
     "plugin",
     "public",
+    "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
 }

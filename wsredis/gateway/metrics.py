@@ -29,6 +29,7 @@ _CAUSES = (
     "redis-away",
     "identities-away",
     "busy",
+    "application",
     "stopping",
     "other",
 )
@@ -40,6 +41,7 @@ _LIMITS = (
     "max-connections-per-user",
     "max-handshakes",
     "handshake-rate",
+    "asgi-concurrency",
     "handshake-timeout",
     "max-head",
     "max-channels",
@@ -53,7 +55,7 @@ _LIMITS = (
     "close-timeout",
 )
 
-_REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:7]))
+_REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:8]))
 
 #: The codes that a client may send, and 1005 and 1006 where it sends none (RFC 6455, 7.4).
 _CLIENT_CODES = (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, "other")

@@ -10,8 +10,12 @@ is made for that.
 from __future__ import annotations
 
 import asyncio
-from threading import RLock
+from collections.abc import Callable
+from select import POLLIN, poll
+from threading import Lock, RLock
+from time import monotonic
 from typing import Any, Protocol
+from weakref import ref
 
 __all__ = ["Home", "Readable"]
 
@@ -44,17 +48,61 @@ class Home:
 
     Attributes:
         loop: The loop that reads, if it runs. If None, there was none yet.
+        receives: Whether consumers wait in it: such a loop lives long.
+        strangers: Other loops in which something waits, and how much.
     """
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        # Whether consumers wait in the home: such a loop lives long.
-        self._receives = False
+        self.receives = False
         self._connections: dict[Readable, int] = {}
         self._writers: set[Readable] = set()
-        # Other loops in which something waits, and how much.
         self.strangers: dict[asyncio.AbstractEventLoop, int] = {}
         self._lock = RLock()
+        # One thread at a time reads without a home.
+        self._leading = Lock()
+        # The loop that was served so last.
+        self._served: ref[asyncio.AbstractEventLoop] | None = None
+
+    def is_empty(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """
+        Tell whether nobody reads, and *loop* may live for one call only.
+
+        Then it is quicker to wait for the answer without the loop than to make it the home: that is
+        what ``async_to_sync`` does hundreds of times. It is so for the first call of a loop.
+        """
+        home = self.loop
+        if not self._connections or (home is not None and home.is_running()):
+            return False
+        if self._served is not None and self._served() is loop:
+            return False
+        self._served = ref(loop)
+        # Nobody has noticed yet if Redis has gone.
+        for connection in list(self._connections):
+            connection.readable()
+        return bool(self._connections)
+
+    def read_until(self, is_done: Callable[[], bool]) -> None:
+        """Read in this thread until something is done, for the twentieth part of a second."""
+        end = monotonic() + _GUARD
+        while not is_done() and self._leading.acquire(timeout=_GUARD):
+            try:
+                # Another thread may have read the answer while this one waited for its turn.
+                if is_done() or not self._read_once(end):
+                    return
+            finally:
+                self._leading.release()
+
+    def _read_once(self, end: float) -> bool:
+        """Read what comes first. Returns whether anything has come in time."""
+        connections = {number: each for each, number in list(self._connections.items())}
+        waiting = poll()
+        for descriptor in connections:
+            waiting.register(descriptor, POLLIN)
+        ready = waiting.poll(max(0.0, end - monotonic()) * 1000)
+        for descriptor, _ in ready:
+            connections[descriptor].readable()
+        return bool(ready)
 
     async def wait(self, future: asyncio.Future[Any], *, receives: bool = False) -> Any:
         """
@@ -65,14 +113,14 @@ class Home:
             receives: Whether the loop has consumers. Such a loop is preferred as the home.
         """
         loop = future.get_loop()
-        if loop is self.loop and (self._receives or not receives):
-            if self.strangers and not self._receives:
+        if loop is self.loop and (self.receives or not receives):
+            if self.strangers and not self.receives:
                 return await self._wait_as_guest(future)
             return await future
         with self._lock:
             self.strangers[loop] = self.strangers.get(loop, 0) + 1
             home = self.loop
-            if home is None or not home.is_running() or (receives and not self._receives):
+            if home is None or not home.is_running() or (receives and not self.receives):
                 self._move(loop, receives)
             elif self.strangers[loop] == 1:
                 loop.call_later(_GUARD, self._guard, loop)
@@ -94,7 +142,7 @@ class Home:
 
     def _hand_over(self) -> None:
         """Let another loop read if one waits: this one may have got all that it lived for."""
-        if self._receives or not self.strangers:
+        if self.receives or not self.strangers:
             return
         with self._lock:
             for loop in self.strangers:
@@ -108,7 +156,7 @@ class Home:
 
     def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            if loop in self.strangers and loop is not self.loop and not self._receives:
+            if loop in self.strangers and loop is not self.loop and not self.receives:
                 self._move(loop, False)
 
     def _guard(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -123,7 +171,7 @@ class Home:
 
     def _move(self, loop: asyncio.AbstractEventLoop, receives: bool) -> None:
         """Make *loop*, which runs in this thread, the home."""
-        old, self.loop, self._receives = self.loop, loop, receives
+        old, self.loop, self.receives = self.loop, loop, receives
         if loop is old:
             return
         for connection, descriptor in self._connections.items():

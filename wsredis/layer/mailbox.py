@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 from weakref import ref
 
+from wsredis.layer.home import Home
 from wsredis.layer.messages import Parcel
 
 __all__ = ["Letter", "Mailbox", "Mailboxes"]
@@ -105,19 +106,19 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._letters)
 
-    def put(self, parcel: Parcel, deadline: float) -> bool:
+    def put(self, letter: Letter, loop: asyncio.AbstractEventLoop | None) -> bool:
         """
         Hand a message to the consumer that waits, or keep it.
 
         Args:
-            deadline: The time at which it is dropped.
+            loop: The loop that runs in this thread.
         Returns: Whether there was room.
         """
-        if self.waiters and self._hand((deadline, parcel)):
+        if self.waiters and self._hand(letter, loop):
             return True
-        if self.is_full() or not self._store.add(parcel):
+        if self.is_full() or not self._store.add(letter[1]):
             return False
-        self._letters.append((deadline, parcel))
+        self._letters.append(letter)
         return True
 
     def is_full(self) -> bool:
@@ -129,7 +130,7 @@ class Mailbox:
     def tell(self, parcel: Parcel) -> None:
         """Put a message that needs no room. If the last one is such a message, that is enough."""
         letter = (float("inf"), parcel)
-        if not (self.waiters and self._hand(letter)):
+        if not self._hand(letter, asyncio._get_running_loop()):
             if self._letters and self._letters[-1][0] == letter[0]:
                 return
             self._store.add(parcel)
@@ -137,20 +138,22 @@ class Mailbox:
 
     def put_back(self, letter: Letter) -> None:
         """Return a message that was handed out and not taken."""
-        if not (self.waiters and self._hand(letter)) and self._store.add(letter[1]):
+        loop = asyncio._get_running_loop()
+        if not self._hand(letter, loop) and self._store.add(letter[1]):
             self._letters.appendleft(letter)
 
-    def _hand(self, letter: Letter) -> bool:
-        while self.waiters:
-            waiter = self.waiters.popleft()
+    def _hand(self, letter: Letter, loop: asyncio.AbstractEventLoop | None) -> bool:
+        waiters = self.waiters
+        while waiters:
+            waiter = waiters.popleft()
             if waiter.done():
                 continue
-            loop = waiter.get_loop()
-            if loop is asyncio._get_running_loop():
+            other = waiter.get_loop()
+            if other is loop:
                 waiter.set_result(letter)
                 return True
             try:
-                loop.call_soon_threadsafe(self._hand_there, waiter, letter)
+                other.call_soon_threadsafe(self._hand_there, waiter, letter)
             except RuntimeError:
                 # That loop is closed.
                 continue
@@ -163,6 +166,31 @@ class Mailbox:
                 self.put_back(letter)
         else:
             waiter.set_result(letter)
+
+    async def receive(self, home: Home | None) -> Parcel:
+        """Wait for a message."""
+        with self._lock:
+            now = self.used_at = monotonic()
+            parcel = self.take(now) if self._letters else None
+            if parcel is not None:
+                return parcel
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[Letter] = loop.create_future()
+            self.waiters.append(future)
+        try:
+            if home is None or (home.loop is loop and home.receives):
+                letter = await future
+            else:
+                letter = await home.wait(future, receives=True)
+        except BaseException:
+            with self._lock:
+                if future.done() and not future.cancelled():
+                    # It came together with the end of the one who waits.
+                    self.put_back(future.result())
+                elif future in self.waiters:
+                    self.waiters.remove(future)
+            raise
+        return letter[1]
 
     def take(self, now: float) -> Parcel | None:
         """Return the oldest message that is not too old. If None, there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from threading import RLock
@@ -123,7 +124,8 @@ class Memberships:
                 )
                 return
             now = monotonic()
-            deadline = now + self._expiry
+            letter = (now + self._expiry, parcel)
+            loop = asyncio._get_running_loop()
             too_old = now - self._group_expiry
             full = 0
             expired = []
@@ -133,7 +135,7 @@ class Memberships:
                 for mailbox, since in group.members.items():
                     if since < too_old:
                         expired.append(mailbox)
-                    elif not mailbox.put(parcel, deadline):
+                    elif not mailbox.put(letter, loop):
                         full += 1
             for mailbox in expired:
                 self.discard(mailbox, route.group)

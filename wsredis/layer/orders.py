@@ -93,7 +93,8 @@ class Orders:
             self._mailboxes.prepare(parcel)
             mailbox = self._mailboxes.get(channel)
             # Who has no mailbox has ended.
-            kept = mailbox is None or mailbox.put(parcel, monotonic() + self._expiry)
+            letter = (monotonic() + self._expiry, parcel)
+            kept = mailbox is None or mailbox.put(letter, asyncio._get_running_loop())
         if not kept:
             text = "dropped a message: channel %s is over capacity"
             self._quiet.line(logging.WARNING, ("full", channel), text, channel)

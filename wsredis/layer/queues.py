@@ -18,7 +18,7 @@ from typing import Any
 from wsredis.layer.carrier import Carrier
 from wsredis.layer.home import Home
 from wsredis.layer.messages import BadPayload, Codec, Message
-from wsredis.layer.scripts import DIGITS, POP, PUT_BACK
+from wsredis.layer.scripts import PUT_BACK, Popped, popped, popping
 
 __all__ = ["Queue"]
 
@@ -48,7 +48,7 @@ class Queue:
         self._codec = codec
         self._expiry = expiry
         self._lock = lock
-        self._waiters: deque[asyncio.Future[bytes]] = deque()
+        self._waiters: deque[asyncio.Future[Popped]] = deque()
         # Requests on their way.
         self._asking = 0
         # Whether the list may have something, and how often that was told.
@@ -58,23 +58,24 @@ class Queue:
     async def receive(self, home: Home | None) -> Message:
         """Wait for a message that nobody else gets."""
         while True:
-            entry = await self._next(home)
+            taken = await self._next(home)
+            assert taken.payload is not None
             try:
-                message: Message = self._codec.decode(entry[DIGITS:])
+                message: Message = self._codec.decode(taken.payload)
             except BadPayload as error:
                 _log.warning("dropped a message on %s: %s", self._key.decode(), error)
             else:
                 return message
 
-    async def _next(self, home: Home | None) -> bytes:
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    async def _next(self, home: Home | None) -> Popped:
+        future: asyncio.Future[Popped] = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiters.append(future)
         self.look()
         try:
-            if home is None:
-                return await future
-            entry: bytes = await home.wait(future, receives=True)
+            if home is not None:
+                await home.wait(future, receives=True)
+            return await future
         except BaseException:
             if future.done() and not future.cancelled():
                 self._put_back(future.result())
@@ -82,8 +83,6 @@ class Queue:
                 if future in self._waiters:
                     self._waiters.remove(future)
             raise
-        else:
-            return entry
 
     def ring(self) -> None:
         """Hear the bell."""
@@ -101,25 +100,33 @@ class Queue:
                     return
                 self._asking += 1
                 rings = self._rings
-            POP.run(self._carrier, self._key, (), self._taker(rings))
+            self._carrier.call(popping(self._key), self._taker(rings))
 
     def _taker(self, rings: int) -> Callable[[Sequence[Any] | Exception], None]:
         def taken(replies: Sequence[Any] | Exception) -> None:
-            reply = replies if isinstance(replies, Exception) else replies[0]
+            error: Exception | None = None
+            found = Popped(None, None, 1)
+            try:
+                if isinstance(replies, Exception):
+                    raise replies
+                found = popped(replies)
+            except Exception as problem:
+                error = problem
             with self._lock:
                 self._asking -= 1
-                if reply is None and rings == self._rings:
+                # A bell that rang since then may have been for a later message.
+                if not found.left and rings == self._rings:
                     self._may_have_more = False
-            if isinstance(reply, Exception):
-                self._try_later(reply)
+            if error is not None:
+                self._try_later()
                 return
-            if reply is not None:
-                self._hand(reply)
+            if found.payload is not None:
+                self._hand(found)
             self.look()
 
         return taken
 
-    def _hand(self, entry: bytes) -> None:
+    def _hand(self, entry: Popped) -> None:
         while True:
             with self._lock:
                 waiter = self._waiters.popleft() if self._waiters else None
@@ -139,15 +146,16 @@ class Queue:
                 continue
             return
 
-    def _hand_there(self, waiter: asyncio.Future[bytes], entry: bytes) -> None:
+    def _hand_there(self, waiter: asyncio.Future[Popped], entry: Popped) -> None:
         if waiter.done():
             self._hand(entry)
         else:
             waiter.set_result(entry)
 
-    def _put_back(self, entry: bytes) -> None:
+    def _put_back(self, taken: Popped) -> None:
         """Return a message to Redis whose receiver has gone."""
-        args = (entry, int(self._expiry * 1000), self.bell)
+        assert taken.entry is not None
+        args = (taken.entry, int(self._expiry * 1000), self.bell)
         PUT_BACK.run(self._carrier, self._key, args, self._returned)
 
     def _returned(self, replies: Sequence[Any] | Exception) -> None:
@@ -155,7 +163,7 @@ class Queue:
         if isinstance(reply, Exception):
             _log.warning("lost a message of %s: %s", self._key.decode(), reply)
 
-    def _try_later(self, error: Exception) -> None:
+    def _try_later(self) -> None:
         with self._lock:
             waiter = next((each for each in self._waiters if not each.done()), None)
         if waiter is None:

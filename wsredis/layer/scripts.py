@@ -8,20 +8,16 @@ clock of Redis, in 13 digits, and the message.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any
 
 from wsredis.layer.carrier import Carrier, Command, Done
 
-__all__ = ["DIGITS", "POP", "PUSH", "PUT_BACK", "Script"]
+__all__ = ["PUSH", "PUT_BACK", "Popped", "Script", "popped", "popping"]
 
 #: Length of the time in front of each entry.
-DIGITS = 13
-
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
+_DIGITS = 13
 
 
 class Script:
@@ -60,8 +56,9 @@ class Script:
 #: Appends a message: ARGV are the message, the capacity, milliseconds to live and the bell. Returns
 #: the number of messages, or -1 if there is no room. The bell rings when the list was empty.
 PUSH = Script(
-    _NOW
-    + """
+    """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 while true do
   local head = redis.call('LINDEX', KEYS[1], 0)
   if not head or tonumber(string.sub(head, 1, 13)) > now then break end
@@ -77,18 +74,6 @@ return length + 1
 """
 )
 
-#: Takes the oldest entry that is not too old. Returns nothing if there is none.
-POP = Script(
-    _NOW
-    + """
-while true do
-  local entry = redis.call('LPOP', KEYS[1])
-  if not entry then return false end
-  if tonumber(string.sub(entry, 1, 13)) > now then return entry end
-end
-"""
-)
-
 #: Puts an entry back to the front: ARGV are the entry, milliseconds to live and the bell.
 PUT_BACK = Script(
     """
@@ -98,3 +83,43 @@ redis.call('PUBLISH', ARGV[3], '')
 return 1
 """
 )
+
+
+def popping(key: bytes) -> list[Command]:
+    """List the commands that take the oldest entry; `popped` reads the replies."""
+    return [(b"LPOP", key), (b"LLEN", key), (b"TIME",)]
+
+
+@dataclass(frozen=True, slots=True)
+class Popped:
+    """
+    What was taken from a list.
+
+    Attributes:
+        entry: The entry, to be put back as it is. If None, there was none.
+        payload: The message. If None, there was none, or it was too old.
+        left: Number of entries that are left.
+    """
+
+    entry: bytes | None
+    payload: bytes | None
+    left: int
+
+
+def popped(replies: Sequence[Any]) -> Popped:
+    """
+    Read the replies to `popping`.
+
+    Raises:
+        Exception: The error of Redis, if it refused.
+    """
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    entry, left, (seconds, fraction) = replies
+    if entry is None:
+        return Popped(None, None, left)
+    now = int(seconds) * 1000 + int(fraction) // 1000
+    digits = entry[:_DIGITS]
+    is_fresh = digits.isdigit() and int(digits) > now
+    return Popped(entry, entry[_DIGITS:] if is_fresh else None, left)

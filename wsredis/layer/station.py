@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
-from time import monotonic, time
+from time import time
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +21,7 @@ from wsredis.layer.errors import LayerUnavailable
 from wsredis.layer.gaps import gap_parcel
 from wsredis.layer.home import Home
 from wsredis.layer.hosts import Host
-from wsredis.layer.mailbox import Letter, Mailbox, Mailboxes
+from wsredis.layer.mailbox import Mailbox, Mailboxes
 from wsredis.layer.members import Handlers, Memberships
 from wsredis.layer.messages import Codec, Message, Verb
 from wsredis.layer.multiplex import Multiplex
@@ -94,6 +93,7 @@ class Station:
         memberships: The groups of consumers here.
         handlers: What hears publications, by their names; for each host.
         quiet: For log lines that may come often.
+        is_joined: Whether what is sent to this process is heard.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -131,7 +131,7 @@ class Station:
             quiet=self.quiet,
         )
         self._queues: dict[str, Queue] = {}
-        self._joined = False
+        self.is_joined = False
 
     def _carrier(self, number: int, host: Host) -> Carrier:
         sink = _HostSink(self, number)
@@ -154,7 +154,7 @@ class Station:
 
         If Redis is away, it is heard from when it is back, and consumers are told of the gap.
         """
-        if self._joined:
+        if self.is_joined:
             return
         number = host_of(self.client, len(self.carriers))
         carrier, names = self.carriers[number], self.names[number]
@@ -164,7 +164,7 @@ class Station:
                 await ask(self.home, partial(carrier.subscribe, name))
             except LayerUnavailable as error:
                 _log.warning("what is sent to this process is not heard yet: %s", error)
-        self._joined = True
+        self.is_joined = True
 
     def open(self, channel: str, consumer: object, hears_gaps: bool) -> None:
         """
@@ -181,26 +181,7 @@ class Station:
         """Wait for a message to a channel of this process."""
         with self.lock:
             mailbox = self.mailboxes.make(channel)
-            now = mailbox.used_at = monotonic()
-            parcel = mailbox.take(now)
-            if parcel is not None:
-                return parcel.take()
-            future: asyncio.Future[Letter] = asyncio.get_running_loop().create_future()
-            mailbox.waiters.append(future)
-        try:
-            if self.home is None:
-                letter = await future
-            else:
-                letter = await self.home.wait(future, receives=True)
-        except BaseException:
-            with self.lock:
-                if future.done() and not future.cancelled():
-                    # It came together with the end of the one who waits.
-                    mailbox.put_back(future.result())
-                elif future in mailbox.waiters:
-                    mailbox.waiters.remove(future)
-            raise
-        return letter[1].take()
+        return (await mailbox.receive(self.home)).take()
 
     async def send(self, client: str, channel: str, message: Message) -> None:
         """
@@ -404,7 +385,7 @@ class Station:
     def close(self) -> None:
         """End the connections. The next use makes new ones; what comes until then is lost."""
         self.forget()
-        self._joined = False
+        self.is_joined = False
         self._queues.clear()
         for handlers in self.handlers:
             handlers.clear()

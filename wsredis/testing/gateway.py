@@ -20,6 +20,7 @@ from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
 from wsredis.testing.client import Client, Socket
 from wsredis.testing.wire import handshake
+from wsredis.transports.websocket.applications import Applications
 from wsredis.web.site import GatewaySite
 
 __all__ = ["EPOCH", "MemoryGateway"]
@@ -95,6 +96,7 @@ class MemoryGateway:
             self.auth,
             self.site,
             handler,
+            self.make_applications(config),
         )
         self._clients: WeakSet[Client] = WeakSet()
         self.broker.start(self.hub)
@@ -107,6 +109,10 @@ class MemoryGateway:
     def make_site(self, config: GatewayConfig) -> GatewaySite:
         """Make the site, for a subclass that has pages of its own."""
         return web.from_config(replace(config, wsgi=None), self.clock, self.probes())
+
+    def make_applications(self, config: GatewayConfig) -> Applications | None:
+        """Return where handshakes go that belong to no dialect, for a subclass that has some."""
+        return None
 
     def probes(self) -> Probes:
         """Return the answers about health. Only the connection to the Redis counts."""

@@ -177,14 +177,18 @@ class Applicant:
             peer=self.peer,
         )
 
-    def log_refused(self, target: bytes, rejection: HandshakeRejected) -> None:
+    def log_refused(
+        self, target: bytes, rejection: HandshakeRejected, status: int | None = None
+    ) -> None:
         """
         Count and log a refusal.
 
         Args:
             target: The request target, or the start of the request.
+            status: The HTTP status of the answer. If None, it is that of *rejection*.
         """
-        status, reason, hint = rejection.status, rejection.reason, rejection.hint
+        reason, hint = rejection.reason, rejection.hint
+        status = rejection.status if status is None else status
         self.metrics.count_refusal(status, rejection.cause)
         self.losses.log(
             self._log,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from wsredis.config.networks import Networks, shown_address
 from wsredis.transports.access_log import Page, log_page
-from wsredis.transports.websocket.head import Head
 from wsredis.transports.websocket.proxies import named_client
 
-__all__ = ["log_answer", "log_asgi_answer"]
+__all__ = ["AsgiHeaders", "AsgiRequest", "log_answer", "log_asgi_answer"]
 
 #: The begins of paths that are asked every few seconds for ever.
 _FREQUENT = (b"/health/", b"/metrics")
@@ -44,26 +44,47 @@ def log_answer(request: Any, trusted: Networks) -> None:
     )
 
 
+class AsgiRequest(Protocol):
+    """The part of a `wsredis.web.asgi.http_request.Request` that a line tells about."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def headers(self) -> AsgiHeaders: ...
+
+
+class AsgiHeaders(Protocol):
+    """See `AsgiRequest`."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def values(self) -> Mapping[str, str]: ...
+
+
 def log_asgi_answer(
-    peer: str, found: Head, trusted: Networks, status: int, size: int, began: float
+    peer: str, request: AsgiRequest, trusted: Networks, status: int, size: int, began: float
 ) -> None:
     """
     Log an answer of an ASGI application that has just been written.
 
     Args:
         peer: The host of the peer; "" if it has none.
-        found: The head of the request.
+        request: The request.
         trusted: The proxies that name the client.
         size: Bytes of the body.
         began: The time at which the head was whole, in seconds of the monotonic clock.
     """
-    get = found.headers.get
+    headers = request.headers
+    get = headers.values.get
     log_page(
         Page(
-            shown_address(named_client(peer, trusted, found.headers)),
-            found.method,
-            found.target.encode(),
-            found.version,
+            shown_address(named_client(peer, trusted, headers.values)),
+            request.method,
+            request.target.encode(),
+            headers.version,
             status,
             size,
             get("referer", "").encode("latin-1"),

@@ -145,7 +145,7 @@ class GatewaySite(Site):
 
     def channel_for(self, found: Head, peer: Any) -> HttpChannel:
         """See `wsredis.transports.websocket.http.HttpSite.channel_for`."""
-        if self._asgi is not None and not self.is_own(found):
+        if self._asgi is not None and not self.is_own(path_of(found.target)):
             return self._asgi.channel(self)
         channel: Any = self.buildProtocol(peer)
         return cast(HttpChannel, channel)
@@ -154,11 +154,11 @@ class GatewaySite(Site):
         """Tell whether the resources of this site answer a request. Else its connection goes on."""
         if self._has_streams and is_for_streams(found, self._url_prefixes):
             return False
-        return self._asgi is None or self.is_own(found)
+        return self._asgi is None or self.is_own(path_of(found.target))
 
-    def is_own(self, found: Head) -> bool:
-        """Tell whether a request is for the gateway itself, and not for an application."""
-        return self._root.is_own(path_of(found.target))
+    def is_own(self, path: str) -> bool:
+        """Tell whether a path is one of the gateway itself, and not of an application."""
+        return self._root.is_own(path)
 
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer: not while they are scarce."""

@@ -165,17 +165,16 @@ class StreamChannel(QueueOwner):
 
     def dataReceived(self, data: bytes) -> None:
         """See `wsredis.transports.websocket.http.HttpChannel.dataReceived`."""
+        if self._phase is _Phase.IDLE and self._turn is None:
+            self._give_back(data)
+            return
         if self._phase is _Phase.NEW:
             self._phase = _Phase.BUSY
             self._begin()
             data = data[self.found.size :]
-            if not data:
-                return
-        if self._phase is _Phase.BUSY and self._client is not None:
+        if self._client is not None and data:
             data = self._client.received(data)
-        if self._phase is _Phase.IDLE:
-            self._give_back(data)
-        elif self._phase is _Phase.CLOSING:
+        if self._phase is _Phase.CLOSING:
             self._thrown_away += len(data)
             if self._thrown_away > _MAX_THROWN_AWAY:
                 self.transport.abortConnection()
@@ -183,6 +182,8 @@ class StreamChannel(QueueOwner):
             self._early += data
             if len(self._early) > _EARLY:
                 self.transport.abortConnection()
+            elif self._phase is _Phase.IDLE:
+                self._go_on_later()
 
     def connectionLost(self, reason: Failure) -> None:
         """See `wsredis.transports.websocket.http.HttpChannel.connectionLost`."""
@@ -255,6 +256,11 @@ class StreamChannel(QueueOwner):
         """Wait for the next request. If it is here already, others have their turn first."""
         self._phase = _Phase.IDLE
         if self._early:
+            self._go_on_later()
+
+    def _go_on_later(self) -> None:
+        # At once, many short requests in one read would call each other.
+        if self._turn is None:
             self.transport.pauseProducing()
             self._turn = self.owner.later(self._go_on)
 

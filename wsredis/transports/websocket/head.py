@@ -13,7 +13,16 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["HandshakeHead", "Head", "Kind", "check_plain", "loggable_target", "parse", "path_of"]
+__all__ = [
+    "HandshakeHead",
+    "Head",
+    "Kind",
+    "check_plain",
+    "loggable_target",
+    "parse",
+    "parse_line",
+    "path_of",
+]
 
 #: Characters of a request target that go into one line of the log.
 _LOGGED = 200
@@ -206,6 +215,27 @@ def _handshake(
             return _malformed("a subprotocol is offered twice")
     handshake = HandshakeHead(target, headers, protocols, key, size)
     return Head(_HANDSHAKE, 0, "", handshake, headers, pairs=pairs, size=size)
+
+
+def parse_line(data: bytes, headers: bytes, limit: int) -> tuple[str, str, str, int] | None:
+    """
+    Read the first line of a head whose headers are those of another one.
+
+    Args:
+        data: See `parse`.
+        headers: All but the first line of a head that `parse` has found to be one of HTTP.
+        limit: See `parse`.
+
+    Returns:
+        The three parts of the line, and the size of the head: as `parse` would tell them. None if
+        the headers are not the same, or the head is not well-formed.
+    """
+    end = data.find(b"\r\n") + 2
+    size = end + len(headers)
+    if size > limit or not data.startswith(headers, end):
+        return None
+    line = _LINE.fullmatch(data[:end].decode("latin-1"))
+    return None if line is None else (line[1], line[2], line[3], size)
 
 
 def check_plain(found: Head) -> Head:

@@ -201,12 +201,21 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
 
     # -- The handshake
 
-    def start_handshake(self, found: head.HandshakeHead) -> None:
-        """Take the head at the start of `data` for a handshake."""
+    def start_handshake(
+        self, found: head.HandshakeHead, pairs: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """
+        Take the head at the start of `data` for a handshake.
+
+        Args:
+            pairs: See `Request.pairs`.
+        """
         self.enter(_PENDING)
         self.data = self.data[found.size :]
         self.target = found.target
-        self.handshake_received(Request(self.peer, found.headers, found.protocols, found.key))
+        self.handshake_received(
+            Request(self.peer, found.headers, found.protocols, found.key, pairs)
+        )
 
     def decompress_with(self, inflater: Inflater) -> None:
         """Take compressed messages from now on."""

@@ -81,6 +81,10 @@ _PAGE = head.Kind.HTTP
 _STEP_DECIDE, _STEP_OPEN = Step.DECIDE, Step.OPEN
 
 
+#: An application refuses a handshake with a page of its own, whose status is another one.
+_BY_PAGE = HandshakeRejected("", 403, "by a page of the application", cause="application")
+
+
 class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     """
     One TCP connection, and the WebSocket that it may become.
@@ -254,7 +258,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
                 return
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
-            self.start_handshake(found.handshake)
+            self.start_handshake(found.handshake, found.pairs)
             if self.state == _PENDING and len(self.data) > _EARLY:
                 self.transport.abortConnection()
         elif found.kind is _PAGE:
@@ -463,9 +467,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if self.state != _PENDING:
             return
         if self.queue is None:
-            self.log_refused(
-                self.target.encode(), HandshakeRejected("refused by the application", status)
-            )
+            self.log_refused(self.target.encode(), _BY_PAGE, status)
             self.make_queue(None)
         queue = self.queue
         assert queue is not None

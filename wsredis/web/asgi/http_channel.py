@@ -27,7 +27,7 @@ from wsredis.transports.websocket.http import GiveBack
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.web.asgi.bodies import BadBody, ChunkedBody, SizedBody
 from wsredis.web.asgi.http_cycle import HttpCycle, Step
-from wsredis.web.asgi.http_request import Request
+from wsredis.web.asgi.http_request import Headers, Request
 from wsredis.web.asgi.link import Link, Running
 from wsredis.web.asgi.scopes import Place, Whereabouts, whereabouts
 
@@ -47,7 +47,7 @@ _STALL = 30
 _LINGER = 75
 
 #: Bytes that the transport gets at a time: when it has passed them on, the client has read more.
-_PIECE = 65536
+_PIECE = 131072
 
 #: Bytes of an answer after which the application hears that they have gone.
 _GONE = 32768
@@ -92,8 +92,8 @@ class Kept(Protocol):
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer."""
 
-    def is_own(self, found: head.Head) -> bool:
-        """Tell whether a request is for the gateway itself, and not for an application."""
+    def is_own(self, path: str) -> bool:
+        """Tell whether a path is one of the gateway itself, and not of an application."""
 
     def call_in_turn(self, function: Callable[[], None]) -> None:
         """Call a function when those that wait were called, a few in a turn of the reactor."""
@@ -354,11 +354,23 @@ class AsgiChannel:
     def _read_head(self) -> bool:
         """Read the head of a request. If False, it is not whole, or there is nothing to go on."""
         data, request = self._data, self._request
-        if request is not None and data == request.raw and not request.has_body:
-            # The same one again, and it may have the place that it had.
-            self._data = b""
-            self._begin(request)
-            return False
+        if request is not None:
+            headers = request.headers
+            if data == request.raw and not headers.has_body:
+                # The same one again, and it has the place that it had.
+                self._data = b""
+                self._begin(request)
+                return False
+            line = head.parse_line(data, headers.raw, self._kept.max_head)
+            if line is not None and line[2] == headers.version and line[1][0] == "/":
+                method, target, _, size = line
+                if "#" not in target and not self._kept.is_own(target.partition("?")[0]):
+                    self._request = request = Request(headers, data[:size], method, target)
+                    self._data = data[size:]
+                    self._searched = 0
+                    self._in_head = False
+                    self._begin(request)
+                    return True
         if data[0] == 13:
             # An empty line before a request (RFC 9112, 2.2).
             if data == b"\r":
@@ -379,7 +391,7 @@ class AsgiChannel:
         size = found.size
         if found.status:
             self._refuse(found.status, found.reason)
-        elif found.kind is _HANDSHAKE or self._kept.is_own(found):
+        elif found.kind is _HANDSHAKE or self._kept.is_own(head.path_of(found.target)):
             self._give_back(data[:size], data[size:], 0, "")
         else:
             self._judge(found)
@@ -397,13 +409,18 @@ class AsgiChannel:
             self._refuse(*refusal)
             return
         try:
-            self._request = request = Request(
-                found, raw, self._where, self._server.place, self._kept.max_body
+            headers = Headers(
+                found,
+                raw[raw.index(b"\r\n") + 2 :],
+                self._where,
+                self._server.place,
+                self._kept.max_body,
             )
         except BadBody as error:
             self._refuse(error.status, error.reason)
             return
         self._data = self._data[found.size :]
+        self._request = request = Request(headers, raw, found.method, found.target)
         self._begin(request)
 
     def _begin(self, request: Request) -> None:
@@ -415,8 +432,8 @@ class AsgiChannel:
             return
         self._began = monotonic()
         self._has_begun = False
-        self.keeps = request.keeps and self._kept.keeps_connections()
-        if request.has_body:
+        self.keeps = request.headers.keeps and self._kept.keeps_connections()
+        if request.headers.has_body:
             self._begin_body(request)
             return
         self._cycle = cycle = HttpCycle(server.link, self, request, b"", False)
@@ -424,7 +441,7 @@ class AsgiChannel:
 
     def _begin_body(self, request: Request) -> None:
         """Call the application for a request with a body."""
-        server, body = self._server, request.make_body()
+        server, body = self._server, request.headers.make_body()
         try:
             piece, self._data, again = body.read(self._data)
         except BadBody as error:
@@ -543,9 +560,10 @@ class AsgiChannel:
                 self._resume(_APPLICATION)
                 self._work()
 
-    def write(self, cycle: HttpCycle, data: bytes) -> None:
+    def write(self, cycle: HttpCycle) -> None:
         """See `wsredis.web.asgi.http_cycle.Answering.write`."""
         if cycle is self._cycle:
+            data = cycle.take()
             self._has_begun = True
             self._gone += len(data)
             self._send(data)
@@ -594,7 +612,7 @@ class AsgiChannel:
             self._abort("the application failed")
             return
         answer = error_response(500, "internal error")
-        if cycle.request.is_head:
+        if cycle.request.method == "HEAD":
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         self._send(answer)
         self._answered(500, 0)

@@ -11,6 +11,7 @@ before it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import IntEnum
@@ -59,8 +60,8 @@ class Answering(Protocol):
     def body_taken(self, cycle: HttpCycle, size: int) -> None:
         """Take note that the application has so many bytes of the body."""
 
-    def write(self, cycle: HttpCycle, data: bytes) -> None:
-        """Send a part of the answer."""
+    def write(self, cycle: HttpCycle) -> None:
+        """Send the part of the answer that `HttpCycle.take` returns."""
 
     def ended(self, cycle: HttpCycle, error: BaseException | None) -> None:
         """Take note that the application has ended, with the exception that came out of it."""
@@ -120,6 +121,8 @@ class HttpCycle:
     #: Bytes that are missing of the length that was promised. None if none was.
     _missing: int | None = None
     _trailers: list[bytes] | None = None
+    _parts: deque[bytes] | None = None
+    _is_announced = False
     _readers: list[asyncio.Future[None]] | None = None
     _writers: list[asyncio.Future[None]] | None = None
     _start: tuple[int, list[bytes], int | None, bool, bool, bool]
@@ -132,7 +135,7 @@ class HttpCycle:
         self.request = request
         self._body = [body] if body else []
         self._has_more = has_more
-        self._expects = has_more and request.expects
+        self._expects = has_more and request.headers.expects
 
     async def run(self, application: Application) -> None:
         """Call the application."""
@@ -143,6 +146,15 @@ class HttpCycle:
         self._side.ended(self, error)
 
     # -- From the gateway
+
+    def take(self) -> bytes:
+        """Return the parts of the answer that have not been taken. In the reactor's thread."""
+        # At first: what is added from now on is announced anew.
+        self._is_announced = False
+        parts, taken = self._parts, []
+        while parts:
+            taken.append(parts.popleft())
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def body(self, data: bytes, has_more: bool) -> None:
         """Take a part of the body."""
@@ -236,7 +248,7 @@ class HttpCycle:
             if self.step is _START and not has_more and self._start[2] is None:
                 # A length makes it an answer that may be kept open after it.
                 self._start = (*self._start[:2], file.size, *self._start[3:])
-            if self.request.is_head or self.status in _NO_BODY:
+            if self.request.method == "HEAD" or self.status in _NO_BODY:
                 self._write(b"", has_more)
                 return
             at = 0
@@ -277,12 +289,12 @@ class HttpCycle:
                 parts.append(b"0\r\n\r\n")
         elif len(body) > WINDOW and parts:
             # It is not copied.
-            self._send(b"".join(parts))
+            self._send(parts)
             parts = [body]
         elif body:
             parts.append(body)
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
         if is_end:
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
             self.step = _ALL
             self._link.to_gateway(self._side.finish, self, data, self._is_last)
             if self._readers:
@@ -291,12 +303,20 @@ class HttpCycle:
             return
         if not has_more:
             self.step = _TRAILERS
-        if data:
-            self._send(data)
+        if parts:
+            self._send(parts)
 
-    def _send(self, data: bytes) -> None:
-        self._in_flight += len(data)
-        self._link.to_gateway(self._side.write, self, data)
+    def _send(self, data: list[bytes]) -> None:
+        """Send a part of the answer, together with those before it that have not been taken."""
+        parts = self._parts
+        if parts is None:
+            parts = self._parts = deque()
+        for each in data:
+            self._in_flight += len(each)
+            parts.append(each)
+        if not self._is_announced:
+            self._is_announced = True
+            self._link.to_gateway(self._side.write, self)
 
     def _head(self, body: bytes, has_more: bool) -> list[bytes]:
         """Decide how the answer ends, and write its head."""
@@ -308,7 +328,7 @@ class HttpCycle:
         parts = [events.status_line(status), *lines]
         if not has_date:
             parts.append(self._side.date)
-        if request.is_head or status in _NO_BODY:
+        if request.method == "HEAD" or status in _NO_BODY:
             self._has_body = False
             if length is not None and status != 204:
                 parts.append(b"Content-Length: %d\r\n" % length)
@@ -318,7 +338,7 @@ class HttpCycle:
         elif not (has_more or has_trailers):
             self._missing = len(body)
             parts.append(b"Content-Length: %d\r\n" % len(body))
-        elif not request.is_old:
+        elif not request.headers.is_old:
             # Else the end of the connection is the end of the body.
             self._chunked = True
             parts.append(b"Transfer-Encoding: chunked\r\n")
@@ -338,7 +358,7 @@ class HttpCycle:
         ]
         if event.get("more_trailers"):
             return
-        lines = self._trailers if self.request.takes_trailers else []
+        lines = self._trailers if self.request.headers.takes_trailers else []
         self.step = _ALL
         data = b"".join([b"0\r\n", *lines, b"\r\n"]) if self._chunked else b""
         self._link.to_gateway(self._side.finish, self, data, self._is_last)
@@ -347,8 +367,8 @@ class HttpCycle:
     def _write_hints(self, event: dict[str, Any]) -> None:
         """Send 103, which comes before the head of the answer. After it, it is of no use."""
         lines = events.check_links(event)
-        if lines and self.step < _HEAD and not self.request.is_old:
-            self._send(b"".join([b"HTTP/1.1 103 Early Hints\r\n", *lines, b"\r\n"]))
+        if lines and self.step < _HEAD and not self.request.headers.is_old:
+            self._send([b"HTTP/1.1 103 Early Hints\r\n", *lines, b"\r\n"])
 
     async def _drained(self) -> None:
         """Wait until less is on its way."""

@@ -160,7 +160,7 @@ class HttpServer:
         metrics.answer_latency.observe(time.monotonic() - began)
         if self._has_access_log:
             peer = "" if where.client is None else where.client[0]
-            log_asgi_answer(peer, request.found, self.place.trusted, status, size, began)
+            log_asgi_answer(peer, request, self.place.trusted, status, size, began)
 
 
 #: Characters of a request that go into one line of the log.

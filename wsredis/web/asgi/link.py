@@ -75,8 +75,7 @@ class Link(Protocol):
         """
         Return a function that calls *function* in the thread of the loop: now, if that is this one.
 
-        It costs less than `to_application`, for calls that may overtake earlier ones. They must not
-        run code of the application.
+        It costs less than `to_application`, for a call that may overtake earlier ones.
         """
 
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
@@ -115,32 +114,39 @@ class Turns(Calls):
 
     Args:
         reactor: Runs the loop.
-        config: The budget of a turn, the time of calls whose client has left, and what is slow.
-        metrics: Count slow steps.
+        budget: Seconds of a turn; see `wsredis.web.asgi.loop.ReactorLoop`.
+        grace: Seconds that a call has to end after its client has left.
+        slow: Seconds that one step may take; see `wsredis.web.asgi.slow.SlowSteps`.
         clock: Returns seconds. If None, it is the clock of asyncio.
+        metrics: Count slow steps. If None, nobody does.
     """
 
     def __init__(
         self,
         reactor: Any,
-        config: AsgiConfig,
-        metrics: Metrics,
+        budget: float,
+        grace: float,
+        slow: float,
         clock: Callable[[], float] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        super().__init__(reactor, config.shutdown)
-        self.loop: ReactorLoop = ReactorLoop(reactor, config.budget, config.slow, clock)
-        self.loop.after_turn = self.drain
-        self.take_failures(self.loop)
-        self._slow = SlowSteps(reactor, metrics, self.loop, config.slow)
-        #: The same, without a step in between.
-        self.to_application = self.loop.call  # type: ignore[method-assign]
+        super().__init__(reactor, grace)
+        # One that is never started opens nothing.
+        self._make = partial(ReactorLoop, reactor, budget, slow, clock)
+        self.loop: ReactorLoop
+        self._slow = SlowSteps(reactor, metrics or Metrics(), slow)
 
     def start(self) -> None:
         """See `Link.start`."""
+        self.loop = self._make()
+        self.loop.after_turn = self.drain
+        self.take_failures(self.loop)
+        #: The same, without a step in between.
+        self.to_application = self.loop.call  # type: ignore[method-assign]
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
         self.begin()
-        self._slow.start()
+        self._slow.start(self.loop)
 
     def stop(self) -> None:
         """See `Link.stop`."""
@@ -155,14 +161,14 @@ class Turns(Calls):
             asyncio.set_event_loop(None)
             self.loop.close()
 
-    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
-        """See `Link.at_once`."""
-        return function
-
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
         self.outgoing.append((function, args))
         self.loop.ensure_turn()
+
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return function
 
 
 class Bridge(Calls):
@@ -171,13 +177,11 @@ class Bridge(Calls):
 
     Args:
         reactor: Where the gateway is.
-        config: The time of calls whose client has left.
+        grace: Seconds that a call has to end after its client has left.
     """
 
-    def __init__(self, reactor: Any, config: AsgiConfig) -> None:
-        super().__init__(reactor, config.shutdown)
-        self.loop = asyncio.SelectorEventLoop()
-        self.take_failures(self.loop)
+    def __init__(self, reactor: Any, grace: float) -> None:
+        super().__init__(reactor, grace)
         self._incoming: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         #: Whether the other side will look. Each of the two is cleared before the queue is emptied,
         #: so nothing that is added meanwhile is forgotten.
@@ -186,6 +190,9 @@ class Bridge(Calls):
 
     def start(self) -> None:
         """See `Link.start`."""
+        # One that is never started opens nothing.
+        self.loop = asyncio.SelectorEventLoop()
+        self.take_failures(self.loop)
         self._thread.start()
         self.begin()
 
@@ -209,6 +216,10 @@ class Bridge(Calls):
             self._incoming_is_due = True
             self.loop.call_soon_threadsafe(self._take)
 
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        return partial(self.to_application, function)
+
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
         self.outgoing.append((function, args))
@@ -216,17 +227,21 @@ class Bridge(Calls):
             self._outgoing_is_due = True
             self._reactor.callFromThread(self._give)
 
-    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
-        """See `Link.at_once`."""
-        return partial(self.to_application, function)
-
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            # An application that stops the loop, or that calls exit(), stops nobody else.
+            while not self._is_stopped:
+                self._run_until_stopped()
             self.loop.run_until_complete(_say_farewell())
         finally:
             self.loop.close()
+
+    def _run_until_stopped(self) -> None:
+        try:
+            self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            self._log.failure("the application tried to end the process", event="asgi-exit")
 
     def _take(self) -> None:
         self._incoming_is_due = False
@@ -249,5 +264,5 @@ class Bridge(Calls):
 def make_link(reactor: Any, config: AsgiConfig, metrics: Metrics) -> Link:
     """Make the link that the settings ask for. It does not run yet."""
     if config.loop == "thread":
-        return Bridge(reactor, config)
-    return Turns(reactor, config, metrics)
+        return Bridge(reactor, config.shutdown)
+    return Turns(reactor, config.budget, config.shutdown, config.slow, reactor.seconds, metrics)

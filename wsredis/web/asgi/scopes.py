@@ -12,7 +12,6 @@ from urllib.parse import unquote
 from twisted.internet.interfaces import ISSLTransport
 
 from wsredis.config.networks import Networks
-from wsredis.transports.websocket.head import Head
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.web.asgi.tls import tls_extension
 
@@ -82,68 +81,79 @@ def whereabouts(transport: Any) -> Whereabouts:
 
 class ScopeTemplate:
     """
-    Makes the scopes of requests, or of handshakes, with one and the same head.
+    Makes scopes of requests, or of handshakes, with the same headers.
 
     Args:
-        kind: ``http`` or ``websocket``.
-        target: Path and query.
         version: As in the request line.
         pairs, headers: See `wsredis.transports.websocket.head.Head`.
         where: See `whereabouts`.
         place: See `Place`.
         extensions: What the server can do beyond the specification.
-        special: Keys that only this kind of scope has. Their values are not copied.
+
+    Attributes:
+        is_secure: Tells whether the client speaks TLS, also with a trusted proxy.
+        root_path: See `Place`.
     """
 
-    __slots__ = ("_client", "_extensions", "_flat", "_headers", "_server", "_state", "_tls")
+    __slots__ = (
+        *("_client", "_extensions", "_headers", "_server", "_state", "_tls", "_version"),
+        *("is_secure", "root_path"),
+    )
 
     def __init__(
         self,
-        kind: str,
-        target: str,
         version: str,
         pairs: Iterable[tuple[str, str]],
         headers: Mapping[str, str],
         where: Whereabouts,
         place: Place,
-        extensions: Iterable[str] = (),
-        **special: Any,
+        extensions: Iterable[str],
     ) -> None:
-        path, _, query = target.partition("?")
-        root = place.root_path
         client, is_secure, may_name_host = where.client, where.is_secure, True
         if place.trusted:
             client, is_secure, may_name_host = _named(headers, where, place.trusted)
-        secure, plain = ("https", "http") if kind == "http" else ("wss", "ws")
-        self._flat = {
-            "type": kind,
-            "asgi": None,
-            "http_version": version[5:],
-            "scheme": secure if is_secure else plain,
-            "path": root + (unquote(path) if "%" in path else path),
-            "raw_path": (root + path).encode(),
-            "query_string": query.encode(),
-            "root_path": root,
-            **special,
-        }
+        self.is_secure = is_secure
+        self._version = version[5:]
+        self.root_path = place.root_path
         self._headers = header_pairs(pairs, may_name_host)
         self._client, self._server = client, where.server
         self._extensions = (*extensions,)
         self._tls = where.tls
         self._state = place.state
 
-    def make(self) -> dict[str, Any]:
-        """Return a new scope: it shares nothing with others that an application could change."""
-        scope: dict[str, Any] = self._flat.copy()
+    def split(self, target: str) -> tuple[str, bytes, bytes]:
+        """Return path, raw path and query of a target, as scopes have them."""
+        path, _, query = target.partition("?")
+        path = self.root_path + path
+        return unquote(path) if "%" in path else path, path.encode(), query.encode()
+
+    def make(self, kind: str, scheme: str, parts: tuple[str, bytes, bytes]) -> dict[str, Any]:
+        """
+        Return a new scope: it shares nothing with others that an application could change.
+
+        Args:
+            kind: ``http`` or ``websocket``.
+            scheme: Of the URL.
+            parts: See `split`.
+        """
         client, server = self._client, self._server
-        scope["asgi"] = {"version": "3.0", "spec_version": _SPEC}
-        scope["headers"] = self._headers.copy()
-        scope["client"] = None if client is None else [*client]
-        scope["server"] = None if server is None else [*server]
         extensions: dict[str, Any] = {}
-        scope["extensions"] = extensions
         for name in self._extensions:
             extensions[name] = {}
+        scope: dict[str, Any] = {
+            "type": kind,
+            "asgi": {"version": "3.0", "spec_version": _SPEC},
+            "http_version": self._version,
+            "scheme": scheme,
+            "path": parts[0],
+            "raw_path": parts[1],
+            "query_string": parts[2],
+            "root_path": self.root_path,
+            "headers": self._headers.copy(),
+            "client": None if client is None else [*client],
+            "server": None if server is None else [*server],
+            "extensions": extensions,
+        }
         if self._tls is not None:
             extensions["tls"] = {**self._tls}
         if self._state is not None:
@@ -152,20 +162,12 @@ class ScopeTemplate:
 
 
 def http_scope(
-    found: Head, where: Whereabouts, place: Place, extensions: Iterable[str] = ()
-) -> ScopeTemplate:
-    """Make the template for requests with the head *found*; see `ScopeTemplate`."""
-    return ScopeTemplate(
-        "http",
-        found.target,
-        found.version,
-        found.pairs,
-        found.headers,
-        where,
-        place,
-        extensions,
-        method=found.method.upper(),
-    )
+    template: ScopeTemplate, method: str, parts: tuple[str, bytes, bytes]
+) -> dict[str, Any]:
+    """Make the scope of a request; see `ScopeTemplate.make`."""
+    scope = template.make("http", "https" if template.is_secure else "http", parts)
+    scope["method"] = method
+    return scope
 
 
 def websocket_scope(
@@ -181,19 +183,14 @@ def websocket_scope(
     Make the scope of a handshake; see `ScopeTemplate`.
 
     Args:
+        target: Path and query.
         subprotocols: Those that the client offers.
     """
-    return ScopeTemplate(
-        "websocket",
-        target,
-        "HTTP/1.1",
-        pairs,
-        headers,
-        where,
-        place,
-        extensions,
-        subprotocols=subprotocols,
-    ).make()
+    template = ScopeTemplate("HTTP/1.1", pairs, headers, where, place, extensions)
+    scheme = "wss" if template.is_secure else "ws"
+    scope = template.make("websocket", scheme, template.split(target))
+    scope["subprotocols"] = subprotocols
+    return scope
 
 
 def header_pairs(

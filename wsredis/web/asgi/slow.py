@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import sysconfig
-import time
-from collections.abc import Callable
 from threading import Event, Thread, get_ident
 from types import CodeType, FrameType
 from typing import Any
@@ -84,9 +82,7 @@ class SlowSteps:
     Args:
         clock: Counts lines that are left out.
         metrics: Count the steps and their seconds.
-        loop: Runs them.
         slow: Seconds that a step may take.
-        now: The clock of the loop.
     """
 
     _log = Logger()
@@ -95,26 +91,24 @@ class SlowSteps:
         self,
         clock: IReactorTime,
         metrics: Metrics,
-        loop: ReactorLoop,
         slow: float,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
-        self._loop = loop
         self._slow = slow
-        self._now = now
         self._throttle = LogThrottle(clock, at_once=_PLACES)
         self._end = Event()
+        self._loop: ReactorLoop
         self._watched = 0
         #: The begin of the last step that was found to be slow, and where it was.
         self._found: tuple[float, str] = (0.0, "")
         #: The begin of the last step that was logged before its end.
         self._stuck = 0.0
 
-    def start(self) -> None:
-        """Look after the loop of this thread from now on."""
+    def start(self, loop: ReactorLoop) -> None:
+        """Look after *loop*, which runs in this thread, from now on."""
+        self._loop = loop
         self._watched = get_ident()
-        self._loop.report = self.report
+        loop.report = self.report
         Thread(target=self._watch, name="asgi-slow", daemon=True).start()
 
     def stop(self) -> None:
@@ -146,7 +140,7 @@ class SlowSteps:
         began = self._loop.began
         if not began:
             return
-        seconds = self._now() - began
+        seconds = self._loop.time() - began
         if seconds < self._slow:
             return
         if self._found[0] != began:

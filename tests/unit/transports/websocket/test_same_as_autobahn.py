@@ -100,7 +100,7 @@ class _ByAutobahn(GatewayProtocol):
         else:
             super().refuse(rejection)
 
-    def start_handshake(self, found: HandshakeHead | None) -> None:
+    def start_handshake(self, found: HandshakeHead | None, pairs: Any = ()) -> None:
         self.enter(State.PENDING)
         self.processHandshake()
 

@@ -11,15 +11,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.threads import ThreadReactor
-from wsredis.config import AsgiConfig
-from wsredis.gateway.metrics import Metrics
 from wsredis.web.asgi.link import Bridge, Link, Running, Turns
 from wsredis.web.asgi.loop import ReactorLoop
 
 __all__ = ["BridgeCase", "LinkCase", "LoopCase", "TurnsCase", "TurnsLinkCase"]
-
-#: Turns have a budget of one second, and calls ten seconds to end.
-CONFIG = AsgiConfig(budget=1.0, shutdown=10.0, slow=5.0)
 
 
 class TurnsCase(SynchronousTestCase):
@@ -117,7 +112,7 @@ class TurnsLinkCase(LinkCase):
 
     def make(self) -> Link:
         """A link whose turns have no end."""
-        return Turns(self.reactor, CONFIG, Metrics(), self.reactor.seconds)
+        return Turns(self.reactor, 1.0, 10.0, 5.0, self.reactor.seconds)
 
     def settle(self) -> None:
         """Let the reactor turn."""
@@ -130,7 +125,7 @@ class BridgeCase(LinkCase):
 
     def make(self) -> Link:
         """A link between two threads."""
-        return Bridge(self.reactor, CONFIG)
+        return Bridge(self.reactor, 10.0)
 
     def settle(self) -> None:
         """Wait until each side has called the other a few times."""

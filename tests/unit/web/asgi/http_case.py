@@ -11,7 +11,7 @@ from wsredis.config.networks import Networks
 from wsredis.testing.gateway import EPOCH
 from wsredis.web.asgi.http_channel import AsgiChannel
 from wsredis.web.asgi.http_server import HttpServer
-from wsredis.web.asgi.link import Turns
+from wsredis.web.asgi.link import make_link
 from wsredis.web.asgi.room import Room
 from wsredis.web.asgi.scopes import Place
 from wsredis.web.site import GatewaySite
@@ -92,7 +92,7 @@ class _Gateway(MemoryGateway):
     def make_site(self, config: GatewayConfig) -> GatewaySite:
         """Make it."""
         trusted = Networks(config.trusted_proxy)
-        self.link = Turns(self.clock, 1.0, 10.0, 5.0, self.clock.seconds)
+        self.link = make_link(self.clock, config.asgi, self.metrics)
         self.room = Room(self._case.concurrency)
         self.server = HttpServer(
             self.clock,

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.transports.websocket.head import parse
 from wsredis.web.asgi.events import ClientDisconnected
 from wsredis.web.asgi.http_cycle import WINDOW, HttpCycle, Step
-from wsredis.web.asgi.http_request import Request
+from wsredis.web.asgi.http_request import Headers, Request
 from wsredis.web.asgi.scopes import Place, Whereabouts
 
 _WHERE = Whereabouts(("192.0.2.1", 5), ("192.0.2.2", 80), False, None)
@@ -32,8 +32,8 @@ class _Side:
     def body_taken(self, cycle: HttpCycle, size: int) -> None:
         self.told.append(size)
 
-    def write(self, cycle: HttpCycle, data: bytes) -> None:
-        self.told.append(data)
+    def write(self, cycle: HttpCycle) -> None:
+        self.told.append(cycle.take())
 
     def ended(self, cycle: HttpCycle, error: BaseException | None) -> None:
         self.told.append(error)
@@ -73,7 +73,9 @@ class CycleCase(SynchronousTestCase):
     ) -> HttpCycle:
         """Make a cycle for this request."""
         raw = "\r\n".join([line, "Host: x", *headers, "", ""]).encode()
-        request = Request(parse(raw, 9999), raw, _WHERE, Place(), 10**9)
+        found = parse(raw, 9999)
+        known = Headers(found, b"", _WHERE, Place(), 10**9)
+        request = Request(known, raw, found.method, found.target)
         link: Any = _Link()
         return HttpCycle(link, self.side, request, body, has_more)
 

@@ -70,6 +70,25 @@ class BridgeTests(BridgeCase):
         self.assertEqual(1, len(threads))
         self.assertIsNot(threading.main_thread(), threads[0])
 
+    def test_exit(self) -> None:
+        """An application that calls exit(), or stops the loop, ends its own call only."""
+
+        async def leave() -> None:
+            exit(3)
+
+        async def stop() -> None:
+            asyncio.get_running_loop().stop()
+
+        self.spawn(leave())
+        self.settle()
+        self.assertEqual([SystemExit], [type(each) for each in self.ends])
+        self.spawn(stop())
+        self.settle()
+        self.spawn(asyncio.sleep(0))
+        self.settle()
+        self.assertEqual([None, None], self.ends[1:])
+        self.assertEqual(1, len(self.flushLoggedErrors(SystemExit)))
+
     def test_stop(self) -> None:
         """A thread that blocks does not hold up the stop."""
         entered, leave = threading.Event(), threading.Event()
@@ -110,4 +129,3 @@ class ChoiceTests(SynchronousTestCase):
         for name, kind in (("reactor", module.Turns), ("thread", module.Bridge)):
             made = module.make_link(ThreadReactor(), AsgiConfig(loop=name), Metrics())
             self.assertIsInstance(made, kind)
-            made.loop.close()

@@ -13,6 +13,7 @@ from wsredis.config.networks import Networks
 from wsredis.transports.websocket.head import parse
 from wsredis.web.asgi.scopes import (
     Place,
+    ScopeTemplate,
     Whereabouts,
     http_scope,
     websocket_scope,
@@ -35,12 +36,21 @@ class _TlsTransport(_Transport):
     """One with TLS."""
 
 
+def template(
+    *headers: str, where: Whereabouts = _WHERE, place: Place | None = None
+) -> ScopeTemplate:
+    """A template for requests with these headers."""
+    found = parse("\r\n".join(["GET / HTTP/1.1", *headers, "", ""]).encode("latin-1"), 9999)
+    place = place or Place()
+    return ScopeTemplate(found.version, found.pairs, found.headers, where, place, ["x"])
+
+
 def scope(
-    line: str = "GET /", *headers: str, where: Whereabouts = _WHERE, place: Place | None = None
+    target: str = "/", *headers: str, where: Whereabouts = _WHERE, place: Place | None = None
 ) -> dict[str, Any]:
     """The scope of a request."""
-    found = parse("\r\n".join([f"{line} HTTP/1.1", *headers, "", ""]).encode(), 9999)
-    return http_scope(found, where, place or Place(), ["x"]).make()
+    known = template(*headers, where=where, place=place)
+    return http_scope(known, "GET", known.split(target))
 
 
 class HttpTests(SynchronousTestCase):
@@ -48,17 +58,12 @@ class HttpTests(SynchronousTestCase):
 
     def test_all(self) -> None:
         """Everything that the specification demands is there, with the types that it demands."""
-        found = parse(
-            b"pOsT /a%20b/%C3%A4?x=%20?y HTTP/1.1\r\n"
-            b"Host: x\r\nA-B:  1\t\r\nb:\xff\r\na-B:\r\n\r\n",
-            9999,
-        )
         self.assertEqual(
             {
                 "type": "http",
                 "asgi": {"version": "3.0", "spec_version": "2.5"},
                 "http_version": "1.1",
-                "method": "POST",
+                "method": "GET",
                 "scheme": "http",
                 "path": "/a b/\u00e4",
                 "raw_path": b"/a%20b/%C3%A4",
@@ -69,7 +74,7 @@ class HttpTests(SynchronousTestCase):
                 "server": ["192.0.2.2", 80],
                 "extensions": {"x": {}},
             },
-            http_scope(found, _WHERE, Place(), ["x"]).make(),
+            scope("/a%20b/%C3%A4?x=%20?y", "Host: x", "A-B:  1\t", "b:\xff", "a-B:"),
         )
 
     def test_paths(self) -> None:
@@ -84,7 +89,7 @@ class HttpTests(SynchronousTestCase):
             ("//a//b?c%20d", "//a//b", b"c%20d"),
             ("/a;b=c", "/a;b=c", b""),
         ):
-            found = scope(f"GET {target}")
+            found = scope(target)
             self.assertEqual(
                 (path, target.partition("?")[0].encode(), query),
                 (found["path"], found["raw_path"], found["query_string"]),
@@ -92,14 +97,14 @@ class HttpTests(SynchronousTestCase):
 
     def test_root_path(self) -> None:
         """The root path begins every path."""
-        found = scope("GET /b%20c", place=Place(root_path="/a"))
+        found = scope("/b%20c", place=Place(root_path="/a"))
         self.assertEqual(
             ("/a", "/a/b c", b"/a/b%20c"), (found["root_path"], found["path"], found["raw_path"])
         )
 
     def test_underscores(self) -> None:
         """A header whose name could be taken for another one is left out."""
-        found = scope("GET /", "Host: x", "X_Real-IP: 1", "X-Real_IP: 2", "X-Real-IP: 3")
+        found = scope("/", "Host: x", "X_Real-IP: 1", "X-Real_IP: 2", "X-Real-IP: 3")
         self.assertEqual([(b"host", b"x"), (b"x-real-ip", b"3")], found["headers"])
 
     def test_fresh(self) -> None:
@@ -107,18 +112,21 @@ class HttpTests(SynchronousTestCase):
         state = {"a": []}
         place = Place(state=state)
         tls = _WHERE._replace(tls={"tls_version": 1})
-        found = parse(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 9999)
-        template = http_scope(found, tls, place, ["x"])
-        before, other = template.make(), template.make()
+        known = template("Host: x", where=tls, place=place)
+
+        def make() -> dict[str, Any]:
+            return http_scope(known, "GET", known.split("/"))
+
+        before, other = make(), make()
         for key in ("asgi", "headers", "client", "server", "extensions", "state"):
             other[key].clear()
         other["extensions"]["x"] = other["path"] = None
-        self.assertEqual(before, template.make())
+        self.assertEqual(before, make())
         self.assertEqual({"a": []}, state)
         # A shallow copy: what the lifespan has put there is the same.
         self.assertIs(state["a"], before["state"]["a"])
         before["extensions"]["x"]["y"] = before["extensions"]["tls"]["y"] = 1
-        self.assertEqual({"x": {}, "tls": {"tls_version": 1}}, template.make()["extensions"])
+        self.assertEqual({"x": {}, "tls": {"tls_version": 1}}, make()["extensions"])
 
     def test_state(self) -> None:
         """Without a state there is no such key."""
@@ -178,15 +186,15 @@ class PlaceTests(SynchronousTestCase):
             *("X-Forwarded-Proto: http, https", "X-Forwarded-Host: y"),
         )
         proxy = Place(trusted=Networks(("192.0.2.1",)))
-        found = scope("GET /", *headers, place=proxy)
+        found = scope("/", *headers, place=proxy)
         self.assertEqual((["198.51.100.7", 0], "https"), (found["client"], found["scheme"]))
         self.assertIn((b"x-forwarded-host", b"y"), found["headers"])
         other = Place(trusted=Networks(("192.0.2.9",)))
-        found = scope("GET /", *headers, place=other)
+        found = scope("/", *headers, place=other)
         self.assertEqual((["192.0.2.1", 5], "http"), (found["client"], found["scheme"]))
         # As for WSGI: if proxies are named, the host of any other counts for nothing.
         self.assertNotIn((b"x-forwarded-host", b"y"), found["headers"])
-        found = scope("GET /", *headers)
+        found = scope("/", *headers)
         self.assertEqual((["192.0.2.1", 5], "http"), (found["client"], found["scheme"]))
         self.assertIn((b"x-forwarded-host", b"y"), found["headers"])
 
@@ -196,9 +204,9 @@ class PlaceTests(SynchronousTestCase):
         secure = _WHERE._replace(is_secure=True)
         found = scope(place=proxy, where=secure)
         self.assertEqual((["192.0.2.1", 5], "https"), (found["client"], found["scheme"]))
-        found = scope("GET /", "X-Forwarded-Proto: http", place=proxy, where=secure)
+        found = scope("/", "X-Forwarded-Proto: http", place=proxy, where=secure)
         self.assertEqual("http", found["scheme"])
         unix = Place(trusted=Networks(("unix",)))
         headers = ("X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: wss")
-        found = scope("GET /", *headers, place=unix, where=_WHERE._replace(client=None))
+        found = scope("/", *headers, place=unix, where=_WHERE._replace(client=None))
         self.assertEqual((["198.51.100.7", 0], "https"), (found["client"], found["scheme"]))

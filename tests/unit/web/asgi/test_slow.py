@@ -56,9 +56,9 @@ class SlowStepsTests(LoopCase):
         """Watch the loop, without the thread."""
         super().setUp()
         self.metrics = Metrics()
-        self.steps = SlowSteps(self.reactor, self.metrics, self.loop, 5.0, self.reactor.seconds)
+        self.steps = SlowSteps(self.reactor, self.metrics, 5.0)
         self.patch(SlowSteps, "_watch", lambda _: None)
-        self.steps.start()
+        self.steps.start(self.loop)
         self.addCleanup(self.steps.stop)
 
     def slow(self, seconds: float, looks: bool = True) -> None:

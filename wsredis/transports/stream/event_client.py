@@ -112,7 +112,7 @@ class EventClient(StreamClient, QueueOwner):
             connection.resumed(answer.stored, missed, begin)
 
     def tell_of_gap(self) -> None:
-        """Tell the client that publications may have been lost before this moment."""
+        """See `StreamClient.tell_of_gap`."""
         if self.is_served():
             now = self.ring.cursor()
             self.write(self._wrap(events.named("gap", {"cursor": now}, events.mark(now))))

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from threading import RLock
-from time import monotonic
 
 from wsredis.group_names import loggable_group
 from wsredis.layer.carrier import Carrier
@@ -82,7 +81,7 @@ class Memberships:
                 handler = self._hear(group)
                 self._handlers[route.host][route.channel] = handler
             is_new = mailbox not in group.members
-            group.members[mailbox] = monotonic()
+            group.members[mailbox] = self._mailboxes.clock()
             mailbox.groups.add(route.group)
         if is_new:
             self._carriers[route.host].subscribe(route.channel, done)
@@ -125,7 +124,7 @@ class Memberships:
                     logging.WARNING, "bad", "dropped a message to group %s: %s", shown, error
                 )
                 return
-            now = monotonic()
+            now = self._mailboxes.clock()
             letter = (now + self._expiry, parcel)
             loop = asyncio._get_running_loop()
             too_old = now - self._group_expiry

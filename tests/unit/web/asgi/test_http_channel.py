@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from twisted.logger import capturedLogs
@@ -477,6 +478,26 @@ class TimeTests(HttpCase):
         for client in clients:
             self.assertFalse(client.closed)
             client.leave()
+        self.pass_time(12)
+
+    def test_left_unread(self) -> None:
+        """A client that leaves while its body is not taken is noticed in a second or two."""
+
+        async def never(scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        self.application = never
+        client = self.connect()
+        client.send(request("POST /x", "Content-Length: 190000", body=bytes(70000)))
+        self.turn()
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        client.socket = ours  # type: ignore[attr-defined]
+        self.pass_time(3)
+        self.assertFalse(client.closed)
+        theirs.close()
+        self.pass_time(2)
+        self.assertTrue(client.aborted)
         self.pass_time(12)
 
     def test_drain(self) -> None:

@@ -296,6 +296,30 @@ class AnswerTests(HttpCase):
         self.assertEqual([body, body], [each.body for each in answers(client.take())])
         client.leave()
 
+    def test_ahead(self) -> None:
+        """Further requests wait with their client, except for a few."""
+        release: list[Any] = []
+
+        async def wait(scope: Any, receive: Any, send: Any) -> None:
+            release.append(asyncio.get_running_loop().create_future())
+            await release[-1]
+            await self.hello(scope, receive, send)
+
+        self.application = wait
+        client = self.connect()
+        client.send(GET)
+        self.turn()
+        client.send(GET * 500)
+        self.assertFalse(client.paused)
+        client.send(GET * 500)
+        self.assertTrue(client.paused)
+        while release:
+            release.pop().set_result(None)
+            self.turn()
+        self.assertEqual(1001, len(answers(client.take())))
+        self.assertFalse(client.paused)
+        client.leave()
+
     def test_not_read(self) -> None:
         """A client that does not read for 30 seconds is cut off, one that reads a little is not."""
 

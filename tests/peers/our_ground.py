@@ -51,6 +51,7 @@ class OurGround:
 
         epollreactor.install()
         from twisted.internet import reactor
+
         from wsredis.config import load
         from wsredis.gateway.metrics import Metrics
         from wsredis.web.asgi import server
@@ -59,11 +60,15 @@ class OurGround:
         self.reactor: Any = reactor
         config = load({"asgi-loop": os.environ.get("PEERS_LOOP", "reactor")}, environ={})
         link: Any = make_link(reactor, config.asgi, Metrics())
-        self.link, self.loop = link, link.loop
-        start, link.start, link.stop = link.start, _nothing, _nothing
+        begin, link.start, link.stop = link.start, _nothing, _nothing
         server.make_link = lambda *args: link
-        self.reactor.callWhenRunning(start)
-        self.reactor.callWhenRunning(ready.set_result, None)
+
+        def started() -> None:
+            begin()
+            self.link, self.loop = link, link.loop
+            ready.set_result(None)
+
+        self.reactor.callWhenRunning(started)
         self.reactor.run(installSignalHandlers=False)
 
     async def start(self, application: Application, settings: Settings, port: int = 0) -> Site:

@@ -23,6 +23,7 @@ _SETTINGS: dict[str, Any] = {
 def make_service(application: Any, settings: Settings, port: int = 0) -> Any:
     """Return a service that serves an application on a port of localhost. It is not started."""
     from twisted.internet import reactor
+
     from wsredis import GatewayService, load
     from wsredis.testing import MemoryBroker, MemoryServer
 

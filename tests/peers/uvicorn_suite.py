@@ -51,8 +51,8 @@ _LEFT_OUT = {
     "test_http.py::test_keepalive_timeout_with_pipelined_*": _PARTS,
     "test_http.py::test_shutdown_during_*": _PARTS,
     "test_http.py::test_large_post_request[*": (
-        "wants reading paused after 100 kB, which are two reads here: ours pauses after 64 KiB, and "
-        "has both by then"
+        "wants reading paused after 100 kB, which are two reads here: ours pauses after 64 KiB, "
+        "and has both by then"
     ),
     "test_http.py::test_chunked_encoding[*": (
         "wants the header transfer-encoding of an application obeyed; the specification has it "
@@ -113,9 +113,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(LeftOut(_LEFT_OUT, _VARIANTS))
     config.addinivalue_line("markers", "anyio: is run in the loop of the application")
 
-    import tests.utils
     import uvicorn.lifespan.off
     import uvicorn.lifespan.on
+
+    import tests.utils
 
     tests.utils.run_server = _run_server
     uvicorn.lifespan.on.LifespanOn = LifespanOn

@@ -95,6 +95,7 @@ WITHOUT_MODULE = {
     "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
+    "web/asgi/smuggling",
 }
 
 

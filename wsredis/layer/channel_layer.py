@@ -268,8 +268,14 @@ def _capacity(patterns: Iterable[tuple[Any, int]], default: int, channel: str) -
 
 
 def _close(made: list[Station]) -> None:
+    """End the connections of a layer that is not used any more, or at the end of the program."""
     for station in made:
-        station.close()
+        loop = None if station.home is None else station.home.loop
+        if loop is not None and loop.is_running():
+            # The garbage collection may have interrupted anything, also the station.
+            loop.call_soon_threadsafe(station.close)
+        else:
+            station.close()
 
 
 #: All layers of the process, and what one is made with in it.

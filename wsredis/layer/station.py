@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
-from time import time
+from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +52,7 @@ class Settings:
         group_expiry: Seconds after which a membership ends, unless it is renewed.
         gateway: Knows the groups that are channels of the gateway. If None, there are none.
         dial: Connects.
+        clock: Returns the time in seconds.
     """
 
     hosts: Sequence[Host]
@@ -62,6 +63,7 @@ class Settings:
     group_expiry: float
     gateway: GatewayChannels | None = None
     dial: Dial = dial
+    clock: Callable[[], float] = monotonic
 
 
 class _HostSink:
@@ -109,9 +111,11 @@ class Station:
         self._own: list[Multiplex] = []
         self.carriers = [self._carrier(number, host) for number, host in enumerate(hosts)]
         self.routes = Routes(self.names, settings.codec, settings.gateway)
-        self.quiet = Quiet(_log)
+        self.quiet = Quiet(_log, clock=settings.clock)
         self.lock = RLock()
-        self.mailboxes = Mailboxes(settings.capacity, self._removed, self.lock)
+        self.mailboxes = Mailboxes(
+            settings.capacity, self._removed, self.lock, clock=settings.clock
+        )
         self.memberships = Memberships(
             self.mailboxes,
             self.carriers,
@@ -283,7 +287,7 @@ class Station:
         client = client_of(channel)
         if client is None:
             if route.queues is None:
-                raise ValueError(f"a worker channel cannot be in {group}")
+                raise ValueError("a worker channel cannot be in a channel of the gateway")
             expiry = max(1, int(self.settings.group_expiry))
             await self.call(
                 route.host,

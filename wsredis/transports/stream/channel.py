@@ -206,8 +206,6 @@ class StreamChannel(QueueOwner):
         origin = self.found.headers.get("origin", "")
         self.sharing = Sharing(origin, self.owner.is_foreign(asked))
         problem = problem_of(self.found, self._kind)
-        if problem is None and self._kind is Kind.POLL:
-            problem = 501, "this is not built yet"
         if problem is not None:
             status, reason = problem
             # Nobody knows where the next request begins.

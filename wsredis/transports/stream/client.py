@@ -154,6 +154,9 @@ class StreamClient(Applicant):
     def queue_overdue(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.queue_overdue`."""
 
+    def tell_of_gap(self) -> None:
+        """Tell an open client that publications may have been lost before this moment."""
+
     def received(self, data: bytes) -> bytes:
         """
         Take bytes that follow the head.
@@ -179,13 +182,14 @@ class StreamClient(Applicant):
 
     def ask(self, request: Request) -> Deferred[Answer]:
         """See `wsredis.transports.applicant.Applicant.ask`."""
-        return self.handshaker.decide_request(
+        decided = self.handshaker.decide_request(
             self,
             request,
             self.exchange.found.target,
             self.encoding_of,
             only_publishes=not self.takes_place,
         )
+        return decided.addCallback(self.ring.when_even) if self.takes_place else decided
 
     def refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""

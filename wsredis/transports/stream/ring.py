@@ -14,9 +14,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from heapq import merge
 from operator import attrgetter
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Hub, Listener
@@ -43,6 +45,8 @@ _MAX_LEFT = 4096
 _CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})")
 
 _number = attrgetter("number")
+
+_T = TypeVar("_T")
 
 
 class _Source(Protocol):
@@ -138,6 +142,21 @@ class Ring:
     def cursor(self) -> str:
         """Return the cursor of a client that has heard everything until now."""
         return f"{self.prefix}{self.number}"
+
+    @property
+    def worthless(self) -> str:
+        """A cursor of a client that may have missed anything."""
+        return f"{self.prefix}0"
+
+    def when_even(self, result: _T) -> _T | Deferred[_T]:
+        """
+        Wait until the hub has delivered all that it has, and return *result*.
+
+        All of it is here already: a client would hear it twice, or get a cursor behind it.
+        """
+        if not self._hub.is_behind:
+            return result
+        return deferLater(self._clock, 0).addCallback(lambda _: self.when_even(result))
 
     def missed(self, names: Sequence[bytes], cursor: str) -> list[Publication] | None:
         """

@@ -576,6 +576,19 @@ class EndTests(AsgiCase):
             self.receive(),
         )
 
+    def test_stop_during_handshake(self) -> None:
+        """A client that waits for an answer when the gateway ends gets one."""
+        socket = self.connect()
+        self.receive()
+        self.gateway.factory.drain()
+        self.gateway.settle()
+        self.assertEqual(b"", socket.take())
+        self.gateway.factory.stop()
+        self.gateway.settle()
+        self.assertTrue(socket.take().startswith(b"HTTP/1.1 503 "))
+        self.assertTrue(socket.closed)
+        self.assertEqual(1006, self.receive()["code"])
+
     def test_silent_client(self) -> None:
         """Pings keep a WebSocket open; a client that answers none is gone."""
         socket = self.opened()

@@ -270,6 +270,15 @@ class AsgiConnection(Connection):
 
     def input_refused(self, reason: str) -> None:
         """See `InputOwner.input_refused`."""
+        self._hub.metrics.shed += 1
+        self._hub.log_loss(
+            self._log,
+            "connection-shed",
+            "{peer} ({id}): {problem}",
+            peer=self.peer,
+            id=self.id,
+            problem="too much waits for the application, closing",
+        )
         self._end(1013, "", is_hurried=True)
         self._client.close(1013, "too much waits for the application")
 

@@ -414,8 +414,11 @@ class CrowdTests(AsgiCase):
     def test_bound(self) -> None:
         """When too much waits for applications, those with most of it are closed with 1013."""
         sockets = [self.opened() for _ in range(5)]
-        for each in sockets:
-            self.say(each, bytes(250_000))
+        with capturedLogs() as logs:
+            for each in sockets:
+                self.say(each, bytes(250_000))
+        self.assertEqual(["connection-shed"] * 2, events(logs))
+        self.assertEqual(2, self.gateway.metrics.shed)
         expected = [closing(1013, "too much waits for the application")] * 2 + [[]] * 3
         self.assertEqual(expected, [each.frames() for each in sockets])
         # It does not hear what it has not taken.

@@ -175,7 +175,7 @@ class CloseCode:
 
 #: The only codes with which the gateway closes a connection (RFC 6455, 7.4).
 CLOSE_CODES: dict[int, CloseCode] = {
-    1000: CloseCode("normal: the answer to the client's own close, or its application ended", False),
+    1000: CloseCode("normal: the client's own close, or the end of its application", False),
     1001: CloseCode("going away: the gateway stops", True),
     1002: CloseCode("protocol error: frames that RFC 6455 forbids", False),
     1007: CloseCode("invalid payload: a text message that is not UTF-8", False),

@@ -41,6 +41,7 @@ from wsredis.transports.sockets import (
 )
 from wsredis.transports.stream.channel import Caller
 from wsredis.transports.stream.request import cursor_in
+from wsredis.transports.stream.ring import size_of
 from wsredis.transports.stream.streams import Streams
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.applications import Answer
@@ -388,6 +389,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if missed is None:
             connection.opened(answer.stored, response)
         else:
+            self.registry.read_stored(self.address, size_of(missed))
             connection.resumed(answer.stored, missed, response)
         if self.state == _OPEN and accepted is not None:
             self.sessions.connection_opened(connection, accepted)

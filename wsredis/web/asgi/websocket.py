@@ -171,6 +171,8 @@ class AsgiConnection(Connection):
         if self.running is not None:
             self._link.to_application(self.cycle.gone, code, reason, is_hurried)
             self.running.leave()
+        else:
+            self.cycle.release()
 
     def _decided(self) -> None:
         """Give the place of an undecided handshake back. Repeating it is harmless."""
@@ -294,6 +296,8 @@ class AsgiConnection(Connection):
         if error is not None:
             self._serving.failures.failed(self._name, error)
         if self._has_ended:
+            # Without a reference cycle no garbage collection is needed.
+            self.cycle.release()
             return
         if self._is_responding:
             # Never an answer that looks complete.

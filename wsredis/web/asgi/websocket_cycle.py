@@ -26,8 +26,10 @@ from wsredis.web.asgi.link import Link
 
 __all__ = ["Socket", "WebSocketCycle"]
 
-#: Bytes that are handed to the gateway before `send` waits until the client has taken them.
+#: Bytes that are handed to the gateway before `send` waits until the client has taken them. A
+#: message counts for a few more: an application that sends a thousand of them has had its turn.
 _UNSENT = 65536
+_MESSAGE = 64
 
 #: Bytes of the reason in a close frame (RFC 6455, 5.5).
 _MAX_REASON = 123
@@ -76,6 +78,18 @@ class Socket(Protocol):
 
     def taken(self, units: int) -> None:
         """Take note that the application has taken what came before; see `WebSocketCycle.put`."""
+
+
+class _Nobody:
+    """The gateway's side of a WebSocket that has ended. Nothing is done."""
+
+    def flush(self, *args: object) -> None:
+        """Do nothing."""
+
+    accept = reject = respond = close = watch = taken = flush
+
+
+_nobody: Socket = _Nobody()
 
 
 class WebSocketCycle:
@@ -181,7 +195,7 @@ class WebSocketCycle:
                 frame = self._encoding(_bytes_of(event))
             else:
                 frame = self._encoding(text)
-            self._unsent += len(frame)
+            self._unsent += len(frame) + _MESSAGE
             self.frames.append(frame)
             if not self.is_due:
                 self.is_due = True
@@ -297,6 +311,16 @@ class WebSocketCycle:
         self.events.append({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.wake()
         self._wake_writers()
+
+    def release(self) -> None:
+        """
+        Let go of the gateway: the call and the WebSocket have ended.
+
+        It may be called in any thread. A task that the application has left may still come.
+        """
+        self._state = _GONE
+        self._socket = _nobody
+        self._flush = _nobody.flush
 
     def _wake_writers(self) -> None:
         for each in self._writers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import zlib
 from typing import Any
 
@@ -14,6 +15,8 @@ from wsredis.config import AsgiConfig, GatewayConfig, Limits
 from wsredis.testing import Socket
 from wsredis.testing.wire import handshake
 from wsredis.web.asgi.events import ClientDisconnected
+from wsredis.web.asgi.websocket import AsgiConnection
+from wsredis.web.asgi.websocket_cycle import WebSocketCycle
 
 
 def closing(code: int, reason: str = "") -> list[Frame]:
@@ -601,6 +604,34 @@ class EndTests(AsgiCase):
             waited += 1
         self.assertGreater(waited, 10)
         self.assertEqual(1006, self.receive()["code"])
+
+    def test_no_garbage(self) -> None:
+        """Both sides are freed at once, whichever ends first, and whatever may still be called."""
+        gc.collect()
+        self.addCleanup(gc.garbage.clear)
+        self.addCleanup(gc.set_debug, gc.get_debug())
+        for is_client_first in (True, False):
+            socket = self.opened()
+            protocol: Any = socket.protocol
+            cycle = protocol.connection.cycle
+            if is_client_first:
+                self.leave(socket)
+                self.app.leave()
+                self.gateway.settle()
+            else:
+                self.app.leave()
+                self.gateway.settle()
+                self.leave(socket)
+            del socket, protocol
+            self.gateway.settle()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            kinds = (AsgiConnection, WebSocketCycle)
+            self.assertEqual([], [each for each in gc.garbage if isinstance(each, kinds)])
+            gc.set_debug(0)
+            gc.garbage.clear()
+        late = cycle.send({"type": "websocket.send", "text": "x"})
+        self.assertRaises(ClientDisconnected, late.send, None)
 
     def test_nothing_left(self) -> None:
         """Of a client that has left, and a call that has ended, nothing is left."""

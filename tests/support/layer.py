@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+import hiredis
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.config.redis_url import RedisTarget
@@ -13,7 +17,7 @@ from wsredis.layer import ChannelLayer, LayerUnavailable
 from wsredis.layer.carrier import Carrier, Command, Done, Sink, register
 from wsredis.layer.scripts import PUSH, PUT_BACK
 
-__all__ = ["Error", "LayerCase", "MemoryCarrier", "MemoryRedis", "run"]
+__all__ = ["Error", "LayerCase", "MemoryCarrier", "MemoryRedis", "SocketRedis", "run"]
 
 _T = TypeVar("_T")
 
@@ -187,6 +191,128 @@ class MemoryCarrier:
         self.counts.clear()
 
 
+class SocketRedis:
+    """
+    A `MemoryRedis` at the other end of sockets, with a thread for each.
+
+    Attributes:
+        down: Whether it refuses connections.
+        accepted: Number of connections since the beginning.
+        refuse: Channels that nobody may hear.
+    """
+
+    def __init__(self) -> None:
+        self.server = MemoryRedis()
+        self.down = False
+        self.accepted = 0
+        self.refuse: set[bytes] = set()
+        self._lock = threading.RLock()
+        self._sessions: list[_Session] = []
+
+    def dial(self, host: object) -> socket.socket:
+        """Connect."""
+        if self.down:
+            raise ConnectionRefusedError("nobody listens")
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with self._lock:
+            self.accepted += 1
+            self._sessions.append(_Session(self, theirs))
+        return ours
+
+    def freeze(self) -> None:
+        """Answer no more on the connections that there are."""
+        with self._lock:
+            for session in self._sessions:
+                session.is_frozen = True
+
+    def kill(self) -> None:
+        """End all connections."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+            self.server.carriers.clear()
+        for session in sessions:
+            session.close()
+
+    def take(self, session: _Session, command: list[bytes]) -> list[bytes]:
+        """Execute a command. Returns: The replies."""
+        with self._lock:
+            if session.is_frozen:
+                return []
+            name, *args = command
+            if name == b"PING":
+                return [b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"]
+            if name in (b"SUBSCRIBE", b"UNSUBSCRIBE"):
+                if self.refuse.intersection(args):
+                    return [b"-NOPERM this user has no permissions\r\n"]
+                return [session.change(name, channel) for channel in args]
+            return [_encode(self.server.execute(tuple(command)))]
+
+
+class _Session:
+    """One connection. It hears publications as a `MemoryCarrier` does."""
+
+    def __init__(self, owner: SocketRedis, connection: socket.socket) -> None:
+        self.counts: dict[bytes, int] = {}
+        self.sink = self
+        self.is_frozen = False
+        self._owner = owner
+        self._socket = connection
+        owner.server.carriers.append(self)  # type: ignore[arg-type]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """Send a publication to the client."""
+        self._send(_encode([b"message", channel, payload]))
+
+    def change(self, verb: bytes, channel: bytes) -> bytes:
+        """Hear a channel, or hear it no more. Returns: The confirmation."""
+        if verb == b"SUBSCRIBE":
+            self.counts[channel] = 1
+        else:
+            self.counts.pop(channel, None)
+        return _encode([verb.lower(), channel, len(self.counts)])
+
+    def close(self) -> None:
+        """End the connection."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def _serve(self) -> None:
+        reader = hiredis.Reader()
+        with self._socket:
+            while data := self._receive():
+                reader.feed(data)
+                while (command := reader.gets()) is not False:
+                    self._send(b"".join(self._owner.take(self, command)))
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(65536)
+        except OSError:
+            return b""
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            pass
+
+
+def _encode(reply: Any) -> bytes:
+    if isinstance(reply, Exception):
+        return f"-{reply}\r\n".encode()
+    if reply is None:
+        return b"$-1\r\n"
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, list):
+        return b"*%d\r\n" % len(reply) + b"".join(map(_encode, reply))
+    return b"$%d\r\n%s\r\n" % (len(reply), reply)
+
+
 class LayerCase(SynchronousTestCase):
     """
     A test with layers on a Redis in memory.
@@ -200,6 +326,11 @@ class LayerCase(SynchronousTestCase):
         self.servers: dict[int | None, MemoryRedis] = {}
         self.redis = self.server(6379)
         self.addCleanup(register(self._carrier))
+        log, quiet = logging.getLogger("wsredis.layer"), logging.NullHandler()
+        log.addHandler(quiet)
+        log.propagate = False
+        self.addCleanup(setattr, log, "propagate", True)
+        self.addCleanup(log.removeHandler, quiet)
 
     def server(self, port: int) -> MemoryRedis:
         """Return the Redis of a port."""

@@ -44,9 +44,12 @@ class MemberTests(SynchronousTestCase):
         self.codec = Codec()
         self.routes = Routes([Names()], self.codec)
         self.mailboxes = Mailboxes(
-            lambda _: 2, lambda mailbox: self.members.discard_all(mailbox), lock, 1000
+            lambda _: 2,
+            lambda mailbox: self.members.discard_all(mailbox),
+            lock,
+            1000,
+            self.clock.seconds,
         )
-        self.mailboxes.clock = self.clock.seconds
         self.lines: list[str] = []
         log = logging.Logger("test")
         log.addFilter(lambda record: self.lines.append(record.getMessage()) is not None)

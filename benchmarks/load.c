@@ -13,6 +13,7 @@
  * size               bytes of a payload
  * headers            file: line i is added to the request of client i
  * tls                1: TLS, the certificate is not checked
+ * sse                1: the clients hear Server-Sent Events
  * by-websocket       1: publish through WebSockets to the server, not to Redis
  * hello              text that a client sends after its handshake, which ends with the reply; of
  *                    two lines, a client that only publishes sends the first
@@ -69,6 +70,7 @@ static char channel_name[128] = "%d", pattern[128] = "", headers[128] = "";
 static char hello[128] = "", before[128] = "", after[128] = "";
 static int port, redis_port, clients = 1, channels = 1, per = 1, window = 1, size = 128, base = 0;
 static int rate = 0, handshaking = 50, crowd = 0, by_websocket = 0, tls = 0, traffic = 0, feeding;
+static int sse = 0;
 static int writers, everybody; /* after the clients come those who publish, and then the crowd */
 static long messages = 0;
 static double seconds = 0, warmup = 0;
@@ -330,12 +332,33 @@ static size_t frame(struct client *c, const char *start, size_t have) {
     return head + length;
 }
 
+/* A chunk of a stream, with some events. Returns the bytes used, 0 when it is not complete. */
+static size_t chunk(struct client *c, const char *start, size_t have) {
+    char *line;
+    const char *end = memmem(start, have < 16 ? have : 16, "\r\n", 2);
+    if (!end)
+        return 0;
+    size_t length = strtoul(start, &line, 16);
+    if (line != end)
+        die("a chunk that starts with %.*s", (int)(end - start), start);
+    size_t head = end + 2 - start;
+    if (have < head + length + 2)
+        return 0;
+    const char *text = start + head, *last = text + length;
+    while ((text = memmem(text, last - text, "wsbench ", 8)) && last - text >= size) {
+        check(c, text, size);
+        text += size;
+    }
+    return head + length + 2;
+}
+
 static size_t answer(struct client *c, const char *start, size_t have) {
     const char *end = memmem(start, have, "\r\n\r\n", 4);
     if (!end)
         return 0;
-    if (memcmp(start, "HTTP/1.1 101", 12) ||
-        !memmem(start, end - start, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28))
+    if (sse ? memcmp(start, "HTTP/1.1 200", 12)
+            : memcmp(start, "HTTP/1.1 101", 12) ||
+                  !memmem(start, end - start, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28))
         die("handshake: %.*s", (int)strcspn(start, "\r"), start);
     c->state = OPEN;
     if (!hello[0])
@@ -369,8 +392,10 @@ static void client_readable(struct client *c) {
             have = c->kept.len - c->kept.at;
         }
         while (at < have) {
-            used = c->state == OPEN ? frame(c, data + at, have - at)
-                                    : answer(c, data + at, have - at);
+            if (c->state != OPEN)
+                used = answer(c, data + at, have - at);
+            else
+                used = sse ? chunk(c, data + at, have - at) : frame(c, data + at, have - at);
             if (!used)
                 break;
             at += used;
@@ -452,10 +477,12 @@ static void request(int i) {
     size_t room = 512 + MAX_HEAD;
     char *text = buf_room(&c->out, room);
     int n = snprintf(text, room,
-                     "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
-                     "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                     "%s%sSec-WebSocket-Version: 13\r\n\r\n",
-                     path, port, header_count ? header[i % header_count] : "",
+                     "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s%s\r\n", path, port,
+                     sse ? "Accept: text/event-stream\r\n"
+                         : "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                           "Sec-WebSocket-Version: 13\r\n",
+                     header_count ? header[i % header_count] : "",
                      header_count ? "\r\n" : "");
     if ((size_t)n >= room)
         die("a request is too long");
@@ -698,6 +725,7 @@ static void arguments(int argc, char **argv) {
         {"rate", NULL, &rate},         {"handshaking", NULL, &handshaking},
         {"crowd", NULL, &crowd},       {"by-websocket", NULL, &by_websocket},
         {"per", NULL, &per},           {"tls", NULL, &tls},
+        {"sse", NULL, &sse},
         {"traffic", NULL, &traffic},   {"headers", headers, NULL},
         {"hello", hello, NULL},        {"before", before, NULL},
         {"after", after, NULL},

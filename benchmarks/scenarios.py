@@ -125,6 +125,18 @@ SCENARIOS = {
         servers="wsredis",
         identity="groups",
     ),
+    "A-sse": Scenario(
+        "as A by Server-Sent Events", f"{_A} sse=1", f"{_A_QUICK} sse=1", servers="wsredis"
+    ),
+    "C-sse": Scenario(
+        "as C by Server-Sent Events", f"{_C} sse=1", f"{_C_QUICK} sse=1", servers="wsredis"
+    ),
+    "D-sse": Scenario(
+        "as D by Server-Sent Events", f"{_D} sse=1", f"{_D_QUICK} sse=1", servers="wsredis"
+    ),
+    "E-sse": Scenario(
+        "as E by Server-Sent Events", f"{_E} sse=1", f"{_E_QUICK} sse=1", servers="wsredis"
+    ),
     "A-workers": Scenario(
         "as A with --workers 2", _A, _A_QUICK, servers="wsredis", options=("--workers", "2")
     ),

@@ -15,7 +15,9 @@ __version__ = "26.11.0"
 if TYPE_CHECKING:
     from wsredis.channels import Access, Audience
     from wsredis.config import (
+        AsgiConfig,
         AuthUrlConfig,
+        ForwardConfig,
         GatewayConfig,
         JwtConfig,
         Limits,
@@ -39,11 +41,13 @@ else:  # to a type checker, a name that is not above does not exist
 
 __all__ = [
     "Access",
+    "AsgiConfig",
     "Audience",
     "AuthUrlConfig",
     "Authenticator",
     "ConfigError",
     "Connection",
+    "ForwardConfig",
     "Gap",
     "GatewayConfig",
     "GatewayService",
@@ -65,7 +69,16 @@ _HOMES = {
     name: f"wsredis.{module}"
     for module, names in {
         "channels": ("Access", "Audience"),
-        "config": ("AuthUrlConfig", "GatewayConfig", "JwtConfig", "Limits", "RedisConfig", "load"),
+        "config": (
+            "AsgiConfig",
+            "AuthUrlConfig",
+            "ForwardConfig",
+            "GatewayConfig",
+            "JwtConfig",
+            "Limits",
+            "RedisConfig",
+            "load",
+        ),
         "errors": ("ConfigError", "HandshakeRejected", "WsredisError"),
         "gateway.connection": ("Connection",),
         "gateway.gap": ("Gap",),

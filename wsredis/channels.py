@@ -57,6 +57,8 @@ class Access:
         echo: The client wants to hear its own messages.
         own: Flags that only the subscriber class of a Django project knows, in the order of the
             URL.
+        forward: What the client says is handed to the worker channel that ``--forward`` has for the
+            facility. Without such a setting, it is False.
     """
 
     facility: str
@@ -64,10 +66,15 @@ class Access:
     publish: frozenset[Audience] = frozenset()
     echo: bool = False
     own: tuple[str, ...] = ()
+    forward: bool = False
 
     @property
     def only_listens_to_broadcast(self) -> bool:
-        """Tells whether it publishes nothing and hears nothing private: strangers may have it."""
+        """
+        Tells whether it publishes nothing and hears nothing private: strangers may have it.
+
+        What they say must not be forwarded, but that is no reason to refuse them.
+        """
         return not self.publish and self.subscribe <= _BROADCAST and not self.own
 
     @property

@@ -10,6 +10,7 @@ The exceptions of wsredis, and the one table of WebSocket close codes.
 
     * `BrokerUnavailable`
     * `PublishOutcomeUnknown`
+    * `QueueFull`
 
   * `ClientError`
 
@@ -34,6 +35,7 @@ __all__ = [
     "LimitExceeded",
     "PermissionDenied",
     "PublishOutcomeUnknown",
+    "QueueFull",
     "WsredisError",
     "incompatible",
 ]
@@ -94,7 +96,7 @@ class BrokerError(WsredisError):
     """
     The broker did not confirm a request.
 
-    A client whose message this concerns is closed with 1013, whichever of the two kinds it is.
+    A client whose message this concerns is closed with 1013, whichever kind it is.
     """
 
 
@@ -113,6 +115,14 @@ class PublishOutcomeUnknown(BrokerError):
     The connection was lost before the answer, or the broker answered with an error. The message may
     have been stored and published on all of its channels, on some or on none, so a repetition may
     deliver it twice.
+    """
+
+
+class QueueFull(BrokerError):
+    """
+    As many messages as are allowed wait for the workers of a channel.
+
+    The message is not among them, so the call is safe to repeat.
     """
 
 
@@ -176,7 +186,10 @@ CLOSE_CODES: dict[int, CloseCode] = {
     1009: CloseCode("message too big", False),
     1011: CloseCode("internal error: a handler or a subscriber failed", True),
     1012: CloseCode("service restart: messages may have been lost, or rights have changed", True),
-    1013: CloseCode("try again later: Redis did not confirm a message of the client", True),
+    1013: CloseCode(
+        "try again later: Redis did not confirm a message of the client, or no worker takes it",
+        True,
+    ),
     4401: CloseCode("the identity ended: logged out, or its token expired", False),
     4403: CloseCode("forbidden: the identity may no longer do what the connection is for", False),
 }

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.support.children import RedisServer
-from tests.support.fakes import publish
+from tests.support.fakes import publish, push
 from tests.support.require import missing
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.brokers.redis.broker import RedisBroker
@@ -25,18 +25,20 @@ from wsredis.brokers.redis.endpoint import make_endpoint
 from wsredis.brokers.redis.stored import StoredSettings
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
-from wsredis.errors import BrokerError, BrokerUnavailable, PermissionDenied
+from wsredis.errors import BrokerError, BrokerUnavailable, PermissionDenied, QueueFull
 from wsredis.gateway.broker import (
     LOG_BATCH,
     Broker,
     BrokerListener,
     LogEntry,
     PublishWaiter,
+    WorkerQueue,
 )
 from wsredis.gateway.gap import Gap
 from wsredis.gateway.health import Health
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
+from wsredis.worker_queues import DIGITS
 
 #: Seconds that Redis has; a test that passes takes a small part of it.
 _PATIENCE = 15.0
@@ -120,6 +122,14 @@ class _Outside(_Case):
 
     def append(self, log: bytes, payload: bytes) -> None:
         """Append to a log as a backend does."""
+        raise NotImplementedError
+
+    def take(self, queue: bytes) -> bytes | None:
+        """Take the first message of a queue as a worker does. If None, there is none."""
+        raise NotImplementedError
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass, for the server."""
         raise NotImplementedError
 
     def lose(self) -> None:
@@ -408,6 +418,61 @@ class _Contract(_Outside):
         self.assertIsNone(self.stored(b"ok-a"))
         self.assertEqual(b"old", self.stored(b"ok-b"))
 
+    # -- Queues of workers
+
+    async def test_pushed(self) -> None:
+        """What is pushed waits in its order, byte for byte; a list that was empty rings."""
+        broker = await self.start()
+        queue = WorkerQueue(b"ok-q", b"ok-bell", len(_PAYLOADS), 60)
+        await broker.subscribe([queue.bell])
+        await gatherResults([push(broker, queue, payload) for payload in _PAYLOADS])
+        await push(broker, WorkerQueue(b"ok-other", b"ok-bell", 1, 60), b"x")
+        await self.until(lambda: len(self.listener.on(queue.bell)) > 1)
+        self.assertEqual([b"1", b"1"], self.listener.on(queue.bell))
+        self.assertEqual(_PAYLOADS, [self.take(queue.key) for _ in _PAYLOADS])
+        self.assertIsNone(self.take(queue.key))
+
+    async def test_full_queue(self) -> None:
+        """A queue takes as many as it may have, and more when a worker has taken some."""
+        broker = await self.start()
+        queue = WorkerQueue(b"ok-q", b"ok-bell", 2, 60)
+        first = [push(broker, queue, b"%d" % number) for number in range(4)]
+        for done in first[:2]:
+            await done
+        for done in first[2:]:
+            await self._refuses(QueueFull, done)
+        await self._refuses(QueueFull, push(broker, queue, b"4"))
+        self.assertEqual(b"0", self.take(queue.key))
+        await push(broker, queue, b"5")
+        self.assertEqual([b"1", b"5"], [self.take(queue.key) for _ in range(2)])
+
+    async def test_old_queue(self) -> None:
+        """A queue that no worker looks at is dropped some time after its last message."""
+        broker = await self.start()
+        queue = WorkerQueue(b"ok-q", b"ok-bell", 1, 0.05)
+        await push(broker, queue, b"1")
+        await self.wait(0.1)
+        await push(broker, queue, b"2")
+        self.assertEqual([b"2", None], [self.take(queue.key) for _ in range(2)])
+
+    async def test_forbidden_queue(self) -> None:
+        """A queue whose bell is forbidden takes nothing."""
+        broker = await self.start()
+        await self._refuses(
+            PermissionDenied, push(broker, WorkerQueue(b"ok-q", b"no-a", 2, 60), b"x")
+        )
+        self.assertIsNone(self.take(b"ok-q"))
+        self.assertTrue(broker.up)
+
+    async def test_push_while_away(self) -> None:
+        """Without a link nothing is pushed, and that is told at once."""
+        broker = await self.start()
+        self.lose()
+        await self.until(lambda: not broker.up)
+        done = push(broker, WorkerQueue(b"ok-q", b"ok-bell", 2, 60), b"x")
+        self.assertTrue(done.called)
+        await self._refuses(BrokerUnavailable, done)
+
     # -- Forbidden channels
 
     async def test_forbidden_subscription(self) -> None:
@@ -628,6 +693,12 @@ class TwoLinkBroker:
             lambda failure: waiter.not_published(failure.value, size),
         )
 
+    def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        if self.up:
+            self.link_of(queue.key).push(queue, payload, waiter)
+        else:
+            waiter.not_published(BrokerUnavailable("a link is lost"), len(payload))
+
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:
         if not self.up:
             return fail(BrokerUnavailable("a link is lost"))
@@ -677,7 +748,8 @@ class MemoryBrokerTests(_Contract, TestCase):
 
     def setUp(self) -> None:
         """Nothing is stored."""
-        self.server = _Forbidding(Clock())
+        self.clock = Clock()
+        self.server = _Forbidding(self.clock)
 
     def make(self, expire: int = 60) -> Broker:
         self.broker = MemoryBroker(self.server, expire)
@@ -694,6 +766,13 @@ class MemoryBrokerTests(_Contract, TestCase):
 
     def stored(self, channel: bytes) -> bytes | None:
         return self.server.value(channel)
+
+    def take(self, queue: bytes) -> bytes | None:
+        waiting = self.server.queues.get(queue)
+        return waiting.pop(0)[1] if waiting else None
+
+    async def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
 
     def lose(self) -> None:
         self.broker.disconnect()
@@ -776,6 +855,14 @@ class RedisBrokerTests(_Contract, TestCase):
 
     def append(self, log: bytes, payload: bytes) -> None:
         self.server.command("XADD", log, "*", "command", payload)
+
+    def take(self, queue: bytes) -> bytes | None:
+        value = self.server.command("LPOP", queue)
+        assert value is None or isinstance(value, bytes)
+        return value and value[DIGITS:]
+
+    async def wait(self, seconds: float) -> None:
+        await deferLater(reactor, seconds)
 
     def stored(self, channel: bytes) -> bytes | None:
         value = self.server.command("GET", channel)

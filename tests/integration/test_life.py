@@ -684,12 +684,13 @@ class PrivateRedisTests(LifeCase):
         )
 
     def test_denied(self) -> None:
-        """Nobody can have it write files, load code, run scripts or follow another server."""
+        """Nobody can have it write files, load code, keep scripts or follow another server."""
         self.start()
         for words in (
             ("CONFIG", "SET", "dir", "/tmp"),
             ("SAVE",),
-            ("EVAL", "return(1)", "0"),
+            ("SCRIPT", "LOAD", "return(1)"),
+            ("FUNCTION", "FLUSH"),
             ("REPLICAOF", "127.0.0.1", "1"),
             ("SHUTDOWN",),
             ("ACL", "SETUSER", "default", "+@all"),

@@ -28,6 +28,7 @@ from wsredis.config.rules import RIGHTS, Rule, read_rules
 from wsredis.dialects.plain import PlainDialect
 from wsredis.dialects.urls import MAX_FACILITY_BYTES
 from wsredis.errors import BadRequest, ConfigError
+from wsredis.group_names import MAX_GROUP, gateway_group, parse_gateway_group
 
 #: All that may stand in the target of a request.
 _TARGET = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)
@@ -172,6 +173,45 @@ class ChannelTests(SynchronousTestCase):
         expression = ".*".join(map(re.escape, pattern.split("*")))
         expected = re.fullmatch(expression, facility, re.DOTALL) is not None
         self.assertEqual(expected, matches(pattern, facility))
+
+
+class GroupTests(SynchronousTestCase):
+    """The names of groups of Django Channels."""
+
+    @search(300)
+    @given(st.sampled_from(Audience), st.text(max_size=30), st.text(max_size=30))
+    def test_written_and_read(self, audience: Audience, owner: str, facility: str) -> None:
+        """A name that can be made is one that Channels takes, and says what it was made of."""
+        is_broadcast = audience is Audience.BROADCAST
+        names = (facility,) if is_broadcast else (owner, facility)
+        try:
+            group = gateway_group(audience.value, *names)
+        except ValueError:
+            has_channel = channel_name("", facility, audience, owner) is not None
+            self.assertTrue(not has_channel or len((owner + facility).encode()) * 3 > 70)
+            return
+        # The pattern of channels.layers.
+        self.assertRegex(group, r"\A[a-zA-Z0-9\-_.]+\Z")
+        self.assertLessEqual(len(group), MAX_GROUP)
+        found = parse_gateway_group(group)
+        self.assertEqual((audience, "" if is_broadcast else owner, facility), found)
+
+    @search(300)
+    @given(
+        st.sampled_from(["", "ws.", "ws.user.", "ws.user.a.", "ws.broadcast.", "ws.session"]),
+        st.text("a.-_2FfEé", max_size=8) | st.text(max_size=8),
+    )
+    def test_any(self, start: str, rest: str) -> None:
+        """Any name is ordinary, refused, or the one name of its channel."""
+        try:
+            found = parse_gateway_group(start + rest)
+        except ValueError:
+            return
+        if found is not None:
+            audience, owner, facility = found
+            names = (facility,) if audience is Audience.BROADCAST else (owner, facility)
+            self.assertEqual(start + rest, gateway_group(audience.value, *names))
+            self.assertIsNotNone(channel_name("", facility, audience, owner))
 
 
 #: Values as the command line, variables and TOML files have them.

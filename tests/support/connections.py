@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fakes import FakeClient, HeldBroker
 from wsredis.channels import Access, Audience
-from wsredis.config import Limits
+from wsredis.config import ForwardConfig, Limits
+from wsredis.dialects.forwarding import Forwarder
 from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.handler import Handler
@@ -27,6 +28,11 @@ CHANNEL = b"broadcast:chat"
 HEARTBEAT = "--heartbeat--"
 
 
+def encode_event(event: Mapping[str, object]) -> bytes:
+    """Make bytes of an event, as anyone can read them."""
+    return repr(dict(event)).encode()
+
+
 class ConnectionCase(SynchronousTestCase):
     """Connections of one gateway."""
 
@@ -35,6 +41,8 @@ class ConnectionCase(SynchronousTestCase):
     prefix = ""
     handler: Handler | None = None
     window = 0
+    #: If given, clients of facilities that it has a channel for are heard by workers.
+    forward = ForwardConfig()
 
     def setUp(self) -> None:
         """Start the gateway's parts."""
@@ -42,7 +50,8 @@ class ConnectionCase(SynchronousTestCase):
         self.broker = HeldBroker(Clock())
         self.server = self.broker.server
         self.hub = Hub(self.broker, self.limits.max_publication, self.metrics)
-        self.dialect = PlainDialect(self.heartbeat, prefix=self.prefix)
+        forwarder = Forwarder(self.forward, encode_event) if self.forward.channels else None
+        self.dialect = PlainDialect(self.heartbeat, prefix=self.prefix, forwarder=forwarder)
         self.encodings = Encodings(100)
         self.broker.start(self.hub)
 
@@ -53,10 +62,11 @@ class ConnectionCase(SynchronousTestCase):
         *,
         echo: bool = False,
         identity: Identity = JOHN,
+        forward: bool = False,
     ) -> tuple[Connection, FakeClient]:
         """A connection that is not open yet."""
         client = FakeClient()
-        access = Access("chat", frozenset(subscribe), frozenset(publish), echo)
+        access = Access("chat", frozenset(subscribe), frozenset(publish), echo, forward=forward)
         encoding = self.encodings[self.dialect, self.window]
         parts = (self.hub, self.limits, self.handler, client, encoding, identity, access)
         client.connection = self.dialect.connection(ConnectionParts(*parts))

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
 from wsredis.config.slow_policy import SlowPolicy
 from wsredis.dialects.plain import PlainDialect
-from wsredis.gateway.broker import PublishWaiter
+from wsredis.gateway.broker import PublishWaiter, WorkerQueue
 from wsredis.gateway.client import PauseReason, Sink
 from wsredis.gateway.publication import Encoding, Publication
 from wsredis.gateway.queued_bytes import QueuedBytes
@@ -484,12 +484,18 @@ class Publishing(Port):
         """See `wsredis.gateway.broker.Broker.publish`."""
 
 
+class Pushing(Port):
+    """A broker, or a part of one."""
+
+    def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """See `wsredis.gateway.broker.Broker.push`."""
+
+
 class _Waiter:
     """One message that is published, and its Deferred."""
 
-    origin = ""
-
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, origin: str = "") -> None:
+        self.origin = origin
         self.done: Deferred[None] = Deferred()
         self._size = size
 
@@ -510,6 +516,13 @@ def publish(broker: Publishing, channels: Sequence[bytes], payload: bytes) -> De
     """Publish one message with *broker*. Fires when it is confirmed."""
     waiter = _Waiter(len(payload))
     broker.publish(channels, payload, waiter)
+    return waiter.done
+
+
+def push(broker: Pushing, queue: WorkerQueue, payload: bytes, origin: str = "") -> Deferred[None]:
+    """Hand one message to workers with *broker*. Fires when it is confirmed."""
+    waiter = _Waiter(len(payload), origin)
+    broker.push(queue, payload, waiter)
     return waiter.done
 
 
@@ -543,6 +556,14 @@ class HeldBroker(MemoryBroker):
             super().publish(channels, payload, waiter)
             return
         act = partial(super().publish, channels, payload, waiter)
+        self._pending.append((act, lambda error: waiter.not_published(error, len(payload))))
+
+    def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """See `wsredis.gateway.broker.Broker.push`."""
+        if "push" not in self.slow:
+            super().push(queue, payload, waiter)
+            return
+        act = partial(super().push, queue, payload, waiter)
         self._pending.append((act, lambda error: waiter.not_published(error, len(payload))))
 
     def fetch(self, channels: Sequence[bytes]) -> Deferred[dict[bytes, bytes]]:

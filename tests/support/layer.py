@@ -86,15 +86,16 @@ class MemoryRedis:
             queue.insert(0, entry)
             self._publish(bell, b"")
             return 1
-        payload, capacity, lifetime, bell = args
+        capacity, lifetime, bell, *payloads = args
         while queue and int(queue[0][:13]) <= self.now * 1000:
             queue.pop(0)
-        if len(queue) >= int(capacity):
-            return -1
-        queue.append(b"%013d%s" % (self.now * 1000 + int(lifetime), payload))
-        if len(queue) == 1:
-            self._publish(bell, b"")
-        return len(queue)
+        room = max(0, int(capacity) - len(queue))
+        was_empty = not queue
+        deadline = self.now * 1000 + int(lifetime)
+        queue += [b"%013d%s" % (deadline, payload) for payload in payloads[:room]]
+        if was_empty and queue:
+            self._publish(bell, b"1")
+        return min(room, len(payloads))
 
     def _lpop(self, key: bytes) -> bytes | None:
         queue = self.lists.get(key)

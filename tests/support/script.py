@@ -43,7 +43,9 @@ window.stopClock = () => {
     timers.set(++last, { at: now + wait, every, call });
     return last;
   };
+  const began = Date.now();
   performance.now = () => now;
+  Date.now = () => began + now;
   window.setTimeout = (call, wait = 0, ...rest) => add(() => call(...rest), wait, null);
   window.setInterval = (call, wait, ...rest) => add(() => call(...rest), wait, wait);
   window.clearTimeout = window.clearInterval = (id) => timers.delete(id);

@@ -74,12 +74,14 @@ class ScriptedServer:
     Attributes:
         port: The port on which it listens.
         offers: The subprotocols of each handshake, as the client wrote them, or None.
+        targets: The path and the query of each handshake.
         refuse: Refuse handshakes with this status. If None, accept them.
         gate: While it is cleared, handshakes wait.
     """
 
     def __init__(self) -> None:
         self.offers: list[str | None] = []
+        self.targets: list[str] = []
         self.refuse: http.HTTPStatus | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -122,6 +124,7 @@ class ScriptedServer:
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         self.offers.append(request.headers.get("Sec-WebSocket-Protocol"))
+        self.targets.append(request.path)
         self.gate.wait(PATIENCE)
         if self.refuse is None:
             return None

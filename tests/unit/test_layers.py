@@ -20,10 +20,12 @@ import wsredis
 LAYERS = [
     {"errors"},
     {"channels"},
+    {"group_names", "worker_queues"},
     {"config"},
     {"gateway"},
     {"auth", "brokers", "dialects"},
-    {"layer", "publisher", "transports"},
+    {"publisher", "transports"},
+    {"layer"},
     {"web"},
     {"service"},
     {"django", "testing"},
@@ -35,7 +37,7 @@ BORDERS = {
     "OpenSSL": {"brokers.redis", "service"},
     "autobahn": {"transports.websocket"},
     "channels": {"layer"},
-    "cryptography": {"auth.sources", "layer", "service"},
+    "cryptography": {"auth.sources", "layer", "service", "web.asgi.tls"},
     # In the publisher only inside functions, and where a project is running; see test_public.
     "django": {"auth.sources.django", "django", "publisher"},
     "hiredis": {"brokers.redis", "layer", "testing"},
@@ -57,7 +59,7 @@ BORDERS = {
     "asgiref": {"auth.sources.django"},
     # Only where Channels and its Django are, or in a process without Twisted.
     "msgpack": {"layer"},
-    "asyncio": {"auth.sources.django", "layer"},
+    "asyncio": {"auth.sources.django", "layer", "web.asgi"},
 }
 
 #: Modules without a test file of their own: ports, which have no code, and modules that need a
@@ -90,8 +92,10 @@ WITHOUT_MODULE = {
     "packaging",
     "plugin",
     "public",
+    "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
+    "web/asgi/smuggling",
 }
 
 

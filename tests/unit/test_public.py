@@ -33,9 +33,10 @@ class PublicTests(SynchronousTestCase):
     def test_names(self) -> None:
         """The public names are these; removing one breaks other people's programs."""
         expected = """
-            Access Audience AuthUrlConfig Authenticator ConfigError Connection Gap GatewayConfig
-            GatewayService Handler Handshake HandshakeRejected Identity JwtConfig Limits Policy
-            RedisConfig WsredisError __version__ load
+            Access AsgiConfig Audience AuthUrlConfig Authenticator ConfigError Connection
+            ForwardConfig Gap
+            GatewayConfig GatewayService Handler Handshake HandshakeRejected Identity JwtConfig
+            Limits Policy RedisConfig WsredisError __version__ load
         """
         self.assertEqual(sorted(expected.split()), sorted(wsredis.__all__))
 

@@ -31,12 +31,16 @@ _OPEN_HEADERS = frozenset(
         "accept-language",
         "cache-control",
         "connection",
+        "content-length",
+        "content-type",
         "dnt",
         "forwarded",
         "host",
+        "last-event-id",
         "origin",
         "pragma",
         "priority",
+        "referer",
         "sec-fetch-dest",
         "sec-fetch-mode",
         "sec-fetch-site",
@@ -243,6 +247,10 @@ class Admission:
     def is_cut(self, handshake: Handshake) -> bool:
         """Tell whether headers of *handshake* do not count, since its page is foreign."""
         return self._without_ambient_headers(handshake) is not handshake
+
+    def is_foreign(self, handshake: Handshake) -> bool:
+        """Tell whether *handshake* comes from a page of a foreign origin."""
+        return self._origins is not None and self._origins.is_foreign(handshake)
 
     def stop(self) -> None:
         """Log what was counted."""

@@ -11,10 +11,17 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from wsredis.errors import BrokerUnavailable, PermissionDenied
-from wsredis.gateway.broker import LOG_BATCH, BrokerListener, LogEntry, PublishWaiter
+from wsredis.errors import BrokerUnavailable, PermissionDenied, QueueFull
+from wsredis.gateway.broker import (
+    LOG_BATCH,
+    BrokerListener,
+    LogEntry,
+    PublishWaiter,
+    WorkerQueue,
+)
 from wsredis.gateway.gap import GapTimer
 from wsredis.gateway.publication import Publication
+from wsredis.worker_queues import BELL
 
 __all__ = ["MemoryBroker", "MemoryServer"]
 
@@ -31,6 +38,7 @@ class MemoryServer:
         forbidden: Channels that it refuses to subscribe to and to publish on.
         storing: Whether it stores values; a full or read-only Redis does not.
         logs: Entries by log: position, time in seconds of the clock, and payload.
+        queues: The messages that wait for workers by the key of their list, each with its end.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -40,6 +48,7 @@ class MemoryServer:
         self.forbidden: set[bytes] = set()
         self.storing = True
         self.logs: dict[bytes, list[tuple[bytes, float, bytes]]] = {}
+        self.queues: dict[bytes, list[tuple[float, bytes]]] = {}
 
     def publish(self, channel: bytes, payload: bytes) -> int:
         """
@@ -74,6 +83,23 @@ class MemoryServer:
         start = int(after) + 1 if after else 0
         found = self.logs.get(key, [])[start : start + LOG_BATCH]
         return [LogEntry(position, now - time, payload) for position, time, payload in found]
+
+    def push(self, queue: WorkerQueue, payload: bytes) -> bool:
+        """
+        Append to a list for workers, and ring.
+
+        Returns:
+            Whether there was room.
+        """
+        now = self.clock.seconds()
+        waiting = self.queues.setdefault(queue.key, [])
+        waiting[:] = [each for each in waiting if each[0] > now]
+        if len(waiting) >= queue.capacity:
+            return False
+        waiting.append((now + queue.expiry, payload))
+        if len(waiting) == 1:
+            self.publish(queue.bell, BELL)
+        return True
 
     def attach(self, broker: MemoryBroker) -> None:
         """Let *broker* hear publications."""
@@ -205,6 +231,17 @@ class MemoryBroker:
             waiter.published(1, len(payload))
         else:
             waiter.not_published(PermissionDenied("this channel is forbidden"), len(payload))
+
+    def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """See `wsredis.gateway.broker.Broker.push`."""
+        if not self._up:
+            waiter.not_published(BrokerUnavailable("there is no link"), len(payload))
+        elif queue.bell in self._server.forbidden:
+            waiter.not_published(PermissionDenied("this queue is forbidden"), len(payload))
+        elif self._server.push(queue, payload):
+            waiter.published(1, len(payload))
+        else:
+            waiter.not_published(QueueFull("the workers do not keep up"), len(payload))
 
     def announce(self, channel: bytes, payload: bytes) -> None:
         """See `wsredis.gateway.broker.Broker.announce`."""

@@ -6,7 +6,9 @@ from wsredis.config.declare import Setting, setting_of
 from wsredis.config.load import load
 from wsredis.config.settings import (
     DEFAULT_URL,
+    AsgiConfig,
     AuthUrlConfig,
+    ForwardConfig,
     GatewayConfig,
     JwtConfig,
     Limits,
@@ -16,7 +18,9 @@ from wsredis.config.settings import (
 
 __all__ = [
     "DEFAULT_URL",
+    "AsgiConfig",
     "AuthUrlConfig",
+    "ForwardConfig",
     "GatewayConfig",
     "JwtConfig",
     "Limits",

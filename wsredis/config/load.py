@@ -12,7 +12,9 @@ from typing import Any
 from wsredis.config.declare import Checked, Setting
 from wsredis.config.rules import Rule, read_rules
 from wsredis.config.settings import (
+    AsgiConfig,
     AuthUrlConfig,
+    ForwardConfig,
     GatewayConfig,
     JwtConfig,
     Limits,
@@ -48,8 +50,10 @@ _KUBERNETES = re.compile(
 #: The parts of `GatewayConfig`, by the field that holds them.
 _PARTS: dict[str, type[Checked]] = {
     "redis": RedisConfig,
+    "forward": ForwardConfig,
     "jwt": JwtConfig,
     "auth_url": AuthUrlConfig,
+    "asgi": AsgiConfig,
     "limits": Limits,
 }
 

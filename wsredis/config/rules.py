@@ -12,10 +12,13 @@ from typing import Any
 
 from wsredis.channels import Audience, matches
 
-__all__ = ["RIGHTS", "Rule", "read_rules"]
+__all__ = ["FORWARD", "RIGHTS", "Rule", "read_rules"]
 
 #: The rights on a channel.
 RIGHTS = ("subscribe", "publish")
+
+#: The right on a facility with a worker channel. It belongs to no audience.
+FORWARD = "forward"
 
 _AUDIENCES = tuple(audience.value for audience in Audience)
 
@@ -29,7 +32,7 @@ class Rule:
         allow: Tells whether the rule allows or denies.
         facility: Patterns of facilities, in which ``*`` is any run of characters.
         audience: Any of ``broadcast``, ``group``, ``user``, ``session``.
-        right: Any of ``subscribe``, ``publish``.
+        right: Any of ``subscribe``, ``publish``, ``forward``.
         who: Any of ``anyone``, ``users`` (all who are logged in), ``group:NAME``, ``user:NAME``.
             Upper and lower case differ in a name.
 
@@ -40,7 +43,7 @@ class Rule:
     allow: bool
     facility: tuple[str, ...] = ("*",)
     audience: tuple[str, ...] = _AUDIENCES
-    right: tuple[str, ...] = RIGHTS
+    right: tuple[str, ...] = (*RIGHTS, FORWARD)
     who: tuple[str, ...] = ("anyone",)
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ class Rule:
         for key in ("facility", "audience", "right", "who"):
             object.__setattr__(self, key, _strings(key, getattr(self, key)))
         _check("audience", self.audience, _AUDIENCES)
-        _check("right", self.right, RIGHTS)
+        _check("right", self.right, (*RIGHTS, FORWARD))
         for each in self.who:
             kind, _, name = each.partition(":")
             if each not in ("anyone", "users") and not (kind in ("group", "user") and name):
@@ -70,9 +73,9 @@ class Rule:
         Tell whether the rule applies to one right of one identity.
 
         Args:
-            right: One of `RIGHTS`.
-            audience: The audience of the channel. If None, it is one of a project's own, which
-                only a rule for all audiences fits.
+            right: One of `RIGHTS`, or `FORWARD`.
+            audience: The audience of the channel. If None, it is one of a project's own, or there
+                is none: only a rule for all audiences fits.
             facility: The facility of the channel.
             user: The name of the user. None or empty if nobody is logged in.
             groups: The names of the user's groups.

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from wsredis.config.declare import Checked, Setting, setting, settings_of
+from wsredis.config.forward import forward, layer_prefix
 from wsredis.config.networks import network
 from wsredis.config.redis_url import DEFAULT_URL
 from wsredis.config.rules import Rule
@@ -47,7 +48,9 @@ from wsredis.errors import ConfigError
 
 __all__ = [
     "DEFAULT_URL",
+    "AsgiConfig",
     "AuthUrlConfig",
+    "ForwardConfig",
     "GatewayConfig",
     "JwtConfig",
     "Limits",
@@ -170,6 +173,12 @@ class Limits(Checked):
         "Bytes of memory that may wait for all clients together; a message that waits for several "
         "clients counts once. If there are more, the slowest clients count as slow, "
         "and are closed with 1008 unless slow-policy frees enough.",
+    )
+    stream_buffer: int = setting(
+        16777216,
+        integer(1),
+        "Bytes of memory for the publications of the last minute, for clients of Server-Sent "
+        "Events and of long polling that come back. One that has missed more is told of a gap.",
     )
     send_buffer: int = setting(
         131072, integer(4096), "Bytes that the kernel buffers for one client (SO_SNDBUF)."
@@ -294,6 +303,52 @@ class RedisConfig(Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardConfig(Checked):
+    """
+    What clients say, for workers of Django Channels. The reference of options explains the rest.
+
+    Raises:
+        ConfigError: A value is not allowed; the message names the setting.
+    """
+
+    channels: tuple[str, ...] = setting(
+        (),
+        forward,
+        "Worker channel of Django Channels that gets what clients say on some facilities, as "
+        "PATTERN=CHANNEL; * in the pattern is any run of characters. The first pattern that fits "
+        "decides.",
+        name="forward",
+        repeatable=True,
+    )
+    capacity: int = setting(
+        1000,
+        integer(1),
+        "Number of messages that wait for a worker on one of these channels. A client whose "
+        "message is one more is closed with 1013.",
+        name="forward-capacity",
+    )
+    expiry: float = setting(
+        60.0,
+        seconds(1),
+        "Seconds that such a message waits for a worker. Then it is dropped.",
+        name="forward-expiry",
+    )
+    prefix: str = setting(
+        "asgi",
+        layer_prefix,
+        "Prefix of the channel layer of the workers: 'prefix' in its CONFIG.",
+        name="forward-prefix",
+    )
+    key: str | None = setting(
+        None,
+        secret,
+        "The first of the symmetric_encryption_keys of that channel layer, if it has some.",
+        name="forward-key",
+        secret=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class JwtConfig(Checked):
     """
     Identities by token. The attributes are explained in the reference of options.
@@ -398,6 +453,70 @@ class AuthUrlConfig(Checked):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class AsgiConfig(Checked):
+    """
+    An ASGI application on the ports. The attributes are explained in the reference of options.
+
+    Raises:
+        ConfigError: A value is not allowed; the message names the setting.
+    """
+
+    application: str | None = setting(
+        None,
+        callable_name,
+        "package.module:name of an ASGI application; its pages and WebSockets are served on the "
+        "same ports.",
+        name="asgi",
+    )
+    loop: str = setting(
+        "reactor",
+        choice("reactor", "thread"),
+        "Where asgi runs: in the thread of the gateway in turns (reactor), or in a thread of its "
+        "own, which an application that blocks needs (thread).",
+        name="asgi-loop",
+    )
+    lifespan: str = setting(
+        "auto",
+        choice("auto", "on", "off"),
+        "Tell asgi of start and stop: auto (and go on if it does not know of them), on (and end if "
+        "it does not), or off.",
+        name="asgi-lifespan",
+    )
+    root_path: str | None = setting(
+        None,
+        optional(script_name),
+        "Path below which asgi believes to be, such as /app. If not given, it is script-name.",
+        name="asgi-root-path",
+    )
+    concurrency: int = setting(
+        1000,
+        integer(1),
+        "Number of requests and handshakes that asgi works on at a time. Further ones are answered "
+        "with 503. Open WebSockets do not count; they have max-connections.",
+        name="asgi-concurrency",
+    )
+    budget: float = setting(
+        0.002,
+        seconds(0.0001),
+        "Seconds for which asgi may run before the gateway looks after its sockets again.",
+        name="asgi-budget",
+    )
+    shutdown: float = setting(
+        10.0,
+        seconds(0),
+        "Seconds that a call of asgi has to end after its client has left, or when the gateway "
+        "stops. Then it is cancelled.",
+        name="asgi-shutdown",
+    )
+    slow: float = setting(
+        0.1,
+        seconds(0.001),
+        "Seconds after which the log names a step of asgi that blocked all others.",
+        name="asgi-slow",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig(Checked):
     """
@@ -414,6 +533,7 @@ class GatewayConfig(Checked):
         repeatable=True,
     )
     redis: RedisConfig = field(default_factory=RedisConfig)
+    forward: ForwardConfig = field(default_factory=ForwardConfig)
     tls_port: tuple[str, ...] = setting(
         (),
         tls_port,
@@ -518,6 +638,11 @@ class GatewayConfig(Checked):
     workers: int = setting(
         1, workers, "Number of processes that share the ports, or 'auto' for one per core."
     )
+    no_streams: bool = setting(
+        False,
+        flag,
+        "Serve WebSockets only: no Server-Sent Events, no long polling, no messages by POST.",
+    )
     ping_interval: float = setting(
         25.0,
         seconds(1),
@@ -621,6 +746,7 @@ class GatewayConfig(Checked):
     )
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
+    asgi: AsgiConfig = field(default_factory=AsgiConfig)
     limits: Limits = field(default_factory=Limits)
     rules: tuple[Rule, ...] = ()
     #: Absolute path of the TOML file that the rules are from. None without a file.

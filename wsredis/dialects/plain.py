@@ -11,6 +11,7 @@ It is one module because the dialect and its two kinds of connections know each 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -20,12 +21,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.channels import FLAGS, Access, channel_names
+from wsredis.dialects.forwarding import Forward, Forwarder
 from wsredis.dialects.urls import parse_access, parse_facility
 from wsredis.errors import (
     BrokerError,
     BrokerUnavailable,
     ClientError,
     PermissionDenied,
+    QueueFull,
 )
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection, ConnectionParts
@@ -60,6 +63,10 @@ class PlainDialect:
         heartbeat: The text that both sides send as a sign of life. If None, there is none.
         url_prefix: The start of the path of every WebSocket URL; it ends with a slash.
         prefix: Put before every channel, with a colon. If empty, nothing is put there.
+        forwarder: Knows which messages workers hear, too. If None, they hear none.
+
+    Attributes:
+        prefix, forwarder: As they were given.
     """
 
     #: Redis carries no message type, and a browser fails the connection on a text message that is
@@ -71,10 +78,15 @@ class PlainDialect:
     takes_batches = True
 
     def __init__(
-        self, heartbeat: str | None = None, url_prefix: str = "/ws/", prefix: str = ""
+        self,
+        heartbeat: str | None = None,
+        url_prefix: str = "/ws/",
+        prefix: str = "",
+        forwarder: Forwarder | None = None,
     ) -> None:
         self.heartbeat = None if heartbeat is None else heartbeat.encode()
         self.prefix = prefix
+        self.forwarder = forwarder
         self._url_prefix = url_prefix
         #: The access that URLs ask for; the oldest comes first, and is forgotten first.
         self._parsed: dict[tuple[str, str], Access] = {}
@@ -87,6 +99,8 @@ class PlainDialect:
         if not path.startswith(self._url_prefix):
             return None
         access = parse_access(parse_facility(path[len(self._url_prefix) :]), query)
+        if self.forwarder is not None and self.forwarder.hears(access.facility):
+            access = replace(access, forward=True)
         if len(path) + len(query) <= _MAX_URL and _WHOLE_FLAGS.issuperset(query.split("&")):
             if len(self._parsed) >= _MAX_URLS:
                 del self._parsed[next(iter(self._parsed))]
@@ -134,7 +148,7 @@ class PlainConnection(Connection):
 
     _log = Logger()
 
-    __slots__ = ("_dialect", "_last", "_own", "_own_copies")
+    __slots__ = ("_dialect", "_forward", "_last", "_own", "_own_copies")
 
     def __init__(self, dialect: PlainDialect, parts: ConnectionParts) -> None:
         super().__init__(parts)
@@ -145,13 +159,30 @@ class PlainConnection(Connection):
         self._last: int | None = None
         self._own: dict[int, int] | None = None
         self._own_copies = _common(self.channels, self.publishes)
+        #: Hands what the client says to workers. If None, they do not hear it.
+        self._forward = self._make_forward()
+
+    def _make_forward(self) -> Forward | None:
+        forwarder = self._dialect.forwarder
+        if forwarder is None or not self.granted.forward:
+            return None
+        queue = forwarder.queue(self.granted.facility)
+        if queue is None:
+            # A policy has put another facility in its place.
+            return None
+        return Forward(self, forwarder, queue, self.identity, self.granted)
 
     @property
     def is_deaf(self) -> bool:
         """See `Connection.is_deaf`. A handler can send to any client."""
         if self.channels or self._handler is not None:
             return False
-        return bool(self.granted.subscribe) or not self.publishes
+        return bool(self.granted.subscribe) or not (self.publishes or self._forward)
+
+    @property
+    def may_speak(self) -> bool:
+        """See `Connection.may_speak`. A worker may hear it."""
+        return self._forward is not None or super().may_speak
 
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
@@ -195,6 +226,7 @@ class PlainConnection(Connection):
         await super().change(identity, granted)
         self.publishes = publish_channels
         self._own_copies = _common(channels, publish_channels)
+        self._forward = self._make_forward()
         new = [name for name in channels if name not in self.channels]
         self.unsubscribe([name for name in self.channels if name not in channels])
         if not new:
@@ -219,6 +251,7 @@ class PlainConnection(Connection):
         if (
             reach * count > _MAX_DELIVERIES
             or self._handler is not None
+            or self._forward is not None
             or not self.is_open
             or self._dialect.heartbeat in payloads
         ):
@@ -251,27 +284,49 @@ class PlainConnection(Connection):
 
     def publish(self, payload: bytes) -> None:
         """
-        Publish on all channels that were granted. Without one it is discarded; if empty, nothing.
+        Publish on all channels that were granted, and hand it over to a worker if there are some.
 
-        A failure closes the connection: with 1013 if Redis is away, with 1008 if it forbids.
+        With neither it is discarded; if it is empty, nothing is done. A failure closes the
+        connection: with 1013 if Redis is away or no worker has room, with 1008 if Redis forbids.
         """
         self._remember((payload,))
         if not (payload and self.is_open):
             return
+        if self._forward is not None:
+            self._forward.hand_over(payload)
+            if not (self.publishes and self.is_open):
+                return
         if self.publishes:
             self.publish_on(self.publishes, payload)
         else:
             self.discard(1)
 
+    def forwarded(self, count: int) -> None:
+        """See `wsredis.dialects.forwarding.Speaker.forwarded`."""
+        self._hub.metrics.forwarded += count
+
+    def not_forwarded(self, error: Exception, channel: str) -> None:
+        """See `wsredis.dialects.forwarding.Speaker.not_forwarded`."""
+        self._hub.metrics.unforwarded += 1
+        if isinstance(error, QueueFull):
+            self._hub.metrics.limits["forward-capacity"] += 1
+        if self.is_open:
+            code = self._close_over(error)
+            self._hub.log_loss(
+                self._log,
+                "not-forwarded",
+                "a message from {peer} ({id}) was not handed over to a worker of {channel}: "
+                "{error}; closing with {code}",
+                peer=self.peer,
+                id=self.id,
+                channel=channel,
+                error=str(error),
+                code=code,
+            )
+
     def publish_failed(self, error: Exception, size: int) -> None:
         """Close with a code that says why Redis did not confirm a message."""
-        if isinstance(error, BrokerError):
-            code, reason = 1013, "the message could not be published: try again later"
-        elif isinstance(error, ClientError):
-            code, reason = error.code, error.reason
-        else:
-            self._hub.log_failure(self._log, "publish-failed", "publishing failed", Failure(error))
-            code, reason = 1011, "internal error"
+        code = self._close_over(error)
         self._hub.log_loss(
             self._log,
             "not-confirmed",
@@ -283,7 +338,18 @@ class PlainConnection(Connection):
             error=str(error),
             code=code,
         )
+
+    def _close_over(self, error: Exception) -> int:
+        """Close over a message that got nowhere, and return the code."""
+        if isinstance(error, BrokerError):
+            code, reason = 1013, "the message could not be published: try again later"
+        elif isinstance(error, ClientError):
+            code, reason = error.code, error.reason
+        else:
+            self._hub.log_failure(self._log, "publish-failed", "publishing failed", Failure(error))
+            code, reason = 1011, "internal error"
         self._client.close(code, reason)
+        return code
 
     def audible(self, items: Sequence[Publication]) -> list[Publication]:
         """
@@ -353,6 +419,11 @@ class EnrolledConnection(PlainConnection):
         """See `Connection.is_deaf`. A subscriber can answer any message."""
         return not self._enrolment.takes_messages and super().is_deaf
 
+    @property
+    def may_speak(self) -> bool:
+        """See `Connection.may_speak`. A subscriber can answer any message."""
+        return self._enrolment.takes_messages or super().may_speak
+
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
         if self.channels or not self._enrolment.chooses_first:
@@ -382,11 +453,6 @@ class EnrolledConnection(PlainConnection):
             return {}
         return stored
 
-    def _pass_over(self, stored: Mapping[bytes, bytes]) -> None:
-        for name, payload in stored.items():
-            if self.is_open and name in self.channels and self._hub.is_fresh(self, name):
-                self._hub.mark_stored(self, Publication(name, payload))
-
     def first_publications(
         self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
     ) -> Iterator[Publication]:
@@ -394,7 +460,7 @@ class EnrolledConnection(PlainConnection):
         if not self._enrolment.chooses_first:
             yield from super().first_publications(stored, held_back)
             return
-        self._pass_over(stored)
+        self.pass_over(stored)
         messages, self._first = self._first, ()
         live = {item.payload for item in held_back}
         yield from (Publication(b"", each) for each in messages if each not in live)
@@ -403,6 +469,14 @@ class EnrolledConnection(PlainConnection):
     def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
         """See `Connection.opened`."""
         super().opened(stored, answer)
+        self._follow(())
+
+    def resumed(
+        self, stored: Mapping[bytes, bytes], missed: Sequence[Publication], answer: bytes
+    ) -> None:
+        """See `Connection.resumed`."""
+        self._first = ()
+        super().resumed(stored, missed, answer)
         self._follow(())
 
     def receive_all(self, payloads: Sequence[bytes]) -> int:
@@ -415,6 +489,7 @@ class EnrolledConnection(PlainConnection):
         """
         Hand a message over to the subscriber, if it takes messages, and read no other meanwhile.
 
+        A worker hears it as the client said it.
         If it fails, the connection is closed, as in `PlainConnection.publish`.
         """
         if not self._enrolment.takes_messages:
@@ -423,6 +498,10 @@ class EnrolledConnection(PlainConnection):
         self._remember((payload,))
         if not (payload and self.is_open):
             return
+        if self._forward is not None:
+            self._forward.hand_over(payload)
+            if not self.is_open:
+                return
         if work := self._hub.reach(self.publishes):
             # They may be other channels in the end; these are the best guess.
             self._client.charge(work)
@@ -473,7 +552,7 @@ class EnrolledConnection(PlainConnection):
 
     async def _join(self, names: Sequence[bytes]) -> None:
         await self.subscribe(names)
-        self._pass_over(await self._passed_over(names))
+        self.pass_over(await self._passed_over(names))
 
     def _not_joined(self, failure: Failure) -> None:
         # If Redis is away, the subscription becomes active when it is back.
@@ -502,6 +581,7 @@ class EnrolledConnection(PlainConnection):
         )
         is_known = before.issuperset(self.channels) and before.issuperset(self.publishes)
         await Connection.change(self, identity, granted)
+        self._forward = self._make_forward()
         if is_less and (self._enrolment.takes_messages or not is_known):
             self.close(1012, "what you may do has changed: connect again")
             return

@@ -21,7 +21,14 @@ from wsredis.gateway.canary import Canary
 from wsredis.gateway.gap import Gap
 from wsredis.gateway.publication import Publication
 
-__all__ = ["LOG_BATCH", "Broker", "BrokerListener", "LogEntry", "PublishWaiter"]
+__all__ = [
+    "LOG_BATCH",
+    "Broker",
+    "BrokerListener",
+    "LogEntry",
+    "PublishWaiter",
+    "WorkerQueue",
+]
 
 #: Entries that are read from a log at a time.
 LOG_BATCH = 1000
@@ -40,6 +47,23 @@ class LogEntry(NamedTuple):
     position: bytes
     age: float
     payload: bytes
+
+
+class WorkerQueue(NamedTuple):
+    """
+    A list in which messages wait for workers, each for one of them.
+
+    Attributes:
+        key: Its name.
+        bell: The channel on which the workers hear that the list is no longer empty.
+        capacity: The number of messages that may wait.
+        expiry: Seconds that a message may wait. Then it is dropped.
+    """
+
+    key: bytes
+    bell: bytes
+    capacity: int
+    expiry: float
 
 
 class BrokerListener(Protocol):
@@ -205,6 +229,17 @@ class Broker(Protocol):
 
                 PermissionDenied: The broker forbids one of the channels. The payload may be stored
                 there; on the other channels it is published.
+        """
+
+    def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """
+        Append *payload* to *queue*, and tell the workers.
+
+        It goes out in this turn of the reactor or the next, in the order of the calls.
+
+        Args:
+            waiter: See `publish`. One more error is `QueueFull`: as many messages as may wait do
+                so. Nothing was appended then.
         """
 
     def announce(self, channel: bytes, payload: bytes) -> None:

@@ -21,6 +21,8 @@ class PauseReason(IntEnum):
     RATE = 16
     #: The project's own subscriber works on its last message.
     SUBSCRIBER = 32
+    #: The application does not take its messages.
+    APPLICATION = 64
 
 
 class Sink(Protocol):

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from wsredis.channels import Access
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
+from wsredis.gateway.broker import PublishWaiter, WorkerQueue
 from wsredis.gateway.client import Client, PauseReason, Sink
 from wsredis.gateway.connection_id import connection_id, next_serial
 from wsredis.gateway.enrolment import Enrolment
@@ -119,6 +120,9 @@ class Connection(ABC):
 
     _log = Logger()
 
+    #: The code of the close frame that it gets when the gateway stops.
+    stop_code = 1001
+
     __slots__ = (
         "_client",
         "_counts_as_deaf",
@@ -187,6 +191,16 @@ class Connection(ABC):
         A dialect in which clients subscribe after the handshake keeps the default, which is False.
         """
         return False
+
+    @property
+    def may_speak(self) -> bool:
+        """Tells whether a message of the client is good for anything."""
+        return bool(self.publishes) or self._handler is not None
+
+    @property
+    def holds_back(self) -> bool:
+        """Tells whether publications wait for the first byte after the handshake."""
+        return bool(self._held_back)
 
     # -- For the dialect
 
@@ -275,6 +289,20 @@ class Connection(ABC):
         work = reach + len(channels) - 1
         if work:
             self._client.charge(work * count)
+        if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
+            self._client.pause(_PUBLISH)
+
+    def push_on(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """
+        Hand *payload* to the workers of *queue*. It counts as `publish_on` does.
+
+        Args:
+            waiter: Hears the outcome, and calls `published` for either.
+        """
+        self._unanswered += 1
+        self._unanswered_bytes += len(payload)
+        self._hub.broker.push(queue, payload, waiter)
+        self._client.charge(1)
         if self._unanswered >= _UNANSWERED_MESSAGES or self._unanswered_bytes >= _UNANSWERED_BYTES:
             self._client.pause(_PUBLISH)
 
@@ -401,9 +429,36 @@ class Connection(ABC):
 
     def opened(self, stored: Mapping[bytes, bytes], answer: bytes = b"") -> None:
         """Begin to write: first *answer* to the handshake; *stored* is the result of `open`."""
+        self._begin([*self.first_publications(stored, self._release())], answer)
+
+    def resumed(
+        self, stored: Mapping[bytes, bytes], missed: Sequence[Publication], answer: bytes
+    ) -> None:
+        """
+        Begin to write to a client that was here before.
+
+        Args:
+            stored: The result of `open`. It is not sent: the client has heard it.
+            missed: All that the client has not heard, up to now.
+            answer: Sent first.
+        """
+        self._release()
+        self.pass_over(stored)
+        self._begin(missed, answer)
+
+    def pass_over(self, stored: Mapping[bytes, bytes]) -> None:
+        """Remember stored messages that are not sent: they are not news after an outage either."""
+        for name, payload in stored.items():
+            if self.is_open and name in self.channels and self._hub.is_fresh(self, name):
+                self._hub.mark_stored(self, Publication(name, payload))
+
+    def _release(self) -> Sequence[Publication]:
+        """Hold back nothing any more. Returns: What was held back."""
         held_back, self._held_back = self._held_back or (), None
         self._state = _State.OPEN
-        items = [*self.first_publications(stored, held_back)]
+        return held_back
+
+    def _begin(self, items: Sequence[Publication], answer: bytes) -> None:
         self._count_bytes(items)
         self.choose_path()
         self.count_deafness()
@@ -449,6 +504,19 @@ class Connection(ABC):
         self._low = 0
         self._client.pause(_PUBLISH)
         return False
+
+    def ended(self, code: int, reason: str) -> None:  # noqa: B027, most do not need it
+        """
+        Take note of the close frame that ends the connection, the client's or the gateway's.
+
+        `closed` follows. It comes alone if the connection ends without a close frame.
+
+        Args:
+            code: 1005 if the frame had none.
+        """
+
+    def drained(self) -> None:  # noqa: B027, most do not need it
+        """Take note that nothing waits for the client any more. Called only if something did."""
 
     def closed(self) -> None:
         """The socket is gone, or was never opened. Repeating it is harmless."""

@@ -33,7 +33,7 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import ByEncoding, Encoding, Joined, Publication
 from wsredis.gateway.stored_messages import StoredMessages
 
-__all__ = ["ChannelState", "Hub", "Listener"]
+__all__ = ["ChannelState", "Hub", "Listener", "Recorder"]
 
 #: Connections that are written to before the reactor gets its turn: about 10 ms of work.
 _SLICE = 1000
@@ -66,6 +66,19 @@ class Listener(Protocol):
 
     def forbid(self) -> None:
         """Learn that the broker refuses one of the channels."""
+
+
+class Recorder(Protocol):
+    """Keeps publications for listeners that come back."""
+
+    def record(self, batch: Sequence[Publication]) -> None:
+        """Take publications in the order in which they came, before any listener gets them."""
+
+    def joined(self, listener: Listener, name: bytes) -> None:
+        """Take note that *listener* hears a channel from now on. Others may leave it now."""
+
+    def left(self, listener: Listener, name: bytes) -> None:
+        """Take note that *listener* is about to leave a channel. Others may join it now."""
 
 
 class _Channel:
@@ -128,6 +141,7 @@ class Hub:
         later: As it was given.
         incidents: What went wrong on single channels and facilities.
         subscriptions: The number of listeners of all channels together.
+        recorder: Keeps publications. If None, nobody does.
     """
 
     _log = Logger()
@@ -149,6 +163,7 @@ class Hub:
         self.later = later
         self.incidents = Incidents()
         self.subscriptions = 0
+        self.recorder: Recorder | None = None
         self._channels: dict[bytes, _Channel] = {}
         self._stored = StoredMessages()
         #: The encoding of the first listener, and whether there was ever one with another.
@@ -183,7 +198,10 @@ class Hub:
             listeners = channel.listeners
             before = len(listeners)
             listeners[listener] = channel.version
-            self.subscriptions += len(listeners) - before
+            if len(listeners) != before:
+                self.subscriptions += 1
+                if self.recorder is not None:
+                    self.recorder.joined(listener, name)
         if listener.encoding not in (self._encoding, None):
             self._is_mixed = self._encoding is not None
             self._encoding = self._encoding or listener.encoding
@@ -198,8 +216,11 @@ class Hub:
         deserted = []
         for name in names:
             channel = self._channels.get(name)
-            if channel is None or channel.listeners.pop(listener, None) is None:
+            if channel is None or listener not in channel.listeners:
                 continue
+            if self.recorder is not None:
+                self.recorder.left(listener, name)
+            del channel.listeners[listener]
             self.subscriptions -= 1
             if not channel.listeners:
                 del self._channels[name]
@@ -251,6 +272,8 @@ class Hub:
         payloads = [*map(_payload, batch)]
         if not all(payloads) or max(map(len, payloads), default=0) > self._max_publication:
             batch = [*self._deliverable(batch)]
+        if self.recorder is not None:
+            self.recorder.record(batch)
         runs = self._runs([*map(_channel, batch)])
         # Connections on several channels of this batch, with the names of those channels.
         mixed: dict[Listener, list[bytes]] = {}
@@ -363,6 +386,11 @@ class Hub:
             self.later(self._take_turn)
         self._waiting.append((items, by_encoding, iter(listeners)))
 
+    @property
+    def is_behind(self) -> bool:
+        """Tells whether some listeners are still to get publications that others have."""
+        return bool(self._waiting)
+
     def _take_turn(self) -> None:
         """Send one slice, and let the reactor look after everything else before the next."""
         if self._waiting:
@@ -386,6 +414,11 @@ class Hub:
     ) -> None:
         if self._is_mixed:
             self._send_mixed(items, listeners, by_encoding)
+            return
+        if len(listeners) == 1 and listeners[0].encoding is None:
+            # Nobody needs the bytes.
+            self.metrics.deliveries += len(items)
+            self._guarded(listeners[0].deliver, items)
             return
         try:
             data = b"" if self._encoding is None else by_encoding[self._encoding]
@@ -418,17 +451,28 @@ class Hub:
     def _send_mixed(
         self, items: list[Publication], listeners: list[Listener], by_encoding: ByEncoding
     ) -> None:
-        sent = 0
+        """Send to listeners of several encodings. Those of one follow each other, as a rule."""
+        sent = size = 0
+        data = b""
+        last: Encoding | None = None
         for listener in listeners:
-            if listener.direct is not None and listener.encoding is not None:
-                try:
-                    data = by_encoding[listener.encoding]
-                    sent += len(data)
-                    listener.direct.write(data)
-                except Exception:
-                    self._log.failure("delivery to one connection failed", event="delivery-failed")
-            else:
+            sink, encoding = listener.direct, listener.encoding
+            if sink is None or encoding is None:
                 self._guarded(listener.deliver, items)
+                continue
+            try:
+                if encoding is not last:
+                    data = by_encoding[encoding]
+                    last, size = encoding, len(data)
+                sent += size
+                taken = sink.send(data)
+            except OSError:
+                taken = 0
+            except Exception:
+                self._log.failure("delivery to one connection failed", event="delivery-failed")
+                continue
+            if taken != size:
+                self._guarded(sink.keep, data, taken)
         self.metrics.deliveries += len(items) * len(listeners)
         self.metrics.sent_bytes += sent
 

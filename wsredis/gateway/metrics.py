@@ -29,6 +29,7 @@ _CAUSES = (
     "redis-away",
     "identities-away",
     "busy",
+    "application",
     "stopping",
     "other",
 )
@@ -40,6 +41,7 @@ _LIMITS = (
     "max-connections-per-user",
     "max-handshakes",
     "handshake-rate",
+    "asgi-concurrency",
     "handshake-timeout",
     "max-head",
     "max-channels",
@@ -49,10 +51,11 @@ _LIMITS = (
     "max-queue",
     "max-queues",
     "max-commands",
+    "forward-capacity",
     "close-timeout",
 )
 
-_REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:7]))
+_REASONS = dict.fromkeys((*_STATUSES.values(), *_CAUSES, *_LIMITS[:8]))
 
 #: The codes that a client may send, and 1005 and 1006 where it sends none (RFC 6455, 7.4).
 _CLIENT_CODES = (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, "other")
@@ -80,6 +83,8 @@ class Metrics:
         received: Messages from clients.
         discarded: Messages from clients that they may publish nowhere.
         unpublished: Messages from clients that Redis did not confirm.
+        forwarded: Messages from clients that were handed over to workers.
+        unforwarded: Those that could not be handed over.
         unpersisted: Messages that were published, but not stored: Redis refused, a limit was
             reached, or the key is one of an application.
         slow_consumers: Connections closed because their send queue was full, because they took
@@ -88,6 +93,8 @@ class Metrics:
         dropped_oldest: Messages left out for slow clients as the oldest ones.
         shed: Connections closed because they sent too fast for a minute, did not go on with a
             message, or had most of the unfinished input when there was too much of it.
+        answers: Answers of the ASGI application, by the class of their status.
+        answer_latency: Seconds from the head of a request to the end of such an answer.
         timeouts: Connections closed because they did not answer a ping.
         broker_losses: How often the connection to Redis was lost.
         generation: How often messages may have been lost between Redis and the gateway; see
@@ -95,6 +102,8 @@ class Metrics:
         lost_seconds: The seconds of all those times together.
         loop_lag: Seconds by which the last timer of each second came late: the event loop was busy.
         loop_lag_max: The largest of them in the last minute.
+        asgi_slow: Steps of the ASGI application that held the gateway for longer than they may.
+        asgi_slow_seconds: The seconds of all those steps together.
         proofs: Messages of the gateway to itself that came back through Redis.
         proof_failures: How often one did not come back, or Redis had another number of
             subscriptions than it should have.
@@ -103,6 +112,9 @@ class Metrics:
     """
 
     connections: int = gauge("connections", "WebSockets that are open now.")
+    event_streams: int = gauge(
+        "event_streams", "Those of them that are streams of Server-Sent Events."
+    )
     deaf: int = gauge(
         "connections_deaf",
         "Those of them that will hear nothing, although they do not only publish: no flag, a "
@@ -172,11 +184,21 @@ class Metrics:
     received: int = counter(
         "messages_received", "Messages that came from clients, heartbeats included."
     )
+    polls: int = counter("polls", "Polls that were answered, with messages or without.")
+    posts: int = counter("posts", "Messages that came by POST, and that Redis has taken.")
     discarded: int = counter(
         "messages_discarded", "Messages from clients that they may publish nowhere."
     )
     unpublished: int = counter(
         "messages_unpublished", "Messages from clients that Redis did not confirm."
+    )
+    forwarded: int = counter(
+        "messages_forwarded", "Messages from clients that were handed over to workers."
+    )
+    unforwarded: int = counter(
+        "messages_unforwarded",
+        "Messages from clients that could not be handed over to a worker: as many as "
+        "``forward-capacity`` waited, or Redis did not confirm.",
     )
     unpersisted: int = counter(
         "messages_unpersisted",
@@ -209,6 +231,16 @@ class Metrics:
         _LIMITS,
     )
     timeouts: int = counter("ping_timeouts", "Connections that were dropped because no pong came.")
+    answers: dict[str, int] = counters(
+        "asgi_answers",
+        "Answers of the ASGI application to plain requests, by the class of their status.",
+        "status",
+        ("2xx", "3xx", "4xx", "5xx", "other"),
+    )
+    answer_latency: Histogram = latency(
+        "asgi_answer_seconds",
+        "Seconds from the head of a plain request to the end of the ASGI application's answer.",
+    )
     broker_losses: int = counter("redis_losses", "Times that the connection to Redis was lost.")
     publish_latency: Histogram = latency(
         "publish_seconds",
@@ -245,6 +277,13 @@ class Metrics:
     )
     loop_lag_max: float = gauge(
         "event_loop_lag_max_seconds", "The largest of them in the last minute.", max
+    )
+    asgi_slow: int = counter(
+        "asgi_slow_steps",
+        "Steps of the ASGI application that held the gateway for longer than ``asgi-slow``.",
+    )
+    asgi_slow_seconds: float = counter(
+        "asgi_slow_seconds", "The seconds of all those steps together."
     )
 
     @property

@@ -48,12 +48,14 @@ class Publication(dict[Encoding, bytes]):
     Attributes:
         channel: The name of the channel in Redis.
         payload: The message.
+        number: The place among all that a `wsredis.gateway.hub.Recorder` has numbered. 0 if it has
+            none.
         offset: The position in the history of the channel. None unless the broker keeps a history
             and makes a subclass with this attribute.
         tags: Metadata of the publisher. None unless the broker carries them, likewise.
     """
 
-    __slots__ = ("channel", "payload")
+    __slots__ = ("channel", "number", "payload")
 
     offset: int | None = None
     tags: Mapping[str, str] | None = None
@@ -61,6 +63,7 @@ class Publication(dict[Encoding, bytes]):
     def __init__(self, channel: bytes, payload: bytes) -> None:
         self.channel = channel
         self.payload = payload
+        self.number = 0
 
     def __missing__(self, encoding: Encoding) -> bytes:
         made = self[encoding] = encoding.encode(self)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from threading import RLock
 
+from wsredis.group_names import loggable_group
 from wsredis.layer.carrier import Carrier
 from wsredis.layer.mailbox import Mailbox, Mailboxes
 from wsredis.layer.messages import BadPayload
@@ -113,13 +114,14 @@ class Memberships:
 
     def _hear(self, group: _Group) -> Callable[[bytes], None]:
         route = group.route
+        shown = loggable_group(route.group)
 
         def heard(payload: bytes) -> None:
             try:
                 parcel = route.parcel(payload)
             except BadPayload as error:
                 self._quiet.line(
-                    logging.WARNING, "bad", "dropped a message to group %s: %s", route.shown, error
+                    logging.WARNING, "bad", "dropped a message to group %s: %s", shown, error
                 )
                 return
             now = self._mailboxes.clock()
@@ -145,7 +147,7 @@ class Memberships:
                     "%s of %s channels over capacity in group %s",
                     full,
                     total,
-                    route.shown,
+                    shown,
                 )
 
         return heard

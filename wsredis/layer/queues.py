@@ -263,12 +263,12 @@ class Queues:
         number = host_of(channel, len(self._carriers))
         names = self._names[number]
         lifetime = int(self._expiry * 1000)
-        args = (payload, self._capacity(channel), lifetime, names.bell(channel))
+        args = (self._capacity(channel), lifetime, names.bell(channel), payload)
         push = partial(PUSH.run, self._carriers[number], names.queue(channel), args)
         reply = (await ask(home, push))[0]
         if isinstance(reply, Exception):
             raise LayerUnavailable(error_text(reply))
-        if reply < 0:
+        if not reply:
             raise ChannelFull(channel)
 
     async def send_to_all(self, home: Home | None, channels: list[bytes], payload: bytes) -> int:

@@ -19,6 +19,7 @@ from wsredis.layer.carrier import Carrier, Command, Done, carrier_for
 from wsredis.layer.dial import Dial, dial
 from wsredis.layer.errors import LayerUnavailable
 from wsredis.layer.gaps import gap_parcel
+from wsredis.layer.gateway_channels import GatewayChannels
 from wsredis.layer.home import Home
 from wsredis.layer.hosts import Host
 from wsredis.layer.mailbox import Mailbox, Mailboxes
@@ -48,6 +49,7 @@ class Settings:
         prefix: The first part of all names in Redis.
         expiry: Seconds that a message is kept.
         group_expiry: Seconds after which a membership ends, unless it is renewed.
+        gateway: Knows the groups that are channels of the gateway. If None, there are none.
         dial: Connects.
         clock: Returns the time in seconds.
     """
@@ -58,6 +60,7 @@ class Settings:
     prefix: str
     expiry: float
     group_expiry: float
+    gateway: GatewayChannels | None = None
     dial: Dial = dial
     clock: Callable[[], float] = monotonic
 
@@ -108,7 +111,7 @@ class Station:
         self.home: Home | None = None
         self._own: list[Multiplex] = []
         self.carriers = [self._carrier(number, host) for number, host in enumerate(hosts)]
-        self.routes = Routes(self.names, settings.codec)
+        self.routes = Routes(self.names, settings.codec, settings.gateway)
         self.quiet = Quiet(_log, clock=settings.clock)
         self.lock = RLock()
         self.mailboxes = Mailboxes(
@@ -148,7 +151,8 @@ class Station:
 
     def _carrier(self, number: int, host: Host) -> Carrier:
         sink = _HostSink(self, number)
-        carrier = carrier_for(host.target, sink)
+        # Only Sentinels know which server it is.
+        carrier = None if host.sentinels else carrier_for(host.target, sink)
         if carrier is None:
             if self.home is None:
                 self.home = Home()
@@ -238,7 +242,7 @@ class Station:
         client = client_of(channel)
         if client is None:
             if route.queues is None:
-                raise ValueError(f"a worker channel cannot be in {group}")
+                raise ValueError("a worker channel cannot be in a channel of the gateway")
             expiry = max(1, int(self.settings.group_expiry))
             await self.call(
                 route.host,
@@ -287,8 +291,8 @@ class Station:
             full = await self.queues.send_to_all(self.home, queues, payload)
             if full:
                 text = "%s of %s channels over capacity in group %s"
-                kind = ("full", route.shown)
-                self.quiet.line(logging.INFO, kind, text, full, len(queues), route.shown)
+                kind = ("full", group)
+                self.quiet.line(logging.INFO, kind, text, full, len(queues), group)
 
     # --
 

@@ -19,8 +19,10 @@ from twisted.internet.defer import (
     gatherResults,
     maybeDeferred,
 )
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from wsredis import auth, brokers, dialects, transports, web
 from wsredis.channels import control_channel
@@ -34,13 +36,15 @@ from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.numbers import Snapshot
-from wsredis.service.endpoints import make_endpoints, metrics_endpoint
+from wsredis.service.endpoints import bind_error, make_endpoints, metrics_endpoint
 from wsredis.service.inspector import Inspector
+from wsredis.service.layer_carrier import make_carriers
 from wsredis.service.private_port import PrivatePort
 from wsredis.service.project_redis import client_for_project
 from wsredis.service.readings import Readings
 from wsredis.service.tls import Certificates
 from wsredis.service.vitals import Vitals
+from wsredis.service.worker_events import event_encoder
 from wsredis.transports.sockets import poller_for
 from wsredis.web.resources import GatewayResource
 from wsredis.web.wsgi import Application
@@ -83,11 +87,18 @@ class GatewayService(Service):
         handler: Gets the messages of clients. If None, they are published.
         application: A WSGI application whose pages are served on the same ports. If None, it is the
             one that *config* names, if any.
+        asgi: An ASGI application whose pages and WebSockets are served on the same ports. If None,
+            it is the one that *config* names, if any.
 
     Raises:
         ConfigError: A setting cannot be used.
 
     Attributes:
+        binds_early: Tells whether ports are bound before an ASGI application has started. Nothing
+            is accepted before. A program that gives up its rights between the two needs it.
+        give_up: Called with a reason if the ASGI application, or a port after it, fails to start.
+            If None, the gateway stays as it is, and is not ready.
+        opened: Fires when clients are served.
         factory: Makes the protocol of each connection.
         metrics: The counters of this gateway.
         health: Everything that is wrong with this gateway.
@@ -106,6 +117,7 @@ class GatewayService(Service):
         policy: Policy | None = None,
         handler: Handler | None = None,
         application: Application | None = None,
+        asgi: Callable[..., Any] | None = None,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -123,10 +135,15 @@ class GatewayService(Service):
             lambda step: reactor.callLater(0, step),
             throttle=self._losses,
         )
+        self._layers = make_carriers(config, reactor, self._hub)
         probes = {"live": self.liveness, "ready": self.readiness}
         page = web.metrics_page(config, self.snapshot)
         self._has_page = page is not None
-        self._site = web.from_config(config, reactor, probes, application, page)
+        self._asgi = web.asgi.from_config(config, reactor, self.metrics, asgi)
+        http, websockets = (
+            (None, None) if self._asgi is None else (self._asgi.http, self._asgi.websockets)
+        )
+        self._site = web.from_config(config, reactor, probes, application, page, http)
         self._private = PrivatePort(
             metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)
         )
@@ -143,10 +160,11 @@ class GatewayService(Service):
             config,
             reactor,
             self._hub,
-            dialects.from_config(config),
+            dialects.from_config(config, event_encoder(config.forward)),
             self._auth,
             self._site,
             handler,
+            websockets,
         )
         self._inspector = Inspector(
             reactor,
@@ -183,6 +201,9 @@ class GatewayService(Service):
         self._poller = poller_for(reactor)
         if self._poller is not None:
             self._poller.measures = config.verbose
+        self.binds_early = False
+        self.give_up: Callable[[str], object] | None = None
+        self.opened: Deferred[None] = Deferred()
         self._is_hurried = False
         self._waiting: Deferred[Any] = Deferred()
         self._haste: IDelayedCall | None = None
@@ -246,12 +267,17 @@ class GatewayService(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Bind the ports.
+        Bind the ports. Those of an ASGI application wait for its start, unless `binds_early`.
 
         Raises:
             CannotListenError: A port cannot be bound; a note names the setting. Ports that were
                 bound before it stay bound until `stopService`.
         """
+        if self._asgi is None or self.binds_early or not self._asgi.has_lifespan:
+            self._bind()
+
+    def _bind(self) -> None:
+        """Bind the ports; see `privilegedStartService`."""
         for endpoint in self._endpoints:
             port = endpoint.listen(self.factory)
             self._bound(port)
@@ -265,17 +291,62 @@ class GatewayService(Service):
             self._poller.adopt(port, self.factory, self._config.limits.send_buffer)
 
     def startService(self) -> None:
-        """Connect to Redis and accept clients. Binds the ports if that was not done."""
+        """
+        Connect to Redis and accept clients. Binds the ports if that was not done.
+
+        An ASGI application starts first. Until it has, no port is bound.
+        """
         super().startService()
+        if self._asgi is None:
+            self._bind_now()
+            self._connect()
+            self._open()
+        else:
+            # It may need Redis for its start.
+            self._connect()
+            self._asgi.start().addCallback(self._asgi_started).addErrback(self._cannot_start)
+
+    def _asgi_started(self, _: object) -> None:
+        """Go on after the start of the application."""
+        if self.running:
+            self._bind_now()
+            self._open()
+
+    def _bind_now(self) -> None:
         if not self._ports:
-            self.privilegedStartService()
+            self._bind()
+
+    def _cannot_start(self, failure: Failure) -> None:
+        """Give up, if there is somebody to do it: neither the application nor a port may fail."""
+        if failure.check(CancelledError) and not self.running:
+            # It was told to stop before.
+            return
+        error = failure.value
+        if failure.check(ConfigError):
+            text = str(error)
+        elif isinstance(error, (CannotListenError, OSError)):
+            text = bind_error(error)
+        else:
+            text = "the gateway failed to start"
+            self._log.failure(text, failure, event="start-crashed")
+        self.health.report("starting", text)
+        if self.give_up is not None:
+            self.give_up(text)
+
+    def _connect(self) -> None:
+        """Start everything behind the ports."""
         self._broker.start(self._hub)
+        if self._layers is not None:
+            self._layers.start()
         if self._broker.canary is not None:
             self._broker.canary.asked = self._inspector.received
             # Errors need no answer: the hub keeps it, and the broker tries again.
             self._hub.subscribe(self._broker.canary).addErrback(lambda failure: None)
         self._auth.start()
         self._inspector.start()
+
+    def _open(self) -> None:
+        """Serve clients."""
         self.factory.start()
         self._site.start()
         if self._certificates is not None:
@@ -283,6 +354,7 @@ class GatewayService(Service):
         self._vitals.start()
         self._readings.start()
         self.health.report("starting", None)
+        self.opened.callback(None)
 
     @property
     def stop_time(self) -> float:
@@ -290,7 +362,8 @@ class GatewayService(Service):
         config = self._config
         delay = max(config.drain_delay, _LAST_CALLERS)
         waits = config.drain_spread + config.drain + (_LAST_RELEASES if config.django else 0.0)
-        return delay + waits + _REDIS_PATIENCE
+        asgi = 0.0 if self._asgi is None else self._asgi.stop_time
+        return delay + waits + asgi + _REDIS_PATIENCE
 
     def stopService(self) -> Deferred[None]:
         """
@@ -350,6 +423,8 @@ class GatewayService(Service):
         await self._wait(DeferredList(gone, consumeErrors=True), spread + config.drain)
         self.factory.stop()
         self._site.stop()
+        if self._asgi is not None:
+            await self._asgi.stop(is_hurried=self._is_hurried)
         # Those that were cut only now have a moment.
         left = end - self._reactor.seconds()
         await self._wait(self._auth.idle(), max(left, _LAST_RELEASES))
@@ -357,6 +432,8 @@ class GatewayService(Service):
         self._inspector.stop()
         self._losses.reset()
         self._vitals.stop()
+        if self._layers is not None:
+            self._layers.stop()
         await self._broker.stop()
 
     async def _wait(self, done: Deferred[Any], seconds: float) -> None:

@@ -209,7 +209,7 @@ def fit_descriptors(config: GatewayConfig) -> GatewayConfig:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limits = config.limits
     # Pages take as many connections as there may be handshakes.
-    shares = 1 if config.wsgi is None else 2
+    shares = 1 if config.wsgi is None and config.asgi.application is None else 2
     if allowed == resource.RLIM_INFINITY or (
         allowed >= limits.max_connections + shares * limits.max_handshakes + _OWN_DESCRIPTORS
     ):

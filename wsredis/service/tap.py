@@ -25,6 +25,7 @@ from wsredis.config import (
 )
 from wsredis.errors import ConfigError
 from wsredis.service.deadline import Deadline
+from wsredis.service.late_failure import LateFailure
 from wsredis.service.leftovers import remove_stale_pidfile
 from wsredis.service.log.output import observer_for
 from wsredis.service.signals import Signals
@@ -146,7 +147,8 @@ class Options(usage.Options):
 
 for _setting in all_settings():
     if _setting.repeatable:
-        setattr(Options, f"opt_{_setting.attribute}", repeatable(_setting.name, _explain(_setting)))
+        _method = f"opt_{_setting.name.replace('-', '_')}"
+        setattr(Options, _method, repeatable(_setting.name, _explain(_setting)))
 
 
 def makeService(options: Options) -> IService:
@@ -165,6 +167,9 @@ def makeService(options: Options) -> IService:
         gateway, embedded = build(config, reactor)
     except ConfigError as error:
         give_up(error)
+    gateway.give_up = LateFailure(reactor)
+    # twistd gives up the rights that a port may need.
+    gateway.binds_early |= options.parent is not None and options.parent.get("uid") is not None
     if embedded is not None:
         embedded.setServiceParent(services)
     gateway.setServiceParent(services)

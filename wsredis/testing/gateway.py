@@ -18,8 +18,10 @@ from wsredis.gateway.health import Health, Probes, Situation
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
+from wsredis.service.worker_events import event_encoder
 from wsredis.testing.client import Client, Socket
 from wsredis.testing.wire import handshake
+from wsredis.transports.websocket.applications import Applications
 from wsredis.web.site import GatewaySite
 
 __all__ = ["EPOCH", "MemoryGateway"]
@@ -91,10 +93,11 @@ class MemoryGateway:
             config,
             self.clock,
             self.hub,
-            dialects or dialects_of(config),
+            dialects or dialects_of(config, event_encoder(config.forward)),
             self.auth,
             self.site,
             handler,
+            self.make_applications(config),
         )
         self._clients: WeakSet[Client] = WeakSet()
         self.broker.start(self.hub)
@@ -107,6 +110,10 @@ class MemoryGateway:
     def make_site(self, config: GatewayConfig) -> GatewaySite:
         """Make the site, for a subclass that has pages of its own."""
         return web.from_config(replace(config, wsgi=None), self.clock, self.probes())
+
+    def make_applications(self, config: GatewayConfig) -> Applications | None:
+        """Return where handshakes go that belong to no dialect, for a subclass that has some."""
+        return None
 
     def probes(self) -> Probes:
         """Return the answers about health. Only the connection to the Redis counts."""

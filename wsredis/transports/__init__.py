@@ -11,6 +11,7 @@ from wsredis.gateway.connection import Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.hub import Hub
 from wsredis.transports import sockets
+from wsredis.transports.websocket.applications import Applications
 from wsredis.transports.websocket.factory import GatewayFactory
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import self_test
@@ -26,6 +27,7 @@ def from_config(
     auth: Auth,
     site: HttpSite,
     handler: Hooks | None = None,
+    applications: Applications | None = None,
 ) -> GatewayFactory:
     """
     Build this wing as the settings say.
@@ -38,6 +40,7 @@ def from_config(
         auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: Answers requests that are not WebSocket handshakes.
         handler: The hook of the embedding program. If None, there is none.
+        applications: Gets handshakes that belong to no dialect. If None, 404 is the answer.
 
     Returns:
         The factory of all connections. Its `start` is called when the reactor runs.
@@ -47,4 +50,4 @@ def from_config(
     """
     sockets.self_test()
     self_test(reactor)
-    return GatewayFactory(reactor, config, hub, dialects, auth, site, handler)
+    return GatewayFactory(reactor, config, hub, dialects, auth, site, handler, applications)

@@ -271,6 +271,11 @@ class SendQueue:
         elif not self._paused:
             self._pump(queue)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Tells whether bytes wait, or are in the transport's own buffer."""
+        return self._queue is not None
+
     def overdue(self) -> None:
         """
         Give up what waits, if more waits than the limit: the grace of the client is over.

@@ -17,6 +17,7 @@ from wsredis.gateway.identity import Identity
 from wsredis.gateway.numbers import Snapshot
 from wsredis.web import channel, wsgi
 from wsredis.web.application import WSGIResource, load_application
+from wsredis.web.asgi.http_server import HttpServer
 from wsredis.web.resources import LocalResource, demo_page
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
@@ -37,6 +38,7 @@ def from_config(
     probes: Probes,
     application: wsgi.Application | None = None,
     metrics: Resource | None = None,
+    asgi: HttpServer | None = None,
 ) -> GatewaySite:
     """
     Build the site of a gateway.
@@ -45,20 +47,20 @@ def from_config(
         probes: The answers below ``/health/``.
         metrics: The page of `metrics_page`. Strangers get it only if *config* says so.
         application: A WSGI application. If None, the one that *config* names, if any.
+        asgi: Answers with an ASGI application. If None, there is none.
 
     Returns:
         The site. It is not started, and has no connections.
 
     Raises:
-        ConfigError: The application cannot be imported, both the demo page and an application are
-            wanted, a body of the allowed size would never fit into the spool, or the installed
-            Twisted cannot be used.
+        ConfigError: The application cannot be imported, two of the demo page, a WSGI and an ASGI
+            application are wanted, a body of the allowed size would never fit into the spool, or
+            the installed Twisted cannot be used.
     """
     channel.check_twisted()
+    _refuse_two(config, application is not None, asgi is not None)
     if application is None and config.wsgi is not None:
         application = load_application(config.wsgi)
-    if application is not None and config.demo:
-        raise ConfigError("demo: cannot be combined with an application: both serve /")
     limits = config.limits
     if application is not None and limits.max_body * 3 > limits.max_spool * 2:
         raise ConfigError(
@@ -77,8 +79,10 @@ def from_config(
         max_head=limits.max_head,
         trusted=Networks(config.trusted_proxy),
         spool=spool,
-        metrics=_public_metrics(config, metrics, application is not None),
+        metrics=_public_metrics(config, metrics, application is not None or asgi is not None),
         access_log=config.access_log,
+        asgi=asgi,
+        streams=not config.no_streams,
     )
 
 
@@ -127,6 +131,16 @@ def private_site(reactor: Any, probes: Probes, metrics: Resource | None) -> Gate
         metrics: The page of `metrics_page`.
     """
     return GatewaySite(reactor, (), probes, None, metrics=metrics)
+
+
+def _refuse_two(config: GatewayConfig, has_wsgi: bool, has_asgi: bool) -> None:
+    """Refuse settings of which each wants to serve all pages."""
+    has_wsgi = has_wsgi or config.wsgi is not None
+    has_asgi = has_asgi or config.asgi.application is not None
+    if has_wsgi and has_asgi:
+        raise ConfigError("asgi: cannot be combined with wsgi: both serve /")
+    if config.demo and (has_wsgi or has_asgi):
+        raise ConfigError("demo: cannot be combined with an application: both serve /")
 
 
 def _application_resource(

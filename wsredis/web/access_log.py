@@ -1,33 +1,22 @@
-"""
-The line that ``--access-log`` logs for each answer of plain HTTP.
-
-It is the combined format of web servers, without the date, which each line of the log has anyway.
-Of queries, which carry tokens and searches, it tells only that there was one.
-"""
+"""The answers of pages and ASGI applications that ``--access-log`` logs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
-from typing import Any
-
-from twisted.logger import Logger
+from typing import Any, Protocol
 
 from wsredis.config.networks import Networks, shown_address
-from wsredis.transports.websocket.head import loggable_target
+from wsredis.transports.access_log import Page, log_page
 from wsredis.transports.websocket.proxies import named_client
 
-__all__ = ["log_answer"]
-
-#: Characters of a header, which the client has chosen.
-_LOGGED = 200
+__all__ = ["AsgiHeaders", "AsgiRequest", "log_answer", "log_asgi_answer"]
 
 #: The begins of paths that are asked every few seconds for ever.
 _FREQUENT = (b"/health/", b"/metrics")
 
 #: Headers that name the client of a trusted proxy.
 _FORWARDED = ("x-forwarded-for", "forwarded")
-
-_log = Logger()
 
 
 def log_answer(request: Any, trusted: Networks) -> None:
@@ -40,24 +29,68 @@ def log_answer(request: Any, trusted: Networks) -> None:
     """
     if request.path.startswith(_FREQUENT):
         return
-    peer, target = _client(request, trusted), _shown(request.uri)
-    method, protocol = _text(request.method), _text(request.clientproto)
-    referer, agent = _shown(_header(request, "referer")), _text(_header(request, "user-agent"))
-    _log.info(
-        '{peer} - - "{_request}" {status} {bytes} "{_referer}" "{_agent}"',
-        event="page",
-        peer=peer,
-        method=method,
-        path=target,
-        protocol=protocol,
-        status=request.code,
-        bytes=request.sentLength,
-        referer=referer,
-        agent=agent,
-        seconds=monotonic() - request.began,
-        _request=_quoted(f"{method} {target} {protocol}"),
-        _referer=_quoted(referer) or "-",
-        _agent=_quoted(agent) or "-",
+    log_page(
+        Page(
+            _client(request, trusted),
+            request.method.decode("latin-1"),
+            request.uri,
+            request.clientproto.decode("latin-1"),
+            request.code,
+            request.sentLength,
+            _header(request, "referer"),
+            _header(request, "user-agent").decode("latin-1"),
+            monotonic() - request.began,
+        )
+    )
+
+
+class AsgiRequest(Protocol):
+    """The part of a `wsredis.web.asgi.http_request.Request` that a line tells about."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def headers(self) -> AsgiHeaders: ...
+
+
+class AsgiHeaders(Protocol):
+    """See `AsgiRequest`."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def values(self) -> Mapping[str, str]: ...
+
+
+def log_asgi_answer(
+    peer: str, request: AsgiRequest, trusted: Networks, status: int, size: int, began: float
+) -> None:
+    """
+    Log an answer of an ASGI application that has just been written.
+
+    Args:
+        peer: The host of the peer; "" if it has none.
+        request: The request.
+        trusted: The proxies that name the client.
+        size: Bytes of the body.
+        began: The time at which the head was whole, in seconds of the monotonic clock.
+    """
+    headers = request.headers
+    get = headers.values.get
+    log_page(
+        Page(
+            shown_address(named_client(peer, trusted, headers.values)),
+            request.method,
+            request.target.encode(),
+            headers.version,
+            status,
+            size,
+            get("referer", "").encode("latin-1"),
+            get("user-agent", ""),
+            monotonic() - began,
+        )
     )
 
 
@@ -73,18 +106,3 @@ def _client(request: Any, trusted: Networks) -> str:
 def _header(request: Any, name: str) -> bytes:
     values = request.requestHeaders.getRawHeaders(name.encode())
     return values[-1] if values else b""
-
-
-def _shown(url: bytes) -> str:
-    """Return a URL without its query, and without a user in it."""
-    shown = loggable_target(url)
-    return f"{shown}?..." if b"?" in url else shown
-
-
-def _text(raw: bytes) -> str:
-    return raw[:_LOGGED].decode("latin-1")
-
-
-def _quoted(text: str) -> str:
-    """Escape all that would end a string in quotes, or a line."""
-    return ascii(text)[1:-1].replace('"', '\\"')

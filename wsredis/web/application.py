@@ -23,15 +23,12 @@ from wsredis.config.ws4redis import is_of_ws4redis
 from wsredis.errors import ConfigError
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.shares import SharedBound
-from wsredis.gateway.threads import DaemonThreadPool
+from wsredis.gateway.threads import DaemonThreadPool, SwitchInterval
 from wsredis.web.resources import ApplicationResource
 from wsredis.web.spool import MAX_SPOOL, Spool
 from wsredis.web.wsgi import Application, WSGIResponse
 
 __all__ = ["WSGIResource", "load_application"]
-
-#: Seconds that a thread may keep the interpreter while others wait, instead of Python's 0.005.
-_SWITCH_INTERVAL = 0.0001
 
 #: Seconds that a request waits for a thread before it is asked for that of a slow client.
 _PATIENCE = 0.5
@@ -71,7 +68,7 @@ def load_application(name: str) -> Application:
 def _not_wsgi(application: Any) -> str:
     """Tell why an object is no WSGI application. Empty if it may be one."""
     if iscoroutinefunction(application) or iscoroutinefunction(type(application).__call__):
-        return "it is an ASGI application"
+        return "it is an ASGI application, for --asgi"
     if any(is_of_ws4redis(each.__module__) for each in (application, type(application))):
         return "it is the WebSocket server of django-websocket-redis, whose place the gateway takes"
     try:
@@ -212,7 +209,7 @@ class WSGIResource(ApplicationResource):
         self._relief: Any = None
         self._turns = _Turns(threads)
         self._patched_by: str | None = None
-        self._switch_interval = sys.getswitchinterval()
+        self._interval = SwitchInterval()
 
     @property
     def busy(self) -> int:
@@ -227,12 +224,11 @@ class WSGIResource(ApplicationResource):
         time while the application computes.
         """
         self._pool.start()
-        self._switch_interval = sys.getswitchinterval()
-        sys.setswitchinterval(min(_SWITCH_INTERVAL, self._switch_interval))
+        self._interval.shorten()
 
     def stop(self) -> None:
         """Stop the threads. A thread that still works is not waited for: it may never end."""
-        sys.setswitchinterval(self._switch_interval)
+        self._interval.restore()
         self.throttle.reset()
         if self._relief is not None:
             self._relief.cancel()

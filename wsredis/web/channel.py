@@ -79,6 +79,9 @@ class ChannelOwner(Protocol):
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer."""
 
+    def serves(self, found: head.Head) -> bool:
+        """Tell whether its resources answer a request. Else the connection is given back."""
+
     def call_in_turn(self, function: Callable[[], None]) -> None:
         """Call a function when those that wait were called, a few in a turn of the reactor."""
 
@@ -218,7 +221,9 @@ class GatewayChannel(HTTPChannel):
         found = head.parse(request, self.site.max_head)
         if found.status:
             self._refuse(found.status, found.reason)
-        elif found.kind is head.Kind.HANDSHAKE and self.returned is not None:
+        elif self.returned is not None and (
+            found.kind is head.Kind.HANDSHAKE or not self.site.serves(found)
+        ):
             self._give_back(0, "")
         elif not self._take_place(found):
             if self.site.places is not None and self.site.places.is_full():

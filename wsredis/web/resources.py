@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wsredis.gateway.health import Probes
-from wsredis.web.handover import take_over, wants_websocket
+from wsredis.web.handover import take_over, wants_stream, wants_websocket
 from wsredis.web.health import HealthResource
 
 __all__ = ["ApplicationResource", "GatewayResource", "RootResource", "demo_page"]
@@ -102,8 +102,9 @@ class GatewayResource(Resource):
     The gateway as a part of a twisted.web site.
 
     Put it at the path that ``url_prefix`` of the configuration names, with
-    ``site.putChild(b"ws", ...)`` for ``/ws/``. It takes connections with WebSocket handshakes away
-    from twisted.web, and answers any other request with 400, as django-websocket-redis does.
+    ``site.putChild(b"ws", ...)`` for ``/ws/``. It takes connections with WebSocket handshakes, and
+    with requests of clients without WebSockets, away from twisted.web, and answers any other
+    request with 400, as django-websocket-redis does.
 
     Args:
         factory: The factory of a `wsredis.service.service.GatewayService`. If None, handshakes are
@@ -118,8 +119,12 @@ class GatewayResource(Resource):
 
     def render(self, request: Any) -> Any:
         """Hand the connection over, or answer with the reason why not."""
-        if self._factory is not None and wants_websocket(request):
-            take_over(request, self._factory)
+        factory: Any = self._factory
+        if factory is not None and wants_websocket(request):
+            take_over(request, factory)
+            return NOT_DONE_YET
+        if getattr(factory, "streams", None) is not None and wants_stream(request):
+            take_over(request, factory, factory.config.limits.max_message)
             return NOT_DONE_YET
         request.setResponseCode(400)
         request.setHeader("content-type", _TEXT)
@@ -169,6 +174,13 @@ class RootResource(Resource):
             self._resources[b"/metrics"] = metrics
         if page is not None:
             self._resources[b"/"] = _PageResource(page)
+        # Of each request to an ASGI application it is asked whether it is one of these.
+        self._paths = frozenset(path.decode() for path in self._resources)
+        self._text_prefixes = url_prefixes
+
+    def is_own(self, path: str) -> bool:
+        """Tell whether a path is one of the gateway itself."""
+        return path in self._paths or path.startswith(self._text_prefixes)
 
     def render(self, request: Request) -> Any:
         """Answer with the resource of the path, or with a short error instead of an HTML page."""

@@ -21,7 +21,12 @@ from wsredis.config.networks import Networks
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.health import Probes
 from wsredis.gateway.shares import SharedBound
+from wsredis.transports.stream.request import is_for_streams
+from wsredis.transports.websocket.head import Head, path_of
+from wsredis.transports.websocket.http import HttpChannel
 from wsredis.web.access_log import log_answer
+from wsredis.web.asgi.http_channel import AsgiChannel
+from wsredis.web.asgi.http_server import HttpServer
 from wsredis.web.channel import REQUEST_TIMEOUT, GatewayChannel
 from wsredis.web.request import GatewayRequest
 from wsredis.web.resources import ApplicationResource, RootResource
@@ -55,13 +60,16 @@ class GatewaySite(Site):
         spool: Where bodies wait. If None, the site has one of its own.
         metrics: The resource at ``/metrics``. If None, the gateway has none there.
         access_log: Log each answer.
+        asgi: Answers for all other paths in the place of *application*, on channels of its own. If
+            None, there is no ASGI application.
+        streams: Tells whether clients without WebSockets are served elsewhere.
 
     Attributes:
         channels: The open connections.
         places: Their number by address. None without an application.
         trusted, max_head, spool: As given.
         application: As given.
-        has_application: False if *application* is None.
+        has_application: False if *application* and *asgi* are None.
         max_body: As given; without an application, the bytes that are read before the connection
             is aborted.
         max_channels: As given; 0 without an application.
@@ -84,9 +92,12 @@ class GatewaySite(Site):
         spool: Spool | None = None,
         metrics: Resource | None = None,
         access_log: bool = False,
+        asgi: HttpServer | None = None,
+        streams: bool = False,
     ) -> None:
+        root = RootResource(url_prefixes, probes, page, application, metrics)
         super().__init__(
-            RootResource(url_prefixes, probes, page, application, metrics),
+            root,
             requestFactory=GatewayRequest,
             reactor=reactor,
             timeout=REQUEST_TIMEOUT,
@@ -94,15 +105,19 @@ class GatewaySite(Site):
         )
         self.protocol = GatewayChannel  # type: ignore[assignment]
         self.application = application
-        self.has_application = application is not None
+        self._root = root
+        self._asgi = asgi
+        self.has_application = application is not None or asgi is not None
         self.max_body = max_body if self.has_application else _MAX_UNUSED_BODY
         self.max_channels = max_channels if self.has_application else 0
         self.max_head = max_head
         self.trusted = Networks(()) if trusted is None else trusted
         self.spool = Spool(MAX_SPOOL) if spool is None else spool
-        self.channels: ConnectionSet[GatewayChannel] = ConnectionSet()
+        self.channels: ConnectionSet[GatewayChannel | AsgiChannel] = ConnectionSet()
         self.places = SharedBound(self.max_channels) if self.has_application else None
         self._has_access_log = access_log
+        self._has_streams = streams
+        self._url_prefixes = url_prefixes
         self._draining = False
         self._reactor = reactor
         self._waiting: deque[Callable[[], None]] = deque()
@@ -116,6 +131,8 @@ class GatewaySite(Site):
         """Start the application, if there is one."""
         if self.application is not None:
             self.application.start()
+        if self._asgi is not None:
+            self._asgi.start()
 
     def is_full(self) -> bool:
         """
@@ -125,6 +142,23 @@ class GatewaySite(Site):
             Without an application always False: connections are then short, and not limited here.
         """
         return self.has_application and len(self.channels) >= self.max_channels
+
+    def channel_for(self, found: Head, peer: Any) -> HttpChannel:
+        """See `wsredis.transports.websocket.http.HttpSite.channel_for`."""
+        if self._asgi is not None and not self.is_own(path_of(found.target)):
+            return self._asgi.channel(self)
+        channel: Any = self.buildProtocol(peer)
+        return cast(HttpChannel, channel)
+
+    def serves(self, found: Head) -> bool:
+        """Tell whether the resources of this site answer a request. Else its connection goes on."""
+        if self._has_streams and is_for_streams(found, self._url_prefixes):
+            return False
+        return self._asgi is None or self.is_own(path_of(found.target))
+
+    def is_own(self, path: str) -> bool:
+        """Tell whether a path is one of the gateway itself, and not of an application."""
+        return self._root.is_own(path)
 
     def keeps_connections(self) -> bool:
         """Tell whether a connection stays open after an answer: not while they are scarce."""
@@ -166,3 +200,5 @@ class GatewaySite(Site):
             cast(ITCPTransport, channel.transport).abortConnection()
         if self.application is not None:
             self.application.stop()
+        if self._asgi is not None:
+            self._asgi.stop()

@@ -13,10 +13,10 @@ import sys
 import types
 from typing import Any
 
-import pytest
-
 import channels_redis.core
 import channels_redis.pubsub
+import pytest
+
 from wsredis.layer import ChannelLayer
 
 #: Tests that are left out, and why. Not more than these: a new one needs a reason.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.auth.grants import check_access, read_channels
@@ -43,3 +45,16 @@ class GrantedTests(SynchronousTestCase):
         """A value that is not a mapping to lists of flags is an error, whatever its pattern is."""
         for value in (None, [], "x", {"x": "publish"}, {"x": None}, {"x": [1]}, {"x": ["read"]}):
             self.assertRaises(ValueError, read_channels, value)
+
+    def test_forward(self) -> None:
+        """A worker hears a client with a limit only if the limit says so; others are let in."""
+        asked = replace(self.access, forward=True)
+        flags = ["subscribe", "publish"]
+        for channels, expected in (
+            ({"chat.*": [*flags, "forward"]}, asked),
+            ({"chat.*": flags, "*.room": ["forward"]}, asked),
+            ({"chat.*": flags, "news": ["forward"]}, self.access),
+            ({"chat.*": flags}, self.access),
+        ):
+            self.assertEqual(expected, check_access(asked, read_channels(channels)))
+        self.assertIs(self.access, check_access(self.access, read_channels({"*": flags})))

@@ -8,7 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.config.case import ConfigCase
 from wsredis.config import (
+    AsgiConfig,
     AuthUrlConfig,
+    ForwardConfig,
     GatewayConfig,
     JwtConfig,
     Limits,
@@ -78,13 +80,15 @@ class SecretTests(ConfigCase):
         ):
             config = GatewayConfig(redis=redis)
             self.assertNotIn(SECRET, repr(config) + repr(redis) + str(config))
+        self.assertNotIn(SECRET, repr(GatewayConfig(forward=ForwardConfig(key=SECRET))))
 
     def test_not_in_errors(self) -> None:
         """A refused password is not repeated."""
-        for value in ([SECRET], SECRET.encode()):
-            text = self.refused(RedisConfig, password=value)
-            self.assertTrue(text.startswith("redis-password: "), text)
-            self.assertNotIn(SECRET, text)
+        for cls, name in ((RedisConfig, "password"), (ForwardConfig, "key")):
+            for value in ([SECRET], SECRET.encode()):
+                text = self.refused(cls, **{name: value})
+                self.assertRegex(text, r"\A[a-z]+-[a-z]+: ")
+                self.assertNotIn(SECRET, text)
 
     def test_urls(self) -> None:
         """URLs, which may have a key in the query, show neither in a repr nor in an error."""
@@ -111,7 +115,8 @@ class SecretTests(ConfigCase):
 
     def test_marked(self) -> None:
         """Settings that are secret are marked, so that they become no option."""
-        self.assertEqual(["redis-password"], [each.name for each in all_settings() if each.secret])
+        secrets = [each.name for each in all_settings() if each.secret]
+        self.assertEqual(["redis-password", "forward-key"], secrets)
 
 
 class SettingTests(SynchronousTestCase):
@@ -129,7 +134,7 @@ class SettingTests(SynchronousTestCase):
         """Every field of the configuration is a setting, but for what is read from files."""
         found = {(setting.part, setting.attribute) for setting in all_settings()}
         parts = {"redis": RedisConfig, "jwt": JwtConfig, "auth_url": AuthUrlConfig}
-        parts["limits"] = Limits
+        parts |= {"limits": Limits, "asgi": AsgiConfig, "forward": ForwardConfig}
         others = {*parts, "rules", "file"}
         expected = {(None, name) for name in GatewayConfig.__slots__ if name not in others}
         expected |= {(part, name) for part, cls in parts.items() for name in cls.__slots__}

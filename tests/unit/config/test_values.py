@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.config.case import ConfigCase
-from wsredis.config import AuthUrlConfig, GatewayConfig, JwtConfig, Limits, load
+from wsredis.config import AsgiConfig, AuthUrlConfig, GatewayConfig, JwtConfig, Limits, load
 from wsredis.config.cores import usable_cores
 from wsredis.config.values import header_value, script_name
 from wsredis.errors import ConfigError
@@ -133,6 +133,46 @@ class CheckTests(ConfigCase):
         for value in ("example.com", ["https://a", 5], [None], "https://a\x0b.b"):
             text = self.refused(GatewayConfig, allow_origin=value)
             self.assertTrue(text.startswith("allow-origin: "), text)
+
+
+class AsgiTests(ConfigCase):
+    """The settings of an ASGI application."""
+
+    def test_refused(self) -> None:
+        """Each wrong value is refused with the name of its option."""
+        for name, option, *values in (
+            ("application", "asgi", "module", "module.name", ":name", "a b:c", 5),
+            ("loop", "asgi-loop", "uvloop", "Reactor", 1),
+            ("lifespan", "asgi-lifespan", "yes", "AUTO", 1),
+            ("root_path", "asgi-root-path", "app", "/a b", "/é", 5),
+            ("concurrency", "asgi-concurrency", 0, -1, "1.5", "", None),
+            ("budget", "asgi-budget", 0, -1, "2ms", "nan", "inf", None),
+            ("shutdown", "asgi-shutdown", -1, "ever", "inf", None),
+            ("slow", "asgi-slow", 0, -1, "100ms", "nan", None),
+        ):
+            for value in values:
+                text = self.refused(AsgiConfig, **{name: value})
+                self.assertTrue(text.startswith(f"{option}: "), text)
+
+    def test_taken(self) -> None:
+        """Each is an option of the gateway, with the values that the reference names."""
+        config = load(
+            {
+                "asgi": "site.asgi:app.inner",
+                "asgi-loop": "thread",
+                "asgi-lifespan": "off",
+                "asgi-root-path": "/a/%C3%A9",
+                "asgi-concurrency": "7",
+                "asgi-budget": "0.01",
+                "asgi-shutdown": "0",
+                "asgi-slow": "1",
+            },
+            {},
+        )
+        expected = AsgiConfig(
+            "site.asgi:app.inner", "thread", "off", "/a/%C3%A9", 7, 0.01, 0.0, 1.0
+        )
+        self.assertEqual(expected, config.asgi)
 
 
 class IdentityTests(ConfigCase):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from threading import Event, Thread, current_thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.gateway.threads import DaemonThreadPool
+from wsredis.gateway.threads import DaemonThreadPool, SwitchInterval
 
 PATIENCE = 20.0
 
@@ -50,3 +51,27 @@ class DaemonThreadPoolTests(SynchronousTestCase):
         self.assertTrue(threads[0].daemon)
         threads[0].join(PATIENCE)
         self.assertFalse(threads[0].is_alive())
+
+
+class SwitchIntervalTests(SynchronousTestCase):
+    """How often Python switches between threads."""
+
+    def test_shorter(self) -> None:
+        """It is shorter for a while, and then as it was before."""
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.004)
+        interval = SwitchInterval()
+        interval.restore()
+        interval.shorten()
+        self.assertAlmostEqual(0.0001, sys.getswitchinterval(), 5)
+        sys.setswitchinterval(0.002)
+        interval.restore()
+        self.assertAlmostEqual(0.004, sys.getswitchinterval(), 5)
+        interval.restore()
+
+    def test_shorter_already(self) -> None:
+        """One that is shorter already stays as it is."""
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.00005)
+        SwitchInterval().shorten()
+        self.assertAlmostEqual(0.00005, sys.getswitchinterval(), 5)

@@ -55,7 +55,7 @@ class QueueTests(SynchronousTestCase):
     def send(self, *names: str) -> None:
         """Send messages."""
         for name in names:
-            args = (self.codec.encode({"type": name}), 100, 60000, b"bell")
+            args = (100, 60000, b"bell", self.codec.encode({"type": name}))
             PUSH.run(self.carriers[0], b"q", args, lambda _: None)
 
     @staticmethod

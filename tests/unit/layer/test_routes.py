@@ -16,7 +16,7 @@ class RouteTests(SynchronousTestCase):
         """A message to a group is one publication of its encoded form, which comes back."""
         codec = Codec()
         route = Routes([Names()], codec).find("chat")
-        self.assertEqual(("chat", "chat", 0), (route.group, route.shown, route.host))
+        self.assertEqual(("chat", 0), (route.group, route.host))
         message = {"type": "x", "text": "Grüße"}
         [command] = route.commands(message)
         self.assertEqual((b"PUBLISH", b"asgi:group:chat", codec.encode(message)), command)

@@ -33,16 +33,16 @@ class ScriptTests(SynchronousTestCase):
 
     def push(self) -> Any:
         """Push a message and return the reply."""
-        PUSH.run(self.carrier, b"q", (b"message", 2, 1000, b"bell"), self.replies.append)
+        PUSH.run(self.carrier, b"q", (2, 1000, b"bell", b"message"), self.replies.append)
         return self.replies.pop()
 
     def test_unknown(self) -> None:
         """A Redis that does not know the script yet gets its text, once."""
         self.assertEqual([1], self.push())
         self.assertEqual([b"EVALSHA", b"EVAL", b"PUBLISH"][:2], self.redis.names())
-        self.assertEqual([2], self.push())
+        self.assertEqual([1], self.push())
         self.assertEqual([b"EVALSHA"], self.redis.names())
-        self.assertEqual([-1], self.push())
+        self.assertEqual([0], self.push())
 
     def test_errors(self) -> None:
         """Other errors of Redis, and its absence, are handed on."""

@@ -103,7 +103,7 @@ class StartTests(_EmbeddedCase):
         self.assertEqual(expected | memory, found)
 
     def test_rights(self) -> None:
-        """Commands that change the server or run scripts are denied to everybody."""
+        """Commands that change the server or keep scripts are denied to everybody."""
         words = self.child.words
         rights = words[words.index("--user") :]
         self.assertEqual(["--user", "default", "on", "nopass"], rights[:4])

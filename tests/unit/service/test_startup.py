@@ -251,8 +251,9 @@ class DescriptorTests(TapCase):
         """Connections for pages need theirs, too: as many as there may be handshakes."""
         self.limits = (18_000, 18_000)
         self.assertEqual(17_416, sum(self._limits()) + 32)
-        connections, handshakes = self._limits("--wsgi", "tests.unit.service.test_service:Any")
-        self.assertEqual(18_000, connections + 2 * handshakes + 32)
+        for option in ("--wsgi", "--asgi"):
+            connections, handshakes = self._limits(option, "tests.unit.service.test_service:Any")
+            self.assertEqual(18_000, connections + 2 * handshakes + 32)
 
     def test_absurdly_few(self) -> None:
         """It never comes to nothing."""

@@ -71,6 +71,22 @@ class TimeTests(MemoryGatewayCase):
 class KeptTests(ApplicationCase):
     """With an application a connection is kept, for a limited time and for limited bodies."""
 
+    def test_of_another(self) -> None:
+        """A later request that no resource of the site answers is read by the gateway again."""
+        client = self.connect()
+        self.assertEqual(200, self.ask(client, make_request("GET /x"))[0])
+        returned: list[object] = []
+        (channel,) = self.site.channels
+        channel.returned = lambda *each: returned.append(each)
+        self.patch(self.site, "serves", lambda found: found.target != "/y")
+        client.send(make_request("GET /x"))
+        self.clock.advance(0)
+        self.assertEqual([], returned)
+        client.send(make_request("GET /y") + b"rest")
+        self.clock.advance(0)
+        self.assertEqual([(make_request("GET /y"), b"rest", 0, "")], returned)
+        self.assertEqual([], [*self.site.channels])
+
     def test_targets(self) -> None:
         """A target may have scheme and host; anything else starts with a slash."""
         client = self.connect()

@@ -16,7 +16,7 @@ from tests.support.memory_gateway import MemoryGatewayCase, SiteGateway, Socket
 from tests.support.raw import CLOSE, TEXT, frame, handshake
 from tests.unit.web.case import BOTH, ApplicationCase, make_request
 from wsredis.gateway.identity import Handshake
-from wsredis.web.handover import request_head, wants_websocket
+from wsredis.web.handover import request_head, wants_stream, wants_websocket
 from wsredis.web.resources import GatewayResource
 
 
@@ -181,6 +181,63 @@ class ResourceTests(MemoryGatewayCase):
             client.send(request)
             self.assertEqual(status, client.take().split(b" ", 2)[1], request)
         self.assertEqual(0, len(self.factory.registry.connections))
+
+    def test_stream(self) -> None:
+        """A stream of events works as on a port of the gateway."""
+        client = Socket(self.site)
+        client.send(make_request("GET /ws/a?subscribe-broadcast", "Accept: text/event-stream"))
+        self.publish(b"hello")
+        data = client.take()
+        self.assertTrue(data.startswith(b"HTTP/1.1 200 OK\r\n"), data)
+        self.assertIn(b"\ndata: hello\n\n", data)
+        client.leave()
+        self.factory.stop()
+        self._nothing_left()
+
+    def test_publish(self) -> None:
+        """A message by POST is published; the connection ends, since it was lent."""
+        for headers, body in (
+            (("Content-Length: 5",), b"hello"),
+            (("Transfer-Encoding: chunked",), b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+        ):
+            client = Socket(self.site)
+            client.send(make_request("POST /ws/b?publish-broadcast", *headers) + body)
+            answer = client.take()
+            self.assertTrue(answer.startswith(b"HTTP/1.1 202 "), answer)
+            self.assertIn(b"Connection: close", answer)
+            self.assertTrue(client.closed)
+            self.assertEqual(b"hello", self.gateway.redis.value(b"broadcast:b"))
+        self._nothing_left()
+
+    def test_large_body(self) -> None:
+        """A message that is too large is refused with 413, and not read once more."""
+        size = self.factory.config.limits.max_message + 1
+        client = Socket(self.site)
+        client.send(make_request("POST /ws/b?publish-broadcast", f"Content-Length: {size}"))
+        client.send(b"x" * size)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 413 "))
+
+    def test_preflight(self) -> None:
+        """A browser's question is answered."""
+        client = Socket(self.site)
+        headers = ("Origin: http://x", "Access-Control-Request-Method: POST")
+        client.send(make_request("OPTIONS /ws/b", *headers))
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 204 "))
+
+    def test_no_streams(self) -> None:
+        """With --no-streams, or as a resource of nobody, there are none."""
+        self.factory.streams = None
+        for resource in (GatewayResource(self.factory), GatewayResource()):
+            client = Socket(Site(resource, reactor=self.clock))
+            client.send(make_request("GET /ws/a", "Accept: text/event-stream"))
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))
+
+    def test_http_2(self) -> None:
+        """A stream of HTTP/2 is not the whole connection, and is not taken."""
+        request = HeadTests().make(accept=["text/event-stream"])
+        self.assertTrue(wants_stream(request))
+        request.clientproto = b"HTTP/2"
+        self.assertFalse(wants_stream(request))
 
     def test_smuggled_header(self) -> None:
         """A header that twisted.web accepts and Autobahn would split is refused."""

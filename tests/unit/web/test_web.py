@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.memory_gateway import Socket
 from tests.unit.web.case import PROBES, make_request
 from wsredis import web
-from wsredis.config import GatewayConfig, Limits, RedisConfig
+from wsredis.config import AsgiConfig, GatewayConfig, Limits, RedisConfig
 from wsredis.errors import ConfigError
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
@@ -72,6 +72,18 @@ class FromConfigTests(SynchronousTestCase):
     def test_demo_and_application(self) -> None:
         """Both would be at the same path."""
         error = self.assertRaises(ConfigError, self.make, GatewayConfig(demo=True, wsgi=self.name))
+        self.assertIn("demo: ", str(error))
+
+    def test_two_applications(self) -> None:
+        """An ASGI application excludes a WSGI one, given in any way, and the demo page."""
+        asgi = AsgiConfig("nosuch:nosuch")
+        for config, application in (
+            (GatewayConfig(asgi=asgi, wsgi=self.name), None),
+            (GatewayConfig(asgi=asgi), named_application),
+        ):
+            error = self.assertRaises(ConfigError, self.make, config, application=application)
+            self.assertEqual("asgi: cannot be combined with wsgi: both serve /", str(error))
+        error = self.assertRaises(ConfigError, self.make, GatewayConfig(demo=True, asgi=asgi))
         self.assertIn("demo: ", str(error))
 
     def test_body_that_never_fits(self) -> None:

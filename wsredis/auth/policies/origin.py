@@ -3,8 +3,8 @@ The origin policy: which web pages may open a WebSocket.
 
 It prevents cross-site WebSocket hijacking (CWE-1385): a browser sends the cookies of a site with a
 WebSocket that any other site opens, and names that other site in the Origin header (RFC 6454). So
-a page of a foreign origin may only subscribe to broadcasts, as any stranger may. A request without
-Origin does not come from a browser.
+a page of a foreign origin may only subscribe to broadcasts, as any stranger may, and no worker
+hears what it says. A request without Origin does not come from a browser.
 
 The own origin is the one that the Host header names, or X-Forwarded-Host of a proxy. A page can
 choose that name, by pointing a name of its own at the address of the gateway (DNS rebinding). So no
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 
@@ -130,8 +131,12 @@ class OriginPolicy:
 
     def allow(self, identity: Identity, handshake: Handshake) -> Access:
         """See `wsredis.gateway.identity.Policy.allow`."""
-        if handshake.requested.only_listens_to_broadcast or not self.is_foreign(handshake):
-            return handshake.requested
+        requested = handshake.requested
+        is_harmless = requested.only_listens_to_broadcast
+        if (is_harmless and not requested.forward) or not self.is_foreign(handshake):
+            return requested
+        if is_harmless:
+            return replace(requested, forward=False)
         # The header may hold anything: only a well-formed origin goes to the log.
         match = _match(handshake.headers["origin"])
         option = f"--allow-origin {'*' if match is None else match[0]}"

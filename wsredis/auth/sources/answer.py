@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wsredis.auth.grants import Channels, check_access, read_channels
@@ -60,7 +60,9 @@ class Answer:
         if self.status != 200:
             raise HandshakeRejected(self.reason, self.status)
         if self.channels is not None:
-            check_access(access, self.channels)
+            granted = check_access(access, self.channels)
+            if granted is not access:
+                return replace(self.identity, granted=granted)
         return self.identity
 
 

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wsredis.brokers.redis.calls import Call, Command, Done
 from wsredis.brokers.redis.commands import Commands
 from wsredis.brokers.redis.connection import SILENCE, RedisConnection
 from wsredis.brokers.redis.fetches import Fetches
@@ -23,6 +24,7 @@ from wsredis.brokers.redis.log_reader import read_log
 from wsredis.brokers.redis.patience import Patience
 from wsredis.brokers.redis.proof import PERIOD, Proof
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol
+from wsredis.brokers.redis.queues import Queues
 from wsredis.brokers.redis.role import RoleWatch
 from wsredis.brokers.redis.stored import StoredKeys, StoredSettings
 from wsredis.brokers.redis.subscriptions import Subscriptions
@@ -32,7 +34,7 @@ from wsredis.channels import proof_channel
 from wsredis.config import Limits
 from wsredis.config.redis_url import RedisTarget
 from wsredis.errors import BrokerUnavailable
-from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter
+from wsredis.gateway.broker import BrokerListener, LogEntry, PublishWaiter, WorkerQueue
 from wsredis.gateway.canary import Canary
 from wsredis.gateway.gap import GapTimer
 from wsredis.gateway.health import Health
@@ -108,6 +110,7 @@ class RedisBroker:
         self._role = RoleWatch(reactor, PERIOD, self._demoted, health, unproven, is_any=is_any_role)
         keys = StoredKeys(reactor, stored, metrics)
         self._commands = Commands(reactor, keys, limits, metrics, self._role.is_read_only)
+        self._queues = Queues(reactor, self._commands)
         self._fetches = Fetches(reactor, self._commands.fetch_each, self._after_live)
         # With capital letters, so that a proxy that changes names is noticed.
         proof = proof_channel(stored.prefix, f"Gateway-{secrets.token_hex(8)}")
@@ -204,6 +207,7 @@ class RedisBroker:
         self._role.stop()
         if self._proof is not None:
             self._proof.stop()
+        self._queues.flush()
         self._commands.stop()
         # From now on commands fail at once, although the connection is still there.
         self._commands.protocol = None
@@ -242,6 +246,20 @@ class RedisBroker:
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
         self._commands.publish(channels, payload, waiter)
+
+    def push(self, queue: WorkerQueue, payload: bytes, waiter: PublishWaiter) -> None:
+        """See `wsredis.gateway.broker.Broker.push`."""
+        self._queues.push(queue, payload, waiter)
+
+    def call(self, commands: Sequence[Command], done: Done) -> None:
+        """
+        Send commands of somebody else together, in their order.
+
+        Args:
+            commands: At least one. Not to be changed afterwards.
+            done: Called once with the outcome, maybe before this returns.
+        """
+        Call(self._commands, commands, done)
 
     def announce(self, channel: bytes, payload: bytes) -> None:
         """See `wsredis.gateway.broker.Broker.announce`."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 
+from wsredis.brokers.redis.backlog import Backlog
 from wsredis.brokers.redis.protocol import NoReply, RedisProtocol, Reply
 from wsredis.brokers.redis.publishing import PublishPipeline, is_read_only
 from wsredis.brokers.redis.reading import Replies, StoredReader
@@ -17,7 +18,6 @@ from wsredis.errors import BrokerUnavailable
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
-from wsredis.gateway.shares import SharedBound
 
 __all__ = ["Commands"]
 
@@ -31,8 +31,7 @@ class Commands:
     """
     Commands on one connection at a time, limited in number and size.
 
-    The messages of one turn of the reactor are sent in one write. Half of the limits is for
-    everybody; of the other half each publisher has a share.
+    The messages of one turn of the reactor are sent in one write.
 
     Args:
         clock: Ends the turn.
@@ -43,6 +42,8 @@ class Commands:
         keys: As it was given.
         guarded: The channels of this turn whose keys may be those of the application.
         timed: The last messages of the batch whose time is measured. If None, none is.
+        read_only: As it was given.
+        backlog: The commands that are not answered yet, collected or sent.
         protocol: The connection. If None, there is none, and commands fail at once.
     """
 
@@ -57,21 +58,14 @@ class Commands:
         read_only: Callable[[], None],
     ) -> None:
         self._clock = clock
-        self._read_only = read_only
+        self.read_only = read_only
         self.keys = keys
         expire = b"$%d\r\n%d\r\n$" % (len(str(keys.expire)), keys.expire)
         self._setex = b"*4\r\n$5\r\nSETEX\r\n$%d\r\n%b\r\n" + expire
-        self._limits = limits
         self._metrics = metrics
         self._reader = StoredReader(clock, keys, limits.max_publication, metrics)
         self._throttle = LogThrottle(clock)
-        #: Publish commands that are not answered yet, collected or sent, and their bytes.
-        self._unanswered = 0
-        self._unanswered_bytes = 0
-        #: The half of the bytes that has shares. A command takes as many at least that the number
-        #: of commands is shared, too.
-        self._shared = SharedBound(limits.max_command_bytes // 2)
-        self._least = limits.max_command_bytes // limits.max_commands
+        self.backlog = Backlog(limits, metrics)
         #: Messages that are not sent yet.
         self._pipelines: list[PublishPipeline] = []
         #: Those that wait until it is known whose keys their channels have.
@@ -92,18 +86,13 @@ class Commands:
 
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
-        problem = ""
-        if self.protocol is None:
-            problem = "Redis is away"
-        elif (
-            self._unanswered >= self._limits.max_commands
-            or self._unanswered_bytes >= self._limits.max_command_bytes
-        ):
-            problem = "too many commands wait for an answer of Redis"
-            self._metrics.limits["max-commands"] += 1
-        if problem:
-            waiter.not_published(BrokerUnavailable(problem), len(payload))
-            return
+        backlog = self.backlog
+        if self.protocol is None or backlog.is_full:
+            try:
+                self.check()
+            except BrokerUnavailable as error:
+                waiter.not_published(error, len(payload))
+                return
         if not channels:
             waiter.published(1, len(payload))
             return
@@ -115,8 +104,19 @@ class Commands:
                 self._flushing = self._clock.callLater(0, self.flush)
         pipeline.payloads.append(payload)
         pipeline.remaining += pipeline.commands
-        self._unanswered += pipeline.commands
-        self._unanswered_bytes += pipeline.head_bytes + pipeline.commands * len(payload)
+        commands = pipeline.commands
+        backlog.add(commands, pipeline.head_bytes + commands * len(payload))
+
+    def check(self) -> None:
+        """
+        Check that a command can be sent now.
+
+        Raises:
+            BrokerUnavailable: Redis is away, or too many commands wait for its answer.
+        """
+        if self.protocol is None:
+            raise BrokerUnavailable("Redis is away")
+        self.backlog.check()
 
     def publish_all(
         self, channels: Sequence[bytes], payloads: Sequence[bytes], waiter: PublishWaiter
@@ -129,15 +129,13 @@ class Commands:
             pipeline is not None
             and pipeline.waiter is waiter
             and pipeline.channels is channels
-            and self._unanswered < self._limits.max_commands
-            and self._unanswered_bytes < self._limits.max_command_bytes
+            and not self.backlog.is_full
         ):
             pipeline.payloads += more
             commands = pipeline.commands
             pipeline.remaining += commands * len(more)
-            self._unanswered += commands * len(more)
-            self._unanswered_bytes += pipeline.head_bytes * len(more)
-            self._unanswered_bytes += commands * sum(map(len, more))
+            size = pipeline.head_bytes * len(more) + commands * sum(map(len, more))
+            self.backlog.add(commands * len(more), size)
         else:
             for payload in more:
                 self.publish(channels, payload, waiter)
@@ -222,13 +220,11 @@ class Commands:
 
     def answered(self, commands: int, size: int) -> None:
         """Count off commands that were answered, and their bytes."""
-        self._unanswered -= commands
-        self._unanswered_bytes -= size
+        self.backlog.answered(commands, size)
 
     def give_back(self, pipeline: PublishPipeline) -> None:
         """Take back the share of a publisher whose messages are answered."""
-        if pipeline.share is not None:
-            self._shared.release(*pipeline.share)
+        self.backlog.release(pipeline.share)
 
     def all_succeeded(self, replies: Sequence[Reply]) -> bool:
         """Tell whether *replies* have nothing to report: no error, and no end of errors."""
@@ -245,7 +241,7 @@ class Commands:
         if isinstance(reply, (NoReply, BrokerUnavailable)):
             return
         if is_read_only(reply):
-            self._read_only()
+            self.read_only()
         elif isinstance(reply, Exception):
             self._metrics.unpersisted += 1
             kind = str(reply).split(" ", 1)[0]
@@ -303,32 +299,22 @@ class Commands:
             for pipeline in pipelines:
                 pipeline.refuse("Redis was lost")
             return
-        limits = self._limits
-        is_crowded = (
-            self._unanswered > limits.max_commands // 2
-            or self._unanswered_bytes > limits.max_command_bytes // 2
-        )
+        is_crowded = self.backlog.is_crowded
         parts: list[bytes] = []
         sent = []
         self.keys.begin_turn()
         for pipeline in pipelines:
-            if is_crowded and not self._take_share(pipeline):
-                self._metrics.limits["max-commands"] += 1
-                pipeline.refuse("too many commands of this client wait for an answer of Redis")
-            else:
-                pipeline.pack(parts)
-                sent.append(pipeline)
+            if is_crowded:
+                try:
+                    pipeline.share = self.backlog.take_share(
+                        pipeline.waiter.origin, pipeline.remaining, pipeline.size()
+                    )
+                except BrokerUnavailable as error:
+                    pipeline.refuse(str(error))
+                    continue
+            pipeline.pack(parts)
+            sent.append(pipeline)
         if sent:
             if self.timed is None:
                 self.timed, self._sent_at = sent[-1], self._clock.seconds()
             self.protocol.send_pipelines(b"".join(parts), sent)
-
-    def _take_share(self, pipeline: PublishPipeline) -> bool:
-        origin = pipeline.waiter.origin
-        if not origin:
-            return True
-        size = max(pipeline.size(), pipeline.remaining * self._least)
-        if not self._shared.take(origin, size):
-            return False
-        pipeline.share = (origin, size)
-        return True

@@ -13,7 +13,7 @@ from wsredis.config.redis_url import error_text
 from wsredis.errors import BrokerUnavailable, PermissionDenied, PublishOutcomeUnknown
 from wsredis.gateway.broker import PublishWaiter
 
-__all__ = ["PipelineOwner", "PublishPipeline", "is_read_only"]
+__all__ = ["PipelineOwner", "PublishPipeline", "as_broker_error", "is_read_only"]
 
 #: So many messages are packed one by one.
 _FEW = 8
@@ -204,7 +204,7 @@ class PublishPipeline(Pipeline):
             elif isinstance(reply, Exception) and not isinstance(
                 self._error, PublishOutcomeUnknown
             ):
-                self._error = _as_broker_error(reply)
+                self._error = as_broker_error(reply)
                 self._owner.not_published(reply)
             self._advance(1)
 
@@ -244,7 +244,7 @@ def is_read_only(reply: Reply) -> bool:
     return isinstance(reply, Exception) and str(reply).startswith("READONLY")
 
 
-def _as_broker_error(error: Exception) -> Exception:
+def as_broker_error(error: Exception) -> Exception:
     """Translate the failure of a command."""
     if isinstance(error, BrokerUnavailable):
         return error

@@ -104,6 +104,8 @@ class Workers(GatewayService):
             for text in texts:
                 check_shareable(option, text)
         super().__init__(config, reactor=reactor)
+        # An application runs in the workers only.
+        self.binds_early = True
         # Read here: twistd may give up the right to read the file before the workers start.
         password = target_of(config.redis).password
         redis = replace(config.redis, inherited_password=password)
@@ -117,10 +119,16 @@ class Workers(GatewayService):
             redis=redis,
         )
         self._workers = [
-            WorkerProcess(number, reactor, partial(self._spawn, number), self._state_changed)
+            WorkerProcess(
+                number,
+                reactor,
+                partial(self._spawn, number),
+                self._state_changed,
+                self._worker_failed,
+            )
             for number in range(1, config.workers + 1)
         ]
-        self._all_ready = False
+        self._all_ready = self._has_served = False
         self._checks = 0
         self._task = PeriodicTask(reactor, CHECK_INTERVAL, self._check)
         self._ends: list[Deferred[None]] = []
@@ -226,12 +234,24 @@ class Workers(GatewayService):
         if self._checks * CHECK_INTERVAL >= INTERVAL:
             self._tell(self.readiness())
 
+    def _worker_failed(self, reason: str) -> None:
+        """
+        Give up if a worker cannot start, and none ever could.
+
+        Later it is tried again: what it needs may come back.
+        """
+        if self.running and not self._has_served and self.give_up is not None:
+            # The others would say the same.
+            self._has_served = True
+            self.give_up(reason)
+
     def _state_changed(self) -> None:
         """Notify the workers, and log a line if all are ready now, or not any more."""
         if not self.running:
             return
         situation = self.readiness()
         self._tell(situation)
+        self._has_served |= any(worker.is_ready for worker in self._workers)
         all_ready = is_good(situation)
         if all_ready == self._all_ready:
             return

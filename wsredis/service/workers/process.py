@@ -45,6 +45,7 @@ class WorkerProcess:
         number: Names the worker in the log.
         spawn: Starts a process with the given protocol.
         changed: Called when a problem of the worker begins or ends, and when the worker has ended.
+        failed: Called with the reason for which the worker cannot start, before it ends.
 
     Attributes:
         past: What the processes that have ended had counted.
@@ -59,10 +60,12 @@ class WorkerProcess:
         reactor: Any,
         spawn: Callable[[ProcessProtocol], Any],
         changed: Callable[[], None],
+        failed: Callable[[str], None],
     ) -> None:
         self._number = number
         self._spawn = spawn
         self._changed = changed
+        self._failed = failed
         self._supervisor = ChildSupervisor(reactor, self, _RESTART)
         #: The begin of a line whose end was not received yet, by descriptor.
         self._partial: dict[int, bytes] = {}
@@ -83,7 +86,12 @@ class WorkerProcess:
     @property
     def numbers(self) -> Numbers:
         """The numbers of the last report, and whether the worker is ready now."""
-        return {**self._numbers, "ready": int(is_good({0: self.problems}))}
+        return {**self._numbers, "ready": int(self.is_ready)}
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether the worker serves clients."""
+        return is_good({0: self.problems})
 
     @property
     def hears(self) -> bool:
@@ -227,6 +235,9 @@ class WorkerProcess:
                 if "numbers" in report:
                     self._numbers = checked(report["numbers"])
                 self._has_reported(situation[self._number])
+                return
+            if "failed" in report:
+                self._failed(str(report["failed"]))
                 return
             logger, level, fields = forwarded(report["log"], self._number)
         except _NO_REPORT:

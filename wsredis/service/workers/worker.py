@@ -133,7 +133,7 @@ class WorkerGateway(GatewayService):
         """Return the numbers of all workers, as the parent has last sent them."""
         return self._numbers
 
-    def privilegedStartService(self) -> None:
+    def _bind(self) -> None:
         """Take connections from the sockets of the parent."""
         for shared in self._sockets:
             endpoint: Any = SharedEndpoint(self._reactor, shared)
@@ -223,6 +223,14 @@ def main() -> None:
         # not be readable any more.
         sys.exit(f"wsredis: {error}")
     stop.hurry = gateway.stop_now
+    failures: list[str] = []
+
+    def give_up(reason: str) -> None:
+        failures.append(reason)
+        reporter.report_state({"failed": reason}, True)
+        stop.gently()
+
+    gateway.give_up = give_up
     reader = CommandReader(reactor, commands, gateway.command_received, gateway.commands_ended)
     reactor.callWhenRunning(reactor.addReader, reader)
     reactor.callWhenRunning(gateway.startService)
@@ -230,3 +238,5 @@ def main() -> None:
     reactor.callWhenRunning(garbage.freeze)
     reactor.addSystemEventTrigger("before", "shutdown", gateway.stopService)
     reactor.run()
+    if failures:
+        sys.exit(1)

@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.publication import Encoding, Publication
 from wsredis.transports.websocket import frames
 
 __all__ = ["Encodings"]
 
 
+def _framed(payload: str | bytes) -> bytes:
+    """Frame a message of any class by its type."""
+    if isinstance(payload, str):
+        return frames.text(payload.encode())
+    return frames.binary(payload)
+
+
+class Messages(Protocol):
+    """The messages that are encoded: those of a dialect, or of applications."""
+
+    @property
+    def is_binary(self) -> bool | None:
+        """See `wsredis.gateway.dialect.Dialect.is_binary`."""
+
+    @property
+    def heartbeat(self) -> bytes | None:
+        """See `wsredis.gateway.dialect.Dialect.heartbeat`."""
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """See `wsredis.gateway.dialect.Dialect.heartbeat_interval`."""
+
+    def encode(self, publication: Publication) -> bytes:
+        """See `wsredis.gateway.dialect.Dialect.encode`."""
+
+
 class _PlainEncoding:
     """Messages of one dialect in frames, without compression."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Messages) -> None:
         # Looked up once, not for every publication.
         self._message_of = dialect.encode
         self._frame = {None: frames.message, False: frames.text, True: frames.binary}[
@@ -36,9 +62,7 @@ class _PlainEncoding:
 
     def message(self, payload: str | bytes) -> bytes:
         """Frame a message by its type."""
-        if isinstance(payload, str):
-            return frames.text(payload.encode())
-        return frames.binary(payload)
+        return frames.text(payload.encode()) if type(payload) is str else _framed(payload)
 
 
 class _DeflatedEncoding:
@@ -61,7 +85,7 @@ class _DeflatedEncoding:
         return frames.deflated(self._plain.message(payload), self._window, self._threshold)
 
 
-class Encodings(dict[tuple[Dialect, int], Encoding]):
+class Encodings(dict[tuple[Messages, int], Encoding]):
     """
     The encodings of one gateway by dialect and window, each made when it is first asked for.
 
@@ -75,7 +99,7 @@ class Encodings(dict[tuple[Dialect, int], Encoding]):
         super().__init__()
         self._threshold = threshold
 
-    def __missing__(self, key: tuple[Dialect, int]) -> Encoding:
+    def __missing__(self, key: tuple[Messages, int]) -> Encoding:
         dialect, window = key
         made: Encoding
         if window:

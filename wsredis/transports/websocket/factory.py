@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -21,6 +21,8 @@ from wsredis.gateway.gap import Gap
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.queued_bytes import QueuedBytes
+from wsredis.transports.stream.streams import Streams
+from wsredis.transports.websocket.applications import Applications
 from wsredis.transports.websocket.handshake import Handshaker
 from wsredis.transports.websocket.http import HttpSite
 from wsredis.transports.websocket.lean import lean_class
@@ -45,11 +47,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         auth: Decides on handshakes, and watches over open connections. Started elsewhere.
         site: Answers requests that are not WebSocket handshakes.
         handler: The hook of the embedding program. If None, there is none.
+        applications: Gets handshakes that belong to no dialect. If None, 404 is the answer.
 
     Attributes:
         registry: The connections.
         queued: The memory of all that waits for clients.
         inputs: The input of clients that is kept.
+        streams: The clients without WebSockets. None if there are to be none.
     """
 
     _log = Logger()
@@ -65,6 +69,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         auth: Auth,
         site: HttpSite,
         handler: Hooks | None = None,
+        applications: Applications | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="")
         self.config = config
@@ -95,6 +100,25 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             closeHandshakeTimeout=0,
             allowNullOrigin=True,
         )
+        handshaker = Handshaker(
+            config, hub, dialects, auth.admission, self.registry, handler, applications
+        )
+        self.streams: Streams | None = None
+        if not config.no_streams:
+            # Before all others hear of a gap, cursors of the time before are worth nothing.
+            self.streams = Streams(
+                reactor,
+                config,
+                hub,
+                auth.admission,
+                registry=self.registry,
+                handshaker=handshaker,
+                sessions=auth.sessions,
+                scheduler=self._scheduler,
+                inputs=self.inputs,
+                queued=self.queued,
+                losses=self._losses,
+            )
         if handler is not None:
             hub.gaps.watch(handler.on_gap)
         if config.on_gap == "close":
@@ -104,12 +128,13 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             self,
             config=config,
             registry=self.registry,
-            handshaker=Handshaker(config, hub, dialects, auth.admission, self.registry, handler),
+            handshaker=handshaker,
             sessions=auth.sessions,
             metrics=hub.metrics,
             queued=self.queued,
             losses=self._losses,
             site=site,
+            streams=self.streams,
             scheduler=self._scheduler,
             inputs=self.inputs,
             turn=self._scheduler.turn,
@@ -146,14 +171,22 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         """See `Registry.start`."""
         self.registry.start()
         self.inputs.start()
+        if self.streams is not None:
+            self.streams.start()
 
     def stop(self) -> None:
         """See `Registry.stop`. Lines about clients that were counted are logged."""
         self.registry.stop()
+        if self.streams is not None:
+            self.streams.stop()
         self.inputs.stop()
         self._scheduler.stop()
         self._losses.reset()
 
     def drain(self, spread: float = 0.0) -> Deferred[None]:
-        """See `Registry.drain`."""
-        return self.registry.drain(spread)
+        """See `Registry.drain`. Requests of clients without WebSockets are waited for, too."""
+        drained = self.registry.drain(spread)
+        if self.streams is None:
+            return drained
+        both = DeferredList([drained, self.streams.drain()], consumeErrors=True)
+        return both.addCallback(lambda _: None)

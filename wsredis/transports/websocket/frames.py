@@ -40,7 +40,8 @@ def _frame(first: int, payload: bytes) -> bytes:
 
 def text(payload: bytes) -> bytes:
     """Return one text frame. The caller has to know that *payload* is UTF-8."""
-    return _frame(_TEXT, payload)
+    # Most are short.
+    return _SHORT[len(payload)] + payload if len(payload) < 126 else _frame(_TEXT, payload)
 
 
 def binary(payload: bytes) -> bytes:

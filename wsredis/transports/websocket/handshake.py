@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from wsredis.auth import Accepted, Admission
 from wsredis.channels import Access
@@ -19,59 +19,33 @@ from wsredis.errors import (
     LimitExceeded,
     PermissionDenied,
 )
-from wsredis.gateway.client import Client
 from wsredis.gateway.connection import Connection, ConnectionParts, Hooks
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.eager import run_eagerly
 from wsredis.gateway.hub import Hub
-from wsredis.gateway.identity import Handshake
+from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.publication import Encoding
+from wsredis.transports.websocket.applications import (
+    Answer,
+    ApplicationClient,
+    ApplicationMessages,
+    Applications,
+    HandshakeClient,
+)
 from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.lean import Request
-from wsredis.transports.websocket.registry import Member, Registry, Step
+from wsredis.transports.websocket.registry import Registry, Step
 
-__all__ = ["Answer", "HandshakeClient", "Handshaker", "error_response", "rejection_for"]
+__all__ = ["Handshaker", "error_response", "rejection_for"]
 
 #: Seconds that a client is asked to wait before it tries again.
 _RETRY_AFTER = 2
 
+#: Applications find out themselves who their clients are.
+_NOBODY = Identity()
+
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-
-class HandshakeClient(Client, Member, Protocol):
-    """
-    A client that waits for the answer to its handshake.
-
-    Attributes:
-        connection: Set as soon as there is one: whoever ends the client has to end it as well.
-    """
-
-    connection: Connection | None
-
-    def is_pending(self) -> bool:
-        """Tell whether the client still waits."""
-
-    def is_secure(self) -> bool:
-        """Tell whether the client speaks TLS with the gateway itself."""
-
-
-class Answer(NamedTuple):
-    """
-    The answer to an accepted handshake.
-
-    Attributes:
-        accepted: The outcome of the admission.
-        stored: The stored messages by channel, for `Connection.opened`.
-        subprotocol: The chosen one. None if there is none.
-        headers: Further headers of the answer.
-        is_compressed: Tells whether both sides may send compressed messages.
-    """
-
-    accepted: Accepted
-    stored: Mapping[bytes, bytes]
-    subprotocol: str | None
-    headers: dict[str, str]
-    is_compressed: bool
 
 
 #: Makes an answer of the stored messages.
@@ -85,6 +59,7 @@ class Handshaker:
     Args:
         dialects: Asked in this order to parse a URL.
         handler: The hook of the embedding program. If None, there is none.
+        applications: Gets handshakes that belong to no dialect. If None, 404 is the answer.
     """
 
     def __init__(
@@ -95,6 +70,7 @@ class Handshaker:
         admission: Admission,
         registry: Registry,
         handler: Hooks | None = None,
+        applications: Applications | None = None,
     ) -> None:
         self._limits = config.limits
         self._compress = config.compress
@@ -104,8 +80,10 @@ class Handshaker:
         self._admission = admission
         self._registry = registry
         self._handler = handler
+        self._applications = applications
+        self._messages = ApplicationMessages()
 
-    def decide(self, client: HandshakeClient, request: Request, target: str) -> Deferred[Answer]:
+    def decide(self, client: ApplicationClient, request: Request, target: str) -> Deferred[Answer]:
         """
         Decide on a well-formed handshake: URL, room, subprotocol, identity, rights, subscriptions.
 
@@ -121,7 +99,11 @@ class Handshaker:
                 set, its `closed` undoes the subscriptions.
         """
         try:
-            prepared = run_eagerly(self._prepare(client, request, target))
+            path, _, query = target.partition("?")
+            found = self._parse(path, query)
+            if found is None:
+                return self._ask_application(client, request, target)
+            prepared = run_eagerly(self._prepare(client, request, path, query, *found))
             if isinstance(prepared, Deferred):
                 return prepared.addCallback(_open)
             return _open(prepared)
@@ -129,23 +111,137 @@ class Handshaker:
             # As in a coroutine: whatever an authenticator raises refuses this handshake only.
             return fail()
 
+    def _ask_application(
+        self, client: ApplicationClient, request: Request, target: str
+    ) -> Deferred[Answer]:
+        """Let the application decide, if there is one and there is room."""
+        if self._applications is None:
+            raise HandshakeRejected("there is nothing here", 404)
+        refusal = self._registry.refusal(Step.DECIDE, client)
+        if refusal is not None:
+            raise refusal
+        window, extension = self._negotiate(request)
+        parts = ConnectionParts(
+            self._hub,
+            self._limits,
+            None,
+            client,
+            self._encodings[self._messages, window],
+            _NOBODY,
+            Access(target.partition("?")[0]),
+        )
+        answer = self._applications.decide(client, request, target, parts)
+        if not window:
+            return answer
+        return answer.addCallback(
+            lambda accepted: accepted._replace(
+                headers=[_extension_header(extension), *accepted.headers], is_compressed=True
+            )
+        )
+
+    def _negotiate(self, request: Request) -> tuple[int, str]:
+        """Return the window of compressed messages, and its header; 0 if nothing is compressed."""
+        agreed = negotiate(request.extensions) if self._compress else None
+        return agreed or (0, "")
+
     async def _prepare(
-        self, client: HandshakeClient, request: Request, target: str
+        self,
+        client: ApplicationClient,
+        request: Request,
+        path: str,
+        query: str,
+        dialect: Dialect,
+        requested: Access,
     ) -> tuple[Connection, _Completion]:
         """Decide on everything but the subscriptions."""
+        subprotocol = dialect.choose_subprotocol(request.protocols)
+        if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
+            raise BadRequest("the subprotocol is not a token")
+        window, extension = self._negotiate(request)
+        encoding = self._encodings[dialect, window]
+        accepted, connection = await self._admit(
+            client, request, path, query, dialect, requested, encoding
+        )
+        headers = [_extension_header(extension)] if extension else []
+
+        def complete(stored: Mapping[bytes, bytes]) -> Answer:
+            self._count_stored(client, stored)
+            return Answer(accepted, stored, subprotocol, headers, bool(window))
+
+        return connection, complete
+
+    def decide_request(
+        self,
+        client: HandshakeClient,
+        request: Request,
+        target: str,
+        encoding_of: Callable[[Dialect], Encoding],
+        *,
+        only_publishes: bool = False,
+    ) -> Deferred[Answer]:
+        """
+        Decide on the request of a client without WebSockets, as `decide`.
+
+        Args:
+            encoding_of: Returns the encoding of the client.
+            only_publishes: Tells whether it asks for nothing but to publish: it gets no
+                subscriptions.
+        """
+        try:
+            prepared = run_eagerly(
+                self._prepare_request(client, request, target, encoding_of, only_publishes)
+            )
+            if isinstance(prepared, Deferred):
+                return prepared.addCallback(_open)
+            return _open(prepared)
+        except BaseException:
+            return fail()
+
+    async def _prepare_request(
+        self,
+        client: HandshakeClient,
+        request: Request,
+        target: str,
+        encoding_of: Callable[[Dialect], Encoding],
+        only_publishes: bool,
+    ) -> tuple[Connection | None, _Completion]:
         path, _, query = target.partition("?")
-        dialect, requested = self._parse(path, query)
+        found = self._parse(path, query)
+        if found is None:
+            raise HandshakeRejected("there is nothing here", 404)
+        dialect, requested = found
+        if only_publishes:
+            requested = replace(requested, subscribe=frozenset())
+        accepted, connection = await self._admit(
+            client, request, path, query, dialect, requested, encoding_of(dialect)
+        )
+
+        def complete(stored: Mapping[bytes, bytes]) -> Answer:
+            self._count_stored(client, stored)
+            return Answer(accepted, stored, None, (), False)
+
+        if only_publishes:
+            connection.check_limit(connection.publishes)
+            return None, complete
+        return connection, complete
+
+    async def _admit(
+        self,
+        client: HandshakeClient,
+        request: Request,
+        path: str,
+        query: str,
+        dialect: Dialect,
+        requested: Access,
+        encoding: Encoding,
+    ) -> tuple[Accepted, Connection]:
+        """Decide on room, identity and rights, and make the connection."""
         refusal = self._registry.refusal(Step.DECIDE, client)
         if refusal is not None:
             raise refusal
         broker = self._hub.broker
         if not broker.up:
             await broker.when_up()
-        subprotocol = dialect.choose_subprotocol(request.protocols)
-        if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
-            raise BadRequest("the subprotocol is not a token")
-        agreed = negotiate(request.extensions) if self._compress else None
-        window, extension = agreed or (0, "")
         incidents = self._hub.incidents
         try:
             accepted = await self._admission.admit(
@@ -177,33 +273,36 @@ class Handshaker:
                 self._limits,
                 self._handler,
                 client,
-                self._encodings[dialect, window],
+                encoding,
                 accepted.identity,
                 accepted.granted,
                 accepted.enrolment,
             )
         )
-        headers = {"Sec-WebSocket-Extensions": extension} if extension else {}
+        return accepted, connection
 
-        def complete(stored: Mapping[bytes, bytes]) -> Answer:
-            if stored:
-                self._registry.read_stored(client.address, sum(map(len, stored.values())))
-            return Answer(accepted, stored, subprotocol, headers, bool(window))
+    def _count_stored(self, client: HandshakeClient, stored: Mapping[bytes, bytes]) -> None:
+        if stored:
+            self._registry.read_stored(client.address, sum(map(len, stored.values())))
 
-        return connection, complete
-
-    def _parse(self, path: str, query: str) -> tuple[Dialect, Access]:
-        """Find the dialect that a URL belongs to, and the access that the URL asks for."""
+    def _parse(self, path: str, query: str) -> tuple[Dialect, Access] | None:
+        """Find the dialect that a URL belongs to, and the access that the URL asks for, if any."""
         for dialect in self._dialects:
             requested = dialect.parse(path, query)
             if requested is not None:
                 return dialect, requested
-        raise HandshakeRejected("there is nothing here", 404)
+        return None
 
 
-def _open(prepared: tuple[Connection, _Completion]) -> Deferred[Answer]:
-    """Subscribe, and complete the answer."""
+def _extension_header(value: str) -> tuple[str, str]:
+    return "Sec-WebSocket-Extensions", value
+
+
+def _open(prepared: tuple[Connection | None, _Completion]) -> Deferred[Answer]:
+    """Subscribe, and complete the answer. If there is no connection, nothing is subscribed."""
     connection, complete = prepared
+    if connection is None:
+        return succeed(complete({}))
     return connection.open().addCallback(complete)
 
 
@@ -222,12 +321,13 @@ def rejection_for(error: BaseException | None) -> HandshakeRejected | None:
     return None
 
 
-def error_response(status: int, reason: str) -> bytes:
+def error_response(status: int, reason: str, lines: Sequence[str] = ()) -> bytes:
     """
     Return an HTTP error as bytes.
 
     Args:
         reason: The body. It may be anything, also what a client sent: it is sent as plain text.
+        lines: Further headers.
     """
     body = reason.encode("utf-8", "replace")
     head = [
@@ -236,6 +336,7 @@ def error_response(status: int, reason: str) -> bytes:
         f"Content-Length: {len(body)}",
         "X-Content-Type-Options: nosniff",
         "Connection: close",
+        *lines,
     ]
     if status == 401:
         # RFC 9110, 15.5.2 asks for a challenge; no browser opens a window for this one.
@@ -244,4 +345,4 @@ def error_response(status: int, reason: str) -> bytes:
         head.append("Sec-WebSocket-Version: 13")
     if status in (429, 503):
         head.append(f"Retry-After: {_RETRY_AFTER}")
-    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body

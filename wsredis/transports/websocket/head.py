@@ -9,11 +9,20 @@ again: nothing may pass that the two would read in different ways.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["HandshakeHead", "Head", "Kind", "loggable_target", "parse"]
+__all__ = [
+    "HandshakeHead",
+    "Head",
+    "Kind",
+    "check_plain",
+    "loggable_target",
+    "parse",
+    "parse_line",
+    "path_of",
+]
 
 #: Characters of a request target that go into one line of the log.
 _LOGGED = 200
@@ -36,6 +45,7 @@ _HOST = re.compile(_AUTHORITY)
 _ABSOLUTE = re.compile(rf"(?:http|ws)s?://({_AUTHORITY})(/[^?]*)?(\?.*)?", re.IGNORECASE)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]*|null", re.IGNORECASE)
 _KEY = re.compile(r"[0-9A-Za-z+/]{22}==")
+_VERSIONS = ("HTTP/1.1", "HTTP/1.0")
 _CONNECTION = ("upgrade", "keep-alive, upgrade")
 
 #: Headers that are not lists: a second one is a mistake, or an attempt to be read in two ways.
@@ -82,6 +92,11 @@ class Head(NamedTuple):
         reason: One sentence for the client and for the log. It does not quote the client.
         handshake: The handshake, if it is one.
         headers: As `HandshakeHead.headers`, also of an HTTP request. Empty if the head is neither.
+        method, target, version: The three parts of the request line as they came, of an HTTP
+            request. Empty for others.
+        pairs: Names and values of the headers as they came, in their order, of an HTTP request and
+            of a handshake. A value has the blanks around it.
+        size: The length of the head in bytes, of the same two.
     """
 
     kind: Kind
@@ -89,10 +104,17 @@ class Head(NamedTuple):
     reason: str = ""
     handshake: HandshakeHead | None = None
     headers: Mapping[str, str] = {}
+    method: str = ""
+    target: str = ""
+    version: str = ""
+    pairs: Sequence[tuple[str, str]] = ()
+    size: int = 0
 
 
 _INCOMPLETE = Head(Kind.INCOMPLETE)
+# A member of an Enum is looked up slowly.
 _HANDSHAKE = Kind.HANDSHAKE
+_HTTP = Kind.HTTP
 
 
 def _malformed(reason: str, status: int = 400) -> Head:
@@ -136,7 +158,7 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
     repeated = _join(headers, pairs) if len(headers) != count else ()
     upgrade = headers.get("upgrade")
     if upgrade is None or (upgrade != "websocket" and "websocket" not in _list(upgrade)):
-        return Head(Kind.HTTP, headers=headers)
+        return Head(_HTTP, 0, "", None, headers, line[1], line[2], line[3], pairs, end)
     if line[1] != "GET":
         return _malformed("HTTP method must be a GET")
     if line[3] != "HTTP/1.1":
@@ -144,10 +166,12 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
     for name in _ONCE:
         if name in repeated:
             return _malformed(f"the header {name} came more than once")
-    return _handshake(line[2], headers, end)
+    return _handshake(line[2], headers, pairs, end)
 
 
-def _handshake(target: str, headers: dict[str, str], size: int) -> Head:
+def _handshake(
+    target: str, headers: dict[str, str], pairs: list[tuple[str, str]], size: int
+) -> Head:
     """Judge a request for an upgrade to a WebSocket."""
     if target[0] != "/":
         # A client that believes to speak with a proxy writes the whole URL (RFC 9112, 3.2.2).
@@ -189,7 +213,70 @@ def _handshake(target: str, headers: dict[str, str], size: int) -> Head:
         protocols = [name for each in offered.split(",") if (name := each.strip(" \t"))]
         if len({*protocols}) != len(protocols):
             return _malformed("a subprotocol is offered twice")
-    return Head(_HANDSHAKE, 0, "", HandshakeHead(target, headers, protocols, key, size), headers)
+    handshake = HandshakeHead(target, headers, protocols, key, size)
+    return Head(_HANDSHAKE, 0, "", handshake, headers, pairs=pairs, size=size)
+
+
+def parse_line(data: bytes, headers: bytes, limit: int) -> tuple[str, str, str, int] | None:
+    """
+    Read the first line of a head whose headers are those of another one.
+
+    Args:
+        data: See `parse`.
+        headers: All but the first line of a head that `parse` has found to be one of HTTP.
+        limit: See `parse`.
+
+    Returns:
+        The three parts of the line, and the size of the head: as `parse` would tell them. None if
+        the headers are not the same, or the head is not well-formed.
+    """
+    end = data.find(b"\r\n") + 2
+    size = end + len(headers)
+    if size > limit or not data.startswith(headers, end):
+        return None
+    line = _LINE.fullmatch(data[:end].decode("latin-1"))
+    return None if line is None else (line[1], line[2], line[3], size)
+
+
+def check_plain(found: Head) -> Head:
+    """
+    Judge a request that an application answers.
+
+    Returns:
+        The same head, with a path as its target. If the target was a URL, its host is in the place
+        of the Host header. Else the refusal.
+    """
+    target, headers = found.target, found.headers
+    if found.version not in _VERSIONS:
+        return _malformed("the version of HTTP is not supported", 505)
+    if "#" in target:
+        return _malformed("the target of the request has a fragment")
+    host = headers.get("host")
+    if host is None:
+        if found.version == "HTTP/1.1":
+            return _malformed("the header host is missing")
+    elif _HOST.fullmatch(host) is None:
+        # Two of them are joined by a comma and a blank, which no host has.
+        return _malformed("the header host is malformed")
+    if target[0] == "/":
+        return found
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return _malformed("the target of the request is not a path")
+    pairs = [each for each in found.pairs if each[0].lower() != "host"]
+    return found._replace(
+        target=(absolute[2] or "/") + (absolute[3] or ""),
+        headers={**headers, "host": absolute[1]},
+        pairs=[("host", absolute[1]), *pairs],
+    )
+
+
+def path_of(target: str) -> str:
+    """Return the path of a request target, which may be a URL. Empty if it has none."""
+    if target[0] != "/":
+        absolute = _ABSOLUTE.fullmatch(target)
+        return "" if absolute is None else absolute[2] or "/"
+    return target.partition("?")[0]
 
 
 def _is_in_letters(head: bytes) -> bool:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from twisted.python.failure import Failure
 
+from wsredis.transports.websocket.head import Head
+
 __all__ = ["GiveBack", "HttpChannel", "HttpSite"]
 
 #: Gives a connection back. Its arguments are the head of a request, the bytes that came after it,
@@ -51,5 +53,12 @@ class HttpSite(Protocol):
     def is_full(self) -> bool:
         """Tell whether it takes no further connection."""
 
-    def buildProtocol(self, addr: Any) -> Any:
-        """Return the `HttpChannel` of a new connection."""
+    def channel_for(self, found: Head, peer: Any) -> HttpChannel:
+        """
+        Return the channel of a connection whose next request is not a WebSocket handshake.
+
+        Args:
+            found: The head of this request. The channel is given its bytes again, and all later
+                requests of the connection: one that belongs to another channel it gives back.
+            peer: The address of the transport.
+        """

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from binascii import b2a_base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -83,12 +83,14 @@ class Request(NamedTuple):
         headers: Values by names in lower case. A header that came several times is joined.
         protocols: The subprotocols that are offered, each once.
         key: The ``Sec-WebSocket-Key``.
+        pairs: Names and values of the headers as they came, in their order.
     """
 
     peer: str
     headers: Mapping[str, str]
     protocols: list[str]
     key: str
+    pairs: Sequence[tuple[str, str]] = ()
 
     @property
     def extensions(self) -> list[tuple[str, dict[str, list[str | bool]]]]:
@@ -199,26 +201,35 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
 
     # -- The handshake
 
-    def start_handshake(self, found: head.HandshakeHead) -> None:
-        """Take the head at the start of `data` for a handshake."""
+    def start_handshake(
+        self, found: head.HandshakeHead, pairs: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """
+        Take the head at the start of `data` for a handshake.
+
+        Args:
+            pairs: See `Request.pairs`.
+        """
         self.enter(_PENDING)
         self.data = self.data[found.size :]
         self.target = found.target
-        self.handshake_received(Request(self.peer, found.headers, found.protocols, found.key))
+        self.handshake_received(
+            Request(self.peer, found.headers, found.protocols, found.key, pairs)
+        )
 
     def decompress_with(self, inflater: Inflater) -> None:
         """Take compressed messages from now on."""
         self._perMessageCompress = inflater
 
     def accept_handshake(
-        self, request: Request, subprotocol: str | None, headers: Mapping[str, str]
+        self, request: Request, subprotocol: str | None, headers: Sequence[tuple[str, str]]
     ) -> bytes:
         """
         Go live, as Autobahn does, but for what is said to nobody here.
 
         Args:
             subprotocol: One of those that the client offered. If None, none is spoken.
-            headers: Further headers of the answer.
+            headers: Names and values of further headers of the answer.
 
         Returns:
             The answer. Nothing may be sent before it. Bytes that came early are still in `data`.
@@ -227,7 +238,7 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
             ValueError: The client did not offer *subprotocol*. Nothing changed.
         """
         lines = [_ANSWER]
-        for name, value in headers.items():
+        for name, value in headers:
             lines.append(f"{name}: {value}\r\n")
         if subprotocol is not None:
             if subprotocol not in request.protocols:
@@ -239,7 +250,7 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
         del self.target
         # A plain integer, which is found fastest.
         self.state = WebSocketProtocol.STATE_OPEN
-        return "".join(lines).encode()
+        return "".join(lines).encode("latin-1")
 
     # -- The open WebSocket
 
@@ -312,7 +323,7 @@ class _Probe(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         self.asked = request.extensions
-        self.sent.append(self.accept_handshake(request, "a", {"X-A": "b"}))
+        self.sent.append(self.accept_handshake(request, "a", [("X-A", "b")]))
         self.consumeData()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:

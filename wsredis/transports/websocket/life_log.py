@@ -109,34 +109,53 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(ascii(each)[1:-1] for each in names) or "nothing"
 
 
-def log_opened(connection: Connection) -> None:
-    """Log that a WebSocket is open."""
+def _by(transport: str) -> str:
+    return "" if transport == "websocket" else f", {transport}"
+
+
+def log_opened(connection: Connection, transport: str = "websocket") -> None:
+    """
+    Log that a client is open.
+
+    Args:
+        transport: The way by which it hears.
+    """
     _log.info(
-        "opened {peer} on {facility!r} ({id}): {_user} hears {_hears} and publishes on "
+        "opened {peer} on {facility!r} ({id}{_by}): {_user} hears {_hears} and publishes on "
         "{_publishes}",
         event="connection-opened",
+        transport=transport,
+        _by=_by(transport),
         **_fields(connection),
     )
 
 
 def log_closed(
-    connection: Connection, end: Ending, reason: Failure, seconds: float, traffic: Traffic | None
+    connection: Connection,
+    end: Ending,
+    reason: Failure,
+    seconds: float,
+    traffic: Traffic | None,
+    transport: str = "websocket",
 ) -> None:
     """
-    Log that a WebSocket is gone.
+    Log that a client is gone.
 
     Args:
         reason: The end of its TCP connection.
         seconds: The time for which it was open.
         traffic: The bytes in both directions. If None, the system does not tell.
+        transport: The way by which it heard.
     """
     by, code, text = ending_of(end, reason)
     words = code_in_words(code)
     _log.info(
-        "closed {peer} on {facility!r} ({id}) by the {by} with {code}{_meaning}{_reason} after "
-        "{seconds} s: {messages} messages{_bytes} of {_user}, who heard {_hears} and published on "
-        "{_publishes}",
+        "closed {peer} on {facility!r} ({id}{_by}) by the {by} with {code}{_meaning}{_reason} "
+        "after {seconds} s: {messages} messages{_bytes} of {_user}, who heard {_hears} and "
+        "published on {_publishes}",
         event="connection-closed",
+        transport=transport,
+        _by=_by(transport),
         **_fields(connection),
         by=by,
         code=code,

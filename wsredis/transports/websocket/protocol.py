@@ -11,9 +11,8 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from sys import intern
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
@@ -23,35 +22,31 @@ from twisted.python.failure import Failure
 
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
-from wsredis.config.networks import UNIX, Networks, is_private, shown_address
-from wsredis.config.slow_policy import SlowPolicy, policy_for
+from wsredis.config.networks import UNIX, Networks, shown_address
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
-from wsredis.gateway.connection import Connection
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.gateway.shares import address_key
-from wsredis.transports.selective_queue import SelectiveQueue
-from wsredis.transports.send_queue import SendQueue
+from wsredis.transports.applicant import Applicant
+from wsredis.transports.queue_owner import QueueOwner
 from wsredis.transports.sockets import (
     PolledServer,
     acknowledged,
     has_unread,
     is_plain,
-    plain_socket,
-    report_at_once,
     traffic_of,
     tune,
 )
+from wsredis.transports.stream.channel import Caller
+from wsredis.transports.stream.request import cursor_in
+from wsredis.transports.stream.ring import size_of
+from wsredis.transports.stream.streams import Streams
 from wsredis.transports.websocket import frames, head
+from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.deflate import Inflater
-from wsredis.transports.websocket.handshake import (
-    Answer,
-    Handshaker,
-    error_response,
-    rejection_for,
-)
+from wsredis.transports.websocket.handshake import Handshaker, error_response
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
 from wsredis.transports.websocket.lean import LeanProtocol, Request, State
 from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
@@ -84,12 +79,14 @@ _OPEN = State.OPEN
 _LIVE = (int(State.OPEN), int(State.CLOSING))
 _HANDSHAKE = head.Kind.HANDSHAKE
 _PAGE = head.Kind.HTTP
-_STEP_OPEN = Step.OPEN
-
-_FORWARDED_HOST = "x-forwarded-host"
+_STEP_DECIDE, _STEP_OPEN = Step.DECIDE, Step.OPEN
 
 
-class GatewayProtocol(LeanProtocol):
+#: An application refuses a handshake with a page of its own, whose status is another one.
+_BY_PAGE = HandshakeRejected("", 403, "by a page of the application", cause="application")
+
+
+class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
     """
     One TCP connection, and the WebSocket that it may become.
 
@@ -110,6 +107,7 @@ class GatewayProtocol(LeanProtocol):
     queued: QueuedBytes
     losses: LogThrottle
     site: HttpSite
+    streams: Streams | None
     scheduler: Scheduler
     inputs: UnfinishedInput
     trusted: Networks
@@ -117,19 +115,15 @@ class GatewayProtocol(LeanProtocol):
     frequent_attributes = (
         *LeanProtocol.frequent_attributes,
         *("connection", "queue", "heard", "_deciding", "address", "pause_reasons"),
+        "takes_batches",
     )
 
-    heard = True
-    connection: Connection | None = None
-    queue: SendQueue | None = None
-    address = ""
     cause = ""
+    #: Whether the connection is one of a foreign site, which gets no other request of it.
+    is_guest = False
     #: The host that a trusted proxy names. If empty, the client itself is the peer.
     _named = ""
     _channel: HttpChannel
-    _deciding: Deferred[Any] | None = None
-    #: Whether messages were left out, and the log has a line about it.
-    _was_slow = False
     _thrown_away = 0
 
     @property
@@ -160,7 +154,7 @@ class GatewayProtocol(LeanProtocol):
         """Take a place for the connection."""
         refusal = self.registry.connected(self)
         if refusal is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
         elif type(self.transport) is not PolledServer and self.state == _HEAD and self.is_secure():
             self._wait_for_tls()
 
@@ -169,23 +163,13 @@ class GatewayProtocol(LeanProtocol):
         try:
             turn = self.registry.turn(self.address)
         except HandshakeRejected as rejection:
-            self._refuse(rejection)
+            self.refuse(rejection)
             return
         if turn is not None:
-            self._log_slowed()
+            self.log_slowed()
             self.transport.pauseProducing()
             self._deciding = turn
             turn.addCallbacks(lambda _: self.transport.resumeProducing(), lambda _: None)
-
-    def _log_slowed(self) -> None:
-        self.losses.log(
-            self._log,
-            LogLevel.info,
-            "slowed",
-            "slowed {peer}: its address sends more than --handshake-rate",
-            event="handshake-slowed",
-            peer=self.peer,
-        )
 
     def peer_known(self) -> None:
         """Count the connection for the client that the PROXY protocol has named."""
@@ -223,7 +207,7 @@ class GatewayProtocol(LeanProtocol):
                 refusal = self.registry.began(self)
                 if refusal is not None:
                     self.data = data
-                    self._refuse(refusal)
+                    self.refuse(refusal)
                     return
             self.data += data
             self._read_head(searched)
@@ -271,17 +255,17 @@ class GatewayProtocol(LeanProtocol):
         if is_request and (self.trusted or type(self.transport) is not PolledServer):
             refusal = self._find_client(found.headers)
             if refusal is not None:
-                self._refuse(refusal)
+                self.refuse(refusal)
                 return
         if found.kind is _HANDSHAKE:
             assert found.handshake is not None
-            self.start_handshake(found.handshake)
+            self.start_handshake(found.handshake, found.pairs)
             if self.state == _PENDING and len(self.data) > _EARLY:
                 self.transport.abortConnection()
         elif found.kind is _PAGE:
-            self._serve_http()
+            self._serve_http(found)
         elif found.status:
-            self._refuse(HandshakeRejected(found.reason, found.status))
+            self.refuse(HandshakeRejected(found.reason, found.status))
 
     def _find_client(self, headers: Mapping[str, str]) -> HandshakeRejected | None:
         """Find out who sent a request: behind proxies each request may have another client."""
@@ -305,17 +289,28 @@ class GatewayProtocol(LeanProtocol):
     def _peer_host(self) -> str:
         return getattr(self.transport.getPeer(), "host", "")
 
-    def _serve_http(self) -> None:
+    def _serve_http(self, found: head.Head) -> None:
         """Hand the connection over, with all bytes that were read of it."""
+        streams = self.streams
+        if streams is not None and streams.serves(found):
+            host = self._peer_host()
+            caller = Caller(self.peer, host, bool(self._named), self.is_guest)
+            self.enter(State.HTTP)
+            # The request takes a place of its own.
+            self.registry.handed_over(self)
+            self._give_away(streams.channel_for(found, caller))
+            return
         refusal = self.registry.refusal(Step.HTTP, self)
         if refusal is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
             return
         self.enter(State.HTTP)
         if self.site.max_channels:
             # Else it has the place and the time of a handshake, to the end.
             self.registry.handed_over(self)
-        channel: HttpChannel = self.site.buildProtocol(self.transport.getPeer())
+        self._give_away(self.site.channel_for(found, self.transport.getPeer()))
+
+    def _give_away(self, channel: HttpChannel) -> None:
         channel.returned = self._take_back
         channel.address = self.address
         self._channel = channel
@@ -338,7 +333,7 @@ class GatewayProtocol(LeanProtocol):
             self.data = request
             # The log names the client, also of a request that is refused.
             self._name_client(head.parse(request, self.config.limits.max_head).headers)
-            self._refuse(HandshakeRejected(reason, status))
+            self.refuse(HandshakeRejected(reason, status))
         else:
             self.dataReceived(request + rest)
 
@@ -346,101 +341,41 @@ class GatewayProtocol(LeanProtocol):
 
     def handshake_received(self, request: Request) -> None:
         """See `LeanProtocol.handshake_received`."""
-        began = self.queued.now()
-        if not self._named and "x-forwarded-for" in request.headers:
-            self._warn_of_proxy()
-        try:
-            # With TLS it was counted before, unless a proxy has begun the TLS.
-            is_counted = self.is_secure() and self._address_so_far()
-            turn = None if is_counted else self.registry.turn(self.address)
-        except HandshakeRejected as rejection:
-            self._refuse(rejection)
-            return
-        if turn is None:
-            self._decide(request, began)
-        else:
-            self._log_slowed()
-            self._deciding = turn
-            turn.addCallbacks(lambda _: self._decide(request, began), self._not_accepted)
-
-    def _warn_of_proxy(self) -> None:
-        """Tell once if a proxy is not trusted that may well be one of ours."""
         host = self._peer_host()
-        if self.registry.has_warned or host in self.trusted or not is_private(host):
-            return
-        self.registry.has_warned = True
-        self._log.warn(
-            "X-Forwarded-For of {peer} is ignored, and all its clients count as one address: if it "
-            "is your proxy, --trusted-proxy {network} tells them apart",
-            event="proxy-untrusted",
-            peer=self.peer,
-            network=host or UNIX,
-        )
+        if not self._named and "x-forwarded-for" in request.headers:
+            self.warn_of_proxy(host)
+        # With TLS it was counted before, unless a proxy has begun the TLS.
+        is_counted = self.is_secure() and bool(self._address_so_far())
+        self.apply(request, host, is_counted=is_counted)
 
-    def _decide(self, request: Request, began: float) -> None:
-        if self.trusted and _FORWARDED_HOST in request.headers:
-            request = self._without_foreign_name(request)
-        deciding = self.handshaker.decide(self, request, self.target)
-        self._deciding = deciding
-        deciding.addCallbacks(self._accepted, self._not_accepted, callbackArgs=(request, began))
+    def ask(self, request: Request) -> Deferred[Answer]:
+        """See `wsredis.transports.applicant.Applicant.ask`."""
+        decided = self.handshaker.decide(self, request, self.target)
+        if self.streams is not None and cursor_in(self.target):
+            decided.addCallback(self.streams.ring.when_even)
+        return decided
 
-    def _without_foreign_name(self, request: Request) -> Request:
-        """Drop the name of the gateway that nobody but a trusted proxy may give."""
-        if self._peer_host() in self.trusted:
-            return request
-        headers = {**request.headers}
-        del headers[_FORWARDED_HOST]
-        return request._replace(headers=headers)
-
-    def _accepted(self, answer: Answer, request: Request, began: float) -> None:
-        if self.state == _PENDING:
-            try:
-                self._open(answer, request, began)
-            except Exception:
-                self.losses.failure(
-                    self._log,
-                    "failed",
-                    "the handshake of {peer} failed",
-                    event="handshake-failed",
-                    peer=self.peer,
-                )
-                self.transport.abortConnection()
-
-    def _not_accepted(self, failure: Failure) -> None:
-        if self.state == _PENDING:
-            rejection = rejection_for(failure.value)
-            if rejection is None:
-                self.losses.failure(
-                    self._log,
-                    "failed",
-                    "the handshake of {peer} failed",
-                    failure,
-                    event="handshake-failed",
-                    peer=self.peer,
-                )
-                rejection = HandshakeRejected("internal error", 500)
-            self._refuse(rejection)
-
-    def _open(self, answer: Answer, request: Request, began: float) -> None:
-        """Go live, if there is still room: the decision may have taken time."""
-        refusal = self.registry.refusal(_STEP_OPEN, self)
+    def go_live(self, answer: Answer, request: Request, began: float) -> None:
+        """See `wsredis.transports.applicant.Applicant.go_live`."""
+        accepted = answer.accepted
+        # An application does not need Redis.
+        step = _STEP_DECIDE if accepted is None else _STEP_OPEN
+        refusal = self.registry.refusal(step, self)
         if refusal is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
             return
-        connection, transport = self.connection, self.transport
+        connection = self.connection
         assert connection is not None
-        socket = plain_socket(transport)
-        if socket is None:
-            report_at_once(transport)
-        limits = self.config.limits
-        bounds = (transport, limits.max_queue, self, self.queued, socket, limits.most_queued)
-        policy = policy_for(self.config.slow_policy, connection.granted.facility)
-        if policy is SlowPolicy.DISCONNECT:
-            self.queue = SendQueue(*bounds)
-        else:
-            self.queue = SelectiveQueue(*bounds, policy=policy)
+        self.make_queue(None if accepted is None else connection.granted.facility)
+        if accepted is None:
+            # For an application a text message is not a binary one.
+            self.takes_batches = False
         if answer.is_compressed:
             self.decompress_with(Inflater())
+        missed = None
+        if self.streams is not None and (cursor := cursor_in(self.target)):
+            # The client was without a WebSocket until now.
+            missed = self.streams.ring.missed(connection.channels, cursor)
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
         del self._deciding
         encoding = connection.encoding
@@ -451,9 +386,13 @@ class GatewayProtocol(LeanProtocol):
             connection.opened_at = self.registry.now()
             log_opened(connection)
         self.metrics.handshake_latency.observe(self.queued.now() - began)
-        connection.opened(answer.stored, response)
-        if self.state == _OPEN:
-            self.sessions.connection_opened(connection, answer.accepted)
+        if missed is None:
+            connection.opened(answer.stored, response)
+        else:
+            self.registry.read_stored(self.address, size_of(missed))
+            connection.resumed(answer.stored, missed, response)
+        if self.state == _OPEN and accepted is not None:
+            self.sessions.connection_opened(connection, accepted)
         if self.data:
             self.consumeData()
 
@@ -473,25 +412,18 @@ class GatewayProtocol(LeanProtocol):
         self.registry.last_bytes(self)
         self.transport.abortConnection()
 
-    @property
-    def user(self) -> str | None:
-        """See `wsredis.transports.websocket.registry.Member.user`."""
-        return None if self.connection is None else self.connection.identity.user
-
-    @property
-    def hears(self) -> bool:
-        """See `wsredis.transports.websocket.registry.Member.hears`."""
-        connection = self.connection
-        return connection is not None and connection.is_open and bool(connection.channels)
-
     def handshake_timed_out(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.handshake_timed_out`."""
         if self.is_pending():
-            self._refuse(HandshakeRejected("try again later", 503, "the handshake took too long"))
+            self.refuse(HandshakeRejected("try again later", 503, "the handshake took too long"))
         elif self.state == _HEAD:
-            self._refuse(HandshakeRejected("the request did not come", 408))
+            self.refuse(HandshakeRejected("the request did not come", 408))
         elif self.state == _HTTP:
             self.transport.abortConnection()
+
+    def is_served(self) -> bool:
+        """See `wsredis.transports.queue_owner.QueueOwner.is_served`."""
+        return self.state == _OPEN
 
     def is_pending(self) -> bool:
         """See `wsredis.transports.websocket.handshake.HandshakeClient.is_pending`."""
@@ -501,27 +433,17 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.websocket.handshake.HandshakeClient.is_secure`."""
         return ISSLTransport.providedBy(self.transport)
 
-    def _refuse(self, rejection: HandshakeRejected) -> None:
+    def refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""
+        if self.queue is not None:
+            # The answer of an application is under way, and will never be whole.
+            self._end()
+            self.cut("answer incomplete")
+            return
         unread = self.state == _HEAD
         is_new = unread and not self.data
-        target = self.data if unread else self.target.encode()
-        status, reason, hint = rejection.status, rejection.reason, rejection.hint
-        self.metrics.count_refusal(status, rejection.cause)
-        self.losses.log(
-            self._log,
-            LogLevel.info,
-            status,
-            "refused {peer} {path!r}: {status} {reason!r}{_hint}",
-            event="handshake-refused",
-            peer=self.peer,
-            path=head.loggable_target(target),
-            status=status,
-            reason=reason[:_LOGGED],
-            hint=hint[:_LOGGED],
-            _hint=f" ({hint[:_LOGGED]})" if hint else "",
-        )
-        self.transport.write(error_response(status, reason))
+        self.log_refused(self.data if unread else self.target.encode(), rejection)
+        self.transport.write(error_response(rejection.status, rejection.reason))
         self._end()
         # A client that never finishes the TLS handshake cannot be sent the answer.
         self.registry.last_bytes(self)
@@ -534,6 +456,28 @@ class GatewayProtocol(LeanProtocol):
             self.transport.abortConnection()
         else:
             self.transport.loseConnection()
+
+    # -- wsredis.transports.websocket.applications.ApplicationClient
+
+    @property
+    def has_waiting(self) -> bool:
+        """See `wsredis.transports.websocket.applications.ApplicationClient.has_waiting`."""
+        return self.queue is not None and self.queue.is_waiting
+
+    def respond(self, data: bytes, status: int, is_last: bool) -> None:
+        """See `wsredis.transports.websocket.applications.ApplicationClient.respond`."""
+        if self.state != _PENDING:
+            return
+        if self.queue is None:
+            self.log_refused(self.target.encode(), _BY_PAGE, status)
+            self.make_queue(None)
+        queue = self.queue
+        assert queue is not None
+        queue.write(data)
+        if is_last:
+            self._end()
+            self.registry.last_bytes(self)
+            queue.close()
 
     # -- The open WebSocket
 
@@ -552,11 +496,6 @@ class GatewayProtocol(LeanProtocol):
         """Send what Autobahn sends on the same way as publications."""
         if self.queue is not None:
             self.queue.write(data)
-
-    @property
-    def is_paused(self) -> bool:
-        """See `wsredis.gateway.client.Client.is_paused`."""
-        return self.pause_reasons != 0
 
     def pause(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.pause`."""
@@ -625,26 +564,13 @@ class GatewayProtocol(LeanProtocol):
     def overdrawn(self) -> None:
         """See `wsredis.transports.websocket.scheduler.Scheduled.overdrawn`."""
         self.metrics.limits["max-rate"] += 1
-        self._log_shed("it sends too fast, closing")
+        self.log_shed("it sends too fast, closing")
         self.close(1008, "too many messages for too long")
 
     def input_refused(self, reason: str) -> None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.input_refused`."""
-        self._log_shed(f"{reason}, connection reset")
-        self._cut(reason)
-
-    def _log_shed(self, problem: str) -> None:
-        self.metrics.shed += 1
-        self.losses.log(
-            self._log,
-            LogLevel.warn,
-            problem,
-            "{peer} ({id}): {problem}",
-            event="connection-shed",
-            peer=self.peer,
-            id=self.connection_id,
-            problem=problem,
-        )
+        self.log_shed(f"{reason}, connection reset")
+        self.cut(reason)
 
     def message_growth(self) -> int | None:
         """See `wsredis.transports.websocket.unfinished.InputOwner.message_growth`."""
@@ -661,8 +587,8 @@ class GatewayProtocol(LeanProtocol):
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
         if self.queue is not None and self.queue.is_stuck(acknowledged(self.transport)):
             # Whatever it says meanwhile.
-            self._log_slow("it took nothing for a ping interval, connection dropped")
-            self._cut("slow consumer")
+            self.log_slow("it took nothing for a ping interval, connection dropped")
+            self.cut("slow consumer")
         elif (
             self.heard
             or self.pause_reasons & ~PauseReason.SEND_QUEUE
@@ -684,7 +610,7 @@ class GatewayProtocol(LeanProtocol):
                 peer=self.peer,
                 id=self.connection_id,
             )
-            self._cut("no pong")
+            self.cut("no pong")
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`."""
@@ -699,6 +625,8 @@ class GatewayProtocol(LeanProtocol):
         """Send a close frame; nothing is delivered after it."""
         if self.state != _OPEN:
             return
+        if self.connection is not None:
+            self.connection.ended(code or 1005, (reasonUtf8 or b"").decode("utf-8", "replace"))
         self._detach()
         super().sendCloseFrame(code, reasonUtf8, isReply)
         self.registry.last_bytes(self)
@@ -722,12 +650,14 @@ class GatewayProtocol(LeanProtocol):
         """Enter the last state, in which nothing is decided, read or delivered any more."""
         self.enter(State.CLOSED)
         self.data = b""
-        if self._deciding is not None:
-            self._deciding.cancel()
+        self.stop_deciding()
         self._detach()
 
-    def _cut(self, cause: str) -> None:
-        """Reset an open connection, and forget what waits for it. *cause* is for the log."""
+    def cut(self, cause: str) -> None:
+        """See `wsredis.transports.queue_owner.QueueOwner.cut`."""
+        if self.state == _PENDING:
+            # The answer of an application is under way.
+            self._end()
         self.cause = cause
         self._detach()
         if self.queue is not None:
@@ -745,112 +675,11 @@ class GatewayProtocol(LeanProtocol):
 
     # -- wsredis.gateway.client.Client
 
-    def write(self, data: bytes) -> None:
-        """See `wsredis.gateway.client.Client.write`."""
-        if self.queue is not None:
-            self.queue.write(data)
-
     def close(self, code: int, reason: str) -> None:
         """See `wsredis.gateway.client.Client.close`."""
         if self.is_pending():
-            self._refuse(HandshakeRejected("try again later", 503, reason))
+            self.refuse(HandshakeRejected("try again later", 503, reason))
         else:
             # Cut at a character: a client fails the connection on a reason that is not UTF-8.
             text = reason.encode("utf-8", "replace")[:_MAX_REASON].decode("utf-8", "ignore")
             self.sendCloseFrame(code, text.encode())
-
-    # -- wsredis.transports.send_queue.SendQueueOwner
-
-    def send_queue_over(self) -> None:
-        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_over`."""
-        # One that is being closed has a time limit already, and a close frame that may not go.
-        if self.connection is not None and self.connection.is_open:
-            self.registry.behind.add(self)
-
-    def send_queue_within(self) -> None:
-        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_within`."""
-        self.registry.behind.discard(self)
-
-    def queue_overdue(self) -> None:
-        """See `wsredis.transports.websocket.registry.Member.queue_overdue`."""
-        if self.queue is not None and self.state == _OPEN:
-            self.queue.overdue()
-
-    def send_queue_overflowed(self) -> None:
-        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_overflowed`."""
-        if self.state != _OPEN:
-            return
-        self.metrics.limits["max-queue"] += 1
-        self._log_slow("its queue is full, closing")
-        self.sendCloseFrame(1008, b"slow consumer")
-
-    def send_queue_evicted(self, is_cut: bool) -> None:
-        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_evicted`."""
-        is_open = self.state == _OPEN
-        if is_open:
-            self.metrics.limits["max-queues"] += 1
-            self._log_slow("the queues of all clients are full, and it is the slowest, closing")
-        if is_open and not is_cut:
-            self.sendCloseFrame(1008, b"slow consumer")
-        else:
-            self._cut("slow consumer")
-
-    def send_queue_selects(self, put: Callable[[bytes, bytes], None] | None) -> None:
-        """See `wsredis.transports.selective_queue.SelectiveOwner.send_queue_selects`."""
-        if self.connection is not None:
-            self.connection.select(put)
-
-    def send_queue_dropped(self, policy: SlowPolicy, count: int) -> None:
-        """See `wsredis.transports.selective_queue.SelectiveOwner.send_queue_dropped`."""
-        if policy is SlowPolicy.CONFLATE:
-            self.metrics.conflated += count
-            kept = "only the newest message of each channel waits"
-        else:
-            self.metrics.dropped_oldest += count
-            kept = "the oldest messages are left out"
-        if not self._was_slow:
-            self._was_slow = True
-            self._note_slow(kept)
-            self.losses.log(
-                self._log,
-                LogLevel.warn,
-                policy,
-                "slow consumer {peer} ({id}): its queue is full, {_kept}",
-                event="slow-consumer-kept",
-                peer=self.peer,
-                id=self.connection_id,
-                policy=policy.value,
-                _kept=kept,
-            )
-
-    def _log_slow(self, problem: str) -> None:
-        """Count and log a client that goes since it does not read."""
-        self.metrics.slow_consumers += 1
-        self._note_slow(problem)
-        self.losses.log(
-            self._log,
-            LogLevel.warn,
-            problem,
-            "slow consumer {peer} ({id}): {problem}",
-            event="slow-consumer",
-            peer=self.peer,
-            id=self.connection_id,
-            problem=problem,
-        )
-
-    def _note_slow(self, problem: str) -> None:
-        if self.connection is not None:
-            self.connection.note(f"slow consumer: {problem}")
-
-    def send_queue_congested(self) -> None:
-        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_congested`."""
-        if not self.pause_reasons & PauseReason.SEND_QUEUE:
-            self.pause(PauseReason.SEND_QUEUE)
-
-    def send_queue_advanced(self) -> None:
-        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_advanced`."""
-        self.heard = True
-
-    def send_queue_drained(self) -> None:
-        """See `wsredis.transports.send_queue.SendQueueOwner.send_queue_drained`."""
-        self.resume(PauseReason.SEND_QUEUE)

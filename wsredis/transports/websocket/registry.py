@@ -64,10 +64,13 @@ class Member(Place, Protocol):
 
     Attributes:
         connection: The connection of the hub. None before it is admitted, and when it is gone.
+        takes_place: Tells whether it wants one of the places for open clients. If False, it wants
+            to publish one message.
     """
 
     transport: Any
     connection: Connection | None
+    takes_place: bool
 
     @property
     def user(self) -> str | None:
@@ -180,6 +183,8 @@ class Registry:
             return HandshakeRejected("try again later", 503, "the gateway stops", cause="stopping")
         if step is _OPEN and not self._broker.up:
             return HandshakeRejected("try again later", 503, "Redis is away", cause="redis-away")
+        if not member.takes_place:
+            return None
         return self.slots.websocket_refusal(member.address, member.user)
 
     def turn(self, address: str) -> Deferred[None] | None:
@@ -256,7 +261,7 @@ class Registry:
 
     def drain(self, spread: float = 0.0) -> Deferred[None]:
         """
-        Accept no more handshakes, and close all WebSockets with 1001.
+        Accept no more handshakes, and close all WebSockets with 1001, or as they want it.
 
         The close frame follows what is already on its way to the client.
 
@@ -284,7 +289,10 @@ class Registry:
     def _say_goodbye(self, member: Member) -> None:
         # Some leave by themselves before their turn.
         if member in self.connections:
-            member.close(*self._goodbye)
+            code, reason = self._goodbye
+            if self.stopping and member.connection is not None:
+                code = member.connection.stop_code
+            member.close(code, reason)
 
     # -- The life of a connection
 
@@ -385,6 +393,16 @@ class Registry:
         """
         self._end_handshake(member)
         self.slots.disconnect(member)
+        return self.gone(member)
+
+    def gone(self, member: Member) -> bool:
+        """
+        Forget a client that is gone, but for its TCP connection, which has a place of its own.
+
+        Returns:
+            Whether it was open.
+        """
+        self._end_handshake(member)
         self.closing.discard(member)
         if member not in self.connections:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -392,3 +393,21 @@ class OriginPolicyTests(SynchronousTestCase):
         """A list with an invalid entry is refused."""
         self.assertRaises(ValueError, OriginPolicy, ["example.com"])
         self.assertRaises(ValueError, OriginPolicy, [], ["example.com:80"])
+
+    def test_forward(self) -> None:
+        """No worker hears what a foreign page says; a page of the own origin is heard."""
+        stranger = parse_access("chat", "subscribe-broadcast")
+        asked = replace(stranger, forward=True)
+        policy = OriginPolicy(["https://friend.example"])
+        for origin, expected in (
+            ("https://evil.example", stranger),
+            ("null", stranger),
+            ("https://friend.example", asked),
+            ("http://example.com", asked),
+            (None, asked),
+        ):
+            handshake = replace(self.handshake(origin), requested=asked)
+            self.assertEqual(expected, policy.allow(Identity(), handshake), origin)
+        private = replace(parse_access("chat", PRIVATE), forward=True)
+        handshake = replace(self.handshake("https://evil.example"), requested=private)
+        self.assertRaises(HandshakeRejected, policy.allow, Identity(), handshake)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.auth.policies.rules import RulePolicy
-from wsredis.channels import Access
+from wsredis.channels import Access, Audience
 from wsredis.config.rules import Rule
 from wsredis.dialects.urls import parse_access
 from wsredis.errors import HandshakeRejected
@@ -114,3 +114,24 @@ class RulePolicyTests(SynchronousTestCase):
             error = self.assertRaises(HandshakeRejected, allow, flag, "secret", identity)
             self.assertEqual(f"you may not {flag} here", error.reason)
             self.assertEqual("rule 3", error.hint)
+
+    def test_forward(self) -> None:
+        """A client that may not be heard by workers is let in without the right."""
+        asked = Access("chat", frozenset({Audience.USER}), forward=True)
+        handshake = Handshake(asked, "/ws/chat", {}, "peer")
+        without = Access("chat", frozenset({Audience.USER}))
+        right = ("forward",)
+        for rules, expected in (
+            ((), asked),
+            ((Rule(allow=False, right=("publish",)),), asked),
+            ((Rule(allow=False, right=right),), without),
+            ((Rule(allow=False, right=right, facility=("news",)),), asked),
+            (
+                (Rule(allow=True, right=right, who=("users",)), Rule(allow=False, right=right)),
+                asked,
+            ),
+            # It belongs to no audience.
+            ((Rule(allow=False, right=right, audience=("broadcast", "group", "user")),), asked),
+            ((Rule(allow=True, audience=("user",)), Rule(allow=False)), without),
+        ):
+            self.assertEqual(expected, RulePolicy(rules).allow(JOHN, handshake), rules)

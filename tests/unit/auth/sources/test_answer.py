@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -90,6 +91,16 @@ class AnswerTests(SynchronousTestCase):
         for channels in (None, {"chat": frozenset({"subscribe-user"})}):
             answer = Answer(200, identity=john, channels=channels)
             self.assertIs(john, answer.identity_for(self.access))
+
+    def test_forward(self) -> None:
+        """A limit that does not name it takes away that a worker hears the client."""
+        john, asked = Identity("john"), replace(self.access, forward=True)
+        for flags, expected in (
+            ({"subscribe-user"}, self.access),
+            ({"subscribe-user", "forward"}, None),
+        ):
+            answer = Answer(200, identity=john, channels={"chat": frozenset(flags)})
+            self.assertEqual(expected, answer.identity_for(asked).granted)
 
     def test_rejected(self) -> None:
         """An access beyond the limit is rejected, and so is every one with 401 or 403."""

@@ -127,7 +127,7 @@ class PublishTests(_StoreCase):
         failure = self.failureResultOf(done, PublishOutcomeUnknown)
         self.assertNotIsInstance(failure.value, BrokerUnavailable)
         self.assertEqual(0, self.metrics.unpersisted)
-        self.assertEqual(0, self.store._unanswered_bytes)
+        self.assertEqual(0, self.store.backlog.size)
 
     def test_lost_in_the_middle(self) -> None:
         """The same where the first channel was published: it is not safe to repeat."""
@@ -138,7 +138,7 @@ class PublishTests(_StoreCase):
         self.assertNoResult(done)
         self.server.kill()
         self.failureResultOf(done, PublishOutcomeUnknown)
-        self.assertEqual(0, self.store._unanswered_bytes)
+        self.assertEqual(0, self.store.backlog.size)
 
     def test_lost_before_it_is_sent(self) -> None:
         """Where nothing can be sent nothing is, and the error says that it is safe to repeat."""
@@ -258,7 +258,7 @@ class TurnTests(_StoreCase):
         self.assertEqual([(2, 3), (1, 4)], self.one.heard)
         self.assertEqual([(1, 3)], self.two.heard)
         self.assertEqual([1, 2, 1], order)
-        self.assertEqual((0, 0), (self.store._unanswered, self.store._unanswered_bytes))
+        self.assertEqual((0, 0), (self.store.backlog.commands, self.store.backlog.size))
 
     def test_any_cut(self) -> None:
         """Wherever the answers of Redis are cut, each message is told once, when it is complete."""
@@ -276,11 +276,11 @@ class TurnTests(_StoreCase):
             self.assertEqual(3, sum(first for first, _ in told if isinstance(first, int)))
             self.assertEqual(10, sum(size for _, size in self.one.heard))
             self.assertEqual(1, self.metrics.unpersisted)
-            self.assertEqual((0, 0), (self.store._unanswered, self.store._unanswered_bytes))
+            self.assertEqual((0, 0), (self.store.backlog.commands, self.store.backlog.size))
 
     def test_refused_at_once(self) -> None:
         """A message that is refused at once is told at once, before those that wait."""
-        self.patch(self.store, "_limits", Limits(max_commands=1))
+        self.patch(self.store.backlog, "_most", 1)
         self.say(self.one, b"1", b"22")
         self.assertEqual([(BrokerUnavailable, 2)], self.one.heard)
         self.answer(b"+OK\r\n:1\r\n")
@@ -289,11 +289,11 @@ class TurnTests(_StoreCase):
     def test_room_comes_back_with_each_answer(self) -> None:
         """Also in the middle of what one publisher said in one turn."""
         self.say(self.one, b"1", b"22")
-        before = self.store._unanswered_bytes
+        before = self.store.backlog.size
         self.answer(b"+OK\r\n:1\r\n+OK\r\n")
         self.assertEqual([(1, 1)], self.one.heard)
-        self.assertEqual(2, self.store._unanswered)
-        self.assertLess(self.store._unanswered_bytes, before)
+        self.assertEqual(2, self.store.backlog.commands)
+        self.assertLess(self.store.backlog.size, before)
 
     def test_lost_before_the_end_of_the_turn(self) -> None:
         """A message that was not sent is not sent later; the error says that repeating is safe."""
@@ -302,7 +302,7 @@ class TurnTests(_StoreCase):
         self.assertEqual([], self.one.heard)
         self.clock.advance(0)
         self.assertEqual([(BrokerUnavailable, 1), (BrokerUnavailable, 2)], self.one.heard)
-        self.assertEqual((0, 0), (self.store._unanswered, self.store._unanswered_bytes))
+        self.assertEqual((0, 0), (self.store.backlog.commands, self.store.backlog.size))
         self.assertEqual(0, self.metrics.unpersisted)
         self.clock.advance(5)
         self.server.pump()
@@ -447,7 +447,7 @@ class AllAtOnceTests(TurnTests):
         """If too many commands wait, each message is refused, in any order."""
         for _ in range(2):
             self.say(self.one, *[b"x"] * 5000)
-            self.assertEqual(10_000, self.store._unanswered)
+            self.assertEqual(10_000, self.store.backlog.commands)
             self.say(self.one, b"1", b"22")
             refused = [(BrokerUnavailable, 1), (BrokerUnavailable, 2)]
             self.assertEqual(refused, self.one.heard[-2:])
@@ -558,14 +558,14 @@ class BoundTests(_StoreCase):
         """A message beyond the limit is not sent, and counts for nothing."""
         self.server.frozen = True
         self.send([b"a"], b"x" * 2000)
-        before = self.store._unanswered_bytes
+        before = self.store.backlog.size
         for _ in range(5):
             self.failureResultOf(self.send([b"a"], b"y"), BrokerUnavailable)
-        self.assertEqual(before, self.store._unanswered_bytes)
+        self.assertEqual(before, self.store.backlog.size)
         self.server.frozen = False
         self.server.pump()
         self.assertEqual(1, len(self.server.sent(b"PUBLISH")))
-        self.assertEqual(0, self.store._unanswered_bytes)
+        self.assertEqual(0, self.store.backlog.size)
 
     def test_limit_of_the_next_connection(self) -> None:
         """Commands that were unanswered when a connection was lost do not count on the next."""
@@ -682,9 +682,9 @@ class ShareTests(_StoreCase):
         self.say("192.0.2.1", 40)
         self.server.frozen = False
         self.server.pump()
-        self.assertEqual(0, self.store._shared.held)
-        self.assertEqual(0, self.store._unanswered)
-        self.assertEqual(0, self.store._unanswered_bytes)
+        self.assertEqual(0, self.store.backlog.shared.held)
+        self.assertEqual(0, self.store.backlog.commands)
+        self.assertEqual(0, self.store.backlog.size)
 
     def test_nobody(self) -> None:
         """Publishers without an address cannot be told apart, and have all of it."""

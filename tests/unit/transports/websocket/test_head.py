@@ -5,7 +5,16 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import handshake
-from wsredis.transports.websocket.head import HandshakeHead, Kind, loggable_target, parse
+from wsredis.transports.websocket.head import (
+    HandshakeHead,
+    Head,
+    Kind,
+    check_plain,
+    loggable_target,
+    parse,
+    parse_line,
+    path_of,
+)
 
 _GOOD = handshake("/ws/a")
 _LIMIT = 16384
@@ -307,6 +316,122 @@ class HandshakeTests(SynchronousTestCase):
         """The headers of plain HTTP are there as well."""
         found = parse(b"GET / HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\n\r\n", _LIMIT)
         self.assertEqual({"x-a": "1, 2"}, found.headers)
+
+    def test_all_of_a_page(self) -> None:
+        """The request line is there in its parts, and each header as it came, in its order."""
+        head = b"PoST http://a/b?c HTTP/1.0\r\nX-A: 1\r\nB:\r\nx-a:\t2 \r\n\r\n"
+        found = parse(head + b"body", _LIMIT)
+        self.assertEqual(("PoST", "http://a/b?c", "HTTP/1.0"), found[5:8])
+        self.assertEqual([("X-A", " 1"), ("B", ""), ("x-a", "\t2 ")], found.pairs)
+        self.assertEqual(len(head), found.size)
+        found = parse(_with("X-A: 1"), _LIMIT)
+        self.assertEqual(("X-A", " 1"), found.pairs[-1])
+        self.assertEqual(("", "", "", len(_with("X-A: 1"))), (*found[5:8], found.size))
+
+
+class SameHeadersTests(SynchronousTestCase):
+    """`parse_line`."""
+
+    def test_line(self) -> None:
+        """A head with headers that are known is read as `parse` would read it, or not at all."""
+        for known in (
+            b"GET / HTTP/1.1\r\nHost: x\r\nA: \xc3\x85\r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+        ):
+            headers = known.partition(b"\r\n")[2]
+            for line in (
+                *(b"GET / HTTP/1.1", b"POST /a?b HTTP/1.0", b"x http://a/ HTTP/1.1", b"GET"),
+                *(
+                    b"GET /a b HTTP/1.1",
+                    b"GET  / HTTP/1.1",
+                    b"GET /\xff HTTP/1.1",
+                    b" GET / HTTP/1.1",
+                ),
+                *(b"GET /\n HTTP/1.1", b"GET /\r HTTP/1.1", b"GET / HTTP/1.1\r", b"", b"\r\nGET"),
+                *(
+                    b"GET / HTTP/1.1 ",
+                    b"GET / HTTP/11",
+                    b"GET /\x85 HTTP/1.1",
+                    b"GET /\x00 HTTP/1.1",
+                ),
+                *(b"GET / HTTP/1.1\r\nB: 1", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n\r\nX"),
+            ):
+                for rest in (b"", b"more", headers):
+                    data = line + b"\r\n" + headers + rest
+                    found, slow = parse_line(data, headers, _LIMIT), parse(data, _LIMIT)
+                    same = data[: slow.size].partition(b"\r\n")[2] == headers
+                    is_known = same and slow.kind is Kind.HTTP
+                    self.assertEqual(is_known, found is not None, data)
+                    if found is not None:
+                        self.assertEqual((*slow[5:8], slow.size), found, data)
+
+    def test_other_headers(self) -> None:
+        """Other headers, half a head, and one that is too large are read by `parse`."""
+        headers = b"Host: x\r\n\r\n"
+        good = b"GET / HTTP/1.1\r\n" + headers
+        self.assertEqual(("GET", "/", "HTTP/1.1", len(good)), parse_line(good, headers, len(good)))
+        self.assertIsNone(parse_line(good, headers, len(good) - 1))
+        self.assertIsNone(parse_line(good[:-1], headers, _LIMIT))
+        self.assertIsNone(parse_line(good.replace(b"Host", b"host"), headers, _LIMIT))
+        self.assertIsNone(parse_line(b"GET / HTTP/1.1", headers, _LIMIT))
+
+
+class PlainTests(SynchronousTestCase):
+    """`check_plain` and `path_of`."""
+
+    def plain(self, line: str, *headers: str) -> Head:
+        """Judge a request."""
+        found = parse("\r\n".join([line, *headers, "", ""]).encode(), _LIMIT)
+        self.assertEqual(Kind.HTTP, found.kind)
+        return check_plain(found)
+
+    def test_path(self) -> None:
+        """A request for a path stays as it is."""
+        found = self.plain("GET /a?b HTTP/1.1", "Host: x:80")
+        self.assertEqual(
+            (Kind.HTTP, "/a?b", {"host": "x:80"}), (found.kind, found.target, found.headers)
+        )
+        self.assertEqual(Kind.HTTP, self.plain("GET / HTTP/1.0").kind)
+        self.assertEqual(Kind.HTTP, self.plain("GET / HTTP/1.1", "Host:").kind)
+
+    def test_url(self) -> None:
+        """The host of a URL is in the place of the header."""
+        for target, path in (
+            ("http://b:1", "/"),
+            ("HTTP://b:1?c", "/?c"),
+            ("https://b:1/c?d", "/c?d"),
+        ):
+            found = self.plain(f"GET {target} HTTP/1.1", "A: 1", "Host: x", "B: 2")
+            self.assertEqual(path, found.target)
+            self.assertEqual("b:1", found.headers["host"])
+            self.assertEqual([("host", "b:1"), ("A", " 1"), ("B", " 2")], found.pairs)
+            self.assertEqual(path.partition("?")[0], path_of(target))
+
+    def test_refused(self) -> None:
+        """What has two meanings, or none, is refused."""
+        for status, line, headers in (
+            (505, "GET / HTTP/2.0", ["Host: x"]),
+            (505, "GET / HTTP/1.2", ["Host: x"]),
+            (400, "GET / HTTP/1.1", []),
+            (400, "GET / HTTP/1.1", ["Host: x", "Host: x"]),
+            (400, "GET / HTTP/1.1", ["Host: x/y"]),
+            (400, "GET / HTTP/1.1", ["Host: x, y"]),
+            (400, "GET / HTTP/1.1", ["Host: u@x"]),
+            (400, "GET /#a HTTP/1.1", ["Host: x"]),
+            (400, "GET x HTTP/1.1", ["Host: x"]),
+            (400, "OPTIONS * HTTP/1.1", ["Host: x"]),
+            (400, "CONNECT x:1 HTTP/1.1", ["Host: x"]),
+            (400, "GET http://u@x/ HTTP/1.1", ["Host: x"]),
+            (400, "GET ftp://x/ HTTP/1.1", ["Host: x"]),
+        ):
+            found = self.plain(line, *headers)
+            self.assertEqual((Kind.MALFORMED, status), (found.kind, found.status), (line, headers))
+
+    def test_path_of(self) -> None:
+        """A target without a path has an empty one."""
+        self.assertEqual(
+            ["/a", "", "", "/"], [path_of(each) for each in ("/a?b", "*", "x:1", "http://a")]
+        )
 
 
 class LoggableTests(SynchronousTestCase):

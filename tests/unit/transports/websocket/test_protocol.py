@@ -37,6 +37,7 @@ from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
 from wsredis.gateway.identity import Identity
 from wsredis.transports.websocket import scheduler
+from wsredis.transports.websocket.head import Head
 from wsredis.transports.websocket.protocol import GatewayProtocol
 
 
@@ -603,7 +604,7 @@ class CountTests(MemoryGatewayCase):
     def test_cut(self) -> None:
         """One that the gateway resets was closed by it, without a code."""
         client = self.open()
-        self.protocol(client)._cut("it is too slow")
+        self.protocol(client).cut("it is too slow")
         client.leave()
         self.assertEqual({"gateway,1006": 1}, self.counted("closed"))
 
@@ -1229,7 +1230,7 @@ class HttpTests(MemoryGatewayCase):
     def test_method_and_body(self) -> None:
         """The method is kept, and the body is read, also what comes later."""
         client = self.connect()
-        client.send(b"POST /ws/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        client.send(b"PUT /ws/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
         self.assertEqual(b"", client.take())
         client.send(b"67890")
         answer = client.take()
@@ -1301,7 +1302,7 @@ class _Site:
     def is_full(self) -> bool:
         return self.full
 
-    def buildProtocol(self, addr: object) -> _Channel:
+    def channel_for(self, found: Head, peer: object) -> _Channel:
         return self.channel
 
 

@@ -17,6 +17,8 @@ from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.identity import Handshake, Identity
 from wsredis.gateway.metrics import Metrics
+from wsredis.transports.websocket.head import Head
+from wsredis.transports.websocket.http import HttpChannel
 from wsredis.transports.websocket.registry import Registry, Step
 
 
@@ -29,7 +31,7 @@ class _Site:
     def is_full(self) -> bool:
         return self.full
 
-    def buildProtocol(self, addr: object) -> object:
+    def channel_for(self, found: Head, peer: object) -> HttpChannel:
         raise NotImplementedError
 
 
@@ -42,6 +44,8 @@ class _Member:
         self.address = address
         self.user = user
         self.hears = True
+        self.takes_place = True
+        self.connection = None
 
     def dropped(self, reason: str) -> None:
         self.events.append("dropped")

@@ -30,8 +30,8 @@ from wsredis.gateway.exported import Histogram
 from wsredis.gateway.metrics import Metrics
 from wsredis.testing import MemoryGateway
 from wsredis.transports.send_queue import SendQueue
+from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.deflate import Inflater
-from wsredis.transports.websocket.handshake import Answer
 from wsredis.transports.websocket.head import HandshakeHead, Kind, parse
 from wsredis.transports.websocket.lean import State
 from wsredis.transports.websocket.protocol import GatewayProtocol
@@ -94,18 +94,18 @@ class _ByAutobahn(GatewayProtocol):
 
     _given: Answer
 
-    def _refuse(self, rejection: HandshakeRejected) -> None:
+    def refuse(self, rejection: HandshakeRejected) -> None:
         if self.state == State.HEAD and rejection.reason.startswith(_OUR_REASONS):
             self.start_handshake(None)
         else:
-            super()._refuse(rejection)
+            super().refuse(rejection)
 
-    def start_handshake(self, found: HandshakeHead | None) -> None:
+    def start_handshake(self, found: HandshakeHead | None, pairs: Any = ()) -> None:
         self.enter(State.PENDING)
         self.processHandshake()
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        self._refuse(HandshakeRejected(reason, code))
+        self.refuse(HandshakeRejected(reason, code))
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         self.target = self.http_request_uri
@@ -114,7 +114,7 @@ class _ByAutobahn(GatewayProtocol):
 
     def _decided(self, answer: Answer) -> tuple[str | None, dict[str, str]]:
         self._given = answer
-        return answer.subprotocol, answer.headers
+        return answer.subprotocol, dict(answer.headers)
 
     def succeedHandshake(self, answer: Any) -> None:
         if self.state != State.PENDING:

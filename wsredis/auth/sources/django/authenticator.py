@@ -256,7 +256,10 @@ class DjangoAuthenticator:
         if self._subscribers is not None:
             own = dict.fromkeys(flag for flag in given if flag not in FLAGS and flag != "echo")
         asked = handshake.requested
-        return Access(asked.facility, subscribe, publish, asked.echo, tuple(own))
+        # The hooks of a project know nothing of workers.
+        return Access(
+            asked.facility, subscribe, publish, asked.echo, tuple(own), forward=asked.forward
+        )
 
 
 def _close_old_connections() -> None:

@@ -2,6 +2,8 @@
 
 type WS4RedisAudience = "broadcast" | "group" | "user" | "session";
 
+type WS4RedisTransport = "websocket" | "sse" | "polling";
+
 /** Times are milliseconds. */
 interface WS4RedisOptions {
   /** The whole URL, also relative to the page. Absent: it is made of the next four. */
@@ -20,6 +22,10 @@ interface WS4RedisOptions {
   binary_type?: BinaryType;
   /** Subprotocols. */
   protocols?: string | string[];
+  /** What may be used, by default all three: one after the other, where the one before does not pass. */
+  transports?: WS4RedisTransport | WS4RedisTransport[];
+  /** The time between two trials of a WebSocket while another transport is in use. Default 300000. */
+  retry_websocket?: number;
   /** Called before each connection. Its result, unless empty, is offered as `bearer.TOKEN`. */
   token?: () => string | null | undefined | Promise<string | null | undefined>;
   /** How many messages may wait while there is no connection. Default 100. */
@@ -43,7 +49,8 @@ interface WS4RedisOptions {
 
 type WS4RedisChange =
   | [name: "connecting", detail: { failures: number }]
-  | [name: "connected", detail: {}]
+  /** `gap`: messages were lost before this moment. Only the last two transports know. */
+  | [name: "connected", detail: { transport: WS4RedisTransport; gap?: true }]
   | [name: "waiting", detail: { delay: number; code: number; reason: string }]
   /** `code` is null after `close()`, and where the browser refuses to try. */
   | [name: "stopped", detail: { code: number | null; reason: string; dropped: number }];

@@ -1,4 +1,4 @@
-/*! wsredis.js: a WebSocket to wsredis that comes back by itself. MIT licence. */
+/*! wsredis.js: live messages from wsredis, by a connection that comes back by itself. MIT licence. */
 (() => {
   "use strict";
 
@@ -6,16 +6,33 @@
   const FINAL_CODES = [1000, 1002, 1007, 1008, 1009, 4401, 4403];
   const BUSY_CODE = 1013;
 
+  // The best one first.
+  const TRANSPORTS = ["websocket", "sse", "polling"];
+  // The HTTP statuses that mean as much as a close code.
+  const STATUS_CODES = { 401: 4401, 403: 4403, 413: 1009, 429: BUSY_CODE, 503: BUSY_CODE };
+  // The gateway sends the first event with the head of a stream. If it takes longer, or if not even
+  // the head arrives, something between the two collects the answer to its end.
+  const FIRST_EVENT = 1500;
+  const NO_HEAD = 5000;
+  // A WebSocket that opens so late may be blocked: another transport runs beside it.
+  const SLOW = 5000;
+  // Seconds that the gateway may hold a poll.
+  const HOLD = 25;
+  // A WebSocket that has worked is given up for another transport after so many failures.
+  const PROVEN_FAILURES = 3;
+
   const DEFAULTS = {
     heartbeat_interval: 5000,
     binary_type: "blob",
     protocols: [],
+    transports: TRANSPORTS,
     max_queued: 100,
     base_delay: 1000,
     max_delay: 30000,
     busy_delay: 5000,
     stable_after: 5000,
     connect_timeout: 20000,
+    retry_websocket: 300000,
   };
 
   function config(id = "wsredis-config") {
@@ -45,6 +62,228 @@
     return url.href;
   }
 
+  // Adds fields to the query.
+  function extend(url, fields) {
+    const [whole] = url.split("#");
+    return [whole.includes("?") || !fields.length ? whole : whole + "?", ...fields].join("&");
+  }
+
+  function cursor_field({ cursor }) {
+    return cursor ? ["cursor=" + encodeURIComponent(cursor)] : [];
+  }
+
+  // The text of bytes, as the gateway sees it; else one character for each byte.
+  function text_of(bytes) {
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    } catch {
+      return new TextDecoder("latin1").decode(bytes);
+    }
+  }
+
+  // What passes from one HTTP connection to the next: the position in the messages, and the echo
+  // rule of the gateway, which goes by content: a page does not hear a message that equals its last
+  // one, nor an earlier one of its own that is still on its way back.
+  function make_memory(url) {
+    const all = [...new URL(url).searchParams].flatMap(([name, value]) => [name, `${name}-${value}`]);
+    const flags = new Set(all.map((each) => each.trim().toLowerCase().replace(/-$/, "")));
+    const copies = [...flags].filter((each) => (
+      each.startsWith("subscribe-") && flags.has(each.replace("subscribe", "publish")))).length;
+    const own = new Map();
+    let last = null;
+    const count = (text, change) => {
+      const left = (own.get(text) || 0) + change;
+      if (left > 0) own.set(text, left);
+      else own.delete(text);
+    };
+    return {
+      cursor: null,
+      publishes: [...flags].some((each) => each.startsWith("publish-")),
+      restart() {
+        own.clear();
+        last = null;
+      },
+      said(text) {
+        if (flags.has("echo")) return;
+        last = text;
+        if (text && copies) count(text, copies);
+        if (own.size > 1024) own.delete(own.keys().next().value);
+      },
+      unsaid: (text) => count(text, -copies),
+      hears(text) {
+        if (!own.has(text)) return text !== last;
+        count(text, -1);
+        return false;
+      },
+    };
+  }
+
+  // Looks like a WebSocket, and makes plain HTTP requests: one that is answered without an end, or,
+  // if it polls, one after the other. Messages of the page go by requests of their own.
+  function open_http(url, polls, token, memory, binary_type) {
+    const control = new AbortController();
+    const auth = token ? { Authorization: "Bearer " + token } : {};
+    const socket = { readyState: 0, post, close };
+    let timer;
+
+    function finish(code, reason, buffered) {
+      if (socket.readyState === 3) return;
+      socket.readyState = 3;
+      clearTimeout(timer);
+      control.abort();
+      if (socket.onclose) socket.onclose(new CloseEvent("close", { code, reason }), buffered);
+    }
+
+    function close() {
+      if (socket.readyState > 1) return;
+      socket.readyState = 2;
+      Promise.resolve().then(() => finish(1000, ""));
+    }
+
+    function limit(milliseconds, reason, buffered) {
+      clearTimeout(timer);
+      timer = setTimeout(finish, milliseconds, 1006, reason, buffered);
+    }
+
+    function request(fields, headers, more) {
+      return fetch(extend(url, fields), {
+        cache: "no-store", credentials: "include", headers: { ...auth, ...headers }, ...more,
+      });
+    }
+
+    async function get(type, ...fields) {
+      if (!memory.cursor) memory.restart();
+      const all = [...fields, ...cursor_field(memory)];
+      const response = await request(all, { Accept: type }, { signal: control.signal });
+      const { ok, status, headers } = response;
+      if (status !== 204 && !(ok && (headers.get("Content-Type") || "").startsWith(type))) {
+        finish(STATUS_CODES[status] || 1006, "HTTP " + status);
+      }
+      return response;
+    }
+
+    // What came before may be incomplete.
+    function begin(gap) {
+      if (gap) memory.restart();
+      if (!socket.readyState) {
+        socket.readyState = 1;
+        socket.onopen(gap);
+      } else if (gap && socket.readyState === 1) {
+        socket.ongap();
+      }
+    }
+
+    function hear(text, data = text) {
+      if (socket.readyState === 1 && memory.hears(text)) socket.onmessage({ data });
+    }
+
+    function hear_bytes(base64) {
+      const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+      hear(text_of(bytes), binary_type === "blob" ? new Blob([bytes]) : bytes.buffer);
+    }
+
+    const events = {
+      gap: () => begin(true),
+      message: (data) => hear(data),
+      json: (data) => hear(JSON.parse(data)),
+      binary: hear_bytes,
+      close(data) {
+        const { code, reason } = JSON.parse(data);
+        finish(code, reason);
+      },
+    };
+
+    function take(block) {
+      let name = "message";
+      let id;
+      const data = [];
+      for (const line of block.split("\n")) {
+        const colon = line.indexOf(":");
+        const value = line.slice(colon + 1).replace(/^ /, "");
+        const field = line.slice(0, colon);
+        if (field === "event") name = value;
+        if (field === "data") data.push(value);
+        if (field === "id") id = value;
+      }
+      if (data.length && events[name]) {
+        if (name !== "gap") begin();
+        events[name](data.join("\n"));
+      }
+      if (id) memory.cursor = id;
+    }
+
+    async function stream() {
+      limit(NO_HEAD, "no answer", true);
+      const { body } = await get("text/event-stream");
+      if (socket.readyState) return;
+      limit(FIRST_EVENT, "no first event", true);
+      const reader = body.getReader();
+      const decoder = new TextDecoder();
+      let rest = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
+        rest = blocks.pop();
+        for (const each of blocks) if (socket.readyState < 2) take(each);
+        if (!blocks.length || socket.readyState > 1) continue;
+        clearTimeout(timer);
+        // Only now: a gap may have come with the first event.
+        begin();
+      }
+    }
+
+    async function poll() {
+      for (let hold = 0; socket.readyState < 2; hold = HOLD) {
+        const start = performance.now();
+        limit((hold + HOLD) * 1000, "no answer");
+        const response = await get("application/json", "wait=" + hold);
+        if (response.status === 204) {
+          memory.cursor = response.headers.get("Wsredis-Cursor") || memory.cursor;
+          begin();
+          // Somebody else has answered.
+          if (hold && performance.now() - start < 1000) await new Promise((go) => setTimeout(go, 1000));
+          continue;
+        }
+        if (socket.readyState > 1) return;
+        const answer = await response.json();
+        if (socket.readyState > 1) return;
+        begin(answer.gap);
+        for (const each of answer.messages) {
+          if (typeof each === "string") hear(each);
+          else hear_bytes(each.base64);
+        }
+        memory.cursor = answer.cursor;
+      }
+    }
+
+    // Returns the milliseconds after which the message is to be sent again, if it is.
+    async function post(message) {
+      const is_text = typeof message === "string";
+      const text = is_text ? message : text_of(await new Response(message).arrayBuffer());
+      memory.said(text);
+      // The gateway discards what may be published nowhere.
+      if (!text || !memory.publishes) return 0;
+      try {
+        const type = is_text ? {} : { "Content-Type": "application/octet-stream" };
+        // It may be the last word of a page that is left; browsers limit the size of those.
+        const keepalive = text.length < 9999;
+        const { status, headers } = await request([], type, { method: "POST", body: message, keepalive });
+        if (status === 429) {
+          memory.unsaid(text);
+          return 1000 * (headers.get("Retry-After") || 1);
+        }
+        if (status > 499 || status === 413) finish(STATUS_CODES[status] || 1006, "HTTP " + status);
+      } catch {
+        finish(1006, "");
+      }
+      return 0;
+    }
+
+    (polls ? poll : stream)().catch(() => {}).then(() => finish(1006, ""));
+    return socket;
+  }
+
   function WS4Redis(options) {
     if (!(this instanceof WS4Redis)) return new WS4Redis(options);
     const page = config() || {};
@@ -52,13 +291,22 @@
     const defaults = { ...DEFAULTS, heartbeat_msg: page.heartbeat };
     for (const name in defaults) if (opts[name] === undefined) opts[name] = defaults[name];
     const url = address(opts, page.uri || "/ws/");
+    const transports = TRANSPORTS.filter((each) => [].concat(opts.transports).includes(each));
+    if (!transports.length) throw new Error("WS4Redis: no transport");
+    const [first] = transports;
+    const memory = make_memory(url);
     const listeners = { online: wake, pageshow: wake, pagehide: hide };
+    const item = "wsredis " + new URL(url).host;
+    let transport = first;
     let state = "";
     let socket = null;
     let queue = [];
     let failures = 0;
     let missed = 0;
-    let openedAt, attempt, timer, heartbeat;
+    let openedAt, attempt, timer, heartbeat, secret;
+    // A WebSocket that is tried beside another transport, and the time of the last failure of one.
+    let rival, failedAt, trial;
+    let proven = false;
 
     // A callback that fails shall be seen, and shall not stop the machine.
     function tell(name, ...details) {
@@ -77,41 +325,171 @@
       if (state === next) tell("state", next, detail);
     }
 
-    function connect() {
-      const mine = attempt = {};
-      openedAt = Infinity;
-      timer = setTimeout(fail, opts.connect_timeout, "no connection in time");
-      enter("connecting", { failures }, "connecting");
-      if (attempt !== mine) return;
-      if (!opts.token) return open();
-      new Promise((resolve) => resolve(opts.token())).then(
-        (token) => { if (attempt === mine) open(token); },
-        (error) => { if (attempt === mine) fail("no token: " + error); });
+    // The transport that worked, for the next page. Some pages may store nothing.
+    function remember() {
+      try {
+        sessionStorage.setItem(item, transport + " " + (failedAt || 0));
+      } catch {}
     }
 
-    function open(token) {
+    function recall() {
+      try {
+        const [name, at] = sessionStorage.getItem(item).split(" ");
+        proven = name === "websocket";
+        if (!transports.includes(name) || Date.now() - at > opts.retry_websocket) return;
+        transport = name;
+        failedAt = Number(at);
+      } catch {}
+    }
+
+    function connect() {
+      openedAt = Infinity;
+      timer = setTimeout(fail, opts.connect_timeout, "no connection in time");
+      const mine = attempt = {};
+      enter("connecting", { failures }, "connecting");
+      if (attempt === mine) with_token(open, (error) => fail("no token: " + error));
+    }
+
+    function with_token(use, refuse) {
+      const mine = attempt;
+      if (!opts.token) return use();
+      new Promise((resolve) => resolve(opts.token())).then(
+        (token) => { if (attempt === mine) use(token); },
+        (error) => { if (attempt === mine) refuse(error); });
+    }
+
+    function dial(token, target) {
       let protocols = [].concat(opts.protocols);
       // The server must choose one, and it should not be the secret.
       if (token) protocols = [protocols.length ? protocols : "wsredis", "bearer." + token].flat();
-      try {
-        socket = new WebSocket(url, protocols);
-      } catch (error) {
-        stop(null, error.message);
-        throw error;
-      }
-      socket.binaryType = opts.binary_type;
-      socket.onopen = opened;
-      socket.onmessage = received;
-      socket.onclose = closed;
+      return new WebSocket(target, protocols);
     }
 
-    function opened() {
+    function open(token) {
+      secret = token;
+      if (transport !== "websocket") {
+        const base = url.replace("ws", "http");
+        socket = open_http(base, transport === "polling", token, memory, opts.binary_type);
+      } else {
+        try {
+          const resumed = cursor_field(memory);
+          socket = dial(token, resumed.length ? extend(url, resumed) : url);
+        } catch (error) {
+          stop(null, error.message);
+          throw error;
+        }
+        if (may_fall()) trial = setTimeout(overtake, SLOW);
+      }
+      use(socket);
+    }
+
+    function use(link) {
+      link.binaryType = opts.binary_type;
+      link.onopen = (gap) => (link === rival ? won() : opened(gap));
+      link.onmessage = (event) => { if (link === socket) received(event); };
+      link.onclose = (event, buffered) => lost(link, event, buffered);
+      link.ongap = () => tell_connected(true);
+    }
+
+    function drop(link) {
+      if (!link) return;
+      link.onopen = link.onmessage = link.onclose = link.ongap = null;
+      link.close();
+    }
+
+    // Whether a WebSocket that does not open may be blocked. That of a gateway that starts again does
+    // not open, too.
+    function may_fall() {
+      return transports[1] && (!proven || failures >= PROVEN_FAILURES);
+    }
+
+    function fall() {
+      clearTimeout(trial);
+      if (transport === "websocket") failedAt = 0;
+      transport = transports[transports.indexOf(transport) + 1];
+      open(secret);
+    }
+
+    function overtake() {
+      rival = socket;
+      fall();
+    }
+
+    function won() {
+      const is_early = openedAt === Infinity;
+      const winner = rival;
+      rival = null;
+      transport = "websocket";
+      if (is_early) {
+        drop(socket);
+        socket = winner;
+        return opened();
+      }
+      // Another one: it goes on where the page is, and this one has begun elsewhere.
+      drop(winner);
+      abandon();
+      failures = 0;
+      connect();
+    }
+
+    function lost(link, event, buffered) {
+      const is_early = openedAt === Infinity && state !== "stopped";
+      if (link === rival) {
+        rival = null;
+        if (!is_early) failed();
+      } else if (is_early && buffered && transports.includes("polling")) {
+        fall();
+      } else if (is_early && rival) {
+        socket = rival;
+        rival = null;
+        transport = "websocket";
+      } else if (is_early && transport === "websocket" && may_fall()) {
+        fall();
+      } else {
+        closed(event);
+      }
+    }
+
+    // Try a WebSocket again: soon after one that failed once, rarely after that.
+    function plan(delay) {
+      if (first === "websocket") trial = setTimeout(with_token, delay, probe, failed);
+    }
+
+    function probe(token) {
+      try {
+        use(rival = dial(token, url));
+      } catch {
+        failed();
+      }
+    }
+
+    function failed() {
+      failedAt = Date.now();
+      remember();
+      plan(opts.retry_websocket);
+    }
+
+    function tell_connected(gap) {
+      enter("connected", gap === true ? { transport, gap } : { transport }, "connected");
+    }
+
+    function opened(gap) {
       clearTimeout(timer);
+      clearTimeout(trial);
       openedAt = performance.now();
       missed = 0;
-      if (opts.heartbeat_msg) heartbeat = setInterval(beat, opts.heartbeat_interval);
-      for (const message of queue.splice(0)) socket.send(message);
-      enter("connected", {}, "connected");
+      if (transport === "websocket") {
+        proven = true;
+        failedAt = memory.cursor = null;
+        if (opts.heartbeat_msg) heartbeat = setInterval(beat, opts.heartbeat_interval);
+        for (const message of queue.splice(0)) socket.send(message);
+      } else {
+        plan(failedAt ? Math.max(0, failedAt + opts.retry_websocket - Date.now()) : opts.retry_websocket / 30);
+        failedAt = failedAt || Date.now();
+        pump();
+      }
+      remember();
+      tell_connected(gap);
     }
 
     function received({ data }) {
@@ -125,13 +503,30 @@
       else socket.send(opts.heartbeat_msg);
     }
 
+    // Post what waits, in order.
+    async function pump() {
+      const mine = socket;
+      if (mine.is_busy) return;
+      mine.is_busy = true;
+      while (mine.readyState === 1 && mine === socket && queue.length) {
+        const message = queue.shift();
+        const delay = await mine.post(message);
+        if (!delay) continue;
+        queue.unshift(message);
+        await new Promise((go) => setTimeout(go, delay));
+      }
+      mine.is_busy = false;
+    }
+
     function closed(event) {
+      const is_early = openedAt === Infinity;
       abandon();
       if (performance.now() - openedAt >= opts.stable_after) failures = 0;
       tell("disconnected", event);
       if (state === "stopped") return;
       const { code, reason } = event;
       if (FINAL_CODES.includes(code)) return stop(code, reason);
+      if (is_early) transport = first;
       const most = Math.min(opts.max_delay, opts.base_delay * 2 ** failures);
       const delay = Math.random() * most + (code === BUSY_CODE ? opts.busy_delay : 0);
       failures += 1;
@@ -141,16 +536,17 @@
 
     function rest() {
       clearTimeout(timer);
+      clearTimeout(trial);
       clearInterval(heartbeat);
       attempt = null;
+      drop(rival);
+      rival = null;
     }
 
     // Give up the socket and all that is under way.
     function abandon() {
       rest();
-      if (!socket) return;
-      socket.onopen = socket.onmessage = socket.onclose = null;
-      socket.close();
+      drop(socket);
       socket = null;
     }
 
@@ -169,6 +565,8 @@
       if (state !== "waiting" || event.persisted === false) return;
       clearTimeout(timer);
       failures = 0;
+      // Maybe in another network.
+      transport = first;
       connect();
     }
 
@@ -179,10 +577,12 @@
     }
 
     this.send_message = (message) => {
-      if (state === "connected" && socket && socket.readyState === 1) return socket.send(message);
+      const is_open = state === "connected" && socket && socket.readyState === 1;
+      if (is_open && !socket.post) return socket.send(message);
       if (state === "stopped") throw new Error("WS4Redis: closed");
       if (queue.length >= opts.max_queued) throw new Error("WS4Redis: too many messages wait");
       queue.push(message);
+      if (is_open) pump();
     };
     this.close = () => {
       if (state === "stopped") return;
@@ -195,6 +595,7 @@
     });
 
     for (const name in listeners) addEventListener(name, listeners[name]);
+    recall();
     connect();
   }
 

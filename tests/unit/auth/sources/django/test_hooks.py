@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -231,6 +232,16 @@ class AllowedChannelsTests(DjangoCase):
         ):
             access = None if expected is None else parse_access("a b", expected)
             self.assertEqual(access, self.granted(hook, query), expected)
+
+    def test_forward(self) -> None:
+        """Whatever flags a hook chooses, it knows nothing of workers: they hear the client."""
+        self.vary(WS4REDIS_ALLOWED_CHANNELS=lambda request, channels: ["subscribe-user"])
+        handshake = self.handshake(None, "publish-user")
+        asked = replace(handshake.requested, forward=True)
+        answer = self.make().identify(replace(handshake, requested=asked))
+        self.reactor.run_until(lambda: answer.called)
+        granted = self.successResultOf(answer).granted
+        self.assertEqual((["subscribe-user"], True), (granted.flags, granted.forward))
 
     def test_coroutine(self) -> None:
         """The hook may be a coroutine function that uses the database."""

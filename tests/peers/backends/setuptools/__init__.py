@@ -1,0 +1,1 @@
+"""Stands for setuptools; see `reading`."""

@@ -1,0 +1,1 @@
+"""Clients without WebSockets: Server-Sent Events, long polling, publishing by POST."""

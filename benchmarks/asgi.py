@@ -150,9 +150,14 @@ def measure(folder: Path, name: str, scenario: Scenario, seconds: float) -> dict
     request.write_bytes(request_of(scenario))
     counted = scenario.mode == "shake"
     arguments = {
-        **{"port": port, "mode": scenario.mode, "clients": scenario.clients},
-        **{"request": request, "answer": ANSWER, "seconds": seconds},
-        **{"warmup": FIRST_HANDSHAKES if counted else WARMUP, "count": HANDSHAKES},
+        "port": port,
+        "mode": scenario.mode,
+        "clients": scenario.clients,
+        "request": request,
+        "answer": ANSWER,
+        "seconds": seconds,
+        "warmup": FIRST_HANDSHAKES if counted else WARMUP,
+        "count": HANDSHAKES,
     }
     with child(command, log, cwd=HERE / "peers", env=environ) as process:
         status = "HTTP/1.1 101" if scenario.mode in ("echo", "shake") else "HTTP/1.1 200"

@@ -121,6 +121,9 @@ class Metrics:
         "Those of them that will hear nothing, although they do not only publish: no flag, a "
         "misspelt one, or no right.",
     )
+    event_streams: int = gauge(
+        "event_streams", "Clients that are open now and hear by Server-Sent Events."
+    )
     opened: int = counter("connections_opened", "WebSockets, streams and polls that were opened.")
     closed: dict[str, int] = counters(
         "connections_closed",

@@ -27,7 +27,7 @@ _OF_THE_SERVER = (b"date", b"server")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put our server in its place before the tests are imported."""
-    config.pluginmanager.register(LeftOut(_LEFT_OUT, (), 1))
+    config.pluginmanager.register(LeftOut(_LEFT_OUT))
     if os.environ.get("PEERS_SERVER") == "daphne":
         return
 

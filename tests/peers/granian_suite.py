@@ -17,4 +17,4 @@ _VARIANTS = ("rsgi", "wsgi", "mt]", "[mt-")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep account of the tests."""
-    config.pluginmanager.register(LeftOut(_LEFT_OUT, _VARIANTS, 1))
+    config.pluginmanager.register(LeftOut(_LEFT_OUT, _VARIANTS))

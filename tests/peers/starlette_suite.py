@@ -35,7 +35,7 @@ _sites: list[Site] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep account of the tests, and start the server."""
-    config.pluginmanager.register(LeftOut(_LEFT_OUT, ("trio",), 1))
+    config.pluginmanager.register(LeftOut(_LEFT_OUT, ("trio",)))
     _sites.append(run(the_ground(), the_ground().start(_dispatch, Settings("off"))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import re
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -104,9 +105,14 @@ class Wire:
 
     @property
     def buffer(self) -> bytes:
-        """All that the client got since `clear_buffer`."""
+        """
+        All that the client got since `clear_buffer`.
+
+        The names of headers are in small letters, as uvicorn writes them.
+        """
         self._read()
-        return self._received
+        head, gap, body = self._received.partition(b"\r\n\r\n")
+        return re.sub(rb"\n[\w-]+:", lambda name: name[0].lower(), head) + gap + body
 
     def clear_buffer(self) -> None:
         """Forget what it got."""

@@ -97,7 +97,9 @@ class EventClient(StreamClient, QueueOwner):
         # A client that loses the connection now comes back with a cursor only if it has all that
         # the cursor stands for.
         now = self.ring.cursor()
-        is_more = bool(answer.stored or missed) or (missed is None and connection.holds_back)
+        is_more = bool(missed)
+        if missed is None:
+            is_more = bool(answer.stored) or connection.holds_back
         first = [_RETRY, _open_event(None if is_more else now)]
         if cursor and missed is None:
             first.append(events.named("gap", {}))

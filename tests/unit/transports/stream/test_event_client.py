@@ -131,7 +131,8 @@ class ResumeTests(StreamCase):
         source = self.source()
         source.events()
         source.socket.leave()
-        self.assertEqual(["open"], self.back(source.cursor).types())
+        (event,) = self.back(source.cursor).events()
+        self.assertEqual(("open", source.cursor), (event.type, event.last_id))
 
     def test_by_url(self) -> None:
         """The cursor may be in the URL."""

@@ -237,3 +237,29 @@ class OpenTests(_Case):
         page.wait_for_messages("hello")
         self.assertEqual([], self.box.requests)
         self.assertEqual([], self.browser.errors())
+
+
+class ForeignTests(GatewayCase):
+    """A page of an origin that the gateway does not know."""
+
+    skip = missing_browser()
+
+    def test_broadcasts(self) -> None:
+        """It hears broadcasts, as with a WebSocket, by a stream and by polls, and no more."""
+        self.site = ClientSite()
+        self.addCleanup(self.site.stop)
+        box = Middlebox(self.gateway.port)
+        self.addCleanup(box.stop)
+        browser = shared_browser()
+        self.addCleanup(browser.close_windows)
+        for transport in ("sse", "polling"):
+            page = ClientPage(browser, self.site)
+            url = f"http://127.0.0.1:{box.port}/ws/foreign"
+            page.start({"uri": f"{url}?subscribe-broadcast", "transports": transport})
+            page.wait_for_state("connected")
+            self.redis.command("PUBLISH", "broadcast:foreign", "hello")
+            page.wait_for_messages("hello")
+            page = ClientPage(browser, self.site)
+            page.start({"uri": f"{url}?subscribe-user", "transports": transport})
+            page.wait_for_state("stopped")
+            self.assertEqual(4403, page.detail["code"])

@@ -272,7 +272,7 @@ class SharingTests(StreamCase):
         self.assertIn("Access-Control-Allow-Credentials: true", head)
         head = self.source(LISTEN, "Origin: https://evil.example").head
         self.assertIn("HTTP/1.1 200", head)
-        self.assertIn("Access-Control-Allow-Origin: *", head)
+        self.assertIn("Access-Control-Allow-Origin: https://evil.example", head)
         self.assertNotIn("Credentials", head)
 
     def test_refusal(self) -> None:

@@ -125,6 +125,8 @@
     const auth = token ? { Authorization: "Bearer " + token } : {};
     const socket = { readyState: 0, post, close };
     let timer;
+    // After so long without a sign of life a stream is given up.
+    let patience = 0;
 
     function finish(code, reason, buffered) {
       if (socket.readyState === 3) return;
@@ -165,7 +167,7 @@
     // What came before may be incomplete.
     function begin(gap) {
       if (gap) memory.restart();
-      if (!socket.readyState) {
+      if (socket.readyState === 0) {
         socket.readyState = 1;
         socket.onopen(gap);
       } else if (gap && socket.readyState === 1) {
@@ -183,6 +185,9 @@
     }
 
     const events = {
+      open(data) {
+        patience = 3000 * JSON.parse(data).ping;
+      },
       gap: () => begin(true),
       message: (data) => hear(data),
       json: (data) => hear(JSON.parse(data)),
@@ -206,7 +211,7 @@
         if (field === "id") id = value;
       }
       if (data.length && events[name]) {
-        if (name !== "gap") begin();
+        if (name !== "gap" && name !== "open") begin();
         events[name](data.join("\n"));
       }
       if (id) memory.cursor = id;
@@ -226,10 +231,11 @@
         const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
         rest = blocks.pop();
         for (const each of blocks) if (socket.readyState < 2) take(each);
-        if (!blocks.length || socket.readyState > 1) continue;
-        clearTimeout(timer);
         // Only now: a gap may have come with the first event.
-        begin();
+        if (blocks.length) begin();
+        if (socket.readyState !== 1) continue;
+        clearTimeout(timer);
+        if (patience) limit(patience, "no sign of life");
       }
     }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -40,10 +42,30 @@ LOGGING = {{
 """
 
 
+_BOARD = """
+import django
+
+django.setup()
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path
+from orders_page import BoardConsumer
+
+board = URLRouter([path("board", BoardConsumer.as_asgi())])
+application = ProtocolTypeRouter({"websocket": board})
+"""
+
+
+def _directory() -> str:
+    """Make a directory for as long as the tests run."""
+    directory = tempfile.mkdtemp(prefix="wsredis-test-")
+    atexit.register(shutil.rmtree, directory)
+    return directory
+
+
 @cache
 def _key() -> str:
-    directory = tempfile.mkdtemp(prefix="wsredis-test-")
-    path = os.path.join(directory, "key")
+    path = os.path.join(_directory(), "key")
     Path(path).write_bytes(verifier("HS256"))
     return path
 
@@ -51,7 +73,7 @@ def _key() -> str:
 @cache
 def _workers(url: str) -> list[Child]:
     """Two processes of ``manage.py runworker`` with the example of the guide."""
-    directory = tempfile.mkdtemp(prefix="wsredis-test-")
+    directory = _directory()
     Path(directory, "orders_settings.py").write_text(_SETTINGS.format(url=url))
     path = os.pathsep.join([directory, str(_EXAMPLES)])
     environ = clean_environment({"DJANGO_SETTINGS_MODULE": "orders_settings"})
@@ -352,6 +374,25 @@ class InProcessTests(SynchronousTestCase):
         self.send(gateway.child.wait_for(r"started a private Redis at (\S+)")[1])
         got = {listener.message(), listener.message()}
         self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+
+    def test_board(self) -> None:
+        """The consumer of the guide hears what plain sockets hear."""
+        redis = RedisServer()
+        self.addCleanup(redis.stop)
+        directory = _directory()
+        Path(directory, "orders_settings.py").write_text(_SETTINGS.format(url=redis.url))
+        Path(directory, "board_asgi.py").write_text(_BOARD)
+        path = os.pathsep.join([str(_EXAMPLES.parents[1]), directory, str(_EXAMPLES)])
+        gateway = Gateway(
+            *("--redis", redis.url, "--asgi", "board_asgi:application"),
+            environ={"PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "orders_settings"},
+        )
+        self.addCleanup(gateway.stop)
+        staff = RawClient.opened(gateway.port, "/board")
+        self.addCleanup(staff.socket.close)
+        redis.command("PUBLISH", "group:staff:orders/pizza", "a large one")
+        expected = {"channel": "group:staff:orders/pizza", "order": "a large one"}
+        self.assertEqual(expected, json.loads(staff.message()))
 
     def send(self, url: str) -> None:
         """Send to the group and to the worker channel, from another process."""

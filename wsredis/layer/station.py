@@ -142,7 +142,8 @@ class Station:
 
     def _carrier(self, number: int, host: Host) -> Carrier:
         sink = _HostSink(self, number)
-        carrier = carrier_for(host.target, sink)
+        # Only Sentinels know which server it is.
+        carrier = None if host.sentinels else carrier_for(host.target, sink)
         if carrier is None:
             if self.home is None:
                 self.home = Home()

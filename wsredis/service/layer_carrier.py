@@ -192,16 +192,21 @@ class Turns:
 
     def _run(self) -> None:
         self._is_woken = False
-        while self._waiting:
+        # Those that come from now on wake the reactor again: it has other things to do.
+        for _ in range(len(self._waiting)):
             try:
                 function, refuse = self._waiting.popleft()
             except IndexError:
-                # Another thread was faster.
+                # Two threads empty it at the end.
                 return
             if self._is_stopped:
                 refuse(LayerUnavailable("the gateway has stopped"))
-            else:
+                continue
+            try:
                 function()
+            except Exception as error:
+                # Somebody waits in another thread.
+                refuse(error)
 
 
 class GatewayCarrier:

@@ -8,6 +8,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.errors import ConfigError
+from wsredis.layer import ChannelLayer
+from wsredis.layer.carrier import register
 from wsredis.layer.gateway_channels import GatewayChannels, use_prefixes
 from wsredis.layer.messages import Codec
 from wsredis.layer.names import Names
@@ -111,6 +113,20 @@ class GatewayChannelsTests(SynchronousTestCase):
             {"type": "gateway.message", "channel": "broadcast:a", "bytes": b"\xff"},
             self.prefixed.event("p\u00e9:broadcast:a".encode(), b"\xff"),
         )
+
+
+class CarrierTests(SynchronousTestCase):
+    """The layers that a gateway in the process carries."""
+
+    def test_sentinels(self) -> None:
+        """A layer that asks Sentinels has connections of its own: nobody else knows the server."""
+        asked: list[Any] = []
+        self.addCleanup(register(lambda target, sink: asked.append(target)))
+        sentinel = {"sentinels": [("localhost", 26379)], "master_name": "main"}
+        for hosts, count in (([sentinel], 0), (["redis://localhost"], 1), (None, 2)):
+            layer = ChannelLayer(hosts=hosts)
+            self.assertTrue(layer.client_prefix)
+            self.assertEqual(count, len(asked))
 
 
 class RouteTests(SynchronousTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
@@ -255,6 +256,57 @@ class CarrierTests(SynchronousTestCase):
         self.reactor.turn()
         self.assertEqual(([], 1), (self.redis.calls, len(self.results)))
 
+    def test_stopped_in_between(self) -> None:
+        """So is what comes at the very moment of the stop, by whichever of the two threads."""
+        turns: Any = self.carriers._turns
+
+        def stop(function: Callable[[], object]) -> None:
+            turns._is_stopped = True
+
+        self.patch(self.reactor, "callFromThread", stop)
+        carrier = self.carrier()
+        in_thread(lambda: carrier.call([("A",)], self.results.append))
+        self.assertEqual([LayerUnavailable], self.kinds())
+
+    def test_emptied_by_another_thread(self) -> None:
+        """Two threads may refuse what waits at the end; each call is refused once."""
+
+        class Emptied(deque[Any]):
+            def __len__(self) -> int:
+                return 1
+
+        turns: Any = self.carriers._turns
+        turns._waiting = Emptied()
+        turns.stop()
+        self.assertEqual([], self.results)
+
+    def test_others_have_their_turn(self) -> None:
+        """Calls that come while others are made wait for the next turn of the reactor."""
+        carrier = self.carrier()
+
+        def call(commands: Sequence[Command], done: Done) -> None:
+            self.redis.calls.append((commands, done))
+            in_thread(lambda: carrier.call([("B",)], self.results.append))
+
+        in_thread(lambda: carrier.call([("A",)], self.results.append))
+        self.patch(self.redis, "call", call)
+        self.reactor.turn()
+        self.assertEqual((1, 1), (len(self.redis.calls), len(self.reactor.calls)))
+
+    def test_wrong_call(self) -> None:
+        """A call that fails in the reactor fails where it was made: nobody waits for ever."""
+
+        def call(commands: Sequence[Command], done: Done) -> None:
+            raise TypeError
+
+        self.patch(self.redis, "call", call)
+        carrier = self.carrier()
+        for _ in range(2):
+            in_thread(lambda: carrier.call([("A",)], self.results.append))
+        self.reactor.turn()
+        self.assertEqual([TypeError, TypeError], self.kinds())
+        self.assertRaises(TypeError, carrier.call, [("A",)], self.results.append)
+
     def test_bounded(self) -> None:
         """A reactor that does not keep up with other threads takes no more."""
         carrier = self.carrier()
@@ -357,13 +409,14 @@ class CarrierTests(SynchronousTestCase):
 
     def test_gap(self) -> None:
         """A layer that hears something learns of a gap, and gets no stored message."""
-        carrier = self.carrier()
-        self.carrier()
+        carrier, idle = self.carrier(), self.carrier()
         carrier.subscribe(b"a", self.results.append)
         self.broker.disconnect()
         self.clock.advance(2.5)
         self.server.store(b"a", 60, b"missed")
         self.broker.connect()
+        # The one that hears nothing is not told.
+        self.assertIsNot(carrier, idle)
         self.assertEqual([2.5], self.sink.got)
 
     def test_close(self) -> None:

@@ -93,6 +93,9 @@ class Exchange(Protocol):
             keeps: Tells whether the answer says that another request may follow.
         """
 
+    def settled(self) -> None:
+        """Keep no more of the head than the log needs: a stream may last for hours."""
+
     def streamed(self, status: int, size: int) -> None:
         """
         Take note that a stream is over, for the log. The client has ended the connection.

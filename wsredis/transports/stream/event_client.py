@@ -20,6 +20,7 @@ from wsredis.transports.stream.answers import stream_head
 from wsredis.transports.stream.client import Exchange, State, StreamClient
 from wsredis.transports.stream.encoding import EventEncodings
 from wsredis.transports.stream.request import cursor_of
+from wsredis.transports.stream.ring import size_of
 from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
@@ -85,7 +86,9 @@ class EventClient(StreamClient, QueueOwner):
             connection.opened_at = self.registry.now()
             log_opened(connection, "sse")
         self.metrics.handshake_latency.observe(self.queued.now() - began)
+        self._deciding = None
         self._greet(connection, answer)
+        self.exchange.settled()
         if self.state is State.OPEN:
             self.sessions.connection_opened(connection, answer.accepted)
 
@@ -109,6 +112,7 @@ class EventClient(StreamClient, QueueOwner):
             if is_more and self.is_served():
                 self.write(self._wrap(events.named("cursor", {"cursor": now}, events.mark(now))))
         else:
+            self.registry.read_stored(self.address, size_of(missed))
             connection.resumed(answer.stored, missed, begin)
 
     def tell_of_gap(self) -> None:

@@ -13,7 +13,7 @@ from wsredis.transports.stream import answers, messages
 from wsredis.transports.stream.client import Exchange, State, StreamClient
 from wsredis.transports.stream.encoding import PollEncodings
 from wsredis.transports.stream.request import cursor_of, seconds_to_wait
-from wsredis.transports.stream.ring import SLICE
+from wsredis.transports.stream.ring import SLICE, size_of
 from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.registry import Step
@@ -91,6 +91,7 @@ class PollClient(StreamClient):
             connection.opened(answer.stored)
         else:
             self._cursor = cursor
+            self.registry.read_stored(self.address, size_of(missed))
             connection.resumed(answer.stored, missed, b"")
         if self.state is State.OPEN:
             self.sessions.connection_opened(connection, answer.accepted)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import merge
 from operator import attrgetter
 from typing import Protocol, TypeVar, cast
@@ -26,7 +26,7 @@ from wsredis.gateway.publication import Encoding, Publication
 from wsredis.gateway.shares import SharedBound
 from wsredis.gateway.timers import PeriodicTask, TimeoutQueue
 
-__all__ = ["SLICE", "Ring"]
+__all__ = ["SLICE", "Ring", "size_of"]
 
 #: Seconds until the next look at a hub that is behind: about the time of one of its slices.
 SLICE = 0.01
@@ -89,6 +89,8 @@ class Ring:
         limit: Bytes of memory of all that is kept. A channel may have twice as much as is free, so
             that a busy one leaves room for the others.
         is_recorded: Tells whether clients with this encoding come back with a cursor.
+        most: Bytes of payloads that a client that comes back may be sent at once. If None, it is
+            *limit*.
 
     Attributes:
         number: The number of the newest publication, or of a later event after which older cursors
@@ -108,10 +110,12 @@ class Ring:
         hub: Hub,
         limit: int,
         is_recorded: Callable[[Encoding | None], bool],
+        most: int | None = None,
     ) -> None:
         self._clock = clock
         self._hub = hub
         self._limit = limit
+        self._most = limit if most is None else most
         self._is_recorded = is_recorded
         self.number = 0
         self.prefix = f"{secrets.token_hex(4)}-"
@@ -170,8 +174,8 @@ class Ring:
             cursor: As it sent it; it may be anything.
 
         Returns:
-            The publications after the cursor on these channels. None if there is no telling: one
-            may be missing.
+            The publications after the cursor on these channels. None if there is no telling, since
+            one may be missing, and if they are more than a client may be sent at once.
         """
         match = _CURSOR.fullmatch(cursor)
         if match is None or f"{match[1]}-" != self.prefix:
@@ -188,7 +192,9 @@ class Ring:
                     break
                 row.appendleft(publication)
             rows.append(row)
-        return [*merge(*rows, key=_number)] if number <= self.number else None
+        if number > self.number or sum(map(size_of, rows)) > self._most:
+            return None
+        return [*merge(*rows, key=_number)]
 
     def lose(self) -> None:
         """Take note that publications may have been lost on any channel until now."""
@@ -302,6 +308,11 @@ class Ring:
 
     def _drop(self, name: bytes) -> None:
         self._clear(self._channels.pop(name))
+
+
+def size_of(publications: Iterable[Publication]) -> int:
+    """Return the bytes of the payloads of publications."""
+    return sum(len(each.payload) for each in publications)
 
 
 def _cost(publication: Publication) -> int:

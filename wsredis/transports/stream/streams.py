@@ -72,7 +72,8 @@ class Streams:
         self._admission = admission
         self._registry = registry
         self._prefixes = config.url_prefixes
-        self.ring = Ring(clock, hub, config.limits.stream_buffer, is_recorded)
+        limits = config.limits
+        self.ring = Ring(clock, hub, limits.stream_buffer, is_recorded, limits.max_queue)
         hub.recorder = self.ring
         hub.gaps.watch(self._tell_of_gap)
         shared: dict[str, Any] = {

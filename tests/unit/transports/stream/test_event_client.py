@@ -161,6 +161,21 @@ class ResumeTests(StreamCase):
         for payload in (b"1", b"2", b"3"):
             self.assertEqual(1, data.count(b"data: " + payload + b"\n"), data)
 
+    def test_much(self) -> None:
+        """More than may wait for a client is a gap; what it gets counts as stored messages do."""
+        self.start(GatewayConfig(limits=Limits(max_queue=300_000)))
+        source = self.source()
+        source.events()
+        charged: list[int] = []
+        self.patch(self.factory.registry, "read_stored", lambda _, size: charged.append(size))
+        for payload in (b"x" * 200_000, b"y" * 100_000):
+            source.socket.leave()
+            self.publish(payload)
+        self.assertEqual(["open", "message", "message"], self.back(source.cursor).types())
+        self.assertEqual([300_000], charged)
+        self.publish(b"z")
+        self.assertEqual(["open", "gap"], self.back(source.cursor).types())
+
     def test_gap(self) -> None:
         """Where something may be missing it is told, and begins as a new client."""
         self.gateway.redis.store(b"broadcast:a", 60, b"stored")

@@ -179,8 +179,13 @@ class BlockedTests(_Case):
         script = f"{{token: () => '{signed(sub='paul')}'}}"
         for transport in ("sse", "polling"):
             page = self.connected({"transports": transport}, script)
-            self.redis.command("PUBLISH", "wsredis-control", '{"end": {"user": "paul"}}')
-            page.wait_for_state("stopped")
+
+            def is_stopped(page: ClientPage = page) -> bool:
+                # Between two polls there is nobody to end.
+                self.redis.command("PUBLISH", "wsredis-control", '{"end": {"user": "paul"}}')
+                return page.states[-1] == "stopped"
+
+            until(is_stopped)
             self.assertEqual(4401, page.detail["code"])
 
 
@@ -237,6 +242,13 @@ class OpenTests(_Case):
         page.wait_for_messages("hello")
         self.assertEqual([], self.box.requests)
         self.assertEqual([], self.browser.errors())
+
+    def test_refused(self) -> None:
+        """The script finds out why the gateway refuses a WebSocket, and stops."""
+        self.box.upgrade = "pass"
+        page = self.start({"subscribe": "user"}, f"{{token: () => '{signed(number=1)}'}}")
+        page.wait_for_state("stopped")
+        self.assertEqual([4401, "HTTP 401"], [page.detail["code"], page.detail["reason"]])
 
 
 class ForeignTests(GatewayCase):

@@ -98,7 +98,6 @@
     };
     return {
       cursor: null,
-      publishes: [...flags].some((each) => each.startsWith("publish-")),
       restart() {
         own.clear();
         last = null;
@@ -268,8 +267,7 @@
       const is_text = typeof message === "string";
       const text = is_text ? message : text_of(await new Response(message).arrayBuffer());
       memory.said(text);
-      // The gateway discards what may be published nowhere.
-      if (!text || !memory.publishes) return 0;
+      if (!text) return 0;
       try {
         const type = is_text ? {} : { "Content-Type": "application/octet-stream" };
         // It may be the last word of a page that is left; browsers limit the size of those.
@@ -279,6 +277,7 @@
           memory.unsaid(text);
           return 1000 * (headers.get("Retry-After") || 1);
         }
+        // One that may be published nowhere is discarded, as the gateway does.
         if (status > 499 || status === 413) finish(STATUS_CODES[status] || 1006, "HTTP " + status);
       } catch {
         finish(1006, "");

@@ -13,7 +13,13 @@ from typing import Literal, NamedTuple, overload
 
 from wsredis.channels import Audience
 
-__all__ = ["MAX_GROUP", "GatewayGroup", "gateway_group", "parse_gateway_group"]
+__all__ = [
+    "MAX_GROUP",
+    "GatewayGroup",
+    "gateway_group",
+    "loggable_group",
+    "parse_gateway_group",
+]
 
 #: The longest name of a group, in characters.
 MAX_GROUP = 99
@@ -22,6 +28,9 @@ _AUDIENCES = {audience.value: audience for audience in Audience}
 
 #: A byte that is written as itself stands for itself.
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+
+#: The key of a session in the name of a group. Anyone who has the key can act as its user.
+_SESSION_KEY = re.compile(r"\Aws\.session\.[^.]*")
 
 _ESCAPE = re.compile(rb"_([0-9A-F]{2})")
 
@@ -119,6 +128,11 @@ def parse_gateway_group(group: str) -> GatewayGroup | None:
             f"ws.{audience}.{owner}FACILITY; gateway_group makes such names"
         )
     return GatewayGroup(known, *names) if len(names) > 1 else GatewayGroup(known, "", *names)
+
+
+def loggable_group(group: str) -> str:
+    """Return the name of a group for the log: without the key of a session."""
+    return _SESSION_KEY.sub("ws.session...", group)
 
 
 def _escaped(name: str) -> str:

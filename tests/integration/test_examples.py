@@ -352,6 +352,23 @@ class AclTests(SynchronousTestCase):
         until(lambda: redis.channels() == [])
         self.assertEqual([], redis.command("ACL", "LOG"))
 
+    def test_forward(self) -> None:
+        """With the other rights it can hand messages to workers, too."""
+        redis = RedisServer()
+        self.addCleanup(redis.stop)
+        for name in ("wsredis.acl", "wsredis-forward.acl"):
+            for line in (DOCS / "examples" / name).read_text("utf-8").splitlines():
+                redis.command(*shlex.split(line))
+        gateway = Gateway(
+            *("--redis", f"unix://wsredis@{redis.path}", "--forward", "*=orders"),
+            environ={"WSREDIS_REDIS_PASSWORD": "secret"},
+        )
+        self.addCleanup(gateway.stop)
+        with RawClient.opened(gateway.port, "/ws/x") as client:
+            client.send_text("hello")
+            until(lambda: redis.command("LLEN", "asgi:queue:orders") == 1)
+        self.assertEqual([], redis.command("ACL", "LOG"))
+
 
 class ReferenceTests(SynchronousTestCase):
     """The tables of the reference say what the code says."""

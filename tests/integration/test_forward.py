@@ -1,29 +1,31 @@
-"""Plain sockets and Django Channels: the real gateway, workers by ``manage.py``, a channel layer."""
+"""Plain sockets and Django Channels: the real gateway, real workers, a channel layer."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
-import re
+import shutil
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Coroutine
 from functools import cache
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.support.case import FreshGatewayCase, GatewayCase
-from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, until
+from tests.support.children import PATIENCE, Child, Gateway, RedisServer, clean_environment, until
 from tests.support.raw import RawClient
 from tests.support.require import missing
-from tests.support.tokens import signed
+from tests.support.tokens import signed, verifier
 from wsredis.layer import ChannelLayer, gateway_group
 
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-_SECRET = "0123456789abcdef0123456789abcdef"
 
 _SETTINGS = """
 SECRET_KEY = "x"
@@ -40,18 +42,38 @@ LOGGING = {{
 """
 
 
+_BOARD = """
+import django
+
+django.setup()
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path
+from orders_page import BoardConsumer
+
+board = URLRouter([path("board", BoardConsumer.as_asgi())])
+application = ProtocolTypeRouter({"websocket": board})
+"""
+
+
+def _directory() -> str:
+    """Make a directory for as long as the tests run."""
+    directory = tempfile.mkdtemp(prefix="wsredis-test-")
+    atexit.register(shutil.rmtree, directory)
+    return directory
+
+
 @cache
 def _key() -> str:
-    directory = tempfile.mkdtemp(prefix="wsredis-test-")
-    path = os.path.join(directory, "key")
-    Path(path).write_text(_SECRET)
+    path = os.path.join(_directory(), "key")
+    Path(path).write_bytes(verifier("HS256"))
     return path
 
 
 @cache
 def _workers(url: str) -> list[Child]:
     """Two processes of ``manage.py runworker`` with the example of the guide."""
-    directory = tempfile.mkdtemp(prefix="wsredis-test-")
+    directory = _directory()
     Path(directory, "orders_settings.py").write_text(_SETTINGS.format(url=url))
     path = os.pathsep.join([directory, str(_EXAMPLES)])
     environ = clean_environment({"DJANGO_SETTINGS_MODULE": "orders_settings"})
@@ -65,7 +87,7 @@ def _workers(url: str) -> list[Child]:
 
 def bearer(user: str, session: str, *groups: str) -> str:
     """The header by which a client says who it is."""
-    token = signed(_SECRET, sub=user, sid=session, groups=list(groups))
+    token = signed(sub=user, sid=session, groups=list(groups))
     return f"Authorization: Bearer {token}"
 
 
@@ -121,6 +143,16 @@ class WorkerTests(ForwardCase):
         listener = self.open("/ws/orders/both?subscribe-broadcast")
         john.send_text("hello")
         self.assertEqual(b"hello", listener.message())
+        self.assertIn(b"your order", john.message())
+
+    def test_post(self) -> None:
+        """A message by POST is heard, too, and may be answered on a socket."""
+        path, name = "/ws/orders/post?subscribe-session", bearer("john", "s3ss10n")
+        john = self.open(path, name)
+        connection = HTTPConnection("127.0.0.1", self.gateway.port, timeout=PATIENCE)
+        self.addCleanup(connection.close)
+        connection.request("POST", path, "hello", dict([name.split(": ")]))
+        self.assertEqual(202, connection.getresponse().status)
         self.assertIn(b"your order", john.message())
 
 
@@ -278,3 +310,97 @@ class GroupTests(GatewayCase):
             return await layer.receive(channel)
 
         self.assertEqual({"type": "chat.message"}, self.run_with(layer, hear()))
+
+
+class InProcessTests(SynchronousTestCase):
+    """A channel layer of an application in the process of a gateway, on its connections."""
+
+    skip = missing("redis")
+
+    def test_reactor(self) -> None:
+        """All of the layer works without a connection of its own, also after a restart of Redis."""
+        self.check("reactor")
+
+    def test_thread(self) -> None:
+        """The same, if the application runs in a thread of its own."""
+        self.check("thread")
+
+    def check(self, loop: str) -> None:
+        """Use all of it."""
+        redis = RedisServer()
+        self.addCleanup(redis.stop)
+        gateway = Gateway(
+            *("--redis", redis.url, "--asgi", "tests.support.layer_application:application"),
+            *("--asgi-loop", loop, "--drain-spread", "0", "--drain", "0"),
+            environ={"TEST_REDIS": redis.url},
+        )
+        self.addCleanup(gateway.stop)
+        listener = RawClient.opened(gateway.port, "/ws/out?subscribe-broadcast")
+        self.addCleanup(listener.socket.close)
+        speaker = RawClient.opened(gateway.port, "/ws/in?publish-broadcast")
+        self.addCleanup(speaker.socket.close)
+        self.assertEqual(b"started", listener.message())
+        speaker.send_text("a socket")
+        self.assertEqual(b"gateway.message a socket", listener.message())
+        speaker.send_text("sync")
+        self.assertEqual(b"from a thread", listener.message())
+        self.send(redis.url)
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+        found = redis.command("CLIENT", "LIST")
+        assert isinstance(found, bytes)
+        # Those of the gateway, and that which asks.
+        self.assertEqual(3, len(found.splitlines()), found)
+        redis.kill()
+        redis.start()
+        self.assertEqual(b"gap", listener.message())
+        self.send(redis.url)
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+        gateway.stop()
+        self.assertEqual(b"stopped", redis.command("GET", "broadcast:out"))
+        self.assertNotIn("Traceback", gateway.log)
+
+    def test_private_redis(self) -> None:
+        """A layer that names no Redis uses the private one of the gateway; others may, too."""
+        gateway = Gateway(
+            *("--redis", "embedded", "--asgi", "tests.support.layer_application:application"),
+            *("--drain-spread", "0", "--drain", "0"),
+        )
+        self.addCleanup(gateway.stop)
+        listener = RawClient.opened(gateway.port, "/ws/out?subscribe-broadcast")
+        self.addCleanup(listener.socket.close)
+        self.assertEqual(b"started", listener.message())
+        self.send(gateway.child.wait_for(r"started a private Redis at (\S+)")[1])
+        got = {listener.message(), listener.message()}
+        self.assertEqual({b"to.group hello", b"to.worker hello"}, got)
+
+    def test_board(self) -> None:
+        """The consumer of the guide hears what plain sockets hear."""
+        redis = RedisServer()
+        self.addCleanup(redis.stop)
+        directory = _directory()
+        Path(directory, "orders_settings.py").write_text(_SETTINGS.format(url=redis.url))
+        Path(directory, "board_asgi.py").write_text(_BOARD)
+        path = os.pathsep.join([str(_EXAMPLES.parents[1]), directory, str(_EXAMPLES)])
+        gateway = Gateway(
+            *("--redis", redis.url, "--asgi", "board_asgi:application"),
+            environ={"PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "orders_settings"},
+        )
+        self.addCleanup(gateway.stop)
+        staff = RawClient.opened(gateway.port, "/board")
+        self.addCleanup(staff.socket.close)
+        redis.command("PUBLISH", "group:staff:orders/pizza", "a large one")
+        expected = {"channel": "group:staff:orders/pizza", "order": "a large one"}
+        self.assertEqual(expected, json.loads(staff.message()))
+
+    def send(self, url: str) -> None:
+        """Send to the group and to the worker channel, from another process."""
+        layer = ChannelLayer(hosts=[url])
+
+        async def work() -> None:
+            await layer.group_send("ordinary", {"type": "to.group", "text": "hello"})
+            await layer.send("jobs", {"type": "to.worker", "text": "hello"})
+            await layer.close()
+
+        asyncio.run(asyncio.wait_for(work(), PATIENCE))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.channels import Audience
-from wsredis.group_names import MAX_GROUP, GatewayGroup, gateway_group, parse_gateway_group
+from wsredis.group_names import (
+    MAX_GROUP,
+    GatewayGroup,
+    gateway_group,
+    loggable_group,
+    parse_gateway_group,
+)
 
 
 class GatewayGroupTests(SynchronousTestCase):
@@ -84,3 +90,17 @@ class ParseTests(SynchronousTestCase):
         self.assertIn("of the form ws.user.USER.FACILITY", str(error))
         error = self.assertRaises(ValueError, parse_gateway_group, "ws.broadcast.a.b")
         self.assertIn("of the form ws.broadcast.FACILITY", str(error))
+
+
+class LogTests(SynchronousTestCase):
+    """`loggable_group`."""
+
+    def test_no_key(self) -> None:
+        """The key of a session is left out; other names stay."""
+        for group, shown in (
+            ("ws.session.k3y.chat", "ws.session....chat"),
+            ("ws.session.k3y", "ws.session..."),
+            ("ws.user.john.chat", "ws.user.john.chat"),
+            ("xws.session.a.b", "xws.session.a.b"),
+        ):
+            self.assertEqual(shown, loggable_group(group))

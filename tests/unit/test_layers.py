@@ -24,7 +24,8 @@ LAYERS = [
     {"config"},
     {"gateway"},
     {"auth", "brokers", "dialects"},
-    {"layer", "publisher", "transports"},
+    {"publisher", "transports"},
+    {"layer"},
     {"web"},
     {"service"},
     {"django", "testing"},
@@ -94,6 +95,7 @@ WITHOUT_MODULE = {
     "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
+    "web/asgi/smuggling",
 }
 
 

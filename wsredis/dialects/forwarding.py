@@ -129,17 +129,17 @@ class Forward:
 
 def reply_group(identity: Identity, access: Access) -> str | None:
     """
-    Name the group that reaches one client and as few others as can be: what it hears of its own.
+    Name the group that reaches one client and as few others as can be.
 
     Returns:
-        The name of the group of its session, or of its user, on its facility. None if it hears
-        neither, or if the name would be too long for Channels.
+        The name of the group of its session, or of its user, on its facility: of one that it hears,
+        if there is one. A client that sends a message by POST hears nothing by that, and may hear
+        the answer elsewhere. None if it has no such name, or if that would be too long for
+        Channels.
     """
-    for audience, owner in (
-        (Audience.SESSION, identity.session),
-        (Audience.USER, identity.user),
-    ):
-        if audience in access.subscribe and owner:
+    owners = ((Audience.SESSION, identity.session), (Audience.USER, identity.user))
+    for audience, owner in sorted(owners, key=lambda each: each[0] not in access.subscribe):
+        if owner:
             try:
                 return gateway_group(audience.value, owner, access.facility)
             except ValueError:

@@ -179,6 +179,11 @@ class PlainConnection(Connection):
             return False
         return bool(self.granted.subscribe) or not (self.publishes or self._forward)
 
+    @property
+    def may_speak(self) -> bool:
+        """See `Connection.may_speak`. A worker may hear it."""
+        return self._forward is not None or super().may_speak
+
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
         self.check_limit(self.publishes)

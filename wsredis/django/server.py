@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.conf import settings
@@ -34,7 +34,7 @@ from wsredis.service.service import GatewayService
 from wsredis.service.stop_once import stop_once
 from wsredis.web.wsgi import Application
 
-__all__ = ["GatewayServer", "logged", "needs_redis"]
+__all__ = ["AsgiApplication", "GatewayServer", "logged", "logged_asgi", "needs_redis"]
 
 #: Clients that the kernel queues until they are accepted.
 _BACKLOG = 128
@@ -46,6 +46,20 @@ _DRAIN = 1.0
 _PATIENCE = 3.0
 
 _log = logging.getLogger("django.server")
+
+#: The begins of answers.
+_STARTS = ("http.response.start", "websocket.http.response.start")
+
+
+class AsgiApplication(NamedTuple):
+    """
+    An ASGI application, for a server that expects another one.
+
+    Attributes:
+        call: The application itself.
+    """
+
+    call: Callable[..., Any]
 
 
 def _configuration() -> GatewayConfig:
@@ -60,6 +74,7 @@ def _configuration() -> GatewayConfig:
         workers=1,
         demo=False,
         wsgi=None,
+        asgi=replace(config.asgi, application=None, shutdown=_DRAIN),
         drain=_DRAIN,
         drain_delay=0.0,
         drain_spread=0.0,
@@ -103,13 +118,17 @@ class GatewayServer:
         self._socket = socket.create_server(address, family=family, backlog=_BACKLOG)
         self._socket.setblocking(False)
         self.server_port = self._socket.getsockname()[1]
-        self._application: Application | None = None
+        self._applications: dict[str, Any] = {}
         self._port: Any = None
+        self._failure = ""
         self._ended = threading.Event()
 
-    def set_app(self, application: Application) -> None:
-        """Serve the pages of this application."""
-        self._application = application
+    def set_app(self, application: Application | AsgiApplication) -> None:
+        """Serve the pages of this application, and the WebSockets of an ASGI application."""
+        if isinstance(application, AsgiApplication):
+            self._applications = {"asgi": logged_asgi(application.call)}
+        else:
+            self._applications = {"application": logged(application)}
 
     def serve_forever(self) -> None:
         """
@@ -123,17 +142,17 @@ class GatewayServer:
 
             self.reactor = reactor
         stop_once(self.reactor)
-        assert self._application is not None
         # With --nothreading only one request is handled at a time.
         threads = 10 if isinstance(self, ThreadingMixIn) else 1
         try:
             self._service = GatewayService(
                 replace(_configuration(), wsgi_threads=threads),
                 reactor=self.reactor,
-                application=logged(self._application),
+                **self._applications,
             )
         except ConfigError as error:
             raise OSError(str(error)) from None
+        self._service.give_up = self._give_up
         observer = FilteringLogObserver(
             textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.info)]
         )
@@ -146,15 +165,28 @@ class GatewayServer:
         self.reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self.reactor.run(installSignalHandlers=is_main)
         self._ended.set()
+        if self._failure:
+            raise OSError(self._failure)
+
+    def _give_up(self, reason: str) -> None:
+        """End the server: the application cannot start."""
+        self._failure = reason
+        self.reactor.stop()
 
     def _start(self) -> None:
+        self._service.opened.addCallback(self._adopt)
         self._service.startService()
+
+    def _adopt(self, _: object) -> None:
+        """Accept clients."""
         self._port = self.reactor.adoptStreamPort(
             self._socket.fileno(), self._socket.family, self._service.factory
         )
         self._socket.close()
 
     def _stop(self) -> Deferred[None]:
+        if self._port is None:
+            return self._service.stopService()
         closed = maybeDeferred(self._port.stopListening)
         return closed.addCallback(lambda _: self._service.stopService())
 
@@ -164,18 +196,42 @@ class GatewayServer:
         self._ended.wait(_PATIENCE)
 
 
+def _log_answer(words: str, path: str, status: int, phrase: str = "") -> None:
+    _log.info(
+        '"%s %s" %s', words, ascii(path)[1:-1], phrase or status, extra={"status_code": status}
+    )
+
+
+def logged_asgi(application: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Return an ASGI application that logs requests and handshakes as `logged` does.
+
+    A WebSocket is logged as a request with the status 101.
+    """
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        kind = scope["type"]
+        words = scope["method"] if kind == "http" else "WebSocket"
+
+        async def sending(event: Any) -> None:
+            await send(event)
+            if event["type"] == "websocket.accept":
+                _log_answer(words, scope["path"], 101)
+            elif event["type"] in _STARTS:
+                _log_answer(words, scope["path"], event["status"])
+
+        await application(scope, receive, send if kind == "lifespan" else sending)
+
+    return call
+
+
 def logged(application: Application) -> Application:
     """Return an application that logs requests as Django's server does, without their query."""
 
     def call(environ: dict[str, Any], start_response: Any) -> Any:
         def start(status: str, *more: Any) -> Any:
-            _log.info(
-                '"%s %s" %s',
-                environ["REQUEST_METHOD"],
-                ascii(environ["PATH_INFO"])[1:-1],
-                status,
-                extra={"status_code": int(status.split()[0])},
-            )
+            code = int(status.split()[0])
+            _log_answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], code, status)
             return start_response(status, *more)
 
         return application(environ, start)

@@ -386,6 +386,11 @@ class Hub:
             self.later(self._take_turn)
         self._waiting.append((items, by_encoding, iter(listeners)))
 
+    @property
+    def is_behind(self) -> bool:
+        """Tells whether some listeners are still to get publications that others have."""
+        return bool(self._waiting)
+
     def _take_turn(self) -> None:
         """Send one slice, and let the reactor look after everything else before the next."""
         if self._waiting:

@@ -184,6 +184,7 @@ class Metrics:
     received: int = counter(
         "messages_received", "Messages that came from clients, heartbeats included."
     )
+    polls: int = counter("polls", "Polls that were answered, with messages or without.")
     posts: int = counter("posts", "Messages that came by POST, and that Redis has taken.")
     discarded: int = counter(
         "messages_discarded", "Messages from clients that they may publish nowhere."

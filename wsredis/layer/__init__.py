@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wsredis.group_names import gateway_group
 from wsredis.layer.errors import LayerOutcomeUnknown, LayerUnavailable
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ else:  # to a type checker, a name that is not above does not exist
         return ChannelLayer
 
 
-__all__ = ["ChannelLayer", "LayerOutcomeUnknown", "LayerUnavailable"]
+__all__ = ["ChannelLayer", "LayerOutcomeUnknown", "LayerUnavailable", "gateway_group"]
 
 
 def __dir__() -> list[str]:

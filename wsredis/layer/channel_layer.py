@@ -14,6 +14,7 @@ from channels.layers import BaseChannelLayer
 
 from wsredis.errors import ConfigError
 from wsredis.layer.gaps import calling_consumer, check_on_gap, hears_gaps
+from wsredis.layer.gateway_channels import GatewayChannels
 from wsredis.layer.hosts import read_hosts
 from wsredis.layer.messages import Codec, Message
 from wsredis.layer.names import client_of
@@ -51,6 +52,11 @@ class ChannelLayer(BaseChannelLayer):
         serializer_format: "msgpack" or "json".
         on_gap: If it is "close", WebSocket consumers without a method ``layer_gap`` close with 1012
             after a gap. If it is "tell", they are not told.
+        gateway_groups: Whether groups that begin with ``ws.broadcast.``, ``ws.user.``,
+            ``ws.group.`` or ``ws.session.`` are channels of the gateway; on the first of several
+            hosts.
+        gateway_prefix, gateway_stored_prefix: The prefixes of the gateway. If None, they are those
+            of the gateway in this process, or else those of publishers.
         others: Settings of channels_redis that have no meaning here are ignored: on_disconnect,
             on_reconnect and random_prefix_length.
 
@@ -71,6 +77,9 @@ class ChannelLayer(BaseChannelLayer):
         symmetric_encryption_keys: Sequence[str | bytes] | None = None,
         serializer_format: str = "msgpack",
         on_gap: str = "tell",
+        gateway_groups: bool = True,
+        gateway_prefix: str | None = None,
+        gateway_stored_prefix: str | None = None,
         **others: object,
     ) -> None:
         _refuse_unknown(others)
@@ -91,6 +100,7 @@ class ChannelLayer(BaseChannelLayer):
         self._codec = Codec(
             serializer_format, symmetric_encryption_keys or (), max_age=int(expiry) + 10
         )
+        gateway = GatewayChannels(gateway_prefix, gateway_stored_prefix)
         self._settings = Settings(
             hosts=read_hosts(hosts),
             codec=self._codec,
@@ -99,6 +109,7 @@ class ChannelLayer(BaseChannelLayer):
             prefix=prefix,
             expiry=expiry,
             group_expiry=group_expiry,
+            gateway=gateway if gateway_groups else None,
         )
         self._made: list[Station] = []
         finalize(self, _close, self._made)
@@ -196,6 +207,7 @@ class ChannelLayer(BaseChannelLayer):
 
         Raises:
             OSError: Redis is away.
+            ValueError: It is a channel of the gateway, whose clients cannot get such a message.
         """
         _check_message(message)
         self.require_valid_group_name(group)
@@ -256,8 +268,14 @@ def _capacity(patterns: Iterable[tuple[Any, int]], default: int, channel: str) -
 
 
 def _close(made: list[Station]) -> None:
+    """End the connections of a layer that is not used any more, or at the end of the program."""
     for station in made:
-        station.close()
+        loop = None if station.home is None else station.home.loop
+        if loop is not None and loop.is_running():
+            # The garbage collection may have interrupted anything, also the station.
+            loop.call_soon_threadsafe(station.close)
+        else:
+            station.close()
 
 
 #: All layers of the process, and what one is made with in it.

@@ -7,15 +7,33 @@ is. What consumers in such a group get is what the clients get.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from wsredis.channels import channel_name, stored_key
+from wsredis.errors import ConfigError
 from wsredis.group_names import parse_gateway_group
 from wsredis.layer.carrier import Command
 from wsredis.layer.messages import Message
+from wsredis.publisher.settings import check, configured_prefix, configured_stored_prefix
 
-__all__ = ["GatewayChannels"]
+__all__ = ["GatewayChannels", "use_prefixes"]
+
+
+#: The prefixes of the gateways in this process.
+_gateways: list[tuple[str, str]] = []
+
+
+def use_prefixes(prefix: str, stored_prefix: str) -> Callable[[], None]:
+    """
+    Let layers of this process use the prefixes of a gateway that runs in it.
+
+    Returns: Ends this.
+    """
+    prefixes = (prefix, stored_prefix)
+    _gateways.append(prefixes)
+    return lambda: _gateways.remove(prefixes)
 
 
 class GatewayChannels:
@@ -23,13 +41,34 @@ class GatewayChannels:
     Knows the gateway's channels by the names of groups.
 
     Args:
-        prefix: As ``--prefix`` of the gateway.
-        stored_prefix: As ``--stored-prefix`` of the gateway.
+        prefix: As ``--prefix`` of the gateway. If None, it is that of the gateway in this process,
+            or else the one that publishers use.
+        stored_prefix: As ``--stored-prefix`` of the gateway. If None, likewise.
+
+    Raises:
+        ConfigError: A prefix cannot be used. The text names it.
     """
 
-    def __init__(self, prefix: str = "", stored_prefix: str = "") -> None:
-        self._prefix = prefix
-        self._stored_prefix = stored_prefix
+    def __init__(self, prefix: str | None = None, stored_prefix: str | None = None) -> None:
+        self._given = tuple(
+            None if value is None else str(_checked(name, value))
+            for name, value in (("prefix", prefix), ("stored-prefix", stored_prefix))
+        )
+
+    @cached_property
+    def _prefix(self) -> str:
+        """It is found out late: the project may not be loaded when the layer is made."""
+        given = self._given[0]
+        if given is None:
+            given = _gateways[-1][0] if _gateways else configured_prefix()
+        return given
+
+    @cached_property
+    def _stored_prefix(self) -> str:
+        given = self._given[1]
+        if given is None:
+            given = _gateways[-1][1] if _gateways else configured_stored_prefix()
+        return given
 
     def channel(self, group: str) -> bytes | None:
         """
@@ -85,3 +124,10 @@ class GatewayChannels:
             return {"type": "gateway.message", "channel": name, "text": payload.decode()}
         except UnicodeDecodeError:
             return {"type": "gateway.message", "channel": name, "bytes": payload}
+
+
+def _checked(name: str, value: object) -> Any:
+    try:
+        return check(name, value)
+    except ConfigError as error:
+        raise ConfigError(f"gateway_{name.replace('-', '_')}: {error}") from None

@@ -7,7 +7,7 @@ import os
 import random
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Lock, RLock, Thread
 from time import monotonic
 from typing import Any
@@ -19,10 +19,11 @@ from wsredis.layer.dial import Dial
 from wsredis.layer.errors import LayerUnavailable
 from wsredis.layer.home import Home
 from wsredis.layer.hosts import Host
+from wsredis.layer.quiet import Quiet
 
 __all__ = ["Link", "Wire", "pack"]
 
-_log = logging.getLogger("wsredis.layer")
+_quiet = Quiet(logging.getLogger("wsredis.layer"))
 
 #: Seconds between two attempts to connect, at first and at most.
 _PAUSE = 0.1
@@ -54,11 +55,12 @@ class Wire:
         heard_at: The time at which something was read last.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, clock: Callable[[], float]) -> None:
         self.socket = connection
         self.is_secure = isinstance(connection, ssl.SSLSocket)
         self.pending: Any = None
-        self.heard_at = monotonic()
+        self.heard_at = clock()
+        self._clock = clock
         self._reader = hiredis.Reader()
         self._unsent = bytearray()
 
@@ -134,7 +136,7 @@ class Wire:
         Raises:
             OSError: Redis does not speak its protocol.
         """
-        self.heard_at = monotonic()
+        self.heard_at = self._clock()
         self._reader.feed(data)
         replies = []
         try:
@@ -158,9 +160,18 @@ class Link:
 
     Args:
         purpose: For the log.
+        clock: Returns the time in seconds.
     """
 
-    def __init__(self, host: Host, home: Home, dial: Dial, purpose: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        home: Home,
+        dial: Dial,
+        purpose: str,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.clock = clock
         self.host = host
         self.home = home
         # Guards `wire` and what is written to it; nothing of others is called with it.
@@ -214,13 +225,13 @@ class Link:
         if self._dialling:
             if self._error is None:
                 return None
-            if not self._retry.is_set() and monotonic() - self._failed_at > _FRESH:
+            if not self._retry.is_set() and self.clock() - self._failed_at > _FRESH:
                 # It pauses. One who asks is a reason to try at once.
                 self._error = None
                 self._retry.set()
                 return None
             return self.unavailable()
-        if self._error is not None and monotonic() - self._failed_at < _FRESH:
+        if self._error is not None and self.clock() - self._failed_at < _FRESH:
             return self.unavailable()
         self._start()
         return None
@@ -242,7 +253,7 @@ class Link:
         while True:
             self._retry.clear()
             try:
-                wire = Wire(self._dial(self.host))
+                wire = Wire(self._dial(self.host), self.clock)
             except Exception as error:
                 # Besides those of the system, errors of TLS and of a credential provider.
                 if not self._pause(error, pause):
@@ -265,10 +276,9 @@ class Link:
     def _pause(self, error: Exception, pause: float) -> bool:
         """Take note of a failure, and pause. Returns whether to try again."""
         with self.lock:
-            if self._error is None:
-                _log.warning("no connection to %s: %s", self.host.target.name, error)
             self._error = error
-            self._failed_at = monotonic()
+            self._failed_at = self.clock()
+        self._warn("no connection to", error)
         self.failed(self.unavailable())
         with self.lock:
             if self._closed or not self.is_wanted():
@@ -327,11 +337,15 @@ class Link:
         self.home.remove(self)
         wire.socket.close()
         if again:
-            _log.warning("lost the connection to %s: %s", self.host.target.name, error)
+            self._warn("lost the connection to", error)
         self.lost(wire, error)
         with self.lock:
             if again and not self._closed and not self._dialling and self.is_wanted():
                 self._start()
+
+    def _warn(self, text: str, error: Exception) -> None:
+        name = self.host.target.name
+        _quiet.line(logging.WARNING, (text, name), f"{text} %s: %s", name, error)
 
     def close(self) -> None:
         """End the connection. The next use makes a new one."""

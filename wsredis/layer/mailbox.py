@@ -30,7 +30,7 @@ _KEPT = 60.0
 _LOOKED_AT = 2
 
 
-class Store:
+class _Store:
     """
     Counts the bytes that wait.
 
@@ -38,10 +38,11 @@ class Store:
         size: Their number.
     """
 
-    __slots__ = ("limit", "size")
+    __slots__ = ("clock", "limit", "size")
 
-    def __init__(self, limit: int = _MAX_BYTES) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self.limit = limit
+        self.clock = clock
         self.size = 0
 
     def add(self, parcel: Parcel) -> bool:
@@ -91,13 +92,13 @@ class Mailbox:
         "waiters",
     )
 
-    def __init__(self, channel: str, capacity: int, store: Store, lock: RLock) -> None:
+    def __init__(self, channel: str, capacity: int, store: _Store, lock: RLock) -> None:
         self.channel = channel
         self.capacity = capacity
         self.groups: set[str] = set()
         self.hears_gaps = False
         self.consumer: ref[Any] | None = None
-        self.used_at = monotonic()
+        self.used_at = store.clock()
         self.waiters: deque[asyncio.Future[Letter]] = deque()
         self._letters: deque[Letter] = deque()
         self._store = store
@@ -124,7 +125,7 @@ class Mailbox:
     def is_full(self) -> bool:
         """Tells whether there is no room for another message."""
         if len(self._letters) >= self.capacity:
-            self.drop_old(monotonic())
+            self.drop_old(self._store.clock())
         return len(self._letters) >= self.capacity
 
     def tell(self, parcel: Parcel) -> None:
@@ -170,7 +171,7 @@ class Mailbox:
     async def receive(self, home: Home | None) -> Parcel:
         """Wait for a message."""
         with self._lock:
-            now = self.used_at = monotonic()
+            now = self.used_at = self._store.clock()
             parcel = self.take(now) if self._letters else None
             if parcel is not None:
                 return parcel
@@ -229,6 +230,7 @@ class Mailboxes:
         removed: Takes a mailbox that was removed.
         lock: That of the station.
         limit: Bytes of messages that may wait.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -237,11 +239,13 @@ class Mailboxes:
         removed: Callable[[Mailbox], None],
         lock: RLock,
         limit: int = _MAX_BYTES,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._capacity = capacity
         self._removed = removed
         self._lock = lock
-        self._store = Store(limit)
+        self._store = _Store(limit, clock)
+        self.clock = clock
         self._mailboxes: OrderedDict[str, Mailbox] = OrderedDict()
         # Channels whose consumer has ended. It is filled at any moment, by the garbage collection.
         self._ended: deque[str] = deque()
@@ -286,7 +290,7 @@ class Mailboxes:
 
     def _clean(self) -> None:
         self.forget_ended()
-        now = monotonic()
+        now = self.clock()
         for _ in range(min(_LOOKED_AT, len(self._mailboxes))):
             channel, mailbox = next(iter(self._mailboxes.items()))
             mailbox.drop_old(now)
@@ -310,7 +314,7 @@ class Mailboxes:
         """Make room for a message: drop the mailboxes of consumers that ended, and old messages."""
         self.forget_ended()
         if self._store.size + parcel.size > self._store.limit:
-            now = monotonic()
+            now = self.clock()
             # All are looked at, so not for each message.
             if now - self._swept_at > 1.0:
                 self._swept_at = now

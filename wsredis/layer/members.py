@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from threading import RLock
-from time import monotonic
 
+from wsredis.group_names import loggable_group
 from wsredis.layer.carrier import Carrier
 from wsredis.layer.mailbox import Mailbox, Mailboxes
 from wsredis.layer.messages import BadPayload
@@ -81,7 +81,7 @@ class Memberships:
                 handler = self._hear(group)
                 self._handlers[route.host][route.channel] = handler
             is_new = mailbox not in group.members
-            group.members[mailbox] = monotonic()
+            group.members[mailbox] = self._mailboxes.clock()
             mailbox.groups.add(route.group)
         if is_new:
             self._carriers[route.host].subscribe(route.channel, done)
@@ -114,16 +114,17 @@ class Memberships:
 
     def _hear(self, group: _Group) -> Callable[[bytes], None]:
         route = group.route
+        shown = loggable_group(route.group)
 
         def heard(payload: bytes) -> None:
             try:
                 parcel = route.parcel(payload)
             except BadPayload as error:
                 self._quiet.line(
-                    logging.WARNING, "bad", "dropped a message to group %s: %s", route.group, error
+                    logging.WARNING, "bad", "dropped a message to group %s: %s", shown, error
                 )
                 return
-            now = monotonic()
+            now = self._mailboxes.clock()
             letter = (now + self._expiry, parcel)
             loop = asyncio._get_running_loop()
             too_old = now - self._group_expiry
@@ -146,7 +147,7 @@ class Memberships:
                     "%s of %s channels over capacity in group %s",
                     full,
                     total,
-                    route.group,
+                    shown,
                 )
 
         return heard

@@ -40,11 +40,20 @@ class Multiplex:
     Args:
         home: Finds the loop that reads.
         dial: Connects.
+        clock: Returns the time in seconds.
     """
 
-    def __init__(self, host: Host, sink: Sink, home: Home, dial: Dial = dial) -> None:
-        self._commands = _Commands(host, home, dial)
-        self._publications = _Publications(host, home, dial, sink)
+    def __init__(
+        self,
+        host: Host,
+        sink: Sink,
+        home: Home,
+        dial: Dial = dial,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._commands = _Commands(host, home, dial, "commands", clock)
+        self._publications = _Publications(host, home, dial, "publications", clock)
+        self._publications.sink = sink
 
     def call(self, commands: Sequence[Command], done: Done) -> None:
         """See `Carrier`."""
@@ -75,18 +84,18 @@ class _Call:
 
     __slots__ = ("count", "done", "replies", "sent_at")
 
-    def __init__(self, count: int, done: Done) -> None:
+    def __init__(self, count: int, done: Done, sent_at: float) -> None:
         self.count = count
         self.done = done
         self.replies: list[Any] = []
-        self.sent_at = monotonic()
+        self.sent_at = sent_at
 
 
 class _Commands(Link):
     """The connection for commands. Answers come in the order of the commands."""
 
-    def __init__(self, host: Host, home: Home, dial: Dial) -> None:
-        super().__init__(host, home, dial, "commands")
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         # For the connection that is being made.
         self._waiting: list[tuple[bytes, _Call]] = []
         # The loop that writes at the end of its turn.
@@ -95,7 +104,7 @@ class _Commands(Link):
     def call(self, commands: Sequence[Command], done: Done) -> None:
         """See `Carrier.call`."""
         data = pack(commands)
-        call = _Call(len(commands), done)
+        call = _Call(len(commands), done, self.clock())
         error: LayerUnavailable | None = None
         with self.lock:
             wire = self.wire
@@ -141,7 +150,7 @@ class _Commands(Link):
         wire.pending = deque()
         waiting, self._waiting = self._waiting, []
         for data, call in waiting:
-            call.sent_at = monotonic()
+            call.sent_at = self.clock()
             wire.pending.append(call)
             self.transmit(wire, data)
 
@@ -151,6 +160,9 @@ class _Commands(Link):
         for reply in replies:
             call = pending[0]
             call.replies.append(reply)
+            if isinstance(reply, Exception) and str(reply).startswith("READONLY"):
+                # Another server has become the master.
+                wire.hang_up()
             if len(call.replies) == call.count:
                 pending.popleft()
                 _guarded(call.done, call.replies)
@@ -170,7 +182,7 @@ class _Commands(Link):
     def overdue(self, wire: Wire) -> bool:
         """See `Link`."""
         pending = wire.pending
-        return bool(pending) and monotonic() - pending[0].sent_at > self.host.timeout
+        return bool(pending) and self.clock() - pending[0].sent_at > self.host.timeout
 
 
 class _Subscription:
@@ -214,9 +226,11 @@ class _Order:
 class _Publications(Link):
     """The connection for publications."""
 
-    def __init__(self, host: Host, home: Home, dial: Dial, sink: Sink) -> None:
-        super().__init__(host, home, dial, "publications")
-        self._sink = sink
+    #: Hears them.
+    sink: Sink
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._subscriptions: dict[bytes, _Subscription] = {}
         self._lost_at: float | None = None
         self._asked_at: float | None = None
@@ -282,7 +296,7 @@ class _Publications(Link):
 
     def replies(self, wire: Wire, replies: list[Any]) -> None:
         """See `Link`."""
-        heard = self._sink.heard
+        heard = self.sink.heard
         for reply in replies:
             if type(reply) is list:
                 if reply[0] == b"message":
@@ -335,14 +349,14 @@ class _Publications(Link):
         lost_at, self._lost_at = self._lost_at, None
         if lost_at is not None:
             _log.warning("hearing %s again", self.host.target.name)
-            _guarded(self._sink.gap, monotonic() - lost_at)
+            _guarded(self.sink.gap, self.clock() - lost_at)
 
     def lost(self, wire: Wire, error: Exception) -> None:
         """See `Link`."""
         with self.lock:
             for subscription in self._subscriptions.values():
                 if subscription.is_heard and self._lost_at is None:
-                    self._lost_at = monotonic()
+                    self._lost_at = self.clock()
                 subscription.is_heard = subscription.is_sent = False
 
     def failed(self, error: LayerUnavailable) -> None:
@@ -351,7 +365,7 @@ class _Publications(Link):
         with self.lock:
             if self._subscriptions and self._lost_at is None:
                 # Those who stay will have missed something.
-                self._lost_at = monotonic()
+                self._lost_at = self.clock()
             for subscription in self._subscriptions.values():
                 waiting += subscription.waiting
                 subscription.waiting = []
@@ -360,7 +374,7 @@ class _Publications(Link):
 
     def overdue(self, wire: Wire) -> bool:
         """See `Link`."""
-        now = monotonic()
+        now = self.clock()
         if self._asked_at is not None:
             return now - self._asked_at > self.host.timeout
         if now - wire.heard_at > _SILENCE:

@@ -20,6 +20,8 @@ from __future__ import annotations
 from binascii import crc32
 from dataclasses import dataclass
 
+from wsredis.worker_queues import bell_name, queue_key
+
 __all__ = ["Names", "client_of", "escape_pattern", "host_of"]
 
 #: The parts into which the names are divided, as in channels_redis.
@@ -58,11 +60,11 @@ class Names:
 
     def bell(self, channel: str) -> bytes:
         """Name the publications that tell of a message in a list."""
-        return f"{self._publications}:queue:{channel}".encode()
+        return bell_name(self.prefix, self.database, channel)
 
     def queue(self, channel: str) -> bytes:
         """Name the key of the list of a channel that any worker may read."""
-        return f"{self.prefix}:queue:{channel}".encode()
+        return queue_key(self.prefix, channel)
 
     def group_queues(self, group: str) -> bytes:
         """Name the key of the set of such channels in a group."""

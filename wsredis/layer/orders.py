@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import RLock
-from time import monotonic
 from typing import Any
 
 from wsredis.config.redis_url import error_text
@@ -93,7 +92,7 @@ class Orders:
             self._mailboxes.prepare(parcel)
             mailbox = self._mailboxes.get(channel)
             # Who has no mailbox has ended.
-            letter = (monotonic() + self._expiry, parcel)
+            letter = (self._mailboxes.clock() + self._expiry, parcel)
             kept = mailbox is None or mailbox.put(letter, asyncio._get_running_loop())
         if not kept:
             text = "dropped a message: channel %s is over capacity"

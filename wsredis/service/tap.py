@@ -147,7 +147,8 @@ class Options(usage.Options):
 
 for _setting in all_settings():
     if _setting.repeatable:
-        setattr(Options, f"opt_{_setting.attribute}", repeatable(_setting.name, _explain(_setting)))
+        _method = f"opt_{_setting.name.replace('-', '_')}"
+        setattr(Options, _method, repeatable(_setting.name, _explain(_setting)))
 
 
 def makeService(options: Options) -> IService:

@@ -18,6 +18,7 @@ from wsredis.gateway.health import Health, Probes, Situation
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.identity import Authenticator, Policy
 from wsredis.gateway.metrics import Metrics
+from wsredis.service.worker_events import event_encoder
 from wsredis.testing.client import Client, Socket
 from wsredis.testing.wire import handshake
 from wsredis.transports.websocket.applications import Applications
@@ -92,7 +93,7 @@ class MemoryGateway:
             config,
             self.clock,
             self.hub,
-            dialects or dialects_of(config),
+            dialects or dialects_of(config, event_encoder(config.forward)),
             self.auth,
             self.site,
             handler,

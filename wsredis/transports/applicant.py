@@ -21,7 +21,7 @@ from wsredis.transports.websocket.head import loggable_target
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.registry import Registry
 
-__all__ = ["Applicant"]
+__all__ = ["Applicant", "RefusalLog"]
 
 #: Characters of a reason, which may quote the client, that go into one line of the log.
 _LOGGED = 200
@@ -29,7 +29,53 @@ _LOGGED = 200
 _FORWARDED_HOST = "x-forwarded-host"
 
 
-class Applicant:
+class RefusalLog:
+    """
+    Counts and logs requests that are refused.
+
+    Attributes:
+        peer: The address of the client, for logs.
+    """
+
+    _log = Logger()
+
+    metrics: Metrics
+    losses: LogThrottle
+
+    @property
+    @abstractmethod
+    def peer(self) -> str:
+        """See above."""
+
+    def log_refused(
+        self, target: bytes, rejection: HandshakeRejected, status: int | None = None
+    ) -> None:
+        """
+        Count and log a refusal.
+
+        Args:
+            target: The request target, or the start of the request.
+            status: The HTTP status of the answer. If None, it is that of *rejection*.
+        """
+        reason, hint = rejection.reason, rejection.hint
+        status = rejection.status if status is None else status
+        self.metrics.count_refusal(status, rejection.cause)
+        self.losses.log(
+            self._log,
+            LogLevel.info,
+            status,
+            "refused {peer} {path!r}: {status} {reason!r}{_hint}",
+            event="handshake-refused",
+            peer=self.peer,
+            path=loggable_target(target),
+            status=status,
+            reason=reason[:_LOGGED],
+            hint=hint[:_LOGGED],
+            _hint=f" ({hint[:_LOGGED]})" if hint else "",
+        )
+
+
+class Applicant(RefusalLog):
     """
     The part of a client that asks for admission. A transport makes a subclass.
 
@@ -41,9 +87,7 @@ class Applicant:
     _log = Logger()
 
     registry: Registry
-    metrics: Metrics
     queued: QueuedBytes
-    losses: LogThrottle
     trusted: Networks
     transport: Any
 
@@ -175,33 +219,6 @@ class Applicant:
             "slowed {peer}: its address sends more than --handshake-rate",
             event="handshake-slowed",
             peer=self.peer,
-        )
-
-    def log_refused(
-        self, target: bytes, rejection: HandshakeRejected, status: int | None = None
-    ) -> None:
-        """
-        Count and log a refusal.
-
-        Args:
-            target: The request target, or the start of the request.
-            status: The HTTP status of the answer. If None, it is that of *rejection*.
-        """
-        reason, hint = rejection.reason, rejection.hint
-        status = rejection.status if status is None else status
-        self.metrics.count_refusal(status, rejection.cause)
-        self.losses.log(
-            self._log,
-            LogLevel.info,
-            status,
-            "refused {peer} {path!r}: {status} {reason!r}{_hint}",
-            event="handshake-refused",
-            peer=self.peer,
-            path=loggable_target(target),
-            status=status,
-            reason=reason[:_LOGGED],
-            hint=hint[:_LOGGED],
-            _hint=f" ({hint[:_LOGGED]})" if hint else "",
         )
 
     def log_shed(self, problem: str) -> None:

@@ -68,7 +68,7 @@ def load_application(name: str) -> Application:
 def _not_wsgi(application: Any) -> str:
     """Tell why an object is no WSGI application. Empty if it may be one."""
     if iscoroutinefunction(application) or iscoroutinefunction(type(application).__call__):
-        return "it is an ASGI application"
+        return "it is an ASGI application, for --asgi"
     if any(is_of_ws4redis(each.__module__) for each in (application, type(application))):
         return "it is the WebSocket server of django-websocket-redis, whose place the gateway takes"
     try:

@@ -80,13 +80,15 @@ class SecretTests(ConfigCase):
         ):
             config = GatewayConfig(redis=redis)
             self.assertNotIn(SECRET, repr(config) + repr(redis) + str(config))
+        self.assertNotIn(SECRET, repr(GatewayConfig(forward=ForwardConfig(key=SECRET))))
 
     def test_not_in_errors(self) -> None:
         """A refused password is not repeated."""
-        for value in ([SECRET], SECRET.encode()):
-            text = self.refused(RedisConfig, password=value)
-            self.assertTrue(text.startswith("redis-password: "), text)
-            self.assertNotIn(SECRET, text)
+        for cls, name in ((RedisConfig, "password"), (ForwardConfig, "key")):
+            for value in ([SECRET], SECRET.encode()):
+                text = self.refused(cls, **{name: value})
+                self.assertRegex(text, r"\A[a-z]+-[a-z]+: ")
+                self.assertNotIn(SECRET, text)
 
     def test_urls(self) -> None:
         """URLs, which may have a key in the query, show neither in a repr nor in an error."""
@@ -113,7 +115,8 @@ class SecretTests(ConfigCase):
 
     def test_marked(self) -> None:
         """Settings that are secret are marked, so that they become no option."""
-        self.assertEqual(["redis-password"], [each.name for each in all_settings() if each.secret])
+        secrets = [each.name for each in all_settings() if each.secret]
+        self.assertEqual(["redis-password", "forward-key"], secrets)
 
 
 class SettingTests(SynchronousTestCase):

@@ -87,13 +87,13 @@ class ReplyTests(SynchronousTestCase):
         return reply_group(identity, Access(facility, frozenset(subscribe)))
 
     def test_narrowest(self) -> None:
-        """It is the session, or the user, if the client hears it."""
+        """It is the session before the user, and one that the client hears before the other."""
         self.assertEqual("ws.session.s3ss10n.a_2Fb", self.reply(BROADCAST, USER, SESSION))
         self.assertEqual("ws.user.john.a_2Fb", self.reply(BROADCAST, USER))
-        self.assertIsNone(self.reply(BROADCAST))
+        self.assertEqual("ws.session.s3ss10n.a_2Fb", self.reply(BROADCAST))
 
     def test_without_a_name(self) -> None:
-        """A client without a session, or without a name, has none."""
+        """A client without a session, and without a name, has none."""
         john = Identity("john")
         self.assertEqual("ws.user.john.a_2Fb", self.reply(USER, SESSION, identity=john))
         self.assertIsNone(self.reply(USER, SESSION, identity=Identity()))
@@ -210,6 +210,11 @@ class ForwardTests(_ForwardCase):
         self.assertFalse(self.speaker(())[0].is_deaf)
         self.assertTrue(self.opened(())[0].is_deaf)
         self.assertTrue(self.speaker((USER,), identity=Identity())[0].is_deaf)
+
+    def test_may_speak(self) -> None:
+        """A message by POST is good for something if a worker hears it."""
+        self.assertTrue(self.speaker(())[0].may_speak)
+        self.assertFalse(self.opened(())[0].may_speak)
 
     def test_full(self) -> None:
         """If as many as may wait do so, the client is closed with 1013, with a line in the log."""

@@ -16,6 +16,8 @@ from tests.support.children import reserve_port, until
 from tests.support.django_project import missing_django
 from tests.support.require import missing
 from tests.unit.django.case import AppCase
+from tests.unit.web.asgi.test_application import modern
+from wsredis.django.server import AsgiApplication
 from wsredis.publisher import RedisPublisher
 from wsredis.service import embedded
 
@@ -139,6 +141,35 @@ class RunserverTests(RunserverCase):
         self.vary(WSGI_APPLICATION="for_uwsgi.application")
         error = self.assertRaises(OSError, self.command()().get_handler)
         self.assertIn("WSGI_APPLICATION: No module named 'uwsgi': the gateway takes", str(error))
+
+    def test_asgi(self) -> None:
+        """A project with ASGI_APPLICATION is served by it, with static files if they are wanted."""
+        from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+
+        name = "tests.unit.web.asgi.test_application.modern"
+        self.vary(ASGI_APPLICATION=name, DEBUG=True)
+        handler = self.command()().get_handler()
+        self.assertIsInstance(handler, AsgiApplication)
+        self.assertIs(modern, handler.call)
+        self.install(*_APPS, "django.contrib.staticfiles")
+        for is_debug, wants, insecure, expected in (
+            (True, True, False, True),
+            (True, False, True, False),
+            (False, True, False, False),
+            (False, True, True, True),
+        ):
+            self.vary(ASGI_APPLICATION=name, DEBUG=is_debug)
+            options = {"use_static_handler": wants, "insecure_serving": insecure}
+            handler = self.command()().get_handler(**options)
+            self.assertIs(expected, isinstance(handler.call, ASGIStaticFilesHandler))
+
+    def test_asgi_refused(self) -> None:
+        """One that cannot be imported is explained in one line."""
+        for name in ("nosuch.asgi.application", "nosuch", "tests.unit.nosuch"):
+            self.vary(ASGI_APPLICATION=name)
+            error = self.assertRaises(OSError, self.command()().get_handler)
+            self.assertTrue(str(error).startswith("ASGI_APPLICATION: "), error)
+            self.assertEqual(1, len(str(error).splitlines()))
 
     def test_named_redis(self) -> None:
         """A project that names a Redis gets no other one."""

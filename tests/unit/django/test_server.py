@@ -17,7 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.children import RedisServer, reserve_port
 from tests.support.django_project import configured, missing_django
 from tests.support.require import missing
-from wsredis.django.server import GatewayServer, logged, needs_redis
+from wsredis.django.server import (
+    AsgiApplication,
+    GatewayServer,
+    logged,
+    logged_asgi,
+    needs_redis,
+)
 
 
 class RedisTests(SynchronousTestCase):
@@ -74,24 +80,72 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual('"GET /a\\n\\xe9" 204 No Content', record.getMessage())
         self.assertEqual(204, record.status_code)  # type: ignore[attr-defined]
 
+    def test_logged_asgi(self) -> None:
+        """The requests and handshakes of an ASGI application are such lines, too."""
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            for each in scope["events"]:
+                await send(each)
+
+        sent: list[Any] = []
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        start = {"type": "http.response.start", "status": 204}
+        page = {"type": "websocket.http.response.start", "status": 401}
+        accept = {"type": "websocket.accept"}
+        others = [{"type": "http.response.body"}, {"type": "websocket.send", "text": "x"}]
+        with self.assertLogs("django.server") as logs:
+            for kind, *events in (
+                ("http", start, *others),
+                ("websocket", accept, *others),
+                ("websocket", page),
+                ("lifespan", {"type": "lifespan.startup.complete"}),
+            ):
+                scope = {"type": kind, "method": "GET", "path": "/a\né", "events": events}
+                call = logged_asgi(application)(scope, None, send)
+                self.assertRaises(StopIteration, call.send, None)
+        self.assertEqual(8, len(sent))
+        self.assertEqual(
+            [
+                '"GET /a\\n\\xe9" 204',
+                '"WebSocket /a\\n\\xe9" 101',
+                '"WebSocket /a\\n\\xe9" 401',
+            ],
+            [each.getMessage() for each in logs.records],
+        )
+
 
 class _Reactor(MemoryReactorClock):
     """Runs until a thread asks it to stop; then it runs the triggers of its shutdown."""
 
     running = False
 
+    def stop(self) -> None:
+        """Nothing: it stops anyway."""
+
     def run(self, installSignalHandlers: bool = True) -> None:  # type: ignore[override]
         """Start, and stop."""
         self.has_handlers = installSignalHandlers
         super().run()
-        self.port = self.adoptedPorts[0]
-        self.protocol = self.port[2].buildProtocol(None)
+        for _ in range(10):
+            self.advance(0)
+        for port in self.adoptedPorts:
+            self.protocol = port[2].buildProtocol(None)
         for function, words, more in self.triggers["before"]["shutdown"]:
             self.stopped = function(*words, **more)
+        for _ in range(100):
+            self.advance(0.1)
 
     def callFromThread(self, function: Any, *words: Any, **more: Any) -> None:
         """Call at once."""
         function(*words, **more)
+
+
+def _page(environ: Any, start_response: Any) -> list[bytes]:
+    """An application."""
+    return []
 
 
 class ServeTests(SynchronousTestCase):
@@ -103,14 +157,14 @@ class ServeTests(SynchronousTestCase):
         """Set Django up."""
         configured()
 
-    def serve(self, *bases: type, **settings: object) -> Any:
+    def serve(self, *bases: type, application: Any = _page, **settings: object) -> Any:
         """Serve, and stop. Returns: The server."""
         reactor = _Reactor()
         observers: list[Any] = []
         members = {"reactor": reactor, "begin_logging": observers.extend}
         made = type("Server", (*bases, GatewayServer), members)(("127.0.0.1", 0))
         self.addCleanup(made._socket.close)
-        made.set_app(lambda environ, start_response: [])
+        made.set_app(application)
         with override_settings(WS4REDIS_CONNECTION={"port": 1}, **settings):
             made.serve_forever()
         self.assertEqual(1, len(observers))
@@ -125,6 +179,29 @@ class ServeTests(SynchronousTestCase):
         self.assertEqual(
             ("/sockets/", (), 1), (config.url_prefix, config.port, config.wsgi_threads)
         )
+
+    def test_asgi(self) -> None:
+        """Clients are accepted when an ASGI application has started."""
+        said: list[str] = []
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            while True:
+                said.append((await receive())["type"])
+                await send({"type": f"{said[-1]}.complete"})
+
+        made = self.serve(application=AsgiApplication(application))
+        self.assertEqual("lifespan.startup", said[0])
+        self.assertEqual(1, len(made.reactor.adoptedPorts))
+
+    def test_asgi_failed(self) -> None:
+        """One that cannot start is what runserver shows as one line; nothing is accepted."""
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+        error = self.assertRaises(OSError, self.serve, application=AsgiApplication(application))
+        self.assertEqual("asgi: the application could not start: no database", str(error))
 
     def test_threads(self) -> None:
         """Unless Django says otherwise several requests are worked on at a time."""

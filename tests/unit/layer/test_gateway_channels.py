@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.layer.gateway_channels import GatewayChannels
+from wsredis.errors import ConfigError
+from wsredis.layer import ChannelLayer
+from wsredis.layer.carrier import register
+from wsredis.layer.gateway_channels import GatewayChannels, use_prefixes
+from wsredis.layer.messages import Codec
+from wsredis.layer.names import Names
+from wsredis.layer.routes import Routes
 
 
 class GatewayChannelsTests(SynchronousTestCase):
@@ -12,7 +21,7 @@ class GatewayChannelsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A gateway with both prefixes, and one without."""
-        self.plain = GatewayChannels()
+        self.plain = GatewayChannels("", "")
         self.prefixed = GatewayChannels("p\u00e9", "s")
 
     def test_channel(self) -> None:
@@ -29,6 +38,32 @@ class GatewayChannelsTests(SynchronousTestCase):
             prefixed = None if expected is None else "p\u00e9:".encode() + expected
             self.assertEqual(prefixed, self.prefixed.channel(group))
         self.assertRaises(ValueError, self.plain.channel, "ws.user.john")
+
+    def test_prefixes(self) -> None:
+        """Those that are not given are the gateway's of this process, else the publishers'."""
+        self.patch(os, "environ", {"WSREDIS_PREFIX": "env", "WSREDIS_STORED_PREFIX": "kept"})
+        message = {"type": "websocket.send", "text": "a", "expire": 1}
+
+        def found(channels: GatewayChannels) -> tuple[Any, Any]:
+            name = channels.channel("ws.broadcast.a")
+            assert name is not None
+            return name, channels.publication(name, message)[0][1]
+
+        env = (b"env:broadcast:a", b"kept:env:broadcast:a")
+        self.assertEqual(env, found(GatewayChannels()))
+        self.assertEqual((b"p:broadcast:a", b"kept:p:broadcast:a"), found(GatewayChannels("p")))
+        late = GatewayChannels()
+        end = use_prefixes("gate", "")
+        self.assertEqual((b"gate:broadcast:a",) * 2, found(late))
+        self.assertEqual((b"broadcast:a", b"s:broadcast:a"), found(GatewayChannels("", "s")))
+        end()
+        self.assertEqual(env, found(GatewayChannels()))
+
+    def test_bad_prefix(self) -> None:
+        """A prefix that no gateway can have is refused by the name of the key."""
+        for name in ("prefix", "stored_prefix"):
+            error = self.assertRaises(ConfigError, GatewayChannels, **{name: "a b"})
+            self.assertTrue(str(error).startswith(f"gateway_{name}: "), str(error))
 
     def test_publication(self) -> None:
         """The text or the bytes are published as they are; with *expire* they are stored before."""
@@ -78,3 +113,54 @@ class GatewayChannelsTests(SynchronousTestCase):
             {"type": "gateway.message", "channel": "broadcast:a", "bytes": b"\xff"},
             self.prefixed.event("p\u00e9:broadcast:a".encode(), b"\xff"),
         )
+
+
+class CarrierTests(SynchronousTestCase):
+    """The layers that a gateway in the process carries."""
+
+    def test_sentinels(self) -> None:
+        """A layer that asks Sentinels has connections of its own: nobody else knows the server."""
+        asked: list[Any] = []
+        self.addCleanup(register(lambda target, sink: asked.append(target)))
+        sentinel = {"sentinels": [("localhost", 26379)], "master_name": "main"}
+        for hosts, count in (([sentinel], 0), (["redis://localhost"], 1), (None, 2)):
+            layer = ChannelLayer(hosts=hosts)
+            self.assertTrue(layer.client_prefix)
+            self.assertEqual(count, len(asked))
+
+
+class RouteTests(SynchronousTestCase):
+    """The ways to groups, of which some are channels of the gateway."""
+
+    def routes(self, gateway: GatewayChannels | None) -> Routes:
+        """The ways of a layer with two hosts."""
+        return Routes([Names("a"), Names("b")], Codec(keys=["secret"]), gateway)
+
+    def test_channel(self) -> None:
+        """Such a group has the name of the channel, on the first host, and nothing is encrypted."""
+        routes = self.routes(GatewayChannels("p", ""))
+        for number in range(20):
+            route = routes.find(f"ws.broadcast.{number}")
+            channel = b"p:broadcast:%d" % number
+            self.assertEqual((0, channel, None), (route.host, route.channel, route.queues))
+        message = {"type": "websocket.send", "text": "hello"}
+        self.assertEqual([("PUBLISH", channel, b"hello")], route.commands(message))
+        self.assertRaises(ValueError, route.commands, {"type": "chat.message"})
+        parcel = route.parcel(b"hello")
+        event = {"type": "gateway.message", "channel": "broadcast:19", "text": "hello"}
+        first, second = parcel.take(), parcel.take()
+        self.assertEqual((event, event), (first, second))
+        self.assertIsNot(first, second)
+
+    def test_others(self) -> None:
+        """Other groups, and all of them if that is switched off, are the layer's own."""
+        for gateway, group in ((GatewayChannels("", ""), "chat"), (None, "ws.user.5")):
+            route = self.routes(gateway).find(group)
+            self.assertTrue(route.channel.endswith(f":group:{group}".encode()))
+            self.assertIsNotNone(route.queues)
+
+    def test_slip(self) -> None:
+        """A name that only begins like a channel is an error, each time."""
+        routes = self.routes(GatewayChannels("", ""))
+        for _ in range(2):
+            self.assertRaises(ValueError, routes.find, "ws.user.john")

@@ -232,6 +232,21 @@ chat.x
   subscribes to session:abc:chat.x"""
         self.assertEqual(table.splitlines(), lines[1:])
 
+    def test_forward(self) -> None:
+        """Where clients are heard by workers, a line says whether this one is."""
+        forward = ("--forward", "chat.*=talk", "--facility", "chat.a")
+        self.assertIn("  forward    to talk", self.printed(*forward))
+        rules = '[[rule]]\nright = "forward"\nwho = "users"\nallow = true\n'
+        rules += '[[rule]]\nright = "forward"\nallow = false\n'
+        path = self.file(rules)
+        self.assertIn("  forward    no", self.printed("--config", path, *forward))
+        told = self.printed("--config", path, *forward, "--user", "john")
+        self.assertIn("  forward    to talk", told)
+        told = self.printed("--policy", f"{HERE}:fails", *forward)
+        self.assertIn("  forward    no", told)
+        told = self.printed("--forward", "chat.*=talk", "--facility", "news")
+        self.assertFalse([each for each in told if "forward " in each and "=" not in each])
+
     def test_colon(self) -> None:
         """A name with a colon gets no channel."""
         lines = self.printed("--facility", "x", "--user", "a:b")

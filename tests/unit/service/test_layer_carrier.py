@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 from urllib.parse import quote
+from weakref import ref
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +21,7 @@ from wsredis.config.redis_url import parse_url
 from wsredis.errors import BrokerUnavailable, PublishOutcomeUnknown
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
+from wsredis.gateway.publication import Publication
 from wsredis.layer.carrier import Carrier, Command, Done, carrier_for
 from wsredis.layer.errors import LayerOutcomeUnknown, LayerUnavailable
 from wsredis.service.embedded import EmbeddedRedis
@@ -187,6 +192,42 @@ class CarrierTests(SynchronousTestCase):
         self.assertIsInstance(self.results[1], OSError)
         self.assertEqual("away", str(self.results[1]))
 
+    def test_call_at_the_start(self) -> None:
+        """A call waits for Redis if it may be there in a moment; others keep their order."""
+        self.broker.disconnect()
+        waiting: list[Deferred[None]] = []
+
+        def when_up() -> Deferred[None]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.patch(self.broker, "when_up", when_up)
+        carrier = self.carrier()
+        for name in ("A", "B", "C"):
+            carrier.call([(name,)], self.results.append)
+        carrier.subscribe(b"a", self.results.append)
+        self.assertEqual(([], []), (self.redis.calls, self.results))
+        self.broker.connect()
+        carrier.unsubscribe(b"a")
+        carrier.subscribe(b"b", self.results.append)
+        waiting[0].callback(None)
+        # Whether it is there is found out by the call.
+        waiting[1].errback(BrokerUnavailable("too late"))
+        waiting[2].callback(None)
+        waiting[3].callback(None)
+        self.assertEqual([[("A",)], [("B",)], [("C",)]], [call for call, _ in self.redis.calls])
+        self.assertEqual([None, None], self.results)
+        self.assertEqual([b"b"], [*self.hub.names()])
+
+    def test_calls_that_wait_are_bounded(self) -> None:
+        """While Redis is away for a moment, not any number of calls waits for it."""
+        self.broker.disconnect()
+        self.patch(self.broker, "when_up", Deferred)
+        carrier = self.carrier()
+        for _ in range(20001):
+            carrier.call([("A",)], self.results.append)
+        self.assertEqual([LayerUnavailable], self.kinds())
+
     def test_other_threads(self) -> None:
         """Calls of another thread are made by the reactor, in their order; it is woken once."""
         carrier = self.carrier()
@@ -215,6 +256,57 @@ class CarrierTests(SynchronousTestCase):
         self.reactor.turn()
         self.assertEqual(([], 1), (self.redis.calls, len(self.results)))
 
+    def test_stopped_in_between(self) -> None:
+        """So is what comes at the very moment of the stop, by whichever of the two threads."""
+        turns: Any = self.carriers._turns
+
+        def stop(function: Callable[[], object]) -> None:
+            turns._is_stopped = True
+
+        self.patch(self.reactor, "callFromThread", stop)
+        carrier = self.carrier()
+        in_thread(lambda: carrier.call([("A",)], self.results.append))
+        self.assertEqual([LayerUnavailable], self.kinds())
+
+    def test_emptied_by_another_thread(self) -> None:
+        """Two threads may refuse what waits at the end; each call is refused once."""
+
+        class Emptied(deque[Any]):
+            def __len__(self) -> int:
+                return 1
+
+        turns: Any = self.carriers._turns
+        turns._waiting = Emptied()
+        turns.stop()
+        self.assertEqual([], self.results)
+
+    def test_others_have_their_turn(self) -> None:
+        """Calls that come while others are made wait for the next turn of the reactor."""
+        carrier = self.carrier()
+
+        def call(commands: Sequence[Command], done: Done) -> None:
+            self.redis.calls.append((commands, done))
+            in_thread(lambda: carrier.call([("B",)], self.results.append))
+
+        in_thread(lambda: carrier.call([("A",)], self.results.append))
+        self.patch(self.redis, "call", call)
+        self.reactor.turn()
+        self.assertEqual((1, 1), (len(self.redis.calls), len(self.reactor.calls)))
+
+    def test_wrong_call(self) -> None:
+        """A call that fails in the reactor fails where it was made: nobody waits for ever."""
+
+        def call(commands: Sequence[Command], done: Done) -> None:
+            raise TypeError
+
+        self.patch(self.redis, "call", call)
+        carrier = self.carrier()
+        for _ in range(2):
+            in_thread(lambda: carrier.call([("A",)], self.results.append))
+        self.reactor.turn()
+        self.assertEqual([TypeError, TypeError], self.kinds())
+        self.assertRaises(TypeError, carrier.call, [("A",)], self.results.append)
+
     def test_bounded(self) -> None:
         """A reactor that does not keep up with other threads takes no more."""
         carrier = self.carrier()
@@ -240,6 +332,28 @@ class CarrierTests(SynchronousTestCase):
         self.assertEqual([None, None], self.results)
         self.assertEqual([(b"a", b"x"), (b"b", b"x"), (b"a", b"x")], self.sink.got)
         self.assertEqual(0, self.metrics.deliveries)
+
+    def test_failing(self) -> None:
+        """A message over which a layer fails costs it no other one."""
+        carrier = self.carrier()
+        carrier.subscribe(b"a", self.results.append)
+        heard = self.sink.heard
+
+        def fail(channel: bytes, payload: bytes) -> None:
+            heard(channel, payload)
+            if payload == b"1":
+                raise ZeroDivisionError
+
+        self.patch(self.sink, "heard", fail)
+        self.hub.deliver([Publication(b"a", b"1"), Publication(b"a", b"2")])
+        self.assertEqual([(b"a", b"1"), (b"a", b"2")], self.sink.got)
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_ended(self) -> None:
+        """A layer that is not there any more leaves nothing behind."""
+        carrier: Any = ref(self.carrier())
+        gc.collect()
+        self.assertIsNone(carrier())
 
     def test_counted(self) -> None:
         """A channel is heard until as many have left it as came."""
@@ -295,13 +409,14 @@ class CarrierTests(SynchronousTestCase):
 
     def test_gap(self) -> None:
         """A layer that hears something learns of a gap, and gets no stored message."""
-        carrier = self.carrier()
-        self.carrier()
+        carrier, idle = self.carrier(), self.carrier()
         carrier.subscribe(b"a", self.results.append)
         self.broker.disconnect()
         self.clock.advance(2.5)
         self.server.store(b"a", 60, b"missed")
         self.broker.connect()
+        # The one that hears nothing is not told.
+        self.assertIsNot(carrier, idle)
         self.assertEqual([2.5], self.sink.got)
 
     def test_close(self) -> None:

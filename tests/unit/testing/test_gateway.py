@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis import Access, GatewayConfig, Handshake, Identity
-from wsredis.config import Limits
+from wsredis.config import ForwardConfig, Limits
+from wsredis.layer.messages import Codec
 from wsredis.testing import HandshakeFailed, MemoryGateway
 from wsredis.testing.gateway import EPOCH
 from wsredis.testing.wire import TEXT, Frame
@@ -137,6 +138,16 @@ class MemoryGatewayTests(SynchronousTestCase):
         self.assertTrue(client.is_open)
         gateway.wait(5)
         self.assertFalse(client.is_open)
+
+    def test_forward(self) -> None:
+        """What a client says to workers waits in a list, as the channel layer encodes it."""
+        forward = ForwardConfig(channels=("orders/*=orders",))
+        gateway = MemoryGateway(GatewayConfig(forward=forward))
+        client = gateway.client("/ws/orders/pizza")
+        client.send("hello")
+        ((_, entry),) = gateway.redis.queues[b"asgi:queue:orders"]
+        event = Codec().decode(entry)
+        self.assertEqual(("gateway.receive", "hello"), (event["type"], event["text"]))
 
     def test_two_gateways(self) -> None:
         """Each has a Redis and a clock of its own."""

@@ -26,10 +26,10 @@ class Backlog:
             number of commands is shared, too.
     """
 
-    __slots__ = ("_least", "_limits", "_metrics", "commands", "shared", "size")
+    __slots__ = ("_least", "_metrics", "_most", "_most_size", "commands", "shared", "size")
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
-        self._limits = limits
+        self._most, self._most_size = limits.max_commands, limits.max_command_bytes
         self._metrics = metrics
         self.commands = self.size = 0
         self.shared = SharedBound(limits.max_command_bytes // 2)
@@ -38,14 +38,12 @@ class Backlog:
     @property
     def is_full(self) -> bool:
         """Tells whether no more commands are taken."""
-        limits = self._limits
-        return self.commands >= limits.max_commands or self.size >= limits.max_command_bytes
+        return self.commands >= self._most or self.size >= self._most_size
 
     @property
     def is_crowded(self) -> bool:
         """Tells whether each publisher has a share only."""
-        limits = self._limits
-        return self.commands > limits.max_commands // 2 or self.size > limits.max_command_bytes // 2
+        return self.commands > self._most // 2 or self.size > self._most_size // 2
 
     def check(self) -> None:
         """

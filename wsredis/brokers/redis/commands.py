@@ -86,11 +86,13 @@ class Commands:
 
     def publish(self, channels: Sequence[bytes], payload: bytes, waiter: PublishWaiter) -> None:
         """See `wsredis.gateway.broker.Broker.publish`."""
-        try:
-            self.check()
-        except BrokerUnavailable as error:
-            waiter.not_published(error, len(payload))
-            return
+        backlog = self.backlog
+        if self.protocol is None or backlog.is_full:
+            try:
+                self.check()
+            except BrokerUnavailable as error:
+                waiter.not_published(error, len(payload))
+                return
         if not channels:
             waiter.published(1, len(payload))
             return
@@ -103,7 +105,7 @@ class Commands:
         pipeline.payloads.append(payload)
         pipeline.remaining += pipeline.commands
         commands = pipeline.commands
-        self.backlog.add(commands, pipeline.head_bytes + commands * len(payload))
+        backlog.add(commands, pipeline.head_bytes + commands * len(payload))
 
     def check(self) -> None:
         """

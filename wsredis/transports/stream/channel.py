@@ -17,9 +17,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsredis.channels import Access
+from wsredis.errors import HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.identity import Handshake
 from wsredis.transports.access_log import Page, log_page
+from wsredis.transports.applicant import RefusalLog
 from wsredis.transports.queue_owner import QueueOwner
 from wsredis.transports.sockets import is_plain
 from wsredis.transports.stream import answers
@@ -94,7 +96,7 @@ class _Phase(Enum):
     GONE = 6
 
 
-class StreamChannel(QueueOwner):
+class StreamChannel(RefusalLog, QueueOwner):
     """
     See `wsredis.transports.websocket.http.HttpChannel`, and `Exchange`.
 
@@ -206,14 +208,10 @@ class StreamChannel(QueueOwner):
         origin = self.found.headers.get("origin", "")
         self.sharing = Sharing(origin, self.owner.is_foreign(asked))
         problem = problem_of(self.found, self._kind)
-        if problem is None and self._kind is Kind.POLL:
-            problem = 501, "this is not built yet"
         if problem is not None:
-            status, reason = problem
             # Nobody knows where the next request begins.
             self._is_read = False
-            data = error_response(status, reason, self.sharing.lines)
-            self.answered(data, status, keeps=False)
+            self._refuse(HandshakeRejected(problem[1], problem[0]))
         elif self._kind is Kind.PREFLIGHT:
             keeps = self.keeps
             status = 403 if self.sharing.is_foreign else 204
@@ -223,6 +221,13 @@ class StreamChannel(QueueOwner):
             self._is_read = self._kind is not Kind.PUBLISH
             self._client = self.owner.client_for(self._kind, self)
             self._client.begin()
+
+    def _refuse(self, rejection: HandshakeRejected) -> None:
+        """Refuse a request that nobody has been asked about."""
+        self.log_refused(self.found.target.encode("latin-1"), rejection)
+        lines = [*self.sharing.lines, "Cache-Control: no-store"]
+        data = error_response(rejection.status, rejection.reason, lines)
+        self.answered(data, rejection.status, keeps=False)
 
     def answered(self, data: bytes, status: int, *, keeps: bool) -> None:
         """See `Exchange.answered`."""
@@ -244,6 +249,14 @@ class StreamChannel(QueueOwner):
             self.transport.loseWriteConnection()
         else:
             queue.close()
+
+    def settled(self) -> None:
+        """See `Exchange.settled`."""
+        names = ("referer", "user-agent") if self.config.access_log else ()
+        headers = {name: self.headers[name] for name in names if name in self.headers}
+        self.found = self.found._replace(headers=headers, pairs=())
+        self.headers = headers
+        del self.sharing
 
     def streamed(self, status: int, size: int) -> None:
         """See `Exchange.streamed`."""

@@ -93,6 +93,9 @@ class Exchange(Protocol):
             keeps: Tells whether the answer says that another request may follow.
         """
 
+    def settled(self) -> None:
+        """Keep no more of the head than the log needs: a stream may last for hours."""
+
     def streamed(self, status: int, size: int) -> None:
         """
         Take note that a stream is over, for the log. The client has ended the connection.
@@ -154,6 +157,9 @@ class StreamClient(Applicant):
     def queue_overdue(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.queue_overdue`."""
 
+    def tell_of_gap(self) -> None:
+        """Tell an open client that publications may have been lost before this moment."""
+
     def received(self, data: bytes) -> bytes:
         """
         Take bytes that follow the head.
@@ -179,13 +185,14 @@ class StreamClient(Applicant):
 
     def ask(self, request: Request) -> Deferred[Answer]:
         """See `wsredis.transports.applicant.Applicant.ask`."""
-        return self.handshaker.decide_request(
+        decided = self.handshaker.decide_request(
             self,
             request,
             self.exchange.found.target,
             self.encoding_of,
             only_publishes=not self.takes_place,
         )
+        return decided.addCallback(self.ring.when_even) if self.takes_place else decided
 
     def refuse(self, rejection: HandshakeRejected) -> None:
         """Answer the request with an HTTP error, and end the connection."""

@@ -6,10 +6,18 @@ from collections.abc import Callable, Sequence
 
 from wsredis.gateway.dialect import Dialect
 from wsredis.gateway.publication import Encoding, Publication
-from wsredis.transports.stream import events
+from wsredis.transports.stream import events, messages
 from wsredis.transports.stream.ring import Ring
 
-__all__ = ["EventEncoding", "EventEncodings", "Mute", "StreamEncoding", "is_recorded"]
+__all__ = [
+    "EventEncoding",
+    "EventEncodings",
+    "Mute",
+    "PollEncoding",
+    "PollEncodings",
+    "StreamEncoding",
+    "is_recorded",
+]
 
 
 def _as_it_is(data: bytes) -> bytes:
@@ -65,6 +73,40 @@ class EventEncoding(StreamEncoding):
         number = publication.number
         mark = b"%b%d\n" % (self._mark, number) if number else b""
         return self._event(self._message_of(publication), mark)
+
+
+class PollEncoding(StreamEncoding):
+    """See `wsredis.gateway.publication.Encoding`: the messages of one dialect as JSON."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._message_of = dialect.encode
+        self._piece: Callable[[bytes], bytes] = {
+            None: messages.message,
+            False: messages.text,
+            True: messages.binary,
+        }[dialect.is_binary]
+
+    def encode(self, publication: Publication) -> bytes:
+        """See `wsredis.gateway.publication.Encoding.encode`."""
+        return self._piece(self._message_of(publication))
+
+    def join(self, publications: Sequence[Publication]) -> bytes:
+        """See `wsredis.gateway.publication.Encoding.join`."""
+        return b"".join(map(self.encode, publications))
+
+    def message(self, payload: str | bytes) -> bytes:
+        """See `wsredis.gateway.publication.Encoding.message`."""
+        if isinstance(payload, str):
+            return messages.text(payload.encode())
+        return messages.binary(payload)
+
+
+class PollEncodings(dict[Dialect, PollEncoding]):
+    """The encodings of one gateway by dialect, each made once."""
+
+    def __missing__(self, key: Dialect) -> PollEncoding:
+        made = self[key] = PollEncoding(key)
+        return made
 
 
 class Mute:

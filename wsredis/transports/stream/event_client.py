@@ -20,6 +20,7 @@ from wsredis.transports.stream.answers import stream_head
 from wsredis.transports.stream.client import Exchange, State, StreamClient
 from wsredis.transports.stream.encoding import EventEncodings
 from wsredis.transports.stream.request import cursor_of
+from wsredis.transports.stream.ring import size_of
 from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
@@ -85,7 +86,9 @@ class EventClient(StreamClient, QueueOwner):
             connection.opened_at = self.registry.now()
             log_opened(connection, "sse")
         self.metrics.handshake_latency.observe(self.queued.now() - began)
+        self._deciding = None
         self._greet(connection, answer)
+        self.exchange.settled()
         if self.state is State.OPEN:
             self.sessions.connection_opened(connection, answer.accepted)
 
@@ -97,7 +100,9 @@ class EventClient(StreamClient, QueueOwner):
         # A client that loses the connection now comes back with a cursor only if it has all that
         # the cursor stands for.
         now = self.ring.cursor()
-        is_more = bool(answer.stored or missed) or (missed is None and connection.holds_back)
+        is_more = bool(missed)
+        if missed is None:
+            is_more = bool(answer.stored) or connection.holds_back
         first = [_RETRY, _open_event(None if is_more else now)]
         if cursor and missed is None:
             first.append(events.named("gap", {}))
@@ -107,10 +112,11 @@ class EventClient(StreamClient, QueueOwner):
             if is_more and self.is_served():
                 self.write(self._wrap(events.named("cursor", {"cursor": now}, events.mark(now))))
         else:
+            self.registry.read_stored(self.address, size_of(missed))
             connection.resumed(answer.stored, missed, begin)
 
     def tell_of_gap(self) -> None:
-        """Tell the client that publications may have been lost before this moment."""
+        """See `StreamClient.tell_of_gap`."""
         if self.is_served():
             now = self.ring.cursor()
             self.write(self._wrap(events.named("gap", {"cursor": now}, events.mark(now))))

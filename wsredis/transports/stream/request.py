@@ -12,6 +12,7 @@ from wsredis.transports.websocket.head import Head
 
 __all__ = [
     "Kind",
+    "cursor_in",
     "cursor_of",
     "is_for_streams",
     "kind_of",
@@ -112,7 +113,12 @@ def problem_of(found: Head, kind: Kind) -> tuple[int, str] | None:
 def cursor_of(found: Head) -> str:
     """Return the cursor that a client has sent. Empty if it has none."""
     # A browser that connects again by itself cannot change the URL.
-    return found.headers.get("last-event-id", "") or dict(_fields(found.target)).get("cursor", "")
+    return found.headers.get("last-event-id", "") or cursor_in(found.target)
+
+
+def cursor_in(target: str) -> str:
+    """Return the cursor in the target of a request. Empty if there is none."""
+    return dict(_fields(target)).get("cursor", "") if "cursor=" in target else ""
 
 
 def seconds_to_wait(target: str) -> float:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import merge
 from operator import attrgetter
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from wsredis.gateway.client import Sink
 from wsredis.gateway.hub import Hub, Listener
@@ -24,7 +26,7 @@ from wsredis.gateway.publication import Encoding, Publication
 from wsredis.gateway.shares import SharedBound
 from wsredis.gateway.timers import PeriodicTask, TimeoutQueue
 
-__all__ = ["Ring"]
+__all__ = ["Ring", "size_of"]
 
 #: Seconds for which publications are kept, and for which a channel is heard without a client.
 _MEMORY = 60.0
@@ -43,6 +45,8 @@ _MAX_LEFT = 4096
 _CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})")
 
 _number = attrgetter("number")
+
+_T = TypeVar("_T")
 
 
 class _Source(Protocol):
@@ -82,6 +86,8 @@ class Ring:
         limit: Bytes of memory of all that is kept. A channel may have twice as much as is free, so
             that a busy one leaves room for the others.
         is_recorded: Tells whether clients with this encoding come back with a cursor.
+        most: Bytes of payloads that a client that comes back may be sent at once. If None, it is
+            *limit*.
 
     Attributes:
         number: The number of the newest publication, or of a later event after which older cursors
@@ -101,10 +107,12 @@ class Ring:
         hub: Hub,
         limit: int,
         is_recorded: Callable[[Encoding | None], bool],
+        most: int | None = None,
     ) -> None:
         self._clock = clock
         self._hub = hub
         self._limit = limit
+        self._most = limit if most is None else most
         self._is_recorded = is_recorded
         self.number = 0
         self.prefix = f"{secrets.token_hex(4)}-"
@@ -139,6 +147,21 @@ class Ring:
         """Return the cursor of a client that has heard everything until now."""
         return f"{self.prefix}{self.number}"
 
+    @property
+    def worthless(self) -> str:
+        """A cursor of a client that may have missed anything."""
+        return f"{self.prefix}0"
+
+    def when_even(self, result: _T) -> _T | Deferred[_T]:
+        """
+        Wait until the hub has delivered all that it has, and return *result*.
+
+        All of it is here already: a client would hear it twice, or get a cursor behind it.
+        """
+        if not self._hub.is_behind:
+            return result
+        return deferLater(self._clock, 0).addCallback(lambda _: self.when_even(result))
+
     def missed(self, names: Sequence[bytes], cursor: str) -> list[Publication] | None:
         """
         Return what a client has missed, in the order in which it came.
@@ -148,8 +171,8 @@ class Ring:
             cursor: As it sent it; it may be anything.
 
         Returns:
-            The publications after the cursor on these channels. None if there is no telling: one
-            may be missing.
+            The publications after the cursor on these channels. None if there is no telling, since
+            one may be missing, and if they are more than a client may be sent at once.
         """
         match = _CURSOR.fullmatch(cursor)
         if match is None or f"{match[1]}-" != self.prefix:
@@ -166,7 +189,9 @@ class Ring:
                     break
                 row.appendleft(publication)
             rows.append(row)
-        return [*merge(*rows, key=_number)] if number <= self.number else None
+        if number > self.number or sum(map(size_of, rows)) > self._most:
+            return None
+        return [*merge(*rows, key=_number)]
 
     def lose(self) -> None:
         """Take note that publications may have been lost on any channel until now."""
@@ -280,6 +305,11 @@ class Ring:
 
     def _drop(self, name: bytes) -> None:
         self._clear(self._channels.pop(name))
+
+
+def size_of(publications: Iterable[Publication]) -> int:
+    """Return the bytes of the payloads of publications."""
+    return sum(len(each.payload) for each in publications)
 
 
 def _cost(publication: Publication) -> int:

@@ -20,8 +20,9 @@ from wsredis.gateway.queued_bytes import QueuedBytes
 from wsredis.gateway.timers import TimeoutQueue
 from wsredis.transports.stream.channel import Caller, StreamChannel
 from wsredis.transports.stream.client import Exchange, StreamClient
-from wsredis.transports.stream.encoding import EventEncodings, is_recorded
+from wsredis.transports.stream.encoding import EventEncodings, PollEncodings, is_recorded
 from wsredis.transports.stream.event_client import EventClient
+from wsredis.transports.stream.poll_client import PollClient
 from wsredis.transports.stream.publish_client import PublishClient
 from wsredis.transports.stream.request import Kind, is_for_streams, kind_of
 from wsredis.transports.stream.ring import Ring
@@ -71,7 +72,8 @@ class Streams:
         self._admission = admission
         self._registry = registry
         self._prefixes = config.url_prefixes
-        self.ring = Ring(clock, hub, config.limits.stream_buffer, is_recorded)
+        limits = config.limits
+        self.ring = Ring(clock, hub, limits.stream_buffer, is_recorded, limits.max_queue)
         hub.recorder = self.ring
         hub.gaps.watch(self._tell_of_gap)
         shared: dict[str, Any] = {
@@ -90,6 +92,10 @@ class Streams:
         self._channel = _sharing(StreamChannel, {**shared, "owner": self})
         self._clients: dict[Kind, type[StreamClient]] = {
             Kind.EVENTS: _sharing(EventClient, {**shared, "encodings": EventEncodings(self.ring)}),
+            Kind.POLL: _sharing(
+                PollClient,
+                {**shared, "clock": clock, "hub": hub, "encodings": PollEncodings()},
+            ),
             Kind.PUBLISH: _sharing(PublishClient, shared),
         }
         self.channels: ConnectionSet[StreamChannel] = ConnectionSet()
@@ -162,7 +168,7 @@ class Streams:
         self.ring.lose()
         members: Sequence[Any] = [*self._registry.connections]
         for member in members:
-            if isinstance(member, EventClient):
+            if isinstance(member, StreamClient):
                 member.tell_of_gap()
 
 

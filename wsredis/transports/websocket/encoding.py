@@ -11,6 +11,13 @@ from wsredis.transports.websocket import frames
 __all__ = ["Encodings"]
 
 
+def _framed(payload: str | bytes) -> bytes:
+    """Frame a message of any class by its type."""
+    if isinstance(payload, str):
+        return frames.text(payload.encode())
+    return frames.binary(payload)
+
+
 class Messages(Protocol):
     """The messages that are encoded: those of a dialect, or of applications."""
 
@@ -55,9 +62,7 @@ class _PlainEncoding:
 
     def message(self, payload: str | bytes) -> bytes:
         """Frame a message by its type."""
-        if isinstance(payload, str):
-            return frames.text(payload.encode())
-        return frames.binary(payload)
+        return frames.text(payload.encode()) if type(payload) is str else _framed(payload)
 
 
 class _DeflatedEncoding:

@@ -40,6 +40,8 @@ from wsredis.transports.sockets import (
     tune,
 )
 from wsredis.transports.stream.channel import Caller
+from wsredis.transports.stream.request import cursor_in
+from wsredis.transports.stream.ring import size_of
 from wsredis.transports.stream.streams import Streams
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.applications import Answer
@@ -348,7 +350,10 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
 
     def ask(self, request: Request) -> Deferred[Answer]:
         """See `wsredis.transports.applicant.Applicant.ask`."""
-        return self.handshaker.decide(self, request, self.target)
+        decided = self.handshaker.decide(self, request, self.target)
+        if self.streams is not None and cursor_in(self.target):
+            decided.addCallback(self.streams.ring.when_even)
+        return decided
 
     def go_live(self, answer: Answer, request: Request, began: float) -> None:
         """See `wsredis.transports.applicant.Applicant.go_live`."""
@@ -367,6 +372,10 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             self.takes_batches = False
         if answer.is_compressed:
             self.decompress_with(Inflater())
+        missed = None
+        if self.streams is not None and (cursor := cursor_in(self.target)):
+            # The client was without a WebSocket until now.
+            missed = self.streams.ring.missed(connection.channels, cursor)
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
         del self._deciding
         encoding = connection.encoding
@@ -377,7 +386,11 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             connection.opened_at = self.registry.now()
             log_opened(connection)
         self.metrics.handshake_latency.observe(self.queued.now() - began)
-        connection.opened(answer.stored, response)
+        if missed is None:
+            connection.opened(answer.stored, response)
+        else:
+            self.registry.read_stored(self.address, size_of(missed))
+            connection.resumed(answer.stored, missed, response)
         if self.state == _OPEN and accepted is not None:
             self.sessions.connection_opened(connection, accepted)
         if self.data:

@@ -214,6 +214,8 @@ class FrameReader:
             and self.state == _OPEN
         ):
             # Mostly it is a message or some, and nothing else.
+            if not self.takes_batches and self._takes_single(data, at):
+                return
             at, work = self._take_messages(data, at, self.turn)
             if at == len(data) and not self._is_kept:
                 self.charge(work)
@@ -228,6 +230,33 @@ class FrameReader:
             raise
         finally:
             self._keep(data, at)
+
+    def _takes_single(self, data: bytes, at: int) -> bool:
+        """
+        Take one short, whole, valid message that is all there is.
+
+        It does what `_take_messages` does, without a look at what else there could be: most reads
+        of an application's clients are like that.
+
+        Returns:
+            Whether it is one. If not, nothing was taken.
+        """
+        size = len(data) - at - 6
+        if self._is_kept or not 0 <= size < 126:
+            return False
+        if data[at + 1] != size + 0x80 or size > self._short_message:
+            return False
+        start = at + 6
+        mask = (data[start - 4 : start] * (size // 4 + 1))[:size]
+        payload = (
+            int.from_bytes(data[start:], "little") ^ int.from_bytes(mask, "little")
+        ).to_bytes(size, "little")
+        is_binary = data[at] == _BINARY
+        if not (is_binary or payload.isascii() or _is_utf8(payload)):
+            return False
+        self.onMessage(payload, is_binary)
+        self.charge(1)
+        return True
 
     def _keep(self, data: bytes, at: int) -> None:
         waiting = 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from importlib import import_module
 from typing import Any
 
 from wsredis.config.imports import import_named, search_here
@@ -19,6 +21,9 @@ def load_application(name: str) -> Application:
     """
     Import an application.
 
+    Under Django with ``DEBUG`` and ``django.contrib.staticfiles``, the application is wrapped so
+    that it serves static files too, as Django's own runserver does.
+
     Args:
         name: ``package.module:name``.
 
@@ -31,7 +36,7 @@ def load_application(name: str) -> Application:
     if not (_takes(application, 3) or _takes(application, 1)):
         hint = "; it may be a WSGI application, for --wsgi" if _takes(application, 2) else ""
         raise ConfigError(f"{label}: it cannot be called as an ASGI application{hint}")
-    return single_callable(application)
+    return _with_static_files(single_callable(application))
 
 
 def single_callable(application: Callable[..., Any]) -> Application:
@@ -47,6 +52,18 @@ def single_callable(application: Callable[..., Any]) -> Application:
         await application(scope)(receive, send)
 
     return call
+
+
+def _with_static_files(application: Application) -> Application:
+    django_conf = sys.modules.get("django.conf")
+    if django_conf is None or not django_conf.settings.configured:
+        return application
+    settings: Any = django_conf.settings
+    if not (settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
+        return application
+    handlers = import_module("django.contrib.staticfiles.handlers")
+    wrapped: Application = handlers.ASGIStaticFilesHandler(application)
+    return wrapped
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

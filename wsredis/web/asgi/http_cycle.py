@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Protocol
@@ -25,8 +25,8 @@ from wsredis.web.asgi.link import Link
 
 __all__ = ["Answering", "Application", "HttpCycle", "Step"]
 
-#: An ASGI application.
-Application = Callable[..., Awaitable[None]]
+#: An ASGI application, which is a coroutine function.
+Application = Callable[..., Coroutine[Any, Any, None]]
 
 #: Bytes of the answer that may be on their way before ``send`` waits.
 WINDOW = 65536
@@ -137,9 +137,9 @@ class HttpCycle:
         self._has_more = has_more
         self._expects = has_more and request.headers.expects
 
-    async def run(self, application: Application) -> None:
-        """Call the application."""
-        await application(self.request.make_scope(), self.receive, self.send)
+    def call(self, application: Application) -> Coroutine[Any, Any, None]:
+        """Call the application; nothing of it runs yet. In the reactor's thread."""
+        return application(self.request.make_scope(), self.receive, self.send)
 
     def ended(self, error: BaseException | None) -> None:
         """Pass on that the application has ended. In the reactor's thread."""

@@ -5,20 +5,18 @@ Plain HTTP of an ASGI application: its connections, its calls, their number, and
 from __future__ import annotations
 
 import time
-from asyncio import CancelledError
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
-from twisted.python.failure import Failure
 
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.web.access_log import log_asgi_answer
-from wsredis.web.asgi.events import ClientDisconnected
+from wsredis.web.asgi.failures import FailureLog
 from wsredis.web.asgi.http_channel import AsgiChannel, Kept, Room
 from wsredis.web.asgi.http_cycle import Application, HttpCycle
 from wsredis.web.asgi.http_request import Request
@@ -35,7 +33,7 @@ class HttpServer:
     Args:
         clock: Runs timers.
         link: Runs the application.
-        application: An ASGI 3 application.
+        application: An ASGI 3 application, as `wsredis.web.asgi.application.call_of` returns it.
         room: Counts requests that are under way. Undecided handshakes may count there, too.
         place: What all scopes have in common.
         metrics: Counts answers.
@@ -74,6 +72,7 @@ class HttpServer:
         self._has_access_log = access_log
         self._now = now
         self._throttle = LogThrottle(clock, at_once=50)
+        self._failures = FailureLog(clock)
         self._task = PeriodicTask(clock, 1.0, self._passed)
         self.date = self._date()
 
@@ -90,6 +89,7 @@ class HttpServer:
         """End that. Connections and calls are ended elsewhere."""
         self._task.stop()
         self._throttle.reset()
+        self._failures.stop()
 
     def _date(self) -> bytes:
         return f"Date: {formatdate(self._now(), usegmt=True)}\r\n".encode()
@@ -116,29 +116,11 @@ class HttpServer:
 
     def call(self, cycle: HttpCycle) -> Running:
         """See `wsredis.web.asgi.http_channel.Serving.call`."""
-        return self.link.spawn(cycle.request.name, cycle.run(self._application), cycle.ended)
+        return self.link.spawn(cycle.request.name, cycle.call(self._application), cycle.ended)
 
     def failed(self, request: Request, error: BaseException | None) -> None:
         """See `wsredis.web.asgi.http_channel.Serving.failed`."""
-        name = request.name[:_LOGGED]
-        if error is None:
-            self._throttle.log(
-                self._log,
-                LogLevel.error,
-                "unanswered",
-                "the ASGI application returned without an answer to {request!r}",
-                event="asgi-unanswered",
-                request=name,
-            )
-        elif not (isinstance(error, CancelledError) or _is_of_client(error)):
-            self._throttle.failure(
-                self._log,
-                "failed",
-                "the ASGI application failed to answer {request!r}",
-                Failure(error),
-                event="asgi-failed",
-                request=name,
-            )
+        self._failures.failed(request.name, error)
 
     def cut_off(self, reason: str) -> None:
         """See `wsredis.web.asgi.http_channel.Serving.cut_off`."""
@@ -163,23 +145,4 @@ class HttpServer:
             log_asgi_answer(peer, request, self.place.trusted, status, size, began)
 
 
-#: Characters of a request that go into one line of the log.
-_LOGGED = 200
-
-#: Exceptions in a row that were raised in place of each other.
-_MAX_CHAIN = 10
-
 _CLASSES: Any = ("", "", "2xx", "3xx", "4xx", "5xx", "other", "other", "other", "other")
-
-
-def _is_of_client(error: BaseException) -> bool:
-    """Tell whether an exception is about nothing but a client that has gone."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_of_client, error.exceptions))
-    seen: BaseException | None = error
-    # Frameworks raise another one in its place.
-    for _ in range(_MAX_CHAIN):
-        if seen is None or isinstance(seen, ClientDisconnected):
-            break
-        seen = seen.__cause__ or seen.__context__
-    return isinstance(seen, ClientDisconnected)

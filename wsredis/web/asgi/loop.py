@@ -213,6 +213,19 @@ class ReactorLoop(asyncio.SelectorEventLoop):
             self._wake()
         return handle
 
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """
+        See `asyncio.loop.call_soon_threadsafe`.
+
+        In the thread of the reactor nobody has to be woken. There no loop runs outside of turns, so
+        that a library which is told something by the gateway takes this for another thread.
+        """
+        if get_ident() == self._thread_id:
+            return self.call_soon(callback, *args, context=context)
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
     def call_at(  # type: ignore[override]
         self,
         when: float,

@@ -35,17 +35,15 @@ _LIBRARIES = tuple(
 
 
 def name_of(handle: Any) -> str:
-    """Return the name of what a callback of a loop runs: of its coroutine, or of its function."""
+    """Return the name of what a callback of a loop runs: a call, a coroutine, or a function."""
     callback: Any = getattr(handle, "_callback", None)
     # The step of a task is a method of the task.
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
         coroutine: Any = owner.get_coro()
-        inner: Any = getattr(coroutine, "cr_await", None)
-        while hasattr(inner, "cr_code"):
-            coroutine, inner = inner, inner.cr_await
-        name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
-        return f"{owner.get_name()}, {name}"
+        name = owner.get_name()
+        # The names that asyncio gives say nothing.
+        return str(coroutine.__qualname__) if name.startswith("Task-") else name
     while hasattr(callback, "func"):
         callback = callback.func
     return str(getattr(callback, "__qualname__", type(callback).__name__))

@@ -280,7 +280,7 @@ class TurnTests(_StoreCase):
 
     def test_refused_at_once(self) -> None:
         """A message that is refused at once is told at once, before those that wait."""
-        self.patch(self.store.backlog, "_limits", Limits(max_commands=1))
+        self.patch(self.store.backlog, "_most", 1)
         self.say(self.one, b"1", b"22")
         self.assertEqual([(BrokerUnavailable, 2)], self.one.heard)
         self.answer(b"+OK\r\n:1\r\n")

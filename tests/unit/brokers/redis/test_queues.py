@@ -102,8 +102,7 @@ class QueuesTests(SynchronousTestCase):
 
     def test_long_turn(self) -> None:
         """A command has a hundred messages at most."""
-        limits = Limits()
-        self.commands.backlog._limits = limits
+        self.commands.backlog._most = 1000
         for number in range(250):
             self.push(b"%d" % number)
         self.clock.advance(0)

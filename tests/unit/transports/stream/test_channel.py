@@ -237,6 +237,13 @@ class JudgeTests(StreamCase):
             self.assertEqual(b"", socket.take())
             self.assertTrue(socket.closed)
 
+    def test_told(self) -> None:
+        """A refusal is counted and logged, as that of a handshake is."""
+        with capturedLogs() as logs:
+            self.ask(request("POST", SPEAK, "Transfer-Encoding: chunked"))
+        self.assertEqual(["handshake-refused"], [each["event"] for each in logs])
+        self.assertEqual(1, self.metrics.refused)
+
     def test_unread_input(self) -> None:
         """A client that sends on after the end is reset in the end."""
         self.start(GatewayConfig(limits=Limits(max_message=10)))
@@ -326,6 +333,13 @@ class LogTests(StreamCase):
             ],
             [each.replace(":54321", "") for each in lines],
         )
+
+    def test_kept(self) -> None:
+        """A stream keeps no more of its head than the log needs."""
+        self.source(LISTEN, "User-Agent: x", "Cookie: a=b")
+        (channel,) = self.streams.channels
+        self.assertEqual({"user-agent": "x"}, channel.found.headers)
+        self.assertEqual(((), {"user-agent": "x"}), (channel.found.pairs, channel.headers))
 
     def test_without(self) -> None:
         """Without the option there is none."""

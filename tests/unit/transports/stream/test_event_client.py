@@ -131,7 +131,8 @@ class ResumeTests(StreamCase):
         source = self.source()
         source.events()
         source.socket.leave()
-        self.assertEqual(["open"], self.back(source.cursor).types())
+        (event,) = self.back(source.cursor).events()
+        self.assertEqual(("open", source.cursor), (event.type, event.last_id))
 
     def test_by_url(self) -> None:
         """The cursor may be in the URL."""
@@ -159,6 +160,21 @@ class ResumeTests(StreamCase):
         data = socket.take()
         for payload in (b"1", b"2", b"3"):
             self.assertEqual(1, data.count(b"data: " + payload + b"\n"), data)
+
+    def test_much(self) -> None:
+        """More than may wait for a client is a gap; what it gets counts as stored messages do."""
+        self.start(GatewayConfig(limits=Limits(max_queue=300_000)))
+        source = self.source()
+        source.events()
+        charged: list[int] = []
+        self.patch(self.factory.registry, "read_stored", lambda _, size: charged.append(size))
+        for payload in (b"x" * 200_000, b"y" * 100_000):
+            source.socket.leave()
+            self.publish(payload)
+        self.assertEqual(["open", "message", "message"], self.back(source.cursor).types())
+        self.assertEqual([300_000], charged)
+        self.publish(b"z")
+        self.assertEqual(["open", "gap"], self.back(source.cursor).types())
 
     def test_gap(self) -> None:
         """Where something may be missing it is told, and begins as a new client."""

@@ -483,7 +483,7 @@ class ReceiveTests(CycleCase):
         async def application(scope: Any, receive: Any, send: Any) -> None:
             scopes.append(scope)
 
-        self.result(cycle.run(application))
+        self.result(cycle.call(application))
         self.assertEqual("GET", scopes[0]["method"])
         cycle.ended(None)
         self.assertEqual([None], self.side.told)

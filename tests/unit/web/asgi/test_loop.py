@@ -41,6 +41,14 @@ class TurnTests(LoopCase):
         self.assertEqual([0, 1, 2, 3, 4], self.said)
         self.assertEqual([], self.reactor.getDelayedCalls())
 
+    def test_told_by_the_gateway(self) -> None:
+        """In the thread of the reactor nothing is sent to wake it, in a turn or outside of one."""
+        self.patch(self.loop, "_write_to_self", lambda: self.said.append("woken"))
+        self.loop.call_soon_threadsafe(self.loop.call_soon_threadsafe, self.said.append, 1)
+        self.loop.call_soon(self.said.append, 2)
+        self.turn()
+        self.assertEqual([2, 1], self.said)
+
     def test_cancelled(self) -> None:
         """A callback that was cancelled does not run."""
         self.loop.call_soon(self.said.append, 1).cancel()

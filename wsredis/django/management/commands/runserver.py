@@ -12,9 +12,9 @@ from django.core.management.base import CommandError
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from wsredis.config import RedisConfig, setting_of
-from wsredis.config.imports import uwsgi_hint
+from wsredis.config.imports import import_named, uwsgi_hint
 from wsredis.config.ws4redis import is_of_ws4redis
-from wsredis.django.server import GatewayServer, needs_redis
+from wsredis.django.server import AsgiApplication, GatewayServer, needs_redis
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
 from wsredis.service.embedded import private_redis
@@ -47,9 +47,15 @@ class Command(_Runserver):
         """
         Return the application of the project; that of Django itself in place of one in ws4redis.
 
+        If the project has ASGI_APPLICATION, it is that one.
+
         Raises:
-            OSError: Its module needs uWSGI. runserver prints the message as one line.
+            OSError: Its module needs uWSGI, or ASGI_APPLICATION cannot be imported. runserver
+                prints the message as one line.
         """
+        name = getattr(settings, "ASGI_APPLICATION", None)
+        if name:
+            return AsgiApplication(self._asgi(name, **options))
         if is_of_ws4redis(settings.WSGI_APPLICATION):
             # django-websocket-redis has projects name its server there, whose place this one takes.
             settings.WSGI_APPLICATION = None
@@ -61,6 +67,21 @@ class Command(_Runserver):
             if not hint:
                 raise
             raise OSError(f"WSGI_APPLICATION: {cause}{hint}") from None
+
+    def _asgi(self, name: str, **options: Any) -> Any:
+        """Return the ASGI application of the project, with static files if they are wanted."""
+        module, _, attribute = name.rpartition(".")
+        try:
+            application = import_named("ASGI_APPLICATION", f"{module}:{attribute}")
+        except ConfigError as error:
+            raise OSError(str(error)) from None
+        # The two options belong to the command of django.contrib.staticfiles.
+        serves_files = settings.DEBUG or options.get("insecure_serving")
+        if options.get("use_static_handler") and serves_files:
+            from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+
+            application = ASGIStaticFilesHandler(application)
+        return application
 
     def run(self, **options: Any) -> None:
         """Run the server, and a private Redis if one is needed."""

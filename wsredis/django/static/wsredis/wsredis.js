@@ -162,15 +162,15 @@
       return response;
     }
 
-    function begin() {
-      if (socket.readyState) return;
-      socket.readyState = 1;
-      socket.onopen();
-    }
-
-    function gap() {
-      memory.restart();
-      if (socket.readyState === 1) socket.ongap();
+    // What came before may be incomplete.
+    function begin(gap) {
+      if (gap) memory.restart();
+      if (!socket.readyState) {
+        socket.readyState = 1;
+        socket.onopen(gap);
+      } else if (gap && socket.readyState === 1) {
+        socket.ongap();
+      }
     }
 
     function hear(text, data = text) {
@@ -183,8 +183,7 @@
     }
 
     const events = {
-      open: begin,
-      gap,
+      gap: () => begin(true),
       message: (data) => hear(data),
       json: (data) => hear(JSON.parse(data)),
       binary: hear_bytes,
@@ -206,7 +205,10 @@
         if (field === "data") data.push(value);
         if (field === "id") id = value;
       }
-      if (data.length && events[name]) events[name](data.join("\n"));
+      if (data.length && events[name]) {
+        if (name !== "gap") begin();
+        events[name](data.join("\n"));
+      }
       if (id) memory.cursor = id;
     }
 
@@ -224,7 +226,10 @@
         const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
         rest = blocks.pop();
         for (const each of blocks) if (socket.readyState < 2) take(each);
-        if (socket.readyState === 1) clearTimeout(timer);
+        if (!blocks.length || socket.readyState > 1) continue;
+        clearTimeout(timer);
+        // Only now: a gap may have come with the first event.
+        begin();
       }
     }
 
@@ -243,8 +248,7 @@
         if (socket.readyState > 1) return;
         const answer = await response.json();
         if (socket.readyState > 1) return;
-        begin();
-        if (answer.gap) gap();
+        begin(answer.gap);
         for (const each of answer.messages) {
           if (typeof each === "string") hear(each);
           else hear_bytes(each.base64);
@@ -381,10 +385,10 @@
 
     function use(link) {
       link.binaryType = opts.binary_type;
-      link.onopen = () => (link === rival ? won() : opened());
+      link.onopen = (gap) => (link === rival ? won() : opened(gap));
       link.onmessage = (event) => { if (link === socket) received(event); };
       link.onclose = (event, buffered) => lost(link, event, buffered);
-      link.ongap = () => enter("connected", { transport, gap: true }, "connected");
+      link.ongap = () => tell_connected(true);
     }
 
     function drop(link) {
@@ -465,7 +469,11 @@
       plan(opts.retry_websocket);
     }
 
-    function opened() {
+    function tell_connected(gap) {
+      enter("connected", gap === true ? { transport, gap } : { transport }, "connected");
+    }
+
+    function opened(gap) {
       clearTimeout(timer);
       clearTimeout(trial);
       openedAt = performance.now();
@@ -481,7 +489,7 @@
         pump();
       }
       remember();
-      enter("connected", { transport }, "connected");
+      tell_connected(gap);
     }
 
     function received({ data }) {

@@ -42,7 +42,6 @@ from wsredis.transports.sockets import (
 from wsredis.transports.stream.channel import Caller
 from wsredis.transports.stream.request import cursor_in
 from wsredis.transports.stream.ring import size_of
-from wsredis.transports.stream.ring import size_of
 from wsredis.transports.stream.streams import Streams
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.applications import Answer

@@ -70,6 +70,9 @@ _APPLICATION, _NEXT, _TURN = 1, 2, 4
 # Members of an Enum are looked up slowly.
 _HANDSHAKE, _INCOMPLETE = head.Kind.HANDSHAKE, head.Kind.INCOMPLETE
 
+#: Headers that no request has.
+_NO_OTHERS = b"\n"
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -360,11 +363,13 @@ class AsgiChannel:
         data, request = self._data, self._request
         if request is not None:
             headers = request.headers
-            if data == request.raw and not headers.has_body:
+            if data.startswith(request.raw):
                 # The same one again, and it has the place that it had.
-                self._data = b""
+                self._data = data[len(request.raw) :]
+                self._searched = 0
+                self._in_head = False
                 self._begin(request)
-                return False
+                return not self._is_closing
             line = head.parse_line(data, headers.raw, self._kept.max_head)
             if line is not None and line[2] == headers.version and line[1][0] == "/":
                 method, target, _, size = line
@@ -403,7 +408,7 @@ class AsgiChannel:
 
     def _judge(self, found: head.Head) -> None:
         """Answer a request, unless it is refused."""
-        raw = self._data[: found.size]
+        raw, target = self._data[: found.size], found.target
         found = head.check_plain(found)
         if found.status:
             self._refuse(found.status, found.reason)
@@ -415,7 +420,8 @@ class AsgiChannel:
         try:
             headers = Headers(
                 found,
-                raw[raw.index(b"\r\n") + 2 :],
+                # The host of a URL is in the place of that in the headers: they are no others'.
+                raw[raw.index(b"\r\n") + 2 :] if found.target == target else _NO_OTHERS,
                 self._where,
                 self._server.place,
                 self._kept.max_body,

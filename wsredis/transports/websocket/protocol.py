@@ -42,7 +42,6 @@ from wsredis.transports.sockets import (
 from wsredis.transports.stream.channel import Caller
 from wsredis.transports.stream.request import cursor_in
 from wsredis.transports.stream.ring import size_of
-from wsredis.transports.stream.ring import size_of
 from wsredis.transports.stream.streams import Streams
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.applications import Answer
@@ -377,7 +376,6 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if self.streams is not None and (cursor := cursor_in(self.target)):
             # The client was without a WebSocket until now.
             missed = self.streams.ring.missed(connection.channels, cursor)
-            self.registry.read_stored(self.address, size_of(missed or ()))
         response = self.accept_handshake(request, answer.subprotocol, answer.headers)
         del self._deciding
         encoding = connection.encoding

@@ -119,8 +119,8 @@ class Limits(Checked):
     max_handshakes: int = setting(
         1000,
         integer(1),
-        "Number of handshakes under way at a time. Further ones are answered with 503. With wsgi or "
-        "asgi, as many connections again are for pages.",
+        "Number of handshakes under way at a time. Further ones are answered with 503. With wsgi "
+        "or asgi, as many connections again are for pages.",
     )
     max_connections: int = setting(
         16384, integer(1), "Number of open WebSockets. Further ones are answered with 503."

@@ -110,7 +110,7 @@ class NameTests(LayerCase):
                     run(call)
 
     def test_any_value(self) -> None:
-        """To a worker channel any value may be sent, as with the layer on pub/sub that was there."""
+        """To a worker channel any value may be sent, as in the pub/sub layer of channels_redis."""
 
         async def send() -> list[Any]:
             layer: Any = self.layer()

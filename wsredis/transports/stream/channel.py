@@ -182,10 +182,11 @@ class StreamChannel(RefusalLog, QueueOwner):
                 self.transport.abortConnection()
         elif data:
             self._early += data
-            if len(self._early) > _EARLY:
+            if self._phase is _Phase.IDLE:
+                if self._turn is None:
+                    self._go_on_later()
+            elif len(self._early) > _EARLY:
                 self.transport.abortConnection()
-            elif self._phase is _Phase.IDLE and self._turn is None:
-                self._go_on_later()
 
     def connectionLost(self, reason: Failure) -> None:
         """See `wsredis.transports.websocket.http.HttpChannel.connectionLost`."""

@@ -37,7 +37,12 @@ class Granian:
     def _ours(self) -> list[str]:
         port, path = self._settings.get("port"), self._settings.get("uds")
         endpoint = f"unix:{Path(path).absolute()}" if path else f"tcp:{port}:interface=127.0.0.1"
-        words = ["--asgi", self._target, "--redis", os.environ.get("PEERS_REDIS", "redis://127.0.0.1:1")]
+        words = [
+            "--asgi",
+            self._target,
+            "--redis",
+            os.environ.get("PEERS_REDIS", "redis://127.0.0.1:1"),
+        ]
         certificate = self._settings.get("ssl_cert")
         if certificate:
             words += ["--tls-cert", str(certificate), "--tls-key", str(self._settings["ssl_key"])]

@@ -73,6 +73,16 @@ class ClientTests(StreamCase):
         self.assertIn(b" 202 ", socket.take())
         self.assertFalse(client.is_paused)
 
+    def test_no_place_later(self) -> None:
+        """While a message was read, others may have taken the places at the door."""
+        self.start(GatewayConfig(limits=Limits(max_handshakes=2)), authenticator=self.slow)
+        speaker = self.connect()
+        speaker.send(request("POST", SPEAK, "Content-Length: 5"))
+        for _ in range(2):
+            self.connect().send(request("GET", SPEAK, "Accept: text/event-stream"))
+        speaker.send(b"hello")
+        self.assertIn(b" 503 ", speaker.take())
+
     def test_no_place(self) -> None:
         """One for which there is no place at the door is refused at once."""
         self.start(GatewayConfig(limits=Limits(max_handshakes=2)), authenticator=self.slow)

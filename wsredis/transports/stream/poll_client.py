@@ -54,6 +54,7 @@ class PollClient(StreamClient):
         #: Tells whether it is answered also if there is no message.
         self._is_due = False
         self._pieces: list[bytes] = []
+        self._size = 0
         self._seconds = 0.0
         self._timer: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None
@@ -99,7 +100,7 @@ class PollClient(StreamClient):
             return
         self._timer = self.clock.callLater(self._seconds, self._time_is_up)
         self._is_due = missed is None or not self._seconds
-        if self._is_due or self._pieces:
+        if self._turn is None and (self._is_due or self._pieces):
             self._go_on()
 
     # -- The answer
@@ -108,6 +109,7 @@ class PollClient(StreamClient):
         """See `wsredis.gateway.client.Client.write`."""
         if data and self.state is State.OPEN:
             self._pieces.append(data)
+            self._size += len(data)
             if self._timer is not None:
                 self._wake()
 
@@ -134,7 +136,7 @@ class PollClient(StreamClient):
         if self.hub.is_behind:
             # The cursor would stand for publications that are still to come.
             self._wake(SLICE)
-        elif not self.pause_reasons:
+        elif not self.pause_reasons or self._size > self.config.limits.max_queue:
             # Else a handler still works on its greeting.
             self._reply(self.ring.cursor())
 

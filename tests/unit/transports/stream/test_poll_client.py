@@ -332,6 +332,25 @@ class HandlerTests(PollCase):
         self.wait(25.1)
         self.assertEqual([], self.messages(socket))
 
+    def test_busy_handler(self) -> None:
+        """A handler that is slow to greet keeps no more from the client than a queue may hold."""
+
+        class _Handler(Handler):
+            def on_connect(self, connection: Connection) -> Deferred[None]:
+                return Deferred()
+
+        self.start(
+            GatewayConfig(limits=Limits(max_queue=10_000, max_publication=10_000)),
+            handler=_Handler(),
+        )
+        socket = self.poll("wait=25")
+        for payload in (b"x" * 9000, b"y" * 9000):
+            self.clock.advance(0)
+            self.assertEqual(0, self.status(socket))
+            self.publish(payload)
+        self.clock.advance(0)
+        self.assertEqual(2, len(self.messages(socket)))
+
     def test_closes(self) -> None:
         """A handler may send the client away at once."""
 

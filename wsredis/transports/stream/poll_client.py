@@ -100,7 +100,7 @@ class PollClient(StreamClient):
             return
         self._timer = self.clock.callLater(self._seconds, self._time_is_up)
         self._is_due = missed is None or not self._seconds
-        if self._turn is None and (self._is_due or self._pieces):
+        if self._is_due or self._pieces:
             self._go_on()
 
     # -- The answer

@@ -161,6 +161,15 @@ class CursorTests(PollCase):
         self.assertEqual((False, ["1", "2"]), (found["gap"], found["messages"]))
         self.assertEqual(204, self.status(self.poll(f"wait=0&cursor={found['cursor']}")))
 
+    def test_costs(self) -> None:
+        """What a client has missed counts as stored messages do."""
+        sizes: list[int] = []
+        cursor = self.cursor()
+        self.patch(self.factory.registry, "read_stored", lambda _, size: sizes.append(size))
+        self.publish(b"12345")
+        self.poll(f"wait=0&cursor={cursor}")
+        self.assertEqual([5], sizes)
+
     def test_one_connection(self) -> None:
         """One connection is enough for any number of polls, also if they come all at once."""
         socket = self.connect()

@@ -81,6 +81,17 @@ class StreamTests(_StreamCase):
         client.send(frame(1, b"from a socket"))
         self.assertEqual(b"from a socket", client.message())
 
+    def test_too_large(self) -> None:
+        """A client hears that its message is too large, although it sends on."""
+        client = self.connect()
+        path = "/ws/large?publish-broadcast"
+        client.send(request("POST", path, "Content-Length: 100000000"))
+        for _ in range(4):
+            # A reset would come back, and overtake the answer.
+            threading.Event().wait(0.05)
+            client.send(b"x" * 1000)
+        self.assertTrue(client.head().startswith("HTTP/1.1 413 "))
+
     def test_foreign_page(self) -> None:
         """A foreign page may hear, and may not publish."""
         evil = "Origin: https://evil.example"

@@ -8,13 +8,17 @@ request, and look at the scope and the events that its application got.
 from __future__ import annotations
 
 import os
-import sys
+import select
 import traceback
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
 from peers.grounds import Settings
 from peers.left_out import LeftOut
+
+# All modules are imported here, and not once more in each forked process.
+from peers.our_server import make_service, port_of
 
 _LEFT_OUT: dict[str, str] = {}
 
@@ -32,15 +36,30 @@ def pytest_configure(config: pytest.Config) -> None:
         return
 
     from daphne import testing
+    from twisted.internet import reactor
 
+    assert type(reactor).__name__ == "EPollReactor"
     testing.DaphneProcess.run = _run
-    testing.BaseDaphneTestingInstance.startup_timeout = 30
+    testing.BaseDaphneTestingInstance.startup_timeout = 10
+
+
+class _Connection(HTTPConnection):
+    """Says HTTP/1.0 in a request without Host, which HTTP/1.1 forbids, and Daphne allows."""
+
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        """See `http.client`."""
+        head: list[bytes] = self._buffer  # type: ignore[attr-defined]
+        if not any(line.lower().startswith(b"host:") for line in head):
+            head[0] = head[0].replace(b"HTTP/1.1", b"HTTP/1.0")
+        super().endheaders(*args, **kwargs)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let the tests know more keys and headers than Daphne has."""
+    import http_base
     from http_base import DaphneTestCase
 
+    http_base.HTTPConnection = _Connection
     strict = DaphneTestCase.assert_key_sets
 
     def assert_key_sets(self: Any, required: set[str], optional: set[str], actual: Any) -> None:
@@ -73,33 +92,42 @@ def _settings(words: dict[str, Any]) -> Settings:
     options = {names[name]: value for name, value in words.items() if name in names}
     if "proxy_forwarded_address_header" in words:
         options["trusted-proxy"] = "127.0.0.1"
-    return Settings("auto", options)
+    return Settings("off", options)
+
+
+def _fresh_reactor() -> Any:
+    """Return the reactor of the parent, which has never run, without what the two would share."""
+    from twisted.internet import reactor
+
+    reactor._poller = select.epoll(1024)
+    reactor._reads, reactor._writes, reactor._selectables = set(), set(), {}
+    reactor._internalReaders.clear()
+    reactor.waker = None
+    reactor.installWaker()
+    return reactor
 
 
 def _run(process: Any) -> None:
     """What the forked process does: serve until it is killed."""
     try:
-        # The reactor of the parent is not used, and may not be shared.
-        sys.modules.pop("twisted.internet.reactor", None)
-        from twisted.internet import epollreactor
-
-        epollreactor.install()
-        from peers.our_server import make_service, port_of
-        from twisted.internet import reactor
-
+        reactor = _fresh_reactor()
         service = make_service(process.get_application(), _settings(process.kwargs))
         # A test looks for the connections of Daphne's server when its process ends.
         process.server = service
         service.connections = {}
 
-        def started() -> None:
+        def look() -> None:
+            # The port is bound when the application has started.
             process.port.value = port_of(service)
-            process.ready.set()
+            if process.port.value:
+                process.ready.set()
+            else:
+                reactor.callLater(0.002, look)
 
         if process.setup is not None:
             process.setup()
         service.startService()
-        reactor.callWhenRunning(started)
+        reactor.callWhenRunning(look)
         try:
             reactor.run()
         finally:

@@ -6,6 +6,9 @@ from typing import Any
 
 from peers.grounds import Settings
 
+from wsredis import GatewayService, load
+from wsredis.testing import MemoryBroker, MemoryServer
+
 __all__ = ["make_service", "port_of"]
 
 #: Nothing but a test decides how long something takes.
@@ -23,9 +26,6 @@ _SETTINGS: dict[str, Any] = {
 def make_service(application: Any, settings: Settings, port: int = 0) -> Any:
     """Return a service that serves an application on a port of localhost. It is not started."""
     from twisted.internet import reactor
-
-    from wsredis import GatewayService, load
-    from wsredis.testing import MemoryBroker, MemoryServer
 
     values = {
         **_SETTINGS,

@@ -182,11 +182,11 @@ class HttpCycle:
         """Return the next event."""
         while True:
             if self.step is _ALL:
-                return {"type": "http.disconnect"}
+                return await _disconnect()
             if self._body or not (self._has_more or self._given):
                 return self._next_body()
             if self._left:
-                return {"type": "http.disconnect"}
+                return await _disconnect()
             if self._expects:
                 self._expects = False
                 self._link.to_gateway(self._side.go_on, self)
@@ -388,6 +388,12 @@ def _unexpected(kind: str, step: Step) -> str:
     if step is _TRAILERS:
         return f"http.response.trailers was expected, not {kind}"
     return f"http.response.body was expected, not {kind}"
+
+
+async def _disconnect() -> dict[str, Any]:
+    # An application that asks for ever would hold everybody, and its own answer, too.
+    await asyncio.sleep(0)
+    return {"type": "http.disconnect"}
 
 
 async def _wait(waiters: list[asyncio.Future[None]]) -> None:

@@ -354,6 +354,24 @@ class FileTests(CycleCase):
         self.fails(cycle, TypeError, {"type": "http.response.pathsend"})
         self.assertEqual(2, len(self.send(cycle, body(b"x"))))
 
+    def test_asks_for_ever(self) -> None:
+        """An application that asks on and on after the end lets others have their turn."""
+        cycle = self.cycle()
+        cycle.left()
+        self.had_turn = False
+
+        async def ask() -> None:
+            for _ in range(1000):
+                await cycle.receive()
+                if self.had_turn:
+                    return
+            raise AssertionError("nobody else had a turn")
+
+        asking = self.loop.create_task(ask())
+        self.loop.call_soon(setattr, self, "had_turn", True)
+        self.settle()
+        asking.result()
+
     def test_parts(self) -> None:
         """Parts of an open file follow each other, as those of os.sendfile() do."""
         kind = "http.response.zerocopysend"

@@ -340,6 +340,9 @@ class HandlerTests(PollCase):
         socket = self.poll("wait=25")
         self.wait(25.1)
         self.assertEqual([], self.messages(socket))
+        greetings.pop().callback(None)
+        self.clock.advance(0)
+        self.assertEqual(b"", socket.take())
 
     def test_busy_handler(self) -> None:
         """A handler that is slow to greet keeps no more from the client than a queue may hold."""

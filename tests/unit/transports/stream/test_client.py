@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.memory_gateway import Socket
-from tests.unit.transports.stream.case import SPEAK, StreamCase, request
+from tests.unit.transports.stream.case import LISTEN, SPEAK, StreamCase, request
 from tests.unit.transports.websocket.case import SlowAuthenticator
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
@@ -94,3 +94,28 @@ class ClientTests(StreamCase):
         self.assertIn(b" 503 ", last.take())
         for socket in sockets:
             socket.leave()
+
+
+class EvenTests(StreamCase):
+    """A hub that has not yet delivered all that it has."""
+
+    def test_behind(self) -> None:
+        """A client that hears is admitted when the hub is even, one that publishes at once."""
+        waiting: list[Any] = [1]
+        self.patch(self.gateway.hub, "_waiting", waiting)
+        socket = self.connect()
+        socket.send(request("GET", LISTEN, "Accept: text/event-stream"))
+        self.wait(0.1)
+        self.assertEqual(b"", socket.take())
+        self.assertEqual(202, self.post(b"x")[0])
+        waiting.clear()
+        self.wait(0.1)
+        self.assertIn(b" 200 ", socket.take())
+
+    def test_left(self) -> None:
+        """A client that leaves meanwhile is forgotten."""
+        self.patch(self.gateway.hub, "_waiting", [1])
+        socket = self.connect()
+        socket.send(request("GET", LISTEN, "Accept: text/event-stream"))
+        socket.leave()
+        self.assertEqual(1, self.metrics.handshakes["abandoned,"])

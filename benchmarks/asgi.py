@@ -3,9 +3,9 @@ Measure wsredis as a server of ASGI applications beside other servers: answers p
 
     PYTHONPATH=. python benchmarks/asgi.py [--only wsredis,uvicorn] [--scenarios hello] [--runs 3]
 
-Needs the Python that has wsredis' dependencies and the servers: pip install daphne hypercorn granian
-"uvicorn[standard]" uvloop fastapi channels. Each measurement starts a fresh server as one process,
-and the servers take turns. Everything happens on loopback, and ends by itself.
+Needs the Python that has wsredis' dependencies and the servers: pip install daphne hypercorn
+granian "uvicorn[standard]" uvloop fastapi channels. Each measurement starts a fresh server as one
+process, and the servers take turns. Everything happens on loopback, and ends by itself.
 """
 
 from __future__ import annotations
@@ -150,9 +150,14 @@ def measure(folder: Path, name: str, scenario: Scenario, seconds: float) -> dict
     request.write_bytes(request_of(scenario))
     counted = scenario.mode == "shake"
     arguments = {
-        **{"port": port, "mode": scenario.mode, "clients": scenario.clients},
-        **{"request": request, "answer": ANSWER, "seconds": seconds},
-        **{"warmup": FIRST_HANDSHAKES if counted else WARMUP, "count": HANDSHAKES},
+        "port": port,
+        "mode": scenario.mode,
+        "clients": scenario.clients,
+        "request": request,
+        "answer": ANSWER,
+        "seconds": seconds,
+        "warmup": FIRST_HANDSHAKES if counted else WARMUP,
+        "count": HANDSHAKES,
     }
     with child(command, log, cwd=HERE / "peers", env=environ) as process:
         status = "HTTP/1.1 101" if scenario.mode in ("echo", "shake") else "HTTP/1.1 200"

@@ -27,6 +27,7 @@ class Granian:
         """Become the server."""
         if os.environ.get("PEERS_SERVER") == "uvicorn":
             os.execv(sys.executable, [sys.executable, "-m", "uvicorn", *self._uvicorn()])
+        os.environ["PEERS_TARGET"] = self._target
         code = "from twisted.scripts.twistd import run; run()"
         words = [sys.executable, "-c", code, "-n", "--pidfile=", "wsredis", *self._ours()]
         os.execv(sys.executable, words)
@@ -37,7 +38,12 @@ class Granian:
     def _ours(self) -> list[str]:
         port, path = self._settings.get("port"), self._settings.get("uds")
         endpoint = f"unix:{Path(path).absolute()}" if path else f"tcp:{port}:interface=127.0.0.1"
-        words = ["--asgi", self._target, "--redis", os.environ.get("PEERS_REDIS", "redis://127.0.0.1:1")]
+        words = [
+            "--asgi",
+            "granian.served:app",
+            "--redis",
+            os.environ.get("PEERS_REDIS", "redis://127.0.0.1:1"),
+        ]
         certificate = self._settings.get("ssl_cert")
         if certificate:
             words += ["--tls-cert", str(certificate), "--tls-key", str(self._settings["ssl_key"])]

@@ -111,6 +111,13 @@ def upload(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"name": taken.name, "size": taken.size, "sha256": digest.hexdigest()})
 
 
+@csrf_exempt  # type: ignore[untyped-decorator]
+def body(request: HttpRequest) -> HttpResponse:
+    """Take a body, and say what it is."""
+    content = request.body
+    return JsonResponse({"size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+
+
 def fails(request: HttpRequest) -> HttpResponse:
     """A view with a mistake."""
     raise LookupError("the view has a mistake")
@@ -160,6 +167,7 @@ urlpatterns = [
     path("visits", visits),
     path("stream", stream),
     path("upload", upload),
+    path("body", body),
     path("fails", fails),
     path("tell", tell),
 ]

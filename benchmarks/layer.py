@@ -3,9 +3,9 @@ The channel layer beside those of channels_redis: operations per CPU second, in 
 
     python benchmarks/layer.py [--seconds 1] [--rounds 3] [scenario ...]
 
-It starts a private redis-server. Each measurement is a process of its own, and the layers alternate,
-so that a busy machine hits all alike. CPU time is that of the process with the layer; that of Redis
-stands beside it. Scenarios:
+It starts a private redis-server. Each measurement is a process of its own, and the layers
+alternate, so that a busy machine hits all alike. CPU time is that of the process with the layer;
+that of Redis stands beside it. Scenarios:
 
 * ``group-100``: ``group_send`` to a group of 100 consumers in the same process, until all have it.
 * ``group-1``: the same with one consumer.
@@ -193,7 +193,9 @@ def compare(scenarios: list[str], url: str, seconds: float, rounds: int) -> None
         for _ in range(rounds):
             for layer in LAYERS:
                 command = [sys.executable, __file__, "--child", layer, scenario, url, str(seconds)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=True, timeout=60
+                )
                 results[layer].append(json.loads(done.stdout))
         rates = {
             layer: statistics.median(each["rate"] for each in found)

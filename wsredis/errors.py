@@ -175,7 +175,7 @@ class CloseCode:
 
 #: The only codes with which the gateway closes a connection (RFC 6455, 7.4).
 CLOSE_CODES: dict[int, CloseCode] = {
-    1000: CloseCode("normal: the answer to the client's own close", False),
+    1000: CloseCode("normal: the client's own close, or the end of its application", False),
     1001: CloseCode("going away: the gateway stops", True),
     1002: CloseCode("protocol error: frames that RFC 6455 forbids", False),
     1007: CloseCode("invalid payload: a text message that is not UTF-8", False),
@@ -184,8 +184,12 @@ CLOSE_CODES: dict[int, CloseCode] = {
         False,
     ),
     1009: CloseCode("message too big", False),
-    1011: CloseCode("internal error: a handler or a subscriber failed", True),
-    1012: CloseCode("service restart: messages may have been lost, or rights have changed", True),
+    1011: CloseCode("internal error: a handler, a subscriber or an application failed", True),
+    1012: CloseCode(
+        "service restart: messages may have been lost, rights have changed, or the gateway of an "
+        "application stops",
+        True,
+    ),
     1013: CloseCode(
         "try again later: Redis did not confirm a message of the client, or no worker takes it",
         True,

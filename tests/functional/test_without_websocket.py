@@ -179,8 +179,13 @@ class BlockedTests(_Case):
         script = f"{{token: () => '{signed(sub='paul')}'}}"
         for transport in ("sse", "polling"):
             page = self.connected({"transports": transport}, script)
-            self.redis.command("PUBLISH", "wsredis-control", '{"end": {"user": "paul"}}')
-            page.wait_for_state("stopped")
+
+            def is_stopped(page: ClientPage = page) -> bool:
+                # Between two polls there is nobody to end.
+                self.redis.command("PUBLISH", "wsredis-control", '{"end": {"user": "paul"}}')
+                return page.states[-1] == "stopped"
+
+            until(is_stopped)
             self.assertEqual(4401, page.detail["code"])
 
 
@@ -237,3 +242,36 @@ class OpenTests(_Case):
         page.wait_for_messages("hello")
         self.assertEqual([], self.box.requests)
         self.assertEqual([], self.browser.errors())
+
+    def test_refused(self) -> None:
+        """The script finds out why the gateway refuses a WebSocket, and stops."""
+        self.box.upgrade = "pass"
+        page = self.start({"subscribe": "user"}, f"{{token: () => '{signed(number=1)}'}}")
+        page.wait_for_state("stopped")
+        self.assertEqual([4401, "HTTP 401"], [page.detail["code"], page.detail["reason"]])
+
+
+class ForeignTests(GatewayCase):
+    """A page of an origin that the gateway does not know."""
+
+    skip = missing_browser()
+
+    def test_broadcasts(self) -> None:
+        """It hears broadcasts, as with a WebSocket, by a stream and by polls, and no more."""
+        self.site = ClientSite()
+        self.addCleanup(self.site.stop)
+        box = Middlebox(self.gateway.port)
+        self.addCleanup(box.stop)
+        browser = shared_browser()
+        self.addCleanup(browser.close_windows)
+        for transport in ("sse", "polling"):
+            page = ClientPage(browser, self.site)
+            url = f"http://127.0.0.1:{box.port}/ws/foreign"
+            page.start({"uri": f"{url}?subscribe-broadcast", "transports": transport})
+            page.wait_for_state("connected")
+            self.redis.command("PUBLISH", "broadcast:foreign", "hello")
+            page.wait_for_messages("hello")
+            page = ClientPage(browser, self.site)
+            page.start({"uri": f"{url}?subscribe-user", "transports": transport})
+            page.wait_for_state("stopped")
+            self.assertEqual(4403, page.detail["code"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import re
 import signal
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from tests.support.deploy import (
     Site,
 )
 from tests.support.raw import CLOSE, PING, PONG, RawClient, frame
+from tests.support.raw_source import RawSource, request
 from tests.support.require import missing
 
 if TYPE_CHECKING:
@@ -159,6 +161,25 @@ class _Contract(_Case):
         forged = ("X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1")
         self.open(site, "/ws/who", *forged, source=_CLIENT)
         site.gateway.child.wait_for(rf"opened {self.peer} on 'who'")
+
+    def test_without_websocket(self) -> None:
+        """A stream, a poll and a POST pass, each as soon as there is something."""
+        site = _shared(type(self))
+        path = "/ws/streams?subscribe-broadcast"
+        with site.connect() as first, site.connect() as second, site.connect() as third:
+            source = RawSource(first, path)
+            cursor = source.event().last_id
+            second.send(request("GET", f"{path}&wait=25&cursor={cursor}", host=HOST))
+            third.send(request("POST", "/ws/streams?publish-broadcast", body=b"hello", host=HOST))
+            self.assertTrue(third.head().startswith("HTTP/1.1 202 "))
+            self.assertEqual("hello", source.message())
+            head = second.head()
+            self.assertTrue(head.startswith("HTTP/1.1 200 "), head)
+            length = re.search(r"(?i)content-length: (\d+)", head)
+            assert length is not None
+            self.assertEqual(["hello"], json.loads(second.take(int(length[1])))["messages"])
+            site.redis.command("PUBLISH", "broadcast:streams", "again")
+            self.assertEqual("again", source.message())
 
     def test_limit_of_an_address(self) -> None:
         """The gateway counts clients by their own address, whatever they say about it."""

@@ -24,6 +24,7 @@ from tests.support.children import (
 )
 from tests.support.django_project import missing_django
 from tests.support.raw import BINARY, RawClient, frame, handshake, response
+from tests.support.raw_source import RawSource, request
 from tests.support.require import missing
 from tests.support.ws4redis import missing_package, run_in_django
 from wsredis import publisher, testing
@@ -109,6 +110,15 @@ class ExampleTests(RunCase):
         client = self.open(port, path[1])
         self.redis.command("PUBLISH", "broadcast:news", "hello")
         self.assertEqual(b"hello", client.message())
+        # Clients without WebSockets come the same way; this one sends more than one segment.
+        connection = RawClient(port)
+        self.addCleanup(connection.socket.close)
+        source = RawSource(connection, "/ws/news?subscribe-broadcast")
+        source.until("open")
+        body = b"x" * 300_000
+        status, _, _ = response(port, request("POST", "/ws/news?publish-broadcast", body=body))
+        self.assertEqual(202, status)
+        self.assertEqual((body, body.decode()), (client.message(), source.message()))
 
     def test_publish(self) -> None:
         """The publisher reaches a page that listens, and one that comes later."""

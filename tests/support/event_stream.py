@@ -118,7 +118,7 @@ def dechunked(data: bytes) -> tuple[bytes, bytes, bool]:
     body = b""
     while b"\r\n" in data:
         line, _, rest = data.partition(b"\r\n")
-        assert line and not line.strip(b"0123456789abcdef"), line
+        assert line and not line.strip(b"0123456789abcdefABCDEF"), line
         size = int(line, 16)
         if len(rest) < size + 2:
             break

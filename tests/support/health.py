@@ -20,7 +20,7 @@ def health(address: int | str, question: str = "ready") -> tuple[int, dict[str, 
 
     Returns: The status, and the problems by name; those of a worker as ``name/number``.
     """
-    request = f"GET /health/{question} HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = f"GET /health/{question} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     status, _, body = response(address, request.encode())
     answer = json.loads(body)
     assert answer[question] == (status == 200), answer

@@ -14,9 +14,11 @@ __all__ = ["RawSource", "request"]
 _OURS = ("open", "cursor", "gap", "close")
 
 
-def request(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
+def request(
+    method: str, path: str, *headers: str, body: bytes = b"", host: str = "localhost"
+) -> bytes:
     """Write a request of HTTP/1.1, with a Content-Length if it has a body."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

@@ -119,8 +119,8 @@ class Limits(Checked):
     max_handshakes: int = setting(
         1000,
         integer(1),
-        "Number of handshakes under way at a time. Further ones are answered with 503. With wsgi, "
-        "as many connections again are for pages.",
+        "Number of handshakes under way at a time. Further ones are answered with 503. With wsgi "
+        "or asgi, as many connections again are for pages.",
     )
     max_connections: int = setting(
         16384, integer(1), "Number of open WebSockets. Further ones are answered with 503."
@@ -186,7 +186,7 @@ class Limits(Checked):
     max_body: int = setting(
         10485760,
         integer(1),
-        "Largest body of a request to wsgi, in bytes. A larger one is answered with 413.",
+        "Largest body of a request to wsgi or asgi, in bytes. A larger one is answered with 413.",
     )
     max_spool: int = setting(
         134217728,

@@ -105,6 +105,7 @@ def describe(module: str, try_start: Callable[[], Start]) -> Iterator[Line]:
     yield from map(_line_of, messages)
     yield from _start(start, messages)
     yield from _apps()
+    yield from _asgi()
     root = _root(module)
     own = [Path(each.path) for each in apps.get_app_configs() if not _is_foreign(each.path)]
     files = read_files([root, *own])
@@ -169,6 +170,25 @@ def _apps() -> Iterator[Line]:
                     f"TEMPLATES: {_PROCESSOR} cannot be imported",
                     "Write wsredis.django.context_processors.default.",
                 )
+
+
+def _asgi() -> Iterator[Line]:
+    """Tell how a project with an ASGI application of its own is served."""
+    name = getattr(settings, "ASGI_APPLICATION", None)
+    if not name:
+        return
+    module, _, attribute = str(name).rpartition(".")
+    yield Line(
+        Level.NOTE,
+        f"ASGI_APPLICATION: the gateway serves it, if it is told to: --asgi {module}:{attribute}",
+        "It takes the place of Daphne or uvicorn.",
+    )
+    if apps.is_installed("daphne"):
+        yield Line(
+            Level.NOTE,
+            "daphne is in INSTALLED_APPS: it has a runserver of its own",
+            "Take it out, and the runserver of wsredis.django serves ASGI_APPLICATION.",
+        )
 
 
 # -- Files

@@ -69,9 +69,10 @@ class Metrics:
 
     A field has the value 0 at the start. Its declaration says what it counts.
     Attributes:
-        connections: WebSockets open now.
+        connections: Clients open now: WebSockets, streams, and polls that wait.
+        event_streams: Those of them that are streams of Server-Sent Events.
         deaf: Those of them that will hear nothing, although they do not only publish.
-        opened: WebSockets opened since the start.
+        opened: Clients opened since the start.
         refused: Requests that were answered with an HTTP error before a WebSocket was open;
             answers of plain HTTP do not count.
         slowed: Handshakes that waited, since their address sends more than ``handshake_rate``.
@@ -81,6 +82,7 @@ class Metrics:
         oversized: Messages from Redis left out because they are larger than ``max_publication``.
         unwanted: Messages that came from Redis on a channel that no client listens to.
         received: Messages from clients.
+        posts: Messages that came by POST, and that Redis has taken.
         discarded: Messages from clients that they may publish nowhere.
         unpublished: Messages from clients that Redis did not confirm.
         forwarded: Messages from clients that were handed over to workers.
@@ -111,21 +113,23 @@ class Metrics:
         unproven: The number of proofs that Redis does not allow now.
     """
 
-    connections: int = gauge("connections", "WebSockets that are open now.")
-    event_streams: int = gauge(
-        "event_streams", "Those of them that are streams of Server-Sent Events."
+    connections: int = gauge(
+        "connections", "Clients that are open now: WebSockets, streams, and polls that wait."
     )
     deaf: int = gauge(
         "connections_deaf",
         "Those of them that will hear nothing, although they do not only publish: no flag, a "
         "misspelt one, or no right.",
     )
-    opened: int = counter("connections_opened", "WebSockets that were opened.")
+    event_streams: int = gauge(
+        "event_streams", "Clients that are open now and hear by Server-Sent Events."
+    )
+    opened: int = counter("connections_opened", "WebSockets, streams and polls that were opened.")
     closed: dict[str, int] = counters(
         "connections_closed",
-        "WebSockets that were closed, by the side that began and the code of its close frame: 1006 "
-        "if the connection ended without one, 1005 if it had no code. The network closes those "
-        "whose TCP connection failed.",
+        "Such clients that were closed, by the side that began and the code of its close frame: "
+        "1006 if the connection ended without one, 1005 if it had no code. The network closes "
+        "those whose TCP connection failed.",
         "by,code",
         (
             *(f"client,{code}" for code in _CLIENT_CODES),
@@ -135,9 +139,10 @@ class Metrics:
     )
     handshakes: dict[str, int] = counters(
         "handshakes",
-        "Requests for a WebSocket that were accepted, refused with an HTTP error, or abandoned by "
-        "the client. Requests that cannot be read are refused, too; plain HTTP does not count. The "
-        "reason of a refusal is a word for the status, or the setting of the limit that was met.",
+        "Requests for a WebSocket, a stream or a poll that were accepted, refused with an HTTP "
+        "error, or abandoned by the client. Requests that cannot be read are refused, too; other "
+        "plain HTTP does not count. The reason of a refusal is a word for the status, or the "
+        "setting of the limit that was met.",
         "outcome,reason",
         ("accepted,", "abandoned,", *(f"refused,{reason}" for reason in _REASONS)),
     )

@@ -148,7 +148,8 @@ class ChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         client = client_of(channel)
         if client is None:
-            await self._station.send_to_queue(channel, self._codec.encode(message))
+            station = self._station
+            await station.queues.send(station.home, channel, self._codec.encode(message))
         else:
             await self._station.send(client, channel, message)
 
@@ -166,7 +167,7 @@ class ChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         client = client_of(channel)
         if client is None:
-            return await station.receive_from_queue(channel)
+            return await station.queues.receive(station.home, channel)
         if client != station.client:
             raise AssertionError(f"Wrong client prefix: {channel} belongs to another process")
         await station.join()

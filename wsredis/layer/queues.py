@@ -12,15 +12,23 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import RLock
 from typing import Any
 
-from wsredis.layer.carrier import Carrier
-from wsredis.layer.home import Home
-from wsredis.layer.messages import BadPayload, Codec, Message
-from wsredis.layer.scripts import PUT_BACK, Popped, popped, popping
+from channels.exceptions import ChannelFull
 
-__all__ = ["Queue"]
+from wsredis.config.redis_url import error_text
+from wsredis.layer.answers import ask
+from wsredis.layer.carrier import Carrier
+from wsredis.layer.errors import LayerUnavailable
+from wsredis.layer.home import Home
+from wsredis.layer.members import Handlers
+from wsredis.layer.messages import BadPayload, Codec, Message
+from wsredis.layer.names import Names, host_of
+from wsredis.layer.scripts import PUSH, PUT_BACK, Popped, popped, popping
+
+__all__ = ["Queue", "Queues"]
 
 _log = logging.getLogger("wsredis.layer")
 
@@ -54,6 +62,8 @@ class Queue:
         # Whether the list may have something, and how often that was told.
         self._may_have_more = True
         self._rings = 0
+        # Whether Redis was away at the last question: the next one waits a little.
+        self._pauses = False
 
     async def receive(self, home: Home | None) -> Message:
         """Wait for a message that nobody else gets."""
@@ -70,6 +80,9 @@ class Queue:
     async def _next(self, home: Home | None) -> Popped:
         future: asyncio.Future[Popped] = asyncio.get_running_loop().create_future()
         with self._lock:
+            if not self._waiters:
+                # Its timer may have been in a loop that has ended.
+                self._pauses = False
             self._waiters.append(future)
         self.look()
         try:
@@ -89,6 +102,7 @@ class Queue:
         with self._lock:
             self._rings += 1
             self._may_have_more = True
+            self._pauses = False
         self.look()
 
     def look(self) -> None:
@@ -96,7 +110,7 @@ class Queue:
         while True:
             with self._lock:
                 waiting = sum(not waiter.done() for waiter in self._waiters)
-                if not self._may_have_more or self._asking >= waiting:
+                if self._pauses or not self._may_have_more or self._asking >= waiting:
                     return
                 self._asking += 1
                 rings = self._rings
@@ -165,12 +179,113 @@ class Queue:
 
     def _try_later(self) -> None:
         with self._lock:
-            waiter = next((each for each in self._waiters if not each.done()), None)
-        if waiter is None:
-            return
-        loop = waiter.get_loop()
-        try:
-            loop.call_soon_threadsafe(loop.call_later, _PAUSE, self.look)
-        except RuntimeError:
-            # That loop is closed, and its waiters with it.
-            pass
+            loops = {each.get_loop() for each in self._waiters if not each.done()}
+            if self._pauses or not loops:
+                return
+            self._pauses = True
+        for loop in loops:
+            try:
+                loop.call_soon_threadsafe(loop.call_later, _PAUSE, self._look_again)
+            except RuntimeError:
+                # That loop is closed, and its waiters with it.
+                pass
+
+    def _look_again(self) -> None:
+        self._pauses = False
+        self.look()
+
+
+class Queues:
+    """
+    All worker channels, for this process.
+
+    Args:
+        names: The names on each host.
+        carriers: The way to each host.
+        handlers: Where it puts what hears the bells.
+        expiry: Seconds that a message is kept.
+        capacity: Returns the number of messages that may wait for a channel.
+        lock: That of the station.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[Names],
+        carriers: Sequence[Carrier],
+        handlers: Handlers,
+        codec: Codec,
+        expiry: float,
+        capacity: Callable[[str], int],
+        lock: RLock,
+    ) -> None:
+        self._names = names
+        self._carriers = carriers
+        self._handlers = handlers
+        self._codec = codec
+        self._expiry = expiry
+        self._capacity = capacity
+        self._lock = lock
+        self._queues: dict[str, Queue] = {}
+
+    async def receive(self, home: Home | None, channel: str) -> Message:
+        """Wait for a message to a worker channel."""
+        queue = self._queues.get(channel)
+        if queue is None:
+            queue = self._make(channel)
+        return await queue.receive(home)
+
+    def _make(self, channel: str) -> Queue:
+        number = host_of(channel, len(self._carriers))
+        carrier, names = self._carriers[number], self._names[number]
+        with self._lock:
+            queue = self._queues.get(channel)
+            if queue is not None:
+                return queue
+            key, bell = names.queue(channel), names.bell(channel)
+            queue = Queue(carrier, key, bell, self._codec, self._expiry, self._lock)
+            self._queues[channel] = queue
+        self._handlers[number][bell] = lambda _: queue.ring()
+        # What came before the bell is heard is found then.
+        carrier.subscribe(bell, lambda _: queue.ring())
+        return queue
+
+    async def send(self, home: Home | None, channel: str, payload: bytes) -> None:
+        """
+        Send to a worker channel.
+
+        Args:
+            payload: The encoded message.
+
+        Raises:
+            ChannelFull: Too many messages wait for it.
+            LayerUnavailable, LayerOutcomeUnknown: Redis is away.
+        """
+        number = host_of(channel, len(self._carriers))
+        names = self._names[number]
+        lifetime = int(self._expiry * 1000)
+        args = (self._capacity(channel), lifetime, names.bell(channel), payload)
+        push = partial(PUSH.run, self._carriers[number], names.queue(channel), args)
+        reply = (await ask(home, push))[0]
+        if isinstance(reply, Exception):
+            raise LayerUnavailable(error_text(reply))
+        if not reply:
+            raise ChannelFull(channel)
+
+    async def send_to_all(self, home: Home | None, channels: list[bytes], payload: bytes) -> int:
+        """Send to several worker channels. Returns: The number of those that are full."""
+        full = 0
+        for channel in channels:
+            try:
+                await self.send(home, channel.decode(), payload)
+            except ChannelFull:
+                full += 1
+        return full
+
+    def ring(self) -> None:
+        """Look for messages whose bell was not heard."""
+        for queue in list(self._queues.values()):
+            queue.ring()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._queues.clear()

@@ -21,13 +21,14 @@ class Script:
     """
     A script.
 
-    Args:
+    Attributes:
         text: Its source.
+        digest: The name by which Redis knows it.
     """
 
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.text = text
+        self.digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, carrier: Carrier, key: bytes, args: Sequence[bytes | int], done: Done) -> None:
         """
@@ -42,11 +43,11 @@ class Script:
                 done(replies)
             elif str(replies[0]).startswith("NOSCRIPT") and isinstance(replies[0], Exception):
                 # A Redis that was started anew.
-                carrier.call([("EVAL", self._text, 1, key, *args)], done)
+                carrier.call([("EVAL", self.text, 1, key, *args)], done)
             else:
                 done(replies)
 
-        command: Command = ("EVALSHA", self._digest, 1, key, *args)
+        command: Command = ("EVALSHA", self.digest, 1, key, *args)
         carrier.call([command], answered)
 
 

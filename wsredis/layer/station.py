@@ -28,10 +28,9 @@ from wsredis.layer.messages import Codec, Message, Verb
 from wsredis.layer.multiplex import Multiplex
 from wsredis.layer.names import Names, client_of, host_of
 from wsredis.layer.orders import Orders
-from wsredis.layer.queues import Queue
+from wsredis.layer.queues import Queues
 from wsredis.layer.quiet import Quiet
 from wsredis.layer.routes import Routes
-from wsredis.layer.scripts import PUSH
 
 __all__ = ["Settings", "Station"]
 
@@ -96,6 +95,8 @@ class Station:
         routes: The ways to groups.
         mailboxes: The messages for consumers here.
         memberships: The groups of consumers here.
+        queues: Worker channels.
+        orders: What processes tell each other.
         handlers: What hears publications, by their names; for each host.
         quiet: For log lines that may come often.
         is_joined: Whether what is sent to this process is heard.
@@ -137,7 +138,15 @@ class Station:
             lock=self.lock,
             quiet=self.quiet,
         )
-        self._queues: dict[str, Queue] = {}
+        self.queues = Queues(
+            self.names,
+            self.carriers,
+            self.handlers,
+            settings.codec,
+            settings.expiry,
+            settings.capacity,
+            self.lock,
+        )
         self.is_joined = False
 
     def _carrier(self, number: int, host: Host) -> Carrier:
@@ -225,61 +234,6 @@ class Station:
                 raise LayerUnavailable(error_text(reply))
         return replies
 
-    # -- Worker channels
-
-    async def receive_from_queue(self, channel: str) -> Message:
-        """Wait for a message to a worker channel."""
-        queue = self._queues.get(channel)
-        if queue is None:
-            queue = self._queue(channel)
-        return await queue.receive(self.home)
-
-    def _queue(self, channel: str) -> Queue:
-        number = host_of(channel, len(self.carriers))
-        carrier, names = self.carriers[number], self.names[number]
-        with self.lock:
-            queue = self._queues.get(channel)
-            if queue is not None:
-                return queue
-            queue = self._queues[channel] = Queue(
-                carrier,
-                names.queue(channel),
-                names.bell(channel),
-                self.settings.codec,
-                self.settings.expiry,
-                self.lock,
-            )
-        self.handlers[number][queue.bell] = lambda _: queue.ring()
-        # What came before the bell is heard is found then.
-        carrier.subscribe(queue.bell, lambda _: queue.ring())
-        return queue
-
-    async def send_to_queue(self, channel: str, payload: bytes) -> None:
-        """
-        Send to a worker channel.
-
-        Args:
-            payload: The encoded message.
-
-        Raises:
-            ChannelFull: Too many messages wait for it.
-            LayerUnavailable, LayerOutcomeUnknown: Redis is away.
-        """
-        number = host_of(channel, len(self.carriers))
-        names = self.names[number]
-        args = (
-            self.settings.capacity(channel),
-            int(self.settings.expiry * 1000),
-            names.bell(channel),
-            payload,
-        )
-        push = partial(PUSH.run, self.carriers[number], names.queue(channel), args)
-        reply = (await ask(self.home, push))[0]
-        if isinstance(reply, Exception):
-            raise LayerUnavailable(error_text(reply))
-        if not reply:
-            raise ChannelFull(channel)
-
     # -- Groups
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -333,24 +287,12 @@ class Station:
         commands.append((b"ZRANGEBYSCORE", route.queues, oldest, b"+inf"))
         queues = (await self.call(route.host, commands))[-1]
         if queues:
-            await self._send_to_queues(group, queues, self.settings.codec.encode(message))
-
-    async def _send_to_queues(self, group: str, queues: Sequence[bytes], payload: bytes) -> None:
-        full = 0
-        for queue in queues:
-            try:
-                await self.send_to_queue(queue.decode(), payload)
-            except ChannelFull:
-                full += 1
-        if full:
-            self.quiet.line(
-                logging.INFO,
-                ("full", group),
-                "%s of %s channels over capacity in group %s",
-                full,
-                len(queues),
-                group,
-            )
+            payload = self.settings.codec.encode(message)
+            full = await self.queues.send_to_all(self.home, queues, payload)
+            if full:
+                text = "%s of %s channels over capacity in group %s"
+                kind = ("full", group)
+                self.quiet.line(logging.INFO, kind, text, full, len(queues), group)
 
     # --
 
@@ -361,9 +303,7 @@ class Station:
             for mailbox in self.mailboxes:
                 if mailbox.hears_gaps:
                     mailbox.tell(parcel)
-            queues = list(self._queues.values())
-        for queue in queues:
-            queue.ring()
+        self.queues.ring()
 
     async def flush(self) -> None:
         """Forget all messages and groups, here and in other processes."""
@@ -394,7 +334,7 @@ class Station:
         """End the connections. The next use makes new ones; what comes until then is lost."""
         self.forget()
         self.is_joined = False
-        self._queues.clear()
+        self.queues.clear()
         for handlers in self.handlers:
             handlers.clear()
         for carrier in self.carriers:

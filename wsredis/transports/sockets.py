@@ -36,6 +36,7 @@ __all__ = [
     "Poller",
     "Traffic",
     "acknowledged",
+    "has_ended",
     "has_unread",
     "is_plain",
     "plain_socket",
@@ -496,6 +497,17 @@ def _measured(sock: socket.socket) -> Traffic | None:
         # Not Linux, or not TCP.
         return None
     return Traffic(received, sent)
+
+
+def has_ended(transport: Any) -> bool:
+    """Tell whether the client has ended its side, also if it is not read now."""
+    lowest = getattr(transport, "transport", transport)
+    try:
+        poll = select.poll()
+        poll.register(lowest.socket, _ENDED)
+        return bool(poll.poll(0))
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def has_unread(transport: Any) -> bool:

@@ -113,6 +113,26 @@ class SettingTests(ReportCase):
         self.vary(INSTALLED_APPS=["wsredis.django", *_APPS])
         self.assertEqual([], self.changes())
 
+    def test_asgi(self) -> None:
+        """A project with an ASGI application is told how to serve it, and who stands in the way."""
+        self.assertEqual([], [each for each in self.texts("note") if "ASGI" in each])
+        self.vary(ASGI_APPLICATION="mysite.asgi.application")
+        (note,) = [each for each in self.lines() if "ASGI" in each[1]]
+        self.assertEqual("note", note[0])
+        self.assertTrue(note[1].endswith("--asgi mysite.asgi:application"), note)
+        # It is the name of an app, which need not be installed.
+        before = sys.modules.get("daphne")
+        sys.modules["daphne"] = ModuleType("daphne")
+        sys.modules["daphne"].__path__ = [str(self.root)]
+        if before is None:
+            self.addCleanup(sys.modules.pop, "daphne")
+        else:
+            self.addCleanup(sys.modules.__setitem__, "daphne", before)
+        self.vary(INSTALLED_APPS=["daphne", *_APPS])
+        self.assertIn(
+            "note", [each[0] for each in self.lines() if "runserver of its own" in each[1]]
+        )
+
     def test_start(self) -> None:
         """What the start says is told, unless a check has told it."""
         told = [(each, each) for each in ("hook-outdated", "session-setting-problem", "other")]

@@ -40,6 +40,7 @@ from wsredis.transports.sockets import (
     PolledServer,
     Poller,
     acknowledged,
+    has_ended,
     has_unread,
     plain_socket,
     poller_for,
@@ -260,6 +261,20 @@ class PollerTests(_PollerCase):
             theirs.recv(1 << 20)
             while acknowledged(other) == taken:
                 theirs.recv(1 << 20)
+
+    def test_ended(self) -> None:
+        """The end of a client is seen although it is not read; without a socket there is none."""
+        protocol, client = self.connect()
+        transport: Any = protocol.transport
+        transport.pauseProducing()
+        client.sendall(b"x")
+        self.assertFalse(has_ended(transport))
+        client.close()
+        self.assertTrue(has_ended(transport))
+        self.assertFalse(has_ended(object()))
+        transport.abortConnection()
+        self.turn()
+        self.assertFalse(has_ended(transport))
 
     def test_unread(self) -> None:
         """Bytes that the gateway has not read yet are seen, and stay; an end is no byte."""

@@ -70,7 +70,8 @@ class PageTests(MetricsCase):
         self.assertIn("content-type: text/plain; version=0.0.4; charset=utf-8", head)
         self.assertIn("cache-control: no-store", head)
         self.assertIn(
-            "# HELP wsredis_connections WebSockets that are open now.\n"
+            "# HELP wsredis_connections Clients that are open now: WebSockets, streams, and polls "
+            "that wait.\n"
             "# TYPE wsredis_connections gauge\n"
             "wsredis_connections 2.0\n",
             body,

@@ -24,8 +24,9 @@ class Sharing:
 
     Args:
         origin: The Origin header of the request. Empty if there is none.
-        is_foreign: Tells whether the page is foreign. It may read what any stranger may have, and
-            its browser gives the answer away only if it has sent no cookies.
+        is_foreign: Tells whether the page is foreign. It may read what any stranger may have:
+            its cookies meant nothing, and so it does not matter that its browser has sent them, as
+            it does with a WebSocket.
     """
 
     __slots__ = ("is_foreign", "lines")
@@ -35,13 +36,10 @@ class Sharing:
         self.lines: Sequence[str] = ("Vary: Origin",)
         if not origin or not _VISIBLE.fullmatch(origin):
             return
-        if is_foreign:
-            allowed: tuple[str, ...] = ("Access-Control-Allow-Origin: *",)
-        else:
-            allowed = (
-                f"Access-Control-Allow-Origin: {origin}",
-                "Access-Control-Allow-Credentials: true",
-            )
+        allowed = (
+            f"Access-Control-Allow-Origin: {origin}",
+            "Access-Control-Allow-Credentials: true",
+        )
         self.lines = (*allowed, f"Access-Control-Expose-Headers: {_EXPOSED}", *self.lines)
 
 

@@ -103,7 +103,7 @@ class EventClient(StreamClient, QueueOwner):
         is_more = bool(missed)
         if missed is None:
             is_more = bool(answer.stored) or connection.holds_back
-        first = [_RETRY, _open_event(None if is_more else now)]
+        first = [_RETRY, self._open_event(None if is_more else now)]
         if cursor and missed is None:
             first.append(events.named("gap", {}))
         begin = head + self._wrap(b"".join(first))
@@ -120,6 +120,10 @@ class EventClient(StreamClient, QueueOwner):
         if self.is_served():
             now = self.ring.cursor()
             self.write(self._wrap(events.named("gap", {"cursor": now}, events.mark(now))))
+
+    def _open_event(self, cursor: str | None) -> bytes:
+        mark = b"" if cursor is None else events.mark(cursor)
+        return events.named("open", {"cursor": cursor, "ping": self.config.ping_interval}, mark)
 
     @property
     def _wrap(self) -> Callable[[bytes], bytes]:
@@ -199,8 +203,3 @@ class EventClient(StreamClient, QueueOwner):
         self.queue.stopProducing()
         self.queue = None
         self.exchange.streamed(200, 0 if traffic is None else traffic.sent)
-
-
-def _open_event(cursor: str | None) -> bytes:
-    mark = b"" if cursor is None else events.mark(cursor)
-    return events.named("open", {"cursor": cursor}, mark)

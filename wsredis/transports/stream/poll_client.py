@@ -13,7 +13,7 @@ from wsredis.transports.stream import answers, messages
 from wsredis.transports.stream.client import Exchange, State, StreamClient
 from wsredis.transports.stream.encoding import PollEncodings
 from wsredis.transports.stream.request import cursor_of, seconds_to_wait
-from wsredis.transports.stream.ring import size_of
+from wsredis.transports.stream.ring import SLICE, size_of
 from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.registry import Step
@@ -88,7 +88,6 @@ class PollClient(StreamClient):
         missed = self.ring.missed(connection.channels, cursor) if cursor else None
         if missed is None:
             self._is_gap = bool(cursor)
-            self._is_due = True
             connection.opened(answer.stored)
         else:
             self._cursor = cursor
@@ -98,9 +97,10 @@ class PollClient(StreamClient):
             self.sessions.connection_opened(connection, answer.accepted)
         if self.state is not State.OPEN:
             return
-        if self._is_due or missed:
-            self._wake()
         self._timer = self.clock.callLater(self._seconds, self._time_is_up)
+        self._is_due = missed is None or not self._seconds
+        if self._is_due or self._pieces:
+            self._go_on()
 
     # -- The answer
 
@@ -108,7 +108,8 @@ class PollClient(StreamClient):
         """See `wsredis.gateway.client.Client.write`."""
         if data and self.state is State.OPEN:
             self._pieces.append(data)
-            self._wake()
+            if self._timer is not None:
+                self._wake()
 
     def resume(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.resume`."""
@@ -120,29 +121,25 @@ class PollClient(StreamClient):
         self._timer = None
         self._is_due = True
         self.pause_reasons = 0
-        self._wake()
-
-    def _wake(self) -> None:
-        """Answer in the next turn: more may come in this one."""
         if self._turn is None:
-            self._turn = self.clock.callLater(0, self._go_on)
+            self._go_on()
+
+    def _wake(self, seconds: float = 0.0) -> None:
+        """Answer in the next turn, or later: more may come until then."""
+        if self._turn is None:
+            self._turn = self.clock.callLater(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self._turn = None
         if self.hub.is_behind:
             # The cursor would stand for publications that are still to come.
-            self._wake()
+            self._wake(SLICE)
         elif not self.pause_reasons:
             # Else a handler still works on its greeting.
             self._reply(self.ring.cursor())
 
     def _reply(self, cursor: str) -> None:
-        """
-        Answer with all that has come.
-
-        Args:
-            cursor: That of the next poll. If it is the one of this poll, nothing has been heard.
-        """
+        """Answer with all that has come. *cursor* is for the next poll."""
         exchange = self.exchange
         keeps = exchange.keeps
         self._ending = ("gateway", 1000)
@@ -155,14 +152,10 @@ class PollClient(StreamClient):
             lines = [*exchange.sharing.lines, f"Wsredis-Cursor: {cursor}"]
             self.answer(answers.answer(204, lines, b"", keeps=keeps), 204, keeps=keeps)
 
-    def come_back(self) -> None:
-        """Answer with what has come. The next poll finds out what may have been lost."""
-        if self.state is State.OPEN:
-            self._reply(self._cursor or self.ring.worthless)
-
     def tell_of_gap(self) -> None:
-        """See `StreamClient.tell_of_gap`."""
-        self.come_back()
+        """See `StreamClient.tell_of_gap`. The next poll tells it, with the stored messages."""
+        if self.state is State.OPEN:
+            self._reply(self.ring.worthless)
 
     # -- The end
 
@@ -184,7 +177,8 @@ class PollClient(StreamClient):
     def end(self, code: int, reason: str) -> None:
         """See `StreamClient.end`. A status has to do for the code."""
         if code in _COME_BACK:
-            self.come_back()
+            is_exact = not self.hub.is_behind
+            self._reply(self.ring.cursor() if is_exact else self._cursor or self.ring.worthless)
         else:
             self._ending = ("gateway", code)
             status = _STATUSES.get(code, 503)

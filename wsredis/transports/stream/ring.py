@@ -26,7 +26,10 @@ from wsredis.gateway.publication import Encoding, Publication
 from wsredis.gateway.shares import SharedBound
 from wsredis.gateway.timers import PeriodicTask, TimeoutQueue
 
-__all__ = ["Ring", "size_of"]
+__all__ = ["SLICE", "Ring", "size_of"]
+
+#: Seconds until the next look at a hub that is behind: about the time of one of its slices.
+SLICE = 0.01
 
 #: Seconds for which publications are kept, and for which a channel is heard without a client.
 _MEMORY = 60.0
@@ -160,7 +163,7 @@ class Ring:
         """
         if not self._hub.is_behind:
             return result
-        return deferLater(self._clock, 0).addCallback(lambda _: self.when_even(result))
+        return deferLater(self._clock, SLICE).addCallback(lambda _: self.when_even(result))
 
     def missed(self, names: Sequence[bytes], cursor: str) -> list[Publication] | None:
         """

@@ -226,12 +226,18 @@ class Registry:
             timer.start()
 
     def stop(self) -> None:
-        """End the timers, and reset all connections that are left."""
+        """End the timers, refuse handshakes under way, and reset all other connections."""
         for timer in self._timers():
             timer.stop()
         self._goodbyes.stop()
-        for member in [*self.connections, *self.handshakes, *self.closing]:
+        for member in [*self.connections, *self.closing]:
             member.transport.abortConnection()
+        for member in [*self.handshakes]:
+            if member.connection is not None:
+                # It waits for the answer of an application or of an authenticator.
+                member.close(1001, "the gateway stops")
+            else:
+                member.transport.abortConnection()
 
     def close_all(
         self,

@@ -122,6 +122,10 @@ class Calls:
         """See `Link.to_application`."""
         raise NotImplementedError
 
+    def at_once(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `Link.at_once`."""
+        raise NotImplementedError
+
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
         raise NotImplementedError
@@ -138,7 +142,8 @@ class Calls:
         run = _Run(self, name, coroutine, done)
         if is_counted:
             self._calls.add(run)
-        self.to_application(run.begin)
+        # It comes in the order of the other functions: asyncio begins a task as it calls one.
+        self.at_once(run.begin)()
         return run
 
     def idle(self) -> Deferred[None]:

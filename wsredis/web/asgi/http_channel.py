@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from wsredis.gateway.connection_set import ConnectionSet
 from wsredis.gateway.shares import SharedBound, address_key
-from wsredis.transports.sockets import is_plain, report_at_once
+from wsredis.transports.sockets import has_ended, is_plain, report_at_once
 from wsredis.transports.websocket import head
 from wsredis.transports.websocket.handshake import error_response
 from wsredis.transports.websocket.http import GiveBack
@@ -319,8 +319,12 @@ class AsgiChannel:
                 self.transport.abortConnection()
         elif self._body is not None:
             # The application may take its time.
-            if not self._paused & _APPLICATION and waited > _REQUEST:
-                self._refuse(408, "the request did not come")
+            if not self._paused & _APPLICATION:
+                if waited > _REQUEST:
+                    self._refuse(408, "the request did not come")
+            elif has_ended(self.transport):
+                # Nobody would tell, since it is not read.
+                self.transport.abortConnection()
         elif self._cycle is None and waited > (_REQUEST if self._in_head else _IDLE):
             self._close()
 

@@ -26,8 +26,8 @@ __all__ = ["SlowSteps", "name_of"]
 #: A step that takes so many times as long as it may, and has not ended, is logged meanwhile.
 _STUCK = 50
 
-#: Different places within a minute whose lines are logged.
-_PLACES = 5
+#: Steps at the same place within a minute that have a line each.
+_LINES = 2
 
 _LIBRARIES = tuple(
     {sysconfig.get_path(each) for each in ("stdlib", "purelib", "platlib")} | {"<frozen "}
@@ -43,7 +43,8 @@ def name_of(handle: Any) -> str:
         coroutine: Any = owner.get_coro()
         name = owner.get_name()
         # The names that asyncio gives say nothing.
-        return str(coroutine.__qualname__) if name.startswith("Task-") else name
+        inner = getattr(coroutine, "__qualname__", type(coroutine).__name__)
+        return str(inner) if name.startswith("Task-") else name
     while hasattr(callback, "func"):
         callback = callback.func
     return str(getattr(callback, "__qualname__", type(callback).__name__))
@@ -93,7 +94,7 @@ class SlowSteps:
     ) -> None:
         self._metrics = metrics
         self._slow = slow
-        self._throttle = LogThrottle(clock, at_once=_PLACES)
+        self._throttle = LogThrottle(clock, at_once=_LINES)
         self._end = Event()
         self._loop: ReactorLoop
         self._watched = 0
@@ -125,7 +126,7 @@ class SlowSteps:
         self._throttle.log(
             self._log,
             LogLevel.warn,
-            "slow",
+            place,
             "the application held the gateway for {seconds:.3f} s in {place} ({name})",
             event="asgi-slow",
             seconds=round(seconds, 3),

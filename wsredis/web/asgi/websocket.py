@@ -171,6 +171,8 @@ class AsgiConnection(Connection):
         if self.running is not None:
             self._link.to_application(self.cycle.gone, code, reason, is_hurried)
             self.running.leave()
+        else:
+            self.cycle.release()
 
     def _decided(self) -> None:
         """Give the place of an undecided handshake back. Repeating it is harmless."""
@@ -270,6 +272,15 @@ class AsgiConnection(Connection):
 
     def input_refused(self, reason: str) -> None:
         """See `InputOwner.input_refused`."""
+        self._hub.metrics.shed += 1
+        self._hub.log_loss(
+            self._log,
+            "connection-shed",
+            "{peer} ({id}): {problem}",
+            peer=self.peer,
+            id=self.id,
+            problem="too much waits for the application, closing",
+        )
         self._end(1013, "", is_hurried=True)
         self._client.close(1013, "too much waits for the application")
 
@@ -285,6 +296,8 @@ class AsgiConnection(Connection):
         if error is not None:
             self._serving.failures.failed(self._name, error)
         if self._has_ended:
+            # Without a reference cycle no garbage collection is needed.
+            self.cycle.release()
             return
         if self._is_responding:
             # Never an answer that looks complete.

@@ -18,25 +18,18 @@ from wsredis.web.asgi.events import (
     ClientDisconnected,
     body_of,
     check_start,
-    header_lines,
     status_line,
     type_of,
 )
 from wsredis.web.asgi.link import Link
+from wsredis.web.asgi.websocket_events import bytes_of, check_accept, check_close
 
 __all__ = ["Socket", "WebSocketCycle"]
 
-#: Bytes that are handed to the gateway before `send` waits until the client has taken them.
+#: Bytes that are handed to the gateway before `send` waits until the client has taken them. A
+#: message counts for a few more: an application that sends a thousand of them has had its turn.
 _UNSENT = 65536
-
-#: Bytes of the reason in a close frame (RFC 6455, 5.5).
-_MAX_REASON = 123
-
-#: Codes below 3000 that may stand in a close frame (RFC 6455, 7.4.1, and IANA's list).
-_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
-
-#: Headers of the answer that are the gateway's, beside those that begin with Sec-WebSocket-.
-_OURS = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
+_MESSAGE = 64
 
 # The steps of its life. Plain integers, which are found fastest.
 _CONNECTING = 0
@@ -76,6 +69,18 @@ class Socket(Protocol):
 
     def taken(self, units: int) -> None:
         """Take note that the application has taken what came before; see `WebSocketCycle.put`."""
+
+
+class _Nobody:
+    """The gateway's side of a WebSocket that has ended. Nothing is done."""
+
+    def flush(self, *args: object) -> None:
+        """Do nothing."""
+
+    accept = reject = respond = close = watch = taken = flush
+
+
+_nobody: Socket = _Nobody()
 
 
 class WebSocketCycle:
@@ -178,10 +183,10 @@ class WebSocketCycle:
         if state == _OPEN and kind == "websocket.send":
             text = event.get("text")
             if text is None or event.get("bytes") is not None or not isinstance(text, str):
-                frame = self._encoding(_bytes_of(event))
+                frame = self._encoding(bytes_of(event))
             else:
                 frame = self._encoding(text)
-            self._unsent += len(frame)
+            self._unsent += len(frame) + _MESSAGE
             self.frames.append(frame)
             if not self.is_due:
                 self.is_due = True
@@ -202,13 +207,7 @@ class WebSocketCycle:
     def _answer(self, kind: str, event: Mapping[str, Any]) -> None:
         """Decide on the handshake as the application wants it."""
         if kind == "websocket.accept":
-            subprotocol = event.get("subprotocol")
-            if subprotocol is not None:
-                if not isinstance(subprotocol, str):
-                    raise TypeError(f"subprotocol is a str, not {type(subprotocol).__name__}")
-                if subprotocol not in self._offered:
-                    raise ValueError("the client did not offer this subprotocol")
-            headers = _checked(event.get("headers") or ())
+            subprotocol, headers = check_accept(event, self._offered)
             self._state = _OPEN
             self._link.to_gateway(self._socket.accept, subprotocol, headers)
         elif kind == "websocket.close":
@@ -241,19 +240,9 @@ class WebSocketCycle:
         self._link.to_gateway(self._socket.respond, data, status, is_last)
 
     def _close(self, event: Mapping[str, Any]) -> None:
-        code, reason = event.get("code", 1000), event.get("reason") or ""
-        if code is None:
-            code = 1000
-        if not isinstance(code, int):
-            raise TypeError(f"code is an int, not {type(code).__name__}")
-        if code not in _CODES and not 3000 <= code <= 4999:
-            raise ValueError(f"{int(code)} is not a code for a close frame")
-        if not isinstance(reason, str):
-            raise TypeError(f"reason is a str, not {type(reason).__name__}")
-        if len(reason.encode()) > _MAX_REASON:
-            raise ValueError(f"reason has more than {_MAX_REASON} bytes")
+        code, reason = check_close(event)
         self._state = _CLOSED
-        self._link.to_gateway(self._socket.close, int(code), reason)
+        self._link.to_gateway(self._socket.close, code, reason)
 
     async def _until_drained(self) -> None:
         """Wait until the client has taken what was sent, or has gone."""
@@ -298,40 +287,21 @@ class WebSocketCycle:
         self.wake()
         self._wake_writers()
 
+    def release(self) -> None:
+        """
+        Let go of the gateway: the call and the WebSocket have ended.
+
+        It may be called in any thread. A task that the application has left may still come.
+        """
+        self._state = _GONE
+        self._socket = _nobody
+        self._flush = _nobody.flush
+
     def _wake_writers(self) -> None:
         for each in self._writers:
             if not each.done():
                 each.set_result(None)
         self._writers.clear()
-
-
-def _bytes_of(event: Mapping[str, Any]) -> bytes:
-    """Return the bytes of ``websocket.send`` which has no text, or raise what is wrong with it."""
-    text, data = event.get("text"), event.get("bytes")
-    if data is None and text is None:
-        raise ValueError("websocket.send needs text or bytes")
-    if text is not None:
-        if data is not None:
-            raise ValueError("websocket.send has text or bytes, not both")
-        raise TypeError(f"text is a str, not {type(text).__name__}")
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"bytes are bytes, not {type(data).__name__}")
-    # What could change later is copied.
-    return bytes(data)
-
-
-def _checked(headers: Any) -> list[tuple[str, str]]:
-    """Check the headers of ``websocket.accept``."""
-    header_lines(headers)
-    pairs = []
-    for name, value in headers:
-        lower = bytes(name).lower()
-        if lower == b"sec-websocket-protocol":
-            raise ValueError("the subprotocol is not given as a header, but as subprotocol")
-        if lower in _OURS or lower.startswith(b"sec-websocket-"):
-            raise ValueError(f"the header {lower.decode()} is the gateway's")
-        pairs.append((bytes(name).decode("latin-1"), bytes(value).decode("latin-1")))
-    return pairs
 
 
 def _situation(state: int) -> str:

@@ -11,7 +11,7 @@ from wsredis.dialects.plain import PlainDialect
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.publication import Publication
-from wsredis.transports.stream.encoding import EventEncodings, Mute, is_recorded
+from wsredis.transports.stream.encoding import EventEncodings, Mute, PollEncodings, is_recorded
 from wsredis.transports.stream.ring import Ring
 from wsredis.transports.websocket.encoding import Encodings
 
@@ -101,3 +101,30 @@ class EncodingTests(SynchronousTestCase):
         item = _publication(b"x")
         said = (mute.encode(item), mute.join([item]), mute.message("x"), mute.heartbeat)
         self.assertEqual((b"",) * 4, said)
+
+
+class PollEncodingTests(SynchronousTestCase):
+    """The encoding of polls."""
+
+    def test_one_object(self) -> None:
+        """There is one for each dialect, and clients with it come back with a cursor."""
+        encodings, dialect = PollEncodings(), PlainDialect()
+        self.assertIs(encodings[dialect], encodings[dialect])
+        self.assertIsNot(encodings[dialect], encodings[PlainDialect()])
+        self.assertTrue(is_recorded(encodings[dialect]))
+
+    def test_row(self) -> None:
+        """A message ends with a comma, so that several in a row are one after the other."""
+        encoding = PollEncodings()[PlainDialect()]
+        items = [_publication(b"1", 1), _publication(b"\xff", 2)]
+        self.assertEqual(b'"1",{"base64":"/w=="},', encoding.join(items))
+        self.assertEqual(encoding.join(items), b"".join(each[encoding] for each in items))
+
+    def test_types(self) -> None:
+        """A dialect may have one type of message for all; a single message has its own."""
+        text, binary = (PollEncodings()[_Fixed(each)] for each in (False, True))
+        self.assertEqual(b'"x",', text.encode(_publication(b"x")))
+        self.assertEqual(b'{"base64":"eA=="},', binary.encode(_publication(b"x")))
+        for encoding in (text, binary):
+            self.assertEqual(b'"x",', encoding.message("x"))
+            self.assertEqual(b'{"base64":"eA=="},', encoding.message(b"x"))

@@ -39,7 +39,7 @@ class BeginTests(StreamCase):
         source = self.source()
         (event,) = source.events()
         self.assertEqual("open", event.type)
-        self.assertEqual({"cursor": event.last_id}, json.loads(event.data))
+        self.assertEqual({"cursor": event.last_id, "ping": 25.0}, json.loads(event.data))
         self.assertEqual(self.streams.ring.cursor(), event.last_id)
         self.assertEqual(2000, source.reader.retry)
 
@@ -58,7 +58,7 @@ class BeginTests(StreamCase):
         self.gateway.redis.store(b"broadcast:a", 60, b"stored")
         source = self.source()
         first, second, third = source.events()
-        self.assertEqual(Event("open", '{"cursor":null}', ""), first)
+        self.assertEqual(Event("open", '{"cursor":null,"ping":25.0}', ""), first)
         self.assertEqual(Event("message", "stored", ""), second)
         self.assertEqual(("cursor", self.streams.ring.cursor()), (third.type, third.last_id))
         self.publish(b"live")

@@ -193,6 +193,20 @@ class AnswerTests(StreamCase):
         self.assertEqual(503, status)
         self.assertIn("Connection: close", head)
 
+    def test_stop_meanwhile(self) -> None:
+        """A message that is under way when the gateway stops is answered; then it is the end."""
+        waiters: list[PublishWaiter] = []
+        self.patch(self.gateway.broker, "publish", lambda _, __, waiter: waiters.append(waiter))
+        socket = self.connect()
+        socket.send(request("POST", SPEAK, body=b"hello"))
+        done = self.factory.drain()
+        self.assertFalse(done.called)
+        waiters[0].published(1, 5)
+        answer = socket.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 202 "), answer)
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
+        self.assertTrue(done.called)
+
     def test_handler(self) -> None:
         """The answer waits for a handler, and tells if it has failed or closed."""
         done: list[Deferred[None]] = []

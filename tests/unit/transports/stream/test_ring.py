@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -133,6 +134,31 @@ class CursorTests(RingCase):
         self.publish(b"a", b"1")
         self.assertEqual(0, self.ring.size)
         self.assertIsNone(self.missed(self.ring.cursor(), b"a"))
+
+
+class EvenTests(RingCase):
+    """A hub that has not yet delivered all that the ring has."""
+
+    def test_even(self) -> None:
+        """Nothing waits for a hub that has delivered all."""
+        self.assertEqual("result", self.ring.when_even("result"))
+
+    def test_behind(self) -> None:
+        """The result is held back until the hub is even."""
+        waiting = [1]
+        self.patch(self.hub, "_waiting", waiting)
+        result = self.ring.when_even("result")
+        assert isinstance(result, Deferred)
+        self.clock.advance(0.1)
+        self.assertNoResult(result)
+        waiting.clear()
+        self.clock.advance(0.1)
+        self.assertEqual("result", self.successResultOf(result))
+
+    def test_worthless(self) -> None:
+        """There is a cursor that is worth nothing on any channel."""
+        self.client(b"a")
+        self.assertIsNone(self.missed(self.ring.worthless, b"a"))
 
 
 class AbsenceTests(RingCase):

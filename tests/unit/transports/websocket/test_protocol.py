@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import socket as sockets
 import sys
 import weakref
@@ -212,6 +213,56 @@ class OpenTests(MemoryGatewayCase):
         self.close(first, 4000)
         self.assertIsNone(self.protocol(second).remoteCloseCode)
         self.assertIsNone(GatewayProtocol.remoteCloseCode)
+
+
+class CursorTests(MemoryGatewayCase):
+    """A client that was without a WebSocket goes on where it was."""
+
+    def poll(self) -> str:
+        """Hear everything so far in another way. Returns: The cursor."""
+        _, answer = self.answer(f"GET {LISTEN}&wait=0 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        cursor: str = json.loads(answer.partition(b"\r\n\r\n")[2])["cursor"]
+        return cursor
+
+    def payloads(self, socket: Socket) -> list[bytes]:
+        """The messages of a WebSocket."""
+        return [each.payload for each in socket.frames()]
+
+    def test_resumed(self) -> None:
+        """It gets what it has missed, and no stored message."""
+        self.gateway.redis.store(b"broadcast:a", 60, b"stored")
+        cursor = self.poll()
+        self.publish(b"1")
+        socket = self.open(f"{LISTEN}&cursor={cursor}")
+        self.publish(b"2")
+        self.assertEqual([b"1", b"2"], self.payloads(socket))
+
+    def test_worthless(self) -> None:
+        """With any other cursor it is a new client."""
+        self.gateway.redis.store(b"broadcast:a", 60, b"stored")
+        self.poll()
+        for cursor in ("", "x", "00000000-1", self.factory.streams.ring.worthless):
+            socket = self.open(f"{LISTEN}&cursor={cursor}")
+            self.assertEqual([b"stored"], self.payloads(socket))
+            socket.leave()
+
+    def test_hub_behind(self) -> None:
+        """It is answered when the hub has delivered all: else it would hear something twice."""
+        cursor = self.poll()
+        waiting: list[Any] = [1]
+        self.patch(self.gateway.hub, "_waiting", waiting)
+        socket = self.connect()
+        socket.send(handshake(f"{LISTEN}&cursor={cursor}"))
+        self.assertEqual(b"", socket.take())
+        waiting.clear()
+        self.wait(0.1)
+        self.assertIn(b" 101 ", socket.take())
+
+    def test_no_streams(self) -> None:
+        """A gateway without such clients takes no cursor."""
+        self.use(MemoryGateway(GatewayConfig(no_streams=True)))
+        self.gateway.redis.store(b"broadcast:a", 60, b"stored")
+        self.assertEqual([b"stored"], self.payloads(self.open(f"{LISTEN}&cursor=x")))
 
 
 class HeadTests(MemoryGatewayCase):

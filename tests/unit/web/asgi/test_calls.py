@@ -91,9 +91,13 @@ class SharedTests:
         self.reactor.pump([1.0] * 2)
         self.settle()
         self.assertEqual([asyncio.CancelledError], [type(each) for each in self.ends])
+        other.leave()
         other.cancel()
         self.settle()
         other.leave()
+        with capturedLogs() as logs:
+            self.reactor.pump([1.0] * 12)
+        self.assertEqual([], logs)
 
     def test_idle(self: Any) -> None:
         """The link is idle when no call is left, and all ends were told."""
@@ -182,7 +186,8 @@ class SharedTests:
             try:
                 await asyncio.sleep(3600)
             finally:
-                await asyncio.sleep(0)
+                for _ in range(9):
+                    await asyncio.sleep(0)
                 self.said.append("background")
 
         async def call() -> None:

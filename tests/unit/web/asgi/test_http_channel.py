@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from twisted.logger import capturedLogs
@@ -295,6 +296,30 @@ class AnswerTests(HttpCase):
         self.assertEqual([body, body], [each.body for each in answers(client.take())])
         client.leave()
 
+    def test_ahead(self) -> None:
+        """Further requests wait with their client, except for a few."""
+        release: list[Any] = []
+
+        async def wait(scope: Any, receive: Any, send: Any) -> None:
+            release.append(asyncio.get_running_loop().create_future())
+            await release[-1]
+            await self.hello(scope, receive, send)
+
+        self.application = wait
+        client = self.connect()
+        client.send(GET)
+        self.turn()
+        client.send(GET * 500)
+        self.assertFalse(client.paused)
+        client.send(GET * 500)
+        self.assertTrue(client.paused)
+        while release:
+            release.pop().set_result(None)
+            self.turn()
+        self.assertEqual(1001, len(answers(client.take())))
+        self.assertFalse(client.paused)
+        client.leave()
+
     def test_not_read(self) -> None:
         """A client that does not read for 30 seconds is cut off, one that reads a little is not."""
 
@@ -477,6 +502,26 @@ class TimeTests(HttpCase):
         for client in clients:
             self.assertFalse(client.closed)
             client.leave()
+        self.pass_time(12)
+
+    def test_left_unread(self) -> None:
+        """A client that leaves while its body is not taken is noticed in a second or two."""
+
+        async def never(scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        self.application = never
+        client = self.connect()
+        client.send(request("POST /x", "Content-Length: 190000", body=bytes(70000)))
+        self.turn()
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        client.socket = ours  # type: ignore[attr-defined]
+        self.pass_time(3)
+        self.assertFalse(client.closed)
+        theirs.close()
+        self.pass_time(2)
+        self.assertTrue(client.aborted)
         self.pass_time(12)
 
     def test_drain(self) -> None:

@@ -48,6 +48,9 @@ class SharedTests:
         self.successResultOf(stopped)
         self.assertEqual(["lifespan.shutdown", "end"], self.said[1:])
         self.successResultOf(lifespan.shutdown(5))
+        with capturedLogs() as logs:
+            self.reactor.advance(10)
+        self.assertEqual([], logs)
 
     def test_waits(self: Any) -> None:
         """The start waits for the application, and nothing has been started before that."""

@@ -89,6 +89,15 @@ class BridgeTests(BridgeCase):
         self.assertEqual([None, None], self.ends[1:])
         self.assertEqual(1, len(self.flushLoggedErrors(SystemExit)))
 
+    def test_too_late(self) -> None:
+        """What the application has sent last is not handled after the end."""
+        sent = threading.Event()
+        self.link.to_application(self.link.to_gateway, self.fail)
+        self.link.to_application(sent.set)
+        self.assertTrue(sent.wait(10))
+        self.link.stop()
+        self.reactor.take()
+
     def test_stop(self) -> None:
         """A thread that blocks does not hold up the stop."""
         entered, leave = threading.Event(), threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import zlib
 from typing import Any
 
@@ -14,6 +15,8 @@ from wsredis.config import AsgiConfig, GatewayConfig, Limits
 from wsredis.testing import Socket
 from wsredis.testing.wire import handshake
 from wsredis.web.asgi.events import ClientDisconnected
+from wsredis.web.asgi.websocket import AsgiConnection
+from wsredis.web.asgi.websocket_cycle import WebSocketCycle
 
 
 def closing(code: int, reason: str = "") -> list[Frame]:
@@ -414,8 +417,11 @@ class CrowdTests(AsgiCase):
     def test_bound(self) -> None:
         """When too much waits for applications, those with most of it are closed with 1013."""
         sockets = [self.opened() for _ in range(5)]
-        for each in sockets:
-            self.say(each, bytes(250_000))
+        with capturedLogs() as logs:
+            for each in sockets:
+                self.say(each, bytes(250_000))
+        self.assertEqual(["connection-shed"] * 2, events(logs))
+        self.assertEqual(2, self.gateway.metrics.shed)
         expected = [closing(1013, "too much waits for the application")] * 2 + [[]] * 3
         self.assertEqual(expected, [each.frames() for each in sockets])
         # It does not hear what it has not taken.
@@ -576,6 +582,19 @@ class EndTests(AsgiCase):
             self.receive(),
         )
 
+    def test_stop_during_handshake(self) -> None:
+        """A client that waits for an answer when the gateway ends gets one."""
+        socket = self.connect()
+        self.receive()
+        self.gateway.factory.drain()
+        self.gateway.settle()
+        self.assertEqual(b"", socket.take())
+        self.gateway.factory.stop()
+        self.gateway.settle()
+        self.assertTrue(socket.take().startswith(b"HTTP/1.1 503 "))
+        self.assertTrue(socket.closed)
+        self.assertEqual(1006, self.receive()["code"])
+
     def test_silent_client(self) -> None:
         """Pings keep a WebSocket open; a client that answers none is gone."""
         socket = self.opened()
@@ -585,6 +604,34 @@ class EndTests(AsgiCase):
             waited += 1
         self.assertGreater(waited, 10)
         self.assertEqual(1006, self.receive()["code"])
+
+    def test_no_garbage(self) -> None:
+        """Both sides are freed at once, whichever ends first, and whatever may still be called."""
+        gc.collect()
+        self.addCleanup(gc.garbage.clear)
+        self.addCleanup(gc.set_debug, gc.get_debug())
+        for is_client_first in (True, False):
+            socket = self.opened()
+            protocol: Any = socket.protocol
+            cycle = protocol.connection.cycle
+            if is_client_first:
+                self.leave(socket)
+                self.app.leave()
+                self.gateway.settle()
+            else:
+                self.app.leave()
+                self.gateway.settle()
+                self.leave(socket)
+            del socket, protocol
+            self.gateway.settle()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            kinds = (AsgiConnection, WebSocketCycle)
+            self.assertEqual([], [each for each in gc.garbage if isinstance(each, kinds)])
+            gc.set_debug(0)
+            gc.garbage.clear()
+        late = cycle.send({"type": "websocket.send", "text": "x"})
+        self.assertRaises(ClientDisconnected, late.send, None)
 
     def test_nothing_left(self) -> None:
         """Of a client that has left, and a call that has ended, nothing is left."""

@@ -83,6 +83,25 @@ class _CycleTests(LinkCase):
         self.assertEqual([*range(100)], [each["number"] for each in received[1:]])
         self.assertEqual([("taken", number) for number in range(100)], self.socket.told)
 
+    def test_flood(self) -> None:
+        """An application that sends without end waits before it has taken much time."""
+        sent: list[int] = []
+
+        async def call() -> None:
+            await self.cycle.send({"type": "websocket.accept"})
+            for number in range(5000):
+                await self.cycle.send({"type": "websocket.send", "text": ""})
+                sent.append(number)
+
+        self.spawn(call())
+        self.settle()
+        self.assertLess(len(sent), 1000)
+        self.assertEqual(("watch",), self.socket.told[-1])
+        for _ in range(6):
+            self.link.to_application(self.cycle.drained)
+            self.settle()
+        self.assertEqual([None], self.ends)
+
     def test_gone(self) -> None:
         """The end comes after what was there, and wakes an application that waits to send."""
         sent: list[Any] = []

@@ -98,7 +98,6 @@
     };
     return {
       cursor: null,
-      publishes: [...flags].some((each) => each.startsWith("publish-")),
       restart() {
         own.clear();
         last = null;
@@ -125,6 +124,8 @@
     const auth = token ? { Authorization: "Bearer " + token } : {};
     const socket = { readyState: 0, post, close };
     let timer;
+    // After so long without a sign of life a stream is given up.
+    let patience = 0;
 
     function finish(code, reason, buffered) {
       if (socket.readyState === 3) return;
@@ -165,7 +166,7 @@
     // What came before may be incomplete.
     function begin(gap) {
       if (gap) memory.restart();
-      if (!socket.readyState) {
+      if (socket.readyState === 0) {
         socket.readyState = 1;
         socket.onopen(gap);
       } else if (gap && socket.readyState === 1) {
@@ -183,6 +184,9 @@
     }
 
     const events = {
+      open(data) {
+        patience = 3000 * JSON.parse(data).ping;
+      },
       gap: () => begin(true),
       message: (data) => hear(data),
       json: (data) => hear(JSON.parse(data)),
@@ -206,7 +210,7 @@
         if (field === "id") id = value;
       }
       if (data.length && events[name]) {
-        if (name !== "gap") begin();
+        if (name !== "gap" && name !== "open") begin();
         events[name](data.join("\n"));
       }
       if (id) memory.cursor = id;
@@ -226,10 +230,11 @@
         const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
         rest = blocks.pop();
         for (const each of blocks) if (socket.readyState < 2) take(each);
-        if (!blocks.length || socket.readyState > 1) continue;
-        clearTimeout(timer);
         // Only now: a gap may have come with the first event.
-        begin();
+        if (blocks.length) begin();
+        if (socket.readyState !== 1) continue;
+        clearTimeout(timer);
+        if (patience) limit(patience, "no sign of life");
       }
     }
 
@@ -262,8 +267,7 @@
       const is_text = typeof message === "string";
       const text = is_text ? message : text_of(await new Response(message).arrayBuffer());
       memory.said(text);
-      // The gateway discards what may be published nowhere.
-      if (!text || !memory.publishes) return 0;
+      if (!text) return 0;
       try {
         const type = is_text ? {} : { "Content-Type": "application/octet-stream" };
         // It may be the last word of a page that is left; browsers limit the size of those.
@@ -273,6 +277,7 @@
           memory.unsaid(text);
           return 1000 * (headers.get("Retry-After") || 1);
         }
+        // One that may be published nowhere is discarded, as the gateway does.
         if (status > 499 || status === 413) finish(STATUS_CODES[status] || 1006, "HTTP " + status);
       } catch {
         finish(1006, "");

@@ -189,6 +189,10 @@ class AsgiChannel:
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer with an error in the place of the application, and end the connection."""
+        if self._cycle is None and self._body is not None:
+            # There was an answer, of which a part may wait for the client.
+            self._close()
+            return
         self._drop_call()
         if self._has_begun:
             # Half an answer must not look like a whole one.
@@ -210,14 +214,14 @@ class AsgiChannel:
         elif self._is_closing:
             if waited > _LINGER and self.transport is not None:
                 self.transport.abortConnection()
-        elif self._body is not None:
+        elif self._paused & (_APPLICATION | _NEXT):
             # The application may take its time.
-            if not self._paused & _APPLICATION:
-                if waited > _REQUEST:
-                    self._refuse(408, "the request did not come")
-            elif has_ended(self.transport):
+            if has_ended(self.transport):
                 # Nobody would tell, since it is not read.
                 self.transport.abortConnection()
+        elif self._body is not None:
+            if waited > _REQUEST:
+                self._refuse(408, "the request did not come")
         elif self._cycle is None and waited > (_REQUEST if self._in_head else _IDLE):
             self._close()
 
@@ -347,7 +351,6 @@ class AsgiChannel:
         try:
             piece, self._data, again = body.read(data)
         except BadBody as error:
-            self._body = None
             self._refuse(error.status, error.reason)
             return False
         size = len(data) - len(self._data)
@@ -362,6 +365,9 @@ class AsgiChannel:
         if cycle is None:
             self._unwanted += size
             if self._unwanted > _UNWANTED and self._body is not None:
+                self._close()
+            elif self._body is None and not self.keeps:
+                # The site was drained meanwhile.
                 self._close()
             elif self._body is None:
                 self._over()

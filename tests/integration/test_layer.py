@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from channels.exceptions import ChannelFull
@@ -18,6 +19,8 @@ from tests.support.require import missing
 from wsredis.layer import ChannelLayer
 
 _SITE = "tests.support.layer_site"
+
+_EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 class RedisCase(SynchronousTestCase):
@@ -275,6 +278,42 @@ print(json.dumps([first, last, len(names), [each for _, each, _ in found + more]
         server.kill()
         server.start()
         run(layer.send("a", {"type": "x"}))
+
+
+class ExampleTests(RedisCase):
+    """The consumer of the documentation."""
+
+    def test_chat(self) -> None:
+        """Both hear what one says, and after a gap each gets the history."""
+        server = self.start_redis()
+        found = self.script(
+            server,
+            f"""
+import sys
+sys.path.insert(0, {str(_EXAMPLES)!r})
+import django
+django.setup()
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from channel_layer import ChatConsumer
+async def chat():
+    found = []
+    clients = [WebsocketCommunicator(ChatConsumer.as_asgi(), "/") for _ in range(2)]
+    for client in clients:
+        await client.connect()
+        found.append(await client.receive_json_from())
+    await clients[0].send_json_to({{"text": "Hello"}})
+    found += [await client.receive_json_from() for client in clients]
+    get_channel_layer()._station.gap(1.0)
+    found += [await client.receive_json_from() for client in clients]
+    for client in clients:
+        await client.disconnect()
+    return found
+print(json.dumps(asyncio.run(chat())))
+""",
+        )
+        empty, hello, history = {"history": []}, {"text": "Hello"}, {"history": ["Hello"]}
+        self.assertEqual([empty, empty, hello, hello, history, history], found)
 
 
 class ServerTests(RedisCase):

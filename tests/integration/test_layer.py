@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from channels.exceptions import ChannelFull
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.children import PATIENCE, Child, RedisServer, clean_environment
+from tests.support.certificates import Authority
+from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, reserve_port
 from tests.support.layer import run
 from tests.support.require import missing
 from wsredis.layer import ChannelLayer
@@ -132,6 +133,38 @@ class LayerTests(RedisCase):
         with self.assertRaises(OSError) as caught:
             run(ChannelLayer(hosts=[("127.0.0.1", server.port)]).group_send("g", {"type": "x"}))
         self.assertIn("NOAUTH", str(caught.exception))
+
+    def test_tls(self) -> None:
+        """With TLS messages of any size pass, and a certificate of a stranger is refused."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        authority = Authority(folder)
+        key, certificate = authority.issue()
+        port = reserve_port(self)
+        files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+        try:
+            self.start_redis("--tls-port", str(port), *files, "--tls-auth-clients", "no")
+        except AssertionError as error:
+            raise SkipTest("this redis-server has no TLS") from error
+        address = f"rediss://localhost:{port}"
+
+        async def use(host: Any) -> Any:
+            layer = ChannelLayer(hosts=[host])
+            channel = await layer.new_channel()
+            await layer.group_add("g", channel)
+            large = {"type": "x", "data": b"\xff" * 2_000_000}
+            for number in range(50):
+                await layer.group_send("g", {"type": "x", "number": number})
+            await layer.group_send("g", large)
+            numbers = [(await layer.receive(channel))["number"] for _ in range(50)]
+            self.assertEqual([*range(50)], numbers)
+            self.assertEqual(large, await layer.receive(channel))
+
+        run(use({"address": address, "ssl_ca_certs": str(authority.path)}))
+        run(use(f"{address}?ssl_cert_reqs=none"))
+        with self.assertRaises(OSError) as caught:
+            run(use(address))
+        self.assertIn("CERTIFICATE_VERIFY_FAILED", str(caught.exception))
 
     def test_large(self) -> None:
         """A message of some megabytes passes, and many small ones that are sent at once."""

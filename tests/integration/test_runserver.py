@@ -73,6 +73,20 @@ class RunserverTests(SynchronousTestCase):
             while client.message() != b"news":
                 pass
 
+    def test_asgi(self) -> None:
+        """ASGI_APPLICATION has the pages and WebSockets; static files and the sockets are there."""
+        child = self.start(environ={"SITE_ASGI": "1"})
+        child.wait_for("connected to ")
+        until(lambda: self.get("/hello?secret") == (200, b"hello"))
+        self.assertEqual((200, b"body { color: navy }\n"), self.get("/static/site/site.css"))
+        child.wait_for('"GET /hello" 200')
+        with RawClient.opened(self.port, "/echo?secret") as client:
+            client.send_text("hello")
+            self.assertEqual(b"hello", client.message())
+        child.wait_for('"WebSocket /echo" 101')
+        RawClient.opened(self.port, _SOCKET).socket.close()
+        self.assertNotIn("secret", child.output)
+
     def test_reload(self) -> None:
         """A changed file ends sockets with 1001, and the new code serves on the same port."""
         child = self.start()

@@ -24,3 +24,5 @@ WEBSOCKET_URL = "/ws/"
 WS4REDIS_HEARTBEAT = "--heartbeat--"
 if "SITE_REDIS" in os.environ:
     WS4REDIS_CONNECTION = {"unix_socket_path": os.environ["SITE_REDIS"]}
+if "SITE_ASGI" in os.environ:
+    ASGI_APPLICATION = "mysite.asgi.application"

@@ -45,6 +45,9 @@ _RETRY_AFTER = 2
 #: Applications find out themselves who their clients are.
 _NOBODY = Identity()
 
+#: What flags begin with, in a URL that cannot be read.
+_ASKS = re.compile("subscribe|publish", re.IGNORECASE)
+
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -100,7 +103,7 @@ class Handshaker:
         """
         try:
             path, _, query = target.partition("?")
-            found = self._parse(path, query)
+            found = self._find(path, query)
             if found is None:
                 return self._ask_application(client, request, target)
             prepared = run_eagerly(self._prepare(client, request, path, query, *found))
@@ -284,6 +287,26 @@ class Handshaker:
     def _count_stored(self, client: HandshakeClient, stored: Mapping[bytes, bytes]) -> None:
         if stored:
             self._registry.read_stored(client.address, sum(map(len, stored.values())))
+
+    def _find(self, path: str, query: str) -> tuple[Dialect, Access] | None:
+        """
+        Find the dialect of a URL, as `_parse` does, unless the URL is the application's.
+
+        It is, if there is an application, and the URL asks for nothing: applications have URLs
+        below our prefix, too, and a client that asks for nothing has nothing to hear here.
+        """
+        if self._applications is None:
+            return self._parse(path, query)
+        try:
+            found = self._parse(path, query)
+        except BadRequest:
+            if _ASKS.search(query):
+                raise
+            return None
+        if found is None:
+            return None
+        requested = found[1]
+        return found if requested.subscribe or requested.publish or requested.forward else None
 
     def _parse(self, path: str, query: str) -> tuple[Dialect, Access] | None:
         """Find the dialect that a URL belongs to, and the access that the URL asks for, if any."""

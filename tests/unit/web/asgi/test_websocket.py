@@ -206,6 +206,21 @@ class HandshakeTests(AsgiCase):
         self.gateway.settle()
         self.assertEqual(0, self.gateway.metrics.opened)
 
+    def test_below_our_prefix(self) -> None:
+        """A URL of the plain dialect that asks for nothing is the application's, and no other."""
+        for path in ("/ws/chat/lobby/", "/ws/", "/ws/a?echo&x=subscribe-me", f"/ws/{'x' * 300}"):
+            before = len(self.app.scopes)
+            self.connect(path)
+            self.assertEqual(before + 1, len(self.app.scopes), path)
+        before = len(self.app.scopes)
+        for path, status in (
+            ("/ws/a?subscribe-broadcast", 101),
+            ("/ws/a?x&publish-user", 101),
+            (f"/ws/{'x' * 300}?publish-broadcast", 400),
+        ):
+            self.assertEqual(status, self.answer(self.connect(path))[0], path)
+        self.assertEqual(before, len(self.app.scopes))
+
     def test_not_for_others(self) -> None:
         """Neither Redis nor the rule about origins keeps a client from an application."""
         self.gateway.broker.disconnect()

@@ -3,10 +3,9 @@ Measure wsredis as a server of ASGI applications beside other servers: answers p
 
     PYTHONPATH=. python benchmarks/asgi.py [--only wsredis,uvicorn] [--scenarios hello] [--runs 3]
 
-Needs the Python with the dependencies of wsredis and the servers: pip install daphne hypercorn
-granian "uvicorn[standard]" uvloop fastapi channels. Each measurement starts a fresh
-server as one process, and the servers take turns. Everything happens on loopback, and ends by
-itself.
+Needs the Python that has wsredis' dependencies and the servers: pip install daphne hypercorn
+granian "uvicorn[standard]" uvloop fastapi channels. Each measurement starts a fresh server as one
+process, and the servers take turns. Everything happens on loopback, and ends by itself.
 """
 
 from __future__ import annotations

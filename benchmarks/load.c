@@ -334,21 +334,18 @@ static size_t frame(struct client *c, const char *start, size_t have) {
 
 /* A chunk of a stream, with some events. Returns the bytes used, 0 when it is not complete. */
 static size_t chunk(struct client *c, const char *start, size_t have) {
-    char *line;
-    const char *end = memmem(start, have < 16 ? have : 16, "\r\n", 2);
-    if (!end)
-        return 0;
-    size_t length = strtoul(start, &line, 16);
-    if (line != end)
-        die("a chunk that starts with %.*s", (int)(end - start), start);
-    size_t head = end + 2 - start;
+    size_t length = 0, head = 0;
+    for (; head < have && start[head] != '\r'; head++)
+        length = length * 16 + (start[head] > '9' ? start[head] - 'a' + 10 : start[head] - '0');
+    head += 2;
+    if (head > 10 || length > 2 * MAX_SIZE)
+        die("a chunk that starts with %.*s", 8, start);
     if (have < head + length + 2)
         return 0;
-    const char *text = start + head, *last = text + length;
-    while ((text = memmem(text, last - text, "wsbench ", 8)) && last - text >= size) {
-        check(c, text, size);
-        text += size;
-    }
+    const char *text = start + head, *last = text + length, *end;
+    for (; text < last && (end = memchr(text, '\n', last - text)); text = end + 1)
+        if (end - text == size + 6 && !memcmp(text, "data: wsbench ", 14))
+            check(c, text + 6, size);
     return head + length + 2;
 }
 

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from tests.support.browser import missing_browser, shared_browser
-from tests.support.case import GatewayCase
-from tests.support.children import until
+from tests.support.case import FreshGatewayCase, GatewayCase
+from tests.support.children import Gateway, until
 from tests.support.middlebox import Middlebox
 from tests.support.script import ClientPage, ClientSite
 from tests.support.tokens import signed, verifier
@@ -275,3 +275,40 @@ class ForeignTests(GatewayCase):
             page.start({"uri": f"{url}?subscribe-user", "transports": transport})
             page.wait_for_state("stopped")
             self.assertEqual(4403, page.detail["code"])
+
+
+class RestartTests(FreshGatewayCase):
+    """A gateway that starts again."""
+
+    skip = missing_browser()
+    options = ("--allow-origin", "*")
+
+    def test_restart(self) -> None:
+        """Every page comes back by the transport that it had."""
+        site = ClientSite()
+        self.addCleanup(site.stop)
+        browser = shared_browser()
+        self.addCleanup(browser.close_windows)
+        pages = []
+        for is_blocked in (False, True):
+            box = Middlebox(self.gateway.port)
+            self.addCleanup(box.stop)
+            box.upgrade = "refuse" if is_blocked else "pass"
+            page = ClientPage(browser, site)
+            uri = f"http://127.0.0.1:{box.port}/ws/again?subscribe-broadcast&publish-broadcast"
+            waits = {"base_delay": 100, "max_delay": 500, "busy_delay": 0, "retry_websocket": 3000}
+            page.start({"uri": uri, **waits})
+            page.wait_for_state("connected")
+            pages.append(page)
+        port = f"tcp:{self.gateway.port}:interface=127.0.0.1"
+        self.gateway.stop()
+        for page in pages:
+            until(lambda page=page: "waiting" in page.states)
+        again = Gateway("--redis", self.redis.url, *self.options, "--port", port)
+        self.addCleanup(again.stop)
+        for page, transport in zip(pages, ("websocket", "sse"), strict=True):
+            until(lambda page=page, name=transport: page.detail.get("transport") == name)
+        pages[1].send("from the stream")
+        pages[0].wait_for_messages("from the stream")
+        pages[0].send("from the WebSocket")
+        pages[1].wait_for_messages("from the WebSocket")

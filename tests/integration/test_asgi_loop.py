@@ -421,7 +421,10 @@ class Libraries:
     async def test_httpx(self: Any) -> None:
         """A client of HTTP, several requests at a time."""
 
+        served: list[Any] = []
+
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            served.append(asyncio.current_task())
             while (await reader.readline()).strip():
                 pass
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
@@ -434,8 +437,7 @@ class Libraries:
             answers = await asyncio.gather(*(client.get(url) for _ in range(5)))
         self.assertEqual(["hello"] * 5, [each.text for each in answers])
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*others)
+        await asyncio.gather(*served)
 
     @in_loop
     async def test_anyio(self: Any) -> None:
@@ -462,6 +464,21 @@ class Libraries:
             return anyio.from_thread.run(anyio.sleep, 0) or 3
 
         self.assertEqual(3, await anyio.to_thread.run_sync(thread))
+
+    def test_anyio_threads(self: Any) -> Deferred[None]:
+        """The threads of anyio, which FastAPI uses, stay for the next request."""
+        used: list[int] = []
+
+        async def call() -> None:
+            used.append(await anyio.to_thread.run_sync(threading.get_ident))
+
+        def check(_: object) -> None:
+            self.assertEqual((3, 1), (len(used), len({*used})))
+
+        first = self.run_in_loop(call())
+        for _ in range(2):
+            first.addCallback(lambda _: self.run_in_loop(call()))
+        return first.addCallback(check)
 
     @in_loop
     async def test_asgiref(self: Any) -> None:

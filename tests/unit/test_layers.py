@@ -77,6 +77,7 @@ WITHOUT_TESTS = {
     "layer/carrier",
     "testing/redis",
     "transports/websocket/http",
+    "web/asgi/http_ports",
 }
 
 #: Test files for the package itself, or for something outside it.

@@ -144,9 +144,11 @@ class ChannelLayer(BaseChannelLayer):
                 known; such a message is dropped there.
             OSError: Redis is away; see `wsredis.layer.LayerUnavailable`.
         """
-        _check_message(message)
         self.require_valid_channel_name(channel)
         client = client_of(channel)
+        if client is not None or isinstance(message, dict):
+            # The layer on pub/sub of channels_redis takes any value for a worker channel.
+            _check_message(message)
         if client is None:
             station = self._station
             await station.queues.send(station.home, channel, self._codec.encode(message))

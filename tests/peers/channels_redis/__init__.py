@@ -1,0 +1,1 @@
+"""The tests of channels_redis, run unmodified against our layer."""

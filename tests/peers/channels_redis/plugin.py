@@ -1,8 +1,7 @@
 """
-A plugin for pytest that runs the tests of channels_redis against the layer of wsredis.
+A plugin for pytest that puts our layer in the place of those of channels_redis in their own tests.
 
-It puts our layer in the place of theirs before their tests import it, leaves tests out that look
-into their inner parts, each with a reason, and lets the others use the Redis of ``LAYER_PORT``.
+Their tests name a Redis at ``localhost:6379``; they get the one of ``LAYER_PORT``.
 """
 
 from __future__ import annotations
@@ -17,47 +16,47 @@ import channels_redis.core
 import channels_redis.pubsub
 import pytest
 
+from tests.peers.left_out import LeftOut
 from wsredis.layer import ChannelLayer
 
-#: Tests that are left out, and why. Not more than these: a new one needs a reason.
-LEFT_OUT = {
-    "test_core.py::test_default_group_key_format": "the key of a set; ours is a subscription",
-    "test_core.py::test_custom_group_key_format": "the key of a set; ours is a subscription",
-    "test_core.py::test_receive_buffer_respects_capacity": "an attribute with their buffers",
-    "test_pubsub.py::test_receive_on_non_owned_general_channel": "sends a str; messages are dicts",
-    "test_pubsub.py::test_loop_instance_channel_layer_reference": "their object for each loop",
-    "test_pubsub.py::test_multi_event_loop_garbage_collection": "their objects for each loop",
-    "test_pubsub.py::test_auto_reconnect": "closes the client of redis-py in their inner parts",
+_LEFT_OUT = {
+    "test_core.py::test_default_group_key_format": (
+        "asks for the key of the sorted set of a group; ours is no key but a subscription"
+    ),
+    "test_core.py::test_custom_group_key_format": (
+        "asks for the key of the sorted set of a group; ours is no key but a subscription"
+    ),
+    "test_core.py::test_receive_buffer_respects_capacity": (
+        "fills an inner buffer; that ours is bounded is tested by their test_group_send_capacity"
+    ),
+    "test_pubsub.py::test_loop_instance_channel_layer_reference": (
+        "looks at the object that theirs makes for each event loop; ours makes none"
+    ),
+    "test_pubsub.py::test_multi_event_loop_garbage_collection": (
+        "counts the objects that theirs makes for each event loop; ours makes none"
+    ),
+    "test_pubsub.py::test_auto_reconnect": (
+        "closes the inner client of redis-py; tests/integration/test_layer kills Redis instead"
+    ),
 }
 
-#: The port that their tests name.
 _THEIRS = "redis://localhost:6379"
 
 
 class _Layer(ChannelLayer):
-    """Our layer, on another port than the one that is fixed in their tests."""
+    """Our layer at the Redis of this run."""
 
     def __init__(self, hosts: Any = None, **config: Any) -> None:
-        port = os.environ["LAYER_PORT"]
-        ours = f"redis://127.0.0.1:{port}"
-        found = [host.replace(_THEIRS, ours) for host in hosts or [_THEIRS]]
-        super().__init__(hosts=found, **config)
+        ours = f"redis://127.0.0.1:{os.environ['LAYER_PORT']}"
+        super().__init__([each.replace(_THEIRS, ours) for each in hosts or [_THEIRS]], **config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put our layer in the place of theirs."""
+    """Put our layer in the place of theirs, and keep account of the tests."""
     channels_redis.core.RedisChannelLayer = _Layer
     channels_redis.pubsub.RedisPubSubChannelLayer = _Layer
-    if "async_timeout" not in sys.modules:
-        # Part of Python since 3.11.
-        substitute = types.ModuleType("async_timeout")
-        substitute.timeout = asyncio.timeout  # type: ignore[attr-defined]
-        sys.modules["async_timeout"] = substitute
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is left out."""
-    for item in items:
-        name = f"{item.path.name}::{item.name.partition('[')[0]}"
-        if name in LEFT_OUT:
-            item.add_marker(pytest.mark.skip(reason=LEFT_OUT[name]))
+    # A library whose part of use is in Python since 3.11.
+    substitute: Any = types.ModuleType("async_timeout")
+    substitute.timeout = asyncio.timeout
+    sys.modules.setdefault("async_timeout", substitute)
+    config.pluginmanager.register(LeftOut(_LEFT_OUT))

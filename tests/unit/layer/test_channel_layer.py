@@ -105,9 +105,22 @@ class NameTests(LayerCase):
         layer = self.layer()
         for message in ("text", None, [], {"__asgi_channel__": "x"}):
             wrong: Any = message
-            for call in (layer.send("c", wrong), layer.group_send("g", wrong)):
+            for call in (layer.send("a.b!c", wrong), layer.group_send("g", wrong)):
                 with self.assertRaises(AssertionError):
                     run(call)
+
+    def test_any_value(self) -> None:
+        """To a worker channel any value may be sent, as in the pub/sub layer of channels_redis."""
+
+        async def send() -> list[Any]:
+            layer: Any = self.layer()
+            for value in ("text", 5):
+                await layer.send("jobs", value)
+            with self.assertRaises(AssertionError):
+                await layer.send("jobs", {"__asgi_channel__": "x"})
+            return [await layer.receive("jobs") for _ in range(2)]
+
+        self.assertEqual(["text", 5], run(send()))
 
     def test_not_encodable(self) -> None:
         """A message that cannot be encoded is an error of the caller, and nothing is sent."""

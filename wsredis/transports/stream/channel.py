@@ -182,10 +182,11 @@ class StreamChannel(RefusalLog, QueueOwner):
                 self.transport.abortConnection()
         elif data:
             self._early += data
-            if len(self._early) > _EARLY:
+            if self._phase is _Phase.IDLE:
+                if self._turn is None:
+                    self._go_on_later()
+            elif len(self._early) > _EARLY:
                 self.transport.abortConnection()
-            elif self._phase is _Phase.IDLE:
-                self._go_on_later()
 
     def connectionLost(self, reason: Failure) -> None:
         """See `wsredis.transports.websocket.http.HttpChannel.connectionLost`."""
@@ -217,8 +218,6 @@ class StreamChannel(RefusalLog, QueueOwner):
             status = 403 if self.sharing.is_foreign else 204
             self.answered(answers.preflight(self.sharing, keeps=keeps), status, keeps=keeps)
         else:
-            # Until it has read its body, a refusal leaves bytes unread.
-            self._is_read = self._kind is not Kind.PUBLISH
             self._client = self.owner.client_for(self._kind, self)
             self._client.begin()
 
@@ -231,8 +230,7 @@ class StreamChannel(RefusalLog, QueueOwner):
 
     def answered(self, data: bytes, status: int, *, keeps: bool) -> None:
         """See `Exchange.answered`."""
-        if self._phase is not _Phase.BUSY:
-            return
+        is_read = self._is_read if self._client is None else self._client.is_read
         self._client = None
         self._log_answer(status, len(data) - data.index(b"\r\n\r\n") - 4)
         self._phase = _Phase.ANSWERED if keeps else _Phase.CLOSING
@@ -244,7 +242,7 @@ class StreamChannel(RefusalLog, QueueOwner):
         if keeps:
             if not queue.is_waiting:
                 self._sent()
-        elif not self._is_read and is_plain(self.transport) and not queue.is_waiting:
+        elif not is_read and is_plain(self.transport) and not queue.is_waiting:
             # Closing a socket with unread input resets it, and the answer may be lost.
             self.transport.loseWriteConnection()
         else:
@@ -275,9 +273,8 @@ class StreamChannel(RefusalLog, QueueOwner):
 
     def _go_on_later(self) -> None:
         # At once, many short requests in one read would call each other.
-        if self._turn is None:
-            self.transport.pauseProducing()
-            self._turn = self.owner.later(self._go_on)
+        self.transport.pauseProducing()
+        self._turn = self.owner.later(self._go_on)
 
     def _go_on(self) -> None:
         self._turn = None

@@ -110,6 +110,7 @@ class StreamClient(Applicant):
     A request for messages, or with one.
 
     Attributes:
+        is_read: Tells whether nothing of the request is still to come.
         pause_reasons: The reasons for which it waits, added up.
         closedByMe, wasClean, cause, localCloseCode, localCloseReason, remoteCloseCode,
             remoteCloseReason: See `wsredis.transports.websocket.life_log.Ending`.
@@ -124,6 +125,7 @@ class StreamClient(Applicant):
     ring: Ring
 
     queue: Sink | None = None
+    is_read = True
     state = State.PENDING
     pause_reasons = 0
     closedByMe = False

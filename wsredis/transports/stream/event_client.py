@@ -177,8 +177,8 @@ class EventClient(StreamClient, QueueOwner):
         """See `wsredis.transports.queue_owner.QueueOwner.cut`."""
         self.cause = cause
         self.detach()
-        if self.queue is not None:
-            self.queue.stopProducing()
+        assert self.queue is not None
+        self.queue.stopProducing()
         self.transport.abortConnection()
 
     def connection_lost(self, reason: Failure) -> None:
@@ -190,9 +190,8 @@ class EventClient(StreamClient, QueueOwner):
             # There is no other way to leave.
             self.wasClean = True
         connection = self.connection
-        if not self.leave():
-            return
         assert connection is not None and self.queue is not None
+        self.leave()
         self.metrics.event_streams -= 1
         self.metrics.count_close(*ending_of(self, reason)[:2])
         traffic = traffic_of(self.transport)

@@ -54,6 +54,7 @@ class PollClient(StreamClient):
         #: Tells whether it is answered also if there is no message.
         self._is_due = False
         self._pieces: list[bytes] = []
+        self._size = 0
         self._seconds = 0.0
         self._timer: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None
@@ -106,10 +107,10 @@ class PollClient(StreamClient):
 
     def write(self, data: bytes) -> None:
         """See `wsredis.gateway.client.Client.write`."""
-        if data and self.state is State.OPEN:
-            self._pieces.append(data)
-            if self._timer is not None:
-                self._wake()
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._timer is not None:
+            self._wake()
 
     def resume(self, why: PauseReason) -> None:
         """See `wsredis.gateway.client.Client.resume`."""
@@ -121,8 +122,7 @@ class PollClient(StreamClient):
         self._timer = None
         self._is_due = True
         self.pause_reasons = 0
-        if self._turn is None:
-            self._go_on()
+        self._wake()
 
     def _wake(self, seconds: float = 0.0) -> None:
         """Answer in the next turn, or later: more may come until then."""
@@ -134,7 +134,7 @@ class PollClient(StreamClient):
         if self.hub.is_behind:
             # The cursor would stand for publications that are still to come.
             self._wake(SLICE)
-        elif not self.pause_reasons:
+        elif not self.pause_reasons or self._size > self.config.limits.max_queue:
             # Else a handler still works on its greeting.
             self._reply(self.ring.cursor())
 
@@ -154,8 +154,7 @@ class PollClient(StreamClient):
 
     def tell_of_gap(self) -> None:
         """See `StreamClient.tell_of_gap`. The next poll tells it, with the stored messages."""
-        if self.state is State.OPEN:
-            self._reply(self.ring.worthless)
+        self._reply(self.ring.worthless)
 
     # -- The end
 

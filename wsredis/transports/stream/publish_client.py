@@ -38,6 +38,7 @@ class PublishClient(StreamClient):
     """
 
     takes_place = False
+    is_read = False
     _is_speaking = False
 
     def __init__(self, exchange: Exchange) -> None:
@@ -82,6 +83,7 @@ class PublishClient(StreamClient):
         if len(data) < missing:
             self.inputs.keep(self, len(self._body), True)
         else:
+            self.is_read = True
             self.inputs.keep(self, 0, False)
             self.metrics.received_bytes += self._size
             super().begin()

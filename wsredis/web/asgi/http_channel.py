@@ -11,27 +11,27 @@ and the code for that has to be read together.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.python.failure import Failure
 
-from wsredis.gateway.connection_set import ConnectionSet
-from wsredis.gateway.shares import SharedBound, address_key
-from wsredis.transports.sockets import has_ended, is_plain, report_at_once
-from wsredis.transports.websocket import head
+from wsredis.gateway.shares import address_key
+from wsredis.transports.sockets import has_ended, is_plain
 from wsredis.transports.websocket.handshake import error_response
 from wsredis.transports.websocket.http import GiveBack
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.web.asgi.bodies import BadBody, ChunkedBody, SizedBody
 from wsredis.web.asgi.http_cycle import HttpCycle, Step
-from wsredis.web.asgi.http_request import Headers, Request
-from wsredis.web.asgi.link import Link, Running
-from wsredis.web.asgi.scopes import Place, Whereabouts, whereabouts
+from wsredis.web.asgi.http_output import Output
+from wsredis.web.asgi.http_ports import Kept, Serving
+from wsredis.web.asgi.http_reader import RequestReader
+from wsredis.web.asgi.http_request import Request
+from wsredis.web.asgi.link import Running
+from wsredis.web.asgi.scopes import Whereabouts, whereabouts
 
-__all__ = ["AsgiChannel", "Kept", "Room", "Serving"]
+__all__ = ["AsgiChannel"]
 
 #: Seconds that a connection has for the head of a request, and for each _PROGRESS bytes of a body.
 _REQUEST = 15
@@ -45,9 +45,6 @@ _STALL = 30
 
 #: Seconds that a client has to read the end of the last answer.
 _LINGER = 75
-
-#: Bytes that the transport gets at a time: when it has passed them on, the client has read more.
-_PIECE = 131072
 
 #: Bytes of an answer after which the application hears that they have gone.
 _GONE = 32768
@@ -67,92 +64,7 @@ _AFTER_END = 131072
 # Why a connection is not read.
 _APPLICATION, _NEXT, _TURN = 1, 2, 4
 
-# Members of an Enum are looked up slowly.
-_HANDSHAKE, _INCOMPLETE = head.Kind.HANDSHAKE, head.Kind.INCOMPLETE
-
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Kept(Protocol):
-    """
-    The part of a site that all its connections share.
-
-    Attributes:
-        channels: The connections that it has.
-        places: Their number by address. None if it does not count them.
-        max_head: Bytes that the head of a request may have.
-        max_body: Bytes that the body of a request may have.
-    """
-
-    channels: ConnectionSet[Any]
-    places: SharedBound | None
-    max_head: int
-    max_body: int
-
-    def keeps_connections(self) -> bool:
-        """Tell whether a connection stays open after an answer."""
-
-    def is_own(self, path: str) -> bool:
-        """Tell whether a path is one of the gateway itself, and not of an application."""
-
-    def call_in_turn(self, function: Callable[[], None]) -> None:
-        """Call a function when those that wait were called, a few in a turn of the reactor."""
-
-
-class Room(Protocol):
-    """Bounds what an application works on at a time."""
-
-    def enter(self) -> bool:
-        """Take a place. False if there is none."""
-
-    def leave(self) -> None:
-        """Give a place back."""
-
-
-class Serving(Protocol):
-    """
-    The part of a `wsredis.web.asgi.http_server.HttpServer` that its connections use.
-
-    Attributes:
-        link: Leads to the application.
-        place: See `wsredis.web.asgi.scopes.Place`.
-        tick: Seconds since some moment, roughly.
-        date: The line of the header Date.
-        room: Counts what the application works on.
-    """
-
-    link: Link
-    place: Place
-    tick: int
-    date: bytes
-    room: Room
-
-    def opened(self, channel: AsgiChannel) -> None:
-        """Look after a connection: `AsgiChannel.check` is called about once a second."""
-
-    def lost(self, channel: AsgiChannel) -> None:
-        """Look after it no more."""
-
-    def call(self, cycle: HttpCycle) -> Running:
-        """Call the application; it has a place in *room*."""
-
-    def failed(self, request: Request, error: BaseException | None) -> None:
-        """Log that the application has failed, or not answered."""
-
-    def cut_off(self, reason: str) -> None:
-        """Log that an answer was cut off. *reason* is one of few."""
-
-    def answered(
-        self, request: Request, where: Whereabouts, status: int, size: int, began: float
-    ) -> None:
-        """
-        Count and log an answer.
-
-        Args:
-            size: Bytes of its body.
-            began: The time at which the head of the request was whole, in seconds of the monotonic
-                clock.
-        """
 
 
 class AsgiChannel:
@@ -171,22 +83,15 @@ class AsgiChannel:
 
     __slots__ = (
         *("address", "keeps", "returned", "transport", "_began", "_body", "_cycle", "_data"),
-        *(
-            "_request",
-            "_full_since",
-            "_gone",
-            "_has_begun",
-            "_has_place",
-            "_has_unread",
-            "_in_head",
-        ),
-        *("_is_closing", "_is_ending", "_is_full", "_kept", "_offset", "_paused", "_progress"),
-        *("_running", "_searched", "_sent", "_server", "_since", "_thrown_away", "_untaken"),
-        *("_unwanted", "_waiting", "_where"),
+        *("_gone", "_has_begun", "_has_place", "_has_unread", "_in_head", "_is_closing"),
+        *("_is_ending", "_kept", "_output", "_paused", "_progress", "_reader", "_request"),
+        *("_running", "_server", "_since", "_thrown_away", "_untaken", "_unwanted", "_where"),
     )
 
     transport: Any
     _where: Whereabouts
+    _reader: RequestReader
+    _output: Output
 
     def __init__(self, server: Serving, kept: Kept) -> None:
         self.returned: GiveBack | None = None
@@ -200,7 +105,6 @@ class AsgiChannel:
         self._since = server.tick
         # -- What comes.
         self._data = b""
-        self._searched = 0
         self._in_head = False
         self._paused = 0
         self._thrown_away = 0
@@ -215,11 +119,6 @@ class AsgiChannel:
         self._untaken = 0
         self._unwanted = 0
         self._has_begun = False
-        # -- What goes.
-        self._waiting: deque[bytes] = deque()
-        self._offset = 0
-        self._is_full = False
-        self._full_since = 0
         #: Bytes of the answer of which the application has not heard that they have gone.
         self._gone = 0
         # -- The end.
@@ -243,19 +142,15 @@ class AsgiChannel:
         """Begin to use the transport."""
         self.transport = transport
         self._where = whereabouts(transport)
-        # It tells as soon as the kernel takes no more.
-        if is_plain(transport):
-            transport.bufferSize = 0
-        else:
-            report_at_once(transport)
-        transport.registerProducer(self, True)
+        self._reader = RequestReader(self._kept, self._where)
+        self._output = Output(transport, self._server, self._drained)
         self._kept.channels.add(self)
         self._server.opened(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """Forget the transport, and tell the application."""
         self._leave()
-        self._waiting.clear()
+        self._output.drop()
         self._data = b""
         self._body = None
         self._drop_call()
@@ -288,9 +183,7 @@ class AsgiChannel:
         self._leave()
         self._data = b""
         self._body = None
-        transport.unregisterProducer()
-        if is_plain(transport):
-            del transport.bufferSize
+        self._output.release()
         transport.resumeProducing()
         returned(request, rest, status, reason)
 
@@ -312,7 +205,7 @@ class AsgiChannel:
     def check(self, tick: int) -> None:
         """Close the connection if something has taken too long. *tick* is `Serving.tick`."""
         waited = tick - self._since
-        if self._is_full and tick - self._full_since > _STALL:
+        if self._output.is_full and tick - self._output.full_since > _STALL:
             self._abort("its client does not read")
         elif self._is_closing:
             if waited > _LINGER and self.transport is not None:
@@ -352,29 +245,12 @@ class AsgiChannel:
                 if len(self._data) > _AHEAD:
                     self._pause(_NEXT)
                 break
-            elif not self._data or self._is_full or not self._read_head():
+            elif not self._data or self._output.is_full or not self._read_head():
                 break
 
     def _read_head(self) -> bool:
         """Read the head of a request. If False, it is not whole, or there is nothing to go on."""
-        data, request = self._data, self._request
-        if request is not None:
-            headers = request.headers
-            if data == request.raw and not headers.has_body:
-                # The same one again, and it has the place that it had.
-                self._data = b""
-                self._begin(request)
-                return False
-            line = head.parse_line(data, headers.raw, self._kept.max_head)
-            if line is not None and line[2] == headers.version and line[1][0] == "/":
-                method, target, _, size = line
-                if "#" not in target and not self._kept.is_own(target.partition("?")[0]):
-                    self._request = request = Request(headers, data[:size], method, target)
-                    self._data = data[size:]
-                    self._searched = 0
-                    self._in_head = False
-                    self._begin(request)
-                    return True
+        data = self._data
         if data[0] == 13:
             # An empty line before a request (RFC 9112, 2.2).
             if data == b"\r":
@@ -382,50 +258,31 @@ class AsgiChannel:
             if data[:2] == b"\r\n":
                 self._data = data[2:]
                 return bool(self._data)
-        found = head.parse(data, self._kept.max_head, self._searched)
-        if found.kind is _INCOMPLETE:
-            self._searched = len(data)
+        try:
+            found = self._reader.read(data, self._server.place)
+        except BadBody as error:
+            self._refuse(error.status, error.reason)
+            return False
+        if found is None:
             if not self._in_head:
                 self._in_head = True
                 self._since = self._server.tick
             return False
-        self._searched = 0
         self._in_head = False
-        self._has_begun = False
-        size = found.size
-        if found.status:
+        if isinstance(found, Request):
+            before, self._request = self._request, found
+            if before is None or found.headers is not before.headers:
+                refusal = self._take_place(found.headers.values)
+                if refusal is not None:
+                    self._refuse(*refusal)
+                    return False
+            self._data = data[len(found.raw) :]
+            self._begin(found)
+        elif found.status:
             self._refuse(found.status, found.reason)
-        elif found.kind is _HANDSHAKE or self._kept.is_own(head.path_of(found.target)):
-            self._give_back(data[:size], data[size:], 0, "")
         else:
-            self._judge(found)
+            self._give_back(data[: found.size], data[found.size :], 0, "")
         return not self._is_closing
-
-    def _judge(self, found: head.Head) -> None:
-        """Answer a request, unless it is refused."""
-        raw = self._data[: found.size]
-        found = head.check_plain(found)
-        if found.status:
-            self._refuse(found.status, found.reason)
-            return
-        refusal = self._take_place(found.headers)
-        if refusal is not None:
-            self._refuse(*refusal)
-            return
-        try:
-            headers = Headers(
-                found,
-                raw[raw.index(b"\r\n") + 2 :],
-                self._where,
-                self._server.place,
-                self._kept.max_body,
-            )
-        except BadBody as error:
-            self._refuse(error.status, error.reason)
-            return
-        self._data = self._data[found.size :]
-        self._request = request = Request(headers, raw, found.method, found.target)
-        self._begin(request)
 
     def _begin(self, request: Request) -> None:
         """Call the application."""
@@ -544,6 +401,7 @@ class AsgiChannel:
     def _over(self) -> None:
         """Go on with the next request, since this one and its answer are complete."""
         self._since = self._server.tick
+        self._has_begun = False
         if self._paused:
             self._resume(_NEXT | _APPLICATION)
 
@@ -552,7 +410,7 @@ class AsgiChannel:
     def go_on(self, cycle: HttpCycle) -> None:
         """See `wsredis.web.asgi.http_cycle.Answering.go_on`."""
         if cycle is self._cycle and self._body is not None and not self._has_begun:
-            self._send(_CONTINUE)
+            self._output.send(_CONTINUE)
 
     def body_taken(self, cycle: HttpCycle, size: int) -> None:
         """See `wsredis.web.asgi.http_cycle.Answering.body_taken`."""
@@ -570,8 +428,8 @@ class AsgiChannel:
             data = cycle.take()
             self._has_begun = True
             self._gone += len(data)
-            self._send(data)
-            if self._gone >= _GONE and not self._is_full:
+            self._output.send(data)
+            if self._gone >= _GONE and not self._output.is_full:
                 self._tell_gone()
 
     def finish(self, cycle: HttpCycle, data: bytes, is_last: bool) -> None:
@@ -580,7 +438,7 @@ class AsgiChannel:
             return
         self._cycle = self._running = None
         self._gone = 0
-        self._send(data)
+        self._output.send(data)
         self._answered(cycle.status, cycle.size)
         body = self._body
         if is_last or not self.keeps:
@@ -618,57 +476,23 @@ class AsgiChannel:
         answer = error_response(500, "internal error")
         if cycle.request.method == "HEAD":
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
-        self._send(answer)
+        self._output.send(answer)
         self._answered(500, 0)
         self._close()
-
-    def _send(self, data: bytes) -> None:
-        """Hand bytes to the transport, or let them wait for it."""
-        if self._is_full or len(data) > _PIECE:
-            self._waiting.append(data)
-            self._flush()
-        elif data and self.transport is not None:
-            self.transport.write(data)
-
-    def _flush(self) -> None:
-        waiting = self._waiting
-        while waiting and not self._is_full and self.transport is not None:
-            data, start = waiting[0], self._offset
-            end = start + _PIECE
-            if end >= len(data):
-                waiting.popleft()
-                self._offset = 0
-            else:
-                self._offset = end
-            self.transport.write(data[start:end])
 
     def _tell_gone(self) -> None:
         gone, self._gone = self._gone, 0
         if gone and self._cycle is not None:
             self._server.link.to_application(self._cycle.sent, gone)
 
-    # -- twisted.internet.interfaces.IPushProducer
-
-    def pauseProducing(self) -> None:
-        """Write no more: the kernel takes nothing."""
-        self._is_full = True
-        self._full_since = self._server.tick
-
-    def resumeProducing(self) -> None:
-        """Go on writing: the kernel has taken all that was written."""
-        self._is_full = False
-        self._flush()
-        if self._is_full or self.transport is None:
-            return
+    def _drained(self) -> None:
+        """Go on, since the kernel has taken all that was written."""
         if self._is_ending:
             self._end()
         elif self._cycle is not None:
             self._tell_gone()
         elif not self._is_closing:
             self._work()
-
-    def stopProducing(self) -> None:
-        """Do nothing: the loss of the connection follows."""
 
     # -- The end
 
@@ -681,7 +505,7 @@ class AsgiChannel:
         self._body = None
         self._data = b""
         self._since = self._server.tick
-        if self._is_full:
+        if self._output.is_full:
             self._is_ending = True
         else:
             self._end()
@@ -689,7 +513,7 @@ class AsgiChannel:
     def _end(self) -> None:
         transport = self.transport
         self._is_ending = False
-        transport.unregisterProducer()
+        self._output.release()
         if self._has_unread and is_plain(transport):
             # Closing a socket with unread input resets it, and the answer may be lost.
             transport.loseWriteConnection()

@@ -17,8 +17,9 @@ from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.timers import PeriodicTask
 from wsredis.web.access_log import log_asgi_answer
 from wsredis.web.asgi.failures import FailureLog
-from wsredis.web.asgi.http_channel import AsgiChannel, Kept, Room
+from wsredis.web.asgi.http_channel import AsgiChannel
 from wsredis.web.asgi.http_cycle import Application, HttpCycle
+from wsredis.web.asgi.http_ports import Kept, Room, Timed
 from wsredis.web.asgi.http_request import Request
 from wsredis.web.asgi.link import Link, Running
 from wsredis.web.asgi.scopes import Place, Whereabouts
@@ -66,7 +67,7 @@ class HttpServer:
         self.room = room
         self.place = place
         self.tick = 0
-        self.channels: dict[AsgiChannel, None] = {}
+        self.channels: dict[Timed, None] = {}
         self._application = application
         self._metrics = metrics
         self._has_access_log = access_log
@@ -104,26 +105,26 @@ class HttpServer:
             except Exception:
                 self._log.failure("a connection failed", event="connection-failed")
 
-    # -- wsredis.web.asgi.http_channel.Serving
+    # -- wsredis.web.asgi.http_ports.Serving
 
-    def opened(self, channel: AsgiChannel) -> None:
-        """See `wsredis.web.asgi.http_channel.Serving.opened`."""
+    def opened(self, channel: Timed) -> None:
+        """See `wsredis.web.asgi.http_ports.Serving.opened`."""
         self.channels[channel] = None
 
-    def lost(self, channel: AsgiChannel) -> None:
-        """See `wsredis.web.asgi.http_channel.Serving.lost`."""
+    def lost(self, channel: Timed) -> None:
+        """See `wsredis.web.asgi.http_ports.Serving.lost`."""
         self.channels.pop(channel, None)
 
     def call(self, cycle: HttpCycle) -> Running:
-        """See `wsredis.web.asgi.http_channel.Serving.call`."""
+        """See `wsredis.web.asgi.http_ports.Serving.call`."""
         return self.link.spawn(cycle.request.name, cycle.call(self._application), cycle.ended)
 
     def failed(self, request: Request, error: BaseException | None) -> None:
-        """See `wsredis.web.asgi.http_channel.Serving.failed`."""
+        """See `wsredis.web.asgi.http_ports.Serving.failed`."""
         self._failures.failed(request.name, error)
 
     def cut_off(self, reason: str) -> None:
-        """See `wsredis.web.asgi.http_channel.Serving.cut_off`."""
+        """See `wsredis.web.asgi.http_ports.Serving.cut_off`."""
         self._throttle.log(
             self._log,
             LogLevel.warn,
@@ -136,7 +137,7 @@ class HttpServer:
     def answered(
         self, request: Request, where: Whereabouts, status: int, size: int, began: float
     ) -> None:
-        """See `wsredis.web.asgi.http_channel.Serving.answered`."""
+        """See `wsredis.web.asgi.http_ports.Serving.answered`."""
         metrics = self._metrics
         metrics.answers[_CLASSES[status // 100]] += 1
         metrics.answer_latency.observe(time.monotonic() - began)

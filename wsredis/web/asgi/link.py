@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from wsredis.config import AsgiConfig
 from wsredis.gateway.metrics import Metrics
 from wsredis.web.asgi.calls import LAST_CHANCE, Calls, Done, Running
-from wsredis.web.asgi.loop import ReactorLoop
+from wsredis.web.asgi.loop import ROOT, ReactorLoop
 from wsredis.web.asgi.slow import SlowSteps
 
 __all__ = ["Bridge", "Link", "Running", "Turns", "make_link"]
@@ -145,6 +145,8 @@ class Turns(Calls):
         self.to_application = self.loop.call  # type: ignore[method-assign]
         self.loop.attach()
         asyncio.set_event_loop(self.loop)
+        self._root = self.loop.create_task(self._be_root(), name="asgi")
+        self._root.add_done_callback(ROOT)
         self.begin()
         self._slow.start(self.loop)
 
@@ -154,12 +156,29 @@ class Turns(Calls):
             return
         self.end()
         self._slow.stop()
+        self._root.remove_done_callback(ROOT)
         self.loop.detach()
         try:
             self.loop.run_until_complete(_say_farewell())
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
+
+    async def _be_root(self) -> None:
+        """
+        Be the task that the loop would be run for, if it were not inside the reactor.
+
+        anyio looks for it, and ends its threads with it. Without one, each request would have
+        threads of its own.
+        """
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                # An application may cancel all tasks, and go on.
+                if self.loop.is_attached:
+                    continue
+                raise
 
     def to_gateway(self, function: Callable[..., object], *args: Any) -> None:
         """See `Link.to_gateway`."""
@@ -193,6 +212,7 @@ class Bridge(Calls):
         # One that is never started opens nothing.
         self.loop = asyncio.SelectorEventLoop()
         self.take_failures(self.loop)
+        self._end = asyncio.Event()
         self._thread.start()
         self.begin()
 
@@ -202,7 +222,7 @@ class Bridge(Calls):
             return
         self._is_stopped = True
         self.end()
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self._end.set)
         self._thread.join(2 * LAST_CHANCE)
         if self._thread.is_alive():
             self._log.warn(
@@ -228,20 +248,26 @@ class Bridge(Calls):
             self._reactor.callFromThread(self._give)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
+        loop = self.loop
+        asyncio.set_event_loop(loop)
         try:
-            # An application that stops the loop, or that calls exit(), stops nobody else.
-            while not self._is_stopped:
-                self._run_until_stopped()
-            self.loop.run_until_complete(_say_farewell())
+            # An application that stops the loop, cancels all tasks or calls exit() stops nobody.
+            while not self._end.is_set():
+                self._run_until(loop.create_task(self._end.wait(), name="asgi"))
+            loop.run_until_complete(_say_farewell())
         finally:
-            self.loop.close()
+            loop.close()
 
-    def _run_until_stopped(self) -> None:
-        try:
-            self.loop.run_forever()
-        except (SystemExit, KeyboardInterrupt):
-            self._log.failure("the application tried to end the process", event="asgi-exit")
+    def _run_until(self, root: asyncio.Task[Any]) -> None:
+        """Run the loop until *root* has ended. By `run_until_complete`, for which anyio looks."""
+        while not root.done():
+            try:
+                self.loop.run_until_complete(root)
+            except (SystemExit, KeyboardInterrupt):
+                self._log.failure("the application tried to end the process", event="asgi-exit")
+            except (RuntimeError, asyncio.CancelledError):
+                # It was stopped, or the task was cancelled.
+                pass
 
     def _take(self) -> None:
         self._incoming_is_due = False

@@ -16,7 +16,7 @@ import asyncio
 import heapq
 import selectors
 import sys
-from asyncio import events
+from asyncio import base_events, events
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -28,10 +28,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["Call", "ReactorLoop"]
+__all__ = ["ROOT", "Call", "ReactorLoop"]
 
 #: Timers of which more than half were cancelled, from which on the cancelled ones are removed.
 _MANY_TIMERS = 100
+
+
+#: By this callback of a task others know that it is the one of `run_until_complete`.
+ROOT = base_events._run_until_complete_cb  # type: ignore[attr-defined]
 
 
 def _nothing() -> None:
@@ -147,6 +151,11 @@ class ReactorLoop(asyncio.SelectorEventLoop):
         #: The reactor's timer for the earliest one of the loop, and when that is due.
         self._timer: Any = None
         self._timer_due = 0.0
+
+    @property
+    def is_attached(self) -> bool:
+        """Tell whether it runs in the reactor."""
+        return self._watched is not None
 
     def attach(self) -> None:
         """

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wsredis.errors import incompatible
-from wsredis.web.asgi.loop import ReactorLoop
+from wsredis.web.asgi.loop import ROOT, ReactorLoop
 
 __all__ = ["self_test"]
 
@@ -81,6 +81,11 @@ def _test_loop() -> None:
             loop.detach()
             loop.run_until_complete(task())
             _require(done[4:] == ["task"], "run_until_complete has changed")
+            root = loop.create_task(task())
+            root.add_done_callback(ROOT)
+            # It stops the loop when the task has ended.
+            loop.run_forever()
+            _require(root.done(), "the callback of run_until_complete has changed")
         finally:
             loop.detach()
             loop.close()

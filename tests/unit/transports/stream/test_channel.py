@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import directlyProvides
@@ -10,7 +12,9 @@ from tests.support.raw import TEXT, frame, handshake
 from tests.unit.transports.stream.case import LISTEN, SPEAK, StreamCase, request
 from tests.unit.transports.websocket.case import SlowAuthenticator
 from wsredis.config import GatewayConfig, Limits
+from wsredis.gateway.client import PauseReason
 from wsredis.gateway.identity import Identity
+from wsredis.transports.stream import channel
 from wsredis.transports.stream.channel import Caller, StreamChannel
 
 ASKS = "Access-Control-Request-Method: POST"
@@ -198,20 +202,20 @@ class UnreadTests(StreamCase):
         """If too much waits for all, such a connection goes."""
         socket = self.connect()
         socket.send(request("POST", SPEAK, "Content-Length: 5"))
-        (channel,) = self.streams.channels
-        channel.send_queue_evicted(True)
+        (busy,) = self.streams.channels
+        busy.send_queue_evicted(True)
         self.assertTrue(socket.aborted)
 
     def test_no_farewell(self) -> None:
         """There is no other farewell to a request than its answer."""
         socket = self.connect()
         socket.send(request("POST", SPEAK, "Content-Length: 5"))
-        (channel,) = self.streams.channels
-        channel.send_queue_overflowed()
-        channel.close(1008, "slow consumer")
-        channel.pause(1)  # type: ignore[arg-type]
-        channel.resume(1)  # type: ignore[arg-type]
-        self.assertEqual("", channel.connection_id)
+        (busy,) = self.streams.channels
+        busy.send_queue_overflowed()
+        busy.close(1008, "slow consumer")
+        busy.pause(PauseReason.RATE)
+        busy.resume(PauseReason.RATE)
+        self.assertEqual("", busy.connection_id)
         self.assertFalse(socket.closed)
         socket.leave()
 
@@ -236,6 +240,20 @@ class JudgeTests(StreamCase):
             socket.send(request("GET", "/nothing"))
             self.assertEqual(b"", socket.take())
             self.assertTrue(socket.closed)
+
+    def test_half_closed(self) -> None:
+        """A plain socket with unread input is closed on our side only: a reset loses the answer."""
+        self.patch(channel, "is_plain", lambda transport: True)
+        for data, is_half in (
+            (request("POST", SPEAK, "Content-Length: 9999999"), True),
+            (request("POST", SPEAK, "Transfer-Encoding: chunked"), True),
+            (request("POST", LISTEN, body=b"x"), False),
+        ):
+            socket: Any = self.connect()
+            halves: list[bool] = []
+            socket.loseWriteConnection = lambda halves=halves: halves.append(True)
+            socket.send(data)
+            self.assertEqual((is_half, not is_half), (bool(halves), socket.closed), data)
 
     def test_told(self) -> None:
         """A refusal is counted and logged, as that of a handshake is."""
@@ -337,9 +355,9 @@ class LogTests(StreamCase):
     def test_kept(self) -> None:
         """A stream keeps no more of its head than the log needs."""
         self.source(LISTEN, "User-Agent: x", "Cookie: a=b")
-        (channel,) = self.streams.channels
-        self.assertEqual({"user-agent": "x"}, channel.found.headers)
-        self.assertEqual(((), {"user-agent": "x"}), (channel.found.pairs, channel.headers))
+        (busy,) = self.streams.channels
+        self.assertEqual({"user-agent": "x"}, busy.found.headers)
+        self.assertEqual(((), {"user-agent": "x"}), (busy.found.pairs, busy.headers))
 
     def test_without(self) -> None:
         """Without the option there is none."""
@@ -367,6 +385,6 @@ class NobodyTests(StreamCase):
         from wsredis.transports.websocket.head import parse
 
         found = parse(request("POST", SPEAK, body=b"x"), 1000)
-        channel = self.streams.channel_for(found, Caller("192.0.2.1:1", "192.0.2.1"))
-        self.assertIsInstance(channel, StreamChannel)
-        self.assertFalse(channel.keeps)
+        made = self.streams.channel_for(found, Caller("192.0.2.1:1", "192.0.2.1"))
+        self.assertIsInstance(made, StreamChannel)
+        self.assertFalse(made.keeps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.memory_gateway import Socket
-from tests.unit.transports.stream.case import SPEAK, StreamCase, request
+from tests.unit.transports.stream.case import LISTEN, SPEAK, StreamCase, request
 from tests.unit.transports.websocket.case import SlowAuthenticator
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
@@ -73,6 +73,16 @@ class ClientTests(StreamCase):
         self.assertIn(b" 202 ", socket.take())
         self.assertFalse(client.is_paused)
 
+    def test_no_place_later(self) -> None:
+        """While a message was read, others may have taken the places at the door."""
+        self.start(GatewayConfig(limits=Limits(max_handshakes=2)), authenticator=self.slow)
+        speaker = self.connect()
+        speaker.send(request("POST", SPEAK, "Content-Length: 5"))
+        for _ in range(2):
+            self.connect().send(request("GET", SPEAK, "Accept: text/event-stream"))
+        speaker.send(b"hello")
+        self.assertIn(b" 503 ", speaker.take())
+
     def test_no_place(self) -> None:
         """One for which there is no place at the door is refused at once."""
         self.start(GatewayConfig(limits=Limits(max_handshakes=2)), authenticator=self.slow)
@@ -84,3 +94,28 @@ class ClientTests(StreamCase):
         self.assertIn(b" 503 ", last.take())
         for socket in sockets:
             socket.leave()
+
+
+class EvenTests(StreamCase):
+    """A hub that has not yet delivered all that it has."""
+
+    def test_behind(self) -> None:
+        """A client that hears is admitted when the hub is even, one that publishes at once."""
+        waiting: list[Any] = [1]
+        self.patch(self.gateway.hub, "_waiting", waiting)
+        socket = self.connect()
+        socket.send(request("GET", LISTEN, "Accept: text/event-stream"))
+        self.wait(0.1)
+        self.assertEqual(b"", socket.take())
+        self.assertEqual(202, self.post(b"x")[0])
+        waiting.clear()
+        self.wait(0.1)
+        self.assertIn(b" 200 ", socket.take())
+
+    def test_left(self) -> None:
+        """A client that leaves meanwhile is forgotten."""
+        self.patch(self.gateway.hub, "_waiting", [1])
+        socket = self.connect()
+        socket.send(request("GET", LISTEN, "Accept: text/event-stream"))
+        socket.leave()
+        self.assertEqual(1, self.metrics.handshakes["abandoned,"])

@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs
 
 from tests.support.event_stream import Event
+from tests.support.raw import handshake
 from tests.unit.transports.stream.case import LISTEN, StreamCase
 from tests.unit.transports.websocket.case import SlowAuthenticator
 from wsredis.config import GatewayConfig, Limits
@@ -468,6 +469,25 @@ class RefusalTests(StreamCase):
         self.gateway.broker.disconnect()
         slow.asked[0].callback(Identity())
         self.assertIn(b"503", source.socket.take())
+
+    def test_place_is_gone(self) -> None:
+        """And so may the place."""
+        slow = SlowAuthenticator()
+        limits = Limits(max_connections=8, max_connections_per_address=1)
+        self.start(GatewayConfig(limits=limits), authenticator=slow)
+        source = self.source()
+        socket = self.connect()
+        socket.send(handshake(LISTEN))
+        slow.asked[1].callback(Identity())
+        slow.asked[0].callback(Identity())
+        self.assertIn(b" 429 ", source.socket.take())
+
+    def test_overdrawn(self) -> None:
+        """A handler that publishes too fast for a client has it closed."""
+        source = self.source()
+        (member,) = self.factory.registry.connections
+        member.overdrawn()  # type: ignore[attr-defined]
+        self.assertEqual((1008, False), source.goodbye())
 
     def test_closed_while_pending(self) -> None:
         """A client with too much to hold back is refused."""

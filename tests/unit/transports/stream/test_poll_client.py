@@ -161,6 +161,15 @@ class CursorTests(PollCase):
         self.assertEqual((False, ["1", "2"]), (found["gap"], found["messages"]))
         self.assertEqual(204, self.status(self.poll(f"wait=0&cursor={found['cursor']}")))
 
+    def test_costs(self) -> None:
+        """What a client has missed counts as stored messages do."""
+        sizes: list[int] = []
+        cursor = self.cursor()
+        self.patch(self.factory.registry, "read_stored", lambda _, size: sizes.append(size))
+        self.publish(b"12345")
+        self.poll(f"wait=0&cursor={cursor}")
+        self.assertEqual([5], sizes)
+
     def test_one_connection(self) -> None:
         """One connection is enough for any number of polls, also if they come all at once."""
         socket = self.connect()
@@ -331,6 +340,28 @@ class HandlerTests(PollCase):
         socket = self.poll("wait=25")
         self.wait(25.1)
         self.assertEqual([], self.messages(socket))
+        greetings.pop().callback(None)
+        self.clock.advance(0)
+        self.assertEqual(b"", socket.take())
+
+    def test_busy_handler(self) -> None:
+        """A handler that is slow to greet keeps no more from the client than a queue may hold."""
+
+        class _Handler(Handler):
+            def on_connect(self, connection: Connection) -> Deferred[None]:
+                return Deferred()
+
+        self.start(
+            GatewayConfig(limits=Limits(max_queue=10_000, max_publication=10_000)),
+            handler=_Handler(),
+        )
+        socket = self.poll("wait=25")
+        for payload in (b"x" * 9000, b"y" * 9000):
+            self.clock.advance(0)
+            self.assertEqual(0, self.status(socket))
+            self.publish(payload)
+        self.clock.advance(0)
+        self.assertEqual(2, len(self.messages(socket)))
 
     def test_closes(self) -> None:
         """A handler may send the client away at once."""

@@ -88,6 +88,15 @@ class RequestTests(HttpCase):
         self.assertEqual(200, self.ask(client, request("GET http://a:1/x?q"))[0].status)
         self.assertEqual([(b"host", b"a:1")], self.scopes[-1]["headers"])
         self.assertEqual(("/x", b"q"), (self.scopes[-1]["path"], self.scopes[-1]["query_string"]))
+        # The host of a URL is that of this request, whatever has the same headers.
+        for target, host in (
+            ("/x", b"x"),
+            ("http://a:1/x", b"a:1"),
+            ("http://b/x", b"b"),
+            ("/", b"x"),
+        ):
+            self.ask(client, request(f"GET {target}"))
+            self.assertEqual([(b"host", host)], self.scopes[-1]["headers"])
         client.leave()
         for line in ("GET x", "OPTIONS *", "GET /a#b", "CONNECT x:1", "GET ftp://a/b"):
             self.refused(400, request(line))

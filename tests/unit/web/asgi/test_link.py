@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from typing import Any
 
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +15,7 @@ from tests.unit.web.asgi.case import BridgeCase, TurnsLinkCase
 from wsredis.config import AsgiConfig
 from wsredis.gateway.metrics import Metrics
 from wsredis.web.asgi import link as module
+from wsredis.web.asgi.loop import ROOT
 
 
 class TurnsTests(TurnsLinkCase):
@@ -42,6 +44,30 @@ class TurnsTests(TurnsLinkCase):
         """What need not wait for its turn is called at once."""
         self.link.at_once(self.busy(1, 0))()
         self.assertEqual([1], self.said)
+
+    def test_all_cancelled(self) -> None:
+        """An application that cancels all tasks cancels its own only."""
+
+        async def cancel() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+        before = self.root()
+        self.spawn(cancel())
+        self.settle()
+        self.spawn(asyncio.sleep(0))
+        self.settle()
+        self.assertEqual([None, None], self.ends)
+        self.assertEqual(1, len(before))
+        self.assertEqual(before, self.root())
+
+    def root(self) -> set[Any]:
+        """The tasks for which the loop runs, as others would find them."""
+        return {
+            task
+            for task in asyncio.all_tasks(self.link.loop)
+            if any(callback is ROOT for callback, _ in task._callbacks or ())  # type: ignore[attr-defined]
+        }
 
 
 class BridgeTests(BridgeCase):
@@ -77,6 +103,9 @@ class BridgeTests(BridgeCase):
             exit(3)
 
         async def stop() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.sleep(0)
             asyncio.get_running_loop().stop()
 
         self.spawn(leave())

@@ -270,8 +270,8 @@
       if (!text) return 0;
       try {
         const type = is_text ? {} : { "Content-Type": "application/octet-stream" };
-        // It may be the last word of a page that is left; browsers limit the size of those.
-        const keepalive = text.length < 9999;
+        // It may be the last word of a page; browsers limit the size of all of these together.
+        const keepalive = text.length < 1000;
         const { status, headers } = await request([], type, { method: "POST", body: message, keepalive });
         if (status === 429) {
           memory.unsaid(text);

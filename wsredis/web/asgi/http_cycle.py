@@ -231,7 +231,11 @@ class HttpCycle:
         kind = events.type_of(event)
         step = self.step
         if self._left and step is not _ALL:
-            raise ClientDisconnected("the client has gone")
+            if not self._has_all(event):
+                raise ClientDisconnected("the client has gone")
+            if not event.get("more_body"):
+                self.step = _ALL
+            return
         if kind == "http.response.start" and step is _NOTHING:
             self._start = start = events.read_start(event)
             self.status = start[0]
@@ -254,6 +258,11 @@ class HttpCycle:
             await self._write_file(open_part(event), bool(event.get("more_body")))
         else:
             raise RuntimeError(_unexpected(kind, step))
+
+    def _has_all(self, event: Any) -> bool:
+        """Tell whether a client that has gone had the whole answer, and the event adds nothing."""
+        is_empty = event["type"] == "http.response.body" and not event.get("body")
+        return is_empty and self.step is _HEAD and self._missing == 0
 
     async def _write_file(self, file: FilePart, has_more: bool) -> None:
         """Send bytes of a file as so many bodies would be sent."""

@@ -434,6 +434,22 @@ class ReceiveTests(CycleCase):
         self.assertEqual({"type": "http.disconnect"}, waiting[1].result())
         self.assertEqual({"type": "http.disconnect"}, self.result(cycle.receive()))
 
+    def test_gone_with_the_whole_answer(self) -> None:
+        """A client that leaves with all bytes of the length is no error for the empty last part."""
+        cycle = self.cycle()
+        self.send(cycle, start(200, (b"content-length", b"2")), body(b"ab", more_body=True))
+        cycle.left()
+        self.send(cycle, body(b"", more_body=True), body(b""))
+        self.assertIs(Step.ALL, cycle.step)
+
+    def test_gone_with_a_part(self) -> None:
+        """A client that leaves before is one, also for the empty last part."""
+        cycle = self.cycle()
+        self.send(cycle, start(200, (b"content-length", b"3")), body(b"ab", more_body=True))
+        cycle.left()
+        with self.assertRaises(ClientDisconnected):
+            self.send(cycle, body(b""))
+
     def test_asks_without_waiting(self) -> None:
         """The end is there for one who asks and takes nothing that waits, also a second time."""
         cycle = self.cycle()
@@ -465,7 +481,7 @@ class ReceiveTests(CycleCase):
 
     def test_parts(self) -> None:
         """What has come together is one event; the last one says so."""
-        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 9", body=b"a", has_more=True)
+        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 9", body=b"a", has_more_body=True)
         cycle.body(b"b", True)
         self.assertEqual(
             {"type": "http.request", "body": b"ab", "more_body": True}, self.result(cycle.receive())
@@ -479,7 +495,7 @@ class ReceiveTests(CycleCase):
 
     def test_taken(self) -> None:
         """The other side hears how much of a large body was taken."""
-        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 99999", has_more=True)
+        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 99999", has_more_body=True)
         for size in (10000, 10000, 100):
             cycle.body(bytes(size), True)
             self.result(cycle.receive())
@@ -488,12 +504,12 @@ class ReceiveTests(CycleCase):
     def test_continue(self) -> None:
         """The client is told to go on once, when its body is wanted, and not if it came."""
         headers = ("Content-Length: 9", "Expect: 100-continue")
-        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more=True)
+        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more_body=True)
         self.assertEqual([], self.side.told)
         self.waits(cycle.receive())
         self.waits(cycle.receive())
         self.assertEqual(["continue"], self.side.told)
-        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more=True)
+        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more_body=True)
         told = self.send(cycle, start(), body())
         self.assertTrue(told[-1])
 

@@ -481,7 +481,7 @@ class ReceiveTests(CycleCase):
 
     def test_parts(self) -> None:
         """What has come together is one event; the last one says so."""
-        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 9", body=b"a", has_more_body=True)
+        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 9", body=b"a", has_more=True)
         cycle.body(b"b", True)
         self.assertEqual(
             {"type": "http.request", "body": b"ab", "more_body": True}, self.result(cycle.receive())
@@ -495,7 +495,7 @@ class ReceiveTests(CycleCase):
 
     def test_taken(self) -> None:
         """The other side hears how much of a large body was taken."""
-        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 99999", has_more_body=True)
+        cycle = self.cycle("POST / HTTP/1.1", "Content-Length: 99999", has_more=True)
         for size in (10000, 10000, 100):
             cycle.body(bytes(size), True)
             self.result(cycle.receive())
@@ -504,12 +504,12 @@ class ReceiveTests(CycleCase):
     def test_continue(self) -> None:
         """The client is told to go on once, when its body is wanted, and not if it came."""
         headers = ("Content-Length: 9", "Expect: 100-continue")
-        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more_body=True)
+        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more=True)
         self.assertEqual([], self.side.told)
         self.waits(cycle.receive())
         self.waits(cycle.receive())
         self.assertEqual(["continue"], self.side.told)
-        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more_body=True)
+        cycle = self.cycle("POST / HTTP/1.1", *headers, has_more=True)
         told = self.send(cycle, start(), body())
         self.assertTrue(told[-1])
 

@@ -210,14 +210,14 @@ class AsgiChannel:
         elif self._is_closing:
             if waited > _LINGER and self.transport is not None:
                 self.transport.abortConnection()
-        elif self._body is not None:
+        elif self._paused & (_APPLICATION | _NEXT):
             # The application may take its time.
-            if not self._paused & _APPLICATION:
-                if waited > _REQUEST:
-                    self._refuse(408, "the request did not come")
-            elif has_ended(self.transport):
+            if has_ended(self.transport):
                 # Nobody would tell, since it is not read.
                 self.transport.abortConnection()
+        elif self._body is not None:
+            if waited > _REQUEST:
+                self._refuse(408, "the request did not come")
         elif self._cycle is None and waited > (_REQUEST if self._in_head else _IDLE):
             self._close()
 

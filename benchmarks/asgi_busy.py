@@ -48,9 +48,19 @@ ROWS = {
     "in turns without an end": ("--asgi-loop", "reactor", "--asgi-budget", "10"),
     "in a thread": ("--asgi-loop", "thread"),
     "in a thread, switch 5 ms": ("--asgi-loop", "thread"),
+    "pool of threads": ("--asgi-loop", "reactor"),
+    "pool of threads, switch 1 ms": ("--asgi-loop", "reactor"),
+    "pool of threads, switch 5 ms": ("--asgi-loop", "reactor"),
     "sleep(0.1), in turns": ("--asgi-loop", "reactor"),
     "sleep(0.1), in a thread": ("--asgi-loop", "thread"),
 }
+
+
+def burn(seconds: float) -> None:
+    """Compute for so long."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -59,9 +69,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         raise ValueError(f"there is no {scope['type']} here")
     seconds = float(parse_qs(scope["query_string"].decode())["seconds"][0])
     if scope["path"] == "/burn":
-        end = time.thread_time() + seconds
-        while time.thread_time() < end:
-            pass
+        burn(seconds)
+    elif scope["path"] == "/pool":
+        await asyncio.to_thread(burn, seconds)
     elif scope["path"] == "/block":
         time.sleep(seconds)
         await asyncio.sleep(seconds)
@@ -142,8 +152,13 @@ def run(name: str, options: tuple[str, ...] | None, given: Any) -> tuple[list[fl
             for _ in range(CROWD)
         ]
         if "switch" in name:
-            response(gateway.port, b"GET /switch?seconds=0.005 HTTP/1.0\r\n\r\n")
-        path = "/block?seconds=0.1" if "sleep" in name else f"/burn?seconds={given.step}"
+            seconds = int(name.split()[-2]) / 1000
+            response(gateway.port, f"GET /switch?seconds={seconds} HTTP/1.0\r\n\r\n".encode())
+        path = f"/burn?seconds={given.step}"
+        if "sleep" in name:
+            path = "/block?seconds=0.1"
+        elif "pool" in name:
+            path = f"/pool?seconds={given.step}"
         if options is not None and name != "idle":
             load = subprocess.Popen(
                 [sys.executable, __file__, "--hammer", str(gateway.port), path],

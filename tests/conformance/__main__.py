@@ -14,7 +14,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("cases", nargs="*", help="numbers, as 1.* or 5.19; all if none is given")
     parser.add_argument("--compress", action="store_true", help="the gateway compresses")
-    parser.add_argument(
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--asgi", action="store_true", help="an ASGI application sends them back, not a handler"
+    )
+    ways.add_argument(
         "--through-redis",
         action="store_true",
         help="messages go to Redis and come back, instead of through a handler",
@@ -27,7 +31,7 @@ def main() -> int:
         "that are not about compression",
     )
     options = parser.parse_args()
-    with Server.running(options.compress, options.through_redis) as server:
+    with Server.running(options.compress, options.through_redis, options.asgi) as server:
         results = server.run(options.cases, options.wstest)
     useless = [each for each in results if each.is_of_no_use and not options.compress]
     failed = [each for each in results if not each.has_passed and each not in useless]

@@ -90,24 +90,30 @@ class Server:
         is_compressing: Whether it is started with ``--compress``.
         is_through_redis: Whether messages go to Redis and come back, as those of a client that
             hears and publishes on one channel and asks for its echo. If False, a handler in an
-            embedding program sends them back.
+            embedding program sends them back, or an application.
+        is_asgi: Whether an ASGI application sends them back.
 
     Attributes:
         url: The start of its URLs, without a facility.
         child: The process.
     """
 
-    def __init__(self, is_compressing: bool, is_through_redis: bool = False) -> None:
+    def __init__(
+        self, is_compressing: bool, is_through_redis: bool = False, is_asgi: bool = False
+    ) -> None:
         self._redis = RedisServer()
         settings = {"redis": self._redis.url, "port": _PORT, **_SETTINGS}
         self._gateway: Gateway | None = None
-        if is_through_redis:
+        if is_through_redis or is_asgi:
+            if is_asgi:
+                # The gateway's own paths have another prefix.
+                settings |= {"asgi": "tests.conformance.asgi_echo:app", "url-prefix": "/other/"}
             options = [
                 str(word) for name, value in settings.items() for word in (f"--{name}", value)
             ]
             self._gateway = Gateway(*options, *(["--compress"] if is_compressing else []))
             self.child, port = self._gateway.child, self._gateway.port
-            self._query = "?subscribe-broadcast&publish-broadcast&echo"
+            self._query = "" if is_asgi else "?subscribe-broadcast&publish-broadcast&echo"
         else:
             settings["compress"] = int(is_compressing)
             environ = {
@@ -155,9 +161,11 @@ class Server:
 
     @classmethod
     @contextmanager
-    def running(cls, is_compressing: bool, is_through_redis: bool = False) -> Iterator[Server]:
+    def running(
+        cls, is_compressing: bool, is_through_redis: bool = False, is_asgi: bool = False
+    ) -> Iterator[Server]:
         """Start one, and stop it at the end."""
-        server = cls(is_compressing, is_through_redis)
+        server = cls(is_compressing, is_through_redis, is_asgi)
         try:
             yield server
         finally:

@@ -44,9 +44,15 @@ class SuiteTests(SynchronousTestCase):
 
     skip = missing("redis", "kosoku")
 
-    def check(self, *, is_compressing: bool = False, is_through_redis: bool = False) -> None:
+    def check(
+        self,
+        *,
+        is_compressing: bool = False,
+        is_through_redis: bool = False,
+        is_asgi: bool = False,
+    ) -> None:
         """All cases pass, but for those that Redis cannot carry."""
-        with Server.running(is_compressing, is_through_redis) as server:
+        with Server.running(is_compressing, is_through_redis, is_asgi) as server:
             results = server.run(_CASES)
         self.assertGreater(len(results), 100)
         failed = [each for each in results if not each.has_passed]
@@ -67,6 +73,10 @@ class SuiteTests(SynchronousTestCase):
         """All pass through Redis, but for empty messages, and for text as a binary message."""
         self.check(is_through_redis=True)
 
+    def test_asgi(self) -> None:
+        """All pass with an ASGI application."""
+        self.check(is_asgi=True)
+
 
 class CompressionTests(SynchronousTestCase):
     """The kinds 12 and 13, with another client: kosoku's fail by themselves."""
@@ -75,7 +85,15 @@ class CompressionTests(SynchronousTestCase):
 
     def test_echo(self) -> None:
         """Messages of any size come back, whole or in fragments, for each offer of a client."""
-        with Server.running(True) as server:
+        self.check()
+
+    def test_asgi(self) -> None:
+        """The same with an ASGI application."""
+        self.check(is_asgi=True)
+
+    def check(self, *, is_asgi: bool = False) -> None:
+        """Send messages of all sizes with each offer."""
+        with Server.running(True, is_asgi=is_asgi) as server:
             for case, offers in _OFFERS.items():
                 extensions = [
                     ClientPerMessageDeflateFactory(

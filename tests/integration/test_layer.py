@@ -6,18 +6,22 @@ import asyncio
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from channels.exceptions import ChannelFull
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.children import PATIENCE, Child, RedisServer, clean_environment
+from tests.support.certificates import Authority
+from tests.support.children import PATIENCE, Child, RedisServer, clean_environment, reserve_port
 from tests.support.layer import run
 from tests.support.require import missing
 from wsredis.layer import ChannelLayer
 
 _SITE = "tests.support.layer_site"
+
+_EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 class RedisCase(SynchronousTestCase):
@@ -129,6 +133,35 @@ class LayerTests(RedisCase):
         with self.assertRaises(OSError) as caught:
             run(ChannelLayer(hosts=[("127.0.0.1", server.port)]).group_send("g", {"type": "x"}))
         self.assertIn("NOAUTH", str(caught.exception))
+
+    def test_tls(self) -> None:
+        """With TLS messages of any size pass, and a certificate of a stranger is refused."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        authority = Authority(folder)
+        key, certificate = authority.issue()
+        port = reserve_port(self)
+        files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+        self.start_redis("--tls-port", str(port), *files, "--tls-auth-clients", "no")
+        address = f"rediss://localhost:{port}"
+
+        async def use(host: Any) -> Any:
+            layer = ChannelLayer(hosts=[host])
+            channel = await layer.new_channel()
+            await layer.group_add("g", channel)
+            large = {"type": "x", "data": b"\xff" * 2_000_000}
+            for number in range(50):
+                await layer.group_send("g", {"type": "x", "number": number})
+            await layer.group_send("g", large)
+            numbers = [(await layer.receive(channel))["number"] for _ in range(50)]
+            self.assertEqual([*range(50)], numbers)
+            self.assertEqual(large, await layer.receive(channel))
+
+        run(use({"address": address, "ssl_ca_certs": str(authority.path)}))
+        run(use(f"{address}?ssl_cert_reqs=none"))
+        with self.assertRaises(OSError) as caught:
+            run(use(address))
+        self.assertIn("CERTIFICATE_VERIFY_FAILED", str(caught.exception))
 
     def test_large(self) -> None:
         """A message of some megabytes passes, and many small ones that are sent at once."""
@@ -275,6 +308,42 @@ print(json.dumps([first, last, len(names), [each for _, each, _ in found + more]
         server.kill()
         server.start()
         run(layer.send("a", {"type": "x"}))
+
+
+class ExampleTests(RedisCase):
+    """The consumer of the documentation."""
+
+    def test_chat(self) -> None:
+        """Both hear what one says, and after a gap each gets the history."""
+        server = self.start_redis()
+        found = self.script(
+            server,
+            f"""
+import sys
+sys.path.insert(0, {str(_EXAMPLES)!r})
+import django
+django.setup()
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from channel_layer import ChatConsumer
+async def chat():
+    found = []
+    clients = [WebsocketCommunicator(ChatConsumer.as_asgi(), "/") for _ in range(2)]
+    for client in clients:
+        await client.connect()
+        found.append(await client.receive_json_from())
+    await clients[0].send_json_to({{"text": "Hello"}})
+    found += [await client.receive_json_from() for client in clients]
+    get_channel_layer()._station.gap(1.0)
+    found += [await client.receive_json_from() for client in clients]
+    for client in clients:
+        await client.disconnect()
+    return found
+print(json.dumps(asyncio.run(chat())))
+""",
+        )
+        empty, hello, history = {"history": []}, {"text": "Hello"}, {"history": ["Hello"]}
+        self.assertEqual([empty, empty, hello, hello, history, history], found)
 
 
 class ServerTests(RedisCase):

@@ -185,6 +185,8 @@ async def _run_server(config: Any, sockets: Any = None) -> AsyncIterator[_Runnin
         yield _Running(site)
     finally:
         await site.stop()
+        # uvicorn looks each tenth of a second whether all have gone; clients notice meanwhile.
+        await asyncio.sleep(0.05)
 
 
 def _as_of_24(app: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import re
 import subprocess
 import sys
@@ -162,3 +164,50 @@ class AttackTests(BenchmarksCase):
         found = dict.fromkeys(self.attack.COLUMNS, 1.0)
         line = self.attack.row("pings", {**found, "refused": {503: 2}, "closed": {1008: 1}})
         self.assertTrue(line.endswith("refused: 2 x 503  CLOSED: 1 x 1008"), line)
+
+
+class AsgiTests(BenchmarksCase):
+    """`benchmarks/asgi.py`."""
+
+    def setUp(self) -> None:
+        """Import the module as it runs."""
+        super().setUp()
+        self.asgi: Any = importlib.import_module("asgi")
+
+    def test_readme_describes_all(self) -> None:
+        """Each scenario has its line in the README."""
+        text = (FOLDER / "README.rst").read_text()
+        for name in self.asgi.SCENARIOS:
+            self.assertRegex(text, rf"(?m)^{name} ")
+
+    def test_applications_exist(self) -> None:
+        """Each scenario names a module that is there, and a server is started with it."""
+        for name, scenario in self.asgi.SCENARIOS.items():
+            self.assertTrue((FOLDER / "peers" / f"{scenario.application}.py").exists(), name)
+            for command in self.asgi.SERVERS.values():
+                words = " ".join(command(scenario.application, 8080))
+                self.assertIn(f"{scenario.application}:app", words)
+                self.assertIn("8080", words)
+
+    def test_load_generator_knows_arguments(self) -> None:
+        """Every argument is one of ask.c, and a mode is one that it has."""
+        source = (FOLDER / "ask.c").read_text()
+        for name in ("port", "mode", "clients", "request", "answer", "seconds", "warmup", "count"):
+            self.assertIn(f'!strcmp(argv[i], "{name}")', source)
+        for scenario in self.asgi.SCENARIOS.values():
+            self.assertRegex(source, rf"(?m)^ \*.*\b{scenario.mode}\b")
+
+    def test_table(self) -> None:
+        """The ratio is ours to theirs, run by run."""
+        results = [
+            {"run": run, "scenario": "hello", "server": server, "figure": figure}
+            for run, server, figure in (
+                *((1, "wsredis", 20.0), (1, "uvicorn", 10.0)),
+                *((2, "wsredis", 30.0), (2, "uvicorn", 10.0)),
+                *((3, "wsredis", 50.0), (3, "uvicorn", 10.0)),
+            )
+        ]
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            self.asgi.table(results, ["wsredis", "uvicorn", "daphne"], ["hello"])
+        self.assertIn("10 (3.00)", out.getvalue())

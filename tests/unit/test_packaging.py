@@ -54,7 +54,7 @@ class PackagingTests(SynchronousTestCase):
             sum(not line.startswith("#") for line in self._lines(setup)),
             "each has a lower end",
         )
-        for extra in ("auth-url", "django", "jwt", "metrics", "publisher"):
+        for extra in ("auth-url", "django", "jwt", "layer", "metrics", "publisher"):
             declared.update(lowest(setup["options.extras_require"][extra]))
         self.assertEqual(declared, lowest(read("tox.ini")["testenv:oldest"]["deps"]))
 

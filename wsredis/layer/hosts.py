@@ -160,6 +160,8 @@ def _read(arguments: dict[str, Any]) -> Host:
     )
     provider = arguments.get("credential_provider")
     master = arguments.get("master_name")
+    if master is not None:
+        target = replace(target, name=f"the master {master}")
     return Host(
         target,
         connect_timeout=_seconds(arguments, "socket_connect_timeout"),

@@ -8,16 +8,16 @@ from time import monotonic
 
 __all__ = ["Quiet"]
 
-#: Kinds of lines that are remembered. When there are more, all are forgotten.
-_MAX_KINDS = 1000
+#: Lines that are logged in an interval, of whatever kinds: there may be thousands of channels.
+_MAX_LINES = 20
 
 
 class Quiet:
     """
-    Logs a line, and for a while no other of its kind.
+    Logs a line, and for a while no other of its kind, and not many of other kinds.
 
     Args:
-        interval: Seconds between two lines of a kind.
+        interval: Seconds that this lasts.
         clock: Returns the time in seconds.
     """
 
@@ -30,19 +30,31 @@ class Quiet:
         self._log = log
         self._clock = clock
         self._interval = interval
-        # By kind: the time of the last line, and how many were left out since then.
-        self._kinds: dict[Hashable, tuple[float, int]] = {}
+        self._begin = 0.0
+        # By kind: how many lines were left out in this interval.
+        self._left_out: dict[Hashable, int] = {}
+        # The same of the interval before, as far as it was not told.
+        self._before: dict[Hashable, int] = {}
+        # Lines for whose kinds there was no room.
+        self._others = 0
 
     def line(self, level: int, kind: Hashable, format: str, *args: object) -> None:
         """Log a line, or count it. The next one of its kind tells how many there were."""
         now = self._clock()
-        at, left_out = self._kinds.get(kind, (0.0, -1))
-        if left_out >= 0 and now - at < self._interval:
-            self._kinds[kind] = (at, left_out + 1)
+        if not self._left_out or now - self._begin >= self._interval:
+            self._before, self._left_out = self._left_out, {}
+            self._begin = now
+            if self._others:
+                self._log.log(level, "%s more lines were left out", self._others)
+                self._others = 0
+        if kind in self._left_out:
+            self._left_out[kind] += 1
             return
-        if len(self._kinds) >= _MAX_KINDS:
-            self._kinds.clear()
-        self._kinds[kind] = (now, 0)
-        if left_out > 0:
+        if len(self._left_out) >= _MAX_LINES:
+            self._others += 1
+            return
+        self._left_out[kind] = 0
+        left_out = self._before.pop(kind, 0)
+        if left_out:
             format, args = f"{format} (and %s more of this kind)", (*args, left_out)
         self._log.log(level, format, *args)

@@ -304,7 +304,10 @@ class GatewayService(Service):
         else:
             # It may need Redis for its start.
             self._connect()
-            self._asgi.start().addCallback(self._asgi_started).addErrback(self._cannot_start)
+            started = self._asgi.start()
+            if self._poller is not None:
+                self._poller.around = self._asgi.around
+            started.addCallback(self._asgi_started).addErrback(self._cannot_start)
 
     def _asgi_started(self, _: object) -> None:
         """Go on after the start of the application."""

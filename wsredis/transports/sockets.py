@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from struct import Struct
@@ -216,6 +217,7 @@ class Poller:
 
     Attributes:
         budget: Seconds that a turn takes.
+        around: Called before and after a turn. None if there is nothing to call.
         measures: Tells whether the bytes of each connection are asked for at its end.
         reactor: Watches the poller while the poller watches a socket.
     """
@@ -226,6 +228,7 @@ class Poller:
         self.reactor = reactor
         self._epoll = select.epoll()
         self.budget = _BUDGET
+        self.around: tuple[Callable[[], None], Callable[[], None]] | None = None
         self.measures = False
         self._servers: dict[int, PolledServer] = {}
         #: Descriptors whose turn has not come, each with its events.
@@ -304,6 +307,17 @@ class Poller:
 
     def doRead(self) -> None:
         """Serve the sockets that are ready, as the reactor would do it."""
+        if self.around is None:
+            self._serve_some()
+            return
+        before, after = self.around
+        before()
+        try:
+            self._serve_some()
+        finally:
+            after()
+
+    def _serve_some(self) -> None:
         end = monotonic() + self.budget
         ready = self._ready or self._epoll.poll(0, _LOOK)
         if max(map(_events, ready), default=0) > _IN | _OUT:

@@ -148,6 +148,7 @@ class SentinelTests(SynchronousTestCase):
             ("mymaster", "secret", 2),
             (host.master_name, host.target.password, host.target.database),
         )
+        self.assertEqual("the master mymaster", host.target.name)
         self.assertEqual(["s1", "s2"], [each.target.host for each in host.sentinels])
         self.assertEqual({"other"}, {each.target.password for each in host.sentinels})
 

@@ -20,3 +20,8 @@ class LayerTests(SynchronousTestCase):
         """Neither Twisted nor a library of Redis comes with the errors and the names."""
         heavy = ("twisted", "redis", "txredisapi", "django", "channels")
         self.assertEqual([], loaded("import wsredis.layer, wsredis.layer.names", *heavy))
+
+    def test_no_twisted(self) -> None:
+        """The layer itself needs neither Twisted nor redis-py: it runs under any server."""
+        code = "from wsredis.layer import ChannelLayer; ChannelLayer()"
+        self.assertEqual([], loaded(code, "twisted", "autobahn", "redis", "txredisapi"))

@@ -47,8 +47,11 @@ class QuietTests(SynchronousTestCase):
         self.assertEqual("number 4", self.handler.lines[-1])
 
     def test_bounded(self) -> None:
-        """The kinds that are remembered are bounded."""
+        """Thousands of kinds log twenty lines, and later one with the number of the others."""
         for number in range(2500):
             self.quiet.line(logging.WARNING, number, "x")
-        self.assertLess(len(self.quiet._kinds), 1001)
-        self.assertEqual(2500, len(self.handler.lines))
+        self.assertEqual(["x"] * 20, self.handler.lines)
+        self.assertEqual(20, len(self.quiet._left_out))
+        self.clock.advance(60)
+        self.quiet.line(logging.WARNING, 5, "y")
+        self.assertEqual(["2480 more lines were left out", "y"], self.handler.lines[20:])

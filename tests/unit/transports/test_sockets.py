@@ -134,6 +134,22 @@ class PollerTests(_PollerCase):
         self.turn()
         self.assertEqual(b"onetwo", protocol.heard)
 
+    def test_around(self) -> None:
+        """What comes in one turn is given to protocols between two calls, also if it fails."""
+        said: list[str] = []
+        protocol, client = self.connect()
+        self.poller.around = (lambda: said.append("before"), lambda: said.append("after"))
+
+        def hears(data: bytes) -> None:
+            said.append("read")
+            raise ZeroDivisionError
+
+        protocol.dataReceived = hears
+        client.sendall(b"one")
+        self.turn()
+        self.assertEqual(["before", "read", "after"], said[:3])
+        self.flushLoggedErrors(ZeroDivisionError)
+
     def test_traffic(self) -> None:
         """The bytes of a connection are known after its end, if somebody wants to know them."""
         for measures in (False, True):

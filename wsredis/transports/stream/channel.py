@@ -3,6 +3,9 @@ One connection with a request of a client without WebSockets.
 
 A channel serves one request. When it is answered and the connection stays, the next bytes go back
 to the protocol that had the connection first, which reads the head of any request.
+
+It is one module because a connection can be lost, drained or timed out in each of its phases, and
+the code for that has to be read together.
 """
 
 from __future__ import annotations

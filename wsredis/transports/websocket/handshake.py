@@ -36,6 +36,7 @@ from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.registry import Registry, Step
+from wsredis.transports.websocket.urls import find_dialect, find_dialect_or_application
 
 __all__ = ["Handshaker", "error_response", "rejection_for"]
 
@@ -44,9 +45,6 @@ _RETRY_AFTER = 2
 
 #: Applications find out themselves who their clients are.
 _NOBODY = Identity()
-
-#: What flags begin with, in a URL that cannot be read.
-_ASKS = re.compile("subscribe|publish", re.IGNORECASE)
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -103,7 +101,8 @@ class Handshaker:
         """
         try:
             path, _, query = target.partition("?")
-            found = self._find(path, query)
+            find = find_dialect if self._applications is None else find_dialect_or_application
+            found = find(self._dialects, path, query)
             if found is None:
                 return self._ask_application(client, request, target)
             prepared = run_eagerly(self._prepare(client, request, path, query, *found))
@@ -209,7 +208,7 @@ class Handshaker:
         only_publishes: bool,
     ) -> tuple[Connection | None, _Completion]:
         path, _, query = target.partition("?")
-        found = self._parse(path, query)
+        found = find_dialect(self._dialects, path, query)
         if found is None:
             raise HandshakeRejected("there is nothing here", 404)
         dialect, requested = found
@@ -287,34 +286,6 @@ class Handshaker:
     def _count_stored(self, client: HandshakeClient, stored: Mapping[bytes, bytes]) -> None:
         if stored:
             self._registry.read_stored(client.address, sum(map(len, stored.values())))
-
-    def _find(self, path: str, query: str) -> tuple[Dialect, Access] | None:
-        """
-        Find the dialect of a URL, as `_parse` does, unless the URL is the application's.
-
-        It is, if there is an application, and the URL asks for nothing: applications have URLs
-        below our prefix, too, and a client that asks for nothing has nothing to hear here.
-        """
-        if self._applications is None:
-            return self._parse(path, query)
-        try:
-            found = self._parse(path, query)
-        except BadRequest:
-            if _ASKS.search(query):
-                raise
-            return None
-        if found is None:
-            return None
-        requested = found[1]
-        return found if requested.subscribe or requested.publish or requested.forward else None
-
-    def _parse(self, path: str, query: str) -> tuple[Dialect, Access] | None:
-        """Find the dialect that a URL belongs to, and the access that the URL asks for, if any."""
-        for dialect in self._dialects:
-            requested = dialect.parse(path, query)
-            if requested is not None:
-                return dialect, requested
-        return None
 
 
 def _extension_header(value: str) -> tuple[str, str]:

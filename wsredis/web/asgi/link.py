@@ -25,6 +25,9 @@ from wsredis.web.asgi.slow import SlowSteps
 __all__ = ["Bridge", "Link", "Running", "Turns", "make_link"]
 
 
+Around = tuple[Callable[[], None], Callable[[], None]]
+
+
 class Link(Protocol):
     """
     Runs applications, and connects them with the gateway.
@@ -38,6 +41,15 @@ class Link(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def around(self) -> Around | None:
+        """
+        Called before and after sockets of clients are read, when the loop runs.
+
+        The application has its turn between the reading of all and the writing to all. None if it
+        has a thread of its own.
+        """
 
     def start(self) -> None:
         """Begin to run the loop."""
@@ -150,6 +162,11 @@ class Turns(Calls):
         self.begin()
         self._slow.start(self.loop)
 
+    @property
+    def around(self) -> Around:
+        """See `Link.around`."""
+        return self.loop.hold, self.loop.go
+
     def stop(self) -> None:
         """See `Link.stop`."""
         if self.loop.is_closed():
@@ -215,6 +232,11 @@ class Bridge(Calls):
         self._end = asyncio.Event()
         self._thread.start()
         self.begin()
+
+    @property
+    def around(self) -> None:
+        """See `Link.around`."""
+        return None
 
     def stop(self) -> None:
         """See `Link.stop`. A thread that blocks is not waited for: it may never end."""

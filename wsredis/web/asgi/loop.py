@@ -143,6 +143,7 @@ class ReactorLoop(asyncio.SelectorEventLoop):
         self._watched: _Watched | None = None
         #: Whether a turn will come or is running. True as well if there are no turns.
         self._is_due = True
+        self._is_held = False
         #: Whether the poller has something.
         self._has_events = False
         #: Callbacks of the last events that have not run. Until they have, the poller would tell
@@ -273,6 +274,24 @@ class ReactorLoop(asyncio.SelectorEventLoop):
     def remove_signal_handler(self, sig: int) -> bool:
         """Tell that there is none."""
         return False
+
+    def hold(self) -> None:
+        """Let what is called from now on wait for `go`, which comes in this turn of the reactor."""
+        self._is_held = not self._is_due
+        self._is_due = True
+
+    def go(self) -> None:
+        """Take a turn now, if there is something to do since `hold`."""
+        if not self._is_held:
+            # A turn would have come anyway.
+            return
+        self._is_held = False
+        if self._ready or self._has_events:
+            self._turn()
+        else:
+            self._is_due = False
+            self.after_turn()
+            self._plan()
 
     def _wake(self) -> None:
         self._is_due = True

@@ -14,7 +14,7 @@ from wsredis.web.asgi.application import Application, call_of
 from wsredis.web.asgi.calls import LAST_CHANCE
 from wsredis.web.asgi.http_server import HttpServer
 from wsredis.web.asgi.lifespan import Lifespan
-from wsredis.web.asgi.link import make_link
+from wsredis.web.asgi.link import Around, make_link
 from wsredis.web.asgi.room import Room
 from wsredis.web.asgi.scopes import Place
 from wsredis.web.asgi.websocket_server import WebSocketServer
@@ -75,6 +75,11 @@ class AsgiServer:
         self._is_started = True
         self._link.start()
         return self._lifespan.startup().addCallback(lambda _: self._started())
+
+    @property
+    def around(self) -> Around | None:
+        """See `wsredis.web.asgi.link.Link.around`. To be asked for after `start`."""
+        return self._link.around
 
     def _started(self) -> None:
         place = self.http.place

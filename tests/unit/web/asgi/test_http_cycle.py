@@ -354,24 +354,6 @@ class FileTests(CycleCase):
         self.fails(cycle, TypeError, {"type": "http.response.pathsend"})
         self.assertEqual(2, len(self.send(cycle, body(b"x"))))
 
-    def test_asks_for_ever(self) -> None:
-        """An application that asks on and on after the end lets others have their turn."""
-        cycle = self.cycle()
-        cycle.left()
-        self.had_turn = False
-
-        async def ask() -> None:
-            for _ in range(1000):
-                await cycle.receive()
-                if self.had_turn:
-                    return
-            raise AssertionError("nobody else had a turn")
-
-        asking = self.loop.create_task(ask())
-        self.loop.call_soon(setattr, self, "had_turn", True)
-        self.settle()
-        asking.result()
-
     def test_parts(self) -> None:
         """Parts of an open file follow each other, as those of os.sendfile() do."""
         kind = "http.response.zerocopysend"
@@ -451,6 +433,51 @@ class ReceiveTests(CycleCase):
         self.settle()
         self.assertEqual({"type": "http.disconnect"}, waiting[1].result())
         self.assertEqual({"type": "http.disconnect"}, self.result(cycle.receive()))
+
+    def test_gone_with_the_whole_answer(self) -> None:
+        """A client that leaves with all bytes of the length is no error for the empty last part."""
+        cycle = self.cycle()
+        self.send(cycle, start(200, (b"content-length", b"2")), body(b"ab", more_body=True))
+        cycle.left()
+        self.send(cycle, body(b"", more_body=True), body(b""))
+        self.assertIs(Step.ALL, cycle.step)
+
+    def test_gone_with_a_part(self) -> None:
+        """A client that leaves before is one, also for the empty last part."""
+        cycle = self.cycle()
+        self.send(cycle, start(200, (b"content-length", b"3")), body(b"ab", more_body=True))
+        cycle.left()
+        with self.assertRaises(ClientDisconnected):
+            self.send(cycle, body(b""))
+
+    def test_asks_without_waiting(self) -> None:
+        """The end is there for one who asks and takes nothing that waits, also a second time."""
+        cycle = self.cycle()
+        self.result(cycle.receive())
+        cycle.left()
+        for _ in range(2):
+            asking = cycle.receive()
+            with self.assertRaises(StopIteration) as caught:
+                asking.send(None)
+            self.assertEqual({"type": "http.disconnect"}, caught.exception.value)
+
+    def test_asks_for_ever(self) -> None:
+        """An application that asks on and on after the end lets others have their turn."""
+        cycle = self.cycle()
+        cycle.left()
+        self.had_turn = False
+
+        async def ask() -> None:
+            for _ in range(1000):
+                await cycle.receive()
+                if self.had_turn:
+                    return
+            raise AssertionError("nobody else had a turn")
+
+        asking = self.loop.create_task(ask())
+        self.loop.call_soon(setattr, self, "had_turn", True)
+        self.settle()
+        asking.result()
 
     def test_parts(self) -> None:
         """What has come together is one event; the last one says so."""

@@ -280,3 +280,47 @@ class DescriptorTests(LoopCase):
         thread.join()
         self.turn()
         self.assertEqual([1], self.said)
+
+
+class HoldTests(LoopCase):
+    """A turn in the middle of one of the reactor."""
+
+    def test_go(self) -> None:
+        """What is called meanwhile runs when the reactor has read all, and not later again."""
+        self.loop.hold()
+        self.loop.call(self.said.append, 1)
+        self.loop.call_soon(self.said.append, 2)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+        self.loop.go()
+        self.assertEqual([1, 2], self.said)
+        self.turn()
+        self.assertEqual([1, 2], self.said)
+
+    def test_nothing(self) -> None:
+        """If nothing was called, there is no turn, but what is for the gateway is called."""
+        self.loop.after_turn = lambda: self.said.append("after")
+        self.loop.hold()
+        self.loop.call_later(5, self.said.append, 5)
+        self.loop.go()
+        self.assertEqual(["after"], self.said)
+        self.reactor.advance(5)
+        self.turn()
+        self.assertIn(5, self.said)
+
+    def test_due(self) -> None:
+        """A turn that comes anyway is not taken earlier, so a busy application has no more time."""
+        self.loop.call(self.said.append, 1)
+        self.loop.hold()
+        self.loop.call(self.said.append, 2)
+        self.loop.go()
+        self.assertEqual([], self.said)
+        self.turn()
+        self.assertEqual([1, 2], self.said)
+
+    def test_stopped(self) -> None:
+        """Both are harmless when the loop does not run any more."""
+        self.loop.detach()
+        self.loop.hold()
+        self.loop.call(self.said.append, 1)
+        self.loop.go()
+        self.assertEqual([], self.said)

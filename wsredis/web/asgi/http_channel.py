@@ -52,7 +52,7 @@ _GONE = 32768
 #: Bytes of a body that the application has not taken before reading stops.
 _UNTAKEN = 65536
 
-#: Bytes of further requests that are read while one is being answered.
+#: Bytes of further requests that are read until one is answered, and its answer has gone.
 _AHEAD = 16384
 
 #: Bytes of a body, without its answer being interested in it, that are read to keep a connection.
@@ -245,11 +245,11 @@ class AsgiChannel:
             if self._body is not None:
                 if not self._read_body():
                     break
-            elif self._cycle is not None:
+            elif self._cycle is not None or self._output.is_full:
                 if len(self._data) > _AHEAD:
                     self._pause(_NEXT)
                 break
-            elif not self._data or self._output.is_full or not self._read_head():
+            elif not self._data or not self._read_head():
                 break
 
     def _read_head(self) -> bool:
@@ -498,6 +498,7 @@ class AsgiChannel:
         elif self._cycle is not None:
             self._tell_gone()
         elif not self._is_closing:
+            self._resume(_NEXT)
             self._work()
 
     # -- The end

@@ -329,6 +329,29 @@ class AnswerTests(HttpCase):
         self.assertFalse(client.paused)
         client.leave()
 
+    def test_ahead_of_answer(self) -> None:
+        """They wait also while the client does not read an answer, all of which is there."""
+
+        async def large(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": bytes(500_000)})
+
+        self.application = large
+        client = self.connect()
+        client.reading = False
+        client.send(GET)
+        self.turn()
+        self.application = self.hello
+        client.send(GET * 500)
+        self.assertFalse(client.paused)
+        client.send(GET * 500)
+        self.assertTrue(client.paused)
+        while client._unread:
+            self.read_some(client)
+        self.assertEqual(1001, len(answers(client.take())))
+        self.assertFalse(client.paused)
+        client.leave()
+
     def test_not_read(self) -> None:
         """A client that does not read for 30 seconds is cut off, one that reads a little is not."""
 
@@ -648,4 +671,34 @@ class UnixTests(HttpCase):
         client = Socket(self.factory, "")
         self.assertEqual(200, self.ask(client, GET)[0].status)
         self.assertIsNone(self.scopes[-1]["client"])
+        client.leave()
+
+
+class LongHeadTests(HttpCase):
+    """Heads that are longer than what is read ahead."""
+
+    config = GatewayConfig(limits=Limits(max_handshakes=4, max_connections=10, max_head=65536))
+
+    def test_ahead(self) -> None:
+        """The rest of such a head is read when the answer before it has gone."""
+
+        async def large(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": bytes(500_000)})
+
+        self.application = large
+        client = self.connect()
+        client.reading = False
+        client.send(GET)
+        self.turn()
+        self.application = self.hello
+        head = request("GET /long", f"X: {30000 * 'x'}")
+        client.send(head[:20000])
+        self.assertTrue(client.paused)
+        while client._unread:
+            self.read_some(client)
+        self.assertFalse(client.paused)
+        client.send(head[20000:])
+        self.turn()
+        self.assertEqual(b"GET /long ", answers(client.take())[1].body)
         client.leave()

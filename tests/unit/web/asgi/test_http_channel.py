@@ -698,6 +698,7 @@ class LongHeadTests(HttpCase):
         while client._unread:
             self.read_some(client)
         self.assertFalse(client.paused)
+        client.reading = True
         client.send(head[20000:])
         self.turn()
         self.assertEqual(b"GET /long ", answers(client.take())[1].body)

@@ -143,6 +143,33 @@ class ExampleTests(RunCase):
         self.assertEqual((0, ""), (done.returncode, done.stderr))
         return done.stdout
 
+    def test_group_send(self) -> None:
+        """Synchronous code reaches consumers in a group, and the plain sockets of a user."""
+        children = {"PYTHONPATH": f"{DOCS / 'examples'}:{self.environ['PYTHONPATH']}"}
+        self.environ.update(children)
+        said = self.run_to_end(
+            *(sys.executable, "-c"),
+            "import asyncio, django.conf, channel_layers, group_send as example\n"
+            "from channels.layers import get_channel_layer\n"
+            "layers = channel_layers.CHANNEL_LAYERS\n"
+            f"layers['default']['CONFIG']['hosts'] = [{self.redis.url!r}]\n"
+            "django.conf.settings.configure(CHANNEL_LAYERS=layers)\n"
+            "async def main():\n"
+            "    layer = get_channel_layer()\n"
+            "    channel = await layer.new_channel()\n"
+            "    await layer.group_add('chat', channel)\n"
+            "    await layer.group_add(example.gateway_group('user', 'john', 'chat/1'), channel)\n"
+            "    for function in (example.say, example.tell_john):\n"
+            "        await asyncio.to_thread(function, 'hello')\n"
+            "        print(sorted((await layer.receive(channel)).items()))\n"
+            "asyncio.run(main())\n",
+        )
+        heard = [
+            [("text", "hello"), ("type", "chat.said")],
+            [("channel", "user:john:chat/1"), ("text", "hello"), ("type", "gateway.message")],
+        ]
+        self.assertEqual("".join(f"{each}\n" for each in heard), said)
+
     def test_publishers(self) -> None:
         """Each publisher reaches a page that listens, and reads what is kept."""
         port = self.twistd(EXAMPLES / "running_total.py")
@@ -271,7 +298,7 @@ class ConfigurationTests(SynchronousTestCase):
         shown_files = {Path(name).name for page in pages for name in _included(page)}
         examples = {
             path.name
-            for folder in (EXAMPLES, DOCS / "examples")
+            for folder in (EXAMPLES, EXAMPLES / "asgi", DOCS / "examples")
             for path in folder.iterdir()
             if path.is_file()
         }

@@ -21,6 +21,8 @@ settings.configure(
         "django.middleware.common.CommonMiddleware",
     ],
     INSTALLED_APPS=[
+        # As in Channels' own tutorial: it has a reactor of its own, which must not be used.
+        "daphne",
         "django.contrib.auth",
         "django.contrib.contenttypes",
         "django.contrib.sessions",

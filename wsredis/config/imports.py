@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from importlib import import_module
 from typing import Any
 
 from wsredis.errors import ConfigError
 
-__all__ = ["import_named", "patched_by", "refuse_patched", "search_here", "uwsgi_hint"]
+__all__ = [
+    "import_named",
+    "patched_by",
+    "reactor_kept",
+    "refuse_patched",
+    "search_here",
+    "uwsgi_hint",
+]
 
 #: Libraries that may replace modules of Python, the functions that tell whether they have done so,
 #: and the names of modules that the gateway itself works with.
@@ -23,6 +32,12 @@ _PATCHES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 #: Modules that exist only inside of uWSGI.
 _OF_UWSGI = ("uwsgi", "uwsgidecorators")
+
+#: The module that Twisted puts the reactor of the process in the place of.
+_REACTOR = "twisted.internet.reactor"
+
+#: How Daphne's complaint about the reactor begins. Its advice is of no use here.
+_COMPLAINT = "Something has already installed a non-asyncio Twisted reactor"
 
 #: Characters of the message of an error.
 _MAX_MESSAGE = 500
@@ -55,7 +70,8 @@ def import_named(label: str, name: str) -> Callable[..., Any]:
     """
     module, _, path = name.partition(":")
     try:
-        found: Any = reduce(getattr, path.split("."), import_module(module))
+        with reactor_kept():
+            found: Any = reduce(getattr, path.split("."), import_module(module))
     except (Exception, SystemExit) as error:
         # A module that ends the program while it is imported reports an error that way.
         raise ConfigError(f"{label}: {_in_one_line(error)}") from None
@@ -64,6 +80,25 @@ def import_named(label: str, name: str) -> Callable[..., Any]:
     refuse_patched(label)
     function: Callable[..., Any] = found
     return function
+
+
+@contextmanager
+def reactor_kept() -> Iterator[None]:
+    """
+    Keep the reactor of the process, whatever is imported meanwhile.
+
+    Daphne, which many projects of Channels name in INSTALLED_APPS, takes the reactor that it finds
+    away and installs another one. A gateway on the first of two reactors would wait for ever.
+    """
+    before = sys.modules.get(_REACTOR)
+    warnings.filterwarnings("ignore", _COMPLAINT)
+    try:
+        yield
+    finally:
+        if before is not None and sys.modules.get(_REACTOR) is not before:
+            sys.modules[_REACTOR] = before
+            # Functions that import it when they are called find this one.
+            sys.modules["twisted.internet"].reactor = before  # type: ignore[attr-defined]
 
 
 def patched_by() -> str | None:

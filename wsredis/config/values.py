@@ -250,7 +250,7 @@ def url_prefix(value: Any) -> str:
 
 def script_name(value: Any) -> str:
     """Check the path that a proxy takes off, as it stands in a request; empty for none."""
-    text = string(value or "")
+    text = string("" if value is None else value)
     return text and str(url_prefix(f"{text}/"))[:-1]
 
 

@@ -7,6 +7,7 @@ import sys
 from importlib import invalidate_caches
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -136,3 +137,26 @@ class NamedTests(SynchronousTestCase):
             "def may(): ...\n"
         )
         self.assertTrue(callable(import_named("what: it", "not_patched:may")))
+
+    def test_reactor_kept(self) -> None:
+        """An import that installs another reactor, as that of Daphne, gets none but the first."""
+        name, package = "twisted.internet.reactor", sys.modules["twisted.internet"]
+        ours = ModuleType("ours")
+        self.enterContext(patch.dict(vars(package), reactor=ours))
+        Path("as_daphne.py").write_text(
+            "import sys, types, warnings\n"
+            "warnings.warn('Something has already installed a non-asyncio Twisted reactor. Try')\n"
+            "theirs = sys.modules['twisted.internet.reactor'] = types.ModuleType('theirs')\n"
+            "sys.modules['twisted.internet'].reactor = theirs\n"
+            "def may(): ...\n"
+        )
+        search_here(first=False)
+        for before, after in ((ours, "ours"), (None, "theirs")):
+            sys.modules.pop("as_daphne", None)
+            sys.modules.pop(name, None)
+            if before is not None:
+                sys.modules[name] = before
+            import_named("what", "as_daphne:may")
+            self.assertEqual(after, sys.modules[name].__name__)
+            self.assertEqual(after, vars(package)["reactor"].__name__)
+        self.assertEqual([], self.flushWarnings())

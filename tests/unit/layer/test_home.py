@@ -64,6 +64,7 @@ class HomeTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a connection."""
+        self.results: list[int] = []
         self.home = Home()
         self.connection = _Connection()
         self.addCleanup(self.connection.close)
@@ -80,7 +81,7 @@ class HomeTests(SynchronousTestCase):
 
     def in_thread(self, *args: Any, started: Event | None = None) -> Thread:
         """Wait in a loop of another thread."""
-        results = self.results = getattr(self, "results", [])
+        results = self.results
 
         async def wait() -> None:
             if started is not None:

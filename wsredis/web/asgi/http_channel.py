@@ -189,6 +189,10 @@ class AsgiChannel:
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer with an error in the place of the application, and end the connection."""
+        if self._cycle is None and self._body is not None:
+            # There was an answer, of which a part may wait for the client.
+            self._close()
+            return
         self._drop_call()
         if self._has_begun:
             # Half an answer must not look like a whole one.
@@ -347,7 +351,6 @@ class AsgiChannel:
         try:
             piece, self._data, again = body.read(data)
         except BadBody as error:
-            self._body = None
             self._refuse(error.status, error.reason)
             return False
         size = len(data) - len(self._data)
@@ -362,6 +365,9 @@ class AsgiChannel:
         if cycle is None:
             self._unwanted += size
             if self._unwanted > _UNWANTED and self._body is not None:
+                self._close()
+            elif self._body is None and not self.keeps:
+                # The site was drained meanwhile.
                 self._close()
             elif self._body is None:
                 self._over()

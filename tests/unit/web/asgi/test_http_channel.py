@@ -538,6 +538,57 @@ class TimeTests(HttpCase):
             self.assertTrue(client.aborted)
         self.pass_time(12)
 
+    def test_left_ahead(self) -> None:
+        """So is one whose further requests fill what is read ahead."""
+
+        async def never(scope: Any, receive: Any, send: Any) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        self.application = never
+        client = self.connect()
+        client.send(GET)
+        self.turn()
+        client.send(GET * 1000)
+        self.assertTrue(client.paused)
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        client.socket = ours  # type: ignore[attr-defined]
+        self.pass_time(3)
+        self.assertFalse(client.closed)
+        theirs.close()
+        self.pass_time(2)
+        self.assertTrue(client.aborted)
+        self.turn()
+        self.assertEqual(0, self.room.taken)
+
+    def test_answered_before(self) -> None:
+        """An answer is whole, whatever becomes of the rest of its request."""
+
+        async def uninterested(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": bytes(500_000)})
+
+        self.application = uninterested
+        head = request("POST /x", "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n")
+        for rest in (b"zz\r\n", b"fffff\r\n", b"", b"5\r\nhello\r\n0\r\n\r\n"):
+            client = self.connect()
+            client.reading = False
+            client.send(head)
+            self.turn()
+            client.send(rest)
+            if rest.endswith(b"0\r\n\r\n"):
+                self.site.drain()
+            else:
+                self.pass_time(17)
+            while client._unread:
+                self.read_some(client)
+            (answer,) = answers(client.take())
+            self.assertEqual((200, 500_000), (answer.status, len(answer.body)))
+            self.assertTrue(client.closed)
+            self.assertFalse(client.aborted)
+            client.leave()
+
     def test_drain(self) -> None:
         """A drain closes idle connections at once, others after their answer."""
         idle, busy = self.connect(), self.connect()

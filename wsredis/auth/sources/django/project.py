@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from wsredis.config.imports import refuse_patched, search_here, uwsgi_hint
+from wsredis.config.imports import reactor_kept, refuse_patched, search_here, uwsgi_hint
 from wsredis.config.other_settings import moved_settings, unknown_settings
 from wsredis.config.project_hosts import host_problems
 from wsredis.config.ws4redis import gateway_values, project_value
@@ -63,7 +63,8 @@ def set_up(module: str) -> None:
     os.environ[_VARIABLE] = module
     is_first = not project.configured
     try:
-        django.setup()
+        with reactor_kept():
+            django.setup()
     except (Exception, SystemExit) as error:
         raise error_in_project(module, error) from None
     refuse_patched(f"django: {module}")

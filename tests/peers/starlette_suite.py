@@ -238,6 +238,8 @@ class _Session(testclient.WebSocketTestSession):
         return self
 
     def __exit__(self, *args: Any) -> None:
+        # The application has its answer to the last message, as if it had been called.
+        the_ground().settle()
         self._socket.close()
         self._call.end(True)
 

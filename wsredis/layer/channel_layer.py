@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
@@ -90,8 +91,13 @@ class ChannelLayer(BaseChannelLayer):
             ("group_expiry", group_expiry),
             ("capacity", capacity),
         ):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ConfigError(f"{name}: {value!r} is not a number above 0")
+            _check_number(name, value)
+        if not isinstance(channel_capacity, (Mapping, type(None))):
+            raise ConfigError("channel_capacity: a dictionary is needed")
+        for pattern, value in (channel_capacity or {}).items():
+            if not isinstance(pattern, (str, re.Pattern)):
+                raise ConfigError(f"channel_capacity: {pattern!r} is not a pattern of names")
+            _check_number(f"channel_capacity: {pattern!r}", value)
         super().__init__(expiry=expiry, capacity=capacity)
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
         self.prefix = prefix
@@ -250,6 +256,11 @@ class ChannelLayer(BaseChannelLayer):
         for station in self._made:
             station.abandon()
         self._made.clear()
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ConfigError(f"{name}: {value!r} is not a number above 0")
 
 
 def _refuse_unknown(others: Mapping[str, object]) -> None:

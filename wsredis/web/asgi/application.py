@@ -16,6 +16,9 @@ __all__ = ["Application", "call_of", "load_application", "single_callable"]
 #: An ASGI application, of version 3: it is called with scope, receive and send.
 Application = Callable[..., Awaitable[None]]
 
+#: The name of our channel layer in the settings of a project.
+_LAYER = "wsredis.layer.ChannelLayer"
+
 
 def load_application(name: str) -> Application:
     """
@@ -36,6 +39,7 @@ def load_application(name: str) -> Application:
     if not (_takes(application, 3) or _takes(application, 1)):
         hint = "; it may be a WSGI application, for --wsgi" if _takes(application, 2) else ""
         raise ConfigError(f"{label}: it cannot be called as an ASGI application{hint}")
+    _check_layers(label)
     return _with_static_files(single_callable(application))
 
 
@@ -52,6 +56,23 @@ def single_callable(application: Callable[..., Any]) -> Application:
         await application(scope)(receive, send)
 
     return call
+
+
+def _check_layers(label: str) -> None:
+    """
+    Make the channel layers of the project that are ours.
+
+    Channels makes each when it is first used: a mistake would be told to the first client only.
+    """
+    django_conf, layers = map(sys.modules.get, ("django.conf", "channels.layers"))
+    if django_conf is None or layers is None or not django_conf.settings.configured:
+        return
+    for name, settings in getattr(django_conf.settings, "CHANNEL_LAYERS", {}).items():
+        if settings.get("BACKEND") == _LAYER:
+            try:
+                layers.channel_layers[name]
+            except ConfigError as error:
+                raise ConfigError(f"{label}: CHANNEL_LAYERS, {name!r}: {error}") from None
 
 
 def _with_static_files(application: Application) -> Application:

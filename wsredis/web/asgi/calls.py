@@ -26,8 +26,8 @@ __all__ = ["LAST_CHANCE", "Calls", "Done", "Running"]
 #: Seconds that cancelled calls have to end when the application stops, and then its other tasks.
 LAST_CHANCE = 1.0
 
-#: Failures of a kind within a minute that are logged with their tracebacks.
-_FAILURES = 10
+#: Lines of a kind that are logged one by one in a minute.
+_AT_ONCE = 10
 
 Done = Callable[[BaseException | None], None]
 
@@ -110,7 +110,7 @@ class Calls:
 
     def __init__(self, reactor: Any, grace: float) -> None:
         self._clock = self._reactor = reactor
-        self._throttle = LogThrottle(reactor, at_once=_FAILURES)
+        self._throttle = LogThrottle(reactor, at_once=_AT_ONCE)
         self._calls: set[_Run] = set()
         self._idle: Signal[None] = Signal()
         self.left: TimeoutQueue[_Run] = TimeoutQueue(reactor, max(grace, 0.001), self._give_up)
@@ -168,8 +168,14 @@ class Calls:
                 self._idle.fire(None)
 
     def _give_up(self, run: _Run) -> None:
-        self._log.info(
-            "cancelled {name}: its client has left", event="asgi-cancelled", name=run.name
+        # As often as clients like it.
+        self._throttle.log(
+            self._log,
+            LogLevel.info,
+            "left",
+            "cancelled {name}: its client has left",
+            event="asgi-cancelled",
+            name=run.name,
         )
         run.cancel()
 

@@ -24,6 +24,9 @@ _EXTENSIONS = (
 )
 _WITH_TRAILERS = (*_EXTENSIONS, "http.response.trailers")
 
+#: Characters of a name for the log.
+_NAMED = 200
+
 
 class Headers:
     """
@@ -91,7 +94,7 @@ class Request:
     Attributes:
         headers, raw, target: As given.
         method: In upper case.
-        name: Method and path, for those who read the log: a query may be a secret.
+        name: The begin of method and path, for those who read the log: a query may be a secret.
     """
 
     __slots__ = ("_parts", "headers", "method", "name", "raw", "target")
@@ -102,7 +105,8 @@ class Request:
         self.method = method.upper()
         self.target = target
         self._parts = headers.template.split(target)
-        self.name = f"{method} {self._parts[0]}"
+        # Not decoded: what a client has written there must not look like a line of the log.
+        self.name = f"{method} {self._parts[1].decode()}"[:_NAMED]
 
     def make_scope(self) -> dict[str, Any]:
         """Return a new scope."""

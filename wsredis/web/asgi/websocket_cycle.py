@@ -45,6 +45,9 @@ _NO_ANSWER = (
     "the handshake needs websocket.accept, websocket.close or websocket.http.response.start"
 )
 
+#: Answers that have no body.
+_NO_BODY = (204, 304)
+
 
 class Socket(Protocol):
     """The gateway's side of a WebSocket. Its methods are called by the link."""
@@ -108,6 +111,7 @@ class WebSocketCycle:
         "_flush",
         "_future",
         "_link",
+        "_missing",
         "_offered",
         "_response",
         "_socket",
@@ -136,8 +140,11 @@ class WebSocketCycle:
         self._writers: list[asyncio.Future[None]] = []
         self._state = _CONNECTING
         self._unsent = 0
-        #: The head of a page, until its body comes: its status, its lines, and its length.
+        #: The head of a page, until its body comes: its status, its lines, and whether they tell a
+        #: length.
         self._response: tuple[int, bytes, bool] | None = None
+        #: Bytes that are missing of that length. None if there is none.
+        self._missing: int | None = None
         self.frames: deque[bytes] = deque()
         self.is_due = False
 
@@ -216,9 +223,13 @@ class WebSocketCycle:
         elif kind == "websocket.http.response.start":
             start = check_start(event)
             head = b"".join((status_line(start.status), *start.lines, b"Connection: close\r\n"))
-            if start.length is not None:
-                head += b"Content-Length: %d\r\n" % start.length
-            self._response = start.status, head, start.length is not None
+            length = start.length
+            if start.status in _NO_BODY:
+                length = 0
+            elif length is not None:
+                head += b"Content-Length: %d\r\n" % length
+            self._missing = length
+            self._response = start.status, head, length is not None
             self._state = _REFUSING
         else:
             raise RuntimeError(f"{_NO_ANSWER}, not {kind!r}")
@@ -227,6 +238,13 @@ class WebSocketCycle:
         """Send a part of a page that refuses the handshake."""
         data = body_of(event)
         is_last = not event.get("more_body", False)
+        if self._missing is not None:
+            # What is beyond it would look like another answer.
+            if len(data) > self._missing:
+                raise RuntimeError("the body is longer than its content-length")
+            if is_last and len(data) < self._missing:
+                raise RuntimeError("the body is shorter than its content-length")
+            self._missing -= len(data)
         status = 0
         if self._response is not None:
             # The head goes with the first bytes. It ends with the connection, if it has no length.

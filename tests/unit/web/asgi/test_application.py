@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -127,3 +130,33 @@ class LoadTests(SynchronousTestCase):
             self.assertTrue(text.startswith(f"asgi: {name!r} cannot be used: "), text)
             self.assertIn(reason, text)
             self.assertEqual(1, len(text.splitlines()))
+
+    def test_layers(self) -> None:
+        """A mistake in the settings of our channel layers is told at the start, of others not."""
+        made: list[str] = []
+
+        class Layers:
+            def __getitem__(self, name: str) -> None:
+                made.append(name)
+                if name == "bad":
+                    raise ConfigError("expiry: 0 is not a number above 0")
+
+        ours, others = ({"BACKEND": f"{name}.ChannelLayer"} for name in ("wsredis.layer", "other"))
+        configured = {"default": ours, "x": others}
+        settings = SimpleNamespace(configured=True, DEBUG=False, CHANNEL_LAYERS=configured)
+        loaded = {
+            "django.conf": SimpleNamespace(settings=settings),
+            "channels.layers": SimpleNamespace(channel_layers=Layers()),
+        }
+        with mock.patch.dict(sys.modules, loaded):  # type: ignore[arg-type]
+            self.assertIs(modern, load_application(f"{__name__}:modern"))
+            self.assertEqual(["default"], made)
+            configured["bad"] = ours
+            error = self.assertRaises(ConfigError, load_application, f"{__name__}:modern")
+            del settings.CHANNEL_LAYERS
+            self.assertIs(modern, load_application(f"{__name__}:modern"))
+        self.assertEqual(
+            f"asgi: '{__name__}:modern' cannot be used: CHANNEL_LAYERS, 'bad': expiry: 0 is not a "
+            "number above 0",
+            str(error),
+        )

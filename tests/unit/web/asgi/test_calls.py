@@ -99,6 +99,19 @@ class SharedTests:
             self.reactor.pump([1.0] * 12)
         self.assertEqual([], logs)
 
+    def test_many_leave(self: Any) -> None:
+        """Clients that leave their calls, one after the other, do not fill the log."""
+        with capturedLogs() as logs:
+            for _ in range(30):
+                self.spawn(asyncio.sleep(3600)).leave()
+            self.settle()
+            self.reactor.pump([1.0] * 12)
+            self.settle()
+            self.assertEqual(10, len(logs))
+            self.assertEqual(30, len(self.ends))
+            self.reactor.pump([1.0] * 60)
+        self.assertEqual(["asgi-cancelled"] * 11, [each["event"] for each in logs])
+
     def test_idle(self: Any) -> None:
         """The link is idle when no call is left, and all ends were told."""
         self.successResultOf(self.link.idle())

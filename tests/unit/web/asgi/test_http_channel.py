@@ -538,30 +538,6 @@ class TimeTests(HttpCase):
             self.assertTrue(client.aborted)
         self.pass_time(12)
 
-    def test_left_ahead(self) -> None:
-        """So is one whose further requests fill what is read ahead."""
-
-        async def never(scope: Any, receive: Any, send: Any) -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        self.application = never
-        client = self.connect()
-        client.send(GET)
-        self.turn()
-        client.send(GET * 1000)
-        self.assertTrue(client.paused)
-        ours, theirs = socket.socketpair()
-        self.addCleanup(ours.close)
-        client.socket = ours  # type: ignore[attr-defined]
-        self.pass_time(3)
-        self.assertFalse(client.closed)
-        theirs.close()
-        self.pass_time(2)
-        self.assertTrue(client.aborted)
-        self.turn()
-        self.assertEqual(0, self.room.taken)
-
     def test_answered_before(self) -> None:
         """An answer is whole, whatever becomes of the rest of its request."""
 

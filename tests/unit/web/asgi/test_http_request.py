@@ -26,6 +26,11 @@ class RequestTests(SynchronousTestCase):
         request = Request(headers(), b"", "GET", "/a?token=secret")
         self.assertEqual("GET /a", request.name)
 
+    def test_name_is_harmless(self) -> None:
+        """The name is a short one, and has nothing but visible characters and one blank."""
+        request = Request(headers(), b"", "GET", "/a%0A%1b[2J" + 300 * "x")
+        self.assertEqual("GET /a%0A%1b[2J" + 185 * "x", request.name)
+
     def test_scope(self) -> None:
         """Each scope is a new one, with all parts of the request."""
         request = Request(headers("Host: x"), b"", "get", "/a?b")

@@ -153,6 +153,32 @@ class HandshakeTests(AsgiCase):
         expected = {"connection": "close", "content-length": "6"}
         self.assertEqual((503, expected, b"one"), self.answer(socket))
 
+    def test_page_of_wrong_length(self) -> None:
+        """A page of another length is the application's mistake, and no byte of it is sent."""
+        for length, bodies in ((2, [b"one"]), (4, [b"one"]), (5, [b"one", b"two"])):
+            socket = self.connect()
+            headers = [(b"content-length", b"%d" % length)]
+            self.send(type="websocket.http.response.start", status=403, headers=headers)
+            for body in bodies[:-1]:
+                self.send(type="websocket.http.response.body", body=body, more_body=True)
+            sent = socket.take()
+            outcome = self.send(type="websocket.http.response.body", body=bodies[-1])
+            self.assertIsInstance(outcome, RuntimeError)
+            self.assertEqual(len(bodies) > 1, bool(sent))
+            self.assertEqual(b"", socket.take())
+            self.app.leave()
+            self.gateway.settle()
+
+    def test_page_without_body(self) -> None:
+        """An answer that has no body has no length either."""
+        for status in (204, 304):
+            socket = self.connect()
+            self.send(type="websocket.http.response.start", status=status)
+            outcome = self.send(type="websocket.http.response.body", body=b"one")
+            self.assertIsInstance(outcome, RuntimeError)
+            self.assertIsNone(self.send(type="websocket.http.response.body"))
+            self.assertEqual((status, {"connection": "close"}, b""), self.answer(socket))
+
     def test_page_cut_off(self) -> None:
         """A page that its application does not end, or not in time, never looks complete."""
         for error in (ValueError("oops"), None):

@@ -603,7 +603,7 @@ class ChoiceTests(_Case):
             self.assertEqual({"transport": "sse"}, page.detail)
             # It is tried again, which throws again.
             page.run("advance(arguments[0])", _RETRY / 30)
-            until(lambda: page.run("return timers()") == [_RETRY])
+            self.assertEqual([_RETRY], page.run("return timers()"))
             self.browser.close_windows()
         self.assertEqual(0, self.box.upgrades)
 

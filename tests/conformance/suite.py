@@ -106,8 +106,7 @@ class Server:
         self._gateway: Gateway | None = None
         if is_through_redis or is_asgi:
             if is_asgi:
-                # The gateway's own paths have another prefix.
-                settings |= {"asgi": "tests.conformance.asgi_echo:app", "url-prefix": "/other/"}
+                settings["asgi"] = "tests.conformance.asgi_echo:app"
             options = [
                 str(word) for name, value in settings.items() for word in (f"--{name}", value)
             ]

@@ -590,6 +590,23 @@ class ChoiceTests(_Case):
         self.assertEqual("websocket", self.remembered(page))
         self.assertTrue(self.server.is_idle())
 
+    def test_no_class(self) -> None:
+        """Where the class is missing, or throws, the page uses a stream, also after a success."""
+        uri = f"ws://127.0.0.1:{self.box.port}/ws/x?{_QUERY}"
+        for fake in ("undefined", "function () { throw new DOMException('no', 'SecurityError') }"):
+            page = ClientPage(self.browser, self.site)
+            page.run(f"stopClock(); window.WebSocket = {fake}")
+            page.run("sessionStorage.setItem(arguments[0], 'websocket 0')", self.item)
+            page.start({"uri": uri})
+            self.server.accept().open()
+            page.wait_for_state("connected")
+            self.assertEqual({"transport": "sse"}, page.detail)
+            # It is tried again, which throws again.
+            page.run("advance(arguments[0])", _RETRY / 30)
+            self.assertEqual([_RETRY], page.run("return timers()"))
+            self.browser.close_windows()
+        self.assertEqual(0, self.box.upgrades)
+
     def test_remembered(self) -> None:
         """The next page begins with what worked, and remembers when a WebSocket last failed."""
         page, _ = self.streaming()

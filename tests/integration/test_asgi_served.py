@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import shutil
@@ -30,34 +31,25 @@ def _path(*folders: Path) -> dict[str, str]:
 
 @cache
 def _redis() -> RedisServer:
-    return RedisServer()
+    server = RedisServer()
+    atexit.register(server.stop)
+    return server
 
 
 @cache
 def _gateway(application: str, folder: Path | None, *options: str) -> Gateway:
+    redis = _redis()
     place = tempfile.mkdtemp(prefix="wsredis-test-")
+    atexit.register(shutil.rmtree, place)
     environ = {
         **_path(*([folder] if folder else [])),
         "ASGI_DATABASE": f"{place}/db.sqlite3",
-        "ASGI_REDIS": _redis().url,
-        "WSREDIS_REDIS": _redis().url,
+        "ASGI_REDIS": redis.url,
+        "WSREDIS_REDIS": redis.url,
     }
-    _started.append((gateway := Gateway("--asgi", application, *options, environ=environ), place))
+    gateway = Gateway("--asgi", application, *options, environ=environ)
+    atexit.register(gateway.stop)
     return gateway
-
-
-_started: list[tuple[Gateway, str]] = []
-
-
-def tearDownModule() -> None:
-    """Stop all that was started. Each stop is a clean one."""
-    for gateway, place in _started:
-        assert gateway.stop() == 0, gateway.log
-        shutil.rmtree(place, ignore_errors=True)
-    _redis().stop()
-    _started.clear()
-    _gateway.cache_clear()
-    _redis.cache_clear()
 
 
 class _Served(SynchronousTestCase):

@@ -42,12 +42,14 @@ class Suite:
         options: For pytest.
         is_installed: Whether the package of its name has to be there, in the version of the tests.
         stand_ins: Whether a module of ours stands for the package.
+        loops: The values of ``--asgi-loop`` with which it runs, one after the other.
     """
 
     files: tuple[str, ...]
     options: tuple[str, ...] = ()
     is_installed: bool = True
     stand_ins: bool = False
+    loops: tuple[str, ...] = ("reactor",)
 
 
 _SUITES = {
@@ -68,7 +70,11 @@ _SUITES = {
         is_installed=False,
         stand_ins=True,
     ),
-    "starlette": Suite(("tests",), ("--ignore=tests/test_testclient.py", "-p", "no:asyncio")),
+    "starlette": Suite(
+        ("tests",),
+        ("--ignore=tests/test_testclient.py", "-p", "no:asyncio"),
+        loops=("reactor", "thread"),
+    ),
 }
 
 
@@ -87,7 +93,7 @@ class Outcome:
     seconds: float = field(default=0.0)
 
 
-def run(name: str, suite: Suite, sources: Path, more: list[str]) -> Outcome:
+def run(name: str, suite: Suite, sources: Path, more: list[str], loop: str) -> Outcome:
     """Run a suite in a folder of its own, and show what it says."""
     if suite.is_installed and metadata.version(name) != _RELEASES[name]:
         raise SystemExit(f"{name} {metadata.version(name)} is installed, not {_RELEASES[name]}")
@@ -101,6 +107,7 @@ def run(name: str, suite: Suite, sources: Path, more: list[str]) -> Outcome:
         environ = os.environ | {
             "PYTHONPATH": os.pathsep.join([*path, str(_HERE.parent)]),
             "TMPDIR": str(temporary),
+            "PEERS_LOOP": loop,
         }
         environ.pop("PYTHONWARNINGS", None)
         words = (sys.executable, "-m", "pytest", "-q", "-p", f"peers.{name}_suite")
@@ -128,16 +135,18 @@ def main() -> int:
     names = [word for word in sys.argv[1:] if not word.startswith("-")] or list(_SUITES)
     more = [word for word in sys.argv[1:] if word.startswith("-")]
     wanted = {name: version for name, version in _RELEASES.items() if name in names}
-    kept = os.environ.get("PEERS_FOLDER")
+    kept, asked = os.environ.get("PEERS_FOLDER"), os.environ.get("PEERS_LOOP")
     with tempfile.TemporaryDirectory(prefix="wsredis-peers-") as place:
         sources = Path(kept or place)
         fetch(wanted, sources)
         status = 0
         for name in names:
-            outcome = run(name, _SUITES[name], sources, more)
-            status |= outcome.status != 0
-            word = "FAILED" if outcome.status else "ok"
-            print(f"{word:6} {name} {_RELEASES[name]}: {outcome.line}", flush=True)
+            suite = _SUITES[name]
+            for loop in [asked] if asked else suite.loops:
+                outcome = run(name, suite, sources, more, loop)
+                status |= outcome.status != 0
+                word = "FAILED" if outcome.status else "ok"
+                print(f"{word:6} {name} {_RELEASES[name]} ({loop}): {outcome.line}", flush=True)
     return status
 
 

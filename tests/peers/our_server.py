@@ -20,8 +20,6 @@ _SETTINGS: dict[str, Any] = {
     "max-message": 1 << 24,
     "max-queue": 1 << 26,
     "drain-spread": 0,
-    # The tests have paths below /ws/ themselves.
-    "url-prefix": "/of-the-gateway/",
 }
 
 

@@ -89,7 +89,7 @@ def _wrong_apps() -> Iterator[CheckMessage]:
         yield _warning(
             2,
             f"runserver is that of {other}, which comes before wsredis.django: it serves no "
-            "WebSockets",
+            "WebSockets of the gateway",
             f"Put wsredis.django before {other}.",
         )
     if apps.is_installed("django.contrib.auth"):
@@ -104,7 +104,7 @@ def _wrong_apps() -> Iterator[CheckMessage]:
 
 
 def _other_runserver() -> str | None:
-    """Return the app whose runserver is used if it serves no WebSockets."""
+    """Return the app whose runserver is used if it does not serve those of the gateway."""
     if not apps.is_installed("wsredis.django"):
         return None
     for each in apps.get_app_configs():

@@ -81,6 +81,8 @@ class LayerCarriers:
             means that one.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         reactor: IReactorFromThreads,
@@ -98,6 +100,8 @@ class LayerCarriers:
         self._prefixes = prefixes
         self._is_private = is_private
         self._process = os.getpid()
+        #: The names of other servers that layers have, which come from the settings of projects.
+        self._others: set[str] = set()
         #: Those of layers that have ended, and that nobody else has any more, are gone.
         self._carriers: WeakSet[GatewayCarrier] = WeakSet()
         #: Layers come in any thread.
@@ -121,7 +125,10 @@ class LayerCarriers:
 
     def _make(self, target: RedisTarget, sink: Sink) -> Carrier | None:
         # A process that was forked has the objects of the gateway, and nobody runs its reactor.
-        if os.getpid() != self._process or not self._is_ours(target):
+        if os.getpid() != self._process:
+            return None
+        if not self._is_ours(target):
+            self._turns.run(partial(self._tell_of_another, target.name), lambda error: None)
             return None
         carrier = GatewayCarrier(self._turns, self._hub, self._broker, sink)
         with self._lock:
@@ -132,6 +139,18 @@ class LayerCarriers:
         if self._is_private and _place(target) == ("localhost", 6379, None, False, 0):
             return True
         return _place(target) == _place(self._target)
+
+    def _tell_of_another(self, name: str) -> None:
+        """Log once that a layer has another Redis: to a new user, its groups would seem deaf."""
+        if name not in self._others:
+            self._others.add(name)
+            self._log.info(
+                "a channel layer uses {redis}, and the gateway {own}: plain sockets and the groups "
+                "of this layer do not meet",
+                event="layer-elsewhere",
+                redis=name,
+                own=self._target.name,
+            )
 
     def _gap(self, gap: Gap) -> None:
         for carrier in self._all():

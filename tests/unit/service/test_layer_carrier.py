@@ -13,6 +13,7 @@ from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fakes import HeldBroker
@@ -137,6 +138,20 @@ class CarrierTests(SynchronousTestCase):
             ("redis://other", False),
         ):
             self.assertEqual(is_ours, carrier_for(parse_url(url), self.sink) is not None, url)
+
+    def test_another_redis(self) -> None:
+        """A layer with another Redis is logged once, by the reactor, without its password."""
+        events = self.enterContext(capturedLogs())
+        for _ in range(2):
+            in_thread(lambda: carrier_for(parse_url("redis://:secret@other:6379"), self.sink))
+            carrier_for(parse_url(OURS), self.sink)
+            self.assertEqual([], events)
+        self.reactor.turn()
+        (event,) = events
+        self.assertEqual("layer-elsewhere", event["event"])
+        line = str(formatEvent(event))
+        self.assertIn("uses redis://other:6379, and the gateway redis://localhost", line)
+        self.assertNotIn("secret", line)
 
     def test_made(self) -> None:
         """The settings say which Redis it is; a broker that is not Redis has no carriers."""

@@ -380,6 +380,8 @@
           const resumed = cursor_field(memory);
           socket = dial(token, resumed.length ? extend(url, resumed) : url);
         } catch (error) {
+          // Software that blocks WebSockets may take the class away, or throw. A wrong URL is final.
+          if (transports[1] && error.name !== "SyntaxError") return fall();
           stop(null, error.message);
           throw error;
         }

@@ -106,6 +106,7 @@ def describe(module: str, try_start: Callable[[], Start]) -> Iterator[Line]:
     yield from _start(start, messages)
     yield from _apps()
     yield from _asgi()
+    yield from _layers()
     root = _root(module)
     own = [Path(each.path) for each in apps.get_app_configs() if not _is_foreign(each.path)]
     files = read_files([root, *own])
@@ -183,12 +184,26 @@ def _asgi() -> Iterator[Line]:
         f"ASGI_APPLICATION: the gateway serves it, if it is told to: --asgi {module}:{attribute}",
         "It takes the place of Daphne or uvicorn.",
     )
-    if apps.is_installed("daphne"):
+    # With wsredis.django, a check tells which of them is the first.
+    if apps.is_installed("daphne") and not apps.is_installed("wsredis.django"):
         yield Line(
             Level.NOTE,
             "daphne is in INSTALLED_APPS: it has a runserver of its own",
-            "Take it out, and the runserver of wsredis.django serves ASGI_APPLICATION.",
+            "Put wsredis.django before it, whose runserver serves ASGI_APPLICATION and WebSockets "
+            "of the gateway. It may stay.",
         )
+
+
+def _layers() -> Iterator[Line]:
+    """Tell which channel layers of Django Channels can be replaced."""
+    layers = getattr(settings, "CHANNEL_LAYERS", None) or {}
+    for name, layer in layers.items():
+        if str(layer.get("BACKEND", "")).startswith("channels_redis."):
+            yield Line(
+                Level.NOTE,
+                f"CHANNEL_LAYERS: {name}: the layer of channels_redis works as before",
+                "wsredis.layer.ChannelLayer takes its place, with the same CONFIG.",
+            )
 
 
 # -- Files

@@ -132,6 +132,21 @@ class SettingTests(ReportCase):
         self.assertIn(
             "note", [each[0] for each in self.lines() if "runserver of its own" in each[1]]
         )
+        # Both may be there; that the order matters is told by a check.
+        self.vary(INSTALLED_APPS=["wsredis.django", "daphne", *_APPS])
+        self.assertEqual([], [each for each in self.lines() if "daphne" in each[1]])
+
+    def test_channel_layers(self) -> None:
+        """A layer of channels_redis is named, and another one is not."""
+        self.assertEqual([], [each for each in self.lines() if "CHANNEL_LAYERS" in each[1]])
+        self.vary(
+            CHANNEL_LAYERS={
+                "default": {"BACKEND": "channels_redis.core.RedisChannelLayer"},
+                "jobs": {"BACKEND": "wsredis.layer.ChannelLayer"},
+            }
+        )
+        (note,) = [each for each in self.lines() if "CHANNEL_LAYERS" in each[1]]
+        self.assertEqual(("note", "CHANNEL_LAYERS: default"), (note[0], note[1][:23]))
 
     def test_start(self) -> None:
         """What the start says is told, unless a check has told it."""

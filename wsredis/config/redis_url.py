@@ -46,6 +46,10 @@ class RedisSettings(Protocol):
         """Return the password that counts where the URL has none. If None, there is none."""
 
 
+#: Names of this machine. Two programs may have been told different ones.
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
 @dataclass(frozen=True, slots=True)
 class RedisTarget:
     """
@@ -75,6 +79,12 @@ class RedisTarget:
     password: str | None = field(default=None, repr=False)
     database: int = 0
     read_password: Callable[[], str | None] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def place(self) -> tuple[str | None, int | None, str | None, bool, int]:
+        """Which server and database it is. The names of this machine are one and the same."""
+        host = "localhost" if self.host in _LOCAL else self.host
+        return host, self.port, self.path, self.tls, self.database
 
     def current_password(self) -> str | None:
         """

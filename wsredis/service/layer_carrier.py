@@ -40,9 +40,6 @@ _MAX_WAITING = 20000
 #: The URL of a Redis that a gateway has started; see `wsredis.service.embedded`.
 _PRIVATE = re.compile("unix://.*/wsredis-[0-9a-f]{16}/redis.sock")
 
-#: Names of this machine. A layer may have been told another one than the gateway.
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-
 
 class CommandSender(Protocol):
     """The method of `wsredis.brokers.redis.broker.RedisBroker` that a layer needs."""
@@ -136,9 +133,9 @@ class LayerCarriers:
         return carrier
 
     def _is_ours(self, target: RedisTarget) -> bool:
-        if self._is_private and _place(target) == ("localhost", 6379, None, False, 0):
+        if self._is_private and target.place == parse_url(DEFAULT_URL).place:
             return True
-        return _place(target) == _place(self._target)
+        return target.place == self._target.place
 
     def _tell_of_another(self, name: str) -> None:
         """Log once that a layer has another Redis: to a new user, its groups would seem deaf."""
@@ -159,11 +156,6 @@ class LayerCarriers:
     def _all(self) -> list[GatewayCarrier]:
         with self._lock:
             return list(self._carriers)
-
-
-def _place(target: RedisTarget) -> tuple[str | None, int | None, str | None, bool, int]:
-    host = "localhost" if target.host in _LOCAL else target.host
-    return host, target.port, target.path, target.tls, target.database
 
 
 class Turns:

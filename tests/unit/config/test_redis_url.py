@@ -32,6 +32,14 @@ class UrlTests(SynchronousTestCase):
         self.assertEqual("p:w/%", target.password)
         self.assertEqual(("example.com", 7000, 12), (target.host, target.port, target.database))
 
+    def test_place(self) -> None:
+        """All names of this machine are one place; another database or port is another place."""
+        first, *same = (f"redis://{host}:6379/1" for host in ("localhost", "127.0.0.1", "[::1]"))
+        place = parse_url(first).place
+        self.assertEqual({place}, {parse_url(each).place for each in same})
+        for other in ("redis://localhost/2", "redis://localhost:1/1", "rediss://localhost/1"):
+            self.assertNotEqual(place, parse_url(other).place)
+
     def test_password_alone(self) -> None:
         """A password without a user is that of the default user."""
         target = _parse("redis://:secret@h")

@@ -2,6 +2,9 @@
 The channel layer of an application in this process, on the gateway's own connections to Redis.
 
 Layers outside a gateway have connections of their own; see `wsredis.layer.carrier`.
+
+It is one module because the code that any thread may call, and the code that then runs in the
+thread of the reactor, have to be read together.
 """
 
 from __future__ import annotations

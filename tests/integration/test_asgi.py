@@ -46,8 +46,8 @@ class _ServedTests(GatewayCase):
         self.assertEqual("198.51.100.7", told["client"][0])
         self.assertEqual(("/r/x", "/r"), (told["path"], told["root_path"]))
         self.assertEqual(told["here"], told["state"]["process"])
-        own = self.open("/ws/a?subscribe-broadcast&publish-broadcast&echo")
-        theirs = self.open("/b")
+        own = self.open("/ws/beside?subscribe-broadcast&publish-broadcast&echo")
+        theirs = self.open("/theirs")
         for each in (own, theirs):
             each.send_text("hello")
             self.assertEqual(b"hello", each.message())
@@ -116,7 +116,7 @@ class LifeTests(FreshGatewayCase):
     def test_stop(self) -> None:
         """A stop closes its clients with 1012 and tells it so, and it is the last to hear of it."""
         self.gateway.child.wait_for("application started in ")
-        client = self.open("/b")
+        client = self.open("/theirs")
         client.send_text("x")
         client.message()
         self.gateway.child.signal(signal.SIGTERM)

@@ -96,7 +96,7 @@ class PagesTests(_Pages):
         client = RawClient(self.gateway.port)
         self.addCleanup(client.socket.close)
         line = b"GET /scope/method HTTP/1.1\r\nHost: x\r\n\r\n"
-        client.send(line * 50 + handshake("/ws/a?subscribe-broadcast"))
+        client.send(line * 50 + handshake("/ws/follows?subscribe-broadcast"))
         for _ in range(50):
             head = client.head()
             self.assertTrue(head.startswith("HTTP/1.1 200 "))

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from importlib import import_module
 from inspect import iscoroutinefunction, signature
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.logger import Logger, LogLevel
 from twisted.web.server import NOT_DONE_YET
@@ -28,7 +28,9 @@ from wsredis.web.resources import ApplicationResource
 from wsredis.web.spool import MAX_SPOOL, Spool
 from wsredis.web.wsgi import Application, WSGIResponse
 
-__all__ = ["WSGIResource", "load_application"]
+__all__ = ["WSGIResource", "load_application", "with_static_files"]
+
+_Wrapped = TypeVar("_Wrapped")
 
 #: Seconds that a request waits for a thread before it is asked for that of a slow client.
 _PATIENCE = 0.5
@@ -62,7 +64,7 @@ def load_application(name: str) -> Application:
     reason = _not_wsgi(application)
     if reason:
         raise ConfigError(f"{label}: {reason}")
-    return _with_static_files(application)
+    return with_static_files(application, "StaticFilesHandler")
 
 
 def _not_wsgi(application: Any) -> str:
@@ -81,7 +83,13 @@ def _not_wsgi(application: Any) -> str:
     return ""
 
 
-def _with_static_files(application: Application) -> Application:
+def with_static_files(application: _Wrapped, handler: str) -> _Wrapped:
+    """
+    Let a Django project that is set up in DEBUG serve its static files, as runserver does.
+
+    Args:
+        handler: The class of Django that does it.
+    """
     django_conf = sys.modules.get("django.conf")
     if django_conf is None or not django_conf.settings.configured:
         return application
@@ -89,7 +97,7 @@ def _with_static_files(application: Application) -> Application:
     if not (settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
         return application
     handlers = import_module("django.contrib.staticfiles.handlers")
-    wrapped: Application = handlers.StaticFilesHandler(application)
+    wrapped: _Wrapped = getattr(handlers, handler)(application)
     return wrapped
 
 

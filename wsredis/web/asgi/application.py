@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from importlib import import_module
 from typing import Any
 
 from wsredis.config.imports import import_named, search_here
 from wsredis.errors import ConfigError
+from wsredis.web.application import with_static_files
 
 __all__ = ["Application", "call_of", "load_application", "single_callable"]
 
@@ -40,7 +40,7 @@ def load_application(name: str) -> Application:
         hint = "; it may be a WSGI application, for --wsgi" if _takes(application, 2) else ""
         raise ConfigError(f"{label}: it cannot be called as an ASGI application{hint}")
     _check_layers(label)
-    return _with_static_files(single_callable(application))
+    return with_static_files(single_callable(application), "ASGIStaticFilesHandler")
 
 
 def single_callable(application: Callable[..., Any]) -> Application:
@@ -73,18 +73,6 @@ def _check_layers(label: str) -> None:
                 layers.channel_layers[name]
             except ConfigError as error:
                 raise ConfigError(f"{label}: CHANNEL_LAYERS, {name!r}: {error}") from None
-
-
-def _with_static_files(application: Application) -> Application:
-    django_conf = sys.modules.get("django.conf")
-    if django_conf is None or not django_conf.settings.configured:
-        return application
-    settings: Any = django_conf.settings
-    if not (settings.DEBUG and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
-        return application
-    handlers = import_module("django.contrib.staticfiles.handlers")
-    wrapped: Application = handlers.ASGIStaticFilesHandler(application)
-    return wrapped
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

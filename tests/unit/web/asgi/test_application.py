@@ -160,3 +160,21 @@ class LoadTests(SynchronousTestCase):
             "number above 0",
             str(error),
         )
+
+
+class StaticFilesTests(SynchronousTestCase):
+    """The static files of a Django project."""
+
+    def test_debug(self) -> None:
+        """They are served too, by Django's class for ASGI, only in DEBUG."""
+        handlers = SimpleNamespace(ASGIStaticFilesHandler=lambda application: (application,))
+        for debug, expected in ((True, (modern,)), (False, modern)):
+            settings = SimpleNamespace(
+                configured=True, DEBUG=debug, INSTALLED_APPS=["django.contrib.staticfiles"]
+            )
+            modules: dict[str, Any] = {
+                "django.conf": SimpleNamespace(settings=settings),
+                "django.contrib.staticfiles.handlers": handlers,
+            }
+            with mock.patch.dict(sys.modules, modules):
+                self.assertEqual(expected, load_application(f"{__name__}:modern"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, fixed_names
 from wsredis.auth.deaf_log import DeafLog
+from wsredis.auth.open_sockets import OpenSockets
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.identity import Handshake, Identity
@@ -37,10 +38,13 @@ class WatchedConnection(Protocol):
     Attributes:
         identity: Its identity; `change` replaces it.
         granted: What it may do; `change` replaces it.
+        channels, publishes: See `wsredis.auth.socket_report.ReportedConnection`.
     """
 
     identity: Identity
     granted: Access
+    channels: Sequence[bytes]
+    publishes: Sequence[bytes]
 
     @property
     def peer(self) -> str:
@@ -98,6 +102,7 @@ class SessionMonitor:
         deaf: Told of connections that will hear nothing.
         recheck: Seconds between two checks of a connection. 0 checks only on command.
         wall_clock: Returns the Unix time in seconds.
+        sockets: Told of all connections. If None, nobody is.
     """
 
     _log = Logger()
@@ -111,9 +116,11 @@ class SessionMonitor:
         *,
         recheck: float = 0.0,
         wall_clock: Callable[[], float] = time.time,
+        sockets: OpenSockets | None = None,
     ) -> None:
         self._clock = clock
         self._decide = decide
+        self._sockets = sockets
         self._recent = recent
         self._deaf = deaf
         self._wall_clock = wall_clock
@@ -161,6 +168,8 @@ class SessionMonitor:
         being accepted is closed or checked at once.
         """
         identity = accepted.identity
+        if self._sockets is not None:
+            self._sockets.opened(connection, accepted)
         if connection.is_deaf:
             self._deaf.opened(connection, accepted)
         if identity.is_anonymous:
@@ -180,6 +189,8 @@ class SessionMonitor:
 
     def connection_lost(self, connection: WatchedConnection) -> None:
         """Forget a connection that is closed. Harmless if it was not watched."""
+        if self._sockets is not None:
+            self._sockets.lost(connection)
         if self._watched.pop(connection, None) is None:
             return
         self._pending.pop(connection, None)

@@ -187,7 +187,7 @@ class SettingTests(_CheckCase):
         end = self.assertRaises(SystemExit, run, ["--help"])
         self.assertEqual(0, end.code)
         text = " ".join(sys.stdout.getvalue().split())  # type: ignore[attr-defined]
-        self.assertIn("Usage: python -m wsredis check-config", text)
+        self.assertIn("Usage: wsredis check-config", text)
         for option in ("user", "group", "session", "facility", "origin", "config", "max-queue"):
             self.assertIn(f"--{option}=", text)
 

@@ -70,8 +70,7 @@ class EnvironmentTests(_Case):
         with mock.patch.dict(os.environ, {"WSREDIS_PREFX": "p"}):
             self.assertEqual(0, self.run_command("publish", "chat", "--broadcast", "x"))
         self.assertEqual(
-            "wsredis publish: warning: WSREDIS_PREFX is ignored: there is no such "
-            "setting\n",
+            "wsredis publish: warning: WSREDIS_PREFX is ignored: there is no such setting\n",
             self.stderr.getvalue(),
         )
 

@@ -333,4 +333,4 @@ class CheckConfigTests(LifeCase):
         """``--help`` of the command is its own."""
         status, output = self.run_command("--help")
         self.assertEqual(0, status)
-        self.assertIn("--facility=", output)
+        self.assertIn("--facility VALUE", output)

@@ -7,7 +7,6 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 

@@ -38,13 +38,14 @@ class WatchedConnection(Protocol):
     Attributes:
         identity: Its identity; `change` replaces it.
         granted: What it may do; `change` replaces it.
-        channels, publishes: See `wsredis.auth.socket_report.ReportedConnection`.
+        channels, publishes, hints: See `wsredis.auth.socket_report.ReportedConnection`.
     """
 
     identity: Identity
     granted: Access
     channels: Sequence[bytes]
     publishes: Sequence[bytes]
+    hints: tuple[str, ...]
 
     @property
     def peer(self) -> str:

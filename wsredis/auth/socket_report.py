@@ -24,12 +24,14 @@ class ReportedConnection(Protocol):
         granted: What it may do.
         channels: The names of the channels that it subscribes to.
         publishes: The names of the channels that its messages are published on.
+        hints: Sentences about mistakes in its handshake.
     """
 
     identity: Identity
     granted: Access
     channels: Sequence[bytes]
     publishes: Sequence[bytes]
+    hints: tuple[str, ...]
 
     @property
     def id(self) -> str:
@@ -82,6 +84,7 @@ def socket_report(
         },
         "asked": _flags(requested),
         "granted": _flags(granted),
+        "hints": list(connection.hints),
     }
     for verb, asked, given, names in rights:
         others = dict.fromkeys(names)
@@ -97,7 +100,7 @@ def socket_report(
                 "channels": [*map(loggable_channel, held)],
             }
             if not held:
-                entry["why"] = reasons.why(verb, audience, asked, given)
+                entry["why"] = reasons.why(audience, asked, given)
             entries.append(entry)
         report[verb] = entries
         # Those that the subscriber class of a project chose.
@@ -118,11 +121,11 @@ class _Reasons:
         self._foreign_origin = foreign_origin
 
     def why(
-        self, verb: str, audience: Audience, asked: frozenset[Audience], given: frozenset[Audience]
+        self, audience: Audience, asked: frozenset[Audience], given: frozenset[Audience]
     ) -> str:
         """Say why there is no channel, in one sentence without its full stop."""
         if audience not in asked | given:
-            return f"not asked for; ?{verb}-{audience.value} does"
+            return "not asked for"
         if audience not in given:
             return "asked for and not granted; a policy or your application decided so"
         return self._missing_name(audience) or "the subscriber class of the project chose others"

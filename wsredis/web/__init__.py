@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     # It needs a library that others do not have.
     from wsredis.web.metrics import MetricsResource
 
-__all__ = ["from_config", "metrics_page", "private_site"]
+__all__ = ["from_config", "metrics_page", "playground_settings", "private_site"]
+
 
 def from_config(
     config: GatewayConfig,
@@ -71,7 +72,7 @@ def from_config(
         reactor,
         config.url_prefixes,
         probes,
-        None if sockets is None else playground(reactor, sockets, _demo_settings(config)),
+        None if sockets is None else playground(reactor, sockets, playground_settings(config)),
         None if application is None else _application_resource(config, reactor, application, spool),
         max_body=limits.max_body,
         max_channels=limits.max_handshakes,
@@ -156,7 +157,7 @@ def _application_resource(
     )
 
 
-def _demo_settings(config: GatewayConfig) -> dict[str, Any]:
+def playground_settings(config: GatewayConfig) -> dict[str, Any]:
     """Return what the script of the playground has to know. It is public: no password."""
     target = target_of(config.redis)
     return {

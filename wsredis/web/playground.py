@@ -110,16 +110,14 @@ class SocketResource(Resource):
     def render_GET(self, request: Request) -> Any:
         """Answer, maybe later: an application may be asked who asks."""
         asking = _handshake_of(request)
-        wait = max(self._rate.wait(asking.address), self._total.wait(None))
+        wait = self._wait(asking.address)
         if wait:
             request.setHeader("retry-after", str(int(wait) + 1))
             return _answer(request, 429, {"error": "too many questions"})
-        self._rate.spend(asking.address)
-        self._total.spend(None)
         if self._sockets.is_foreign(asking):
             return _answer(request, 403, {"error": "a page of another origin gets no answer"})
         name = parse_qs(asking.query[: 3 * _MAX_NAME]).get("id", [""])[0][:_MAX_NAME]
-        answer = Deferred.fromCoroutine(self._sockets.report(name, asking))
+        answer: Deferred[Any] = Deferred.fromCoroutine(self._sockets.report(name, asking))
         answer.addCallback(self._reported, request)
         answer.addErrback(self._failed, request)
         if answer.called:
@@ -128,6 +126,18 @@ class SocketResource(Resource):
         answer.addCallback(_send, request)
         answer.addErrback(lambda failure: failure.trap(CancelledError))
         return NOT_DONE_YET
+
+    def _wait(self, address: str) -> float:
+        """Count a question of an address. If it is too many, it is not counted, and has to wait."""
+        wait = self._total.wait(None)
+        if address:
+            # Clients of a UNIX socket have none.
+            wait = max(wait, self._rate.wait(address))
+        if not wait:
+            self._total.spend(None)
+            if address:
+                self._rate.spend(address)
+        return wait
 
     def _reported(self, report: dict[str, Any] | None, request: Request) -> bytes:
         if report is None:

@@ -50,7 +50,9 @@ class SiteCase(SynchronousTestCase):
     def setUp(self) -> None:
         """A site with a page."""
         self.clock = MemoryReactorClock()
-        self.site = GatewaySite(self.clock, ("/ws/",), PROBES, {"/": PageResource("<p>the page</p>")})
+        self.site = GatewaySite(
+            self.clock, ("/ws/",), PROBES, {"/": PageResource("<p>the page</p>")}
+        )
 
     def ask(self, request: bytes) -> tuple[int, str, bytes]:
         """Returns: Status, head and body of the answer."""

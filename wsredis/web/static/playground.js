@@ -294,22 +294,13 @@
       }
       const text = text_of(data);
       if (text === "") this.frame("beat", "an empty binary frame");
-      else if (text !== null && socket.protocol === "wsredis") this.control(text);
+      else if (text !== null && socket.protocol === "wsredis") this.frame("control", text);
     }
 
     left(data) {
       if (data === settings.heartbeat) this.frame("beat out", data);
       else if (typeof data === "string") this.frame("out", data);
       else this.frame("beat out", "an empty binary frame");
-    }
-
-    control(text) {
-      this.frame("control", text);
-      let message = null;
-      try {
-        message = JSON.parse(text);
-      } catch {}
-      if (message && message.hello) this.greeted(message.hello);
     }
 
     received(data) {
@@ -464,35 +455,29 @@
   }
 
   const LANGUAGES = {
-    JavaScript(client) {
-      const { subscribe, publish, echo, facility } = client.asked;
-      const list = (all) => (all.length === 1 ? text(all[0]) : "[" + all.map(text).join(", ") + "]");
-      const options = [
-        ["uri", text(base.href + client.wish)],
-        ["receive_message", "(message) => console.log(message)"],
+    Shell(client) {
+      const { broadcast, users, groups } = owners(client);
+      const facility = client.asked.facility;
+      const to = [
+        ...(broadcast ? ["--broadcast"] : []),
+        ...users.flatMap((each) => ["--user", quoted(each)]),
+        ...groups.flatMap((each) => ["--group", quoted(each)]),
       ];
-      const lines = options.map(([name, value]) => `    ${name}: ${value},`);
-      const is_harmless = !publish.length && subscribe.every((each) => each === "broadcast");
-      const html = [
-        `<script src="${new URL("/wsredis.js", base).href}"></script>`,
-        "<script>",
-        "  const socket = new WS4Redis({",
-        ...lines,
-        "  });",
-        ...(publish.length ? ["  // later: socket.send_message(\"Hello\");"] : []),
-        "</script>",
+      const where = [
+        ...(settings.prefix ? ["--prefix", quoted(settings.prefix)] : []),
+        ...(settings.redisUrl ? ["--redis", quoted(settings.redisUrl)] : []),
       ];
-      const plain = [
-        `const socket = new WebSocket(${text(client.url)});`,
-        "socket.onmessage = (event) => console.log(event.data);",
-        ...(publish.length ? ["socket.onopen = () => socket.send(\"Hello\");"] : []),
-      ];
-      const note = is_harmless
-        ? "Any page may hear broadcasts, also one of another origin."
-        : "A page of another origin, such as another port, may hear broadcasts only: for more, start the gateway with --allow-origin and its origin.";
+      const name = quoted(facility.startsWith("-") || !facility ? "./" + facility : facility);
+      const channels = [
+        ...(broadcast ? ["broadcast:"] : []),
+        ...users.map((each) => `user:${each}:`),
+        ...groups.map((each) => `group:${each}:`),
+      ].map((each) => (settings.prefix ? settings.prefix + ":" : "") + each + facility);
       return [
-        ["With wsredis.js, which comes back by itself", html, note],
-        ["With nothing", plain, note],
+        ["Publish", [["wsredis publish", name, ...to, ...where, "'Hello from outside'"].join(" ")], "The command prints how many gateways have received it." + password("WSREDIS_REDIS_PASSWORD")],
+        ["Publish, with any client of Redis", channels.map((each) => (
+          ["redis-cli", settings.redisCli, "PUBLISH", quoted(each), "'Hello from outside'"].filter(Boolean).join(" "))), "Redis is all that a program talks to, in any language."],
+        ["Listen", [["wsredis connect", quoted(client.url)].join(" ")], "It shows each frame, and sends what you type."],
       ];
     },
     Python(client) {
@@ -532,29 +517,30 @@
         ["Listen", hear, "pip install websockets"],
       ];
     },
-    Shell(client) {
-      const { broadcast, users, groups } = owners(client);
-      const facility = client.asked.facility;
-      const to = [
-        ...(broadcast ? ["--broadcast"] : []),
-        ...users.flatMap((each) => ["--user", quoted(each)]),
-        ...groups.flatMap((each) => ["--group", quoted(each)]),
+    JavaScript(client) {
+      const { subscribe, publish } = client.asked;
+      const is_harmless = !publish.length && subscribe.every((each) => each === "broadcast");
+      const html = [
+        `<script src="${new URL("/wsredis.js", base).href}"></script>`,
+        "<script>",
+        "  const socket = new WS4Redis({",
+        `    uri: ${text(base.href + client.wish)},`,
+        "    receive_message: (message) => console.log(message),",
+        "  });",
+        ...(publish.length ? ["  // later: socket.send_message(\"Hello\");"] : []),
+        "</script>",
       ];
-      const where = [
-        ...(settings.prefix ? ["--prefix", quoted(settings.prefix)] : []),
-        ...(settings.redisUrl ? ["--redis", quoted(settings.redisUrl)] : []),
+      const plain = [
+        `const socket = new WebSocket(${text(client.url)});`,
+        "socket.onmessage = (event) => console.log(event.data);",
+        ...(publish.length ? ["socket.onopen = () => socket.send(\"Hello\");"] : []),
       ];
-      const name = quoted(facility.startsWith("-") || !facility ? "./" + facility : facility);
-      const channels = [
-        ...(broadcast ? ["broadcast:"] : []),
-        ...users.map((each) => `user:${each}:`),
-        ...groups.map((each) => `group:${each}:`),
-      ].map((each) => (settings.prefix ? settings.prefix + ":" : "") + each + facility);
+      const note = is_harmless
+        ? "Any page may hear broadcasts, also one of another origin."
+        : "A page of another origin, such as another port, may hear broadcasts only: for more, start the gateway with --allow-origin and its origin.";
       return [
-        ["Publish", [["wsredis publish", name, ...to, ...where, "'Hello from outside'"].join(" ")], "The command prints how many gateways have received it." + password("WSREDIS_REDIS_PASSWORD")],
-        ["Publish, with any client of Redis", channels.map((each) => (
-          ["redis-cli", settings.redisCli, "PUBLISH", quoted(each), "'Hello from outside'"].filter(Boolean).join(" "))), "Redis is all that a program talks to, in any language."],
-        ["Listen", [["wsredis connect", quoted(client.url)].join(" ")], "It shows each frame, and sends what you type."],
+        ["With wsredis.js, which comes back by itself", html, note],
+        ["With the WebSocket of the browser", plain, note],
       ];
     },
     curl(client) {

@@ -37,6 +37,7 @@ __all__ = [
     "PublishOutcomeUnknown",
     "QueueFull",
     "WsredisError",
+    "close_code_for",
     "incompatible",
 ]
 
@@ -191,9 +192,27 @@ CLOSE_CODES: dict[int, CloseCode] = {
         True,
     ),
     1013: CloseCode(
-        "try again later: Redis did not confirm a message of the client, or no worker takes it",
+        "try again later: Redis did not confirm a message of the client, no worker takes it, or "
+        "the handshake is refused for now",
         True,
     ),
-    4401: CloseCode("the identity ended: logged out, or its token expired", False),
-    4403: CloseCode("forbidden: the identity may no longer do what the connection is for", False),
+    4400: CloseCode("bad request: the handshake asks for what is not there, or is wrong", False),
+    4401: CloseCode(
+        "the identity ended: logged out, its token expired, or the handshake is refused for it",
+        False,
+    ),
+    4403: CloseCode("forbidden: the identity may not do what the connection is for", False),
 }
+
+#: The codes for statuses that have one of their own.
+_CODES = {401: 4401, 403: 4403, 429: 1013, 503: 1013}
+
+
+def close_code_for(status: int) -> int:
+    """
+    Return the close code that tells a client as much as the HTTP status of a refusal.
+
+    Args:
+        status: See `HandshakeRejected`.
+    """
+    return _CODES.get(status) or (4400 if status < 500 else 1011)

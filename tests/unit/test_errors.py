@@ -77,6 +77,15 @@ class CloseCodeTests(SynchronousTestCase):
         again = {code for code, each in CLOSE_CODES.items() if each.retry}
         self.assertEqual({1001, 1011, 1012, 1013}, again)
 
+    def test_for_a_status(self) -> None:
+        """A refusal has a code of the same meaning, after which a client comes back if it may."""
+        for status, code in (
+            *((400, 4400), (401, 4401), (403, 4403), (404, 4400), (418, 4400), (429, 1013)),
+            *((500, 1011), (502, 1011), (503, 1013)),
+        ):
+            self.assertEqual(code, errors.close_code_for(status))
+            self.assertEqual(status == 429 or status >= 500, CLOSE_CODES[code].retry)
+
     def test_every_code_is_explained(self) -> None:
         """Each code says when it is sent."""
         for code, each in CLOSE_CODES.items():

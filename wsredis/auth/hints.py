@@ -11,7 +11,7 @@ __all__ = ["hints_for"]
 
 _NO_FLAG = "no flag: this socket hears nothing; add ?subscribe-broadcast"
 
-_NO_USERS = "this gateway knows no users, without --django, --auth-url and a --jwt option"
+_NO_USERS = "this gateway knows no users, without --django, --auth-url or --jwt-key"
 
 #: The header that may carry a token, too.
 _OFFERS = "sec-websocket-protocol"

@@ -80,7 +80,7 @@ class HintsTests(SynchronousTestCase):
     def test_no_users(self) -> None:
         """A gateway that asks nobody for identities names the options that would change it."""
         (hint,) = self.hints("subscribe-user", knows_users=False)
-        for option in ("--django", "--auth-url", "--jwt"):
+        for option in ("--django", "--auth-url", "--jwt-key"):
             self.assertIn(option, hint)
 
     def test_half_an_identity(self) -> None:

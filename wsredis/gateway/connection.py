@@ -126,6 +126,9 @@ class Connection(ABC):
     #: The code of the close frame that it gets when the gateway stops.
     stop_code = 1001
 
+    #: Tells whether its channels may be others than those that its access stands for.
+    chooses_channels = False
+
     __slots__ = (
         "_client",
         "_counts_as_deaf",

@@ -259,18 +259,17 @@ class Handshaker:
         if not broker.up:
             await broker.when_up()
         incidents = self._hub.incidents
+        handshake = Handshake(
+            requested,
+            path,
+            request.headers,
+            request.peer,
+            query,
+            client.is_secure(),
+            client.address,
+        )
         try:
-            accepted = await self._admission.admit(
-                Handshake(
-                    requested,
-                    path,
-                    request.headers,
-                    request.peer,
-                    query,
-                    client.is_secure(),
-                    client.address,
-                )
-            )
+            accepted = await self._admission.admit(handshake)
         except HandshakeRejected as error:
             incidents.note(requested.facility, f"refused with {error.status}: {error.reason}")
             raise
@@ -294,6 +293,9 @@ class Handshaker:
                 accepted.granted,
                 accepted.enrolment,
             )
+        )
+        connection.hints = self._admission.explain(
+            connection, handshake, accepted.identity, granted, accepted.stranger
         )
         return accepted, connection
 

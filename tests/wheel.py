@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[1]
 PLUGIN = "twisted/plugins/wsredis_plugin.py"
 SCRIPTS = "wsredis/django/static/wsredis/"
 NEEDED = (
-    *(PLUGIN, "wsredis/py.typed", "wsredis/web/demo.html"),
+    *(
+        PLUGIN,
+        "wsredis/py.typed",
+        *(f"wsredis/web/static/playground.{ending}" for ending in ("css", "html", "js")),
+    ),
     "wsredis/django/apps.py",
     "wsredis/django/management/commands/runserver.py",
     "wsredis/django/templatetags/wsredis.py",

@@ -26,9 +26,6 @@ class Asker(Protocol):
     ) -> tuple[Identity, Access]:
         """See `wsredis.auth.admission.Admission.decide`."""
 
-    def is_cut(self, handshake: Handshake) -> bool:
-        """See `wsredis.auth.admission.Admission.is_cut`."""
-
     def is_foreign(self, handshake: Handshake) -> bool:
         """See `wsredis.auth.admission.Admission.is_foreign`."""
 
@@ -36,6 +33,8 @@ class Asker(Protocol):
 class _Entry(NamedTuple):
     connection: ReportedConnection
     handshake: Handshake
+    #: The origin of its page, if its cookies did not count for that. None if they did.
+    foreign_origin: str | None
 
 
 class OpenSockets:
@@ -66,7 +65,10 @@ class OpenSockets:
 
     def opened(self, connection: ReportedConnection, accepted: Accepted) -> None:
         """Remember a socket that is open now."""
-        self._entries[connection.id] = _Entry(connection, accepted.handshake)
+        handshake, origin = accepted.handshake, None
+        if accepted.stranger is not None:
+            origin = handshake.headers.get("origin", "null")
+        self._entries[connection.id] = _Entry(connection, handshake, origin)
 
     def lost(self, connection: ReportedConnection) -> None:
         """Forget a socket that is closed. Harmless if it is not known."""
@@ -94,7 +96,7 @@ class OpenSockets:
         entry = self._entries.get(name)
         if entry is None:
             return None
-        connection, handshake = entry
+        connection, handshake, foreign_origin = entry
         if not connection.identity.is_anonymous:
             # The query may hold a token, which would speak for whoever asks.
             same = replace(asking, requested=handshake.requested, path=handshake.path, query="")
@@ -105,10 +107,4 @@ class OpenSockets:
             if self._entries.get(name) is not entry:
                 # It was closed meanwhile.
                 return None
-        return socket_report(connection, handshake.requested, self, self._foreign_origin(handshake))
-
-    def _foreign_origin(self, handshake: Handshake) -> str | None:
-        """Return the origin for which headers of a handshake did not count. None if they did."""
-        if not self._admission.is_cut(handshake):
-            return None
-        return handshake.headers.get("origin", "null")
+        return socket_report(connection, handshake.requested, self, foreign_origin)

@@ -114,15 +114,12 @@ class OpenSocketsTests(AuthCase):
 
     def test_foreign_page_with_a_wish(self) -> None:
         """It is told which option would change it."""
-        self.use(MemoryGateway(self.config))
-        sockets = self.gateway.auth.sockets
-        assert sockets is not None
         # A policy of another program may grant more than ours.
         client = self.open("/ws/a?subscribe-broadcast", "Cookie: a=b", "Origin: null")
         connection = self.protocol(client).connection
         assert connection is not None
         connection.granted = Access("a", *self.flags("subscribe-user"))
-        report = sockets.report(connection.id, self.asking({}))
+        report = self.sockets.report(connection.id, self.asking({}))
         (entry,) = [
             each
             for each in self.successResultOf(Deferred.fromCoroutine(report))["subscribe"]

@@ -25,6 +25,8 @@ extensions = [
     "entries",
 ]
 exclude_patterns = ["_build", "examples", "newsfragments"]
+# A block without a language is what a program prints.
+highlight_language = "none"
 html_theme = "furo"
 html_title = "wsredis"
 html_static_path = ["_static"]

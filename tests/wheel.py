@@ -64,6 +64,7 @@ def main() -> None:
         said = run(clean / "bin" / "twistd", "--help", cwd=folder)
         if "Gateway between WebSockets and Redis pub/sub" not in said:
             sys.exit(f"twistd does not know wsredis:\n{said}")
+        run(clean / "bin" / "wsredis", "--version", cwd=folder)
         print(f"{wheel.name}: twistd knows wsredis")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from urllib.parse import unquote_plus
@@ -59,6 +59,9 @@ class Access:
             URL.
         forward: What the client says is handed to the worker channel that ``--forward`` has for the
             facility. Without such a setting, it is False.
+        hints: Sentences for people about mistakes in the URL that asked for it. They quote no
+            value, and no word that does not resemble a flag: it may be a secret. They are few and
+            short, and say nothing about rights.
     """
 
     facility: str
@@ -67,6 +70,7 @@ class Access:
     echo: bool = False
     own: tuple[str, ...] = ()
     forward: bool = False
+    hints: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def only_listens_to_broadcast(self) -> bool:

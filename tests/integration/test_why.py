@@ -12,7 +12,7 @@ from tests.support.require import missing
 
 
 class AskTests(LifeCase):
-    """``python -m wsredis why`` and ``gateways``."""
+    """``wsredis why`` and ``gateways``."""
 
     skip = missing("redis")
 

@@ -114,6 +114,8 @@ class Connection(ABC):
         publishes: The names of the channels that its messages are published on.
         messages: The number of messages that came from it.
         opened_at: The time of the reactor at which it was opened, in seconds. 0.0 before.
+        hints: Sentences for people about mistakes in its handshake: flags, identity, origin. They
+            hold no secret and may be shown to the client.
         data: For a `wsredis.Handler` to keep anything.
         direct, encoding: See `wsredis.gateway.hub.Listener`.
     """
@@ -141,6 +143,7 @@ class Connection(ABC):
         "direct",
         "encoding",
         "granted",
+        "hints",
         "identity",
         "messages",
         "opened_at",
@@ -151,6 +154,7 @@ class Connection(ABC):
         self._hub, self._limits, self._handler = parts.hub, parts.limits, parts.handler
         self._client, self.encoding = parts.client, parts.encoding
         self.identity, self.granted = parts.identity, parts.granted
+        self.hints: tuple[str, ...] = ()
         self.data: Any = None
         self.direct: Sink | None = None
         self.channels: Sequence[bytes] = ()

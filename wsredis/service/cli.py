@@ -1,5 +1,5 @@
 """
-The commands of ``python -m wsredis``, for the shell and for scripts.
+The commands of ``wsredis``, for the shell and for scripts.
 
 It is one module because the commands share their options, their outside and the ways to fail.
 """
@@ -95,7 +95,7 @@ def main(
     Run one command.
 
     Args:
-        args: The command line after ``python -m wsredis``.
+        args: The command line after ``wsredis``.
         outside: If None, it is the streams of the process, and a real Redis.
         commands: All commands by their names. If None, they are `COMMANDS`.
 
@@ -127,7 +127,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m wsredis",
+        prog="wsredis",
         description="Publish to the clients of a gateway, listen with them, and check settings. "
         "The gateway itself is 'twistd wsredis'.",
     )
@@ -141,7 +141,7 @@ def _parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
 
 def _fail(outside: Outside, arguments: argparse.Namespace, error: object, status: int) -> int:
     line = " ".join(str(error).split())
-    print(f"python -m wsredis {arguments.command}: {line}", file=outside.stderr)
+    print(f"wsredis {arguments.command}: {line}", file=outside.stderr)
     return status
 
 

@@ -11,11 +11,15 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.axe import faults
 from tests.support.browser import Window, missing_browser, shared_browser
 from tests.support.children import RedisServer, reserve_port, until
 from tests.support.django_chat import ChatPage, log_in
 from tests.support.django_project import missing_django
+from tests.support.require import missing
 from tests.support.tutorial import Reader, Stage, stages
+
+_ROOT = Path(__file__).parents[2]
 
 #: What differs between this machine and that of the reader.
 _LOCAL = "--port tcp:0:interface=127.0.0.1"
@@ -26,6 +30,17 @@ def _redis() -> RedisServer:
     server = RedisServer()
     atexit.register(server.stop)
     return server
+
+
+def _page() -> str:
+    return Path(_ROOT, "docs", "tutorial", "django-chat.rst").read_text("utf-8")
+
+
+def _found(pattern: str) -> str:
+    """The group of the regular expression in the page."""
+    match = re.search(pattern, _page(), re.MULTILINE)
+    assert match is not None, pattern
+    return match[1]
 
 
 @cache
@@ -48,7 +63,7 @@ def _after(step: int) -> Reader:
 class DjangoChatTests(SynchronousTestCase):
     """Each step of the page, with its commands and files and no others."""
 
-    skip = missing_browser() or missing_django()
+    skip = missing_browser() or missing_django() or missing("node")
 
     def setUp(self) -> None:
         """Remove all messages."""
@@ -83,10 +98,11 @@ class DjangoChatTests(SynchronousTestCase):
             window.wait_until(f"return {_TEXTS} === 'Is anybody there?'")
         self.assertEqual("", windows[0].run("return document.querySelector('#text').value"))
         windows[0].screenshot("tutorial-django-1")
+        self.assertEqual([], faults(windows[0]))
         self.check_consoles()
 
     def test_second(self) -> None:
-        """After the second step the last message is kept, and the page says its state."""
+        """After the second step the last message is kept, and other programs reach the page."""
         self.start(2)
         page = ChatPage.opened(self.one, self.port, "/chat/")
         page.say("first")
@@ -95,6 +111,9 @@ class DjangoChatTests(SynchronousTestCase):
         page.window.reload()
         page.wait_for("last")
         self.assertEqual("none", self._style(page.window, "list-style-type"))
+        self.assertEqual([], faults(page.window))
+        _after(2).run(_found(r"^     \$ (WSREDIS_PREFIX=.+)$"))
+        page.wait_for("last", "Hello from outside")
         self.check_consoles()
 
     def test_third(self) -> None:
@@ -105,6 +124,7 @@ class DjangoChatTests(SynchronousTestCase):
         john.say("for you", "mary")
         mary.wait_for("for you")
         self.assertEqual(["john to you"], mary.labels)
+        self.assertEqual([], faults(mary.window))
         self._forge()
         mary.wait_for("for you", "I resign!")
         john.window.find(".who button").click()
@@ -125,6 +145,7 @@ class DjangoChatTests(SynchronousTestCase):
         self.start(5, server)
         window = self.one.open(f"http://localhost:{self.port}/")
         self.assertEqual("Two chats", window.find("h1").text)
+        self.assertEqual([], faults(window))
         john = log_in(self.one, self.port, "john")
         john.say("for me", "john")
         john.wait_for("for me")
@@ -133,19 +154,9 @@ class DjangoChatTests(SynchronousTestCase):
         self._change_groups()
         self.check_consoles()
 
-    def test_outside(self) -> None:
-        """The line for another terminal reaches the page."""
-        self.start(2)
-        page = ChatPage.opened(self.one, self.port, "/chat/")
-        source = Path(__file__).parents[2] / "docs" / "tutorial" / "django-chat.rst"
-        found = re.search(r"^     \$ (WSREDIS_PREFIX=.+)$", source.read_text("utf-8"), re.M)
-        assert found is not None
-        _after(2).run(found[1])
-        page.wait_for("Hello from outside")
-
     def test_finished(self) -> None:
         """The finished project has the files that the reader has at the end, letter by letter."""
-        finished = Path(__file__).parents[2] / "examples" / "django_chat"
+        finished = _ROOT / "examples" / "django_chat"
         mine = _after(len(_stages())).folder
         shown = {each.path for stage in _stages() for each in stage.shown if each.path}
         for path in sorted(shown - {"mysite/settings.py"}):
@@ -168,8 +179,7 @@ class DjangoChatTests(SynchronousTestCase):
     def _change_groups(self) -> None:
         """Add paul to a group while his page is open, as the page says."""
         paul = log_in(self.two, self.port, "paul")
-        source = Path(__file__).parents[2] / "docs" / "tutorial" / "django-chat.rst"
-        lines = re.findall(r"^     >>> (.+)$", source.read_text("utf-8"), re.MULTILINE)
+        lines = re.findall(r"^     >>> (.+)$", _page(), re.MULTILINE)
         self.assertEqual(2, len(lines))
         command = "; ".join(lines).replace('"', '\\"')
         _after(5).run(f'python manage.py shell -c "{command}"')

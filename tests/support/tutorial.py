@@ -19,9 +19,7 @@ __all__ = ["Line", "Reader", "Shown", "Stage", "stages"]
 _DOCS = Path(__file__).parents[2] / "docs"
 
 #: The title of a step, and everything up to the next title.
-_STEP = re.compile(
-    r"^(\d+\. [^\n]+)\n-+\n(.*?)(?=^[^\n]+\n---+\n|\Z)", re.MULTILINE | re.DOTALL
-)
+_STEP = re.compile(r"^(\d+\. [^\n]+)\n-+\n(.*?)(?=^[^\n]+\n---+\n|\Z)", re.MULTILINE | re.DOTALL)
 
 #: What a reader does on the way, in the order of the page.
 _DIRECTIVE = re.compile(

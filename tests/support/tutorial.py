@@ -94,15 +94,15 @@ class Stage:
     Attributes:
         title: Its title.
         shown: The texts, in the order of the page.
-        lines: The lines for the shell, without those that install something.
-        servers: Those of them that run until the reader stops them.
-        steps: Texts and lines in one order, without servers.
+        servers: The lines for the shell that run until the reader stops them.
+        later: Other lines, for another terminal while a server of this step runs.
+        steps: Texts, and all other lines but those that install something, in one order.
     """
 
     title: str
     shown: list[Shown] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
     servers: list[str] = field(default_factory=list)
+    later: list[Line] = field(default_factory=list)
     steps: list[Shown | Line] = field(default_factory=list)
 
     @property
@@ -138,8 +138,10 @@ def _stage(title: str, body: str) -> Stage:
             after = body[match.end() + 1 :].partition("\n\n")[0]
             said = [*_until_prompt(after)]
             line = Line(match["line"], "".join(f"{each}\n" for each in said))
-            stage.lines.append(line)
-            stage.steps.append(line)
+            if stage.servers:
+                stage.later.append(line)
+            else:
+                stage.steps.append(line)
     return stage
 
 
@@ -196,7 +198,7 @@ class Reader:
 
     def follow(self, stage: Stage) -> None:
         """
-        Save the files of a step and run its lines, but no servers.
+        Save the files of a step, and run its lines up to those of its servers.
 
         Raises:
             AssertionError: A line failed, or said something else than the page shows.

@@ -20,6 +20,7 @@ __all__ = [
     "Access",
     "Audience",
     "answers_channel",
+    "audiences_of",
     "channel_name",
     "channel_names",
     "control_channel",
@@ -266,6 +267,23 @@ def channel_names(
                 if name is not None:
                     found[name] = None
     return tuple(found)
+
+
+def audiences_of(prefix: str, names: Iterable[bytes]) -> list[str]:
+    """
+    Name the audiences of channels, each once, in the order broadcast, group, user, session.
+
+    Args:
+        prefix: See `channel_names`.
+        names: A channel that does not begin as those of audiences do belongs to none.
+    """
+    start = f"{prefix}:".encode() if prefix else b""
+    kinds = {
+        name[len(start) :].partition(b":")[0].decode("utf-8", "replace")
+        for name in names
+        if name.startswith(start)
+    }
+    return [audience.value for audience in Audience if audience.value in kinds]
 
 
 @lru_cache(_MAX_NAMES)

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from wsredis.auth.admission import Accepted, Admission
 from wsredis.auth.control import ControlChannel, ListenerHub
 from wsredis.auth.control_commands import RecentCommands
-from wsredis.auth.deaf_log import DeafLog
 from wsredis.auth.ended_log import EndedLog
+from wsredis.auth.hint_log import HintLog
 from wsredis.auth.policies import origin_policy, policies
 from wsredis.auth.policies.rules import RulePolicy
 from wsredis.auth.session_monitor import SessionMonitor
@@ -158,7 +158,8 @@ def from_config(
         reactor,
         admission.decide,
         recent,
-        DeafLog(reactor, admission.is_cut, hub.incidents),
+        HintLog(reactor, hub.incidents),
+        admission.explain_again,
         recheck=config.recheck,
         wall_clock=wall_clock,
     )

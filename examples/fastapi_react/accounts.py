@@ -55,7 +55,9 @@ async def login(
     user: Annotated[str, Body()], password: Annotated[str, Body()], response: Response
 ) -> None:
     """Begin a session. Its key is in a cookie that no script can read."""
-    if not secrets.compare_digest(PASSWORDS.get(user, "").encode(), password.encode()):
+    if user not in PASSWORDS or not secrets.compare_digest(
+        PASSWORDS[user].encode(), password.encode()
+    ):
         raise HTTPException(401, "wrong name or password")
     key = secrets.token_urlsafe()
     sessions[key] = Session(user, secrets.token_urlsafe())

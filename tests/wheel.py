@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[1]
 PLUGIN = "twisted/plugins/wsredis_plugin.py"
 SCRIPTS = "wsredis/django/static/wsredis/"
 NEEDED = (
-    *(PLUGIN, "wsredis/py.typed", "wsredis/web/demo.html"),
+    *(
+        PLUGIN,
+        "wsredis/py.typed",
+        *(f"wsredis/web/static/playground.{ending}" for ending in ("css", "html", "js")),
+    ),
     "wsredis/django/apps.py",
     "wsredis/django/management/commands/runserver.py",
     "wsredis/django/templatetags/wsredis.py",
@@ -64,6 +68,7 @@ def main() -> None:
         said = run(clean / "bin" / "twistd", "--help", cwd=folder)
         if "Gateway between WebSockets and Redis pub/sub" not in said:
             sys.exit(f"twistd does not know wsredis:\n{said}")
+        run(clean / "bin" / "wsredis", "--version", cwd=folder)
         print(f"{wheel.name}: twistd knows wsredis")
 
 

@@ -1,11 +1,11 @@
 # To everybody who listens to "news":
-python -m wsredis publish news --broadcast "Hello"
+wsredis publish news --broadcast "Hello"
 
 # To two users and a group; the message is stored for a minute:
-python -m wsredis publish news --user john --user mary --group staff --expire 60 "Hello"
+wsredis publish news --user john --user mary --group staff --expire 60 "Hello"
 
 # The output of another program, byte for byte; it is not stored:
-date | tr -d '\n' | python -m wsredis publish news --broadcast --expire 0 -
+date | tr -d '\n' | wsredis publish news --broadcast --expire 0 -
 
 # Any client of Redis does the same:
 redis-cli SETEX broadcast:news 3600 "Hello"

@@ -85,3 +85,13 @@ class ChannelsChatTests(SynchronousTestCase):
         self.wait_for(other, "quiet")
         self.assertEqual([], self.browser.errors())
         self.assertNotIn("Traceback", self.gateway.log)
+
+    def test_lost(self) -> None:
+        """A text whose socket closes before it came back is named and stands in its field again."""
+        window = self.enter("hall")
+        window.run("WebSocket.prototype.send = () => {}")
+        self.say(window, "lost")
+        self.assertEqual("", window.run("return document.querySelector('[name=text]').value"))
+        self.gateway.stop()
+        self.wait_for(window, "(perhaps not sent: lost)")
+        self.assertEqual("lost", window.run("return document.querySelector('[name=text]').value"))

@@ -127,6 +127,28 @@ class UserTests(_Chat):
         mary.wait_for("for you", "thanks")
         self.check_consoles()
 
+    def test_impatience(self) -> None:
+        """Who presses the key again before the answer has said it once; the field empties after."""
+        john, mary = self._log_in("john", "mary")
+        john.window.run(
+            """
+            const form = document.getElementById("form");
+            form.elements.to.value = "user:mary";
+            form.elements.text.value = "once";
+            const before = window.fetch;
+            window.posts = 0;
+            window.fetch = (...words) => { posts += 1; return before(...words); };
+            for (let count = 0; count < 3; count += 1) form.requestSubmit();
+            window.left = form.elements.text.value;
+            """
+        )
+        self.assertEqual("once", john.window.run("return left"))
+        mary.wait_for("once")
+        john.wait_for("once")
+        john.window.wait_until("return document.querySelector('#form [maxlength]').value === ''")
+        self.assertEqual(1, john.window.run("return posts"))
+        self.check_consoles()
+
     def test_to_group(self) -> None:
         """A message to a group arrives at its members, and not at another."""
         john, paul = self._log_in("john", "paul")
@@ -228,9 +250,19 @@ class UserTests(_Chat):
         everybody.wait_for("before")
         john.say("first", "mary")
         mary.wait_for("first")
+        # This one gets lost on its way; the page must not look as if it was sent.
+        everybody.window.run(
+            "window.whole = WebSocket.prototype.send; WebSocket.prototype.send = () => {}"
+        )
+        everybody.say("lost")
         gateway.stop()
         for page in (john, mary, everybody):
             page.wait_for_words(r"not connected, next try in \d+ s")
+        self.assertEqual("Perhaps not sent: lost", everybody.problem)
+        self.assertEqual("lost", everybody.text)
+        everybody.window.run(
+            "WebSocket.prototype.send = whole; document.getElementById('form').reset()"
+        )
         self._start("--port", f"tcp:{self.port}:interface=127.0.0.1")
         for page in (john, mary, everybody):
             page.wait_for_state("connected", RECONNECT)

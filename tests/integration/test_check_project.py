@@ -1,4 +1,4 @@
-"""``python -m wsredis check-project`` on projects that were written for django-websocket-redis."""
+"""``wsredis check-project`` on projects that were written for django-websocket-redis."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class CheckProjectTests(SynchronousTestCase):
         self.write("mysite/wsgi.py", _DISPATCHER)
         self.write("chat/views.py", "    return request.user.is_authenticated()\n")
         command, *expected = _EXAMPLE.read_text("utf-8").splitlines()
-        words = command.removeprefix("$ python -m wsredis check-project ").split()
+        words = command.removeprefix("$ wsredis check-project ").split()
         status, lines, errors = self.check(*words)
         self.assertEqual((1, "", expected), (status, errors, lines))
 
@@ -185,7 +185,7 @@ class CheckProjectTests(SynchronousTestCase):
         status, lines, errors = self.check("mysite.settings")
         self.assertEqual((2, []), (status, lines))
         self.assertEqual(
-            "python -m wsredis check-project: django: mysite.settings: ModuleNotFoundError: No "
+            "wsredis check-project: django: mysite.settings: ModuleNotFoundError: No "
             "module named 'no_such_module'\n",
             errors,
         )

@@ -122,10 +122,11 @@ class UnitTests(_Case):
     def words(self, name: str) -> list[str]:
         """The words of a line of the unit, with programs and files of this machine."""
         program, *words = shlex.split(self.unit[name])
-        self.assertTrue(program.startswith("/srv/wsredis/.venv/bin/"), program)
-        found = [sys.executable]
-        if program.endswith("/twistd"):
-            found += ["-c", "from twisted.scripts.twistd import run; run()"]
+        programs = {
+            "/srv/wsredis/.venv/bin/twistd": "from twisted.scripts.twistd import run; run()",
+            "/srv/wsredis/.venv/bin/wsredis": "from wsredis.__main__ import run; exit(run())",
+        }
+        found = [sys.executable, "-c", programs[program]]
         return found + [str(self.config) if word.endswith(".toml") else word for word in words]
 
     def read_notices(self, notices: socket.socket) -> None:

@@ -257,7 +257,7 @@ class GatewayTests(GatewayCase):
         asyncio.run(run())
 
     def test_commands(self) -> None:
-        """``python -m wsredis publish`` publishes; ``subscribe`` prints the message of a client."""
+        """``wsredis publish`` publishes; ``subscribe`` prints the message of a client."""
         environ = clean_environment({"WSREDIS_REDIS": self.redis.url, "PYTHONWARNINGS": "error"})
         program = [sys.executable, "-m", "wsredis"]
         early = self.open("/ws/shell?subscribe-broadcast")
@@ -298,7 +298,7 @@ class CommandTests(SynchronousTestCase):
         for words in (("publish", "f", "--broadcast", "x"), ("subscribe", "f", "--broadcast")):
             status, output = self.run_command(*words, "--redis", url)
             self.assertEqual(1, status)
-            self.assertRegex(output, rf"\Apython -m wsredis {words[0]}: Error 111 .*refused\.\n\Z")
+            self.assertRegex(output, rf"\Awsredis {words[0]}: Error 111 .*refused\.\n\Z")
             self.assertNotIn("secret", output)
 
     def test_comes_back(self) -> None:
@@ -330,7 +330,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(received, self.run_command(*words, "x", WSREDIS_REDIS_PASSWORD="secret"))
         status, output = self.run_command(*words, "x")
         self.assertEqual(1, status)
-        self.assertRegex(output, r"\Apython -m wsredis publish: .*Authentication required\.?\n\Z")
+        self.assertRegex(output, r"\Awsredis publish: .*Authentication required\.?\n\Z")
         status, output = self.run_command(*words, "x", WSREDIS_REDIS_PASSWORD="wrong")
         self.assertEqual(1, status)
         self.assertNotIn("wrong", output)
@@ -373,7 +373,7 @@ class AclTests(SynchronousTestCase):
         child = Child(words, env=clean_environment())
         self.addCleanup(child.stop)
         self.assertEqual(1, child.wait())
-        self.assertRegex(child.output, r"\Apython -m wsredis subscribe: .*permissions.*\n\Z")
+        self.assertRegex(child.output, r"\Awsredis subscribe: .*permissions.*\n\Z")
         self.redis.command("ACL", "SETUSER", "john", "+subscribe", "+ping")
         child = Child(words, env=clean_environment())
         self.addCleanup(child.stop)

@@ -269,7 +269,7 @@ class WrongTests(LifeCase):
 
 
 class CheckConfigTests(LifeCase):
-    """``python -m wsredis check-config``."""
+    """``wsredis check-config``."""
 
     def run_command(self, *words: str, environ: dict[str, str] | None = None) -> tuple[int, str]:
         """Return the status and the output."""
@@ -283,7 +283,7 @@ class CheckConfigTests(LifeCase):
         shown = (EXAMPLES / "check-config.txt").read_text("utf-8")
         command, _, expected = shown.partition("\n")
         shutil.copy(EXAMPLES / "rules-staff.toml", self.directory)
-        words = re.sub(r"^\$ python -m wsredis check-config ", "", command).split()
+        words = re.sub(r"^\$ wsredis check-config ", "", command).split()
         # The Redis of this machine, if there is one, is unknown.
         environ = {"WSREDIS_REDIS": NO_REDIS[1]}
         status, output = self.run_command(*words, environ=environ)
@@ -333,4 +333,4 @@ class CheckConfigTests(LifeCase):
         """``--help`` of the command is its own."""
         status, output = self.run_command("--help")
         self.assertEqual(0, status)
-        self.assertIn("--facility=", output)
+        self.assertIn("--facility VALUE", output)

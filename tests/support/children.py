@@ -324,10 +324,16 @@ class Gateway:
 
 
 def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment of a child: ours without settings of our libraries, the checkout first."""
+    """
+    The environment of a child: ours without settings of our libraries, the checkout first.
+
+    The commands of the environment that runs the tests, such as wsredis, are found by their names.
+    """
     ours = ("WSREDIS_", "DJANGO_", "TEST_PROJECT", "PYTHON")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environ.get("PYTHONPATH")]))
+    commands = str(Path(sys.executable).parent)
+    environ["PATH"] = os.pathsep.join(filter(None, [commands, environ.get("PATH")]))
     return {**environ, **(more or {})}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsredis.config.declare import Setting, setting_of
+from wsredis.config.declare import GROUPS, Setting, setting_of
 from wsredis.config.load import load
 from wsredis.config.settings import (
     DEFAULT_URL,
@@ -18,6 +18,7 @@ from wsredis.config.settings import (
 
 __all__ = [
     "DEFAULT_URL",
+    "GROUPS",
     "AsgiConfig",
     "AuthUrlConfig",
     "ForwardConfig",

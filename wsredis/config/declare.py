@@ -10,12 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from wsredis.config.values import Check, repeated
 from wsredis.errors import ConfigError
 
-__all__ = ["Checked", "Setting", "setting", "setting_of", "settings_of"]
+__all__ = ["GROUPS", "Checked", "Setting", "setting", "setting_of", "settings_of"]
+
+#: The groups of settings in the order of the help, with their headings.
+GROUPS = {
+    "connections": "Connections",
+    "redis": "Redis",
+    "identity": "Identity and rights",
+    "limits": "Limits",
+    "pages": "Pages",
+    "applications": "Applications",
+    "tls": "TLS",
+    "logs": "Logs and metrics",
+}
 
 #: The key of a declaration in the metadata of its field.
 _DECLARED = "wsredis"
@@ -34,6 +46,7 @@ class Setting:
         default: The value that is used if nothing is given. It has passed *check*.
         check: Turns what was given into the value that is used; raises ValueError.
         help: One or more sentences, with the unit.
+        group: The group of settings that it belongs to, a key of `GROUPS`.
         secret: Tells whether it may only be given as a variable: others may read the command line
             and the file.
         repeatable: Tells whether the value is a tuple, and the option may be repeated.
@@ -45,6 +58,7 @@ class Setting:
     default: Any
     check: Check
     help: str
+    group: str
     secret: bool
     repeatable: bool
 
@@ -62,6 +76,14 @@ class Setting:
     def is_flag(self) -> bool:
         """Tells whether the option has no value."""
         return isinstance(self.default, bool)
+
+    @property
+    def metavar(self) -> str:
+        """The word for the value in the help. Empty for a flag."""
+        if self.is_flag:
+            return ""
+        words = {int: "NUMBER", float: "SECONDS"}
+        return words.get(type(self.default), "VALUE")
 
     def read(self, value: Any, label: str) -> Any:
         """
@@ -89,6 +111,7 @@ def setting(
     help: str,
     *,
     name: str = "",
+    group: str = "",
     repeatable: bool = False,
     secret: bool = False,
     hidden: bool = False,
@@ -101,6 +124,7 @@ def setting(
         check: See `Setting.check`. If *repeatable*, it checks one value of several.
         help: See `Setting.help`.
         name: See `Setting.name`. If empty, it is the name of the field with dashes.
+        group: See `Setting.group`. If empty, it is the ``group`` of the dataclass.
         repeatable: See `Setting.repeatable`. The help says so too.
         secret: See `Setting.secret`. Such a value is not in a ``repr`` either.
         hidden: Tells whether the value may contain a secret, and is not in a ``repr``.
@@ -109,17 +133,32 @@ def setting(
         check = repeated(check)
         help = f"{help} May be repeated."
 
-    def declared(attribute: str, part: str | None) -> Setting:
-        own = name or attribute.replace("_", "-")
-        return Setting(own, attribute, part, default, check, help, secret, repeatable)
+    def declared(cls: type[Checked], attribute: str, part: str | None) -> Setting:
+        return Setting(
+            name=name or attribute.replace("_", "-"),
+            attribute=attribute,
+            part=part,
+            default=default,
+            check=check,
+            help=help,
+            group=group or cls.group,
+            secret=secret,
+            repeatable=repeatable,
+        )
 
     return field(default=default, repr=not (secret or hidden), metadata={_DECLARED: declared})
 
 
 class Checked:
-    """Base of dataclasses whose fields are settings. Each value is checked when it is given."""
+    """
+    Base of dataclasses whose fields are settings. Each value is checked when it is given.
+
+    Attributes:
+        group: See `Setting.group`. Settings may have another one.
+    """
 
     __slots__ = ()
+    group: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         cls: Any = type(self)
@@ -167,7 +206,7 @@ def settings_of(cls: Any, part: str | None = None) -> Iterator[Setting]:
     for each in fields(cls):
         factory: Any = each.default_factory
         if _DECLARED in each.metadata:
-            yield each.metadata[_DECLARED](each.name, part)
+            yield each.metadata[_DECLARED](cls, each.name, part)
         elif isinstance(factory, type) and issubclass(factory, Checked):
             yield from settings_of(factory, each.name)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from wsredis.config.declare import Checked, Setting, setting, settings_of
+from wsredis.config.declare import GROUPS, Checked, Setting, setting, settings_of
 from wsredis.config.forward import forward, layer_prefix
 from wsredis.config.networks import network
 from wsredis.config.redis_url import DEFAULT_URL
@@ -69,6 +69,8 @@ class Limits(Checked):
     Raises:
         ConfigError: A value is not allowed; the message names the setting.
     """
+
+    group = "limits"
 
     max_message: int = setting(
         1048576,
@@ -241,6 +243,8 @@ class RedisConfig(Checked):
         ConfigError: A value is not allowed; the message names the setting.
     """
 
+    group = "redis"
+
     url: str | None = setting(
         None,
         secret,
@@ -311,6 +315,8 @@ class ForwardConfig(Checked):
         ConfigError: A value is not allowed; the message names the setting.
     """
 
+    group = "applications"
+
     channels: tuple[str, ...] = setting(
         (),
         forward,
@@ -356,6 +362,8 @@ class JwtConfig(Checked):
     Raises:
         ConfigError: A value is not allowed; the message names the setting.
     """
+
+    group = "identity"
 
     key: str | None = setting(
         None,
@@ -437,6 +445,8 @@ class AuthUrlConfig(Checked):
         ConfigError: A value is not allowed; the message names the setting.
     """
 
+    group = "identity"
+
     url: str | None = setting(
         None,
         url,
@@ -461,6 +471,8 @@ class AsgiConfig(Checked):
     Raises:
         ConfigError: A value is not allowed; the message names the setting.
     """
+
+    group = "applications"
 
     application: str | None = setting(
         None,
@@ -526,6 +538,8 @@ class GatewayConfig(Checked):
         ConfigError: A value is not allowed; the message names the setting.
     """
 
+    group = "connections"
+
     port: tuple[str, ...] = setting(
         ("8080",),
         port,
@@ -540,32 +554,42 @@ class GatewayConfig(Checked):
         "Like port, but TLS is spoken there. If it is given and port is not, no port without TLS "
         "is opened.",
         repeatable=True,
+        group="tls",
     )
     tls_cert: str | None = setting(
-        None, optional_string, "PEM file with the certificate for tls-port, and its chain."
+        None,
+        optional_string,
+        "PEM file with the certificate for tls-port, and its chain.",
+        group="tls",
     )
     tls_key: str | None = setting(
         None,
         optional_string,
         "PEM file with the key of tls-cert. If not given, the key is in the same file.",
+        group="tls",
     )
     tls_folder: str | None = setting(
         None,
         optional_string,
         "Folder of PEM files, each with certificate, chain and key. The server name that a client "
         "asks for selects the file.",
+        group="tls",
     )
     url_prefix: str = setting(
         "/ws/", url_prefix, "Path that every WebSocket URL begins with. It ends with a slash."
     )
     prefix: str = setting(
-        "", channel_prefix, "Prefix of all channels; a colon separates it from the rest."
+        "",
+        channel_prefix,
+        "Prefix of all channels; a colon separates it from the rest.",
+        group="redis",
     )
     expire: int = setting(
         3600,
         integer(0),
         "Seconds that Redis stores the last message that a client published to a channel. 0 "
         "stores none.",
+        group="redis",
     )
     stored_prefix: str = setting(
         "",
@@ -573,6 +597,7 @@ class GatewayConfig(Checked):
         "Put before the name of a channel, with a colon, to name the key of its stored message. "
         "If not given, both have the same name, as with django-websocket-redis; then give the "
         "gateway a database or a prefix that nobody else uses.",
+        group="redis",
     )
     heartbeat: str | None = setting(
         None, optional_string, "Text message that both sides send to show that they are alive."
@@ -583,6 +608,7 @@ class GatewayConfig(Checked):
         "Origin whose pages may publish, and may use user, group and session channels: "
         "https://example.com, https://*.example.com, *.example.com or *.",
         repeatable=True,
+        group="identity",
     )
     allow_host: tuple[str, ...] = setting(
         (),
@@ -626,14 +652,23 @@ class GatewayConfig(Checked):
         integer(0),
         "Smallest message to a client that is compressed, in bytes.",
     )
-    demo: bool = setting(False, flag, "Serve a demo page at /.")
+    demo: bool = setting(
+        False,
+        flag,
+        "Serve a playground at /.",
+        group="pages",
+    )
     wsgi: str | None = setting(
         None,
         callable_name,
         "package.module:name of a WSGI application; its pages are served on the same ports.",
+        group="pages",
     )
     wsgi_threads: int = setting(
-        4, integer(1), "Number of threads for wsgi. Each works on one request at a time."
+        4,
+        integer(1),
+        "Number of threads for wsgi. Each works on one request at a time.",
+        group="pages",
     )
     workers: int = setting(
         1, workers, "Number of processes that share the ports, or 'auto' for one per core."
@@ -688,34 +723,40 @@ class GatewayConfig(Checked):
         module_name,
         "Settings module of a Django project. The sessions of the project say who a client is, "
         "and its settings for WebSockets are used here too.",
+        group="identity",
     )
     ignore_subscriber_methods: bool = setting(
         False,
         flag,
         "Start although the class of WS4REDIS_SUBSCRIBER overrides methods that the gateway cannot "
         "call: parse_response, get_file_descriptor. The log warns of them at each start.",
+        group="identity",
     )
     auth_timeout: float = setting(
         3.0,
         seconds(0.1),
         "Seconds to find out who a client is and what it may do. Then it is answered with 503.",
+        group="identity",
     )
     auth_concurrency: int = setting(
         16,
         integer(1),
         "Number of clients that are identified at a time: threads with django, requests with "
         "auth-url.",
+        group="identity",
     )
     recheck: float = setting(
         120.0,
         seconds(0),
         "Seconds between two checks of the identity of an open connection. 0 checks only when the "
         "application asks for it.",
+        group="identity",
     )
     policy: str | None = setting(
         None,
         callable_name,
         "package.module:name of a function that decides what an identity may do.",
+        group="identity",
     )
     metrics: bool = setting(
         False,
@@ -724,6 +765,7 @@ class GatewayConfig(Checked):
         "If neither this nor metrics-port is given, only programs on this machine get it there, if "
         "they do not come through a proxy, and unless wsgi has the path. Needs the extra "
         "'metrics'.",
+        group="logs",
     )
     metrics_port: str | None = setting(
         None,
@@ -731,18 +773,26 @@ class GatewayConfig(Checked):
         "Private port with /metrics and the health paths: an endpoint description "
         "(tcp:9100:interface=10.0.0.5, unix:...), or a port number on 127.0.0.1. Needs the extra "
         "'metrics'.",
+        group="logs",
     )
-    verbose: bool = setting(False, flag, "Log every connection that opens and closes.")
+    verbose: bool = setting(
+        False,
+        flag,
+        "Log every connection that opens and closes.",
+        group="logs",
+    )
     access_log: bool = setting(
         False,
         flag,
         "Log every answer of plain HTTP, such as the pages of wsgi, but those of /health/ and "
         "/metrics.",
+        group="logs",
     )
     log_format: str | None = setting(
         "text",
         choice("text", "json"),
         "Format of the log: text, or json with one object a line. For twistd only.",
+        group="logs",
     )
     jwt: JwtConfig = field(default_factory=JwtConfig)
     auth_url: AuthUrlConfig = field(default_factory=AuthUrlConfig)
@@ -770,4 +820,5 @@ class GatewayConfig(Checked):
 @cache
 def all_settings() -> tuple[Setting, ...]:
     """Return all settings, in the order in which the help shows them."""
-    return tuple(settings_of(GatewayConfig))
+    order = [*GROUPS]
+    return tuple(sorted(settings_of(GatewayConfig), key=lambda each: order.index(each.group)))

@@ -1,4 +1,4 @@
-"""``python -m wsredis check-project``: tells what of a project works unchanged, and what to do."""
+"""``wsredis check-project``: tells what of a project works unchanged, and what to do."""
 
 from __future__ import annotations
 

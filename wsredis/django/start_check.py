@@ -32,7 +32,7 @@ class ProjectOptions(Options):
         ConfigError: The words are no such options.
     """
 
-    synopsis = "Usage: python -m wsredis check-project SETTINGS [options]"
+    synopsis = "Usage: wsredis check-project SETTINGS [options]"
     longdesc = (
         "Tells what of a Django project that used django-websocket-redis works unchanged with "
         "wsredis, what does not, and what to do. SETTINGS is the settings module, such as "

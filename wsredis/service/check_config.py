@@ -1,4 +1,4 @@
-"""``python -m wsredis check-config``: checks whether the gateway would start, and shows rights."""
+"""``wsredis check-config``: checks whether the gateway would start, and shows rights."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _REFUSERS: dict[type, str] = {OriginPolicy: "origin", FunctionPolicy: "policy"}
 class CheckOptions(Options):
     """The options of the gateway, and an identity."""
 
-    synopsis = "Usage: python -m wsredis check-config [options]"
-    help_command = "python -m wsredis check-config --help"
+    synopsis = "Usage: wsredis check-config [options]"
+    help_command = "wsredis check-config --help"
     longdesc = (
         "Checks whether twistd wsredis would start with these options, the environment and the "
         "file, and prints the settings that differ from their defaults. With --facility it shows "

@@ -1,5 +1,5 @@
 """
-The commands of ``python -m wsredis``, for the shell and for scripts.
+The commands of ``wsredis``, for the shell and for scripts.
 
 It is one module because the commands share their options, their outside and the ways to fail.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
@@ -21,6 +22,7 @@ from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
 from wsredis.publisher.ending import ending_commands
 from wsredis.publisher.redis_py import connect
+from wsredis.service.mistakes import with_suggestion
 from wsredis.service.why import ask, check_channel, explain, list_gateways
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ _SETTINGS = (
     setting_of(GatewayConfig, "stored_prefix"),
 )
 
+
+_OPTION = re.compile(r"--[a-z][a-z-]*")
 
 #: The audiences with names, and the words for their names.
 _OWNERS = (("user", "NAME"), ("group", "NAME"), ("session", "KEY"))
@@ -95,7 +99,7 @@ def main(
     Run one command.
 
     Args:
-        args: The command line after ``python -m wsredis``.
+        args: The command line after ``wsredis``.
         outside: If None, it is the streams of the process, and a real Redis.
         commands: All commands by their names. If None, they are `COMMANDS`.
 
@@ -105,7 +109,10 @@ def main(
     """
     outside = outside or Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
     commands = COMMANDS if commands is None else commands
-    arguments = _parser(commands).parse_args(args)
+    parser, parsers = _parser(commands)
+    arguments, unknown = parser.parse_known_args(args)
+    if unknown:
+        parsers[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return commands[arguments.command].run(arguments, outside)
     except ConfigError as error:
@@ -119,29 +126,38 @@ def main(
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line."""
+    """A parser that reports a mistake in one line, with the word that was meant."""
+
+    #: The commands of a parser that has some.
+    commands: Collection[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
+        known = [*self.commands, *_OPTION.findall(self.format_help())]
+        text = " ".join(with_suggestion(message, known).split())
+        self.exit(2, f"{self.prog}: {text} (--help shows all options)\n")
 
 
-def _parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
+def _parser(known: Mapping[str, Command]) -> tuple[_Parser, dict[str, _Parser]]:
+    """Make the parser of all commands, and those of each."""
     parser = _Parser(
-        prog="python -m wsredis",
+        prog="wsredis",
         description="Publish to the clients of a gateway, listen with them, and check settings. "
         "The gateway itself is 'twistd wsredis'.",
     )
     parser.add_argument("--version", action="version", version=f"wsredis {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.commands = known.keys()
+    parsers = {}
     for name, command in known.items():
         about = f"{command.help[0].upper()}{command.help[1:]}."
-        command.add_arguments(commands.add_parser(name, help=command.help, description=about))
-    return parser
+        parsers[name] = commands.add_parser(name, help=command.help, description=about)
+        command.add_arguments(parsers[name])
+    return parser, parsers
 
 
 def _fail(outside: Outside, arguments: argparse.Namespace, error: object, status: int) -> int:
     line = " ".join(str(error).split())
-    print(f"python -m wsredis {arguments.command}: {line}", file=outside.stderr)
+    print(f"wsredis {arguments.command}: {line}", file=outside.stderr)
     return status
 
 
@@ -186,9 +202,9 @@ def _settings_of(arguments: argparse.Namespace, outside: Outside) -> GatewayConf
     """Return the settings that the gateway would have with these options."""
     given = {each.name: getattr(arguments, each.name.replace("-", "_")) for each in _SETTINGS}
 
-    def unknown(variable: str) -> None:
+    def unknown(problem: str) -> None:
         # Scripts have variables of their own; but it may be a mistake.
-        _fail(outside, arguments, f"warning: {variable} is ignored: there is no such setting", 0)
+        _fail(outside, arguments, f"warning: ignoring {problem}", 0)
 
     return load(given, os.environ, arguments.config, unknown=unknown)
 

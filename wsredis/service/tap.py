@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -18,7 +19,6 @@ from wsredis.config import (
     GatewayConfig,
     Limits,
     RedisConfig,
-    Setting,
     all_settings,
     load,
     setting_of,
@@ -28,6 +28,8 @@ from wsredis.service.deadline import Deadline
 from wsredis.service.late_failure import LateFailure
 from wsredis.service.leftovers import remove_stale_pidfile
 from wsredis.service.log.output import observer_for
+from wsredis.service.mistakes import with_suggestion
+from wsredis.service.option_help import OptionHelp, help_text
 from wsredis.service.signals import Signals
 from wsredis.service.startup import (
     OrderedServices,
@@ -44,13 +46,6 @@ __all__ = ["Options", "makeService", "repeatable"]
 _EXAMPLE = setting_of(Limits, "max_queue")
 _PASSWORD = setting_of(RedisConfig, "password")
 _PASSWORD_FILE = setting_of(RedisConfig, "password_file")
-
-
-def _explain(setting: Setting) -> str:
-    if setting.default is None or setting.default == () or setting.is_flag:
-        return setting.help
-    shown = " ".join(setting.default) if setting.repeatable else setting.default
-    return f"{setting.help} [default: {shown if shown != '' else 'none'}]"
 
 
 def repeatable(name: str, help: str) -> Callable[[Options, str], None]:
@@ -97,7 +92,7 @@ class Options(usage.Options):
     optParameters = [
         ["config", None, None, "TOML file with settings."],
         *(
-            [each.name, None, None, _explain(each)]
+            [each.name, None, None, each.help]
             for each in all_settings()
             if not (each.secret or each.repeatable or each.is_flag)
         ),
@@ -109,6 +104,20 @@ class Options(usage.Options):
         self.repeated: dict[str, list[str]] = {}
         self.signals = signals or Signals()
 
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help behind the usage line. Settings are grouped."""
+        settings = {each.name for each in all_settings()}
+        others = [
+            OptionHelp(
+                name=each.rstrip("="),
+                metavar="VALUE" if each.endswith("=") else "",
+                about=" ".join(self.docs[each.rstrip("=")].split()),
+            )
+            for each in self.longOpt
+            if each.rstrip("=") not in settings
+        ]
+        return help_text(self.longdesc, others, width)
+
     def opt_version(self) -> NoReturn:
         """Print the version of wsredis, and end."""
         sys.exit(print(f"wsredis {__version__}"))
@@ -118,7 +127,14 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            give_up(f"{error} ({self.help_command} shows all options)")
+            text = str(error)
+            for word in options or ():
+                # getopt reads it as letters, and names the first one.
+                if re.match("-[a-z][a-z]", word) and text == f"option {word[:2]} not recognized":
+                    text = f"option {word} not recognized"
+            known = [f"--{each.rstrip('=')}" for each in self.longOpt]
+            text = with_suggestion(text, known)
+            give_up(f"{text} ({self.help_command} shows all options)")
         if self.parent is not None:
             # twistd looks at the file next.
             remove_stale_pidfile(self.parent.get("pidfile") or "")
@@ -148,7 +164,7 @@ class Options(usage.Options):
 for _setting in all_settings():
     if _setting.repeatable:
         _method = f"opt_{_setting.name.replace('-', '_')}"
-        setattr(Options, _method, repeatable(_setting.name, _explain(_setting)))
+        setattr(Options, _method, repeatable(_setting.name, _setting.help))
 
 
 def makeService(options: Options) -> IService:

@@ -1,4 +1,4 @@
-"""``python -m wsredis why`` and ``gateways``: ask the running gateways, and say what they know."""
+"""``wsredis why`` and ``gateways``: ask the running gateways, and say what they know."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import wsredis
-from wsredis.config import Limits, all_settings, setting_of
+from wsredis.config import GROUPS, Limits, all_settings, setting_of
 from wsredis.config.declare import Checked, setting, settings_of
 from wsredis.config.values import integer
 from wsredis.errors import ConfigError
@@ -49,6 +49,16 @@ class Part(Checked):
 
 
 @dataclass(frozen=True, slots=True)
+class Grouped(Checked):
+    """Settings of two groups."""
+
+    group = "limits"
+
+    first: int = setting(1, CHECK, "First.")
+    second: int = setting(2, CHECK, "Second.", group="logs")
+
+
+@dataclass(frozen=True, slots=True)
 class Whole(Checked):
     """Settings with a part."""
 
@@ -79,6 +89,18 @@ class SettingTests(SynchronousTestCase):
         self.assertTrue(ports.repeatable)
         self.assertEqual("A port. May be repeated.", ports.help)
         self.assertEqual((1, 2), ports.check("1 2"))
+
+    def test_groups(self) -> None:
+        """Every setting is in a group that has a heading; a dataclass may name it for all."""
+        self.assertEqual(set(GROUPS), {each.group for each in all_settings()})
+        groups = {each.name: each.group for each in settings_of(Grouped)}
+        self.assertEqual({"first": "limits", "second": "logs"}, groups)
+
+    def test_metavar(self) -> None:
+        """The word for a value says what kind of value it is."""
+        words = {each.name: each.metavar for each in all_settings()}
+        names = ("expire", "drain", "port", "demo")
+        self.assertEqual(["NUMBER", "SECONDS", "VALUE", ""], [words[name] for name in names])
 
     def test_read(self) -> None:
         """A refusal names the place that the value came from."""

@@ -54,5 +54,5 @@ class CommandTests(ReportCase):
         ):
             status, printed, errors = self.run_command(*words)
             self.assertEqual((2, ""), (status, printed))
-            self.assertTrue(errors.startswith(f"python -m wsredis check-project: {text}"), errors)
+            self.assertTrue(errors.startswith(f"wsredis check-project: {text}"), errors)
             self.assertEqual(1, errors.count("\n"))

@@ -41,7 +41,7 @@ class OptionTests(AppCase):
         with mock.patch.object(sys, "stdout", StringIO()) as printed:
             end = self.assertRaises(SystemExit, ProjectOptions, ["--help"])
         self.assertEqual(0, end.code)
-        self.assertIn("python -m wsredis check-project SETTINGS [options]", printed.getvalue())
+        self.assertIn("wsredis check-project SETTINGS [options]", printed.getvalue())
 
 
 class StartTests(AppCase):

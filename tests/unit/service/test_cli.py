@@ -58,7 +58,7 @@ class _Case(SynchronousTestCase):
                 got: object = self.run_command(*words)
             except SystemExit as end:
                 got = end.code
-        self.assertEqual((status, f"python -m wsredis {line}\n"), (got, self.stderr.getvalue()))
+        self.assertEqual((status, f"wsredis {line}\n"), (got, self.stderr.getvalue()))
         self.assertEqual(b"", self.stdout.getvalue())
 
 
@@ -70,8 +70,8 @@ class EnvironmentTests(_Case):
         with mock.patch.dict(os.environ, {"WSREDIS_PREFX": "p"}):
             self.assertEqual(0, self.run_command("publish", "chat", "--broadcast", "x"))
         self.assertEqual(
-            "python -m wsredis publish: warning: WSREDIS_PREFX is ignored: there is no such "
-            "setting\n",
+            "wsredis publish: warning: ignoring WSREDIS_PREFX: there is no such setting; "
+            "did you mean WSREDIS_PREFIX?\n",
             self.stderr.getvalue(),
         )
 
@@ -136,6 +136,10 @@ class PublishTests(_Case):
             ("f --broadcast", f"the following arguments are required: MESSAGE {hint}"),
             ("f --broadcast --expire x y", f"argument --expire: invalid int value: 'x' {hint}"),
             ("f --user a:b x", f"argument --user: {owner} {hint}"),
+            (
+                "f x --brodcast",
+                f"unrecognized arguments: --brodcast; did you mean --broadcast? {hint}",
+            ),
             ("f x", "no audience: give --broadcast, --user, --group or --session"),
             (
                 "f --broadcast --prefix a\tb x",
@@ -203,7 +207,7 @@ class SubscribeTests(_Case):
         self.assertEqual(b"one\ntwo\n", self.stdout.getvalue())
         expected = [
             "listening to broadcast:f",
-            "python -m wsredis subscribe: connection to Redis lost, reconnecting: gone",
+            "wsredis subscribe: connection to Redis lost, reconnecting: gone",
         ]
         self.assertEqual(expected * 2, self.stderr.getvalue().splitlines())
         self.assertEqual([1.0] * 4, self.pauses)
@@ -274,7 +278,7 @@ class EndTests(_Case):
 
 
 class ProgramTests(_Case):
-    """``python -m wsredis``."""
+    """``wsredis``."""
 
     def test_help(self) -> None:
         """Help lists all commands, each with its own help."""
@@ -316,7 +320,7 @@ class CheckConfigTests(_Case):
     def test_words(self) -> None:
         """Its options are read as the gateway reads them; the status is that of the check."""
         words = ("--redis", "unix:///nosuch", "--port=0", "--demo", "--help")
-        for some, said in ((words[:-1], "demo = true"), (words[-1:], "Usage: python -m wsredis ")):
+        for some, said in ((words[:-1], "demo = true"), (words[-1:], "Usage: wsredis ")):
             with mock.patch.object(sys, "stdout", io.StringIO()) as printed:
                 try:
                     status: object = self.run_command("check-config", *some)

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from wsredis.config.declare import Checked, Setting
@@ -64,6 +65,7 @@ def load(
     path: str | None = None,
     project: Callable[[str], Mapping[str, Any]] | None = None,
     unknown: Callable[[str], None] | None = None,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> GatewayConfig:
     """
     Make a configuration: option over environment over file over project over default.
@@ -78,6 +80,7 @@ def load(
             project has for settings, by their names; they have passed their checks. If None, the
             project is not asked.
         unknown: Called with the name of each variable that is no setting. If None, it is an error.
+        defaults: Values that have passed their checks, for settings that are given nowhere.
 
     Returns:
         The configuration.
@@ -103,6 +106,8 @@ def load(
     if values.get("tls-port"):
         # A port without TLS is opened only if it was asked for.
         values.setdefault("port", ())
+    for name, value in defaults.items():
+        values.setdefault(name, value)
     return _assembled(values, known, rules, path and os.path.abspath(path))
 
 

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from wsredis.config import GatewayConfig, setting_of
 from wsredis.config.networks import Networks
+from wsredis.config.values import endpoint_description
 from wsredis.errors import ConfigError
 from wsredis.service.leftovers import remove_dead_socket
 from wsredis.service.tls import CIPHERS, Certificates
@@ -137,13 +138,13 @@ def metrics_endpoint(config: GatewayConfig, reactor: Any) -> PortEndpoint | None
     if description is None:
         return None
     # Everybody who reaches it can read it: a number alone must not open it to the network.
-    full = f"tcp:{description}:interface=127.0.0.1" if description.isdigit() else description
+    full = endpoint_description(description, "127.0.0.1")
     endpoint = _endpoint(_METRICS_PORT, full, config, reactor)
     return PortEndpoint(description, endpoint, False, _METRICS_PORT)
 
 
 def _endpoint(setting: str, description: str, config: GatewayConfig, reactor: Any) -> Any:
-    full = f"tcp:{description}" if description.isdigit() else description
+    full = endpoint_description(description)
     is_proxied = full.lower().startswith(_PROXIED)
     if is_proxied:
         full = full[len(_PROXIED) :]

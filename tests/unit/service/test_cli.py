@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.fake_client import FakeClient
 from wsredis import __version__
 from wsredis.config import RedisConfig
-from wsredis.service.cli import COMMANDS, Outside, main
+from wsredis.service.cli import COMMANDS, main
+from wsredis.service.outside import Outside
 
 
 class _Terminal(io.BytesIO):
@@ -35,6 +36,7 @@ class _Case(SynchronousTestCase):
         self.client = FakeClient()
         self.asked: list[RedisConfig] = []
         self.pauses: list[float] = []
+        self.private: list[str] = []
         self.stdin = io.BytesIO()
         self.stdout = io.BytesIO()
         self.stderr = io.StringIO()
@@ -46,7 +48,9 @@ class _Case(SynchronousTestCase):
             self.asked.append(config)
             return cast("redis.Redis", self.client)
 
-        outside = Outside(self.stdin, self.stdout, self.stderr, connect, self.pauses.append)
+        outside = Outside(
+            self.stdin, self.stdout, self.stderr, connect, self.pauses.append, lambda: self.private
+        )
         return main(words, outside)
 
     def check_refused(self, status: int, line: str, *words: str) -> None:

@@ -12,15 +12,35 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import wsredis
 
 project = "wsredis"
-author = "The wsredis authors"
-copyright = "2026, The wsredis authors"
+author = "wsredis contributors"
+copyright = "2026, wsredis contributors"
 version = release = wsredis.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "directives"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "directives",
+    "entries",
+]
 exclude_patterns = ["_build", "examples", "newsfragments"]
-html_theme = "alabaster"
-html_theme_options = {"description": "WebSockets for Redis pub/sub"}
+# A block without a language is what a program prints.
+highlight_language = "none"
+html_theme = "furo"
+html_title = "wsredis"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
+# Both have enough contrast on their backgrounds (WCAG AA).
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
+# What is copied from a console is the command: no prompt, and none of what it prints.
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

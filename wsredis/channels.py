@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from urllib.parse import unquote_plus
@@ -20,6 +20,7 @@ __all__ = [
     "Access",
     "Audience",
     "answers_channel",
+    "audiences_of",
     "channel_name",
     "channel_names",
     "control_channel",
@@ -59,6 +60,9 @@ class Access:
             URL.
         forward: What the client says is handed to the worker channel that ``--forward`` has for the
             facility. Without such a setting, it is False.
+        hints: Sentences for people about mistakes in the URL that asked for it. They quote no
+            value, and no word that does not resemble a flag: it may be a secret. They are few and
+            short, and say nothing about rights.
     """
 
     facility: str
@@ -67,6 +71,7 @@ class Access:
     echo: bool = False
     own: tuple[str, ...] = ()
     forward: bool = False
+    hints: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def only_listens_to_broadcast(self) -> bool:
@@ -262,6 +267,23 @@ def channel_names(
                 if name is not None:
                     found[name] = None
     return tuple(found)
+
+
+def audiences_of(prefix: str, names: Iterable[bytes]) -> list[str]:
+    """
+    Name the audiences of channels, each once, in the order broadcast, group, user, session.
+
+    Args:
+        prefix: See `channel_names`.
+        names: A channel that does not begin as those of audiences do belongs to none.
+    """
+    start = f"{prefix}:".encode() if prefix else b""
+    kinds = {
+        name[len(start) :].partition(b":")[0].decode("utf-8", "replace")
+        for name in names
+        if name.startswith(start)
+    }
+    return [audience.value for audience in Audience if audience.value in kinds]
 
 
 @lru_cache(_MAX_NAMES)

@@ -37,6 +37,7 @@ __all__ = [
     "PublishOutcomeUnknown",
     "QueueFull",
     "WsredisError",
+    "close_code_for",
     "incompatible",
 ]
 
@@ -76,12 +77,23 @@ class HandshakeRejected(WsredisError):
         hint: Text for the log only, about a remedy. If empty, nothing is added.
         cause: One of the reasons of ``wsredis_handshakes_total``, for the metrics. If empty, the
             status tells.
+        advice: Text about a remedy that whoever makes the page needs as well. It goes to the log,
+            and to clients that are told more than the body of the answer. If empty, nothing is
+            added.
 
     Raises:
         ValueError: *status* is not the status of an HTTP error.
     """
 
-    def __init__(self, reason: str, status: int = 403, hint: str = "", *, cause: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int = 403,
+        hint: str = "",
+        *,
+        cause: str = "",
+        advice: str = "",
+    ) -> None:
         super().__init__(reason)
         HTTPStatus(status)
         if status < 400:
@@ -90,6 +102,17 @@ class HandshakeRejected(WsredisError):
         self.status = status
         self.hint = hint
         self.cause = cause
+        self.advice = advice
+
+    @property
+    def told(self) -> str:
+        """The reason with the advice, for clients that can be told."""
+        return f"{self.reason}: {self.advice}" if self.advice else self.reason
+
+    @property
+    def hints(self) -> str:
+        """The hint and the advice, for the log. Empty if there is neither."""
+        return "; ".join(filter(None, (self.hint, self.advice)))
 
 
 class BrokerError(WsredisError):
@@ -191,9 +214,27 @@ CLOSE_CODES: dict[int, CloseCode] = {
         True,
     ),
     1013: CloseCode(
-        "try again later: Redis did not confirm a message of the client, or no worker takes it",
+        "try again later: Redis did not confirm a message of the client, no worker takes it, or "
+        "the handshake is refused for now",
         True,
     ),
-    4401: CloseCode("the identity ended: logged out, or its token expired", False),
-    4403: CloseCode("forbidden: the identity may no longer do what the connection is for", False),
+    4400: CloseCode("bad request: the handshake asks for what is not there, or is wrong", False),
+    4401: CloseCode(
+        "the identity ended: logged out, its token expired, or the handshake is refused for it",
+        False,
+    ),
+    4403: CloseCode("forbidden: the identity may not do what the connection is for", False),
 }
+
+#: The codes for statuses that have one of their own.
+_CODES = {401: 4401, 403: 4403, 429: 1013, 503: 1013}
+
+
+def close_code_for(status: int) -> int:
+    """
+    Return the close code that tells a client as much as the HTTP status of a refusal.
+
+    Args:
+        status: See `HandshakeRejected`.
+    """
+    return _CODES.get(status) or (4400 if status < 500 else 1011)

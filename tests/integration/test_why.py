@@ -54,7 +54,7 @@ class AskTests(LifeCase):
         self.ask("publish", "news", "--broadcast", "secret", prefix="q")
         status, output = self.ask("why", "broadcast:news")
         self.assertIn("=> clients listen, and nothing was published", output)
-        self.assertIn("is it 'subscribe-broadcast'?", output)
+        self.assertIn("did you mean subscribe-broadcast?", output)
         self.ask("publish", "news", "--broadcast", "secret")
         status, output = self.ask("why", "p:broadcast:news")
         self.assertIn("=> a message that is published now reaches 1 connections", output)

@@ -150,6 +150,16 @@ class ChatPage:
         script = "[...document.querySelectorAll('#messages small')].map(_text)"
         return [each.rpartition(" · ")[0] for each in self._read(script)]
 
+    @property
+    def problem(self) -> str:
+        """The error that the page shows. Empty if there is none."""
+        return str(self._read("_text(document.getElementById('problem'))"))
+
+    @property
+    def text(self) -> str:
+        """The content of the field for a message."""
+        return str(self._read("document.querySelector('#form [maxlength]').value"))
+
     def say(self, text: str, to: str | None = None) -> None:
         """
         Type a message and press the button.

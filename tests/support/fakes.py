@@ -391,7 +391,8 @@ class FakeClient:
     Attributes:
         connection: The connection whose `closed` is called; set it.
         events: Its calls in order: ``("close", code)``, ``("pause", why)``,
-            ``("resume", why)``, ``("write", messages)``.
+            ``("resume", why)``, ``("write", messages)``, ``("rights", audiences)``.
+        takes_notices: Set it to True for a client with the subprotocol ``wsredis``.
         held: The reasons not to read.
         charged: The deliveries that it has caused.
         reason: The reason in the close frame.
@@ -405,6 +406,7 @@ class FakeClient:
         self.connection: Any = None
         self.events: list[tuple[str, Any]] = []
         self.held = self.charged = 0
+        self.takes_notices = False
         self.reason = ""
         self.record: Callable[[bytes], object] = self._record
         self._closed = False
@@ -471,6 +473,11 @@ class FakeClient:
     def is_paused(self) -> bool:
         """See `wsredis.gateway.client.Client`."""
         return self.held != 0
+
+    def tell_rights(self) -> None:
+        """See `wsredis.gateway.client.Client`."""
+        if self.takes_notices:
+            self.events.append(("rights", self.connection.audiences()))
 
     def charge(self, work: int) -> None:
         """See `wsredis.gateway.client.Client`."""

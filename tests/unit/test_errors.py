@@ -56,6 +56,17 @@ class ErrorTests(SynchronousTestCase):
         for status in (200, 399, 600):
             self.assertRaises(ValueError, errors.HandshakeRejected, "no", status)
 
+    def test_advice(self) -> None:
+        """Advice is for the log and for clients that can be told; a hint is for the log alone."""
+        for hint, advice, told, hints in (
+            ("", "", "no", ""),
+            ("rule 3", "", "no", "rule 3"),
+            ("", "log in", "no: log in", "log in"),
+            ("rule 3", "log in", "no: log in", "rule 3; log in"),
+        ):
+            error = errors.HandshakeRejected("no", hint=hint, advice=advice)
+            self.assertEqual(("no", told, hints), (str(error), error.told, error.hints))
+
     def test_incompatible(self) -> None:
         """Whatever a self-test finds is told in one line."""
         for problem, told in (("a\n b", "a b"), (KeyError("a"), "'a'"), (KeyError(), "KeyError")):
@@ -76,6 +87,15 @@ class CloseCodeTests(SynchronousTestCase):
         """A client comes back after a stop, a fault of ours, a loss and an outage."""
         again = {code for code, each in CLOSE_CODES.items() if each.retry}
         self.assertEqual({1001, 1011, 1012, 1013}, again)
+
+    def test_for_a_status(self) -> None:
+        """A refusal has a code of the same meaning, after which a client comes back if it may."""
+        for status, code in (
+            *((400, 4400), (401, 4401), (403, 4403), (404, 4400), (418, 4400), (429, 1013)),
+            *((500, 1011), (502, 1011), (503, 1013)),
+        ):
+            self.assertEqual(code, errors.close_code_for(status))
+            self.assertEqual(status == 429 or status >= 500, CLOSE_CODES[code].retry)
 
     def test_every_code_is_explained(self) -> None:
         """Each code says when it is sent."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from wsredis.channels import Audience
 from wsredis.config.cores import usable_cores
+from wsredis.config.nearest import did_you_mean
 from wsredis.config.origins import check_allowed_host, check_allowed_origin
 
 __all__ = [
@@ -238,7 +239,9 @@ def choice(*allowed: str) -> Check:
     def check(value: Any) -> str | None:
         text = optional_string(value)
         if text is not None and text not in allowed:
-            raise ValueError(f"{text!r} is not one of {', '.join(allowed)}")
+            raise ValueError(
+                f"{text!r} is not one of {', '.join(allowed)}{did_you_mean(text, allowed)}"
+            )
         return text
 
     return check

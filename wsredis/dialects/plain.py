@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.channels import FLAGS, Access, channel_names
+from wsredis.channels import FLAGS, Access, audiences_of, channel_names
 from wsredis.dialects.forwarding import Forward, Forwarder
 from wsredis.dialects.urls import parse_access, parse_facility
 from wsredis.errors import (
@@ -33,6 +33,7 @@ from wsredis.errors import (
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection, ConnectionParts
 from wsredis.gateway.enrolment import Enrolment
+from wsredis.gateway.hello import SUBPROTOCOL
 from wsredis.gateway.identity import Identity
 from wsredis.gateway.publication import Publication
 
@@ -109,13 +110,15 @@ class PlainDialect:
 
     def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
         """
-        Choose the first, as ws4redis answers with the one that it is offered.
+        Choose ``wsredis``, else the first, as ws4redis answers with the one that it is offered.
 
         An offer that carries a token is chosen only if there is no other: browsers close a
         WebSocket if none of the offers of the page is chosen.
         """
         if not offered:
             return None
+        if SUBPROTOCOL in offered:
+            return SUBPROTOCOL
         others = [name for name in offered if not name.startswith("bearer.")]
         return (others or offered)[0]
 
@@ -184,6 +187,11 @@ class PlainConnection(Connection):
         """See `Connection.may_speak`. A worker may hear it."""
         return self._forward is not None or super().may_speak
 
+    def audiences(self) -> tuple[list[str], list[str]]:
+        """See `Connection.audiences`. One without a channel is not among them."""
+        prefix = self._dialect.prefix
+        return audiences_of(prefix, self.channels), audiences_of(prefix, self.publishes)
+
     def open(self) -> Deferred[Mapping[bytes, bytes]]:
         """See `Connection.open`."""
         self.check_limit(self.publishes)
@@ -212,7 +220,7 @@ class PlainConnection(Connection):
 
     async def change(self, identity: Identity, granted: Access) -> None:
         """
-        Go on with other groups or another access: the subscriptions follow.
+        Go on with other groups or another access: the subscriptions follow, and the client is told.
 
         The stored messages of channels that are new to it are sent. If Redis is away, they come
         when it is back.
@@ -229,16 +237,18 @@ class PlainConnection(Connection):
         self._forward = self._make_forward()
         new = [name for name in channels if name not in self.channels]
         self.unsubscribe([name for name in self.channels if name not in channels])
-        if not new:
-            return
+        stored: Mapping[bytes, bytes] = {}
         try:
-            await self.subscribe(new)
-            stored = await self._hub.broker.fetch(new)
+            if new:
+                await self.subscribe(new)
+                stored = await self._hub.broker.fetch(new)
         except BrokerUnavailable:
-            return
+            # The subscriptions hold.
+            pass
         except PermissionDenied:
             self.forbid()
             return
+        self._client.tell_rights()
         for publication in self._hub.without_oversized(stored):
             if self.is_open and self._hub.is_fresh(self, publication.channel):
                 self._hub.mark_stored(self, publication)
@@ -256,10 +266,15 @@ class PlainConnection(Connection):
             or self._dialect.heartbeat in payloads
         ):
             return super().receive_all(payloads)
-        hub.metrics.received += count
-        self.messages += count
-        self._remember(payloads)
         published = payloads if all(payloads) else [*filter(None, payloads)]
+        if published is not payloads and self._client.takes_notices:
+            # See `Connection.receive`.
+            payloads = published
+            if not payloads:
+                return count
+        hub.metrics.received += len(payloads)
+        self.messages += len(payloads)
+        self._remember(payloads)
         if names and published:
             self.publish_all_on(names, published, reach)
         elif published:
@@ -400,6 +415,8 @@ class EnrolledConnection(PlainConnection):
 
     _log = Logger()
 
+    chooses_channels = True
+
     __slots__ = ("_enrolment", "_first", "_taking", "_turn")
 
     def __init__(self, dialect: PlainDialect, parts: ConnectionParts, enrolment: Enrolment) -> None:
@@ -537,6 +554,7 @@ class EnrolledConnection(PlainConnection):
         items = [Publication(b"", each) for each in messages]
         self._count_bytes(items)
         self._write_publications(items)
+        before = self.audiences()
         channels = self._enrolment.channels
         self.check_limit(channels)
         self.check_limit(self._enrolment.publishes)
@@ -545,10 +563,13 @@ class EnrolledConnection(PlainConnection):
         if lost:
             self.unsubscribe(lost)
         new = [name for name in channels if name not in self.channels]
-        if not new:
-            return None
-        joined = Deferred.fromCoroutine(self._join(new))
-        return joined.addErrback(self._not_joined).addErrback(self._crashed)
+        joined = None
+        if new:
+            joined = Deferred.fromCoroutine(self._join(new))
+            joined.addErrback(self._not_joined).addErrback(self._crashed)
+        if self.audiences() != before:
+            self._client.tell_rights()
+        return joined
 
     async def _join(self, names: Sequence[bytes]) -> None:
         await self.subscribe(names)
@@ -588,6 +609,7 @@ class EnrolledConnection(PlainConnection):
         self.publishes = tuple(name for name in self.publishes if name not in unsaid)
         self._own_copies = _common(self.channels, self.publishes)
         self.unsubscribe([name for name in self.channels if name in unheard])
+        self._client.tell_rights()
 
     def closed(self) -> None:
         """See `Connection.closed`."""

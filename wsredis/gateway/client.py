@@ -67,6 +67,17 @@ class Client(Protocol):
     def write(self, data: bytes) -> None:
         """Send encoded messages."""
 
+    @property
+    def takes_notices(self) -> bool:
+        """
+        Tells whether the client is told of itself in binary messages; see `wsredis.gateway.hello`.
+
+        Then no other binary message to it is UTF-8, and an empty one from it is a sign of life.
+        """
+
+    def tell_rights(self) -> None:
+        """Tell the client, if it can be told, what it may do now."""
+
     def close(self, code: int, reason: str) -> None:
         """
         Close the connection. *code* is a WebSocket close code.

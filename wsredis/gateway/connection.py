@@ -6,6 +6,7 @@ It is one module because what is sent, received, held back and paused depends on
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -16,7 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.channels import Access
+from wsredis.channels import Access, Audience
 from wsredis.config import Limits
 from wsredis.errors import LimitExceeded, PermissionDenied
 from wsredis.gateway.broker import PublishWaiter, WorkerQueue
@@ -114,6 +115,8 @@ class Connection(ABC):
         publishes: The names of the channels that its messages are published on.
         messages: The number of messages that came from it.
         opened_at: The time of the reactor at which it was opened, in seconds. 0.0 before.
+        hints: Sentences for people about mistakes in its handshake: flags, identity, origin. They
+            hold no secret and may be shown to the client.
         data: For a `wsredis.Handler` to keep anything.
         direct, encoding: See `wsredis.gateway.hub.Listener`.
     """
@@ -122,6 +125,9 @@ class Connection(ABC):
 
     #: The code of the close frame that it gets when the gateway stops.
     stop_code = 1001
+
+    #: Tells whether its channels may be others than those that its access stands for.
+    chooses_channels = False
 
     __slots__ = (
         "_client",
@@ -141,6 +147,7 @@ class Connection(ABC):
         "direct",
         "encoding",
         "granted",
+        "hints",
         "identity",
         "messages",
         "opened_at",
@@ -151,6 +158,7 @@ class Connection(ABC):
         self._hub, self._limits, self._handler = parts.hub, parts.limits, parts.handler
         self._client, self.encoding = parts.client, parts.encoding
         self.identity, self.granted = parts.identity, parts.granted
+        self.hints: tuple[str, ...] = ()
         self.data: Any = None
         self.direct: Sink | None = None
         self.channels: Sequence[bytes] = ()
@@ -211,6 +219,15 @@ class Connection(ABC):
     def stored(self) -> Deferred[Mapping[bytes, bytes]]:
         """Read the stored messages by channel, for `open`. Called when all is subscribed."""
         return succeed({})
+
+    def audiences(self) -> tuple[list[str], list[str]]:
+        """Name the audiences whose channels it hears, and those to which it publishes."""
+        granted = self.granted
+        heard, said = (
+            [each.value for each in Audience if each in some]
+            for some in (granted.subscribe, granted.publish)
+        )
+        return heard, said
 
     def first_publications(
         self, stored: Mapping[bytes, bytes], held_back: Sequence[Publication]
@@ -472,7 +489,13 @@ class Connection(ABC):
             self._hub.incidents.note(name, text)
 
     def receive(self, payload: bytes, is_binary: bool) -> None:
-        """Take one message of the client. Does nothing once the connection is closed."""
+        """
+        Take one message of the client. Does nothing once the connection is closed.
+
+        An empty one may be a sign of life only; see `wsredis.gateway.client.Client.takes_notices`.
+        """
+        if not payload and self._client.takes_notices:
+            return
         if self._state is _State.OPEN:
             self._hub.metrics.received += 1
             self.messages += 1
@@ -549,9 +572,13 @@ class Connection(ABC):
         """
         Send *message* to this client alone: a string as text, bytes as a binary message.
 
-        Does nothing once the connection is closed.
+        Does nothing once the connection is closed. A client with the subprotocol ``wsredis`` gets
+        bytes that are UTF-8 as text: binary messages of that kind are the gateway's own.
         """
         if self.is_open:
+            if isinstance(message, bytes) and self._client.takes_notices:
+                with contextlib.suppress(UnicodeDecodeError):
+                    message = message.decode()
             self.write(self.encoding.message(message))
 
     @abstractmethod

@@ -104,6 +104,9 @@ class StaggeredTimer(Generic[T]):
         """Visit *member* no more. Harmless if it is not a member."""
         self._slot(member).discard(member)
 
+    def __contains__(self, member: T) -> bool:
+        return member in self._slot(member)
+
     def _slot(self, member: T) -> set[T]:
         return self._slots[(id(member) >> 4) % len(self._slots)]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
@@ -22,6 +23,7 @@ from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
 from wsredis.publisher.ending import ending_commands
 from wsredis.service.connect.command import CONNECT
+from wsredis.service.mistakes import with_suggestion
 from wsredis.service.outside import GROUPS, Command, Outside, take_all_words
 from wsredis.service.printable import printable
 from wsredis.service.signals import Signals
@@ -49,6 +51,8 @@ _SETTINGS = (
 )
 
 
+_OPTION = re.compile(r"--[a-z][a-z-]*")
+
 #: The audiences with names, and the words for their names.
 _OWNERS = (("user", "NAME"), ("group", "NAME"), ("session", "KEY"))
 
@@ -72,11 +76,13 @@ def main(
     """
     outside = outside or Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
     commands = COMMANDS if commands is None else commands
-    parser = _parser(commands)
+    parser, parsers = _parser(commands)
     if not args:
         parser.print_help(outside.stderr)
         return 2
-    arguments = parser.parse_args(args)
+    arguments, unknown = parser.parse_known_args(args)
+    if unknown:
+        parsers[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return commands[arguments.command].run(arguments, outside)
     except ConfigError as error:
@@ -90,13 +96,19 @@ def main(
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line."""
+    """A parser that reports a mistake in one line, with the word that was meant."""
+
+    #: The commands of a parser that has some.
+    commands: Collection[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help shows all options)\n")
+        known = [*self.commands, *_OPTION.findall(self.format_help())]
+        text = " ".join(with_suggestion(message, known).split())
+        self.exit(2, f"{self.prog}: {text} (--help shows all options)\n")
 
 
-def _parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
+def _parser(known: Mapping[str, Command]) -> tuple[_Parser, dict[str, _Parser]]:
+    """Make the parser of all commands, and those of each."""
     parser = _Parser(
         prog="wsredis",
         usage="wsredis COMMAND [options]",
@@ -108,10 +120,13 @@ def _parser(known: Mapping[str, Command]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS, prog="wsredis"
     )
+    parser.commands = known.keys()
+    parsers = {}
     for name, command in known.items():
         about = f"{command.help[0].upper()}{command.help[1:]}."
-        command.add_arguments(commands.add_parser(name, description=about))
-    return parser
+        parsers[name] = commands.add_parser(name, description=about)
+        command.add_arguments(parsers[name])
+    return parser, parsers
 
 
 def _list_of(known: Mapping[str, Command]) -> str:
@@ -178,9 +193,9 @@ def _settings_of(arguments: argparse.Namespace, outside: Outside) -> GatewayConf
     """Return the settings that the gateway would have with these options."""
     given = {each.name: getattr(arguments, each.name.replace("-", "_")) for each in _SETTINGS}
 
-    def unknown(variable: str) -> None:
+    def unknown(problem: str) -> None:
         # Scripts have variables of their own; but it may be a mistake.
-        _fail(outside, arguments, f"warning: {variable} is ignored: there is no such setting", 0)
+        _fail(outside, arguments, f"warning: ignoring {problem}", 0)
 
     config = load(given, os.environ, arguments.config, unknown=unknown)
     if config.redis.url in (None, "embedded"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -27,6 +28,7 @@ from wsredis.service.deadline import Deadline
 from wsredis.service.late_failure import LateFailure
 from wsredis.service.leftovers import remove_stale_pidfile
 from wsredis.service.log.output import observer_for
+from wsredis.service.mistakes import with_suggestion
 from wsredis.service.option_help import OptionHelp, help_text
 from wsredis.service.signals import Signals
 from wsredis.service.startup import (
@@ -126,7 +128,14 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            give_up(f"{error} ({self.help_command} shows all options)")
+            text = str(error)
+            for word in options or ():
+                # getopt reads it as letters, and names the first one.
+                if re.match("-[a-z][a-z]", word) and text == f"option {word[:2]} not recognized":
+                    text = f"option {word} not recognized"
+            known = [f"--{each.rstrip('=')}" for each in self.longOpt]
+            text = with_suggestion(text, known)
+            give_up(f"{text} ({self.help_command} shows all options)")
         if self.parent is not None:
             # twistd looks at the file next.
             remove_stale_pidfile(self.parent.get("pidfile") or "")

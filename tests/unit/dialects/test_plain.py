@@ -56,6 +56,13 @@ class PlainDialectTests(SynchronousTestCase):
         self.assertIsNone(PlainDialect().heartbeat)
         self.assertEqual("\u00e9".encode(), PlainDialect("\u00e9").heartbeat)
 
+    def test_subprotocol_of_its_own(self) -> None:
+        """``wsredis`` is chosen wherever it stands: whoever offers it can speak it."""
+        choose = PlainDialect().choose_subprotocol
+        for offered in (["wsredis"], ["chat", "wsredis"], ["bearer.a", "b", "wsredis"]):
+            self.assertEqual("wsredis", choose(offered))
+        self.assertEqual("wsredis2", choose(["wsredis2", "Wsredis"]))
+
     def test_subprotocol(self) -> None:
         """The first offer is chosen, and a token only if there is nothing else."""
         choose = PlainDialect().choose_subprotocol
@@ -544,6 +551,30 @@ class EnrolledTests(ConnectionCase):
     def changed(self, connection: Any, identity: Identity, access: Access) -> None:
         """Go on with another identity or access."""
         self.successResultOf(Deferred.fromCoroutine(connection.change(identity, access)))
+
+    def test_audiences(self) -> None:
+        """The client is told of the audiences among the channels, when there are others."""
+        enrolment = FakeEnrolment([b"room:1", b"user:x:y"], [CHANNEL])
+        connection, client = self.enrolled(enrolment)
+        client.takes_notices = True
+        connection.opened(self.successResultOf(self.opening(connection)))
+        self.assertEqual((["user"], ["broadcast"]), connection.audiences())
+        enrolment.takes_messages = True
+        for channels in ([b"room:1", b"user:x:y", b"user:z:y"], [b"room:1"]):
+            enrolment.channels = channels
+            connection.receive(b"a", False)
+            enrolment.waiting.pop(0).callback([])
+        self.assertEqual(
+            [("rights", ([], ["broadcast"]))], [e for e in client.events if e[0] == "rights"]
+        )
+
+    def test_rights(self) -> None:
+        """It is told when it loses a right."""
+        connection, client = self.opened_as(FakeEnrolment([CHANNEL, b"group:users:chat"]))
+        client.takes_notices = True
+        less = Access("chat", frozenset({BROADCAST}))
+        self.changed(connection, JOHN, less)
+        self.assertEqual([("rights", (["broadcast"], []))], client.events)
 
     def test_channels(self) -> None:
         """The chosen channels take the place of those that the access stands for."""

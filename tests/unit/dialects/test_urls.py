@@ -113,6 +113,54 @@ class AccessTests(SynchronousTestCase):
         }.items():
             self.assertIs(harmless, parse_access("x", query).only_listens_to_broadcast, query)
 
+    def test_hints(self) -> None:
+        """A parameter that looks like a slip gives a hint with the flag that was meant."""
+        for query, word, meant in (
+            ("subscribe-brodcast", "subscribe-brodcast", "subscribe-broadcast"),
+            ("subscribe_broadcast", "subscribe_broadcast", "subscribe-broadcast"),
+            ("SubscribeBroadcast", "subscribebroadcast", "subscribe-broadcast"),
+            ("x=1&Subscribe-Usr=0", "subscribe-usr", "subscribe-user"),
+            ("publish-grup", "publish-grup", "publish-group"),
+            ("broadcast", "broadcast", "subscribe-broadcast"),
+            ("subscribe", "subscribe", "subscribe-broadcast"),
+            ("a&b&c&publish", "publish", "publish-broadcast"),
+            ("subscribe-user,echo", "subscribe-user,echo", "subscribe-user&echo"),
+            ("subscribe-user?echo", "subscribe-user?echo", "subscribe-user&echo"),
+            ("subscribe=usr", "subscribe", "subscribe-user"),
+            ("subscribe-user%00", r"subscribe-user\x00", "subscribe-user"),
+        ):
+            hint = f'unknown flag "{word}": did you mean {meant}?'
+            self.assertEqual((hint,), parse_access("a", query).hints)
+        (hint,) = parse_access("a", "publish-all").hints
+        listed = "publish-broadcast, publish-group, publish-user and publish-session"
+        self.assertEqual(f'unknown flag "publish-all": there are {listed}', hint)
+
+    def test_no_hints(self) -> None:
+        """Flags, parameters of applications, and what may be a secret, give none."""
+        for query in (
+            "",
+            "subscribe-broadcast&echo=0",
+            "token=abc&user=john&group=&_=17",
+            "eyJhbGciOiJIUzI1NiJ9",
+            "subscribe-user" * 4,
+        ):
+            self.assertEqual((), parse_access("a", query).hints, query)
+
+    def test_hints_hide(self) -> None:
+        """A hint quotes no value, has one line, and does not make two accesses different."""
+        for query in ("subscribe-brodcast=SECRET", "subscribe=SECRETSE", "publish=sessSECRET"):
+            (hint,) = parse_access("a", query).hints
+            self.assertNotIn("secret", hint.lower())
+        (hint,) = parse_access("a", "subscribe-broadcas%0At%E2%80%A8x").hints
+        self.assertTrue(hint.isascii() and hint.isprintable())
+        self.assertEqual(parse_access("a", ""), parse_access("a", "broadcast"))
+
+    def test_hints_are_few(self) -> None:
+        """Four parameters are looked at, and each hint comes once."""
+        words = [f"subscribe-use{each}" for each in "abcdefg"]
+        self.assertEqual(4, len(parse_access("a", "&".join(words)).hints))
+        self.assertEqual(1, len(parse_access("a", "broadcast&broadcast&broadcast").hints))
+
     def test_flags(self) -> None:
         """The flags of an access are those of the URL, without echo, in one order."""
         access = parse_access("x", "publish-user&echo&subscribe-group&subscribe=broadcast")

@@ -252,6 +252,83 @@ class OpenTests(ConnectionCase):
         self.assertIsNone(connection.direct)
 
 
+class NoticeTests(ConnectionCase):
+    """A client that is told of itself in binary messages."""
+
+    def told(self, *args: Any) -> tuple[Connection, FakeClient]:
+        """One that is open."""
+        connection, client = self.opened(*args)
+        client.takes_notices = True
+        return connection, client
+
+    def test_sign_of_life(self) -> None:
+        """An empty message of it is no message: it is neither counted nor published."""
+        connection, _ = self.told((), (BROADCAST,))
+        connection.receive(b"", True)
+        self.assertEqual((0, 0), (connection.messages, self.metrics.received))
+        self.assertEqual(2, connection.receive_all([b"", b""]))
+        self.assertEqual((0, 0), (connection.messages, self.metrics.received))
+        self.assertEqual(3, connection.receive_all([b"", b"a", b""]))
+        self.assertEqual((1, 1), (connection.messages, self.metrics.received))
+        self.assertEqual(b"a", self.server.value(CHANNEL))
+
+    def test_echo(self) -> None:
+        """A sign of life between two messages does not change what the client hears."""
+        connection, client = self.told((BROADCAST,), (BROADCAST,))
+        connection.receive_all([b"a"])
+        connection.receive_all([b""])
+        connection.receive(b"", True)
+        self.stranger_says(b"a")
+        self.assertEqual([], client.got)
+
+    def test_handler(self) -> None:
+        """A handler does not see it."""
+        heard: list[bytes] = []
+
+        class Hearing(Handler):
+            def on_message(self, connection: Connection, payload: bytes, is_binary: bool) -> None:
+                heard.append(payload)
+
+        self.handler = Hearing()
+        connection, client = self.opened()
+        connection.receive(b"", True)
+        client.takes_notices = True
+        connection.receive(b"", True)
+        connection.receive(b"a", True)
+        self.assertEqual([b"", b"a"], heard)
+
+    def test_nothing_looks_like_a_notice(self) -> None:
+        """Bytes of a handler that are UTF-8 are sent as text, as those of publications are."""
+        connection, client = self.told()
+        written: list[bytes] = []
+        client.record = written.append
+        for message in (b'{"hello": 1}', b"", b"\xff", "text"):
+            connection.send(message)
+        client.takes_notices = False
+        connection.send(b"a")
+        found = [each for data in written for each in messages(data)]
+        self.assertEqual(
+            [(1, b'{"hello": 1}'), (1, b""), (2, b"\xff"), (1, b"text"), (2, b"a")], found
+        )
+
+    def test_rights(self) -> None:
+        """A change of its rights is told when it is in force."""
+        connection, client = self.told((BROADCAST,))
+        self.server.store(b"user:john:chat", 10, b"stored")
+        access = Access("chat", frozenset({USER, GROUP}), frozenset({BROADCAST}))
+        self.successResultOf(Deferred.fromCoroutine(connection.change(JOHN, access)))
+        self.assertEqual(("rights", (["group", "user"], ["broadcast"])), client.events[0])
+        self.assertEqual([b"stored"], client.got)
+
+    def test_rights_without_redis(self) -> None:
+        """It is told as well while Redis is away, and not if Redis forbids what is new."""
+        connection, client = self.told((BROADCAST,))
+        self.broker.disconnect()
+        access = Access("chat", frozenset({USER}))
+        self.successResultOf(Deferred.fromCoroutine(connection.change(JOHN, access)))
+        self.assertEqual([("rights", (["user"], []))], client.events)
+
+
 class ChangeTests(ConnectionCase):
     """The identity or the rights of an open connection change."""
 

@@ -74,7 +74,8 @@ class EnvironmentTests(_Case):
         with mock.patch.dict(os.environ, {"WSREDIS_PREFX": "p"}):
             self.assertEqual(0, self.run_command("publish", "chat", "--broadcast", "x"))
         self.assertEqual(
-            "wsredis publish: warning: WSREDIS_PREFX is ignored: there is no such setting\n",
+            "wsredis publish: warning: ignoring WSREDIS_PREFX: there is no such setting; "
+            "did you mean WSREDIS_PREFIX?\n",
             self.stderr.getvalue(),
         )
 
@@ -139,6 +140,10 @@ class PublishTests(_Case):
             ("f --broadcast", f"the following arguments are required: MESSAGE {hint}"),
             ("f --broadcast --expire x y", f"argument --expire: invalid int value: 'x' {hint}"),
             ("f --user a:b x", f"argument --user: {owner} {hint}"),
+            (
+                "f x --brodcast",
+                f"unrecognized arguments: --brodcast; did you mean --broadcast? {hint}",
+            ),
             ("f x", "no audience: give --broadcast, --user, --group or --session"),
             (
                 "f --broadcast --prefix a\tb x",

@@ -272,6 +272,11 @@ class StreamClient(Applicant):
         """See `wsredis.gateway.client.Client.resume`."""
         self.pause_reasons &= ~why
 
+    takes_notices = False
+
+    def tell_rights(self) -> None:
+        """See `wsredis.gateway.client.Client.tell_rights`. By default it cannot be told."""
+
     def charge(self, work: int) -> None:
         """See `wsredis.gateway.client.Client.charge`."""
         self.scheduler.charge(self, work)
@@ -304,6 +309,9 @@ class StreamClient(Applicant):
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
+
+    def check_heartbeat(self) -> None:
+        """See `wsredis.transports.websocket.registry.Member.check_heartbeat`. It has none."""
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`. It has none."""

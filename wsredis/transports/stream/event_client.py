@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from wsredis.errors import CLOSE_CODES
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.hello import hello
 from wsredis.gateway.publication import Encoding
 from wsredis.transports.queue_owner import QueueOwner
 from wsredis.transports.send_queue import SendQueue
@@ -22,6 +23,7 @@ from wsredis.transports.stream.encoding import EventEncodings
 from wsredis.transports.stream.request import cursor_of
 from wsredis.transports.stream.ring import size_of
 from wsredis.transports.websocket.applications import Answer
+from wsredis.transports.websocket.frames import close_reason
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
 from wsredis.transports.websocket.registry import Step
@@ -33,9 +35,6 @@ _RETRY = b"retry: 2000\n\n"
 
 #: Bytes that a client may send while it hears events. It has nothing to say.
 _MAX_THROWN_AWAY = 131072
-
-#: The longest reason, in bytes, as in the close frame of a WebSocket.
-_MAX_REASON = 123
 
 
 class EventClient(StreamClient, QueueOwner):
@@ -103,7 +102,7 @@ class EventClient(StreamClient, QueueOwner):
         is_more = bool(missed)
         if missed is None:
             is_more = bool(answer.stored) or connection.holds_back
-        first = [_RETRY, self._open_event(None if is_more else now)]
+        first = [_RETRY, self._open_event(connection, None if is_more else now)]
         if cursor and missed is None:
             first.append(events.named("gap", {}))
         begin = head + self._wrap(b"".join(first))
@@ -121,9 +120,19 @@ class EventClient(StreamClient, QueueOwner):
             now = self.ring.cursor()
             self.write(self._wrap(events.named("gap", {"cursor": now}, events.mark(now))))
 
-    def _open_event(self, cursor: str | None) -> bytes:
+    def tell_rights(self) -> None:
+        """See `wsredis.gateway.client.Client.tell_rights`."""
+        if self.is_served() and self.connection is not None:
+            self.write(self._wrap(events.named("hello", self._hello(self.connection))))
+
+    def _open_event(self, connection: Connection, cursor: str | None) -> bytes:
         mark = b"" if cursor is None else events.mark(cursor)
-        return events.named("open", {"cursor": cursor, "ping": self.config.ping_interval}, mark)
+        ping = self.config.ping_interval
+        fields = {"cursor": cursor, "ping": ping, "hello": self._hello(connection)}
+        return events.named("open", fields, mark)
+
+    def _hello(self, connection: Connection) -> dict[str, object]:
+        return hello(connection, self.config.ping_interval)
 
     @property
     def _wrap(self) -> Callable[[bytes], bytes]:
@@ -162,11 +171,11 @@ class EventClient(StreamClient, QueueOwner):
     def end(self, code: int, reason: str) -> None:
         """See `StreamClient.end`. The last event tells the code."""
         assert self.queue is not None
-        text = reason.encode("utf-8", "replace")[:_MAX_REASON].decode("utf-8", "ignore")
+        text = close_reason(reason)
         self.closedByMe = True
-        self.localCloseCode, self.localCloseReason = code, text.encode()
+        self.localCloseCode, self.localCloseReason = code, text
         known = CLOSE_CODES.get(code)
-        fields = {"code": code, "reason": text, "retry": known is not None and known.retry}
+        fields = {"code": code, "reason": text.decode(), "retry": known is not None and known.retry}
         self.detach()
         last = events.LAST_CHUNK if self._is_chunked else b""
         self.queue.write(self._wrap(events.named("close", fields)) + last)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from binascii import b2a_base64
+from collections.abc import Mapping
 
 __all__ = ["binary", "body", "message", "text"]
 
@@ -31,13 +32,17 @@ def binary(payload: bytes) -> bytes:
     return b'{"base64":"%b"},' % b2a_base64(payload, newline=False)
 
 
-def body(cursor: str, pieces: bytes, *, is_gap: bool) -> bytes:
+def body(
+    cursor: str, pieces: bytes, *, is_gap: bool, hello: Mapping[str, object] | None = None
+) -> bytes:
     """
     Return the body of an answer.
 
     Args:
         pieces: Messages in a row. Empty if there are none.
         is_gap: Tells whether messages may have been lost before these.
+        hello: See `wsredis.gateway.hello.hello`. None if the client was told before.
     """
-    fields = (cursor.encode(), b"true" if is_gap else b"false", pieces[:-1])
-    return b'{"cursor":"%b","gap":%b,"messages":[%b]}' % fields
+    told = b"" if hello is None else b'"hello":%b,' % json.dumps(hello).encode()
+    fields = (cursor.encode(), b"true" if is_gap else b"false", told, pieces[:-1])
+    return b'{"cursor":"%b","gap":%b,%b"messages":[%b]}' % fields

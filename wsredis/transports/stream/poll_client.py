@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from wsredis.errors import BadRequest, HandshakeRejected
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.dialect import Dialect
+from wsredis.gateway.hello import hello
 from wsredis.gateway.hub import Hub
 from wsredis.gateway.publication import Encoding
 from wsredis.transports.stream import answers, messages
@@ -145,7 +146,11 @@ class PollClient(StreamClient):
         self._ending = ("gateway", 1000)
         self.metrics.polls += 1
         if self._pieces or not self._cursor:
-            data = messages.body(cursor, b"".join(self._pieces), is_gap=self._is_gap)
+            told = None
+            if not self._cursor and self.connection is not None:
+                told = hello(self.connection, None)
+            pieces = b"".join(self._pieces)
+            data = messages.body(cursor, pieces, is_gap=self._is_gap, hello=told)
             lines = [*exchange.sharing.lines, *_JSON]
             self.answer(answers.answer(200, lines, data, keeps=keeps), 200, keeps=keeps)
         else:

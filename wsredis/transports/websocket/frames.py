@@ -6,10 +6,24 @@ import zlib
 from collections.abc import Sequence
 from struct import Struct
 
-__all__ = ["PING", "binary", "deflated", "message", "messages", "text"]
+__all__ = [
+    "HEARTBEAT",
+    "PING",
+    "binary",
+    "close",
+    "close_reason",
+    "deflated",
+    "message",
+    "messages",
+    "text",
+]
 
 _TEXT = 0x81
 _BINARY = 0x82
+_CLOSE = 0x88
+
+#: Bytes of the reason in a close frame (RFC 6455, 5.5).
+_MAX_REASON = 123
 
 #: RSV1: the message is compressed (RFC 7692, 6).
 _COMPRESSED = 0x40
@@ -80,6 +94,23 @@ def messages(payloads: Sequence[bytes]) -> bytes:
 
 #: A ping without payload; a pong to it needs no bookkeeping.
 PING = _frame(0x89, b"")
+
+#: The sign of life of the subprotocol ``wsredis``.
+HEARTBEAT = binary(b"")
+
+
+def close(code: int, reason: str) -> bytes:
+    """Return a close frame. A reason that is too long is cut."""
+    return _frame(_CLOSE, code.to_bytes(2, "big") + close_reason(reason))
+
+
+def close_reason(reason: str) -> bytes:
+    """
+    Return *reason* as it may stand in a close frame.
+
+    It is cut at a character: a client fails the connection on a reason that is not UTF-8.
+    """
+    return reason.encode("utf-8", "replace")[:_MAX_REASON].decode("utf-8", "ignore").encode()
 
 
 def deflated(frame: bytes, window: int, threshold: int) -> bytes:

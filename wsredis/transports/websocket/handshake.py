@@ -1,4 +1,8 @@
-"""The decision on a WebSocket handshake, and the HTTP answer to one that is refused."""
+"""
+The decision on a WebSocket handshake, and the HTTP answer to one that is refused.
+
+It is one module because the same steps decide on the requests of all transports.
+"""
 
 from __future__ import annotations
 
@@ -112,6 +116,16 @@ class Handshaker:
         except BaseException:
             # As in a coroutine: whatever an authenticator raises refuses this handshake only.
             return fail()
+
+    def is_ours(self, target: str) -> bool:
+        """Tell whether a handshake belongs to a dialect, or to nobody: not to the application."""
+        if self._applications is None:
+            return True
+        path, _, query = target.partition("?")
+        try:
+            return find_dialect_or_application(self._dialects, path, query) is not None
+        except BadRequest:
+            return True
 
     def _ask_application(
         self, client: ApplicationClient, request: Request, target: str
@@ -245,18 +259,17 @@ class Handshaker:
         if not broker.up:
             await broker.when_up()
         incidents = self._hub.incidents
+        handshake = Handshake(
+            requested,
+            path,
+            request.headers,
+            request.peer,
+            query,
+            client.is_secure(),
+            client.address,
+        )
         try:
-            accepted = await self._admission.admit(
-                Handshake(
-                    requested,
-                    path,
-                    request.headers,
-                    request.peer,
-                    query,
-                    client.is_secure(),
-                    client.address,
-                )
-            )
+            accepted = await self._admission.admit(handshake)
         except HandshakeRejected as error:
             incidents.note(requested.facility, f"refused with {error.status}: {error.reason}")
             raise
@@ -280,6 +293,9 @@ class Handshaker:
                 accepted.granted,
                 accepted.enrolment,
             )
+        )
+        connection.hints = self._admission.explain(
+            connection, handshake, accepted.identity, granted, accepted.stranger
         )
         return accepted, connection
 

@@ -26,7 +26,7 @@ from wsredis.transports.websocket import head
 from wsredis.transports.websocket.deflate import Inflater
 from wsredis.transports.websocket.reader import FrameReader
 
-__all__ = ["LeanProtocol", "Request", "State", "lean_class", "self_test"]
+__all__ = ["LeanProtocol", "Request", "State", "lean_class", "self_test", "short_answer"]
 
 
 #: The start of each answer.
@@ -126,12 +126,12 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
             their names in a table for all instances, which has room for the first 29 that any
             instance uses. An attribute with another name costs its instance 900 bytes.
         state: The `State` of the connection. Autobahn sets it to plain integers.
-        target: Path and query of the handshake while the state is PENDING.
+        asked: The head of the handshake while the state is PENDING.
     """
 
     frequent_attributes: tuple[str, ...] = (
         *("transport", "connected", "state", "data", "position", "unfinished", "_is_kept"),
-        *("_inflated", "_perMessageCompress", "_work", "target"),
+        *("_inflated", "_perMessageCompress", "_work", "asked"),
     )
 
     # The attributes that Autobahn sets on each instance, and never changes or changes for few,
@@ -173,7 +173,7 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
     autoPingPendingSent = None
     _transport_details = None
 
-    target = ""
+    asked: head.HandshakeHead
     websocket_version = 13
     state: int = State.HEAD
 
@@ -212,7 +212,7 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
         """
         self.enter(_PENDING)
         self.data = self.data[found.size :]
-        self.target = found.target
+        self.asked = found
         self.handshake_received(
             Request(self.peer, found.headers, found.protocols, found.key, pairs)
         )
@@ -244,10 +244,8 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
             if subprotocol not in request.protocols:
                 raise ValueError("the subprotocol was not offered")
             lines.append(f"Sec-WebSocket-Protocol: {subprotocol}\r\n")
-        accept = b2a_base64(hashlib.sha1(request.key.encode() + _MAGIC).digest()).decode()
-        # It ends with a line end of its own.
-        lines.append(f"Sec-WebSocket-Accept: {accept[:-1]}\r\n\r\n")
-        del self.target
+        lines.append(_accept(request.key))
+        del self.asked
         # A plain integer, which is found fastest.
         self.state = WebSocketProtocol.STATE_OPEN
         return "".join(lines).encode("latin-1")
@@ -260,6 +258,19 @@ class LeanProtocol(FrameReader, WebSocketServerProtocol):  # type: ignore[misc]
     def _closeConnection(self, abort: bool = False) -> None:
         # Autobahn resets the connection even after a clean closing handshake.
         self.end_connection(abort and not self.wasClean)
+
+
+def short_answer(key: str, subprotocol: str) -> bytes:
+    """Return the answer to a handshake that is accepted only to be closed, with a reason."""
+    line = f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+    return f"{_ANSWER}{line}{_accept(key)}".encode("latin-1")
+
+
+def _accept(key: str) -> str:
+    """Return the last line of an answer, and the end of its head."""
+    accept = b2a_base64(hashlib.sha1(key.encode() + _MAGIC).digest()).decode()
+    # It ends with a line end of its own.
+    return f"Sec-WebSocket-Accept: {accept[:-1]}\r\n\r\n"
 
 
 _Protocol = TypeVar("_Protocol", bound=LeanProtocol)
@@ -318,11 +329,11 @@ class _Probe(LeanProtocol):
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.heard: list[tuple[bytes, bool]] = []
-        self.asked: object = None
+        self.extensions: object = None
         self.peer = ""
 
     def handshake_received(self, request: Request) -> None:
-        self.asked = request.extensions
+        self.extensions = request.extensions
         self.sent.append(self.accept_handshake(request, "a", [("X-A", "b")]))
         self.consumeData()
 
@@ -415,7 +426,8 @@ def _test_autobahn(reactor: Any) -> None:
     _require(rest == [b"\x8a\x00", b"\x88\x02\x03\xe8", b"end"], f"the frames were {rest}")
     is_closed = probe.state == _CLOSED and probe.wasClean
     _require(is_closed, "the closing handshake has changed")
-    _require(probe.asked == [("e", {"f": ["1"]})], f"the extensions were {probe.asked}")
+    extensions = probe.extensions
+    _require(extensions == [("e", {"f": ["1"]})], f"the extensions were {extensions}")
     # An attribute that is new in Autobahn would be missing in the middle of a frame.
     opened = made()
     opened.data = _HANDSHAKE

@@ -23,8 +23,10 @@ from twisted.python.failure import Failure
 from wsredis.auth import SessionMonitor
 from wsredis.config import GatewayConfig
 from wsredis.config.networks import UNIX, Networks, shown_address
-from wsredis.errors import HandshakeRejected
+from wsredis.errors import HandshakeRejected, close_code_for
 from wsredis.gateway.client import PauseReason
+from wsredis.gateway.connection import Connection
+from wsredis.gateway.hello import SUBPROTOCOL, hello, notice
 from wsredis.gateway.log_throttle import LogThrottle
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.queued_bytes import QueuedBytes
@@ -48,7 +50,7 @@ from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.deflate import Inflater
 from wsredis.transports.websocket.handshake import Handshaker, error_response
 from wsredis.transports.websocket.http import HttpChannel, HttpSite
-from wsredis.transports.websocket.lean import LeanProtocol, Request, State
+from wsredis.transports.websocket.lean import LeanProtocol, Request, State, short_answer
 from wsredis.transports.websocket.life_log import ending_of, log_closed, log_opened
 from wsredis.transports.websocket.proxies import named_client
 from wsredis.transports.websocket.registry import Registry, Step
@@ -62,9 +64,6 @@ _EARLY = 16384
 
 #: Bytes that are read after the end, so that unread input does not reset the last bytes away.
 _MAX_THROWN_AWAY = 131072
-
-#: Bytes of the reason in a close frame (RFC 6455, 5.5).
-_MAX_REASON = 123
 
 #: Characters of a reason, which may quote the client, that go into one line of the log.
 _LOGGED = 200
@@ -350,8 +349,9 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
 
     def ask(self, request: Request) -> Deferred[Answer]:
         """See `wsredis.transports.applicant.Applicant.ask`."""
-        decided = self.handshaker.decide(self, request, self.target)
-        if self.streams is not None and cursor_in(self.target):
+        target = self.asked.target
+        decided = self.handshaker.decide(self, request, target)
+        if self.streams is not None and cursor_in(target):
             decided.addCallback(self.streams.ring.when_even)
         return decided
 
@@ -373,15 +373,20 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if answer.is_compressed:
             self.decompress_with(Inflater())
         missed = None
-        if self.streams is not None and (cursor := cursor_in(self.target)):
+        if self.streams is not None and (cursor := cursor_in(self.asked.target)):
             # The client was without a WebSocket until now.
             missed = self.streams.ring.missed(connection.channels, cursor)
-        response = self.accept_handshake(request, answer.subprotocol, answer.headers)
+        subprotocol = answer.subprotocol
+        response = self.accept_handshake(request, subprotocol, answer.headers)
         del self._deciding
         encoding = connection.encoding
         self.registry.opened(
             self, None if encoding.heartbeat is None else encoding.heartbeat_interval
         )
+        # An application has subprotocols of its own.
+        if subprotocol == SUBPROTOCOL and accepted is not None:
+            self.registry.takes_notices(self)
+            response += self._hello(connection)
         if self.config.verbose:
             connection.opened_at = self.registry.now()
             log_opened(connection)
@@ -434,7 +439,12 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         return ISSLTransport.providedBy(self.transport)
 
     def refuse(self, rejection: HandshakeRejected) -> None:
-        """Answer the request with an HTTP error, and end the connection."""
+        """
+        Answer the request with an HTTP error, and end the connection.
+
+        A page learns nothing of such an answer. A client that offers the subprotocol ``wsredis`` is
+        accepted in its place, only to be closed with a code and the reason. It is no open client.
+        """
         if self.queue is not None:
             # The answer of an application is under way, and will never be whole.
             self._end()
@@ -442,14 +452,27 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             return
         unread = self.state == _HEAD
         is_new = unread and not self.data
-        self.log_refused(self.data if unread else self.target.encode(), rejection)
-        self.transport.write(error_response(rejection.status, rejection.reason))
+        asked = None if unread else self.asked
+        self.log_refused(self.data if asked is None else asked.target.encode(), rejection)
+        is_told = (
+            asked is not None
+            and SUBPROTOCOL in asked.protocols
+            and self.handshaker.is_ours(asked.target)
+        )
+        if is_told:
+            assert asked is not None
+            code, reason = close_code_for(rejection.status), rejection.reason
+            answer = short_answer(asked.key, SUBPROTOCOL) + frames.close(code, reason)
+        else:
+            answer = error_response(rejection.status, rejection.reason)
+        self.transport.write(answer)
         self._end()
         # A client that never finishes the TLS handshake cannot be sent the answer.
         self.registry.last_bytes(self)
-        if unread and not is_new and is_plain(self.transport):
-            # Closing a socket with unread input resets it, and the answer may be lost. Under TLS
-            # the method is that of the TCP transport, and overtakes what is not encrypted yet.
+        if (is_told or (unread and not is_new)) and is_plain(self.transport):
+            # Closing a socket with unread input resets it, and the answer may be lost; and a client
+            # answers a close frame. Under TLS the method is that of the TCP transport, and
+            # overtakes what is not encrypted yet.
             self.transport.loseWriteConnection()
         elif is_new and not is_plain(self.transport):
             # The end of TLS would keep the connection, and nothing is known to read the answer.
@@ -469,7 +492,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if self.state != _PENDING:
             return
         if self.queue is None:
-            self.log_refused(self.target.encode(), _BY_PAGE, status)
+            self.log_refused(self.asked.target.encode(), _BY_PAGE, status)
             self.make_queue(None)
         queue = self.queue
         assert queue is not None
@@ -581,10 +604,42 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         before, message.checked = message.checked, len(message.buffer) + message.empty
         return message.checked - before
 
+    # -- The subprotocol wsredis
+
+    @property
+    def takes_notices(self) -> bool:
+        """See `wsredis.gateway.client.Client.takes_notices`."""
+        return self.registry.is_noticed(self)
+
+    def tell_rights(self) -> None:
+        """See `wsredis.gateway.client.Client.tell_rights`."""
+        if self.takes_notices and self.connection is not None:
+            self.write(self._hello(self.connection))
+
+    def _hello(self, connection: Connection) -> bytes:
+        return frames.binary(notice("hello", hello(connection, self.registry.heartbeat)))
+
     # -- The life of an open WebSocket
 
     def check_alive(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.check_alive`."""
+        # A message that has begun has a deadline of its own, and is a sign of life if it grows.
+        if self._is_alive("no pong") and self.unfinished is None:
+            self.write(frames.PING)
+
+    def check_heartbeat(self) -> None:
+        """See `wsredis.transports.websocket.registry.Member.check_heartbeat`."""
+        if self._is_alive("no answer to the heartbeat of wsredis"):
+            # Also in the middle of a message: a page that hears nothing gives up.
+            self.write(frames.HEARTBEAT)
+
+    def _is_alive(self, problem: str) -> bool:
+        """
+        Tell whether the client has given a sign of life since it was last asked for one.
+
+        Args:
+            problem: For the log. If it has not, or is stuck, the connection is dropped.
+        """
         if self.queue is not None and self.queue.is_stuck(acknowledged(self.transport)):
             # Whatever it says meanwhile.
             self.log_slow("it took nothing for a ping interval, connection dropped")
@@ -596,21 +651,21 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             or has_unread(self.transport)
         ):
             self.heard = False
-            # A message that has begun has a deadline of its own, and is a sign of life if it grows.
-            if self.unfinished is None:
-                self.write(frames.PING)
+            return True
         else:
             self.metrics.timeouts += 1
             self.losses.log(
                 self._log,
                 LogLevel.info,
-                "no pong",
-                "no pong from {peer} ({id}): connection dropped",
+                problem,
+                "{_problem} from {peer} ({id}): connection dropped",
                 event="no-pong",
                 peer=self.peer,
                 id=self.connection_id,
+                _problem=problem,
             )
-            self.cut("no pong")
+            self.cut(problem)
+        return False
 
     def send_heartbeat(self) -> None:
         """See `wsredis.transports.websocket.registry.Member.send_heartbeat`."""
@@ -680,6 +735,4 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         if self.is_pending():
             self.refuse(HandshakeRejected("try again later", 503, reason))
         else:
-            # Cut at a character: a client fails the connection on a reason that is not UTF-8.
-            text = reason.encode("utf-8", "replace")[:_MAX_REASON].decode("utf-8", "ignore")
-            self.sendCloseFrame(code, text.encode())
+            self.sendCloseFrame(code, frames.close_reason(reason))

@@ -21,6 +21,7 @@ from wsredis.errors import HandshakeRejected
 from wsredis.gateway.broker import Broker
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.connection_set import ConnectionSet
+from wsredis.gateway.hello import HEARTBEAT
 from wsredis.gateway.metrics import Metrics
 from wsredis.gateway.shares import RateLimit
 from wsredis.gateway.timers import SpreadVisits, StaggeredTimer, TimeoutQueue
@@ -86,6 +87,9 @@ class Member(Place, Protocol):
     def check_alive(self) -> None:
         """Ping the client; drop it if it gave no sign of life since the last time."""
 
+    def check_heartbeat(self) -> None:
+        """Do the same with the heartbeat of the subprotocol ``wsredis`` in place of a ping."""
+
     def send_heartbeat(self) -> None:
         """Send the heartbeat of the dialect."""
 
@@ -105,7 +109,8 @@ class Registry:
 
     Args:
         site: Asked for its room for plain HTTP.
-        ping_interval: Seconds between two pings of one client.
+        ping_interval: Seconds between two pings of one client. A client with the subprotocol
+            ``wsredis`` gets its heartbeats as often, and at least every 25 seconds.
         heartbeat_intervals: The seconds between two heartbeats that clients may have.
 
     Attributes:
@@ -113,6 +118,7 @@ class Registry:
         handshakes: Connections whose request has not been answered yet.
         closing: Connections that are being closed.
         behind: Clients for which more than ``max_queue`` waits.
+        heartbeat: Seconds between two heartbeats of the subprotocol ``wsredis``.
         slots: The places of all connections.
         has_warned: Tells whether the log has a line about a proxy that is not trusted.
         stopping: Tells whether the gateway stops, and no handshake is accepted any more.
@@ -151,6 +157,10 @@ class Registry:
         )
         self._pings: StaggeredTimer[Member] = StaggeredTimer(
             clock, ping_interval, methodcaller("check_alive")
+        )
+        self.heartbeat = min(ping_interval, HEARTBEAT)
+        self._beats: StaggeredTimer[Member] = StaggeredTimer(
+            clock, self.heartbeat, methodcaller("check_heartbeat")
         )
         self._heartbeats: dict[float, StaggeredTimer[Member]] = {
             interval: StaggeredTimer(clock, interval, methodcaller("send_heartbeat"))
@@ -378,9 +388,19 @@ class Registry:
         if heartbeat_interval is not None:
             self._heartbeats[heartbeat_interval].add(member)
 
+    def takes_notices(self, member: Member) -> None:
+        """Look after an open WebSocket as one with the subprotocol ``wsredis`` from now on."""
+        self._pings.discard(member)
+        self._beats.add(member)
+
+    def is_noticed(self, member: Member) -> bool:
+        """Tell whether *member* is open, and has the subprotocol ``wsredis``."""
+        return member in self._beats
+
     def detached(self, member: Member) -> None:
         """Look after a WebSocket no more: no frame may follow. Harmless if it is not a member."""
         self._pings.discard(member)
+        self._beats.discard(member)
         self.behind.discard(member)
         for timer in self._heartbeats.values():
             timer.discard(member)
@@ -438,4 +458,7 @@ class Registry:
                 self.slots.handshakes.release(member.address)
 
     def _timers(self) -> list[Any]:
-        return [self.handshakes, self.closing, self.behind, self._pings, *self._heartbeats.values()]
+        return [
+            *(self.handshakes, self.closing, self.behind, self._pings, self._beats),
+            *self._heartbeats.values(),
+        ]

@@ -13,6 +13,7 @@ from tests.support.event_stream import Event
 from tests.support.raw import handshake
 from tests.unit.transports.stream.case import LISTEN, StreamCase
 from tests.unit.transports.websocket.case import SlowAuthenticator
+from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
 from wsredis.gateway.connection import Connection
 from wsredis.gateway.handler import Handler
@@ -40,9 +41,27 @@ class BeginTests(StreamCase):
         source = self.source()
         (event,) = source.events()
         self.assertEqual("open", event.type)
-        self.assertEqual({"cursor": event.last_id, "ping": 25.0}, json.loads(event.data))
+        found = json.loads(event.data)
+        hello = found.pop("hello")
+        self.assertEqual({"cursor": event.last_id, "ping": 25.0}, found)
+        self.assertEqual((["broadcast"], 25.0), (hello["subscribe"], hello["heartbeat"]))
         self.assertEqual(self.streams.ring.cursor(), event.last_id)
         self.assertEqual(2000, source.reader.retry)
+
+    def test_rights_change(self) -> None:
+        """An open stream is told what it may do now; one that is closed is not."""
+        source = self.source()
+        source.events()
+        (member,) = self.factory.registry.connections
+        self.successResultOf(
+            Deferred.fromCoroutine(member.connection.change(Identity(), Access("a")))
+        )
+        (event,) = source.events()
+        self.assertEqual(("hello", []), (event.type, json.loads(event.data)["subscribe"]))
+        member.close(1012, "")
+        source.events()
+        member.tell_rights()
+        self.assertEqual([], source.events())
 
     def test_old_version(self) -> None:
         """To a client of HTTP/1.0 the body is not chunked, and ends with the connection."""
@@ -59,7 +78,8 @@ class BeginTests(StreamCase):
         self.gateway.redis.store(b"broadcast:a", 60, b"stored")
         source = self.source()
         first, second, third = source.events()
-        self.assertEqual(Event("open", '{"cursor":null,"ping":25.0}', ""), first)
+        self.assertEqual(("open", ""), (first.type, first.last_id))
+        self.assertIsNone(json.loads(first.data)["cursor"])
         self.assertEqual(Event("message", "stored", ""), second)
         self.assertEqual(("cursor", self.streams.ring.cursor()), (third.type, third.last_id))
         self.publish(b"live")

@@ -25,6 +25,14 @@ class MessageTests(SynchronousTestCase):
         found = json.loads(messages.body("p-1", b"", is_gap=True))
         self.assertEqual({"cursor": "p-1", "gap": True, "messages": []}, found)
 
+    def test_hello(self) -> None:
+        """What a client is told of itself stands beside the messages."""
+        row = messages.message(b"a")
+        found = json.loads(messages.body("p-1", row, is_gap=False, hello={"id": "x"}))
+        self.assertEqual(
+            {"cursor": "p-1", "gap": False, "hello": {"id": "x"}, "messages": ["a"]}, found
+        )
+
     @given(some.lists(some.binary(min_size=1)))
     def test_any(self, payloads: list[bytes]) -> None:
         """Whatever was published, the body is JSON, and holds it in order."""

@@ -39,6 +39,18 @@ class FrameTests(SynchronousTestCase):
         """A ping has no payload."""
         self.assertEqual(b"\x89\x00", frames.PING)
 
+    def test_heartbeat(self) -> None:
+        """The heartbeat of the subprotocol is an empty binary message."""
+        self.assertEqual([(2, b"")], messages(frames.HEARTBEAT))
+
+    def test_close(self) -> None:
+        """A close frame has its code and its reason, which is cut at a character."""
+        self.assertEqual(b"\x88\x04\x11\x31no", frames.close(4401, "no"))
+        self.assertEqual(b"\x88\x02\x03\xf5", frames.close(1013, ""))
+        long = frames.close(4403, "ä" * 100)
+        self.assertEqual(b"\x88\x7c\x11\x33" + "ä".encode() * 61, long)
+        self.assertEqual(b"a?", frames.close_reason("a\ud800"))
+
     def test_message_of_text(self) -> None:
         """A payload in UTF-8 goes as text."""
         for text in ("hi", "", "é", "\N{GRINNING FACE}", "\x00", "007", "\ufeff"):

@@ -30,8 +30,9 @@ from tests.support.deflate import OFFER, compressed, inflated
 from tests.support.memory_gateway import MemoryGateway, MemoryGatewayCase, Socket
 from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, frame, handshake
 from tests.unit.transports.websocket.case import BOTH, LISTEN, SlowAuthenticator, codes
+from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
-from wsredis.errors import BrokerUnavailable
+from wsredis.errors import BrokerUnavailable, HandshakeRejected
 from wsredis.gateway.broker import PublishWaiter
 from wsredis.gateway.client import PauseReason
 from wsredis.gateway.connection import Connection
@@ -40,6 +41,8 @@ from wsredis.gateway.identity import Identity
 from wsredis.transports.websocket import scheduler
 from wsredis.transports.websocket.head import Head
 from wsredis.transports.websocket.protocol import GatewayProtocol
+
+SPOKEN = "Sec-WebSocket-Protocol: wsredis"
 
 
 class OpenTests(MemoryGatewayCase):
@@ -213,6 +216,238 @@ class OpenTests(MemoryGatewayCase):
         self.close(first, 4000)
         self.assertIsNone(self.protocol(second).remoteCloseCode)
         self.assertIsNone(GatewayProtocol.remoteCloseCode)
+
+
+class SubprotocolTests(MemoryGatewayCase):
+    """A client with the subprotocol ``wsredis`` is told what a page cannot see."""
+
+    def spoken(self, path: str = BOTH) -> Socket:
+        """Open a WebSocket with it."""
+        return self.open(path, SPOKEN)
+
+    def test_hello(self) -> None:
+        """A binary message comes first, before stored ones, in the same write as the answer."""
+        self.gateway.redis.store(b"broadcast:a", 60, b"stored")
+        client = self.spoken()
+        hello, stored = client.frames()
+        self.assertEqual((BINARY, TEXT), (hello.opcode, stored.opcode))
+        told = json.loads(hello.payload)["hello"]
+        self.assertEqual(self.protocol(client).connection_id, told["id"])
+        self.assertEqual(["broadcast"], told["subscribe"])
+        self.assertEqual(25.0, told["heartbeat"])
+
+    def test_others(self) -> None:
+        """A client that does not offer it, or offers a longer name, is told nothing."""
+        for headers in ([], ["Sec-WebSocket-Protocol: chat, wsredis2"]):
+            client = self.open(BOTH, *headers)
+            self.assertEqual([], client.frames())
+            self.protocol(client).tell_rights()
+            self.assertEqual([], client.frames())
+
+    def test_heartbeat(self) -> None:
+        """An empty binary message comes every 25 seconds in place of a ping, and is answered."""
+        client = self.spoken()
+        client.frames()
+        for _ in range(4):
+            self.clock.advance(25)
+            self.assertEqual([(BINARY, b"")], [(e.opcode, e.payload) for e in client.frames()])
+            client.send(frame(BINARY, b""))
+        self.assertEqual(0, self.metrics.received)
+        self.assertFalse(client.closed)
+
+    def test_heartbeat_of_others(self) -> None:
+        """The others get pings, as ever."""
+        client = self.open(BOTH, "Sec-WebSocket-Protocol: chat")
+        self.clock.advance(25)
+        self.assertEqual([PING], [each.opcode for each in client.frames()])
+
+    def test_interval(self) -> None:
+        """It comes as often as pings do, and every 25 seconds if they are rarer."""
+        for interval, seconds in ((10.0, 10.0), (300.0, 25.0)):
+            self.use(MemoryGateway(GatewayConfig(ping_interval=interval)))
+            client = self.spoken()
+            (hello,) = client.frames()
+            self.assertEqual(seconds, json.loads(hello.payload)["hello"]["heartbeat"])
+            self.clock.advance(seconds)
+            self.assertEqual([b""], [each.payload for each in client.frames()])
+
+    def test_silence(self) -> None:
+        """A client that does not answer it is dropped, and the log says which answer is missing."""
+        client = self.spoken()
+        with capturedLogs() as events:
+            self.clock.advance(25)
+            self.assertFalse(client.closed)
+            self.clock.advance(25)
+        self.assertTrue(client.aborted)
+        self.assertEqual(1, self.metrics.timeouts)
+        self.assertEqual("no-pong", events[-1]["event"])
+        self.assertIn("no answer to the heartbeat of wsredis from", formatEvent(events[-1]))
+        self.nothing_left()
+
+    def test_in_the_middle_of_a_message(self) -> None:
+        """It comes while the client sends a long message, too: a page gives up without it."""
+        client = self.spoken()
+        client.frames()
+        client.send(frame(TEXT, b"a", fin=False))
+        self.clock.advance(5)
+        client.send(frame(0, b"a", fin=False))
+        seen: list[bytes] = []
+        for _ in range(26):
+            self.clock.advance(1)
+            client.send(frame(0, b"a" * 20000, fin=False))
+            seen += [each.payload for each in client.frames()]
+        self.assertEqual({b""}, {*seen})
+
+    def test_rights(self) -> None:
+        """When its rights change, it is told again; not when it is about to go."""
+        client = self.spoken()
+        client.frames()
+        connection = self.protocol(client).connection
+        assert connection is not None
+        granted = Access("a", frozenset(), connection.granted.publish)
+        for _ in range(2):
+            change = connection.change(Identity("john"), granted)
+            self.successResultOf(Deferred.fromCoroutine(change))
+        told = [json.loads(each.payload)["hello"] for each in client.frames()]
+        self.assertEqual([([], ["broadcast"])] * 2, [(e["subscribe"], e["publish"]) for e in told])
+        self.protocol(client).close(4000, "")
+        self.protocol(client).tell_rights()
+        self.assertEqual([CLOSE], [each.opcode for each in client.frames()])
+
+    def test_no_attribute(self) -> None:
+        """It costs no attribute: a connection with it is as small as another one."""
+        plain, spoken = self.open(BOTH), self.spoken()
+        self.assertEqual(set(vars(self.protocol(plain))), set(vars(self.protocol(spoken))))
+        spoken.leave()
+        plain.leave()
+        self.nothing_left()
+
+
+class ToldRefusalTests(MemoryGatewayCase):
+    """A client that offers the subprotocol ``wsredis`` learns why it is refused."""
+
+    def told(self, path: str = LISTEN, *headers: str) -> tuple[int, str]:
+        """Be refused. Returns: The code and the reason."""
+        client = self.connect()
+        client.send(handshake(path, SPOKEN, *headers))
+        head, _, client.received = client.take().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+        self.assertIn(b"\r\nSec-WebSocket-Protocol: wsredis\r\n", head)
+        self.assertIn(b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", head)
+        (close,) = client.frames()
+        self.assertTrue(client.closed)
+        return close.close_code or 0, close.payload[2:].decode()
+
+    def refused_with(self, rejection: Exception) -> tuple[int, str]:
+        """Be refused by an authenticator."""
+
+        class Refusing:
+            def identify(self, handshake: object) -> None:
+                raise rejection
+
+        self.use(MemoryGateway(self.config, authenticator=Refusing()))
+        return self.told()
+
+    def test_codes(self) -> None:
+        """The code says as much as the status, and the reason is what would be the body."""
+        for status, code in ((400, 4400), (401, 4401), (403, 4403), (404, 4400), (503, 1013)):
+            found = self.refused_with(HandshakeRejected("because", status, "use --magic"))
+            self.assertEqual((code, "because"), found)
+            self.nothing_left()
+
+    def test_long_reason(self) -> None:
+        """A reason is cut to what fits into a close frame, at a character."""
+        self.assertEqual((4403, "ä" * 61), self.refused_with(HandshakeRejected("ä" * 100)))
+
+    def test_urls(self) -> None:
+        """A facility that is not allowed, and a URL where nothing is, are told."""
+        self.assertEqual((4400, "the facility is not UTF-8"), self.told("/ws/%ff"))
+        self.assertEqual((4400, "there is nothing here"), self.told("/wss/a"))
+
+    def test_failure(self) -> None:
+        """The text of an exception is not told."""
+        self.assertEqual((1011, "internal error"), self.refused_with(ValueError("s3cret")))
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+    def test_away(self) -> None:
+        """A client is told to come back if Redis is away, or the gateway stops."""
+        self.gateway.broker.disconnect()
+        self.assertEqual((1013, "try again later"), self.told())
+        self.gateway.broker.connect()
+        self.factory.registry.refuse_handshakes()
+        self.assertEqual((1013, "try again later"), self.told())
+
+    def test_rate(self) -> None:
+        """An address that sends too much is told, and at last not answered, as with HTTP."""
+        self.use(MemoryGateway(replace(self.config, limits=Limits(handshake_rate=1))))
+        answers = []
+        for _ in range(120):
+            client = self.connect()
+            if client.aborted:
+                break
+            client.send(handshake(LISTEN, SPOKEN))
+            answers.append(client.take()[-21:])
+        told = answers.count(b"\x88\x15\x03\xf5too many handshakes"[-21:])
+        self.assertGreater(told, 90)
+        self.assertLess(len(answers), 120)
+
+    def test_late(self) -> None:
+        """A decision that takes too long is told, too, and its question is cancelled."""
+        slow = SlowAuthenticator()
+        self.use(MemoryGateway(self.config, authenticator=slow))
+        client = self.connect()
+        client.send(handshake(LISTEN, SPOKEN))
+        self.clock.advance(6)
+        self.assertIn(b"\x88\x11\x03\xf5try again later", client.take())
+        self.assertTrue(slow.asked[0].called)
+        self.nothing_left()
+
+    def test_after_the_decision(self) -> None:
+        """There may be no room when it is decided: nothing is subscribed then."""
+        slow = SlowAuthenticator()
+        limits = Limits(max_connections_per_user=1)
+        self.use(MemoryGateway(replace(self.config, limits=limits), authenticator=slow))
+        clients = [self.connect() for _ in range(2)]
+        for client in clients:
+            client.send(handshake(LISTEN, SPOKEN))
+        for asked in slow.asked:
+            asked.callback(Identity("john"))
+        self.assertIn(b"too many connections of one client", clients[1].take())
+        self.assertEqual(1, self.metrics.connections)
+        clients[0].leave()
+        self.nothing_left()
+
+    def test_counted_as_others(self) -> None:
+        """The log and the metrics are those of an HTTP answer: no WebSocket was open."""
+        with capturedLogs() as events:
+            self.told("/ws/a?subscribe-user", "Origin: http://evil.example")
+        (event,) = events
+        self.assertEqual(("handshake-refused", 403), (event["event"], event["status"]))
+        self.assertEqual(1, self.metrics.handshakes["refused,foreign-page"])
+        self.assertEqual(
+            (0, {}), (self.metrics.opened, {k: v for k, v in self.metrics.closed.items() if v})
+        )
+        self.nothing_left()
+
+    def test_other_clients(self) -> None:
+        """Others get the HTTP status."""
+        for headers in ([], ["Sec-WebSocket-Protocol: chat, wsredis2"]):
+            self.assertEqual(404, self.answer(handshake("/wss/a", *headers))[0])
+
+    def test_malformed(self) -> None:
+        """A request that is not understood as a handshake is answered by HTTP."""
+        request = handshake(LISTEN, SPOKEN).replace(b"Version: 13", b"Version: 12")
+        self.assertEqual(426, self.answer(request)[0])
+
+    def test_late_words(self) -> None:
+        """Nothing that the client says then is read as a message, or kept."""
+        client = self.connect()
+        client.reading = False
+        client.send(handshake("/wss/a", SPOKEN) + frame(TEXT, b"early"))
+        client.send(frame(CLOSE, b"\x11\x30") + frame(TEXT, b"late"))
+        self.assertEqual((0, b""), (self.metrics.received, self.protocol(client).data))
+        client.read()
+        self.nothing_left()
 
 
 class CursorTests(MemoryGatewayCase):

@@ -59,6 +59,9 @@ class _Member:
     def check_alive(self) -> None:
         self.events.append("ping")
 
+    def check_heartbeat(self) -> None:
+        self.events.append("beat")
+
     def send_heartbeat(self) -> None:
         self.events.append("heartbeat")
 

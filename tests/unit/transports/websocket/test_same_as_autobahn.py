@@ -93,6 +93,7 @@ class _ByAutobahn(GatewayProtocol):
     """Leaves each handshake, and its answer, to Autobahn."""
 
     _given: Answer
+    asked = HandshakeHead("", {}, [], "", 0)
 
     def refuse(self, rejection: HandshakeRejected) -> None:
         if self.state == State.HEAD and rejection.reason.startswith(_OUR_REASONS):
@@ -108,8 +109,8 @@ class _ByAutobahn(GatewayProtocol):
         self.refuse(HandshakeRejected(reason, code))
 
     def onConnect(self, request: ConnectionRequest) -> Any:
-        self.target = self.http_request_uri
-        self._deciding = self.handshaker.decide(self, request, self.target)
+        self.asked = self.asked._replace(target=self.http_request_uri)
+        self._deciding = self.handshaker.decide(self, request, self.asked.target)
         return self._deciding.addCallbacks(self._decided, self._not_accepted)
 
     def _decided(self, answer: Answer) -> tuple[str | None, dict[str, str]]:
@@ -127,7 +128,7 @@ class _ByAutobahn(GatewayProtocol):
         WebSocketServerProtocol.succeedHandshake(self, answer)
 
     def _onOpen(self) -> None:
-        for name in (*_LEFT_BEHIND, "target"):
+        for name in (*_LEFT_BEHIND, "asked"):
             delattr(self, name)
         connection, answer = self.connection, self._given
         assert connection is not None
@@ -253,7 +254,7 @@ _CHROME = _head(
     "Cookie: sessionid=ab; csrftoken=cd",
     f"Sec-WebSocket-Key: {KEY}",
     "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
-    "Sec-WebSocket-Protocol: bearer.a.b.c, wsredis",
+    "Sec-WebSocket-Protocol: bearer.a.b.c, chat",
 )
 
 #: Heads as the field sends them. None may need Autobahn.
@@ -427,12 +428,12 @@ class UnusualTests(_Case):
             ("Origin: http://localhost:8000", "Origin: http://[::1"),
             ("Origin: http://localhost:8000", "Origin: chrome-extension://abc"),
             ("Origin: http://localhost:8000", "Origin: http://a\r\nOrigin: http://a"),
-            ("bearer.a.b.c, wsredis", ""),
-            ("bearer.a.b.c, wsredis", ","),
-            ("bearer.a.b.c, wsredis", "wsredis,"),
-            ("bearer.a.b.c, wsredis", "wsredis,wsredis"),
-            ("bearer.a.b.c, wsredis", "a;b"),
-            ("bearer.a.b.c, wsredis", "a\r\nSec-WebSocket-Protocol: b"),
+            ("bearer.a.b.c, chat", ""),
+            ("bearer.a.b.c, chat", ","),
+            ("bearer.a.b.c, chat", "chat,"),
+            ("bearer.a.b.c, chat", "chat,chat"),
+            ("bearer.a.b.c, chat", "a;b"),
+            ("bearer.a.b.c, chat", "a\r\nSec-WebSocket-Protocol: b"),
             ("permessage-deflate", 'a, b;c;d=1;d=2;e="f, g"\r\nX: '),
             ("permessage-deflate", "a\r\nSec-WebSocket-Extensions: b"),
             ("Cookie: ", "Cookie: a=b\r\nCookie: "),

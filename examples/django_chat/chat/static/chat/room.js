@@ -4,7 +4,8 @@ const LONGEST = 500;
 // A close code of the gateway.
 export const LOGGED_OUT = 4401;
 
-const list = document.getElementById("messages");
+const box = document.getElementById("messages");
+const list = box.querySelector("ol");
 const send = document.getElementById("send");
 const state = document.getElementById("state");
 const problem = document.getElementById("problem");
@@ -31,7 +32,7 @@ export function showProblem(text = "") {
 
 /** Add a message to the list, in the order of time. It is shown as text, never as HTML. */
 export function add({ text, at = Date.now(), label = "", own = false }) {
-  const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 40;
+  const isAtEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 40;
   const item = document.createElement("li");
   const about = document.createElement("small");
   const time = document.createElement("time");
@@ -46,5 +47,5 @@ export function add({ text, at = Date.now(), label = "", own = false }) {
   const later = [...list.children].find((each) => Number(each.dataset.at) > at);
   list.insertBefore(item, later ?? null);
   while (list.children.length > LONGEST) list.firstElementChild.remove();
-  if (isAtEnd) list.scrollTop = list.scrollHeight;
+  if (isAtEnd) box.scrollTop = box.scrollHeight;
 }

@@ -23,14 +23,22 @@ new WS4Redis({
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
+  const field = form.elements.text;
+  // One at a time: whoever presses the key twice has said it once.
+  if (field.readOnly) return;
+  field.readOnly = true;
   showProblem();
   try {
     const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
-    if (!response.ok) return showProblem(await response.text());
-    show(await response.json());
-    form.elements.text.value = "";
+    if (response.ok) {
+      show(await response.json());
+      field.value = "";
+    } else {
+      showProblem(await response.text());
+    }
   } catch {
     showProblem("The message could not be sent.");
   }
-  form.elements.text.focus();
+  field.readOnly = false;
+  field.focus();
 });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -83,7 +84,7 @@ class PortEndpoint(NamedTuple):
             log: Gets the lines.
             has_demo: Whether there is a page that a browser can open.
         """
-        address = port.getHost()
+        address: Any = port.getHost()
         log.info(
             "listening on {address}{_tls}",
             event="listening",
@@ -92,6 +93,15 @@ class PortEndpoint(NamedTuple):
             tls=self.is_secure,
             _tls=" with TLS" if self.is_secure else "",
         )
+        if _is_open(address):
+            log.info(
+                "{address} is open to the network: every computer that reaches this one can "
+                "connect; --{setting} 127.0.0.1:{port} is for this one only",
+                event="open-to-network",
+                address=shown_address(address),
+                setting=self.setting,
+                port=address.port,
+            )
         if has_demo and isinstance(address, IPv4Address):
             log.info(
                 "demo page: {scheme}://localhost:{port}/",
@@ -217,6 +227,14 @@ def bind_error(error: Exception) -> str:
         reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
         return f"{setting}: {where}: {reason}"
     return f"{setting}: {error}"
+
+
+def _is_open(address: object) -> bool:
+    """Tell whether other computers may reach a port at *address*."""
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return False
+    # The address of a link has its name behind it.
+    return not ip_address(address.host.partition("%")[0]).is_loopback
 
 
 def shown_address(address: object) -> str:

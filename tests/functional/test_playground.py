@@ -177,8 +177,8 @@ class ReportTests(_Pages):
         """Without a token there is no user, and the page says so."""
         page = self.page("demo?subscribe-broadcast&subscribe-user&publish-group")
         page.wait_for_channel("broadcast", "broadcast:demo")
-        self.assertEqual("hears nothing: nobody is logged in", page.channel("user"))
-        self.assertEqual("says nothing: nobody is logged in", page.channel("group"))
+        self.assertEqual("hears nothing: nobody is logged in here", page.channel("user"))
+        self.assertEqual("says nothing: nobody is logged in here", page.channel("group"))
         self.assertEqual("not asked for", page.channel("session"))
         self.assertEqual("nobody", page.find("identity").text)
         self.assertRegex(page.find("id").text, r"\A[0-9a-z]{5}-\d+\Z")
@@ -216,11 +216,11 @@ class ReportTests(_Pages):
         """The boxes change the URL, and the URL the boxes; a slip stays, with a hint."""
         page = self.page("demo?subscribe-broadcast")
         page.box("publish-user").click()
-        page.wait_for_channel("user", "says nothing: nobody is logged in")
+        page.wait_for_channel("user", "says nothing: nobody is logged in here")
         value = page.find("url").get_attribute("value")
         self.assertEqual("demo?subscribe-broadcast&publish-user", value)
         page.write("url", "news/today?subscribe-group&subscribe-brodcast&echo")
-        page.wait_for_channel("group", "nobody is logged in")
+        page.wait_for_channel("group", "nobody is logged in here")
         boxes = {flag: page.box(flag).is_selected() for flag in ("subscribe-group", "publish-user")}
         self.assertEqual({"subscribe-group": True, "publish-user": False}, boxes)
         self.assertEqual("news/today", page.find("facility").get_attribute("value"))

@@ -351,7 +351,8 @@
 
     greeted(hello) {
       this.connection = hello.id;
-      this.hints(hello.hints || []);
+      // The table of the audiences has the others.
+      this.hints((hello.hints || []).filter((each) => !/ no effect: | not granted$/.test(each)));
       this.parts.id.textContent = hello.id;
       this.ask(hello.id, 0);
     }

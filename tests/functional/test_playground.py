@@ -262,13 +262,13 @@ class LooksTests(_Pages):
     skip = missing_browser() or missing("node")
 
     def _check(self, name: str, width: int, height: int, *, phone: bool) -> None:
-        page = self.page("looks?subscribe-broadcast&publish-broadcast&subscribe-user&echo")
+        page = self.page(f"{name}?subscribe-broadcast&publish-broadcast&subscribe-user&echo")
         page.window.looks(width, height, phone=phone)
-        page.wait_for_channel("broadcast", "broadcast:looks")
+        page.wait_for_channel("broadcast", f"broadcast:{name}")
         page.say("Is anybody there?")
         page.wait_for("Is anybody there?")
-        self.publish('{"order": 4711, "state": "shipped"}', "broadcast:looks")
-        self.publish("x" * 300, "broadcast:looks")
+        self.publish('{"order": 4711, "state": "shipped"}', f"broadcast:{name}")
+        self.publish("x" * 300, f"broadcast:{name}")
         page.wait_for("Is anybody there?", '{"order": 4711, "state": "shipped"}', "x" * 300)
         for scheme in ("light", "dark"):
             page.window.looks(width, height, phone=phone, scheme=scheme)

@@ -158,10 +158,6 @@
       }
       parts.toggle.addEventListener("click", () => (this.state === "stopped" ? this.connect() : this.disconnect()));
       parts.clear.addEventListener("click", () => parts.log.replaceChildren());
-      parts.beats.addEventListener("change", () => {
-        parts.log.classList.toggle("with-beats", parts.beats.checked);
-        this.to_end();
-      });
     }
 
     changed(target) {
@@ -318,6 +314,7 @@
     }
 
     frame(kind, text) {
+      if (kind.includes("beat") && !this.parts.beats.checked) return;
       const is_out = kind.includes("out");
       const tag = kind.includes("own") ? "yours" : kind === "control" ? "gateway" : "";
       const bytes = new TextEncoder().encode(text).length;
@@ -351,34 +348,35 @@
 
     greeted(hello) {
       this.connection = hello.id;
-      // The table of the audiences has the others.
-      this.hints((hello.hints || []).filter((each) => !/ no effect: | not granted$/.test(each)));
       this.parts.id.textContent = hello.id;
-      this.ask(hello.id, 0);
+      this.hints(hello.hints || []);
+      // Each poll is another connection, which has ended before one could ask about it.
+      if (this.transport !== "polling") this.ask(hello.id, 0);
     }
 
+    // The table of the audiences has the others.
     hints(all) {
-      this.parts.hints.replaceChildren(...all.map((each) => make("li", { textContent: each })));
+      const rest = all.filter((each) => !/ no effect: | not granted$/.test(each));
+      this.parts.hints.replaceChildren(...rest.map((each) => make("li", { textContent: each })));
     }
 
     async ask(id, attempt) {
       const token = this.parts.token.value.trim();
-      let answer = null;
+      let report = null;
       try {
-        answer = await fetch("/demo/socket?id=" + encodeURIComponent(id), {
+        const answer = await fetch("/demo/socket?id=" + encodeURIComponent(id), {
           cache: "no-store",
           headers: token ? { Authorization: "Bearer " + token } : {},
         });
-      } catch {
-        return;
-      }
+        if (answer.ok) report = await answer.json();
+      } catch {}
       if (this.connection !== id) return;
-      const again = [404, 429, 503].includes(answer.status) && ASK_AGAIN[attempt];
-      if (again) {
-        setTimeout(() => { if (this.connection === id) this.ask(id, attempt + 1); }, again);
-      } else if (answer.ok) {
-        this.report = await answer.json();
-        if (this.connection === id) this.show_report();
+      if (report) {
+        this.report = report;
+        this.hints(report.hints);
+        this.show_report();
+      } else if (ASK_AGAIN[attempt]) {
+        setTimeout(() => { if (this.connection === id) this.ask(id, attempt + 1); }, ASK_AGAIN[attempt]);
       }
     }
 

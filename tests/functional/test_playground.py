@@ -198,7 +198,7 @@ class ReportTests(_Pages):
         )
         self.publish("for mary", "user:mary:mail")
         page.wait_for("for mary")
-        self.assertIn(" --user mary --group staff --group chatters ", page.code("Shell")[0])
+        self.assertIn(" --user=mary --group=staff --group=chatters ", page.code("Shell")[0])
         self.assertNotIn("eyJ", page.window.run("return location.href"))
         self.assertEqual([], self.browser.errors())
 
@@ -227,6 +227,13 @@ class ReportTests(_Pages):
         self.assertTrue(page.find("echo").is_selected())
         until(lambda: "did you mean subscribe-broadcast?" in page.find("hints").text)
         self.assertEqual("#news/today?", page.window.run("return location.hash")[:12])
+        whole = f"http://localhost:{self.gateway.port}/ws/a%20b?subscribe=broadcast#x"
+        page.write("url", whole)
+        page.wait_for_channel("broadcast", "broadcast:a b")
+        self.assertEqual("a%20b?subscribe-broadcast", page.find("url").get_attribute("value"))
+        page.write("facility", "a/../b")
+        page.wait_for_state("stopped")
+        self.assertIn("no browser can name this facility", page.state_words)
 
     def test_disconnect(self) -> None:
         """The visitor may close the socket, and open it again."""
@@ -262,9 +269,12 @@ class LooksTests(_Pages):
     skip = missing_browser() or missing("node")
 
     def _check(self, name: str, width: int, height: int, *, phone: bool) -> None:
-        page = self.page(f"{name}?subscribe-broadcast&publish-broadcast&subscribe-user&echo")
+        page = self.page(
+            f"{name}?subscribe-broadcast&publish-broadcast&subscribe-user&echo&subscribe-grup"
+        )
         page.window.looks(width, height, phone=phone)
         page.wait_for_channel("broadcast", f"broadcast:{name}")
+        until(lambda: "did you mean subscribe-group?" in page.find("hints").text)
         page.say("Is anybody there?")
         page.wait_for("Is anybody there?")
         self.publish('{"order": 4711, "state": "shipped"}', f"broadcast:{name}")
@@ -428,7 +438,7 @@ class CodeTests(SynchronousTestCase):
 
     def check_shell(self, url: str, *options: str) -> None:
         """The lines for a shell reach the page."""
-        page = self.page(url, *options)
+        page = self.page(url, *options, wish="-x%20$(y)?subscribe-broadcast")
         publish, redis_cli, _ = page.code("Shell")
         self.assertIn("1 subscriber", self.run_words("sh", "-c", publish))
         page.wait_for("Hello from outside")

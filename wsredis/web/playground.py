@@ -40,7 +40,6 @@ _POLICY = (
 _HEADERS = {
     "content-security-policy": _POLICY,
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
 }
 
 #: Questions of one address, and of all, that are answered in a second, and at once after a pause.

@@ -175,7 +175,7 @@ def playground_settings(config: GatewayConfig) -> dict[str, Any]:
 
 def _url_of(target: RedisTarget) -> str:
     """Return the URL of a Redis, without the password."""
-    return format_url(
+    url = format_url(
         host=target.host or "localhost",
         port=target.port or 6379,
         path=target.path,
@@ -183,3 +183,4 @@ def _url_of(target: RedisTarget) -> str:
         username=target.username,
         database=target.database,
     )
+    return url if target.database else url.removesuffix("?db=0").removesuffix("/0")

@@ -80,7 +80,7 @@ class FromConfigTests(SynchronousTestCase):
         """Nobody has to be told where the Redis at localhost:6379 is; a socket is named."""
         for url, cli, shown in (
             (None, "", ""),
-            ("unix:///tmp/a b.sock", "-s '/tmp/a b.sock'", "unix:///tmp/a%20b.sock?db=0"),
+            ("unix:///tmp/a b.sock", "-s '/tmp/a b.sock'", "unix:///tmp/a%20b.sock"),
         ):
             settings = web.playground_settings(GatewayConfig(redis=RedisConfig(url=url)))
             self.assertEqual((cli, shown), (settings["redisCli"], settings["redisUrl"]))

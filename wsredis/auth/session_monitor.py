@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, fixed_names
 from wsredis.auth.hint_log import HintLog
+from wsredis.auth.open_sockets import OpenSockets
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.identity import Handshake, Identity
@@ -37,11 +38,14 @@ class WatchedConnection(Protocol):
     Attributes:
         identity: Its identity; `change` replaces it.
         granted: What it may do; `change` replaces it.
-        hints, chooses_channels: See `wsredis.gateway.connection.Connection`.
+        channels, publishes, hints: See `wsredis.auth.socket_report.ReportedConnection`.
+        chooses_channels: See `wsredis.gateway.connection.Connection`.
     """
 
     identity: Identity
     granted: Access
+    channels: Sequence[bytes]
+    publishes: Sequence[bytes]
     hints: tuple[str, ...]
     chooses_channels: bool
 
@@ -106,6 +110,7 @@ class SessionMonitor:
         explain: `wsredis.auth.admission.Admission.explain_again`.
         recheck: Seconds between two checks of a connection. 0 checks only on command.
         wall_clock: Returns the Unix time in seconds.
+        sockets: Told of all connections. If None, nobody is.
     """
 
     _log = Logger()
@@ -120,9 +125,11 @@ class SessionMonitor:
         *,
         recheck: float = 0.0,
         wall_clock: Callable[[], float] = time.time,
+        sockets: OpenSockets | None = None,
     ) -> None:
         self._clock = clock
         self._decide = decide
+        self._sockets = sockets
         self._recent = recent
         self._hints = hints
         self._explain = explain
@@ -171,6 +178,8 @@ class SessionMonitor:
         being accepted is closed or checked at once.
         """
         identity = accepted.identity
+        if self._sockets is not None:
+            self._sockets.opened(connection, accepted)
         if connection.hints or connection.is_deaf:
             self._hints.opened(connection)
         if identity.is_anonymous:
@@ -190,6 +199,8 @@ class SessionMonitor:
 
     def connection_lost(self, connection: WatchedConnection) -> None:
         """Forget a connection that is closed. Harmless if it was not watched."""
+        if self._sockets is not None:
+            self._sockets.lost(connection)
         if self._watched.pop(connection, None) is None:
             return
         self._pending.pop(connection, None)

@@ -655,7 +655,7 @@ class GatewayConfig(Checked):
     demo: bool = setting(
         False,
         flag,
-        "Serve a demo page at /.",
+        "Serve a playground at /.",
         group="pages",
     )
     wsgi: str | None = setting(

@@ -246,6 +246,9 @@ class _Connection:
     def __init__(self, identity: Identity, *, broken: bool = False) -> None:
         self.identity = identity
         self.granted = Access("a")
+        self.channels: list[bytes] = []
+        self.publishes: list[bytes] = []
+        self.hints = ()
         self.closed: list[int] = []
         self._broken = broken
 

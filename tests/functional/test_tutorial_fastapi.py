@@ -1,0 +1,156 @@
+"""Notes with FastAPI and React, step by step: what a reader has on disk then, in a browser."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import tempfile
+from functools import cache
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.axe import faults
+from tests.support.browser import Browser, Window, missing_browser, shared_browser
+from tests.support.children import RedisServer
+from tests.support.require import missing
+from tests.support.tutorial import Reader, Stage, stages
+
+#: What differs between this machine and that of the reader.
+_LOCAL = "--port tcp:0:interface=127.0.0.1"
+
+_NOTES = "return [...document.querySelectorAll('#notes li')].map((each) => each.textContent)"
+
+
+_LOG_IN = """
+const [user, password] = arguments;
+const headers = { "Content-Type": "application/json" };
+const body = JSON.stringify({ user, password });
+return fetch("/api/login", { method: "POST", headers, body }).then((answer) => answer.status);
+"""
+
+
+@cache
+def _redis() -> RedisServer:
+    server = RedisServer()
+    atexit.register(server.stop)
+    return server
+
+
+@cache
+def _stages() -> list[Stage]:
+    return stages("fastapi-react.rst")
+
+
+@cache
+def _after(step: int) -> Reader:
+    """A folder as it is after this step of the page; 0 is an empty one."""
+    folder = tempfile.mkdtemp(prefix="wsredis-test-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    reader = Reader(folder, {"WSREDIS_REDIS": _redis().url})
+    if step:
+        shutil.copytree(_after(step - 1).folder, folder, dirs_exist_ok=True)
+        reader.follow(_stages()[step - 1])
+    return reader
+
+
+class FastApiTests(SynchronousTestCase):
+    """Each step of the page, with its commands and files and no others."""
+
+    skip = missing_browser() or missing("node")
+
+    def setUp(self) -> None:
+        """Remove all messages."""
+        _redis().command("FLUSHALL")
+        self.one, self.two = shared_browser(), shared_browser("second")
+        for browser in (self.one, self.two):
+            self.addCleanup(browser.close_windows)
+
+    def start(self, step: int) -> None:
+        """Start the gateway of a step, in its folder."""
+        (line,) = (each for each in _stages()[step - 1].servers if each.startswith("wsredis"))
+        child = _after(step).start(line.replace("--port 8000", _LOCAL), "connected to ")
+        self.addCleanup(child.stop)
+        self.port = int(child.wait_for(r"listening on \S*?:(\d+)")[1])
+
+    def log_in(self, browser: Browser, user: str) -> Window:
+        """Log in. Returns: The page, connected."""
+        window = browser.open(f"http://localhost:{self.port}/")
+        window.wait_until("return document.querySelector('#login')?.checkVisibility()")
+        for name, text in (("user", user), ("password", "notes\n")):
+            window.find(f"[name={name}]").send_keys(text)
+        self.wait_for_state(window, f"{user}: connected")
+        return window
+
+    def wait_for_state(self, window: Window, state: str) -> None:
+        """Wait until the reader sees the state."""
+        window.wait_until(f"return document.querySelector('#state').textContent === '{state}'")
+
+    def wait_for(self, window: Window, *notes: str) -> None:
+        """Wait until the page shows these notes and no others."""
+        window.wait_until(f"return JSON.stringify((() => {{ {_NOTES} }})()) === {_json(notes)}")
+
+    def check_consoles(self) -> None:
+        """Check that the console of each page has no error but a refused login."""
+        found = [*self.one.errors(), *self.two.errors()]
+        self.assertEqual([], [each for each in found if "401" not in each])
+
+    def test_first(self) -> None:
+        """After the first step each window shows what is written in another, or by a program."""
+        self.start(1)
+        windows = [self.one.open(f"http://localhost:{self.port}/") for _ in range(2)]
+        for window in windows:
+            self.wait_for_state(window, "connected")
+        windows[0].find("[name=text]").send_keys("Is anybody there?\n")
+        for window in windows:
+            self.wait_for(window, "Is anybody there?")
+        self.assertEqual([], faults(windows[0]))
+        (curl,) = _stages()[0].later
+        _after(1).run(curl.words.replace("localhost:8000", f"localhost:{self.port}"))
+        self.wait_for(windows[1], "Is anybody there?", "Hello from curl")
+        self.check_consoles()
+
+    def test_second(self) -> None:
+        """After the second step a note goes to one user, and a logout to all tabs."""
+        self.start(2)
+        self.check_users()
+
+    def check_users(self) -> None:
+        """Users log in, write to one of them and to everybody, and log out."""
+        john, mary = self.log_in(self.one, "john"), self.log_in(self.two, "mary")
+        for user, password in (("john", "wrong"), ("nobody", ""), ("john", "")):
+            self.assertEqual(401, mary.run(_LOG_IN, user, password))
+        tab = self.one.open(f"http://localhost:{self.port}/")
+        self.wait_for_state(tab, "john: connected")
+        self.write(mary, "only you", "john")
+        for window in (john, tab, mary):
+            self.wait_for(window, "mary to john: only you")
+        self.write(john, "only me", "john")
+        self.write(john, "all of you", "everybody")
+        self.wait_for(mary, "mary to john: only you", "john to everybody: all of you")
+        self.assertEqual([], faults(mary))
+        mary.screenshot(f"notes-{self.port}")
+        # A session that lives: after the end of a token, the page gets another one.
+        mary.run("document.querySelector('#state').textContent = ''")
+        _redis().command("PUBLISH", "wsredis-control", '{"end": {"user": "mary"}}')
+        self.wait_for_state(mary, "mary: connected")
+        john.find("#logout").click()
+        for window in (john, tab):
+            window.wait_until("return document.querySelector('#login')?.checkVisibility()")
+            self.wait_for(window)
+        self.assertEqual([], faults(john))
+        self.check_consoles()
+
+    def write(self, window: Window, text: str, to: str) -> None:
+        """Choose a receiver, type a text, and press the button."""
+        from selenium.webdriver.support.ui import Select
+
+        Select(window.find("[name=to]")).select_by_visible_text(to)
+        window.find("[name=text]").send_keys(text)
+        window.find("#write button").click()
+        window.wait_until("return document.querySelector('[name=text]').value === ''")
+
+
+def _json(notes: tuple[str, ...]) -> str:
+    text = json.dumps(notes, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(text)

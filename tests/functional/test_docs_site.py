@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.axe import SERIOUS, faults
 from tests.support.browser import Window, missing_browser, shared_browser
+from tests.support.case import GatewayCase
+from tests.support.children import until
 from tests.support.docs_site import DOCS, built_site, pages
 from tests.support.require import missing
 from wsredis.config.settings import all_settings
@@ -71,6 +76,11 @@ return [...document.querySelectorAll("#search-results li > a")].slice(0, 3).map(
   return page.split("?")[0] + (anchor ? "#" + anchor : "");
 });
 """
+
+#: The first commands of the first page.
+_COMMANDS = """\
+python3 -m venv .venv && .venv/bin/pip install 'wsredis[embedded]'
+.venv/bin/wsredis demo"""
 
 #: Press the first button that copies. Returns: What it copies.
 _COPY = """
@@ -204,7 +214,7 @@ class BrowserTests(SynchronousTestCase):
         """The button beside commands copies them without the prompt."""
         window = self.show("index.html", 1280)
         window.wait_until("return document.querySelector('button.copybtn')")
-        self.assertEqual("pip install 'wsredis[embedded]'\nwsredis demo", window.run(_COPY))
+        self.assertEqual(_COMMANDS, window.run(_COPY))
 
     def test_pictures_follow_the_reader(self) -> None:
         """A picture is light where the reader has chosen so, though the system is dark."""
@@ -222,3 +232,26 @@ class BrowserTests(SynchronousTestCase):
         cell = "document.getElementById('setting-max-queue').closest('tr').cells[1]"
         self.assertEqual("Default", window.run(f"return {cell}.dataset.label"))
         self.assertEqual("block", window.run(f"return getComputedStyle({cell}).display"))
+
+
+class FirstPageTests(GatewayCase):
+    """The page of one's own that the README and the first page show."""
+
+    skip = missing_browser()
+
+    def test_news(self) -> None:
+        """Opened from the disk, it shows what is published."""
+        example = (DOCS / "examples" / "news.html").read_text("utf-8")
+        page = Path(tempfile.mkdtemp(prefix="wsredis-test-"), "news.html")
+        self.addCleanup(shutil.rmtree, page.parent)
+        # Other tests have news, too.
+        changed = example.replace("localhost:8080", f"localhost:{self.gateway.port}")
+        page.write_text(changed.replace("/ws/news?", "/ws/first-page?"))
+        browser = shared_browser()
+        self.addCleanup(browser.close_windows)
+        window = browser.open(page.as_uri())
+        published = f"hello from {self.id()}"
+        until(lambda: self.redis.command("PUBLISH", "broadcast:first-page", published) == 1)
+        window.wait_until("return document.querySelector('#news li')")
+        self.assertEqual(published, window.find("#news li").text)
+        self.assertEqual([], browser.errors())

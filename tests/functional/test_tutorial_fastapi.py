@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from functools import cache
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -94,6 +95,15 @@ class FastApiTests(SynchronousTestCase):
         """Check that the console of each page has no error but a refused login."""
         found = [*self.one.errors(), *self.two.errors()]
         self.assertEqual([], [each for each in found if "401" not in each])
+
+    def test_files(self) -> None:
+        """Each file of the page has a place, and the last ones are the finished project."""
+        finished = Path(__file__).parents[2] / "examples" / "fastapi_react"
+        mine = _after(len(_stages())).folder
+        shown = {each.path for stage in _stages() for each in stage.shown}
+        self.assertEqual({"page.html"}, {each for each in shown if not (finished / each).exists()})
+        for path in sorted(shown - {"page.html"}):
+            self.assertEqual((finished / path).read_text(), (mine / path).read_text(), path)
 
     def test_first(self) -> None:
         """After the first step each window shows what is written in another, or by a program."""

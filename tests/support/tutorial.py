@@ -32,11 +32,12 @@ _DIRECTIVE = re.compile(
 #: The line above a file: where it belongs.
 _CAPTION = re.compile(r"([\w./]+)(?:, (?:(at the end)|in the place of (\w+)))?")
 
-#: What makes the folder and installs packages. Tests have both, and no network.
+#: What makes the folder, installs packages, and names Redis. Tests have all of it, and no network.
 _BEFORE = (
     "mkdir talk ",
     "mkdir notes ",
     "python3 -m venv ",
+    "export WSREDIS_REDIS=",
     "pip install ",
     "npm --prefix web install",
 )

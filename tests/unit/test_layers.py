@@ -48,6 +48,7 @@ BORDERS = {
         "django",
         "publisher",
         "service.cli",
+        "service.nobody",
         "service.why",
     },
     "treq": {"auth.sources"},

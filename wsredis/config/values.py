@@ -165,12 +165,23 @@ def repeated(check: Check) -> Check:
     return check_all
 
 
+#: An address as other servers take it. A name may be the type of an endpoint.
+_ADDRESS = re.compile(
+    r"(?:\w+://)?(?P<host>[0-9.]+|localhost|\*|\[[0-9A-Fa-f:.]+\]|):(?P<port>[0-9]{1,5})/?"
+)
+
+
 def port(value: Any) -> str:
     """Check a port number or a Twisted endpoint description; only its first part is looked at."""
     text = str(value).strip()
     is_number = text.isascii() and text.isdigit()
     if is_number and (len(text) > 5 or int(text) > 65535):
         raise ValueError(f"{text[:20]} is not a port number (0 to 65535)")
+    address = _ADDRESS.fullmatch(text)
+    if address is not None:
+        host = address["host"].replace("localhost", "127.0.0.1").strip("[]*").replace(":", r"\:")
+        meant = f"tcp:{address['port']}:interface={host}" if host else address["port"]
+        raise ValueError(f"{text!r} is an address; did you mean {meant}?")
     if not is_number and ":" not in text:
         raise ValueError(f"{text!r} is neither a port number nor an endpoint description")
     return text

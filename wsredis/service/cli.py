@@ -11,18 +11,19 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
 
 from wsredis import __version__
 from wsredis.config import GatewayConfig, RedisConfig, load, setting_of
-from wsredis.config.redis_url import error_text
+from wsredis.config.redis_url import error_text, target_of
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
 from wsredis.publisher.ending import ending_commands
 from wsredis.publisher.redis_py import connect
 from wsredis.service.mistakes import with_suggestion
+from wsredis.service.nobody import why_nobody
 from wsredis.service.why import ask, check_channel, explain, list_gateways
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Outside:
         stderr: Standard error, for everything else.
         connect: Makes the client of redis-py.
         pause: Waits for a number of seconds.
+        why_nobody: Says why nobody received a message.
     """
 
     stdin: BinaryIO
@@ -71,6 +73,7 @@ class Outside:
     stderr: TextIO
     connect: Callable[[RedisConfig], redis.Redis] = connect
     pause: Callable[[float], None] = time.sleep
+    why_nobody: Callable[[redis.Redis, str, str, Sequence[bytes]], Iterable[str]] = why_nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +262,12 @@ def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
             raise ConfigError(str(error)) from None
         except RedisError as error:
             return _fail(outside, arguments, error, 1)
-    outside.stdout.write(b"%d subscriber(s) received it\n" % count)
-    outside.stdout.flush()
+        outside.stdout.write(b"%d subscriber(s) received it\n" % count)
+        outside.stdout.flush()
+        if not count:
+            server, channels = target_of(config.redis).name, publisher.channels
+            for line in outside.why_nobody(client, server, config.prefix, channels):
+                print(_shown(line), file=outside.stderr)
     return 0
 
 
@@ -342,10 +349,12 @@ def _listen(
 def _line(payload: bytes, terminal: bool) -> bytes:
     """Return a message as one line. On a terminal, control characters of it are escaped."""
     if terminal:
-        text = payload.decode("utf-8", "backslashreplace")
-        shown = (each if each.isprintable() else _escaped(each) for each in text)
-        payload = "".join(shown).encode()
+        payload = _shown(payload.decode("utf-8", "backslashreplace")).encode()
     return payload + b"\n"
+
+
+def _shown(text: str) -> str:
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
 def _escaped(character: str) -> str:

@@ -66,6 +66,17 @@ class CheckTests(ConfigCase):
         for value in ("65536", "-1", "http", [""], "8.0", True, "\u00b2", "9" * 5000):
             self.assertTrue(self.refused(GatewayConfig, port=value).startswith("port: "), value)
 
+    def test_addresses(self) -> None:
+        """An address as other servers take it is answered with the endpoint that is meant."""
+        for value, meant in (
+            ("127.0.0.1:8080", "tcp:8080:interface=127.0.0.1"),
+            ("http://localhost:8080/", "tcp:8080:interface=127.0.0.1"),
+            ("[::1]:80", r"tcp:80:interface=\:\:1"),
+            (":8080", "8080"),
+            ("*:8080", "8080"),
+        ):
+            self.assertIn(f"did you mean {meant}?", self.refused(GatewayConfig, port=value))
+
     def test_tls_ports(self) -> None:
         """A port for TLS is like a port, without a certificate of its own."""
         for value in ("443", "tcp:443:interface=::1", "unix:/x", "haproxy:tcp:443"):

@@ -28,6 +28,7 @@ class HelloTests(ConnectionCase):
     def test_all(self) -> None:
         """It names the rights, the user and the time between two heartbeats."""
         connection, _ = self.new(ALL, {USER, GROUP})
+        connection.hints = ("unknown flag", "foreign page")
         self.assertEqual(
             {
                 "id": connection.id,
@@ -35,7 +36,7 @@ class HelloTests(ConnectionCase):
                 "subscribe": ["broadcast", "group", "user", "session"],
                 "publish": ["group", "user"],
                 "user": "john",
-                "hints": [],
+                "hints": ["unknown flag", "foreign page"],
             },
             hello(connection, 25.0),
         )

@@ -48,6 +48,7 @@ BORDERS = {
         "django",
         "publisher",
         "service.cli",
+        "service.nobody",
         "service.outside",
         "service.why",
     },

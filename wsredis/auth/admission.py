@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis.auth.control_commands import RecentCommands, all_names
-from wsredis.auth.hints import hints_for
+from wsredis.auth.hints import NO_USERS, NOBODY, hints_for
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.strangers import Stranger, Strangers
 from wsredis.channels import Access, Audience
@@ -23,6 +23,9 @@ from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 
 __all__ = ["Accepted", "Admission", "ExplainedConnection"]
+
+#: Refusals that others might not get.
+_DENIALS = (401, 403)
 
 #: Shared by all clients that no authenticator knows.
 _ANONYMOUS = Identity()
@@ -112,6 +115,13 @@ class _TimeLimit:
             ) from None
 
 
+def _advised(error: HandshakeRejected, advice: str) -> HandshakeRejected:
+    # It may be raised for others, too.
+    advised = copy(error)
+    advised.advice = advice
+    return advised
+
+
 class Admission:
     """
     Decides on handshakes: finds out the identity of the client, and what it may do.
@@ -147,6 +157,8 @@ class Admission:
         self._policies = policies
         self._recent = recent
         self._timeout = timeout
+        #: The advice for a client without an identity that was refused.
+        self._nobody = NOBODY if authenticators else NO_USERS
         self._strangers = None
         if origins is not None:
             self._strangers = Strangers(clock, origins, knows_users=bool(authenticators))
@@ -171,12 +183,10 @@ class Admission:
         try:
             identity, granted = await self._decide(counted, None, limit)
         except HandshakeRejected as error:
-            if stranger is None or error.advice:
+            has_better = error.advice not in ("", self._nobody)
+            if stranger is None or has_better or error.status not in _DENIALS:
                 raise
-            # It may be raised for others, too.
-            advised = copy(error)
-            advised.advice = stranger.advice
-            raise advised from None
+            raise _advised(error, stranger.advice) from None
         if identity is _ANONYMOUS:
             return Accepted(handshake, identity, granted, since, None, stranger)
         self._warn_of_colons(identity, granted)
@@ -227,8 +237,14 @@ class Admission:
         for policy in self._policies:
             if granted is not handshake.requested:
                 handshake = replace(handshake, requested=granted)
-            allowed = policy.allow(identity, handshake)
-            granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
+            try:
+                allowed = policy.allow(identity, handshake)
+                granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
+            except HandshakeRejected as error:
+                is_known = identity is not _ANONYMOUS
+                if is_known or error.advice or error.status not in _DENIALS:
+                    raise
+                raise _advised(error, self._nobody) from None
         return identity, granted
 
     def explain(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from wsredis import __version__
 from wsredis.config import GatewayConfig, RedisConfig, load, setting_of
-from wsredis.config.redis_url import error_text
+from wsredis.config.redis_url import error_text, target_of
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
 from wsredis.publisher.ending import ending_commands
@@ -268,8 +268,12 @@ def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
             raise ConfigError(str(error)) from None
         except RedisError as error:
             return _fail(outside, arguments, error, 1)
-    outside.stdout.write(b"%d subscriber(s) received it\n" % count)
-    outside.stdout.flush()
+        outside.stdout.write(b"%d subscriber(s) received it\n" % count)
+        outside.stdout.flush()
+        if not count:
+            server, channels = target_of(config.redis).name, publisher.channels
+            for line in outside.why_nobody(client, server, config.prefix, channels):
+                print(printable(line), file=outside.stderr)
     return 0
 
 

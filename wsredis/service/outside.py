@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from wsredis.config import RedisConfig
 from wsredis.publisher.redis_py import connect
+from wsredis.service.nobody import why_nobody
 from wsredis.service.running_redis import running_servers
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Outside:
         connect: Makes the client of redis-py.
         pause: Waits for a number of seconds.
         private: Returns the URLs of private servers that gateways of this user have started.
+        why_nobody: Says why nobody received a message.
     """
 
     stdin: BinaryIO
@@ -46,6 +48,7 @@ class Outside:
     connect: Callable[[RedisConfig], redis.Redis] = connect
     pause: Callable[[float], None] = time.sleep
     private: Callable[[], Iterable[str]] = running_servers
+    why_nobody: Callable[[redis.Redis, str, str, Sequence[bytes]], Iterable[str]] = why_nobody
 
 
 @dataclass(frozen=True, slots=True)

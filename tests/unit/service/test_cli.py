@@ -6,6 +6,7 @@ import io
 import os
 import runpy
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, cast
 from unittest import mock
@@ -39,6 +40,8 @@ class _Case(SynchronousTestCase):
         self.client = FakeClient()
         self.asked: list[RedisConfig] = []
         self.pauses: list[float] = []
+        self.questions: list[tuple[object, ...]] = []
+        self.reasons: list[str] = []
         self.private: list[str] = []
         self.stdin = io.BytesIO()
         self.stdout = io.BytesIO()
@@ -51,8 +54,20 @@ class _Case(SynchronousTestCase):
             self.asked.append(config)
             return cast("redis.Redis", self.client)
 
+        def why_nobody(
+            client: redis.Redis, server: str, prefix: str, channels: Sequence[bytes]
+        ) -> list[str]:
+            self.questions.append((server, prefix, *channels))
+            return self.reasons
+
         outside = Outside(
-            self.stdin, self.stdout, self.stderr, connect, self.pauses.append, lambda: self.private
+            self.stdin,
+            self.stdout,
+            self.stderr,
+            connect,
+            self.pauses.append,
+            lambda: self.private,
+            why_nobody,
         )
         return main(words, outside)
 
@@ -107,6 +122,19 @@ class PublishTests(_Case):
             self.assertEqual(0, self.run_command("publish", "f", "--broadcast", *words, "x"))
         shown = [trip[0][2] for trip in self.client.trips]
         self.assertEqual(["7", "5", b"x"], shown)
+
+    def test_nobody(self) -> None:
+        """If nobody receives a message, the reasons are asked for and told, each in one line."""
+        self.reasons = ["nobody hears it", "a\x1bb"]
+        words = ("publish", "f", "--broadcast", "--user", "joe", "--prefix", "p", "x")
+        self.assertEqual(0, self.run_command(*words))
+        self.assertEqual(b"0 subscriber(s) received it\n", self.stdout.getvalue())
+        self.assertEqual("nobody hears it\na\\x1bb\n", self.stderr.getvalue())
+        names = (b"p:broadcast:f", b"p:user:joe:f")
+        self.assertEqual([("redis://localhost:6379", "p", *names)], self.questions)
+        self.client.listeners = {names[0]: 1}
+        self.assertEqual(0, self.run_command(*words))
+        self.assertEqual(1, len(self.questions))
 
     def test_stdin(self) -> None:
         """A dash reads standard input, byte for byte."""

@@ -287,7 +287,7 @@ class ConfigurationTests(SynchronousTestCase):
     def test_toml(self) -> None:
         """The gateway accepts the TOML file of the documentation."""
         config = load({}, {}, str(DOCS / "examples" / "wsredis.toml"))
-        self.assertEqual(50000, config.limits.max_connections)
+        self.assertEqual(20000, config.limits.max_connections)
 
     def test_shown(self) -> None:
         """Every example is shown on a page, and no page has Python of its own."""

@@ -6,8 +6,8 @@ type WS4RedisAudience = "broadcast" | "group" | "user" | "session";
 interface WS4RedisHello {
   /** The id of the connection, as in the log of the gateway. */
   id: string;
-  /** Seconds between two signs of life of the gateway. */
-  heartbeat: number;
+  /** Seconds between two signs of life of the gateway. null: a page that polls gets none. */
+  heartbeat: number | null;
   /** What was granted, and has a channel. */
   subscribe: WS4RedisAudience[];
   publish: WS4RedisAudience[];

@@ -24,13 +24,16 @@ extensions = [
     "directives",
     "entries",
 ]
-exclude_patterns = ["_build", "examples", "newsfragments"]
+exclude_patterns = ["_build", "examples", "newsfragments", "package-page.rst"]
+# A block without a language is what a program prints.
+highlight_language = "none"
 html_theme = "furo"
 html_title = "wsredis"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 # Both have enough contrast on their backgrounds (WCAG AA).
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"

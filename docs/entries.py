@@ -54,6 +54,9 @@ KINDS = {
     ("reference/limits", "What"): Kind("limit", "limit"),
     ("howto/rules", "Key"): Kind("rule-key", "key of a rule"),
     ("howto/rules", "Result of the function"): Kind("policy-result", "result of a policy"),
+    ("howto/ask-the-application", "Key"): Kind("answer-key", "key of the application's answer"),
+    ("howto/browser", "Option"): Kind("script-option", "option of the browser script"),
+    ("howto/browser", "Callback"): Kind("script-callback", "callback of the browser script"),
     ("howto/django", "Setting of Django"): Kind("django-setting", "setting of Django", True),
 }
 
@@ -160,6 +163,28 @@ class Links(SphinxPostTransform):
         return known
 
 
+class Breaks(SphinxPostTransform):
+    """Lets long names in tables break after their dots and underscores, and not in words."""
+
+    default_priority = 800
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Called by Sphinx for each page."""
+        for entry in self.document.findall(nodes.entry):
+            for text in [
+                text
+                for literal in entry.findall(nodes.literal)
+                for text in literal.findall(nodes.Text)
+            ]:
+                parts = re.findall(r"[^._]*[._]+|[^._]+$", text.astext())
+                broken: list[nodes.Node] = []
+                for part in parts:
+                    broken += [nodes.Text(part), nodes.raw("", "<wbr>", format="html")]
+                if len(parts) > 1:
+                    text.parent.replace(text, broken[:-1])
+
+
 def _ancestors(node: nodes.Node) -> Iterator[nodes.Element]:
     parent = node.parent
     while parent is not None:
@@ -189,4 +214,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
         app.add_object_type(kind.role, kind.role, objname=kind.words)
     app.add_transform(Targets)
     app.add_post_transform(Links)
+    app.add_post_transform(Breaks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -77,12 +77,23 @@ class HandshakeRejected(WsredisError):
         hint: Text for the log only, about a remedy. If empty, nothing is added.
         cause: One of the reasons of ``wsredis_handshakes_total``, for the metrics. If empty, the
             status tells.
+        advice: Text about a remedy that whoever makes the page needs as well. It goes to the log,
+            and to clients that are told more than the body of the answer. If empty, nothing is
+            added.
 
     Raises:
         ValueError: *status* is not the status of an HTTP error.
     """
 
-    def __init__(self, reason: str, status: int = 403, hint: str = "", *, cause: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int = 403,
+        hint: str = "",
+        *,
+        cause: str = "",
+        advice: str = "",
+    ) -> None:
         super().__init__(reason)
         HTTPStatus(status)
         if status < 400:
@@ -91,6 +102,17 @@ class HandshakeRejected(WsredisError):
         self.status = status
         self.hint = hint
         self.cause = cause
+        self.advice = advice
+
+    @property
+    def told(self) -> str:
+        """The reason with the advice, for clients that can be told."""
+        return f"{self.reason}: {self.advice}" if self.advice else self.reason
+
+    @property
+    def hints(self) -> str:
+        """The hint and the advice, for the log. Empty if there is neither."""
+        return "; ".join(filter(None, (self.hint, self.advice)))
 
 
 class BrokerError(WsredisError):

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.axe import faults
 from tests.support.browser import Window, missing_browser, shared_browser
 from tests.support.children import PATIENCE, Gateway, RedisServer, clean_environment, until
+from tests.support.require import missing
 
 _ROOT = Path(__file__).parents[2]
 _EXAMPLE = _ROOT / "examples" / "channels_chat"
@@ -23,7 +25,7 @@ _HOSTILE = "<img src=x onerror=\"document.title='x'\"> & </script>"
 class ChannelsChatTests(SynchronousTestCase):
     """A copy of the project, prepared and served as its README says."""
 
-    skip = missing_browser()
+    skip = missing_browser() or missing("node")
 
     def setUp(self) -> None:
         """Start it."""
@@ -83,6 +85,9 @@ class ChannelsChatTests(SynchronousTestCase):
             self.assertEqual(0, window.run("return document.images.length"))
         self.say(other, "quiet")
         self.wait_for(other, "quiet")
+        rooms = self.browser.open(f"http://127.0.0.1:{self.gateway.port}/")
+        for window in (rooms, other):
+            self.assertEqual([], faults(window))
         self.assertEqual([], self.browser.errors())
         self.assertNotIn("Traceback", self.gateway.log)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.axe import faults
 from tests.support.browser import missing_browser, shared_browser
 from tests.support.children import PATIENCE, Gateway, reserve_port, until
 from tests.support.django_chat import ChatPage, log_in, shared_gateway, shared_site
 from tests.support.django_project import missing_django
+from tests.support.require import missing
 
 #: A page may wait for 30 seconds before it tries again.
 RECONNECT = 30 + PATIENCE
@@ -305,10 +307,11 @@ class RunserverTests(_Chat):
 class LooksTests(_Chat):
     """The pages fit their screens. WSREDIS_SCREENSHOTS names a folder for pictures of them."""
 
-    skip = missing_browser() or missing_django()
+    skip = missing_browser() or missing_django() or missing("node")
 
     def _check(self, page: ChatPage, name: str, width: int, height: int) -> None:
-        """Nothing is outside of the screen, and nothing is wider than it."""
+        """Nothing is outside of the screen, wider than it, or hard to use without sight."""
+        self.assertEqual([], faults(page.window), name)
         page.window.screenshot(f"django-chat-{name}")
         for each in ("scrollWidth", "scrollHeight"):
             size = page.window.run(f"return document.documentElement.{each}")
@@ -372,6 +375,7 @@ class LooksTests(_Chat):
             page.wait_for_state("stopped")
         other.window.screenshot("django-chat-logged-out")
         self.assertTrue(other.window.find("#again a").is_displayed())
+        self.assertEqual([], faults(other.window))
         self.check_consoles()
 
     def test_other_pages(self) -> None:
@@ -380,6 +384,7 @@ class LooksTests(_Chat):
         for scheme in ("light", "dark"):
             window.looks(390, 700, phone=True, scheme=scheme)
             window.screenshot(f"django-chat-overview-{scheme}")
+            self.assertEqual([], faults(window), scheme)
             self.assertEqual(390, window.run("return document.documentElement.scrollWidth"))
         window.find(".who").click()
         window.find("[name=username]").send_keys("john")
@@ -387,5 +392,6 @@ class LooksTests(_Chat):
         window.find(".login button").click()
         window.wait_until("return document.querySelector('.errorlist') !== null")
         window.screenshot("django-chat-login")
+        self.assertEqual([], faults(window))
         self.assertEqual(390, window.run("return document.documentElement.scrollWidth"))
         self.check_consoles()

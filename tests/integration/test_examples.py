@@ -22,7 +22,6 @@ from tests.support.children import (
     clean_environment,
     until,
 )
-from tests.support.django_project import missing_django
 from tests.support.raw import BINARY, RawClient, frame, handshake, response
 from tests.support.raw_source import RawSource, request
 from tests.support.require import missing
@@ -33,7 +32,6 @@ from wsredis.errors import CLOSE_CODES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-CHAT = EXAMPLES / "django_chat"
 DOCS = ROOT / "docs"
 LOCAL = "tcp:0:interface=127.0.0.1"
 
@@ -289,76 +287,26 @@ class ConfigurationTests(SynchronousTestCase):
     def test_toml(self) -> None:
         """The gateway accepts the TOML file of the documentation."""
         config = load({}, {}, str(DOCS / "examples" / "wsredis.toml"))
-        self.assertEqual(50000, config.limits.max_connections)
+        self.assertEqual(20000, config.limits.max_connections)
 
     def test_shown(self) -> None:
         """Every example is shown on a page, and no page has Python of its own."""
-        pages = [page.read_text("utf-8") for page in DOCS.rglob("*.rst")]
-        shown_files = {Path(name).name for page in pages for name in _included(page)}
-        examples = {
-            path.name
-            for folder in (EXAMPLES, EXAMPLES / "asgi", DOCS / "examples")
-            for path in folder.iterdir()
-            if path.is_file()
+        pages = {page: page.read_text("utf-8") for page in DOCS.rglob("*.rst")}
+        shown_files = {
+            # A path that begins with a slash begins in docs/.
+            Path(DOCS if name.startswith("/") else page.parent, name.lstrip("/")).resolve()
+            for page, text in pages.items()
+            for name in _included(text)
         }
-        examples |= {path.name for path in _written_files(CHAT)}
-        self.assertEqual(examples, shown_files)
-        self.assertEqual([], [page for page in pages if "code-block:: python" in page])
-
-
-class TutorialTests(RunCase):
-    """The chat in Django, by the page that tells how to make it."""
-
-    skip = missing("redis") or missing_django()
-
-    def test_from_an_empty_folder(self) -> None:
-        """The commands and the files of the page, and no others, make a site that works."""
-        page = (DOCS / "tutorial" / "django-chat.rst").read_text("utf-8")
-        folder = tempfile.mkdtemp(prefix="wsredis-test-")
-        self.addCleanup(shutil.rmtree, folder)
-        lines = re.findall(r"^   \$ ((?:django-admin|python manage.py|mkdir -p) .+)$", page, re.M)
-        make, (migrate, demo) = lines[:-2], lines[-2:]
-        for line in make:
-            self.run_line(line, folder)
-        for name in _included(page):
-            source = (DOCS / "tutorial" / name).resolve()
-            shutil.copy(source, Path(folder) / source.relative_to(CHAT))
-        self.assertEqual("", self.run_line(f"{migrate} --verbosity 0", folder))
-        self.assertIn(f"\n   {self.run_line(demo, folder)}", page)
-        self.assertIn("no issues", self.run_line("python manage.py check", folder))
-        words = re.search(r"^   \$ twistd -n wsredis --port 8000 (.+)$", page, re.M)
-        assert words is not None
-        path = f"{self.environ['PYTHONPATH']}:{folder}"
-        gateway = Gateway(*words[1].split(), environ={**self.environ, "PYTHONPATH": path})
-        self.addCleanup(gateway.stop)
-        for where in ("/", "/chat/", "/login/", "/static/chat/chat.css"):
-            request = f"GET {where} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            self.assertEqual(200, response(gateway.port, request.encode())[0], where)
-        client = self.open(gateway.port, "/ws/chat?subscribe-broadcast")
-        outside = re.search(r"^     \$ (WSREDIS_PREFIX=.+)$", page, re.M)
-        assert outside is not None
-        self.run_line(outside[1], folder)
-        # The gateway has a heartbeat.
-        while client.message() != b"Hello from outside":
-            pass
-        self.open(gateway.port, "/ws/userchat?subscribe-broadcast")
-        strangers = self.redis.command("PUBSUB", "NUMSUB", "mysite:broadcast:userchat")
-        self.assertEqual([b"mysite:broadcast:userchat", 0], strangers)
-
-    def run_line(self, line: str, folder: str) -> str:
-        """Run a line of the page in a shell. Returns: Its output."""
-        line = line.replace("python ", f"{shlex.quote(sys.executable)} ")
-        line = line.replace("django-admin ", f"{shlex.quote(sys.executable)} -m django ")
-        done = subprocess.run(
-            ["sh", "-ec", line],
-            env=self.environ,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        self.assertEqual((0, ""), (done.returncode, done.stderr), line)
-        return done.stdout
+        folders = (EXAMPLES, EXAMPLES / "asgi", DOCS / "examples")
+        examples = {path for folder in folders for path in folder.iterdir() if path.is_file()}
+        for name in ("django_chat", "fastapi_react"):
+            examples |= {
+                *_written_files(EXAMPLES / name),
+                *_written_files(DOCS / "examples" / name),
+            }
+        self.assertEqual(set(), examples - shown_files)
+        self.assertEqual([], [text for text in pages.values() if "code-block:: python" in text])
 
 
 class AclTests(SynchronousTestCase):
@@ -485,12 +433,13 @@ def _included(page: str) -> list[str]:
 def _written_files(folder: Path) -> list[Path]:
     """The files of the example that a reader writes, without the files that commands make."""
     made = {"manage.py", "wsgi.py", "__init__.py", "README.rst", "db.sqlite3"}
+    made |= {"token.key", "package-lock.json"}
     return [
         path
         for path in folder.rglob("*.*")
         if path.is_file()
         and path.name not in made
-        and path.parent.name != "__pycache__"
+        and not {"__pycache__", "dist", "node_modules"} & {*path.relative_to(folder).parts}
         and path.relative_to(folder).parts[0] != "static"
     ]
 

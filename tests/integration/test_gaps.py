@@ -90,7 +90,7 @@ class DeafTests(FaultCase):
     """A socket that hears nothing."""
 
     def test_log(self) -> None:
-        """The log says why, once a minute for each kind."""
+        """The log says why, once a minute for each mistake."""
         for path in (
             "/ws/deaf?subscribe-brodcast",
             "/ws/deaf",
@@ -99,10 +99,10 @@ class DeafTests(FaultCase):
         ):
             self.open(path)
         wait = self.gateway.child.wait_for
-        wait("hears nothing on 'deaf': its URL has the flag ")
-        wait(r"'subscribe-brodcast', is it 'subscribe-broadcast'\?")
-        wait("its URL has no flag")
-        wait("it asks for subscribe-user, and nobody is logged in")
+        wait("hears nothing on 'deaf': unknown flag \"subscribe-brodcast\": ")
+        wait(r"did you mean subscribe-broadcast\?")
+        wait("no flag: this socket hears nothing; add ")
+        wait("subscribe-user has no effect: this gateway knows no users")
         self.assertEqual(3, self.gateway.log.count("hears nothing on"))
 
     def test_speaks_in_vain(self) -> None:

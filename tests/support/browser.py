@@ -1,4 +1,4 @@
-"""A real headless Chromium, and the demo page as a reader sees it."""
+"""A real headless Chromium."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.require import find_browser, missing
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-__all__ = ["Browser", "DemoPage", "Window", "missing_browser", "shared_browser"]
+__all__ = ["Browser", "Window", "missing_browser", "shared_browser"]
 
 _FLAGS = (
     "--headless",
@@ -159,57 +159,3 @@ class Window:
         folder = os.environ.get("WSREDIS_SCREENSHOTS")
         if folder:
             self.driver.save_screenshot(str(Path(folder, f"{name}.png")))
-
-
-class DemoPage:
-    """The demo page of a gateway in a window of its own, connected."""
-
-    def __init__(self, browser: Browser, port: int) -> None:
-        self.window = browser.open(f"http://localhost:{port}/")
-        self.wait_for_state("connected")
-
-    @property
-    def state(self) -> str:
-        """``connecting``, ``connected`` or ``waiting``."""
-        return str(self.window.find("#state").get_attribute("data-state"))
-
-    @property
-    def state_words(self) -> str:
-        """The text of the state that the reader sees."""
-        return str(self.window.find("#state").text)
-
-    @property
-    def messages(self) -> list[str]:
-        """The messages in the list, notes of the page left out."""
-        script = "return [...document.querySelectorAll('#messages li:not(.note)')]"
-        return list(self.window.run(f"{script}.map(each => each.textContent)"))
-
-    @property
-    def notes(self) -> list[str]:
-        """The notes of the page in the list."""
-        script = "return [...document.querySelectorAll('#messages li.note')]"
-        return list(self.window.run(f"{script}.map(each => each.textContent)"))
-
-    @property
-    def outside(self) -> str:
-        """The line for a shell."""
-        return str(self.window.find("#outside").text)
-
-    def say(self, text: str) -> None:
-        """Type a message and press the button."""
-        self.window.find("#text").send_keys(text)
-        self.window.find("#send").click()
-
-    def wait_for_state(self, state: str, timeout: float = PATIENCE) -> None:
-        """Wait for the state."""
-        until(lambda: self.state == state, timeout)
-
-    def wait_for(self, *messages: str) -> None:
-        """
-        Wait for as many messages as are given.
-
-        Raises:
-            AssertionError: They are not the ones that are there then.
-        """
-        until(lambda: len(self.messages) >= len(messages))
-        assert self.messages == list(messages), self.messages

@@ -13,7 +13,7 @@ from wsredis.gateway.identity import Authenticator
 from wsredis.testing import MemoryGateway, Socket
 from wsredis.testing.gateway import EPOCH
 from wsredis.transports.websocket.protocol import GatewayProtocol
-from wsredis.web.resources import ApplicationResource
+from wsredis.web.resources import ApplicationResource, PageResource
 from wsredis.web.site import GatewaySite
 
 __all__ = ["EPOCH", "MemoryGateway", "MemoryGatewayCase", "SiteGateway", "Socket"]
@@ -43,7 +43,7 @@ class SiteGateway(MemoryGateway):
             self.clock,
             config.url_prefixes,
             self.probes(),
-            "the page" if self._application is None else None,
+            {"/": PageResource("the page")} if self._application is None else None,
             self._application,
             max_body=config.limits.max_body,
             max_channels=config.limits.max_handshakes,

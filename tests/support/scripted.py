@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 import logging
 import socket
 import threading
@@ -77,6 +78,10 @@ class ScriptedServer:
         targets: The path and the query of each handshake.
         refuse: Refuse handshakes with this status. If None, accept them.
         gate: While it is cleared, handshakes wait.
+        hello: The first frame for clients that speak ``wsredis``. If None, there is none, as in an
+            older gateway.
+        chooses: Choose the first subprotocol of those that are offered. If False, choose none, as
+            servers of ws4redis do.
     """
 
     def __init__(self) -> None:
@@ -85,6 +90,8 @@ class ScriptedServer:
         self.refuse: http.HTTPStatus | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.hello: dict[str, object] | None = {"id": "c-1", "heartbeat": 25}
+        self.chooses = True
         self._accepted: SimpleQueue[Accepted] = SimpleQueue()
         self._all: list[Accepted] = []
         self._server = serve(
@@ -92,7 +99,7 @@ class ScriptedServer:
             "127.0.0.1",
             0,
             process_request=self._admit,
-            select_subprotocol=_first,
+            select_subprotocol=self._choose,
             compression=None,
             logger=_log,
         )
@@ -133,9 +140,13 @@ class ScriptedServer:
     def _handle(self, connection: ServerConnection) -> None:
         accepted = Accepted(connection)
         self._all.append(accepted)
+        if connection.subprotocol == "wsredis" and self.hello is not None:
+            with suppress(ConnectionClosed):
+                accepted.send(json.dumps({"hello": self.hello}).encode())
         self._accepted.put(accepted)
         accepted.run()
 
-
-def _first(connection: ServerConnection, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-    return subprotocols[0] if subprotocols else None
+    def _choose(
+        self, connection: ServerConnection, subprotocols: Sequence[Subprotocol]
+    ) -> Subprotocol | None:
+        return subprotocols[0] if subprotocols and self.chooses else None

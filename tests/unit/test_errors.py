@@ -56,6 +56,17 @@ class ErrorTests(SynchronousTestCase):
         for status in (200, 399, 600):
             self.assertRaises(ValueError, errors.HandshakeRejected, "no", status)
 
+    def test_advice(self) -> None:
+        """Advice is for the log and for clients that can be told; a hint is for the log alone."""
+        for hint, advice, told, hints in (
+            ("", "", "no", ""),
+            ("rule 3", "", "no", "rule 3"),
+            ("", "log in", "no: log in", "log in"),
+            ("rule 3", "log in", "no: log in", "rule 3; log in"),
+        ):
+            error = errors.HandshakeRejected("no", hint=hint, advice=advice)
+            self.assertEqual(("no", told, hints), (str(error), error.told, error.hints))
+
     def test_incompatible(self) -> None:
         """Whatever a self-test finds is told in one line."""
         for problem, told in (("a\n b", "a b"), (KeyError("a"), "'a'"), (KeyError(), "KeyError")):

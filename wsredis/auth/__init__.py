@@ -13,8 +13,9 @@ from twisted.logger import Logger
 from wsredis.auth.admission import Accepted, Admission
 from wsredis.auth.control import ControlChannel, ListenerHub
 from wsredis.auth.control_commands import RecentCommands
-from wsredis.auth.deaf_log import DeafLog
 from wsredis.auth.ended_log import EndedLog
+from wsredis.auth.hint_log import HintLog
+from wsredis.auth.open_sockets import OpenSockets
 from wsredis.auth.policies import origin_policy, policies
 from wsredis.auth.policies.rules import RulePolicy
 from wsredis.auth.session_monitor import SessionMonitor
@@ -44,12 +45,14 @@ class Auth:
         reloads: See the attribute.
         idle: Waits until nothing is left to be done for clients that have gone. If None, nothing
             ever is.
+        sockets: See the attribute.
 
     Attributes:
         admission: Decides on handshakes.
         sessions: Watches open connections; is notified of each that was opened or lost.
         reloads: Functions that read a file again, by the name of the thing that is in it. Each
             raises ConfigError if the file cannot be used; nothing has changed then.
+        sockets: Tells a page about its own socket. None without ``demo``.
     """
 
     _log = Logger()
@@ -63,6 +66,7 @@ class Auth:
         ended: EndedLog | None = None,
         reloads: Mapping[str, Callable[[], object]] | None = None,
         idle: Callable[[], Deferred[None]] | None = None,
+        sockets: OpenSockets | None = None,
     ) -> None:
         self.admission = admission
         self.sessions = sessions
@@ -70,6 +74,7 @@ class Auth:
         self._ended = ended
         self._backends = backends
         self.reloads = reloads or {}
+        self.sockets = sockets
         self._idle = idle
 
     def start(self) -> None:
@@ -154,21 +159,26 @@ def from_config(
         origins=origins,
         wall_clock=wall_clock,
     )
+    sockets = None
+    if config.demo:
+        sockets = OpenSockets(admission, config.prefix, knows_identities=bool(authenticators))
     sessions = SessionMonitor(
         reactor,
         admission.decide,
         recent,
-        DeafLog(reactor, admission.is_cut, hub.incidents),
+        HintLog(reactor, hub.incidents),
+        admission.explain_again,
         recheck=config.recheck,
         wall_clock=wall_clock,
+        sockets=sockets,
     )
     if not authenticators:
-        return Auth(admission, sessions, reloads=reloads)
+        return Auth(admission, sessions, reloads=reloads, sockets=sockets)
     forget = [backend.forget for backend in backends]
     control = ControlChannel(hub, config.prefix, sessions, recent, forget)
     ended = EndedLog(reactor, hub.broker, config.prefix, control.carry_out)
     idle = None if django is None else django.idle
-    return Auth(admission, sessions, control, backends, ended, reloads, idle)
+    return Auth(admission, sessions, control, backends, ended, reloads, idle, sockets)
 
 
 def _reloads(

@@ -4,63 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis.auth.control_commands import RecentCommands, all_names
+from wsredis.auth.hints import NO_USERS, NOBODY, hints_for
 from wsredis.auth.policies.origin import OriginPolicy
+from wsredis.auth.strangers import Stranger, Strangers
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.enrolment import Enrolment
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 
-__all__ = ["Accepted", "Admission"]
+__all__ = ["Accepted", "Admission", "ExplainedConnection"]
 
-#: The headers of a foreign page's handshake that count. Others may speak for the visitor, although
-#: the page never saw them: a browser adds cookies, and a proxy adds the user that it knows by them,
-#: under a name of its own. A token among the subprotocols is different: the page has it.
-_OPEN_HEADERS = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "cache-control",
-        "connection",
-        "content-length",
-        "content-type",
-        "dnt",
-        "forwarded",
-        "host",
-        "last-event-id",
-        "origin",
-        "pragma",
-        "priority",
-        "referer",
-        "sec-fetch-dest",
-        "sec-fetch-mode",
-        "sec-fetch-site",
-        "sec-gpc",
-        "sec-websocket-extensions",
-        "sec-websocket-key",
-        "sec-websocket-protocol",
-        "sec-websocket-version",
-        "traceparent",
-        "upgrade",
-        "user-agent",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-real-ip",
-        "x-request-id",
-    }
-)
+#: Refusals that others might not get.
+_DENIALS = (401, 403)
 
 #: Shared by all clients that no authenticator knows.
 _ANONYMOUS = Identity()
@@ -77,6 +42,8 @@ class Accepted(NamedTuple):
         since: Time at which the decision began, in seconds of the reactor.
         enrolment: The channels that a project's own subscriber chose. Whoever takes it releases it.
             If None, the client has those that *granted* stands for.
+        stranger: Words about headers that did not count, since the page is foreign. None if all
+            counted.
     """
 
     handshake: Handshake
@@ -84,6 +51,22 @@ class Accepted(NamedTuple):
     granted: Access
     since: float
     enrolment: Enrolment | None = None
+    stranger: Stranger | None = None
+
+
+class ExplainedConnection(Protocol):
+    """
+    The part of a connection that hints are about.
+
+    Attributes:
+        chooses_channels: See `wsredis.gateway.connection.Connection`.
+    """
+
+    chooses_channels: bool
+
+    @property
+    def is_deaf(self) -> bool:
+        """See `wsredis.gateway.connection.Connection.is_deaf`."""
 
 
 class _TimeLimit:
@@ -132,6 +115,13 @@ class _TimeLimit:
             ) from None
 
 
+def _advised(error: HandshakeRejected, advice: str) -> HandshakeRejected:
+    # It may be raised for others, too.
+    advised = copy(error)
+    advised.advice = advice
+    return advised
+
+
 class Admission:
     """
     Decides on handshakes: finds out the identity of the client, and what it may do.
@@ -167,11 +157,11 @@ class Admission:
         self._policies = policies
         self._recent = recent
         self._timeout = timeout
-        self._origins = origins
-        self._open_headers = _OPEN_HEADERS
-        if origins is not None and origins.secure_header:
-            # It takes rights away from a page.
-            self._open_headers |= {origins.secure_header}
+        #: The advice for a client without an identity that was refused.
+        self._nobody = NOBODY if authenticators else NO_USERS
+        self._strangers = None
+        if origins is not None:
+            self._strangers = Strangers(clock, origins, knows_users=bool(authenticators))
         self._wall_clock = wall_clock
         self._throttle = LogThrottle(clock, at_once=10)
 
@@ -186,9 +176,19 @@ class Admission:
         """
         since = self._clock.seconds()
         limit = _TimeLimit(self._clock, self._timeout)
-        identity, granted = await self._decide(handshake, None, limit)
+        counted, stranger = self._counted(handshake), None
+        if counted is not handshake:
+            assert self._strangers is not None
+            stranger = self._strangers.tell(handshake)
+        try:
+            identity, granted = await self._decide(counted, None, limit)
+        except HandshakeRejected as error:
+            has_better = error.advice not in ("", self._nobody)
+            if stranger is None or has_better or error.status not in _DENIALS:
+                raise
+            raise _advised(error, stranger.advice) from None
         if identity is _ANONYMOUS:
-            return Accepted(handshake, identity, granted, since)
+            return Accepted(handshake, identity, granted, since, None, stranger)
         self._warn_of_colons(identity, granted)
         if self._recent.has_ended(identity):
             raise HandshakeRejected("the session has ended", 401)
@@ -197,7 +197,7 @@ class Admission:
             enrolment = await limit.wait(identity.enrol(granted))
             # It holds the request, which nobody needs any more.
             identity = replace(identity, enrol=None)
-        return Accepted(handshake, identity, granted, since, enrolment)
+        return Accepted(handshake, identity, granted, since, enrolment, stranger)
 
     async def decide(
         self, handshake: Handshake, opened: Identity | None = None
@@ -215,15 +215,12 @@ class Admission:
             Exception: An authenticator or a policy failed. It must reject the handshake, too.
         """
         limit = _TimeLimit(self._clock, self._timeout)
-        identity, granted = await self._decide(handshake, opened, limit)
+        identity, granted = await self._decide(self._counted(handshake), opened, limit)
         return identity if identity.enrol is None else replace(identity, enrol=None), granted
 
     async def _decide(
         self, handshake: Handshake, opened: Identity | None, limit: _TimeLimit
     ) -> tuple[Identity, Access]:
-        if self._origins is not None:
-            self._origins.check_host(handshake)
-        handshake = self._without_ambient_headers(handshake)
         identity = _ANONYMOUS
         for authenticator in self._authenticators:
             known = authenticator.identify(handshake)
@@ -240,33 +237,75 @@ class Admission:
         for policy in self._policies:
             if granted is not handshake.requested:
                 handshake = replace(handshake, requested=granted)
-            allowed = policy.allow(identity, handshake)
-            granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
+            try:
+                allowed = policy.allow(identity, handshake)
+                granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
+            except HandshakeRejected as error:
+                is_known = identity is not _ANONYMOUS
+                if is_known or error.advice or error.status not in _DENIALS:
+                    raise
+                raise _advised(error, self._nobody) from None
         return identity, granted
 
-    def is_cut(self, handshake: Handshake) -> bool:
-        """Tell whether headers of *handshake* do not count, since its page is foreign."""
-        return self._without_ambient_headers(handshake) is not handshake
+    def explain(
+        self,
+        connection: ExplainedConnection,
+        handshake: Handshake,
+        identity: Identity,
+        granted: Access,
+        stranger: Stranger | None = None,
+    ) -> tuple[str, ...]:
+        """
+        Return the hints on a connection; see `wsredis.gateway.connection.Connection.hints`.
+
+        Args:
+            identity, granted: Those that it has, or will have in a moment.
+            stranger: `Accepted.stranger`.
+        """
+        requested = handshake.requested
+        if (
+            granted is requested
+            and granted.subscribe
+            and granted.only_listens_to_broadcast
+            and stranger is None
+            and not requested.hints
+        ):
+            # Most clients.
+            return ()
+        found = hints_for(
+            handshake,
+            identity,
+            granted,
+            is_deaf=connection.is_deaf,
+            knows_users=bool(self._authenticators),
+            chooses=connection.chooses_channels,
+        )
+        return found if stranger is None else (stranger.hint, *found)
+
+    def explain_again(
+        self,
+        connection: ExplainedConnection,
+        handshake: Handshake,
+        identity: Identity,
+        granted: Access,
+    ) -> tuple[str, ...]:
+        """Return the hints on a connection that is about to change; see `explain`."""
+        stranger = None if self._strangers is None else self._strangers.words(handshake)
+        return self.explain(connection, handshake, identity, granted, stranger)
 
     def is_foreign(self, handshake: Handshake) -> bool:
         """Tell whether *handshake* comes from a page of a foreign origin."""
-        return self._origins is not None and self._origins.is_foreign(handshake)
+        return self._strangers is not None and self._strangers.is_foreign(handshake)
 
     def stop(self) -> None:
         """Log what was counted."""
         self._throttle.reset()
+        if self._strangers is not None:
+            self._strangers.stop()
 
-    def _without_ambient_headers(self, handshake: Handshake) -> Handshake:
-        """Drop all that may speak for the visitor from the handshake of a foreign page."""
-        headers = handshake.headers
-        if (
-            self._origins is None
-            or headers.keys() <= self._open_headers
-            or not self._origins.is_foreign(handshake)
-        ):
-            return handshake
-        kept = {name: value for name, value in headers.items() if name in self._open_headers}
-        return replace(handshake, headers=kept)
+    def _counted(self, handshake: Handshake) -> Handshake:
+        """Return the part of *handshake* that counts, or refuse it for its name of the gateway."""
+        return handshake if self._strangers is None else self._strangers.counted(handshake)
 
     def _warn_of_colons(self, identity: Identity, granted: Access) -> None:
         for kind, name in all_names(identity):

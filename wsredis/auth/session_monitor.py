@@ -1,4 +1,8 @@
-"""The session monitor: watches the identities of open connections, and closes those that end."""
+"""
+The session monitor: watches the identities of open connections, and closes those that end.
+
+It is one module because checks, expiry and commands share the table of what is watched.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ from twisted.python.failure import Failure
 
 from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, fixed_names
-from wsredis.auth.deaf_log import DeafLog
+from wsredis.auth.hint_log import HintLog
+from wsredis.auth.open_sockets import OpenSockets
+from wsredis.auth.socket_report import ReportedConnection
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.identity import Handshake, Identity
@@ -30,25 +36,19 @@ _EXPIRY_INTERVAL = 1.0
 _CONCURRENT_CHECKS = 4
 
 
-class WatchedConnection(Protocol):
+class WatchedConnection(ReportedConnection, Protocol):
     """
     The part of an open connection that the monitor needs.
 
     Attributes:
-        identity: Its identity; `change` replaces it.
-        granted: What it may do; `change` replaces it.
+        chooses_channels: See `wsredis.gateway.connection.Connection`.
     """
 
-    identity: Identity
-    granted: Access
+    chooses_channels: bool
 
     @property
     def peer(self) -> str:
         """Address of the client, for the log."""
-
-    @property
-    def id(self) -> str:
-        """Name of the connection, for the log."""
 
     @property
     def is_deaf(self) -> bool:
@@ -64,6 +64,10 @@ class WatchedConnection(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake."""
+
+
+#: See `wsredis.auth.admission.Admission.explain_again`.
+Explain = Callable[[WatchedConnection, Handshake, Identity, Access], tuple[str, ...]]
 
 
 class _Watch:
@@ -95,9 +99,11 @@ class SessionMonitor:
         clock: Runs the timers.
         decide: `wsredis.auth.admission.Admission.decide`.
         recent: Commands of the application that came a moment ago.
-        deaf: Told of connections that will hear nothing.
+        hints: Told of connections with hints, and of those that will hear nothing.
+        explain: `wsredis.auth.admission.Admission.explain_again`.
         recheck: Seconds between two checks of a connection. 0 checks only on command.
         wall_clock: Returns the Unix time in seconds.
+        sockets: Told of all connections. If None, nobody is.
     """
 
     _log = Logger()
@@ -107,15 +113,19 @@ class SessionMonitor:
         clock: IReactorTime,
         decide: Callable[[Handshake, Identity], Coroutine[Any, Any, tuple[Identity, Access]]],
         recent: RecentCommands,
-        deaf: DeafLog,
+        hints: HintLog,
+        explain: Explain,
         *,
         recheck: float = 0.0,
         wall_clock: Callable[[], float] = time.time,
+        sockets: OpenSockets | None = None,
     ) -> None:
         self._clock = clock
         self._decide = decide
+        self._sockets = sockets
         self._recent = recent
-        self._deaf = deaf
+        self._hints = hints
+        self._explain = explain
         self._wall_clock = wall_clock
         self._watched: dict[WatchedConnection, _Watch] = {}
         #: Connections by user and by session. Commands about groups are rare, and may be slower.
@@ -151,7 +161,7 @@ class SessionMonitor:
         self._pending.clear()
         for check in list(self._checks.values()):
             check.cancel()
-        self._deaf.stop()
+        self._hints.stop()
 
     def connection_opened(self, connection: WatchedConnection, accepted: Accepted) -> None:
         """
@@ -161,8 +171,10 @@ class SessionMonitor:
         being accepted is closed or checked at once.
         """
         identity = accepted.identity
-        if connection.is_deaf:
-            self._deaf.opened(connection, accepted)
+        if self._sockets is not None:
+            self._sockets.opened(connection, accepted)
+        if connection.hints or connection.is_deaf:
+            self._hints.opened(connection)
         if identity.is_anonymous:
             return
         watch = self._watched[connection] = _Watch(accepted.handshake, accepted.since)
@@ -180,6 +192,8 @@ class SessionMonitor:
 
     def connection_lost(self, connection: WatchedConnection) -> None:
         """Forget a connection that is closed. Harmless if it was not watched."""
+        if self._sockets is not None:
+            self._sockets.lost(connection)
         if self._watched.pop(connection, None) is None:
             return
         self._pending.pop(connection, None)
@@ -309,12 +323,14 @@ class SessionMonitor:
             connection.granted,
         ):
             was_deaf = connection.is_deaf
+            # Before the change, since a dialect may tell the client of both at once.
+            connection.hints = self._explain(connection, watch.handshake, identity, granted)
             try:
                 await connection.change(identity, granted)
             except LimitExceeded as error:
                 self._close(connection, error.code, error.reason)
             if connection.is_deaf and not was_deaf and connection in self._watched:
-                self._deaf.changed(connection)
+                self._hints.changed(connection)
 
     def _check_failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) or not self._throttle.take("check"):

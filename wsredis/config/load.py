@@ -7,9 +7,11 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from wsredis.config.declare import Checked, Setting
+from wsredis.config.nearest import did_you_mean
 from wsredis.config.rules import Rule, read_rules
 from wsredis.config.settings import (
     AsgiConfig,
@@ -30,6 +32,8 @@ _FILE = "WSREDIS_CONFIG"
 
 #: Variables that are not settings: the file, and what the tests require.
 _NOT_SETTINGS = frozenset({_FILE, "WSREDIS_REQUIRE"})
+
+_NONE = "there is no such setting"
 
 #: The variables that Kubernetes sets in every pod for each service of the namespace, as they are
 #: for a service with a name like "wsredis-x". Values are part of the pattern, since WSREDIS_PORT is
@@ -64,6 +68,7 @@ def load(
     path: str | None = None,
     project: Callable[[str], Mapping[str, Any]] | None = None,
     unknown: Callable[[str], None] | None = None,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> GatewayConfig:
     """
     Make a configuration: option over environment over file over project over default.
@@ -77,7 +82,9 @@ def load(
         project: Called with the settings module of ``django``. Returns the values that the Django
             project has for settings, by their names; they have passed their checks. If None, the
             project is not asked.
-        unknown: Called with the name of each variable that is no setting. If None, it is an error.
+        unknown: Called with a message about each variable that is no setting. If None, it is an
+            error.
+        defaults: Values that have passed their checks, for settings that are given nowhere.
 
     Returns:
         The configuration.
@@ -103,6 +110,8 @@ def load(
     if values.get("tls-port"):
         # A port without TLS is opened only if it was asked for.
         values.setdefault("port", ())
+    for name, value in defaults.items():
+        values.setdefault(name, value)
     return _assembled(values, known, rules, path and os.path.abspath(path))
 
 
@@ -128,13 +137,19 @@ def _from_file(path: str, known: Mapping[str, Setting]) -> tuple[dict[str, Any],
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     values = {}
+    keys = [*(each.name for each in known.values() if not each.secret), "rule"]
     for key, value in table.items():
         setting = known.get(key)
-        if setting is None or setting.secret:
-            shown = key if key.isprintable() else repr(key)
-            raise ConfigError(f"{path}: {shown}: there is no such setting")
+        if setting is None:
+            raise ConfigError(f"{path}: {_shown(key)}: {_NONE}{did_you_mean(key, keys)}")
+        if setting.secret:
+            raise ConfigError(f"{path}: {key}: it may only be given as {setting.variable}")
         values[key] = setting.read(value, f"{path}: {key}")
     return values, rules
+
+
+def _shown(key: str) -> str:
+    return key if key.isprintable() else repr(key)
 
 
 def _from_environment(
@@ -152,10 +167,11 @@ def _from_environment(
             continue
         setting = by_variable.get(variable.upper())
         if setting is None and unknown is not None:
-            unknown(variable)
+            unknown(f"{variable}: {_NONE}{did_you_mean(variable, [*by_variable, _FILE])}")
             continue
         if setting is None:
-            raise ConfigError(f"{variable}: there is no such setting")
+            found = did_you_mean(variable, [*by_variable, _FILE])
+            raise ConfigError(f"{variable}: {_NONE}{found}")
         values[setting.name] = setting.read(value, variable)
     return values
 

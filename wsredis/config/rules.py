@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from wsredis.channels import Audience, matches
+from wsredis.config.nearest import did_you_mean
 
 __all__ = ["FORWARD", "RIGHTS", "Rule", "read_rules"]
 
@@ -124,6 +125,7 @@ def _rule(table: dict[str, Any]) -> Rule:
             raise ValueError(
                 f"{key if key.isprintable() else repr(key)}: a rule has no such key, only "
                 f"{', '.join(known)}; settings stand before the first rule"
+                f"{did_you_mean(key, known)}"
             )
     if "allow" not in table:
         raise ValueError("allow: it is missing; write allow = true or allow = false")
@@ -142,7 +144,9 @@ def _strings(key: str, value: Any) -> tuple[str, ...]:
 def _check(key: str, values: Iterable[str], known: Collection[str]) -> None:
     for each in values:
         if each not in known:
-            raise ValueError(f"{key}: {each!r} is not one of {', '.join(known)}")
+            raise ValueError(
+                f"{key}: {each!r} is not one of {', '.join(known)}{did_you_mean(each, known)}"
+            )
 
 
 def _is(who: str, user: str | None, groups: Collection[str]) -> bool:

@@ -417,6 +417,8 @@ class EnrolledConnection(PlainConnection):
 
     _log = Logger()
 
+    chooses_channels = True
+
     __slots__ = ("_enrolment", "_first", "_taking", "_turn")
 
     def __init__(self, dialect: PlainDialect, parts: ConnectionParts, enrolment: Enrolment) -> None:

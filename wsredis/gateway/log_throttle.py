@@ -34,6 +34,10 @@ class _Kind:
         self.timer: IDelayedCall | None = None
 
 
+class _Others:
+    """The kind of all lines that are not told apart."""
+
+
 class LogThrottle:
     """
     Logs the first lines of a kind, and then one line a minute with the number of the others.
@@ -41,17 +45,29 @@ class LogThrottle:
     Args:
         interval: Seconds between two lines of the same kind.
         at_once: Number of lines of one kind that are logged in an interval before counting begins.
+        most: Number of kinds that are told apart at a time: all others together are one more. It is
+            needed where clients choose the kind. If None, there are few kinds.
     """
 
-    def __init__(self, clock: IReactorTime, interval: float = 60.0, at_once: int = 1) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        interval: float = 60.0,
+        at_once: int = 1,
+        *,
+        most: int | None = None,
+    ) -> None:
         self._clock = clock
+        self._most = most
         self._interval = interval
         self._at_once = at_once
         self._kinds: dict[Hashable, _Kind] = {}
 
     def take(self, key: Hashable) -> bool:
         """Take the right to log a line of the kind *key* now. If False, it was taken before."""
-        kind = self._kind(key)
+        return self._take(self._kind(key))
+
+    def _take(self, kind: _Kind) -> bool:
         if kind.logged >= self._at_once:
             return False
         kind.logged += 1
@@ -71,10 +87,11 @@ class LogThrottle:
             format: As for `twisted.logger.Logger.emit`; *fields* are its fields, of which ``event``
                 names the kind of line for those who read the log.
         """
-        if self.take(key):
+        kind = self._kind(key)
+        if self._take(kind):
             logger.emit(level, format, **fields)
         else:
-            self._count(logger, level, key, format, fields)
+            self._count(kind, logger, level, format, fields)
 
     def failure(
         self,
@@ -91,20 +108,20 @@ class LogThrottle:
             key, format: See `log`.
             failure: If None, it is the exception that is being handled.
         """
-        if self.take(key):
+        kind = self._kind(key)
+        if self._take(kind):
             logger.failure(format, failure=failure, **fields)
         else:
-            self._count(logger, LogLevel.critical, key, format, fields)
+            self._count(kind, logger, LogLevel.critical, format, fields)
 
     def _count(
         self,
+        kind: _Kind,
         logger: Logger,
         level: NamedConstant,
-        key: Hashable,
         format: str,
         fields: dict[str, object],
     ) -> None:
-        kind = self._kinds[key]
         kind.left_out += 1
         if kind.timer is None:
             # Only one of them is put into words: there may be thousands a second.
@@ -126,12 +143,26 @@ class LogThrottle:
     def _kind(self, key: Hashable) -> _Kind:
         now = self._clock.seconds()
         kind = self._kinds.get(key)
-        # A kind with a timer goes on being counted until its number has been logged.
-        if kind is None or (kind.timer is None and now >= kind.begin + self._interval):
-            if kind is None and len(self._kinds) >= _MAX_KEYS:
+        if kind is None or self._is_over(kind, now):
+            if kind is None and self._most is not None and len(self._kinds) >= self._most:
+                key = self._others(key, now)
+                if key in self._kinds:
+                    return self._kinds[key]
+            elif kind is None and len(self._kinds) >= _MAX_KEYS:
                 self.reset()
             kind = self._kinds[key] = _Kind(now)
         return kind
+
+    def _is_over(self, kind: _Kind, now: float) -> bool:
+        # A kind with a timer goes on being counted until its number has been logged.
+        return kind.timer is None and now >= kind.begin + self._interval
+
+    def _others(self, key: Hashable, now: float) -> Hashable:
+        """Return *key* if there is room again, else that of the kind of all others."""
+        assert self._most is not None
+        for each in [name for name, kind in self._kinds.items() if self._is_over(kind, now)]:
+            del self._kinds[each]
+        return key if len(self._kinds.keys() - {_Others}) < self._most else _Others
 
     def _report(self, kind: _Kind) -> None:
         more = f" (and {kind.left_out - 1} more of this kind)" if kind.left_out > 1 else ""

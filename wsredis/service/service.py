@@ -143,10 +143,6 @@ class GatewayService(Service):
         http, websockets = (
             (None, None) if self._asgi is None else (self._asgi.http, self._asgi.websockets)
         )
-        self._site = web.from_config(config, reactor, probes, application, page, http)
-        self._private = PrivatePort(
-            metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)
-        )
         self._auth = auth.from_config(
             config,
             reactor,
@@ -155,6 +151,12 @@ class GatewayService(Service):
             policy=policy,
             health=self.health,
             redis=partial(client_for_project, config),
+        )
+        self._site = web.from_config(
+            config, reactor, probes, application, page, http, self._auth.sockets
+        )
+        self._private = PrivatePort(
+            metrics_endpoint(config, reactor), web.private_site(reactor, probes, page)
         )
         self.factory = transports.from_config(
             config,

@@ -109,7 +109,9 @@ class MemoryGateway:
 
     def make_site(self, config: GatewayConfig) -> GatewaySite:
         """Make the site, for a subclass that has pages of its own."""
-        return web.from_config(replace(config, wsgi=None), self.clock, self.probes())
+        return web.from_config(
+            replace(config, wsgi=None), self.clock, self.probes(), sockets=self.auth.sockets
+        )
 
     def make_applications(self, config: GatewayConfig) -> Applications | None:
         """Return where handshakes go that belong to no dialect, for a subclass that has some."""

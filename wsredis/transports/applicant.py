@@ -57,7 +57,7 @@ class RefusalLog:
             target: The request target, or the start of the request.
             status: The HTTP status of the answer. If None, it is that of *rejection*.
         """
-        reason, hint = rejection.reason, rejection.hint
+        reason, hint = rejection.reason, rejection.hints
         status = rejection.status if status is None else status
         self.metrics.count_refusal(status, rejection.cause)
         self.losses.log(

@@ -1,4 +1,4 @@
-"""Plain HTTP on the port of the WebSockets: health, scripts, demo page, WSGI application."""
+"""Plain HTTP on the port of the WebSockets: health, scripts, playground, WSGI application."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.web.resource import Resource
 
-from wsredis.channels import Audience
+from wsredis import __version__
+from wsredis.auth.open_sockets import OpenSockets
 from wsredis.config import GatewayConfig
 from wsredis.config.networks import Networks
-from wsredis.config.redis_url import target_of
+from wsredis.config.redis_url import RedisTarget, format_url, target_of
 from wsredis.errors import ConfigError
 from wsredis.gateway.health import Probes
-from wsredis.gateway.identity import Identity
 from wsredis.gateway.numbers import Snapshot
 from wsredis.web import channel, wsgi
 from wsredis.web.application import WSGIResource, load_application
 from wsredis.web.asgi.http_server import HttpServer
-from wsredis.web.resources import LocalResource, demo_page
+from wsredis.web.playground import playground
+from wsredis.web.resources import LocalResource
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
 
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     # It needs a library that others do not have.
     from wsredis.web.metrics import MetricsResource
 
-__all__ = ["from_config", "metrics_page", "private_site"]
-
-#: The facility of the demo page.
-_DEMO = "demo"
+__all__ = ["from_config", "metrics_page", "playground_settings", "private_site"]
 
 
 def from_config(
@@ -39,6 +37,7 @@ def from_config(
     application: wsgi.Application | None = None,
     metrics: Resource | None = None,
     asgi: HttpServer | None = None,
+    sockets: OpenSockets | None = None,
 ) -> GatewaySite:
     """
     Build the site of a gateway.
@@ -48,6 +47,7 @@ def from_config(
         metrics: The page of `metrics_page`. Strangers get it only if *config* says so.
         application: A WSGI application. If None, the one that *config* names, if any.
         asgi: Answers with an ASGI application. If None, there is none.
+        sockets: Knows the sockets of the playground. If None, there is no playground.
 
     Returns:
         The site. It is not started, and has no connections.
@@ -72,7 +72,7 @@ def from_config(
         reactor,
         config.url_prefixes,
         probes,
-        _demo_page(config) if config.demo else None,
+        None if sockets is None else playground(reactor, sockets, playground_settings(config)),
         None if application is None else _application_resource(config, reactor, application, spool),
         max_body=limits.max_body,
         max_channels=limits.max_handshakes,
@@ -157,8 +157,31 @@ def _application_resource(
     )
 
 
-def _demo_page(config: GatewayConfig) -> str:
-    (name,) = Identity().channels(config.prefix, _DEMO, [Audience.BROADCAST])
-    return demo_page(
-        config.url_prefix, name.decode(), target_of(config.redis).cli_arguments, config.heartbeat
+def playground_settings(config: GatewayConfig) -> dict[str, Any]:
+    """Return what the script of the playground has to know. It is public: no password."""
+    target = target_of(config.redis)
+    return {
+        "version": __version__,
+        "uri": config.url_prefix,
+        "prefix": config.prefix,
+        "storedPrefix": config.stored_prefix,
+        "heartbeat": config.heartbeat,
+        "redisCli": target.cli_arguments,
+        # Empty for the one that programs look for anyway.
+        "redisUrl": "" if not target.cli_arguments else _url_of(target),
+        "redisHasPassword": target.password is not None,
+        "streams": not config.no_streams,
+    }
+
+
+def _url_of(target: RedisTarget) -> str:
+    """Return the URL of a Redis, without the password."""
+    url = format_url(
+        host=target.host or "localhost",
+        port=target.port or 6379,
+        path=target.path,
+        tls=target.tls,
+        username=target.username,
+        database=target.database,
     )
+    return url if target.database else url.removesuffix("?db=0").removesuffix("/0")

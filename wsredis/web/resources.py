@@ -1,9 +1,9 @@
-"""The resources on a gateway's port: health, scripts, the demo page, and short errors."""
+"""The resources on a gateway's port: health, scripts, pages, and short errors."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
@@ -17,7 +17,13 @@ from wsredis.gateway.health import Probes
 from wsredis.web.handover import take_over, wants_stream, wants_websocket
 from wsredis.web.health import HealthResource
 
-__all__ = ["ApplicationResource", "GatewayResource", "RootResource", "demo_page"]
+__all__ = [
+    "ApplicationResource",
+    "AssetResource",
+    "GatewayResource",
+    "PageResource",
+    "RootResource",
+]
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -42,40 +48,57 @@ class ApplicationResource(Resource):
         """Let go of everything. Called once, when no connection is left."""
 
 
-class _PageResource(Resource):
-    """An HTML page."""
+class PageResource(Resource):
+    """
+    An HTML page.
+
+    Args:
+        headers: Headers of its answer, besides the usual ones.
+    """
 
     isLeaf = True
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, page: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._page = page.encode()
+        self._headers = headers or {}
 
     def render_GET(self, request: Request) -> bytes:
         """Answer with the page."""
         request.setHeader("content-type", "text/html; charset=utf-8")
         request.setHeader("cache-control", "no-store")
         request.setHeader("x-content-type-options", "nosniff")
+        for name, value in self._headers.items():
+            request.setHeader(name, value)
         return self._page
 
 
-class _ScriptResource(Resource):
-    """A script for browsers, which may keep it and ask whether it has changed."""
+class AssetResource(Resource):
+    """
+    A file for pages; browsers may keep it, and ask whether it has changed.
+
+    Args:
+        kind: The media type, without the charset.
+        is_shared: Tells whether it is for pages of other origins, too.
+    """
 
     isLeaf = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, body: bytes, kind: str, *, is_shared: bool = False) -> None:
         super().__init__()
-        self._body = files("wsredis").joinpath("django", "static", "wsredis", name).read_bytes()
-        self._tag = f'"{hashlib.sha256(self._body).hexdigest()[:16]}"'.encode()
+        self._body = body
+        self._kind = kind
+        self._is_shared = is_shared
+        self._tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'.encode()
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer with the script, or with 304 if the browser has it."""
-        request.setHeader("content-type", "text/javascript; charset=utf-8")
+        """Answer with the file, or with 304 if the browser has it."""
+        request.setHeader("content-type", f"{self._kind}; charset=utf-8")
         request.setHeader("cache-control", "no-cache")
         request.setHeader("x-content-type-options", "nosniff")
-        # Without this header, pages of another origin could load the script but not import it.
-        request.setHeader("access-control-allow-origin", "*")
+        if self._is_shared:
+            # Without it, pages of another origin could load a script but not import it.
+            request.setHeader("access-control-allow-origin", "*")
         return b"" if request.setETag(self._tag) is CACHED else self._body
 
 
@@ -143,7 +166,7 @@ class RootResource(Resource):
         url_prefixes: Where the facilities are. If none, the port is a private one: it has neither
             facilities nor scripts.
         probes: The answers below ``/health/``.
-        page: The HTML page at ``/``. If None, the gateway has no page there.
+        pages: The gateway's own pages and their files, by their paths. If None, it has none.
         application: Answers for all other paths. If None, they are answered with 404.
         metrics: The resource at ``/metrics``. If None, the gateway has none there.
     """
@@ -154,7 +177,7 @@ class RootResource(Resource):
         self,
         url_prefixes: tuple[str, ...],
         probes: Probes,
-        page: str | None,
+        pages: Mapping[str, Resource] | None,
         application: Resource | None,
         metrics: Resource | None = None,
     ) -> None:
@@ -164,7 +187,8 @@ class RootResource(Resource):
         self._application = application
         scripts = _SCRIPTS if url_prefixes else ()
         self._resources: dict[bytes, Resource] = {
-            **{f"/{name}".encode(): _ScriptResource(name) for name in scripts},
+            **{f"/{name}".encode(): _script(name) for name in scripts},
+            **{path.encode(): page for path, page in (pages or {}).items()},
             **{
                 f"/health/{name}".encode(): HealthResource(name, ask)
                 for name, ask in probes.items()
@@ -172,8 +196,6 @@ class RootResource(Resource):
         }
         if metrics is not None:
             self._resources[b"/metrics"] = metrics
-        if page is not None:
-            self._resources[b"/"] = _PageResource(page)
         # Of each request to an ASGI application it is asked whether it is one of these.
         self._paths = frozenset(path.decode() for path in self._resources)
         self._text_prefixes = url_prefixes
@@ -206,6 +228,11 @@ class RootResource(Resource):
         return reason
 
 
+def _script(name: str) -> AssetResource:
+    body = files("wsredis").joinpath("django", "static", "wsredis", name).read_bytes()
+    return AssetResource(body, "text/javascript", is_shared=True)
+
+
 def _is_local(request: Request) -> bool:
     """
     Tell whether a request comes from this machine itself, and for it.
@@ -228,22 +255,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host.removeprefix("::ffff:")).is_loopback
     except ValueError:
         return False
-
-
-def demo_page(url_prefix: str, channel: str, redis: str, heartbeat: str | None) -> str:
-    """
-    Make the demo page.
-
-    Args:
-        channel: The Redis channel that the page listens to.
-        redis: Arguments of redis-cli that lead to the Redis of this gateway.
-        heartbeat: The text heartbeat of the gateway. If None, the page sends and expects none.
-
-    Returns:
-        HTML that needs no other file.
-    """
-    settings = {"urlPrefix": url_prefix, "channel": channel, "redis": redis, "heartbeat": heartbeat}
-    # "<" would end the script element.
-    text = json.dumps(settings).replace("<", "\\u003c")
-    page = files("wsredis.web").joinpath("demo.html").read_text("utf-8")
-    return page.replace("/*SETTINGS*/ null", text)

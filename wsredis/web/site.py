@@ -9,7 +9,7 @@ its connections, goes back to the WebSocket protocol.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -48,7 +48,7 @@ class GatewaySite(Site):
     Args:
         url_prefixes: See `wsredis.web.resources.RootResource`.
         probes: The answers below ``/health/``.
-        page: The HTML page at ``/``. If None, the gateway has no page there.
+        pages: See `wsredis.web.resources.RootResource`.
         application: Answers for all other paths, on connections that are kept. If None, these
             paths are answered with 404.
         max_body: Bytes that the body of a request to *application* may have.
@@ -82,7 +82,7 @@ class GatewaySite(Site):
         reactor: IReactorTime,
         url_prefixes: tuple[str, ...],
         probes: Probes,
-        page: str | None,
+        pages: Mapping[str, Resource] | None,
         application: ApplicationResource | None = None,
         *,
         max_body: int = _MAX_UNUSED_BODY,
@@ -95,7 +95,7 @@ class GatewaySite(Site):
         asgi: HttpServer | None = None,
         streams: bool = False,
     ) -> None:
-        root = RootResource(url_prefixes, probes, page, application, metrics)
+        root = RootResource(url_prefixes, probes, pages, application, metrics)
         super().__init__(
             root,
             requestFactory=GatewayRequest,

@@ -1,5 +1,7 @@
 """The rights of clients on channels."""
 
+from django.core.exceptions import PermissionDenied
+
 
 def allowed_channels(request, channels):
     """
@@ -10,6 +12,6 @@ def allowed_channels(request, channels):
     """
     if request.path_info == "/ws/chat":
         return channels
-    if request.user.is_authenticated:
-        return [channel for channel in channels if channel.startswith("subscribe-")]
-    return []
+    if not request.user.is_authenticated:
+        raise PermissionDenied("log in first")
+    return [channel for channel in channels if channel.startswith("subscribe-")]

@@ -1,4 +1,4 @@
-"""The pages of both chats."""
+"""The chat with users and groups."""
 
 import json
 import time
@@ -14,19 +14,9 @@ from chat.forms import MessageForm
 from wsredis.publisher import RedisPublisher
 
 
-def overview(request):
-    """A page with links to both chats."""
-    return render(request, "chat/overview.html")
-
-
-def broadcast(request):
-    """The chat for everybody; its messages never pass through Django."""
-    return render(request, "chat/broadcast.html")
-
-
 @login_required
 def userchat(request):
-    """The chat with users and groups."""
+    """The page, with a form for the receiver and the text."""
     return render(request, "chat/userchat.html", {"form": MessageForm()})
 
 

@@ -19,7 +19,6 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "chat.policy.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -46,21 +45,27 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "static"
-LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "userchat"
-LOGOUT_REDIRECT_URL = "overview"
 
 # -- wsredis, with the names of django-websocket-redis
 
-# The path of the WebSockets.
-WEBSOCKET_URL = "/ws/"
 # The beginning of all names in Redis.
 WS4REDIS_PREFIX = "mysite"
 # Seconds for which the last message of a channel is stored for pages that connect later.
 WS4REDIS_EXPIRE = 3600
-# Pages and gateway send this text to each other, to notice a lost connection.
-WS4REDIS_HEARTBEAT = "--heartbeat--"
-# The function that decides about channels.
-WS4REDIS_ALLOWED_CHANNELS = "chat.channels.allowed_channels"
 # The address of Redis. The default is localhost:6379.
 # WS4REDIS_CONNECTION = {"host": "redis.internal", "port": 6379, "db": 0}
+
+# -- users
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "userchat"
+LOGOUT_REDIRECT_URL = "overview"
+
+# -- rights
+
+# The function that decides about channels.
+WS4REDIS_ALLOWED_CHANNELS = "chat.channels.allowed_channels"
+
+# -- a content security policy
+
+MIDDLEWARE.insert(0, "chat.policy.content_security_policy")

@@ -3,10 +3,11 @@
 from chat import views
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
+from django.views.generic import TemplateView
 
 urlpatterns = [
-    path("", views.overview, name="overview"),
-    path("chat/", views.broadcast, name="broadcast"),
+    path("", TemplateView.as_view(template_name="chat/overview.html"), name="overview"),
+    path("chat/", TemplateView.as_view(template_name="chat/broadcast.html"), name="broadcast"),
     path("userchat/", views.userchat, name="userchat"),
     path("userchat/send/", views.send, name="send"),
     path("login/", LoginView.as_view(template_name="chat/login.html"), name="login"),

@@ -14,7 +14,7 @@ from tests.support.raw import handshake
 from tests.unit.auth.case import ALL, JOHN, AuthCase, Register
 from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, all_names
-from wsredis.auth.deaf_log import DeafLog
+from wsredis.auth.hint_log import HintLog
 from wsredis.auth.session_monitor import SessionMonitor
 from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Limits
@@ -240,10 +240,15 @@ class _Connection:
     peer = "192.0.2.1:4711"
     id = "k7x2f-1"
     is_deaf = False
+    chooses_channels = False
+    hints = ()
 
     def __init__(self, identity: Identity, *, broken: bool = False) -> None:
         self.identity = identity
         self.granted = Access("a")
+        self.channels: list[bytes] = []
+        self.publishes: list[bytes] = []
+        self.hints = ()
         self.closed: list[int] = []
         self._broken = broken
 
@@ -268,7 +273,8 @@ class BrokenTests(SynchronousTestCase):
             self.clock,
             self.decide,
             RecentCommands(self.clock),
-            DeafLog(self.clock, lambda handshake: False, Incidents()),
+            HintLog(self.clock, Incidents()),
+            lambda *more: (),
             wall_clock=self.clock.seconds,
         )
         identity = replace(JOHN, expires=5.0)

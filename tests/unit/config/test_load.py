@@ -32,6 +32,14 @@ class LoadTests(ConfigCase):
         self.assertEqual(1003, config.limits.max_head)
         self.assertEqual(Limits().max_message, config.limits.max_message)
 
+    def test_defaults_of_a_command(self) -> None:
+        """They hold where nothing is given, by whatever source."""
+        path = self.file("expire = 1")
+        defaults = {"expire": 9, "drain": 9.0, "max-head": 999, "prefix": "p"}
+        config = load({"drain": "3"}, {"WSREDIS_MAX_HEAD": "1002"}, path, defaults=defaults)
+        self.assertEqual((1, 3.0, "p"), (config.expire, config.drain, config.prefix))
+        self.assertEqual(1002, config.limits.max_head)
+
     def test_parts(self) -> None:
         """Settings find their parts; settings that are not named keep their defaults."""
         config = load({"redis": "unix:///x", "max-queue": "5"}, {"WSREDIS_REDIS_CA": "ca.pem"})
@@ -89,16 +97,30 @@ class LoadTests(ConfigCase):
     def test_unknown_variable(self) -> None:
         """An unknown variable is refused by name."""
         text = self.refused(load, {}, {"WSREDIS_EXPIRES": "5"})
-        self.assertEqual("WSREDIS_EXPIRES: there is no such setting", text)
+        none = "there is no such setting"
+        self.assertEqual(f"WSREDIS_EXPIRES: {none}; did you mean WSREDIS_EXPIRE?", text)
+        text = self.refused(load, {}, {"WSREDIS_CONFG": "x"})
+        self.assertEqual(f"WSREDIS_CONFG: {none}; did you mean WSREDIS_CONFIG?", text)
 
     def test_unknown_key(self) -> None:
         """An unknown key is refused by name, a table and a strange one, too."""
-        for text, key in (("expires = 5", "expires"), ("[limits]\nmax-head = 5", "limits")):
+        for text, key, meant in (
+            ("expires = 5", "expires", "; did you mean expire?"),
+            ("max_head = 5000", "max_head", "; did you mean max-head?"),
+            ("[[rules]]\nallow = true", "rules", "; did you mean rule?"),
+            ("[limits]\nmax-head = 5", "limits", ""),
+        ):
             path = self.file(text)
             refusal = self.refused(load, {}, {}, path)
-            self.assertEqual(f"{path}: {key}: there is no such setting", refusal)
+            self.assertEqual(f"{path}: {key}: there is no such setting{meant}", refusal)
         self.refused(load, {}, {}, self.file('"a\\nb" = 5'))
-        self.refused(load, {}, {}, self.file("max_head = 5000"))
+
+    def test_secret_key(self) -> None:
+        """A secret that is in the file is refused with the variable that may hold it."""
+        path = self.file('redis-password = "hidden"')
+        text = self.refused(load, {}, {}, path)
+        only = "it may only be given as WSREDIS_REDIS_PASSWORD"
+        self.assertEqual(f"{path}: redis-password: {only}", text)
 
     def test_empty_variable(self) -> None:
         """An empty variable is as good as none."""
@@ -146,7 +168,7 @@ class LoadTests(ConfigCase):
             ("WSREDIS_NAME", "/web"),
         ):
             text = self.refused(load, {}, {name: value})
-            self.assertEqual(f"{name}: there is no such setting", text)
+            self.assertEqual(f"{name}: there is no such setting", text.partition(";")[0])
 
     def test_bad_file(self) -> None:
         """A file that is missing, a folder, not TOML or not text is refused in one line."""

@@ -41,6 +41,12 @@ class HelloTests(ConnectionCase):
             hello(connection, 25.0),
         )
 
+    def test_hints(self) -> None:
+        """It has the hints of the connection."""
+        connection, _ = self.new()
+        connection.hints = ("no flag: add one",)
+        self.assertEqual(["no flag: add one"], hello(connection, None)["hints"])
+
     def test_without_a_channel(self) -> None:
         """A right that gives no channel is not among them: that client hears nothing by it."""
         for identity, words in (

@@ -135,3 +135,20 @@ class LogTests(SynchronousTestCase):
         except ValueError:
             self.throttle.failure(self.logger, "a", "again")
         self.assertEqual("again", self.lines[-1])
+
+    def test_most(self) -> None:
+        """Of kinds that clients choose some are told apart, and all others are one more."""
+        self.throttle = LogThrottle(self.clock, most=2)
+        for number in range(6):
+            self.log(number, number)
+        self.log(6, 0)
+        self.assertEqual(["line 0", "line 1", "line 2"], self.lines)
+        self.clock.advance(60)
+        self.assertEqual({"line 3 (and 2 more of this kind)", "line 6"}, {*self.lines[3:]})
+        # The kind 1 is over, and makes room.
+        self.log(7, "new")
+        self.assertEqual("line 7", self.lines[-1])
+        self.clock.advance(121)
+        for number in range(3):
+            self.log(number, f"newer {number}")
+        self.assertEqual(["line 0", "line 1", "line 2"], self.lines[-3:])

@@ -230,7 +230,7 @@ class BuildTests(_ServiceCase):
         self.assertIs(service.factory, service.resource()._factory)
 
     def test_demo_page(self) -> None:
-        """With ``demo`` the page is there, and knows the channel and the Redis."""
+        """With ``demo`` the page is there, and knows the prefix and the Redis."""
         config = GatewayConfig(
             demo=True, prefix="p", redis=RedisConfig(url="redis://:secret@localhost:7000")
         )
@@ -238,7 +238,7 @@ class BuildTests(_ServiceCase):
         client = Socket(service.factory)
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         page = client.take()
-        self.assertIn(b"p:broadcast:demo", page)
+        self.assertIn(b'"prefix": "p"', page)
         self.assertIn(b"-p 7000", page)
         self.assertNotIn(b"secret", page)
 
@@ -308,7 +308,7 @@ class PortTests(_ServiceCase):
         with capturedLogs() as events:
             self.make(config).startService()
         self.assertEqual([(1, 4096, "127.0.0.1"), ("/run/ws.sock",)], self.reactor.bound)
-        shown = [event["address"] for event in events if "address" in event]
+        shown = [event["address"] for event in events if event.get("event") == "listening"]
         self.assertEqual(["0.0.0.0:8080", "unix:/run/ws.sock"], shown)
 
     def test_demo_is_told(self) -> None:

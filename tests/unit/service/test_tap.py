@@ -145,6 +145,17 @@ class RefusedTests(TapCase):
         self.assertIn("--expire", self.fails("--expire"))
         self.assertIn("--help", self.fails("stray"))
 
+    def test_slips(self) -> None:
+        """An option that is nearly right is told with the right one."""
+        for words, meant in (
+            (("--hartbeat", "x"), "option --hartbeat not recognized; did you mean --heartbeat?"),
+            (("-port", "80"), "option -port not recognized; did you mean --port?"),
+            (("port", "80"), "'port' is not an option; did you mean --port?"),
+            (("--allow_origin=x",), "did you mean --allow-origin?"),
+            (("--log-format", "jason"), "is not one of text, json, short; did you mean json?"),
+        ):
+            self.assertIn(meant, self.fails(*words))
+
     def test_environment(self) -> None:
         """A bad variable, and one that is not known, are named."""
         os.environ["WSREDIS_EXPIRE"] = "x"

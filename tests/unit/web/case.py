@@ -15,7 +15,7 @@ from tests.support.threads import ThreadReactor
 from wsredis.config import GatewayConfig, Limits
 from wsredis.gateway.health import Probes
 from wsredis.web.application import WSGIResource
-from wsredis.web.resources import ApplicationResource
+from wsredis.web.resources import ApplicationResource, PageResource
 from wsredis.web.site import GatewaySite
 from wsredis.web.spool import Spool
 
@@ -50,7 +50,9 @@ class SiteCase(SynchronousTestCase):
     def setUp(self) -> None:
         """A site with a page."""
         self.clock = MemoryReactorClock()
-        self.site = GatewaySite(self.clock, ("/ws/",), PROBES, "<p>the page</p>")
+        self.site = GatewaySite(
+            self.clock, ("/ws/",), PROBES, {"/": PageResource("<p>the page</p>")}
+        )
 
     def ask(self, request: bytes) -> tuple[int, str, bytes]:
         """Returns: Status, head and body of the answer."""

@@ -1,17 +1,13 @@
-"""Tests of the resources on a gateway's port: health, scripts, the demo page, short errors."""
+"""Tests of the resources on a gateway's port: health, scripts, pages, short errors."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.raw import handshake
 from tests.unit.web.case import PROBES, ApplicationCase, SiteCase, make_request
 from wsredis.gateway.health import Problem, Situation
-from wsredis.web.resources import demo_page
 from wsredis.web.site import GatewaySite
 
 
@@ -134,39 +130,3 @@ class ApplicationTests(ApplicationCase):
             self.assertEqual(status, self.ask(self.connect(), request)[0], line)
         target = b"GET http://a/x HTTP/1.1\r\n\r\n"
         self.assertEqual((200, b"/x "), self.ask(self.connect(), target))
-
-
-class DemoPageTests(SynchronousTestCase):
-    """The demo page gets its settings safely."""
-
-    def _settings(self, page: str) -> Any:
-        found = re.search(r"= (\{.*\});", page)
-        assert found is not None
-        return json.loads(found[1])
-
-    def test_settings(self) -> None:
-        """All of them arrive, and the placeholder is gone."""
-        page = demo_page("/ws/", "p:broadcast:demo", "-p 7000", "--hb--")
-        self.assertNotIn("/*SETTINGS*/", page)
-        self.assertEqual(
-            {
-                "urlPrefix": "/ws/",
-                "channel": "p:broadcast:demo",
-                "redis": "-p 7000",
-                "heartbeat": "--hb--",
-            },
-            self._settings(page),
-        )
-
-    def test_hostile_settings(self) -> None:
-        """A setting cannot end the script."""
-        evil = "</script><script>alert(1)//"
-        page = demo_page("/ws/", evil, evil, evil)
-        self.assertNotIn(evil, page)
-        self.assertEqual(evil, self._settings(page)["channel"])
-
-    def test_no_assets_from_elsewhere(self) -> None:
-        """The page loads nothing from elsewhere."""
-        page = demo_page("/ws/", "c", "", None)
-        for found in re.findall(r"(?:src|href)=[\"']([^\"']*)", page):
-            self.assertFalse(found.startswith(("http", "//")), found)

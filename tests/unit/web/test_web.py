@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -9,7 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.memory_gateway import Socket
 from tests.unit.web.case import PROBES, make_request
-from wsredis import web
+from wsredis import __version__, web
+from wsredis.auth.admission import Admission
+from wsredis.auth.control_commands import RecentCommands
+from wsredis.auth.open_sockets import OpenSockets
 from wsredis.config import AsgiConfig, GatewayConfig, Limits, RedisConfig
 from wsredis.errors import ConfigError
 from wsredis.web.site import GatewaySite
@@ -48,13 +53,38 @@ class FromConfigTests(SynchronousTestCase):
         self.assertEqual(0, site.max_channels)
 
     def test_demo(self) -> None:
-        """The demo page has the channel, the heartbeat, and the arguments that lead to Redis."""
-        redis = RedisConfig(url="redis://localhost:7000/3")
+        """The playground knows the prefix, the heartbeat, and the way to Redis, but no password."""
+        redis = RedisConfig(url="redis://:secret@localhost:7000/3")
         config = GatewayConfig(demo=True, prefix="p", heartbeat="--hb--", redis=redis)
-        status, body = self.ask(self.make(config), "/")
+        admission = Admission(MemoryReactorClock(), [], [], RecentCommands(MemoryReactorClock()))
+        sockets = OpenSockets(admission, "p", knows_identities=False)
+        status, body = self.ask(self.make(config, sockets=sockets), "/")
         self.assertEqual(200, status)
-        for part in ('"p:broadcast:demo"', '"-p 7000 -n 3"', '"--hb--"', '"/ws/"'):
-            self.assertIn(part, body)
+        found = re.search('id="settings">(.*)</script>', body)
+        assert found is not None
+        self.assertEqual(
+            {
+                "version": __version__,
+                "uri": "/ws/",
+                "prefix": "p",
+                "storedPrefix": "",
+                "heartbeat": "--hb--",
+                "redisCli": "-p 7000 -n 3 --askpass",
+                "redisUrl": "redis://localhost:7000/3",
+                "redisHasPassword": True,
+                "streams": True,
+            },
+            json.loads(found[1]),
+        )
+
+    def test_usual_redis(self) -> None:
+        """Nobody has to be told where the Redis at localhost:6379 is; a socket is named."""
+        for url, cli, shown in (
+            (None, "", ""),
+            ("unix:///tmp/a b.sock", "-s '/tmp/a b.sock'", "unix:///tmp/a%20b.sock"),
+        ):
+            settings = web.playground_settings(GatewayConfig(redis=RedisConfig(url=url)))
+            self.assertEqual((cli, shown), (settings["redisCli"], settings["redisUrl"]))
 
     def test_application(self) -> None:
         """An argument comes before the setting; the limits are those of the settings."""

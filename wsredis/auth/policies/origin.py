@@ -40,6 +40,9 @@ _MAX_VERDICTS = 1024
 _MAX_PAIR = 256
 
 
+#: Characters of an origin that is named in a hint.
+_SHOWN = 100
+
 #: Endings of names that have no address in the public DNS, or are the browser's own machine.
 _PRIVATE = (".localhost", ".local", ".internal", ".home.arpa", ".test")
 
@@ -116,9 +119,9 @@ class OriginPolicy:
             raise HandshakeRejected(
                 "this is not a name of this gateway",
                 400,
-                f"--allow-host {name} or ALLOWED_HOSTS would allow it; a proxy in front must pass "
-                "on the Host header of the browser",
+                "a proxy in front must pass on the Host header of the browser",
                 cause="foreign-host",
+                advice=f"--allow-host {name} or ALLOWED_HOSTS would allow it",
             )
 
     def is_foreign(self, handshake: Handshake) -> bool:
@@ -137,17 +140,35 @@ class OriginPolicy:
             return requested
         if is_harmless:
             return replace(requested, forward=False)
-        # The header may hold anything: only a well-formed origin goes to the log.
-        match = _match(handshake.headers["origin"])
-        option = f"--allow-origin {'*' if match is None else match[0]}"
-        way = self._came_by(handshake)
-        if match is not None and _is_same(match, self._host(handshake), way):
-            option = f"--allow-host {match[2]}"
         raise HandshakeRejected(
             "this page may not open this WebSocket",
-            hint=f"{option} would allow it",
+            hint=self._hint_of_proxy(handshake),
             cause="foreign-page",
+            advice=f"{self.remedy(handshake)[1]} would allow it",
         )
+
+    def remedy(self, handshake: Handshake) -> tuple[str, str]:
+        """
+        Tell what would make the page of a foreign handshake one of the gateway's own.
+
+        Returns:
+            Words for the origin of the page, and an option with its value.
+        """
+        # The header may hold anything: only a well-formed origin goes to the log.
+        match = _match(handshake.headers["origin"])
+        if match is None or len(match[0]) > _SHOWN:
+            return "an origin without a name", "--allow-origin *"
+        if _is_same(match, self._host(handshake), self._came_by(handshake)):
+            return match[0], f"--allow-host {match[2]}"
+        return match[0], f"--allow-origin {match[0]}"
+
+    def _hint_of_proxy(self, handshake: Handshake) -> str:
+        """Tell of a proxy that names itself in Host. Empty if it does not look like that."""
+        match = _match(handshake.headers["origin"])
+        host = HOST_HEADER.fullmatch(self._host(handshake).strip().lower())
+        if match is None or host is None or _is_local(match[2] or "") or not _is_local(host[1]):
+            return ""
+        return f"Host is {host[0][:_SHOWN]}: a proxy in front must pass on the Host of the browser"
 
     def _host(self, handshake: Handshake) -> str:
         headers = handshake.headers
@@ -197,10 +218,7 @@ class OriginPolicy:
             scheme == "https"
             # A proxy on this port chooses by names, as a rule.
             or port in (None, "80")
-            or "." not in name
-            or name.startswith("[")
-            or name.endswith(_PRIVATE)
-            or name.rpartition(".")[2].isdigit()
+            or _is_local(name)
         )
 
     def _has_host(self, header: str) -> bool:
@@ -231,6 +249,12 @@ def _is_same(origin: re.Match[str], host: str, way: _Way) -> bool:
         return False
     default = default_port(scheme)
     return (own[2] or default) == (port or default)
+
+
+def _is_local(name: str) -> bool:
+    """Tell whether a name is one that programs in one network have for each other."""
+    is_address = name.startswith("[") or name.rpartition(".")[2].isdigit()
+    return is_address or "." not in name or name.endswith(_PRIVATE)
 
 
 def _match(header: str) -> re.Match[str] | None:

@@ -102,7 +102,7 @@ class OriginPolicyTests(SynchronousTestCase):
                 HandshakeRejected, policy.check_host, self.handshake(None, host)
             )
             options = f"--allow-host {option} or ALLOWED_HOSTS would allow it"
-            self.assertEqual(f"{options}; {proxy}", error.hint)
+            self.assertEqual((options, proxy), (error.advice, error.hint))
 
     def test_forwarded_host(self) -> None:
         """X-Forwarded-Host counts in place of Host where the operator says so."""
@@ -248,7 +248,7 @@ class OriginPolicyTests(SynchronousTestCase):
         """
         page, host = "http://rebind.evil.example:8080", "rebind.evil.example:8080"
         error = self.refused(page, host)
-        self.assertEqual("--allow-host rebind.evil.example would allow it", error.hint)
+        self.assertEqual("--allow-host rebind.evil.example would allow it", error.advice)
         self.assertGranted(page, host, hosts=("rebind.evil.example",))
         self.assertGranted(page, host, allowed=(page,))
         for name in ("localhost", "gateway", "gateway.local", "a.b.internal", "[::ffff:1.2.3.4]"):
@@ -378,16 +378,30 @@ class OriginPolicyTests(SynchronousTestCase):
     def test_hint(self) -> None:
         """The hint names an option that would allow the page, and that option is valid."""
         error = self.refused("https://evil.example")
-        self.assertEqual("--allow-origin https://evil.example would allow it", error.hint)
+        self.assertEqual("--allow-origin https://evil.example would allow it", error.advice)
         for origin in ("https://evil.example:81", "chrome-extension://abc", "file://"):
-            _, option, rest = self.refused(origin).hint.partition("--allow-origin ")
+            _, option, rest = self.refused(origin).advice.partition("--allow-origin ")
             if option:
                 self.assertGranted(origin, allowed=(check_allowed_origin(rest.split()[0]),))
+
+    def test_hint_of_proxy(self) -> None:
+        """A Host that no browser could have sent from that page is told, for proxies in front."""
+        page = "https://www.example.com"
+        for host in ("127.0.0.1:8080", "gateway:8080", "[::1]", "localhost"):
+            self.assertIn(f"Host is {host}: a proxy in front", self.refused(page, host).hint)
+        for origin, host in (
+            (page, "ws.example.com"),
+            ("http://localhost:3000", "localhost:8080"),
+            ("http://127.0.0.1", "gateway"),
+            (page, None),
+            ("null", "gateway"),
+        ):
+            self.assertEqual("", self.refused(origin, host).hint)
 
     def test_no_hint_for_rubbish(self) -> None:
         """A header that is not an origin is not repeated in the log."""
         error = self.refused("rubbish\x1b[31m")
-        self.assertNotIn("rubbish", error.hint + error.reason)
+        self.assertNotIn("rubbish", error.hints + error.told)
 
     def test_bad_list(self) -> None:
         """A list with an invalid entry is refused."""

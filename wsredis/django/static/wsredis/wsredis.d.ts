@@ -2,6 +2,21 @@
 
 type WS4RedisAudience = "broadcast" | "group" | "user" | "session";
 
+/** What the gateway says first, and again when the rights of the page change. */
+interface WS4RedisHello {
+  /** The id of the connection, as in the log of the gateway. */
+  id: string;
+  /** Seconds between two signs of life of the gateway. null: a page that polls gets none. */
+  heartbeat: number | null;
+  /** What was granted, and has a channel. */
+  subscribe: WS4RedisAudience[];
+  publish: WS4RedisAudience[];
+  /** The name of the user, if an audience was asked for that needs one. */
+  user: string | null;
+  /** Sentences about mistakes in what the page asked for. They are in the console, too. */
+  hints: string[];
+}
+
 type WS4RedisTransport = "websocket" | "sse" | "polling";
 
 /** Times are milliseconds. */
@@ -20,7 +35,10 @@ interface WS4RedisOptions {
   heartbeat_interval?: number;
   /** What messages that are not text arrive as. Default "blob". */
   binary_type?: BinaryType;
-  /** Subprotocols. */
+  /**
+   * Subprotocols. Default "wsredis"; where a server chooses none, the script goes on without it.
+   * []: none.
+   */
   protocols?: string | string[];
   /** What may be used, by default all three: one after the other, where the one before does not pass. */
   transports?: WS4RedisTransport | WS4RedisTransport[];
@@ -43,9 +61,18 @@ interface WS4RedisOptions {
   connecting?: () => void;
   connected?: () => void;
   disconnected?: (event: CloseEvent) => void;
+  /** Called before `connected`, by a gateway that knows the subprotocol "wsredis". */
+  hello?: (hello: WS4RedisHello) => void;
   receive_message?: (data: any) => void;
+  /**
+   * Called after a connection has ended, with messages that may not have arrived: the last ones,
+   * at most `max_queued`, and after the end those that waited.
+   */
+  unsent?: (messages: WS4RedisMessage[]) => void;
   state?: (...change: WS4RedisChange) => void;
 }
+
+type WS4RedisMessage = string | BufferSource | Blob;
 
 type WS4RedisChange =
   | [name: "connecting", detail: { failures: number }]
@@ -60,7 +87,7 @@ interface WS4Redis {
    * Sends, or keeps for the next connection.
    * @throws Error where `max_queued` messages wait already, and after the end.
    */
-  send_message(message: string | BufferSource | Blob): void;
+  send_message(message: WS4RedisMessage): void;
   /** Ends the connection for good. What waits is dropped. */
   close(): void;
   /** As `WebSocket.readyState`; 3 between two connections. */

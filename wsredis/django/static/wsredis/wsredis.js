@@ -3,8 +3,20 @@
   "use strict";
 
   // What wsredis.errors.CLOSE_CODES does not retry: a new connection would end in the same way.
-  const FINAL_CODES = [1000, 1002, 1007, 1008, 1009, 4401, 4403];
+  const FINAL_CODES = [1000, 1002, 1007, 1008, 1009, 4400, 4401, 4403];
   const BUSY_CODE = 1013;
+
+  // Binary frames that are UTF-8 are then from the gateway itself: its hello comes first, and empty
+  // ones are heartbeats. A gateway that chooses this and says no hello is an older one.
+  const PROTOCOL = "wsredis";
+  const HELLO = 1000;
+  // What a heartbeat may be late, and how long what came while the page slept takes to be read.
+  const LATE = 8000;
+  const AWAKE = 2000;
+  // A message is taken if the gateway is heard so long after it; without that, nobody knows about
+  // those of the last minute.
+  const TAKEN = 2000;
+  const DOUBT = 60000;
 
   // The best one first.
   const TRANSPORTS = ["websocket", "sse", "polling"];
@@ -24,7 +36,7 @@
   const DEFAULTS = {
     heartbeat_interval: 5000,
     binary_type: "blob",
-    protocols: [],
+    protocols: PROTOCOL,
     transports: TRANSPORTS,
     max_queued: 100,
     base_delay: 1000,
@@ -117,6 +129,18 @@
     };
   }
 
+  // Milliseconds without a sign of life after which a connection is given up.
+  function patience_of(hello) {
+    return hello && hello.heartbeat > 0 ? 1000 * hello.heartbeat + LATE : 0;
+  }
+
+  // What a person at the console should know, once in a page.
+  const warned = new Set();
+  function warn(text) {
+    if (!warned.has(text)) console.warn("WS4Redis: " + text);
+    warned.add(text);
+  }
+
   // Looks like a WebSocket, and makes plain HTTP requests: one that is answered without an end, or,
   // if it polls, one after the other. Messages of the page go by requests of their own.
   function open_http(url, polls, token, memory, binary_type) {
@@ -132,7 +156,8 @@
       socket.readyState = 3;
       clearTimeout(timer);
       control.abort();
-      if (socket.onclose) socket.onclose(new CloseEvent("close", { code, reason }), buffered);
+      const event = new CloseEvent("close", { code, reason, wasClean: code === 1000 });
+      if (socket.onclose) socket.onclose(event, buffered);
     }
 
     function close() {
@@ -157,8 +182,10 @@
       const all = [...fields, ...cursor_field(memory)];
       const response = await request(all, { Accept: type }, { signal: control.signal });
       const { ok, status, headers } = response;
-      if (status !== 204 && !(ok && (headers.get("Content-Type") || "").startsWith(type))) {
-        finish(STATUS_CODES[status] || 1006, "HTTP " + status);
+      const found = headers.get("Content-Type") || "";
+      if (status !== 204 && !(ok && found.startsWith(type))) {
+        const why = !ok && found.startsWith("text/plain") ? await response.text() : "";
+        finish(STATUS_CODES[status] || 1006, `HTTP ${status} ${why.slice(0, 200)}`.trim());
       }
       return response;
     }
@@ -174,6 +201,10 @@
       }
     }
 
+    function greet(hello) {
+      if (hello) socket.onhello(hello);
+    }
+
     function hear(text, data = text) {
       if (socket.readyState === 1 && memory.hears(text)) socket.onmessage({ data });
     }
@@ -185,8 +216,11 @@
 
     const events = {
       open(data) {
-        patience = 3000 * JSON.parse(data).ping;
+        const { ping, hello } = JSON.parse(data);
+        patience = patience_of(hello) || 3000 * ping;
+        greet(hello);
       },
+      hello: (data) => greet(JSON.parse(data)),
       gap: () => begin(true),
       message: (data) => hear(data),
       json: (data) => hear(JSON.parse(data)),
@@ -210,7 +244,7 @@
         if (field === "id") id = value;
       }
       if (data.length && events[name]) {
-        if (name !== "gap" && name !== "open") begin();
+        if (!["gap", "hello", "open"].includes(name)) begin();
         events[name](data.join("\n"));
       }
       if (id) memory.cursor = id;
@@ -241,7 +275,7 @@
     async function poll() {
       for (let hold = 0; socket.readyState < 2; hold = HOLD) {
         const start = performance.now();
-        limit((hold + HOLD) * 1000, "no answer");
+        limit(hold * 1000 + (hold ? LATE : HOLD * 1000), "no answer");
         const response = await get("application/json", "wait=" + hold);
         if (response.status === 204) {
           memory.cursor = response.headers.get("Wsredis-Cursor") || memory.cursor;
@@ -251,8 +285,10 @@
           continue;
         }
         if (socket.readyState > 1) return;
+        limit(HOLD * 1000, "no answer");
         const answer = await response.json();
         if (socket.readyState > 1) return;
+        greet(answer.hello);
         begin(answer.gap);
         for (const each of answer.messages) {
           if (typeof each === "string") hear(each);
@@ -300,15 +336,25 @@
     if (!transports.length) throw new Error("WS4Redis: no transport");
     const [first] = transports;
     const memory = make_memory(url);
-    const listeners = { online: wake, pageshow: wake, pagehide: hide };
+    const listeners = {
+      online: wake, pageshow: wake, focus: wake, visibilitychange: wake, pagehide: hide,
+    };
     const item = "wsredis " + new URL(url).host;
     let transport = first;
     let state = "";
     let socket = null;
     let queue = [];
+    // What was sent, and is not known to be taken: messages with their times.
+    let sent = [];
     let failures = 0;
     let missed = 0;
-    let openedAt, attempt, timer, heartbeat, secret;
+    let openedAt, attempt, timer, dueAt, is_busy, heartbeat, secret;
+    // The last sign of life, and the timer that looks for the next one.
+    let heardAt, watcher, is_spared;
+    // Whether no subprotocol is offered, and when a WebSocket opened that had failed with one: a
+    // server that chooses none, which no browser accepts.
+    let is_bare;
+    let bareAt = 0;
     // A WebSocket that is tried beside another transport, and the time of the last failure of one.
     let rival, failedAt, trial;
     let proven = false;
@@ -333,14 +379,15 @@
     // The transport that worked, for the next page. Some pages may store nothing.
     function remember() {
       try {
-        sessionStorage.setItem(item, transport + " " + (failedAt || 0));
+        sessionStorage.setItem(item, [transport, failedAt || 0, bareAt].join(" "));
       } catch {}
     }
 
     function recall() {
       try {
-        const [name, at] = sessionStorage.getItem(item).split(" ");
+        const [name, at, bare] = sessionStorage.getItem(item).split(" ");
         proven = name === "websocket";
+        bareAt = Number(bare) || 0;
         if (!transports.includes(name) || Date.now() - at > opts.retry_websocket) return;
         transport = name;
         failedAt = Number(at);
@@ -349,6 +396,7 @@
 
     function connect() {
       openedAt = Infinity;
+      is_bare = options.protocols === undefined && Date.now() - bareAt < opts.retry_websocket;
       timer = setTimeout(fail, opts.connect_timeout, "no connection in time");
       const mine = attempt = {};
       enter("connecting", { failures }, "connecting");
@@ -364,9 +412,9 @@
     }
 
     function dial(token, target) {
-      let protocols = [].concat(opts.protocols);
+      let protocols = is_bare ? [] : [].concat(opts.protocols || []);
       // The server must choose one, and it should not be the secret.
-      if (token) protocols = [protocols.length ? protocols : "wsredis", "bearer." + token].flat();
+      if (token) protocols = [protocols.length ? protocols : PROTOCOL, "bearer." + token].flat();
       return new WebSocket(target, protocols);
     }
 
@@ -391,23 +439,81 @@
     }
 
     function use(link) {
-      link.binaryType = opts.binary_type;
-      link.onopen = (gap) => (link === rival ? won() : opened(gap));
-      link.onmessage = (event) => { if (link === socket) received(event); };
-      link.onclose = (event, buffered) => lost(link, event, buffered);
+      // A Blob could not be read at once.
+      link.binaryType = "arraybuffer";
+      link.onopen = (gap) => {
+        link.is_answered = true;
+        if (link.protocol !== PROTOCOL) return ready(link, gap);
+        // It is not blocked. A refusal may follow, where other clients get an HTTP status.
+        clearTimeout(trial);
+        link.timer = setTimeout(ready, HELLO, link);
+      };
+      link.onmessage = ({ data }) => {
+        if (link === socket) hear();
+        const is_text = typeof data === "string";
+        if (!is_text && link.protocol === PROTOCOL && is_control(link, data)) return;
+        ready(link);
+        if (link !== socket) return;
+        received(is_text || link.post || opts.binary_type !== "blob" ? data : new Blob([data]));
+      };
+      link.onclose = (event, buffered) => {
+        clearTimeout(link.timer);
+        lost(link, event, buffered);
+      };
       link.ongap = () => tell_connected(true);
+      link.onhello = (hello) => {
+        link.hello = hello;
+        for (const each of hello.hints || []) warn(each);
+        if (link.is_ready && link === socket) greet();
+      };
+    }
+
+    function ready(link, gap) {
+      if (link.is_ready) return;
+      link.is_ready = true;
+      clearTimeout(link.timer);
+      if (link === rival) won();
+      else opened(gap);
+    }
+
+    function is_control(link, data) {
+      let hello;
+      try {
+        const text = new TextDecoder("utf-8", { fatal: true }).decode(data);
+        hello = text && JSON.parse(text).hello;
+      } catch {
+        return false;
+      }
+      if (hello) {
+        link.onhello(hello);
+        ready(link);
+      } else if (link.hello && !data.byteLength) {
+        // The gateway looks for a sign of life as well.
+        link.send(data);
+      }
+      return Boolean(link.hello);
     }
 
     function drop(link) {
       if (!link) return;
-      link.onopen = link.onmessage = link.onclose = link.ongap = null;
+      clearTimeout(link.timer);
+      link.onopen = link.onmessage = link.onclose = link.ongap = link.onhello = null;
       link.close();
     }
 
     // Whether a WebSocket that does not open may be blocked. That of a gateway that starts again does
     // not open, too.
+    function may_differ() {
+      return !proven || failures >= PROVEN_FAILURES;
+    }
+
     function may_fall() {
-      return transports[1] && (!proven || failures >= PROVEN_FAILURES);
+      return transports[1] && may_differ();
+    }
+
+    // Whether it may be the subprotocol that the server does not know.
+    function may_bare() {
+      return options.protocols === undefined && !is_bare && !secret && (bareAt || may_differ());
     }
 
     function fall() {
@@ -450,7 +556,11 @@
         socket = rival;
         rival = null;
         transport = "websocket";
-      } else if (is_early && transport === "websocket" && may_fall()) {
+      } else if (is_early && !link.is_answered && transport === "websocket" && may_bare()) {
+        clearTimeout(trial);
+        is_bare = true;
+        open(secret);
+      } else if (is_early && event.code === 1006 && transport === "websocket" && may_fall()) {
         fall();
       } else {
         closed(event);
@@ -476,6 +586,42 @@
       plan(opts.retry_websocket);
     }
 
+    function greet() {
+      if (is_watched()) watch();
+      tell("hello", socket.hello);
+    }
+
+    function hear() {
+      heardAt = Date.now();
+      is_spared = false;
+      if (sent.length && !socket.post && !socket.bufferedAmount) forget(TAKEN);
+    }
+
+    // Messages that are older are taken.
+    function forget(age) {
+      sent = sent.filter(([, at]) => Date.now() - at < age);
+    }
+
+    function is_watched() {
+      return socket && socket.protocol === PROTOCOL && patience_of(socket.hello);
+    }
+
+    // Give the connection up if nothing has been heard for too long.
+    function watch(due) {
+      clearTimeout(watcher);
+      const patience = patience_of(socket.hello);
+      const now = Date.now();
+      // The page slept, and perhaps did not yet read what has come since.
+      if (now - due > AWAKE && !is_spared) {
+        heardAt = Math.max(heardAt, now - patience + AWAKE);
+        is_spared = true;
+      }
+      const left = heardAt + patience - now;
+      // The clock of the machine may have been set, too.
+      if (left > 0 && left <= patience) watcher = setTimeout(watch, left, now + left);
+      else fail("no sign of life");
+    }
+
     function tell_connected(gap) {
       enter("connected", gap === true ? { transport, gap } : { transport }, "connected");
     }
@@ -485,21 +631,36 @@
       clearTimeout(trial);
       openedAt = performance.now();
       missed = 0;
+      heardAt = Date.now();
+      is_spared = false;
       if (transport === "websocket") {
         proven = true;
         failedAt = memory.cursor = null;
+        bareAt = is_bare && !socket.protocol ? Date.now() : 0;
         if (opts.heartbeat_msg) heartbeat = setInterval(beat, opts.heartbeat_interval);
-        for (const message of queue.splice(0)) socket.send(message);
+        for (const message of queue.splice(0)) send(message);
       } else {
         plan(failedAt ? Math.max(0, failedAt + opts.retry_websocket - Date.now()) : opts.retry_websocket / 30);
         failedAt = failedAt || Date.now();
         pump();
       }
       remember();
-      tell_connected(gap);
+      if (socket.hello) greet();
+      // The callback may have closed.
+      if (state === "connecting") tell_connected(gap);
     }
 
-    function received({ data }) {
+    function note(message) {
+      sent.push([message, Date.now()]);
+      if (sent.length > opts.max_queued) sent.shift();
+    }
+
+    function send(message) {
+      note(message);
+      socket.send(message);
+    }
+
+    function received(data) {
       if (opts.heartbeat_msg && data === opts.heartbeat_msg) missed = 0;
       else tell("receive_message", data);
     }
@@ -517,7 +678,11 @@
       mine.is_busy = true;
       while (mine.readyState === 1 && mine === socket && queue.length) {
         const message = queue.shift();
+        note(message);
         const delay = await mine.post(message);
+        // A post that failed has closed the connection.
+        if (mine !== socket) return;
+        sent = [];
         if (!delay) continue;
         queue.unshift(message);
         await new Promise((go) => setTimeout(go, delay));
@@ -529,21 +694,38 @@
       const is_early = openedAt === Infinity;
       abandon();
       if (performance.now() - openedAt >= opts.stable_after) failures = 0;
+      forget(event.wasClean ? state === "stopped" ? 0 : TAKEN : DOUBT);
       tell("disconnected", event);
-      if (state === "stopped") return;
+      if (state === "stopped") return hand_back([]);
       const { code, reason } = event;
       if (FINAL_CODES.includes(code)) return stop(code, reason);
       if (is_early) transport = first;
       const most = Math.min(opts.max_delay, opts.base_delay * 2 ** failures);
-      const delay = Math.random() * most + (code === BUSY_CODE ? opts.busy_delay : 0);
+      is_busy = code === BUSY_CODE;
+      const delay = Math.random() * most + (is_busy ? opts.busy_delay : 0);
       failures += 1;
-      timer = setTimeout(connect, delay);
+      wait(delay);
       enter("waiting", { delay, code, reason });
+      hand_back([]);
+    }
+
+    function wait(delay) {
+      clearTimeout(timer);
+      timer = setTimeout(connect, delay);
+      dueAt = performance.now() + delay;
+    }
+
+    // Messages that may never have arrived; the page knows whether it sends them again.
+    function hand_back(dropped) {
+      const all = [...sent.map(([message]) => message), ...dropped];
+      sent = [];
+      if (all.length) tell("unsent", all);
     }
 
     function rest() {
       clearTimeout(timer);
       clearTimeout(trial);
+      clearTimeout(watcher);
       clearInterval(heartbeat);
       attempt = null;
       drop(rival);
@@ -565,27 +747,42 @@
     function stop(code, reason) {
       rest();
       for (const name in listeners) removeEventListener(name, listeners[name]);
-      enter("stopped", { code, reason, dropped: queue.splice(0).length });
+      const dropped = queue.splice(0);
+      if (code && code !== 1000) warn(`the connection has ended for good: ${code} ${reason}`.trim());
+      enter("stopped", { code, reason, dropped: dropped.length });
+      // After the page's own end the socket still sends what it has.
+      if (code || dropped.length) hand_back(dropped);
     }
 
-    function wake(event) {
-      if (state !== "waiting" || event.persisted === false) return;
-      clearTimeout(timer);
-      failures = 0;
-      // Maybe in another network.
-      transport = first;
-      connect();
+    // The user or the network is back.
+    function wake({ type, persisted }) {
+      if (persisted === false || (type === "visibilitychange" && document.hidden)) return;
+      if (state === "connected" && is_watched()) watch(0);
+      if (state !== "waiting") return;
+      const is_new = persisted || type === "online";
+      if (is_new) {
+        failures = 0;
+        // Maybe in another network.
+        transport = first;
+      } else if (is_busy) {
+        return;
+      }
+      // All pages of a network come back at the same moment, those of one user do not.
+      const delay = Math.random() * opts.base_delay * (type === "online" ? 1 : 0.1);
+      if (performance.now() + delay < dueAt) wait(delay);
     }
 
     // A page that is left, perhaps to come back from the back/forward cache, says nothing of it.
     function hide() {
       abandon();
+      sent = [];
       state = "waiting";
+      dueAt = Infinity;
     }
 
     this.send_message = (message) => {
       const is_open = state === "connected" && socket && socket.readyState === 1;
-      if (is_open && !socket.post) return socket.send(message);
+      if (is_open && !socket.post) return send(message);
       if (state === "stopped") throw new Error("WS4Redis: closed");
       if (queue.length >= opts.max_queued) throw new Error("WS4Redis: too many messages wait");
       queue.push(message);
@@ -596,7 +793,7 @@
       if (socket) socket.close();
       stop(null, "");
     };
-    this.get_state = () => (socket ? socket.readyState : state === "connecting" ? 0 : 3);
+    this.get_state = () => (state === "connecting" ? 0 : socket ? socket.readyState : 3);
     ["connecting", "connected", "closing", "closed"].forEach((name, number) => {
       this["is_" + name] = () => this.get_state() === number;
     });

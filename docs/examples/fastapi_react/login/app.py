@@ -1,0 +1,31 @@
+"""Notes for everybody or for one user, after a login."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import accounts
+import notes
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from redis.asyncio import Redis
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Connect to Redis: to the one that the gateway has started, if it has."""
+    url = os.environ.get("WSREDIS_REDIS", "redis://localhost:6379")
+    async with Redis.from_url(url) as app.state.redis:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+app.include_router(accounts.router)
+app.include_router(notes.router)
+
+
+@app.get("/")
+async def page() -> FileResponse:
+    """The page."""
+    return FileResponse(Path(__file__).with_name("page.html"))

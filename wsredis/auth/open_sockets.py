@@ -65,10 +65,8 @@ class OpenSockets:
 
     def opened(self, connection: ReportedConnection, accepted: Accepted) -> None:
         """Remember a socket that is open now."""
-        words = accepted.stranger
-        self._entries[connection.id] = _Entry(
-            connection, accepted.handshake, None if words is None else words.hint
-        )
+        stranger = accepted.stranger or None
+        self._entries[connection.id] = _Entry(connection, accepted.handshake, stranger)
 
     def lost(self, connection: ReportedConnection) -> None:
         """Forget a socket that is closed. Harmless if it is not known."""

@@ -19,6 +19,9 @@ __all__ = ["Conversation"]
 #: The subprotocol of the gateway: binary messages that are valid UTF-8 are from the gateway itself.
 _OURS = "wsredis"
 
+_KEYS = ". Type to send, /help for more, Ctrl-D to end"
+_OFFER = f"With --subprotocol {_OURS} a gateway tells who you are, and what this connection hears"
+
 _HELP = """\
 /ping [TEXT]           send a ping
 /binary HEX            send bytes as a binary message
@@ -92,8 +95,9 @@ class Conversation:
         self._client = client
         self._is_ours = client.subprotocol == _OURS
         chosen = f", subprotocol {client.subprotocol}" if client.subprotocol else ""
-        hint = ". Type to send, /help for more, Ctrl-D to end" if self._is_prompt else ""
-        self._screen.note(f"connected{chosen}{hint}")
+        self._screen.note(f"connected{chosen}{_KEYS if self._is_prompt else ''}")
+        if self._is_prompt and not client.factory.protocols:
+            self._screen.note(_OFFER)
         if self._is_ending:
             self._close()
             return

@@ -93,6 +93,9 @@ class TalkTests(ConversationCase):
         self.assertEqual(
             ["connected, subprotocol x. Type to send, /help for more, Ctrl-D to end"], self.shown()
         )
+        self.begin()
+        self.accept()
+        self.assertIn("With --subprotocol wsredis ", self.shown()[1])
         self.begin(prompt=False)
         self.accept()
         self.assertEqual(["connected"], self.shown())

@@ -62,6 +62,9 @@ class Conversation:
         wait: Seconds for which the connection stays open after the last line.
         is_verbose: Tells whether pings and heartbeats are shown.
         stop: Called once, at the end, with the status of the program.
+
+    Attributes:
+        is_unheard: Tells whether nobody reads standard output any more.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Conversation:
         self._wait = wait
         self._is_verbose = is_verbose
         self._stop = stop
+        self.is_unheard = False
         self._client: Client | None = None
         self._is_ours = False
         self._refusal: Refusal | None = None
@@ -107,8 +111,15 @@ class Conversation:
 
     def message_received(self, payload: bytes, is_binary: bool) -> None:
         """See `Listener`."""
-        if not (is_binary and self._is_ours and self._of_gateway(payload)):
+        if (is_binary and self._is_ours and self._of_gateway(payload)) or self.is_unheard:
+            return
+        try:
             self._screen.message(payload, is_binary)
+        except OSError:
+            # As with any program in a pipe, that is the end.
+            self.is_unheard = True
+            self._close()
+            self._finish(0)
 
     def _of_gateway(self, payload: bytes) -> bool:
         """Follow a message of the gateway itself. Returns: Whether it is one."""

@@ -247,6 +247,22 @@ class EndTests(ConversationCase):
         self.end(1000)
         self.assertEqual([0], self.statuses)
 
+    def test_unheard(self) -> None:
+        """When nobody reads the messages any more, that is the end; notes are lost, and no more."""
+        self.open()
+
+        def fail(data: object) -> int:
+            raise BrokenPipeError
+
+        self.patch(self.stdout, "write", fail)
+        self.patch(self.stderr, "write", fail)
+        self.receive(PONG)
+        self.assertFalse(self.talk.is_unheard)
+        self.receive(TEXT, b"one")
+        self.receive(TEXT, b"two")
+        self.assertEqual([(CLOSE, b"\x03\xe8")], self.sent())
+        self.assertEqual((True, [0]), (self.talk.is_unheard, self.statuses))
+
     def test_wait(self) -> None:
         """It may stay open for a while, for answers."""
         self.open(prompt=False, wait=5)

@@ -677,6 +677,8 @@
   }
 
   function name_all() {
+    const whose = clients.length > 1 ? "The same as client A from your own code" : "The same from your own code";
+    document.getElementById("code-title").textContent = whose;
     clients.forEach((each, at) => each.name(clients.length > 1 ? "AB"[at] : ""));
   }
 

@@ -46,7 +46,9 @@ def _settings(text: str) -> list[tuple[str, str]]:
 
 
 def _stop_time(config: GatewayConfig) -> float:
-    return config.drain_delay + config.drain_spread + config.drain + _REST
+    """The longest time of a stop, with an application of ``asgi`` that hangs."""
+    hanging = 2 * config.asgi.shutdown + 4
+    return config.drain_delay + config.drain_spread + config.drain + _REST + hanging
 
 
 def _ready(port: int) -> int:

@@ -84,7 +84,7 @@ NGINX = Recipe(
         f"{_LETSENCRYPT}/fullchain.pem": "{certificate}",
         f"{_LETSENCRYPT}/privkey.pem": "{certificate}",
         "127.0.0.1:8000": "{pages}",
-        "unix:/run/wsredis/gateway.sock": "unix:{directory}/gateway.sock",
+        "127.0.0.1:8080": "unix:{directory}/gateway.sock",
     },
     endpoint="unix:{directory}/gateway.sock:mode=666",
     proxy="unix",
@@ -95,6 +95,7 @@ NGINX = Recipe(
         pid {directory}/pid;
         error_log stderr notice;
         {main}
+        events { worker_connections 1024; }
         http {
             access_log off;
             client_body_temp_path {directory}/body;
@@ -109,7 +110,7 @@ NGINX = Recipe(
 
 NGINX_TCP = replace(
     NGINX,
-    changes={**NGINX.changes, "unix:/run/wsredis/gateway.sock": "127.0.0.1:{port}"},
+    changes={**NGINX.changes, "127.0.0.1:8080": "127.0.0.1:{port}"},
     endpoint="tcp:{port}:interface=127.0.0.1",
     proxy="127.0.0.1",
 )
@@ -169,6 +170,8 @@ HAPROXY = Recipe(
     words=("-W", "-f", "{directory}/configuration"),
     file="haproxy.cfg",
     changes={
+        # Only root may do this; the tests of the pages do.
+        "    user haproxy\n    group haproxy\n    chroot /var/lib/haproxy\n": "",
         # Each takes two file descriptors, and a test may not have as many as a server has.
         "maxconn 20000": "maxconn 200",
         # More checks save time. One that is answered late, by a busy machine, has not failed.

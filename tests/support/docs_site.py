@@ -53,7 +53,16 @@ def _built() -> tuple[Path, str]:
         for old in _BUILT.glob("*/"):
             shutil.rmtree(old)
         new = _BUILT / "new"
-        words = ["-n", "-W", "--keep-going", "-q", "-b", "html", "-d", new / "doctrees"]
+        words: list[str | Path] = [
+            "-n",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-b",
+            "html",
+            "-d",
+            new / "doctrees",
+        ]
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "sphinx", *words, DOCS, new / "html"],
             stdin=subprocess.DEVNULL,

@@ -35,7 +35,7 @@ LAYERS = [
 #: Libraries, and the modules or folders that may import them.
 BORDERS = {
     "OpenSSL": {"brokers.redis", "service"},
-    "autobahn": {"transports.websocket"},
+    "autobahn": {"service.connect", "transports.websocket"},
     "channels": {"layer"},
     "cryptography": {"auth.sources", "layer", "service", "web.asgi.tls"},
     # In the publisher only inside functions, and where a project is running; see test_public.
@@ -49,6 +49,7 @@ BORDERS = {
         "publisher",
         "service.cli",
         "service.nobody",
+        "service.outside",
         "service.why",
     },
     "treq": {"auth.sources"},

@@ -77,9 +77,11 @@ class _PageCase(SynchronousTestCase):
     def check_forgotten(self) -> None:
         """Without the option, page and log say which one is missing."""
         window = self.open()
-        option = f"--allow-origin {self.origin} would allow it"
+        option = f"--allow-origin {self.origin} would admit it"
         window.wait_until(f"{_STATE}.endsWith({option!r})")
         self.gateway.child.wait_for(option)
+        window.find("[name=user]").send_keys("john\n")
+        self.gateway.child.wait_for(f"pages of {self.origin} come as strangers")
 
 
 class FlaskPageTests(_PageCase):

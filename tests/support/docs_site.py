@@ -58,7 +58,16 @@ def built_site() -> Path:
             for old in _BUILT.glob("*/"):
                 shutil.rmtree(old)
             new = _BUILT / "new"
-            words = ["-n", "-W", "--keep-going", "-q", "-b", "html", "-d", new / "doctrees"]
+            words: list[str | Path] = [
+                "-n",
+                "-W",
+                "--keep-going",
+                "-q",
+                "-b",
+                "html",
+                "-d",
+                new / "doctrees",
+            ]
             done = subprocess.run(
                 [sys.executable, "-W", "ignore", "-m", "sphinx", *words, DOCS, new / "html"],
                 stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from twisted.logger import Logger, LogLevel
 from wsredis.auth.control_commands import RecentCommands, all_names
 from wsredis.auth.hints import NO_USERS, NOBODY, hints_for
 from wsredis.auth.policies.origin import OriginPolicy
-from wsredis.auth.strangers import Stranger, Strangers
+from wsredis.auth.strangers import Strangers
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.enrolment import Enrolment
@@ -42,8 +42,8 @@ class Accepted(NamedTuple):
         since: Time at which the decision began, in seconds of the reactor.
         enrolment: The channels that a project's own subscriber chose. Whoever takes it releases it.
             If None, the client has those that *granted* stands for.
-        stranger: Words about headers that did not count, since the page is foreign. None if all
-            counted.
+        stranger: A sentence about headers that did not count, since the page is foreign. Empty if
+            all counted.
     """
 
     handshake: Handshake
@@ -51,7 +51,7 @@ class Accepted(NamedTuple):
     granted: Access
     since: float
     enrolment: Enrolment | None = None
-    stranger: Stranger | None = None
+    stranger: str = ""
 
 
 class ExplainedConnection(Protocol):
@@ -176,7 +176,7 @@ class Admission:
         """
         since = self._clock.seconds()
         limit = _TimeLimit(self._clock, self._timeout)
-        counted, stranger = self._counted(handshake), None
+        counted, stranger = self._counted(handshake), ""
         if counted is not handshake:
             assert self._strangers is not None
             stranger = self._strangers.tell(handshake)
@@ -184,9 +184,10 @@ class Admission:
             identity, granted = await self._decide(counted, None, limit)
         except HandshakeRejected as error:
             has_better = error.advice not in ("", self._nobody)
-            if stranger is None or has_better or error.status not in _DENIALS:
+            if has_better or error.status not in _DENIALS or not self.is_foreign(handshake):
                 raise
-            raise _advised(error, stranger.advice) from None
+            assert self._strangers is not None
+            raise _advised(error, self._strangers.advice(handshake)) from None
         if identity is _ANONYMOUS:
             return Accepted(handshake, identity, granted, since, None, stranger)
         self._warn_of_colons(identity, granted)
@@ -253,7 +254,7 @@ class Admission:
         handshake: Handshake,
         identity: Identity,
         granted: Access,
-        stranger: Stranger | None = None,
+        stranger: str = "",
     ) -> tuple[str, ...]:
         """
         Return the hints on a connection; see `wsredis.gateway.connection.Connection.hints`.
@@ -267,8 +268,7 @@ class Admission:
             granted is requested
             and granted.subscribe
             and granted.only_listens_to_broadcast
-            and stranger is None
-            and not requested.hints
+            and not (requested.hints or stranger)
         ):
             # Most clients.
             return ()
@@ -280,7 +280,7 @@ class Admission:
             knows_users=bool(self._authenticators),
             chooses=connection.chooses_channels,
         )
-        return found if stranger is None else (stranger.hint, *found)
+        return (stranger, *found) if stranger else found
 
     def explain_again(
         self,
@@ -290,7 +290,7 @@ class Admission:
         granted: Access,
     ) -> tuple[str, ...]:
         """Return the hints on a connection that is about to change; see `explain`."""
-        stranger = None if self._strangers is None else self._strangers.words(handshake)
+        stranger = "" if self._strangers is None else self._strangers.words(handshake)
         return self.explain(connection, handshake, identity, granted, stranger)
 
     def is_foreign(self, handshake: Handshake) -> bool:

@@ -34,7 +34,7 @@ class _Entry(NamedTuple):
     connection: ReportedConnection
     handshake: Handshake
     #: See `socket_report`.
-    stranger: str | None
+    stranger: str
 
 
 class OpenSockets:
@@ -65,10 +65,8 @@ class OpenSockets:
 
     def opened(self, connection: ReportedConnection, accepted: Accepted) -> None:
         """Remember a socket that is open now."""
-        words = accepted.stranger
-        self._entries[connection.id] = _Entry(
-            connection, accepted.handshake, None if words is None else words.hint
-        )
+        entry = _Entry(connection, accepted.handshake, accepted.stranger)
+        self._entries[connection.id] = entry
 
     def lost(self, connection: ReportedConnection) -> None:
         """Forget a socket that is closed. Harmless if it is not known."""

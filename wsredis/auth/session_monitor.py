@@ -1,4 +1,8 @@
-"""The session monitor: watches the identities of open connections, and closes those that end."""
+"""
+The session monitor: watches the identities of open connections, and closes those that end.
+
+It is one module because checks, expiry and commands share the table of what is watched.
+"""
 
 from __future__ import annotations
 

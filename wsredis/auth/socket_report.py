@@ -55,14 +55,14 @@ def socket_report(
     connection: ReportedConnection,
     requested: Access,
     where: Circumstances,
-    stranger: str | None = None,
+    stranger: str = "",
 ) -> dict[str, Any]:
     """
     Report on an open connection, for its own client.
 
     Args:
         requested: The access that the handshake asked for.
-        stranger: The reason why headers of its handshake did not count. If None, they did.
+        stranger: The reason why headers of its handshake did not count. If empty, they did.
 
     Returns:
         An object for JSON. It has no key of a session, and no channel with one.
@@ -114,7 +114,7 @@ def _flags(access: Access) -> list[str]:
 class _Reasons:
     """The reasons for which one identity has no channel of an audience."""
 
-    def __init__(self, identity: Identity, where: Circumstances, stranger: str | None) -> None:
+    def __init__(self, identity: Identity, where: Circumstances, stranger: str) -> None:
         self._identity = identity
         self._knows_identities = where.knows_identities
         self._stranger = stranger
@@ -151,7 +151,7 @@ class _Reasons:
         return "this identity" if user is None else user
 
     def _why_anonymous(self) -> str:
-        if self._stranger is not None:
+        if self._stranger:
             return self._stranger
         if not self._knows_identities:
             return "this gateway knows no users, without --django, --auth-url or --jwt-key"

@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
 
 from wsredis import __version__
@@ -459,6 +458,9 @@ def _add_no_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _version(arguments: argparse.Namespace, outside: Outside) -> int:
     """Print what a report of a fault should say."""
+    # Imported late: no other command needs it.
+    from importlib import metadata
+
     lines = [f"wsredis {__version__}", f"Python {platform.python_version()}, {platform.platform()}"]
     for name in ("Twisted", "autobahn", "txredisapi", "hiredis", "redis", "Django"):
         try:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from wsredis.errors import ConfigError
 
-__all__ = ["FOLDER_PATTERN", "new_folder", "socket_of", "url_of"]
+__all__ = ["FOLDER_PATTERN", "new_folder", "place", "socket_of", "url_of"]
 
 #: The names of such folders, among the temporary files.
 FOLDER_PATTERN = f"wsredis-{'[0-9a-f]' * 16}"
@@ -18,19 +18,32 @@ FOLDER_PATTERN = f"wsredis-{'[0-9a-f]' * 16}"
 _MAX_FOLDER = 80
 
 
+def place() -> str:
+    """
+    Return the folder that those of private servers are in: that of temporary files, or /tmp.
+
+    Raises:
+        ConfigError: There is no place for temporary files.
+    """
+    try:
+        folder = tempfile.gettempdir()
+    except OSError as error:
+        raise ConfigError(f"redis: no private Redis can be started: {error.strerror}") from None
+    return folder if len(os.fsencode(folder)) + len(_name()) < _MAX_FOLDER else "/tmp"
+
+
 def new_folder() -> str:
     """
     Return the path of a folder that does not exist yet, and that nobody can guess.
 
     Raises:
-        ConfigError: There is no place for temporary files.
+        ConfigError: See `place`.
     """
-    name = f"wsredis-{secrets.token_hex(8)}"
-    try:
-        folder = os.path.join(tempfile.gettempdir(), name)
-    except OSError as error:
-        raise ConfigError(f"redis: no private Redis can be started: {error.strerror}") from None
-    return folder if len(os.fsencode(folder)) <= _MAX_FOLDER else f"/tmp/{name}"
+    return os.path.join(place(), _name())
+
+
+def _name() -> str:
+    return f"wsredis-{secrets.token_hex(8)}"
 
 
 def socket_of(folder: str) -> str:

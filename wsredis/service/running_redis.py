@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsredis.service.private_folder import FOLDER_PATTERN, socket_of, url_of
+from wsredis.errors import ConfigError
+from wsredis.service.private_folder import FOLDER_PATTERN, place, socket_of, url_of
 
-__all__ = ["places", "running_servers"]
+__all__ = ["running_servers"]
 
 #: Seconds that a server has to take a connection.
 _PATIENCE = 0.5
@@ -27,24 +27,19 @@ def running_servers() -> list[str]:
     return sorted(url_of(folder) for folder in _folders() if _listens(socket_of(folder)))
 
 
-def places() -> list[str]:
-    """Return the folders that may hold those of private servers."""
-    try:
-        return [*dict.fromkeys((tempfile.gettempdir(), "/tmp"))]
-    except OSError:
-        return ["/tmp"]
-
-
 def _folders() -> Iterator[str]:
-    for place in places():
-        for path in Path(place).glob(FOLDER_PATTERN):
-            try:
-                found = path.lstat()
-            except OSError:
-                continue
-            is_private = not found.st_mode & 0o077 and found.st_uid == os.geteuid()
-            if stat.S_ISDIR(found.st_mode) and is_private:
-                yield str(path)
+    try:
+        paths = [*Path(place()).glob(FOLDER_PATTERN)]
+    except ConfigError:
+        return
+    for path in paths:
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        is_private = not found.st_mode & 0o077 and found.st_uid == os.geteuid()
+        if stat.S_ISDIR(found.st_mode) and is_private:
+            yield str(path)
 
 
 def _listens(path: str) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.service import running_redis
 from wsredis.service.private_folder import url_of
 from wsredis.service.running_redis import running_servers
 
@@ -22,7 +21,7 @@ class RunningTests(SynchronousTestCase):
         """Temporary files have a place of their own."""
         self.place = Path(tempfile.mkdtemp(prefix="wsredis-test-"))
         self.addCleanup(shutil.rmtree, self.place)
-        self.patch(running_redis, "places", lambda: [str(self.place)])
+        self.patch(tempfile, "gettempdir", lambda: str(self.place))
 
     def server(self, name: str, mode: int = 0o700, *, listens: bool = True) -> str:
         """Make the folder of a server. Returns: Its URL."""
@@ -61,16 +60,11 @@ class RunningTests(SynchronousTestCase):
 
     def test_no_place(self) -> None:
         """Where there is no place for temporary files, there are none."""
-        self.patch(running_redis, "places", lambda: ["/nonexistent"])
+        self.patch(tempfile, "gettempdir", lambda: "/nonexistent")
         self.assertEqual([], running_servers())
 
+        def fail() -> str:
+            raise FileNotFoundError(2, "No usable temporary directory")
 
-class PlaceTests(SynchronousTestCase):
-    """`places`."""
-
-    def test_places(self) -> None:
-        """Temporary files, and the place for folders whose path would be too long, each once."""
-        self.patch(tempfile, "gettempdir", lambda: "/var/tmp/x")
-        self.assertEqual(["/var/tmp/x", "/tmp"], running_redis.places())
-        self.patch(tempfile, "gettempdir", lambda: "/tmp")
-        self.assertEqual(["/tmp"], running_redis.places())
+        self.patch(tempfile, "gettempdir", fail)
+        self.assertEqual([], running_servers())

@@ -156,12 +156,15 @@ class PromptReader(_Reader):
         self._ask = ask
         self._is_asking = False
         self._mode = termios.tcgetattr(0) if os.isatty(0) else None
+        self._buffer: Callable[[], str] = str
         try:
             import readline
         except ImportError:
-            self._buffer: Callable[[], str] = str
+            pass
         else:
             self._buffer = readline.get_line_buffer
+            # It is called when the prompt is there.
+            readline.set_pre_input_hook(self._asked)
 
     def typed(self) -> str:
         """See `LineReader.typed`."""
@@ -173,9 +176,11 @@ class PromptReader(_Reader):
             # The thread is still in readline, which would do it at its end.
             termios.tcsetattr(0, termios.TCSADRAIN, self._mode)
 
+    def _asked(self) -> None:
+        self._is_asking = True
+
     def _read(self) -> None:
         while True:
-            self._is_asking = True
             try:
                 line = self._ask(PROMPT)
             except (EOFError, ValueError, OSError):

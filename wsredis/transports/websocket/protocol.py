@@ -416,7 +416,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             response += self._hello(connection)
         if self.config.verbose:
             connection.opened_at = self.registry.now()
-            log_opened(connection)
+            log_opened(connection, None if accepted is None else accepted.handshake.requested)
         self.metrics.handshake_latency.observe(self.queued.now() - began)
         if missed is None:
             connection.opened(answer.stored, response)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
+import readline
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -90,39 +92,53 @@ class PipeTests(ReaderCase):
         reader.restore()
 
 
+class Asked:
+    """Answers as a person who types some lines, and then Ctrl-D."""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = [*lines]
+        self.prompts: list[str] = []
+
+    def __call__(self, prompt: str) -> str:
+        self.prompts.append(prompt)
+        if not self._lines:
+            raise EOFError
+        return self._lines.pop(0)
+
+
 class PromptTests(ReaderCase):
     """`PromptReader`."""
 
     def test_lines(self) -> None:
         """Lines are asked for with the prompt, one after the other, until Ctrl-D."""
-        answers = iter(["hello", "caf\xe9 \udcff"])
-        asked: list[str] = []
-
-        def ask(prompt: str) -> str:
-            asked.append(prompt)
-            try:
-                return next(answers)
-            except StopIteration:
-                raise EOFError from None
-
+        ask = Asked("hello", "caf\xe9 \udcff")
         PromptReader(self.call, self.lines.append, ask).start()
         self.assertEqual([b"hello", b"caf\xc3\xa9 \xff", None], self.read_to_end())
-        self.assertEqual([PROMPT] * 3, asked)
+        self.assertEqual([PROMPT] * 3, ask.prompts)
 
     def test_typed(self) -> None:
-        """What is typed stands behind the prompt, and only while somebody is asked."""
+        """What is typed stands behind the prompt, from the prompt to the end of the line."""
         typed: list[str] = []
 
         def ask(prompt: str) -> str:
             typed.append(reader.typed())
+            hooks[0]()
+            typed.append(reader.typed())
             raise EOFError
 
+        hooks: list[Callable[[], None]] = []
+        self.patch(readline, "set_pre_input_hook", hooks.append)
+        self.patch(readline, "get_line_buffer", lambda: "hel")
         reader = PromptReader(self.call, self.lines.append, ask)
-        self.assertEqual("", reader.typed())
         reader.start()
         self.read_to_end()
-        self.assertEqual([PROMPT], typed)
-        self.assertEqual("", reader.typed())
+        self.assertEqual(["", f"{PROMPT}hel", ""], [*typed, reader.typed()])
+
+    def test_no_readline(self) -> None:
+        """Without readline lines are read all the same."""
+        self.patch(sys, "modules", {**sys.modules, "readline": None})
+        PromptReader(self.call, self.lines.append, Asked("hello")).start()
+        self.assertEqual([b"hello", None], self.read_to_end())
 
     def test_terminal(self) -> None:
         """The terminal gets back the mode that it had at the begin; what is none is left alone."""

@@ -66,9 +66,9 @@ interface WS4RedisOptions {
   receive_message?: (data: any) => void;
   /**
    * Called after a connection has ended, with messages that may not have arrived: the last ones,
-   * at most `max_queued`, and after the end those that waited.
+   * at most `max_queued`, and after the end those that waited. After the end nothing can be sent.
    */
-  unsent?: (messages: WS4RedisMessage[]) => void;
+  unsent?: (messages: WS4RedisMessage[], is_over: boolean) => void;
   state?: (...change: WS4RedisChange) => void;
 }
 

@@ -719,7 +719,7 @@
     function hand_back(dropped) {
       const all = [...sent.map(([message]) => message), ...dropped];
       sent = [];
-      if (all.length) tell("unsent", all);
+      if (all.length) tell("unsent", all, state === "stopped");
     }
 
     function rest() {

@@ -29,6 +29,18 @@ TITLES = {
 LABEL, BAR, ROW, GAP = 90, 250, 16, 34
 WIDTH = LABEL + BAR + 70
 
+#: What a screen reader says, and the colours in light and in dark.
+ABOUT = """\
+<title id="t">Results of the benchmarks</title>
+<desc id="d">Bars for each server, in a panel for each scenario. The tables have the figures.</desc>
+<style>
+.page { fill: #fff } text { fill: #1d2733 }
+.ours { fill: #c6302b } .floor { fill: #777 } .other { fill: #9fb4c7 }
+@media (prefers-color-scheme: dark) {
+.page { fill: #16191d } text { fill: #e8edf2 } .ours { fill: #e0605b } .other { fill: #64798d }
+}
+</style>"""
+
 
 def short(value: float) -> str:
     """Return a number with three digits and a unit."""
@@ -45,11 +57,11 @@ def panel(title: str, rows: list[tuple[str, float]], top: int) -> Iterator[str]:
     for number, (name, value) in enumerate(rows):
         y = top + 20 + number * ROW
         group = name.partition("-")[0]
-        colour = {"wsredis": "#c6302b", "floor": "#777"}.get(group, "#9fb4c7")
+        kind = {"wsredis": "ours", "floor": "floor"}.get(group, "other")
         wide = max(1.0, BAR * value / most)
         yield f'<text x="{LABEL - 6}" y="{y + 11}" text-anchor="end">{escape(name)}</text>'
         box = f'x="{LABEL}" y="{y + 2}" width="{wide:.1f}" height="{ROW - 4}"'
-        yield f'<rect {box} fill="{colour}"/>'
+        yield f'<rect class="{kind}" {box}/>'
         yield f'<text x="{LABEL + wide + 5:.1f}" y="{y + 11}">{short(value)}</text>'
 
 
@@ -69,8 +81,9 @@ def main() -> None:
             top += 20 + ROW * len(rows) + GAP
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 0 {WIDTH + 20} {top}" '
-        f'width="{WIDTH + 20}" font-family="sans-serif" font-size="11">'
-        f'<rect x="-10" width="{WIDTH + 20}" height="{top}" fill="#fff"/>'
+        f'width="{WIDTH + 20}" font-family="sans-serif" font-size="11" '
+        'role="img" aria-labelledby="t d">\n'
+        f'{ABOUT}\n<rect class="page" x="-10" width="{WIDTH + 20}" height="{top}" rx="10"/>'
     )
     Path(sys.argv[2]).write_text("\n".join([head, *parts, "</svg>"]) + "\n")
 

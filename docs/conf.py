@@ -24,7 +24,7 @@ extensions = [
     "directives",
     "entries",
 ]
-exclude_patterns = ["_build", "examples", "newsfragments"]
+exclude_patterns = ["_build", "examples", "newsfragments", "package-page.rst"]
 # A block without a language is what a program prints.
 highlight_language = "none"
 html_theme = "furo"

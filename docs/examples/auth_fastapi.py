@@ -1,10 +1,11 @@
 """An application with a login of its own, which identifies clients for wsredis."""
 
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Body, Cookie, FastAPI, Header
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 
 app = FastAPI()
 
@@ -12,6 +13,11 @@ GROUPS = {"john": ["staff"]}
 
 #: Users by the keys of their sessions. A real application would keep them in a database.
 sessions: dict[str, str] = {}
+
+
+@app.get("/")
+async def page() -> FileResponse:
+    return FileResponse(Path(__file__).with_name("auth_page.html"))
 
 
 @app.post("/login")
@@ -25,8 +31,8 @@ async def login(user: Annotated[str, Body(embed=True)]) -> PlainTextResponse:
 
 
 @app.post("/logout")
-async def logout(sessionid: Annotated[str, Cookie()]) -> PlainTextResponse:
-    sessions.pop(sessionid, None)
+async def logout(sessionid: Annotated[str | None, Cookie()] = None) -> PlainTextResponse:
+    sessions.pop(sessionid or "", None)
     return PlainTextResponse("goodbye")
 
 

@@ -3,13 +3,19 @@
 import os
 import secrets
 import time
+from pathlib import Path
 
-from flask import Flask, jsonify, request, session
+from flask import Flask, jsonify, request, send_file, session
 
 app = Flask(__name__)
 app.secret_key = os.environ["SECRET_KEY"]
 
 GROUPS = {"john": ["staff"]}
+
+
+@app.get("/")
+def page():
+    return send_file(Path(__file__).with_name("auth_page.html"))
 
 
 @app.post("/login")

@@ -2,7 +2,7 @@
 A FastAPI application beside the sockets of the gateway.
 
     pip install fastapi "wsredis[publisher]"
-    twistd -n wsredis --redis redis://localhost:6379 --asgi orders:app
+    wsredis serve --redis redis://localhost:6379 --asgi orders:app
 
 It takes an order, works on it after the answer, and tells all pages that listen at
 ws://localhost:8080/ws/orders?subscribe-broadcast, which is the gateway's own WebSocket.

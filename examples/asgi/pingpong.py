@@ -1,7 +1,7 @@
 """
 An ASGI application without any framework: it answers "ping" with "pong!".
 
-    twistd -n wsredis --asgi pingpong:application
+    wsredis serve --asgi pingpong:application
 
 http://localhost:8080/ping answers a request, ws://localhost:8080/ping a message of a WebSocket.
 """

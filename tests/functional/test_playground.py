@@ -177,8 +177,8 @@ class ReportTests(_Pages):
         """Without a token there is no user, and the page says so."""
         page = self.page("demo?subscribe-broadcast&subscribe-user&publish-group")
         page.wait_for_channel("broadcast", "broadcast:demo")
-        self.assertEqual("hears nothing: nobody is logged in", page.channel("user"))
-        self.assertEqual("says nothing: nobody is logged in", page.channel("group"))
+        self.assertEqual("hears nothing: nobody is logged in here", page.channel("user"))
+        self.assertEqual("says nothing: nobody is logged in here", page.channel("group"))
         self.assertEqual("not asked for", page.channel("session"))
         self.assertEqual("nobody", page.find("identity").text)
         self.assertRegex(page.find("id").text, r"\A[0-9a-z]{5}-\d+\Z")
@@ -198,7 +198,7 @@ class ReportTests(_Pages):
         )
         self.publish("for mary", "user:mary:mail")
         page.wait_for("for mary")
-        self.assertIn(" --user mary --group staff --group chatters ", page.code("Shell")[0])
+        self.assertIn(" --user=mary --group=staff --group=chatters ", page.code("Shell")[0])
         self.assertNotIn("eyJ", page.window.run("return location.href"))
         self.assertEqual([], self.browser.errors())
 
@@ -216,17 +216,24 @@ class ReportTests(_Pages):
         """The boxes change the URL, and the URL the boxes; a slip stays, with a hint."""
         page = self.page("demo?subscribe-broadcast")
         page.box("publish-user").click()
-        page.wait_for_channel("user", "says nothing: nobody is logged in")
+        page.wait_for_channel("user", "says nothing: nobody is logged in here")
         value = page.find("url").get_attribute("value")
         self.assertEqual("demo?subscribe-broadcast&publish-user", value)
         page.write("url", "news/today?subscribe-group&subscribe-brodcast&echo")
-        page.wait_for_channel("group", "nobody is logged in")
+        page.wait_for_channel("group", "nobody is logged in here")
         boxes = {flag: page.box(flag).is_selected() for flag in ("subscribe-group", "publish-user")}
         self.assertEqual({"subscribe-group": True, "publish-user": False}, boxes)
         self.assertEqual("news/today", page.find("facility").get_attribute("value"))
         self.assertTrue(page.find("echo").is_selected())
         until(lambda: "did you mean subscribe-broadcast?" in page.find("hints").text)
         self.assertEqual("#news/today?", page.window.run("return location.hash")[:12])
+        whole = f"http://localhost:{self.gateway.port}/ws/a%20b?subscribe=broadcast#x"
+        page.write("url", whole)
+        page.wait_for_channel("broadcast", "broadcast:a b")
+        self.assertEqual("a%20b?subscribe-broadcast", page.find("url").get_attribute("value"))
+        page.write("facility", "a/../b")
+        page.wait_for_state("stopped")
+        self.assertIn("no browser can name this facility", page.state_words)
 
     def test_disconnect(self) -> None:
         """The visitor may close the socket, and open it again."""
@@ -262,13 +269,16 @@ class LooksTests(_Pages):
     skip = missing_browser() or missing("node")
 
     def _check(self, name: str, width: int, height: int, *, phone: bool) -> None:
-        page = self.page("looks?subscribe-broadcast&publish-broadcast&subscribe-user&echo")
+        page = self.page(
+            f"{name}?subscribe-broadcast&publish-broadcast&subscribe-user&echo&subscribe-grup"
+        )
         page.window.looks(width, height, phone=phone)
-        page.wait_for_channel("broadcast", "broadcast:looks")
+        page.wait_for_channel("broadcast", f"broadcast:{name}")
+        until(lambda: "did you mean subscribe-group?" in page.find("hints").text)
         page.say("Is anybody there?")
         page.wait_for("Is anybody there?")
-        self.publish('{"order": 4711, "state": "shipped"}', "broadcast:looks")
-        self.publish("x" * 300, "broadcast:looks")
+        self.publish('{"order": 4711, "state": "shipped"}', f"broadcast:{name}")
+        self.publish("x" * 300, f"broadcast:{name}")
         page.wait_for("Is anybody there?", '{"order": 4711, "state": "shipped"}', "x" * 300)
         for scheme in ("light", "dark"):
             page.window.looks(width, height, phone=phone, scheme=scheme)
@@ -428,7 +438,7 @@ class CodeTests(SynchronousTestCase):
 
     def check_shell(self, url: str, *options: str) -> None:
         """The lines for a shell reach the page."""
-        page = self.page(url, *options)
+        page = self.page(url, *options, wish="-x%20$(y)?subscribe-broadcast")
         publish, redis_cli, _ = page.code("Shell")
         self.assertIn("1 subscriber", self.run_words("sh", "-c", publish))
         page.wait_for("Hello from outside")

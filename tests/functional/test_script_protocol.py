@@ -31,7 +31,10 @@ _HELLO: dict[str, object] = {
 #: More than the callbacks of all pages: those of this subprotocol.
 _CALLBACKS = """{
   hello: (hello) => { (seen.hellos ||= []).push(hello); },
-  unsent: (messages) => { (seen.unsent ||= []).push(messages); },
+  unsent: (messages, is_over) => {
+    (seen.unsent ||= []).push(messages);
+    seen.is_over = is_over;
+  },
 }"""
 
 
@@ -494,6 +497,7 @@ class UnsentTests(_Case):
         accepted.cut()
         page.wait_for_state("waiting")
         self.assertEqual([["one", "two"]], self.unsent(page))
+        self.assertFalse(page.seen["is_over"])
         page.run("for (const each of seen.unsent[0]) socket.send_message(each); advance(500)")
         again = self.server.accept()
         page.wait_for_state("connected")
@@ -534,6 +538,7 @@ class UnsentTests(_Case):
         accepted.close(1008)
         page.wait_for_state("stopped")
         self.assertEqual([["one"]], self.unsent(page))
+        self.assertTrue(page.seen["is_over"])
         self.browser.close_windows()
         page, accepted = self.connected()
         page.send("one")

@@ -7,20 +7,36 @@ import json
 import shutil
 import tempfile
 from functools import cache
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.axe import faults
 from tests.support.browser import Browser, Window, missing_browser, shared_browser
-from tests.support.children import RedisServer
-from tests.support.require import missing
+from tests.support.children import Child, RedisServer, reserve_port
+from tests.support.node import node_modules
+from tests.support.require import find_node, missing
 from tests.support.tutorial import Reader, Stage, stages
+
+_ROOT = Path(__file__).parents[2]
 
 #: What differs between this machine and that of the reader.
 _LOCAL = "--port tcp:0:interface=127.0.0.1"
 
 _NOTES = "return [...document.querySelectorAll('#notes li')].map((each) => each.textContent)"
 
+
+#: Collects what the reader sees there; at first that is that the page is connected.
+_WATCH = """
+window.states = [];
+const look = () => {
+  const state = document.querySelector("#state").textContent;
+  if (states.at(-1) !== state) states.push(state);
+};
+new MutationObserver(look).observe(document.body, {
+  characterData: true, childList: true, subtree: true,
+});
+"""
 
 _LOG_IN = """
 const [user, password] = arguments;
@@ -49,9 +65,28 @@ def _after(step: int) -> Reader:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     reader = Reader(folder, {"WSREDIS_REDIS": _redis().url})
     if step:
-        shutil.copytree(_after(step - 1).folder, folder, dirs_exist_ok=True)
+        before = _after(step - 1).folder
+        shutil.copytree(before, folder, dirs_exist_ok=True, symlinks=True)
         reader.follow(_stages()[step - 1])
+    if step == 3:
+        _install(reader.folder / "web")
     return reader
+
+
+def _install(web: Path) -> None:
+    """Give a project the packages that it names, from those of the tests and this checkout."""
+    wanted = json.loads((web / "package.json").read_text())
+    target = web / "node_modules"
+    target.mkdir()
+    for each in node_modules().iterdir():
+        (target / each.name).symlink_to(each)
+    ours = json.loads((_ROOT / "package.json").read_text())
+    for name in (*ours["files"], "package.json"):
+        copy = shutil.copytree if (_ROOT / name).is_dir() else shutil.copy
+        (target / "wsredis" / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(_ROOT / name, target / "wsredis" / name)
+    for name in {**wanted["dependencies"], **wanted["devDependencies"]}:
+        assert (target / name / "package.json").exists(), name
 
 
 class FastApiTests(SynchronousTestCase):
@@ -66,9 +101,10 @@ class FastApiTests(SynchronousTestCase):
         for browser in (self.one, self.two):
             self.addCleanup(browser.close_windows)
 
-    def start(self, step: int) -> None:
-        """Start the gateway of a step, in its folder."""
-        (line,) = (each for each in _stages()[step - 1].servers if each.startswith("wsredis"))
+    def start(self, step: int, command: int = 0) -> None:
+        """Start the gateway in the folder of a step, with the command of this or of another."""
+        servers = _stages()[(command or step) - 1].servers
+        (line,) = (each for each in servers if each.startswith("wsredis"))
         child = _after(step).start(line.replace("--port 8000", _LOCAL), "connected to ")
         self.addCleanup(child.stop)
         self.port = int(child.wait_for(r"listening on \S*?:(\d+)")[1])
@@ -84,7 +120,7 @@ class FastApiTests(SynchronousTestCase):
 
     def wait_for_state(self, window: Window, state: str) -> None:
         """Wait until the reader sees the state."""
-        window.wait_until(f"return document.querySelector('#state').textContent === '{state}'")
+        window.wait_until(f"return document.querySelector('#state')?.textContent === '{state}'")
 
     def wait_for(self, window: Window, *notes: str) -> None:
         """Wait until the page shows these notes and no others."""
@@ -94,6 +130,15 @@ class FastApiTests(SynchronousTestCase):
         """Check that the console of each page has no error but a refused login."""
         found = [*self.one.errors(), *self.two.errors()]
         self.assertEqual([], [each for each in found if "401" not in each])
+
+    def test_files(self) -> None:
+        """Each file of the page has a place, and the last ones are the finished project."""
+        finished = _ROOT / "examples" / "fastapi_react"
+        mine = _after(len(_stages())).folder
+        shown = {each.path for stage in _stages() for each in stage.shown}
+        self.assertEqual({"page.html"}, {each for each in shown if not (finished / each).exists()})
+        for path in sorted(shown - {"page.html"}):
+            self.assertEqual((finished / path).read_text(), (mine / path).read_text(), path)
 
     def test_first(self) -> None:
         """After the first step each window shows what is written in another, or by a program."""
@@ -115,31 +160,64 @@ class FastApiTests(SynchronousTestCase):
         self.start(2)
         self.check_users()
 
-    def check_users(self) -> None:
-        """Users log in, write to one of them and to everybody, and log out."""
+    def test_third(self) -> None:
+        """After the third step the same happens on the page of Vite, which passes all else on."""
+        self.start(3, 2)
+        config = _after(3).folder / "web" / "vite.config.js"
+        text = config.read_text()
+        self.assertEqual(1, text.count("localhost:8000"))
+        config.write_text(text.replace("localhost:8000", f"127.0.0.1:{self.port}"))
+        self.port = reserve_port(self)
+        scripts = json.loads((config.parent / "package.json").read_text())["scripts"]
+        self.assertEqual("vite", scripts["dev"])
+        vite = Child(
+            [
+                *(str(find_node()), "node_modules/vite/bin/vite.js", "--strictPort"),
+                *("--host", "127.0.0.1", "--port", str(self.port)),
+            ],
+            env=_after(3).environ,
+            cwd=str(config.parent),
+        )
+        self.addCleanup(vite.stop)
+        vite.wait_for("Local: ")
+        self.check_users()
+
+    def test_fourth(self) -> None:
+        """After the fourth step one process has the built page, too."""
+        self.start(4)
+        window = self.check_users()
+        self.assertEqual([], window.run("return [...document.querySelectorAll('[src*=vite]')]"))
+
+    def check_users(self) -> Window:
+        """Users log in, write to one of them and to everybody, and log out. Returns: A page."""
         john, mary = self.log_in(self.one, "john"), self.log_in(self.two, "mary")
         for user, password in (("john", "wrong"), ("nobody", ""), ("john", "")):
             self.assertEqual(401, mary.run(_LOG_IN, user, password))
         tab = self.one.open(f"http://localhost:{self.port}/")
         self.wait_for_state(tab, "john: connected")
-        self.write(mary, "only you", "john")
+        self.write(mary, "Lunch at noon?", "john")
         for window in (john, tab, mary):
-            self.wait_for(window, "mary to john: only you")
-        self.write(john, "only me", "john")
-        self.write(john, "all of you", "everybody")
-        self.wait_for(mary, "mary to john: only you", "john to everybody: all of you")
-        self.assertEqual([], faults(mary))
-        mary.screenshot(f"notes-{self.port}")
+            self.wait_for(window, "mary to john: Lunch at noon?")
+        self.write(john, "Call the bank.", "john")
+        self.write(john, "The coffee is ready.", "everybody")
+        expected = ["mary to john: Lunch at noon?", "john to everybody: The coffee is ready."]
+        self.wait_for(mary, *expected)
+        for width, scheme in ((390, "dark"), (540, "light")):
+            mary.looks(width, 420, scheme=scheme)
+            self.assertLessEqual(mary.run("return document.documentElement.scrollWidth"), width)
+            self.assertEqual([], faults(mary))
+            mary.screenshot(f"{self._testMethodName}-{scheme}")
         # A session that lives: after the end of a token, the page gets another one.
-        mary.run("document.querySelector('#state').textContent = ''")
+        mary.run(_WATCH)
         _redis().command("PUBLISH", "wsredis-control", '{"end": {"user": "mary"}}')
-        self.wait_for_state(mary, "mary: connected")
+        mary.wait_until("return states.lastIndexOf('mary: connected') > 0")
         john.find("#logout").click()
         for window in (john, tab):
             window.wait_until("return document.querySelector('#login')?.checkVisibility()")
             self.wait_for(window)
         self.assertEqual([], faults(john))
         self.check_consoles()
+        return mary
 
     def write(self, window: Window, text: str, to: str) -> None:
         """Choose a receiver, type a text, and press the button."""

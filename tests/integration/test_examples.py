@@ -32,7 +32,6 @@ from wsredis.errors import CLOSE_CODES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-CHAT = EXAMPLES / "django_chat"
 DOCS = ROOT / "docs"
 LOCAL = "tcp:0:interface=127.0.0.1"
 
@@ -301,8 +300,11 @@ class ConfigurationTests(SynchronousTestCase):
         }
         folders = (EXAMPLES, EXAMPLES / "asgi", DOCS / "examples")
         examples = {path for folder in folders for path in folder.iterdir() if path.is_file()}
-        for folder in (CHAT, DOCS / "examples" / "django_chat"):
-            examples |= {*_written_files(folder)}
+        for name in ("django_chat", "fastapi_react"):
+            examples |= {
+                *_written_files(EXAMPLES / name),
+                *_written_files(DOCS / "examples" / name),
+            }
         self.assertEqual(set(), examples - shown_files)
         self.assertEqual([], [text for text in pages.values() if "code-block:: python" in text])
 
@@ -431,12 +433,13 @@ def _included(page: str) -> list[str]:
 def _written_files(folder: Path) -> list[Path]:
     """The files of the example that a reader writes, without the files that commands make."""
     made = {"manage.py", "wsgi.py", "__init__.py", "README.rst", "db.sqlite3"}
+    made |= {"token.key", "package-lock.json"}
     return [
         path
         for path in folder.rglob("*.*")
         if path.is_file()
         and path.name not in made
-        and path.parent.name != "__pycache__"
+        and not {"__pycache__", "dist", "node_modules"} & {*path.relative_to(folder).parts}
         and path.relative_to(folder).parts[0] != "static"
     ]
 

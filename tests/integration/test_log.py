@@ -161,7 +161,9 @@ class JsonTests(LogCase):
         child = Child(words, env=clean_environment(), cwd=str(self.folder))
         self.addCleanup(child.stop)
         self.assertEqual(1, child.wait())
-        self.assertEqual("wsredis: --log-format: 'xml' is not one of text, json\n", child.output)
+        self.assertEqual(
+            "wsredis: --log-format: 'xml' is not one of text, json, short\n", child.output
+        )
 
 
 class TextTests(LogCase):

@@ -175,11 +175,12 @@ class NameTests(_TlsCase):
             self.assert_serves(self.websocket(name=name))
 
     def test_unknown_name(self) -> None:
-        """An unknown name gets the default, which is not for it; nothing is logged or read."""
+        """An unknown name gets the default, which is not for it, and the log says as much."""
         self.start()
-        before = len(self.secure.log)
         for name in ("c.example", "x.y.b.example"):
             self.assertRaises(ssl.SSLCertVerificationError, self.connect, name)
+        failed = "the TLS handshake of .* failed: it does not trust the certificate"
+        self.secure.child.wait_for(failed)
         context = self.authority.client()
         context.check_hostname = False
         _, wrapped = self.connect("c.example", context)
@@ -187,7 +188,14 @@ class NameTests(_TlsCase):
         assert shown is not None
         self.assertEqual((("DNS", "a.example"),), shown["subjectAltName"])
         self.assert_serves(self.websocket())
-        self.assertEqual("", self.secure.log[before:])
+
+    def test_no_tls(self) -> None:
+        """A client without TLS is told apart in the log."""
+        self.start()
+        with RawClient(self.secure.port) as client:
+            client.send(handshake("/ws/a"))
+            client.rest()
+        self.secure.child.wait_for("failed: it speaks HTTP: write wss:// in place of ws://")
 
     def test_resumed_session(self) -> None:
         """A client that comes back with its TLS session is served, with any certificate."""

@@ -51,7 +51,12 @@ class AskTests(LifeCase):
         self.assertIn("connections hear p:broadcast:news", output)
         self.assertIn("=> nobody hears this channel", output)
         # The publisher has another prefix.
-        self.ask("publish", "news", "--broadcast", "secret", prefix="q")
+        status, output = self.ask("publish", "news", "--broadcast", "secret", prefix="q")
+        self.assertIn("with the prefix 'q'; there are some with the prefix 'p': compare", output)
+        status, output = self.ask("publish", "nws", "--broadcast", "secret")
+        self.assertIn("0 subscriber(s) received it", output)
+        self.assertIn("nobody hears p:broadcast:nws", output)
+        self.assertIn("some hear p:broadcast:news", output)
         status, output = self.ask("why", "broadcast:news")
         self.assertIn("=> clients listen, and nothing was published", output)
         self.assertIn("did you mean subscribe-broadcast?", output)

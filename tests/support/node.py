@@ -7,22 +7,26 @@ version of package-lock.json; after that nothing is asked for in the network.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from functools import cache
 from pathlib import Path
 
 from tests.support.require import find_node
 
-__all__ = ["APPS", "copy_app", "node", "node_modules", "npm"]
+__all__ = ["APPS", "copy_app", "node", "node_modules", "npm", "npm_package"]
+
+_ROOT = Path(__file__).parents[2]
 
 #: The folder of package.json, package-lock.json, and the small applications.
-APPS = Path(__file__).parents[1] / "apps"
+APPS = _ROOT / "tests" / "apps"
 
 #: Where node_modules of each version of the lock file are.
 _INSTALLED = Path(sys.prefix, "share", "wsredis-node-modules")
@@ -99,9 +103,21 @@ def node_modules() -> Path:
     return found
 
 
+@cache
+def npm_package() -> Path:
+    """The package of this project, as ``npm pack`` makes it, in a folder."""
+    folder = Path(tempfile.mkdtemp(prefix="wsredis-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    npm("pack", "--silent", "--pack-destination", str(folder), cwd=_ROOT)
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    return folder / "package"
+
+
 def copy_app(source: Path, target: Path) -> Path:
     """
-    Copy an application, and give it the packages of `node_modules`.
+    Copy an application, and give it packages: those of `node_modules`, and `npm_package`.
 
     Args:
         source: The folder of the application.
@@ -109,5 +125,9 @@ def copy_app(source: Path, target: Path) -> Path:
     Returns: The copy, to run programs in.
     """
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    (target / "node_modules").symlink_to(node_modules())
+    (target / "node_modules").mkdir()
+    for each in node_modules().iterdir():
+        (target / "node_modules" / each.name).symlink_to(each)
+    # No link: bundlers look for the packages that it needs where a file really is.
+    shutil.copytree(npm_package(), target / "node_modules" / "wsredis")
     return target

@@ -76,7 +76,7 @@ class SocketPart:
         from selenium.webdriver.common.keys import Keys
 
         self.find(name).send_keys(Keys.CONTROL, "a")
-        self.find(name).send_keys(text, Keys.ENTER)
+        self.find(name).send_keys(text or Keys.DELETE, Keys.ENTER)
 
     def wait_for_state(self, state: str, timeout: float = PATIENCE) -> None:
         """Wait for the state."""

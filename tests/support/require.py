@@ -77,6 +77,7 @@ _FINDERS: dict[str, Callable[[], str | None]] = {
     "haproxy": partial(find_server, "haproxy"),
     "node": find_node,
     "kosoku": partial(_find_package, "kosoku"),
+    "docs": partial(_find_package, "furo"),
 }
 
 
@@ -85,8 +86,8 @@ def missing(*needs: str) -> str | None:
     Return the reason to skip a test, or None, for the ``skip`` attribute of a test case.
 
     Args:
-        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy``, ``qos``, ``kosoku`` or
-            ``node``.
+        needs: ``redis``, ``browser``, ``nginx``, ``apache``, ``haproxy``, ``qos``, ``kosoku``,
+            ``docs`` or ``node``.
     Raises:
         RuntimeError: It is missing, and ``WSREDIS_REQUIRE`` names it.
     """

@@ -32,11 +32,23 @@ _DIRECTIVE = re.compile(
 #: The line above a file: where it belongs.
 _CAPTION = re.compile(r"([\w./]+)(?:, (?:(at the end)|in the place of (\w+)))?")
 
-#: What makes the folder and installs packages. Tests have both, and no network.
-_BEFORE = ("mkdir talk ", "mkdir notes ", "python3 -m venv ", "pip install ", "npm install")
+#: What makes the folder, installs packages, and names Redis. Tests have all of it, and no network.
+_BEFORE = (
+    "mkdir talk ",
+    "mkdir notes ",
+    "python3 -m venv ",
+    "export WSREDIS_REDIS=",
+    "pip install ",
+    "npm --prefix web install",
+)
 
 #: What runs until the reader stops it.
-_SERVERS = ("python manage.py runserver", "wsredis serve ", "npm run dev")
+_SERVERS = (
+    "python manage.py runserver",
+    "wsredis serve ",
+    "wsredis demo",
+    "npm --prefix web run dev",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +134,8 @@ def stages(page: str) -> list[Stage]:
     source = (_DOCS / "tutorial" / page).read_text("utf-8")
     found = [_stage(*each) for each in _STEP.findall(source)]
     assert [each.title[0] for each in found] == [str(1 + i) for i in range(len(found))]
+    shown = source.count(".. literalinclude::") + source.count(":download:")
+    assert sum(len(each.shown) for each in found) == shown, "files outside of the steps"
     return found
 
 

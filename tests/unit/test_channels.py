@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.channels import (
     Access,
     Audience,
+    audiences_of,
     channel_names,
     control_channel,
     loggable_channel,
@@ -77,6 +78,21 @@ class NameTests(SynchronousTestCase):
     def test_once(self) -> None:
         """Nothing is named twice."""
         self.assertEqual([b"group:a:chat"], self.names(GROUP, GROUP, groups=("a", "a")))
+
+
+class AudienceTests(SynchronousTestCase):
+    """`audiences_of`."""
+
+    def test_names(self) -> None:
+        """The audience is read from the name, each once, in the order of stored messages."""
+        names = [b"user:a:f", b"group:b:f", b"group:c:f", b"broadcast:", b"users:a:f", b"\xff:a"]
+        self.assertEqual(["broadcast", "group", "user"], audiences_of("", names))
+        self.assertEqual([], audiences_of("", []))
+
+    def test_prefix(self) -> None:
+        """A channel without the prefix, or with another one, belongs to none."""
+        names = [b"app:user:a:f", b"session:k:f", b"app2:group:a:f", b"broadcast:app:f"]
+        self.assertEqual(["user"], audiences_of("app", names))
 
 
 class SharedNameTests(SynchronousTestCase):

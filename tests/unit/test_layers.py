@@ -35,7 +35,7 @@ LAYERS = [
 #: Libraries, and the modules or folders that may import them.
 BORDERS = {
     "OpenSSL": {"brokers.redis", "service"},
-    "autobahn": {"transports.websocket"},
+    "autobahn": {"service.connect", "transports.websocket"},
     "channels": {"layer"},
     "cryptography": {"auth.sources", "layer", "service", "web.asgi.tls"},
     # In the publisher only inside functions, and where a project is running; see test_public.
@@ -48,6 +48,8 @@ BORDERS = {
         "django",
         "publisher",
         "service.cli",
+        "service.nobody",
+        "service.outside",
         "service.why",
     },
     "treq": {"auth.sources"},
@@ -90,9 +92,11 @@ WITHOUT_MODULE = {
     "limits",
     "losses",
     "log_events",
+    "options_page",
     "packaging",
     "plugin",
     "public",
+    "readme",
     "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",

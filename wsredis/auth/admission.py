@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis.auth.control_commands import RecentCommands, all_names
-from wsredis.auth.hints import hints_for
+from wsredis.auth.hints import NO_USERS, NOBODY, hints_for
 from wsredis.auth.policies.origin import OriginPolicy
-from wsredis.auth.strangers import Stranger, Strangers
+from wsredis.auth.strangers import Strangers
 from wsredis.channels import Access, Audience
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.enrolment import Enrolment
@@ -23,6 +23,9 @@ from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
 from wsredis.gateway.log_throttle import LogThrottle
 
 __all__ = ["Accepted", "Admission", "ExplainedConnection"]
+
+#: Refusals that others might not get.
+_DENIALS = (401, 403)
 
 #: Shared by all clients that no authenticator knows.
 _ANONYMOUS = Identity()
@@ -39,8 +42,8 @@ class Accepted(NamedTuple):
         since: Time at which the decision began, in seconds of the reactor.
         enrolment: The channels that a project's own subscriber chose. Whoever takes it releases it.
             If None, the client has those that *granted* stands for.
-        stranger: Words about headers that did not count, since the page is foreign. None if all
-            counted.
+        stranger: A sentence about headers that did not count, since the page is foreign. Empty if
+            all counted.
     """
 
     handshake: Handshake
@@ -48,7 +51,7 @@ class Accepted(NamedTuple):
     granted: Access
     since: float
     enrolment: Enrolment | None = None
-    stranger: Stranger | None = None
+    stranger: str = ""
 
 
 class ExplainedConnection(Protocol):
@@ -112,6 +115,13 @@ class _TimeLimit:
             ) from None
 
 
+def _advised(error: HandshakeRejected, advice: str) -> HandshakeRejected:
+    # It may be raised for others, too.
+    advised = copy(error)
+    advised.advice = advice
+    return advised
+
+
 class Admission:
     """
     Decides on handshakes: finds out the identity of the client, and what it may do.
@@ -147,6 +157,8 @@ class Admission:
         self._policies = policies
         self._recent = recent
         self._timeout = timeout
+        #: The advice for a client without an identity that was refused.
+        self._nobody = NOBODY if authenticators else NO_USERS
         self._strangers = None
         if origins is not None:
             self._strangers = Strangers(clock, origins, knows_users=bool(authenticators))
@@ -164,19 +176,18 @@ class Admission:
         """
         since = self._clock.seconds()
         limit = _TimeLimit(self._clock, self._timeout)
-        counted, stranger = self._counted(handshake), None
+        counted, stranger = self._counted(handshake), ""
         if counted is not handshake:
             assert self._strangers is not None
             stranger = self._strangers.tell(handshake)
         try:
             identity, granted = await self._decide(counted, None, limit)
         except HandshakeRejected as error:
-            if stranger is None or error.advice:
+            has_better = error.advice not in ("", self._nobody)
+            if has_better or error.status not in _DENIALS or not self.is_foreign(handshake):
                 raise
-            # It may be raised for others, too.
-            advised = copy(error)
-            advised.advice = stranger.advice
-            raise advised from None
+            assert self._strangers is not None
+            raise _advised(error, self._strangers.advice(handshake)) from None
         if identity is _ANONYMOUS:
             return Accepted(handshake, identity, granted, since, None, stranger)
         self._warn_of_colons(identity, granted)
@@ -227,8 +238,14 @@ class Admission:
         for policy in self._policies:
             if granted is not handshake.requested:
                 handshake = replace(handshake, requested=granted)
-            allowed = policy.allow(identity, handshake)
-            granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
+            try:
+                allowed = policy.allow(identity, handshake)
+                granted = allowed if isinstance(allowed, Access) else await limit.wait(allowed)
+            except HandshakeRejected as error:
+                is_known = identity is not _ANONYMOUS
+                if is_known or error.advice or error.status not in _DENIALS:
+                    raise
+                raise _advised(error, self._nobody) from None
         return identity, granted
 
     def explain(
@@ -237,7 +254,7 @@ class Admission:
         handshake: Handshake,
         identity: Identity,
         granted: Access,
-        stranger: Stranger | None = None,
+        stranger: str = "",
     ) -> tuple[str, ...]:
         """
         Return the hints on a connection; see `wsredis.gateway.connection.Connection.hints`.
@@ -251,8 +268,7 @@ class Admission:
             granted is requested
             and granted.subscribe
             and granted.only_listens_to_broadcast
-            and stranger is None
-            and not requested.hints
+            and not (requested.hints or stranger)
         ):
             # Most clients.
             return ()
@@ -264,7 +280,7 @@ class Admission:
             knows_users=bool(self._authenticators),
             chooses=connection.chooses_channels,
         )
-        return found if stranger is None else (stranger.hint, *found)
+        return (stranger, *found) if stranger else found
 
     def explain_again(
         self,
@@ -274,7 +290,7 @@ class Admission:
         granted: Access,
     ) -> tuple[str, ...]:
         """Return the hints on a connection that is about to change; see `explain`."""
-        stranger = None if self._strangers is None else self._strangers.words(handshake)
+        stranger = "" if self._strangers is None else self._strangers.words(handshake)
         return self.explain(connection, handshake, identity, granted, stranger)
 
     def is_foreign(self, handshake: Handshake) -> bool:

@@ -7,21 +7,22 @@ from collections.abc import Iterable, Iterator
 from wsredis.channels import Access, Audience
 from wsredis.gateway.identity import Handshake, Identity
 
-__all__ = ["hints_for"]
+__all__ = ["NOBODY", "NO_USERS", "hints_for"]
 
 _NO_FLAG = "no flag: this socket hears nothing; add ?subscribe-broadcast"
 
-_NO_USERS = "this gateway knows no users, without --django, --auth-url or --jwt-key"
+#: The reason why nobody has a name, if nobody is asked for names.
+NO_USERS = "this gateway knows no users, without --django, --auth-url or --jwt-key"
 
 #: The header that may carry a token, too.
 _OFFERS = "sec-websocket-protocol"
 
-_NOBODY = "nobody is logged in here"
+NOBODY = "nobody is logged in here"
 
 #: Audiences that need a name, and the reason for which an identity has none.
 _OWNERS = {
     Audience.GROUP: "this user is in no group",
-    Audience.USER: _NOBODY,
+    Audience.USER: NOBODY,
     Audience.SESSION: "there is no session here",
 }
 
@@ -93,13 +94,13 @@ def _reason(audience: Audience, identity: Identity, handshake: Handshake, knows_
         return f"the name of its {audience.value} has a colon"
     if not identity.is_anonymous:
         is_stranger = identity.user is None and audience is Audience.GROUP
-        return _NOBODY if is_stranger else _OWNERS[audience]
+        return NOBODY if is_stranger else _OWNERS[audience]
     if not knows_users:
-        return _NO_USERS
+        return NO_USERS
     headers = handshake.headers
     if "cookie" in headers or "authorization" in headers or "bearer." in headers.get(_OFFERS, ""):
-        return _NOBODY
-    return f"{_NOBODY}, and neither a cookie nor a token came"
+        return NOBODY
+    return f"{NOBODY}, and neither a cookie nor a token came"
 
 
 def _listed(flags: list[str]) -> str:

@@ -33,8 +33,8 @@ class Asker(Protocol):
 class _Entry(NamedTuple):
     connection: ReportedConnection
     handshake: Handshake
-    #: The origin of its page, if its cookies did not count for that. None if they did.
-    foreign_origin: str | None
+    #: See `socket_report`.
+    stranger: str
 
 
 class OpenSockets:
@@ -65,10 +65,8 @@ class OpenSockets:
 
     def opened(self, connection: ReportedConnection, accepted: Accepted) -> None:
         """Remember a socket that is open now."""
-        handshake, origin = accepted.handshake, None
-        if accepted.stranger is not None:
-            origin = handshake.headers.get("origin", "null")
-        self._entries[connection.id] = _Entry(connection, handshake, origin)
+        entry = _Entry(connection, accepted.handshake, accepted.stranger)
+        self._entries[connection.id] = entry
 
     def lost(self, connection: ReportedConnection) -> None:
         """Forget a socket that is closed. Harmless if it is not known."""
@@ -96,7 +94,7 @@ class OpenSockets:
         entry = self._entries.get(name)
         if entry is None:
             return None
-        connection, handshake, foreign_origin = entry
+        connection, handshake, stranger = entry
         if not connection.identity.is_anonymous:
             # The query may hold a token, which would speak for whoever asks.
             same = replace(asking, requested=handshake.requested, path=handshake.path, query="")
@@ -107,4 +105,4 @@ class OpenSockets:
             if self._entries.get(name) is not entry:
                 # It was closed meanwhile.
                 return None
-        return socket_report(connection, handshake.requested, self, foreign_origin)
+        return socket_report(connection, handshake.requested, self, stranger)

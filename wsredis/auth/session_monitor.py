@@ -1,9 +1,13 @@
-"""The session monitor: watches the identities of open connections, and closes those that end."""
+"""
+The session monitor: watches the identities of open connections, and closes those that end.
+
+It is one module because checks, expiry and commands share the table of what is watched.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,6 +20,7 @@ from wsredis.auth.admission import Accepted
 from wsredis.auth.control_commands import RecentCommands, fixed_names
 from wsredis.auth.hint_log import HintLog
 from wsredis.auth.open_sockets import OpenSockets
+from wsredis.auth.socket_report import ReportedConnection
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected, LimitExceeded
 from wsredis.gateway.identity import Handshake, Identity
@@ -31,31 +36,19 @@ _EXPIRY_INTERVAL = 1.0
 _CONCURRENT_CHECKS = 4
 
 
-class WatchedConnection(Protocol):
+class WatchedConnection(ReportedConnection, Protocol):
     """
     The part of an open connection that the monitor needs.
 
     Attributes:
-        identity: Its identity; `change` replaces it.
-        granted: What it may do; `change` replaces it.
-        channels, publishes, hints: See `wsredis.auth.socket_report.ReportedConnection`.
         chooses_channels: See `wsredis.gateway.connection.Connection`.
     """
 
-    identity: Identity
-    granted: Access
-    channels: Sequence[bytes]
-    publishes: Sequence[bytes]
-    hints: tuple[str, ...]
     chooses_channels: bool
 
     @property
     def peer(self) -> str:
         """Address of the client, for the log."""
-
-    @property
-    def id(self) -> str:
-        """Name of the connection, for the log."""
 
     @property
     def is_deaf(self) -> bool:

@@ -55,21 +55,20 @@ def socket_report(
     connection: ReportedConnection,
     requested: Access,
     where: Circumstances,
-    foreign_origin: str | None = None,
+    stranger: str = "",
 ) -> dict[str, Any]:
     """
     Report on an open connection, for its own client.
 
     Args:
         requested: The access that the handshake asked for.
-        foreign_origin: The origin of its page, if its cookies did not count for that. If None,
-            they did.
+        stranger: The reason why headers of its handshake did not count. If empty, they did.
 
     Returns:
         An object for JSON. It has no key of a session, and no channel with one.
     """
     identity, granted = connection.identity, connection.granted
-    reasons = _Reasons(identity, where, foreign_origin)
+    reasons = _Reasons(identity, where, stranger)
     rights = (
         ("subscribe", requested.subscribe, granted.subscribe, connection.channels),
         ("publish", requested.publish, granted.publish, connection.publishes),
@@ -115,10 +114,10 @@ def _flags(access: Access) -> list[str]:
 class _Reasons:
     """The reasons for which one identity has no channel of an audience."""
 
-    def __init__(self, identity: Identity, where: Circumstances, foreign_origin: str | None):
+    def __init__(self, identity: Identity, where: Circumstances, stranger: str) -> None:
         self._identity = identity
         self._knows_identities = where.knows_identities
-        self._foreign_origin = foreign_origin
+        self._stranger = stranger
 
     def why(
         self, audience: Audience, asked: frozenset[Audience], given: frozenset[Audience]
@@ -145,22 +144,15 @@ class _Reasons:
             return f"{self._owner()} is in no group"
         if audience is Audience.SESSION:
             return f"{self._owner()} came without a session, as with a token"
-        return "nobody is logged in; there is only a session"
+        return "nobody is logged in here; there is only a session"
 
     def _owner(self) -> str:
         user = self._identity.user
         return "this identity" if user is None else user
 
     def _why_anonymous(self) -> str:
-        if self._foreign_origin is not None:
-            origin = self._foreign_origin
-            return (
-                f"its page comes from {origin}, another origin, so its cookies do not count; "
-                f"--allow-origin {origin} would admit it"
-            )
+        if self._stranger:
+            return self._stranger
         if not self._knows_identities:
-            return (
-                "this gateway asks nobody who its clients are; "
-                "--django, --auth-url or --jwt-key would change that"
-            )
-        return "nobody is logged in"
+            return "this gateway knows no users, without --django, --auth-url or --jwt-key"
+        return "nobody is logged in here"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
@@ -12,7 +11,7 @@ from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.gateway.identity import Handshake
 from wsredis.gateway.log_throttle import LogThrottle
 
-__all__ = ["Stranger", "Strangers"]
+__all__ = ["Strangers"]
 
 #: The headers of a foreign page's handshake that count. Others may speak for the visitor, although
 #: the page never saw them: a browser adds cookies, and a proxy adds the user that it knows by them,
@@ -60,19 +59,6 @@ _INTERVAL = 600.0
 _MOST = 20
 
 
-class Stranger(NamedTuple):
-    """
-    Words about a handshake whose page is foreign, and whose headers did not all count.
-
-    Attributes:
-        hint: A sentence; see `wsredis.gateway.connection.Connection.hints`.
-        advice: See `wsredis.errors.HandshakeRejected`.
-    """
-
-    hint: str
-    advice: str
-
-
 class Strangers:
     """
     Takes away the headers of foreign pages that may speak for the visitor, and says so.
@@ -114,17 +100,24 @@ class Strangers:
         kept = {name: value for name, value in headers.items() if name in self._open_headers}
         return replace(handshake, headers=kept)
 
-    def tell(self, handshake: Handshake) -> Stranger | None:
+    def advice(self, handshake: Handshake) -> str:
+        """Return the advice for a foreign page that was refused: `HandshakeRejected.advice`."""
+        _, option = self._origins.remedy(handshake)
+        which = "another origin" if "--allow-origin" in option else "a name that is not known here"
+        return f"its page is of {which}; {option} would admit it"
+
+    def tell(self, handshake: Handshake) -> str:
         """
         Log that pages of an origin come as strangers.
 
         Args:
             handshake: As it came; some of its headers did not count.
         Returns:
-            The words for its client. None if nobody has missed the headers.
+            A sentence for its client; see `wsredis.gateway.connection.Connection.hints`. Empty if
+            nobody has missed the headers.
         """
-        stranger = self.words(handshake)
-        if stranger is not None:
+        words = self.words(handshake)
+        if words:
             origin, option = self._origins.remedy(handshake)
             self._throttle.log(
                 self._log,
@@ -136,23 +129,20 @@ class Strangers:
                 origin=origin,
                 option=option,
             )
-        return stranger
+        return words
 
-    def words(self, handshake: Handshake) -> Stranger | None:
+    def words(self, handshake: Handshake) -> str:
         """Return what `tell` returns, and log nothing. The handshake may be that of any page."""
         lost = {name for name in handshake.headers if name not in self._open_headers}
         # Browsers add those to requests for streams; they speak for no one.
         if not self._knows_users or all(name.startswith("sec-") for name in lost):
-            return None
+            return ""
         if not self.is_foreign(handshake):
-            return None
+            return ""
         origin, option = self._origins.remedy(handshake)
         what = "cookies are" if "cookie" in lost else "credentials are"
         which = "another origin" if "--allow-origin" in option else "a name that is not known here"
-        return Stranger(
-            f"this page comes from {origin}, {which}: its {what} ignored; {option} admits it",
-            f"its {what} ignored; {option} would admit it",
-        )
+        return f"this page comes from {origin}, {which}: its {what} ignored; {option} admits it"
 
     def stop(self) -> None:
         """Log what was counted."""

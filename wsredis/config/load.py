@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from wsredis.config.declare import Checked, Setting
@@ -67,6 +68,7 @@ def load(
     path: str | None = None,
     project: Callable[[str], Mapping[str, Any]] | None = None,
     unknown: Callable[[str], None] | None = None,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> GatewayConfig:
     """
     Make a configuration: option over environment over file over project over default.
@@ -82,6 +84,7 @@ def load(
             project is not asked.
         unknown: Called with a message about each variable that is no setting. If None, it is an
             error.
+        defaults: Values that have passed their checks, for settings that are given nowhere.
 
     Returns:
         The configuration.
@@ -107,6 +110,8 @@ def load(
     if values.get("tls-port"):
         # A port without TLS is opened only if it was asked for.
         values.setdefault("port", ())
+    for name, value in defaults.items():
+        values.setdefault(name, value)
     return _assembled(values, known, rules, path and os.path.abspath(path))
 
 

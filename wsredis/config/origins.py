@@ -63,8 +63,20 @@ def check_allowed_origin(text: str) -> str:
     if match is not None and match[2] and "://*." in entry and not match[2].endswith("."):
         return written_out(match).replace("://", "://*.", 1)
     if match is None or not match[2] or match[2].endswith("."):
-        raise ValueError(f"{text!r} is not *, *.example.com or an origin like https://example.com")
+        meant = _meant(entry)
+        raise ValueError(
+            f"{text!r} is not *, *.example.com or an origin like https://example.com"
+            + (f"; did you mean {meant}?" if meant else "")
+        )
     return written_out(match)
+
+
+def _meant(entry: str) -> str:
+    """Return the origin of a URL, or of a host and a port without a scheme. Empty if it is none."""
+    url = entry if "://" in entry else f"http://{entry}"
+    origin = re.match(r"[^/]*//[^/?#]*", url)
+    match = origin and ORIGIN.fullmatch(origin[0])
+    return match[0] if match and match[2] and not match[2].endswith(".") else ""
 
 
 def check_allowed_host(text: str) -> str:
@@ -80,5 +92,9 @@ def check_allowed_host(text: str) -> str:
     """
     entry = text.strip().lower()
     if not _ALLOWED_HOST.fullmatch(entry):
-        raise ValueError(f"{text!r} is not *, a host without a port, *.example.com or .example.com")
+        host = HOST_HEADER.match(entry.partition("://")[2] or entry)
+        meant = f"; did you mean {host[1]}?" if host else ""
+        raise ValueError(
+            f"{text!r} is not *, a host without a port, *.example.com or .example.com{meant}"
+        )
     return entry

@@ -7,6 +7,7 @@ target.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,9 @@ __all__ = [
 DEFAULT_URL = "redis://localhost:6379"
 
 _DEFAULT_PORT = 6379
+
+#: A host with a port, and perhaps a database, without a scheme: there is no password in it.
+_ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}(?:/[0-9]{1,5})?")
 
 
 class RedisSettings(Protocol):
@@ -120,7 +124,7 @@ def parse_url(url: str, *, with_options: bool = False) -> RedisTarget:
 
     Raises:
         ConfigError: The URL cannot be used. The text shows no part of it, since a part of a
-            password that is not percent-encoded may be anywhere.
+            password that is not percent-encoded may be anywhere; but a mere host with a port.
     """
     if url == "embedded":
         raise ConfigError("redis: 'embedded' is for the gateway; name the URL that it logs")
@@ -130,7 +134,9 @@ def parse_url(url: str, *, with_options: bool = False) -> RedisTarget:
     except ValueError:
         raise ConfigError("redis: this is not a URL") from None
     if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ConfigError("redis: a URL starts with redis://, rediss:// or unix://")
+        address = _ADDRESS.fullmatch(url)
+        meant = f"; did you mean redis://{address[0]}?" if address else ""
+        raise ConfigError(f"redis: a URL starts with redis://, rediss:// or unix://{meant}")
     if parts.fragment or (parts.query and parts.scheme != "unix" and not with_options):
         raise ConfigError("redis: the URL has a '?' or '#' where none belongs: write %3F or %23")
     username = unquote(parts.username) if parts.username else None

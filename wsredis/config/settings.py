@@ -543,7 +543,9 @@ class GatewayConfig(Checked):
     port: tuple[str, ...] = setting(
         ("8080",),
         port,
-        "TCP port to listen on, or endpoint description (tcp:, unix:, ssl:, systemd:, haproxy:).",
+        "TCP port to listen on: a number, an address and a number (127.0.0.1:8080), or an endpoint "
+        "description (tcp:, unix:, ssl:, systemd:, haproxy:). A number alone is open to the "
+        "network.",
         repeatable=True,
     )
     redis: RedisConfig = field(default_factory=RedisConfig)
@@ -789,9 +791,11 @@ class GatewayConfig(Checked):
         group="logs",
     )
     log_format: str | None = setting(
-        "text",
-        choice("text", "json"),
-        "Format of the log: text, or json with one object a line. For twistd only.",
+        None,
+        choice("text", "json", "short"),
+        "Format of the log: text, json with one object a line, or short for people. If not given, "
+        "it is short if wsredis logs to a terminal, and text elsewhere. For twistd and wsredis "
+        "only.",
         group="logs",
     )
     jwt: JwtConfig = field(default_factory=JwtConfig)

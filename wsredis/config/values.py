@@ -24,6 +24,7 @@ __all__ = [
     "channel_prefix",
     "choice",
     "clean_secret",
+    "endpoint_description",
     "flag",
     "header_value",
     "host",
@@ -51,6 +52,9 @@ Check = Callable[[Any], Any]
 _AUDIENCES = frozenset(each.value for each in Audience)
 
 _HEADER = re.compile(r"[a-z0-9-]+")
+
+#: The address before a port number. Names of other hosts are none of this machine.
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|localhost|\[[0-9A-Fa-f:.]+\]")
 
 #: The characters of a path as it stands in a request (RFC 3986, 3.3).
 _PATH = re.compile(r"(?:[A-Za-z0-9/._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
@@ -166,14 +170,35 @@ def repeated(check: Check) -> Check:
 
 
 def port(value: Any) -> str:
-    """Check a port number or a Twisted endpoint description; only its first part is looked at."""
+    """
+    Check a port number, an address with one, or a Twisted endpoint description.
+
+    Of a description only the first part is looked at.
+    """
     text = str(value).strip()
-    is_number = text.isascii() and text.isdigit()
-    if is_number and (len(text) > 5 or int(text) > 65535):
-        raise ValueError(f"{text[:20]} is not a port number (0 to 65535)")
-    if not is_number and ":" not in text:
+    host, _, number = text.rpartition(":")
+    is_number = number.isascii() and number.isdigit()
+    if is_number and (not host or _ADDRESS.fullmatch(host)):
+        if len(number) > 5 or int(number) > 65535:
+            raise ValueError(f"{number[:20]} is not a port number (0 to 65535)")
+    elif ":" not in text:
         raise ValueError(f"{text!r} is neither a port number nor an endpoint description")
     return text
+
+
+def endpoint_description(text: str, host: str = "") -> str:
+    """
+    Return the Twisted endpoint description of a port.
+
+    Args:
+        text: The result of `port`.
+        host: The address for a bare number. If empty, it is every address of the machine.
+    """
+    address, _, number = text.rpartition(":")
+    if not number.isdigit() or not (not address or _ADDRESS.fullmatch(address)):
+        return text
+    address = (address or host).strip("[]").replace(":", r"\:")
+    return f"tcp:{number}:interface={address}" if address else f"tcp:{number}"
 
 
 #: As `port`, but there need not be one.

@@ -266,14 +266,16 @@ class PlainConnection(Connection):
             or self._dialect.heartbeat in payloads
         ):
             return super().receive_all(payloads)
-        published = payloads if all(payloads) else [*filter(None, payloads)]
-        if published is not payloads and self._client.takes_notices:
-            # See `Connection.receive`.
-            payloads = published
-            if not payloads:
+        published = payloads
+        if not all(payloads):
+            published = [*filter(None, payloads)]
+            if self._client.takes_notices:
+                # See `Connection.receive`.
+                if published:
+                    self.receive_all(published)
                 return count
-        hub.metrics.received += len(payloads)
-        self.messages += len(payloads)
+        hub.metrics.received += count
+        self.messages += count
         self._remember(payloads)
         if names and published:
             self.publish_all_on(names, published, reach)

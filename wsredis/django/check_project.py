@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from wsredis.service.cli import Command, Outside
+from wsredis.service.outside import Command, Outside, take_all_words
 
 __all__ = ["CHECK_PROJECT"]
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    # The options are those of the gateway. Twisted parses them, so argparse must not.
-    parser.prefix_chars = "\0"
-    parser.add_argument("args", nargs="*")
 
 
 def _run(arguments: argparse.Namespace, outside: Outside) -> int:
@@ -42,6 +36,7 @@ def _run(arguments: argparse.Namespace, outside: Outside) -> int:
 #: The command.
 CHECK_PROJECT = Command(
     "tell what of a Django project works unchanged, what does not, and what to do",
-    _add_arguments,
+    "look",
+    take_all_words,
     _run,
 )

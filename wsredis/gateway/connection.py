@@ -339,13 +339,24 @@ class Connection(ABC):
     def discard(self, count: int) -> None:
         """Count and log *count* messages of the client that it may publish nowhere."""
         self._hub.metrics.discarded += count
+        hints = self.publish_hints
         self._hub.log_loss(
             self._log,
             "message-discarded",
-            "a message from {peer} ({id}) is discarded: it may publish nowhere",
+            "a message from {peer} ({id}) is discarded: it may publish nowhere{_why}",
             peer=self.peer,
             id=self.id,
+            hints=hints,
+            _why=f" ({hints})" if hints else "",
         )
+
+    @property
+    def publish_hints(self) -> str:
+        """Why the client may publish nowhere, as far as it is known."""
+        told = [each for each in self.hints if "publish" in each]
+        if not told and not self.granted.publish:
+            told = ["its URL has no flag such as publish-broadcast"]
+        return "; ".join(told)
 
     def count_deafness(self) -> None:
         """Count the client if it is deaf now. To be called when `is_deaf` may have changed."""

@@ -41,7 +41,7 @@ def hello(connection: Connection, heartbeat: float | None) -> dict[str, object]:
         "subscribe": subscribe,
         "publish": publish,
         "user": connection.identity.user if personal else None,
-        "hints": [],
+        "hints": [*connection.hints],
     }
 
 

@@ -73,8 +73,8 @@ class Metrics:
         event_streams: Those of them that are streams of Server-Sent Events.
         deaf: Those of them that will hear nothing, although they do not only publish.
         opened: Clients opened since the start.
-        refused: Requests that were answered with an HTTP error before a WebSocket was open;
-            answers of plain HTTP do not count.
+        refused: Requests that were answered with an HTTP error, or in the subprotocol ``wsredis``
+            with a close code, before a WebSocket was open; answers of plain HTTP do not count.
         slowed: Handshakes that waited, since their address sends more than ``handshake_rate``.
         dropped: TCP connections reset before they said anything, since others needed their place,
             or their address had been refused too often.
@@ -140,9 +140,9 @@ class Metrics:
     handshakes: dict[str, int] = counters(
         "handshakes",
         "Requests for a WebSocket, a stream or a poll that were accepted, refused with an HTTP "
-        "error, or abandoned by the client. Requests that cannot be read are refused, too; other "
-        "plain HTTP does not count. The reason of a refusal is a word for the status, or the "
-        "setting of the limit that was met.",
+        "error or with a close code in its place, or abandoned by the client. Requests that "
+        "cannot be read are refused, too; other plain HTTP does not count. The reason of a refusal "
+        "is a word for the status, or the setting of the limit that was met.",
         "outcome,reason",
         ("accepted,", "abandoned,", *(f"refused,{reason}" for reason in _REASONS)),
     )

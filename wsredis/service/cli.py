@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
 import sys
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, NoReturn, TextIO
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
 
 from wsredis import __version__
 from wsredis.config import GatewayConfig, RedisConfig, load, setting_of
-from wsredis.config.redis_url import error_text
+from wsredis.config.redis_url import error_text, target_of
 from wsredis.errors import ConfigError
 from wsredis.publisher import RedisPublisher
 from wsredis.publisher.ending import ending_commands
-from wsredis.publisher.redis_py import connect
+from wsredis.service.connect.command import CONNECT
 from wsredis.service.mistakes import with_suggestion
+from wsredis.service.outside import GROUPS, Command, Outside, take_all_words
+from wsredis.service.printable import printable
+from wsredis.service.signals import Signals
 from wsredis.service.why import ask, check_channel, explain, list_gateways
 
 if TYPE_CHECKING:
     import redis
 
-__all__ = ["COMMANDS", "Command", "Outside", "main"]
+__all__ = ["COMMANDS", "main"]
 
 #: Seconds without a message after which a PING is sent. After as many seconds without an answer
 #: the connection is given up.
@@ -53,43 +56,6 @@ _OPTION = re.compile(r"--[a-z][a-z-]*")
 _OWNERS = (("user", "NAME"), ("group", "NAME"), ("session", "KEY"))
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """
-    The world outside of a command: streams, Redis and time.
-
-    Attributes:
-        stdin: Standard input.
-        stdout: Standard output, for messages.
-        stderr: Standard error, for everything else.
-        connect: Makes the client of redis-py.
-        pause: Waits for a number of seconds.
-    """
-
-    stdin: BinaryIO
-    stdout: BinaryIO
-    stderr: TextIO
-    connect: Callable[[RedisConfig], redis.Redis] = connect
-    pause: Callable[[float], None] = time.sleep
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """
-    One command.
-
-    Attributes:
-        help: One line about it, without a period.
-        add_arguments: Adds its arguments to the parser.
-        run: Runs it and returns the status. A `ConfigError` that it raises is printed as one line,
-            and the status is 2.
-    """
-
-    help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, Outside], int]
-
-
 def main(
     args: Sequence[str],
     outside: Outside | None = None,
@@ -110,6 +76,9 @@ def main(
     outside = outside or Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
     commands = COMMANDS if commands is None else commands
     parser, parsers = _parser(commands)
+    if not args:
+        parser.print_help(outside.stderr)
+        return 2
     arguments, unknown = parser.parse_known_args(args)
     if unknown:
         parsers[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -141,18 +110,37 @@ def _parser(known: Mapping[str, Command]) -> tuple[_Parser, dict[str, _Parser]]:
     """Make the parser of all commands, and those of each."""
     parser = _Parser(
         prog="wsredis",
-        description="Publish to the clients of a gateway, listen with them, and check settings. "
-        "The gateway itself is 'twistd wsredis'.",
+        usage="wsredis COMMAND [options]",
+        description="A gateway between WebSockets and Redis pub/sub: 'wsredis demo' shows it.",
+        epilog=_list_of(known),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"wsredis {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS, prog="wsredis"
+    )
     parser.commands = known.keys()
     parsers = {}
     for name, command in known.items():
         about = f"{command.help[0].upper()}{command.help[1:]}."
-        parsers[name] = commands.add_parser(name, help=command.help, description=about)
+        parsers[name] = commands.add_parser(name, description=about)
         command.add_arguments(parsers[name])
     return parser, parsers
+
+
+def _list_of(known: Mapping[str, Command]) -> str:
+    """Return the commands by groups, for the help."""
+    width = max(map(len, known))
+    lines = []
+    for group, heading in GROUPS.items():
+        lines += [f"{heading}:"]
+        lines += [
+            f"  {name:{width}}  {command.help}"
+            for name, command in known.items()
+            if command.group == group
+        ]
+        lines += [""]
+    return "\n".join([*lines, "'wsredis COMMAND --help' shows the options of a command."])
 
 
 def _fail(outside: Outside, arguments: argparse.Namespace, error: object, status: int) -> int:
@@ -184,8 +172,10 @@ def _add_owner_arguments(
 
 def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     for each in _SETTINGS:
-        # The commands start no Redis.
-        about = "URL of Redis (redis://, rediss:// or unix://)."
+        about = (
+            "URL of Redis (redis://, rediss:// or unix://). If not given, it is the private Redis "
+            "of a gateway that runs, or else the one at localhost:6379."
+        )
         parser.add_argument(
             each.option, metavar="VALUE", help=about if each.name == "redis" else each.help
         )
@@ -206,7 +196,26 @@ def _settings_of(arguments: argparse.Namespace, outside: Outside) -> GatewayConf
         # Scripts have variables of their own; but it may be a mistake.
         _fail(outside, arguments, f"warning: ignoring {problem}", 0)
 
-    return load(given, os.environ, arguments.config, unknown=unknown)
+    config = load(given, os.environ, arguments.config, unknown=unknown)
+    if config.redis.url in (None, "embedded"):
+        config = _find_private(config, arguments, outside)
+    return config
+
+
+def _find_private(
+    config: GatewayConfig, arguments: argparse.Namespace, outside: Outside
+) -> GatewayConfig:
+    """Use the private Redis of a gateway that runs, if there is one, and say so."""
+    urls = [*outside.private()]
+    if len(urls) > 1:
+        several = " or ".join(urls)
+        raise ConfigError(f"several gateways run with a Redis of their own: give --redis {several}")
+    if not urls and config.redis.url is not None:
+        raise ConfigError("--redis: no gateway of this user runs with a Redis of its own")
+    if not urls:
+        return config
+    print(f"using the private Redis of the gateway that runs: {urls[0]}", file=outside.stderr)
+    return replace(config, redis=replace(config.redis, url=urls[0]))
 
 
 def _publisher_for(
@@ -259,8 +268,12 @@ def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
             raise ConfigError(str(error)) from None
         except RedisError as error:
             return _fail(outside, arguments, error, 1)
-    outside.stdout.write(b"%d subscriber(s) received it\n" % count)
-    outside.stdout.flush()
+        outside.stdout.write(b"%d subscriber(s) received it\n" % count)
+        outside.stdout.flush()
+        if not count:
+            server, channels = target_of(config.redis).name, publisher.channels
+            for line in outside.why_nobody(client, server, config.prefix, channels):
+                print(printable(line), file=outside.stderr)
     return 0
 
 
@@ -342,14 +355,8 @@ def _listen(
 def _line(payload: bytes, terminal: bool) -> bytes:
     """Return a message as one line. On a terminal, control characters of it are escaped."""
     if terminal:
-        text = payload.decode("utf-8", "backslashreplace")
-        shown = (each if each.isprintable() else _escaped(each) for each in text)
-        payload = "".join(shown).encode()
+        payload = printable(payload.decode("utf-8", "backslashreplace")).encode()
     return payload + b"\n"
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def _add_end_arguments(parser: argparse.ArgumentParser) -> None:
@@ -428,12 +435,6 @@ def _ask(arguments: argparse.Namespace, outside: Outside) -> int:
     return 0 if answers.found or channel is not None else 1
 
 
-def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
-    # The options are those of the gateway. Twisted parses them, so argparse must not.
-    parser.prefix_chars = "\0"
-    parser.add_argument("args", nargs="*")
-
-
 def _check_config(arguments: argparse.Namespace, outside: Outside) -> int:
     # Imported late, since it loads the whole gateway.
     from wsredis.service.check_config import run
@@ -441,32 +442,81 @@ def _check_config(arguments: argparse.Namespace, outside: Outside) -> int:
     return run(arguments.args)
 
 
+def _serve(arguments: argparse.Namespace, outside: Outside) -> int:
+    # First of all: until the program is ready, these signals would end it.
+    signals = Signals()
+    signals.catch()
+    from wsredis.service.serve import DemoOptions, ServeOptions, serve
+
+    make = DemoOptions if arguments.command == "demo" else ServeOptions
+    return serve(make, arguments.args, signals)
+
+
+def _add_no_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _version(arguments: argparse.Namespace, outside: Outside) -> int:
+    """Print what a report of a fault should say."""
+    # Imported late: no other command needs it.
+    from importlib import metadata
+
+    lines = [f"wsredis {__version__}", f"Python {platform.python_version()}, {platform.platform()}"]
+    for name in ("Twisted", "autobahn", "txredisapi", "hiredis", "redis", "Django"):
+        try:
+            lines.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    outside.stdout.write("".join(f"{line}\n" for line in lines).encode())
+    outside.stdout.flush()
+    return 0
+
+
 #: All commands that need no Django, by their names. A new one needs an entry here and nothing else.
 COMMANDS = {
-    "publish": Command("publish one message", _add_publish_arguments, _publish),
+    "demo": Command(
+        "run a gateway for trying it out, with a page to play with",
+        "run",
+        take_all_words,
+        _serve,
+    ),
+    "serve": Command("run the gateway until Ctrl-C", "run", take_all_words, _serve),
+    "check-config": Command(
+        "check whether the gateway would start, and show what a user may do",
+        "run",
+        take_all_words,
+        _check_config,
+    ),
+    "publish": Command("publish one message", "messages", _add_publish_arguments, _publish),
     "subscribe": Command(
         "print what is published, one message per line, until Ctrl-C",
+        "messages",
         _add_channel_arguments,
         _subscribe,
     ),
-    "end": Command(
-        "end sessions, or all sessions of users or groups",
-        _add_end_arguments,
-        _end,
-    ),
+    "connect": CONNECT,
     "why": Command(
         "ask the gateways about a channel: who hears it, what came, what went wrong",
+        "look",
         _add_why_arguments,
         _ask,
     ),
     "gateways": Command(
         "list the gateways that are connected to Redis",
+        "look",
         _add_gateways_arguments,
         _ask,
     ),
-    "check-config": Command(
-        "check whether the gateway would start, and show what a user may do",
-        _add_check_arguments,
-        _check_config,
+    "end": Command(
+        "end sessions, or all sessions of users or groups",
+        "other",
+        _add_end_arguments,
+        _end,
+    ),
+    "version": Command(
+        "print the versions of wsredis and of the libraries that it uses",
+        "other",
+        _add_no_arguments,
+        _version,
     ),
 }

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -29,6 +26,7 @@ from twisted.logger import Logger, LogLevel
 
 from wsredis.errors import ConfigError
 from wsredis.gateway.log_throttle import LogThrottle
+from wsredis.service.private_folder import new_folder, socket_of, url_of
 from wsredis.service.supervisor import ChildSupervisor, RestartPolicy
 
 __all__ = [
@@ -60,9 +58,6 @@ _RIGHTS = "on nopass ~* &* +@all -@admin -@dangerous -@scripting +info +role +ev
 
 #: Bytes of memory. When they are used up, the stored message goes that nobody has read for longest.
 _MEMORY = 256 * 1024 * 1024
-
-#: The longest path of a folder: the address of a socket has 104 bytes at least on every system.
-_MAX_FOLDER = 80
 
 #: The program of the child until it becomes the server. It starts a session of its own: a signal
 #: that a terminal or a supervisor sends to the whole group would end the server before the gateway
@@ -174,24 +169,6 @@ def warning_about(executable: str) -> str | None:
     )
 
 
-def _new_folder() -> str:
-    """Return the path of a folder that does not exist yet, and that nobody can guess."""
-    name = f"wsredis-{secrets.token_hex(8)}"
-    try:
-        folder = os.path.join(tempfile.gettempdir(), name)
-    except OSError as error:
-        raise ConfigError(f"redis: no private Redis can be started: {error.strerror}") from None
-    return folder if len(os.fsencode(folder)) <= _MAX_FOLDER else f"/tmp/{name}"
-
-
-def _url(folder: str) -> str:
-    return f"unix://{quote(_socket(folder))}"
-
-
-def _socket(folder: str) -> str:
-    return f"{folder}/redis.sock"
-
-
 def command(executable: str, folder: str) -> list[str]:
     """
     Make the command line of a server with a UNIX socket in *folder*, its working directory.
@@ -201,7 +178,7 @@ def command(executable: str, folder: str) -> list[str]:
     """
     return [
         *(sys.executable, "-c", _LAUNCHER, str(os.getpid()), executable),
-        *("--port", "0", "--unixsocket", _socket(folder), "--unixsocketperm", "700"),
+        *("--port", "0", "--unixsocket", socket_of(folder), "--unixsocketperm", "700"),
         *("--save", "", "--appendonly", "no", "--dir", folder, "--daemonize", "no"),
         *("--maxmemory", str(_MEMORY), "--maxmemory-policy", "allkeys-lru"),
         *("--user", "default", *_RIGHTS.split()),
@@ -218,13 +195,13 @@ def private_redis(executable: str, patience: float = _PATIENCE) -> Iterator[str]
     Args:
         patience: Seconds that the server has to stop after the block, before it is killed.
     """
-    folder = _new_folder()
+    folder = new_folder()
     os.mkdir(folder, 0o700)
     server = subprocess.Popen(
         command(executable, folder), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     try:
-        yield _url(folder)
+        yield url_of(folder)
     finally:
         server.terminate()
         try:
@@ -270,8 +247,8 @@ class EmbeddedRedis(Service):
     def __init__(self, reactor: Any, executable: str) -> None:
         self._reactor = reactor
         self._executable = executable
-        self._folder = _new_folder()
-        self.url = _url(self._folder)
+        self._folder = new_folder()
+        self.url = url_of(self._folder)
         self._supervisor = ChildSupervisor(reactor, self, _RESTART)
         self._last_output = b""
         self._throttle = LogThrottle(reactor, at_once=_AT_ONCE)

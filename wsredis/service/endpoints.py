@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 
 from wsredis.config import GatewayConfig, setting_of
 from wsredis.config.networks import Networks
+from wsredis.config.values import endpoint_description
 from wsredis.errors import ConfigError
 from wsredis.service.leftovers import remove_dead_socket
 from wsredis.service.tls import CIPHERS, Certificates
@@ -82,7 +84,7 @@ class PortEndpoint(NamedTuple):
             log: Gets the lines.
             has_demo: Whether there is a page that a browser can open.
         """
-        address = port.getHost()
+        address: Any = port.getHost()
         log.info(
             "listening on {address}{_tls}",
             event="listening",
@@ -91,6 +93,15 @@ class PortEndpoint(NamedTuple):
             tls=self.is_secure,
             _tls=" with TLS" if self.is_secure else "",
         )
+        if _is_open(address):
+            log.info(
+                "{address} is open to the network: every computer that reaches this one can "
+                "connect; --{setting} 127.0.0.1:{port} is for this one only",
+                event="open-to-network",
+                address=shown_address(address),
+                setting=self.setting,
+                port=address.port,
+            )
         if has_demo and isinstance(address, IPv4Address):
             log.info(
                 "demo page: {scheme}://localhost:{port}/",
@@ -137,13 +148,13 @@ def metrics_endpoint(config: GatewayConfig, reactor: Any) -> PortEndpoint | None
     if description is None:
         return None
     # Everybody who reaches it can read it: a number alone must not open it to the network.
-    full = f"tcp:{description}:interface=127.0.0.1" if description.isdigit() else description
+    full = endpoint_description(description, "127.0.0.1")
     endpoint = _endpoint(_METRICS_PORT, full, config, reactor)
     return PortEndpoint(description, endpoint, False, _METRICS_PORT)
 
 
 def _endpoint(setting: str, description: str, config: GatewayConfig, reactor: Any) -> Any:
-    full = f"tcp:{description}" if description.isdigit() else description
+    full = endpoint_description(description)
     is_proxied = full.lower().startswith(_PROXIED)
     if is_proxied:
         full = full[len(_PROXIED) :]
@@ -216,6 +227,14 @@ def bind_error(error: Exception) -> str:
         reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
         return f"{setting}: {where}: {reason}"
     return f"{setting}: {error}"
+
+
+def _is_open(address: object) -> bool:
+    """Tell whether other computers may reach a port at *address*."""
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return False
+    # The address of a link has its name behind it.
+    return not ip_address(address.host.partition("%")[0]).is_loopback
 
 
 def shown_address(address: object) -> str:

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
@@ -79,6 +79,8 @@ class Options(usage.Options):
         signals: See the argument.
     """
 
+    #: Tells whether the log is for people if it goes to a terminal.
+    for_people = False
     #: twistd puts its own words in front of it.
     synopsis = "[options]"
     #: The command that prints the help.
@@ -106,17 +108,16 @@ class Options(usage.Options):
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help behind the usage line. Settings are grouped."""
+        return help_text(self.longdesc, self.other_options(), width)
+
+    def other_options(self) -> Iterator[OptionHelp]:
+        """Return the options that are no settings, for the help."""
         settings = {each.name for each in all_settings()}
-        others = [
-            OptionHelp(
-                name=each.rstrip("="),
-                metavar="VALUE" if each.endswith("=") else "",
-                about=" ".join(self.docs[each.rstrip("=")].split()),
-            )
-            for each in self.longOpt
-            if each.rstrip("=") not in settings
-        ]
-        return help_text(self.longdesc, others, width)
+        for option in self.longOpt:
+            name = option.rstrip("=")
+            if name not in settings:
+                about = " ".join(self.docs[name].split())
+                yield OptionHelp(name, "VALUE" if option.endswith("=") else "", about)
 
     def opt_version(self) -> NoReturn:
         """Print the version of wsredis, and end."""
@@ -158,7 +159,17 @@ class Options(usage.Options):
             # A flag that is not given is 0.
             elif self.get(each.name) not in (None, 0):
                 options[each.name] = self[each.name]
-        return load(options, os.environ, self["config"], project_settings)
+        return load(
+            options,
+            os.environ,
+            self["config"],
+            project_settings,
+            defaults=self.defaults_of_command(),
+        )
+
+    def defaults_of_command(self) -> Mapping[str, Any]:
+        """Return the values that settings have with this command if they are not given."""
+        return {}
 
 
 for _setting in all_settings():
@@ -179,7 +190,9 @@ def makeService(options: Options) -> IService:
     try:
         config = fit_descriptors(options.load())
         if options.parent is not None:
-            services.observer = observer_for(config.log_format, options.parent, sys.stdout)
+            services.observer = observer_for(
+                config.log_format, options.parent, sys.stdout, for_people=options.for_people
+            )
         gateway, embedded = build(config, reactor)
     except ConfigError as error:
         give_up(error)

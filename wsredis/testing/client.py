@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.internet.interfaces import IConsumer, IProtocolFactory, IPushProduc
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from wsredis.gateway.hello import SUBPROTOCOL
 from wsredis.testing.wire import BINARY, CLOSE, PING, PONG, TEXT, Frame, frame, frames, handshake
 
 __all__ = ["Client", "HandshakeFailed", "Socket"]
@@ -189,7 +191,8 @@ class Client:
     A WebSocket client that speaks in messages.
 
     It answers the pings of the gateway, and closes when the gateway closes, whenever it is asked
-    for something and while `wsredis.testing.MemoryGateway.wait` runs.
+    for something and while `wsredis.testing.MemoryGateway.wait` runs. With the header
+    ``Sec-WebSocket-Protocol: wsredis`` it speaks that subprotocol, too.
 
     Args:
         socket: A new connection to the gateway.
@@ -211,6 +214,7 @@ class Client:
         self.socket = socket
         self.close_code: int | None = None
         self.close_reason = ""
+        self._hello: dict[str, Any] = {}
         self._messages: list[str | bytes] = []
         self._closing = False
         socket.send(handshake(path, *headers))
@@ -228,6 +232,12 @@ class Client:
             if name.lower() == "sec-websocket-protocol":
                 return value.strip()
         return None
+
+    @property
+    def hello(self) -> dict[str, Any]:
+        """What the gateway last told it of itself. Empty without the subprotocol ``wsredis``."""
+        self.read()
+        return self._hello
 
     @property
     def is_open(self) -> bool:
@@ -267,7 +277,7 @@ class Client:
         for each in self.socket.frames():
             if each.opcode == TEXT:
                 self._messages.append(each.payload.decode())
-            elif each.opcode == BINARY:
+            elif each.opcode == BINARY and not self._is_told(each.payload):
                 self._messages.append(each.payload)
             elif each.opcode == PING and not self.socket.paused:
                 self.socket.send(frame(PONG, each.payload))
@@ -275,6 +285,20 @@ class Client:
                 self.close_code = 1005 if each.close_code is None else each.close_code
                 self.close_reason = each.payload[2:].decode()
                 self._close(each.payload)
+
+    def _is_told(self, payload: bytes) -> bool:
+        """Act on a binary message of the gateway itself, if it is one."""
+        if self.subprotocol != SUBPROTOCOL:
+            return False
+        try:
+            payload.decode()
+        except UnicodeDecodeError:
+            return False
+        if payload:
+            self._hello = json.loads(payload)["hello"]
+        elif not self.socket.paused:
+            self.socket.send(frame(BINARY, b""))
+        return True
 
     def _close(self, payload: bytes) -> None:
         if not self._closing:

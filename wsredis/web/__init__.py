@@ -164,6 +164,7 @@ def playground_settings(config: GatewayConfig) -> dict[str, Any]:
         "version": __version__,
         "uri": config.url_prefix,
         "prefix": config.prefix,
+        "storedPrefix": config.stored_prefix,
         "heartbeat": config.heartbeat,
         "redisCli": target.cli_arguments,
         # Empty for the one that programs look for anyway.

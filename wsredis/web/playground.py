@@ -40,7 +40,6 @@ _POLICY = (
 _HEADERS = {
     "content-security-policy": _POLICY,
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
 }
 
 #: Questions of one address, and of all, that are answered in a second, and at once after a pause.
@@ -94,7 +93,8 @@ class SocketResource(Resource):
     """
     The answer to ``/demo/socket?id=NAME``: all about the socket of that name, as JSON.
 
-    Only a page of our own origin gets it, and only for a socket of its own visitor.
+    Only a page of our own origin gets it, and only for a socket of its own visitor. Without such a
+    socket in this process it is null.
     """
 
     isLeaf = True
@@ -140,8 +140,7 @@ class SocketResource(Resource):
         return wait
 
     def _reported(self, report: dict[str, Any] | None, request: Request) -> bytes:
-        if report is None:
-            return _answer(request, 404, {"error": "there is no such socket, or it is not yours"})
+        # No 404: a browser shows it as an error of the page, which may ask the wrong process.
         return _answer(request, 200, report)
 
     def _failed(self, failure: Failure, request: Request) -> bytes | Failure:
@@ -177,7 +176,7 @@ def _handshake_of(request: Request) -> Handshake:
     )
 
 
-def _answer(request: Request, status: int, body: Mapping[str, Any]) -> bytes:
+def _answer(request: Request, status: int, body: Mapping[str, Any] | None) -> bytes:
     """Set status and headers. Returns: The body."""
     request.setResponseCode(status)
     request.setHeader("content-type", "application/json")

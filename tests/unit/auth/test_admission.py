@@ -13,6 +13,7 @@ from tests.support.raw import handshake
 from tests.unit.auth.case import ALL, JOHN, AuthCase, Register
 from wsredis.auth.admission import Admission
 from wsredis.auth.control_commands import RecentCommands
+from wsredis.auth.hints import NO_USERS
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.channels import Access
 from wsredis.config import GatewayConfig, Limits
@@ -143,6 +144,33 @@ class AdmitTests(AuthCase):
             else:
                 self.assertEqual(JOHN, self.successResultOf(decided).identity)
         self.assertEqual(["john"], self.register.asked)
+
+    def test_nobody(self) -> None:
+        """A policy's denial says that nobody is logged in, if so, and if it says nothing better."""
+
+        class Denies:
+            error = HandshakeRejected("no")
+
+            def allow(self, identity: Identity, handshake: Handshake) -> Access:
+                raise self.error
+
+        for authenticators, name, error, advice in (
+            ([self.register], "nobody", HandshakeRejected("no"), "nobody is logged in here"),
+            ([self.register], "john", HandshakeRejected("no"), ""),
+            ([self.register], "nobody", HandshakeRejected("no", advice="eat"), "eat"),
+            ([self.register], "nobody", HandshakeRejected("later", 503), ""),
+            ([], "nobody", HandshakeRejected("no"), NO_USERS),
+        ):
+            policy = Denies()
+            policy.error = error
+            given = error.advice
+            question = Handshake(Access("a"), "/ws/a", {"authorization": name}, "peer")
+            admission = self.make(authenticators, policy)
+            found = self.failureResultOf(Deferred.fromCoroutine(admission.admit(question))).value
+            assert isinstance(found, HandshakeRejected)
+            self.assertEqual(advice, found.advice)
+            # It may be raised again, for another client.
+            self.assertEqual(given, error.advice)
 
     def test_expired(self) -> None:
         """A client whose identity has expired already is not let in."""

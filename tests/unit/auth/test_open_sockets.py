@@ -79,7 +79,7 @@ class OpenSocketsTests(AuthCase):
         name = self.name(self.come("nobody", BOTH))
         asked = len(self.register.asked)
         report = self.ask(name, "john")
-        self.assertEqual("nobody is logged in", report["subscribe"][2]["why"])
+        self.assertEqual("nobody is logged in here", report["subscribe"][2]["why"])
         self.assertEqual(asked, len(self.register.asked))
 
     def test_rejected(self) -> None:
@@ -125,7 +125,7 @@ class OpenSocketsTests(AuthCase):
             for each in self.successResultOf(Deferred.fromCoroutine(report))["subscribe"]
             if each["audience"] == "user"
         ]
-        self.assertIn("--allow-origin null would admit it", entry["why"])
+        self.assertIn("its cookies are ignored; --allow-origin * admits it", entry["why"])
 
     def flags(self, *flags: str) -> Any:
         """Returns: The audiences of flags."""

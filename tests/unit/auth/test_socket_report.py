@@ -46,12 +46,12 @@ class SocketReportTests(SynchronousTestCase):
         granted: Access,
         requested: Access | None = None,
         where: _Where | None = None,
-        foreign_origin: str | None = None,
+        stranger: str | None = None,
     ) -> dict[str, Any]:
         """Returns: The report on a connection."""
         where = where or _Where()
         connection = _Connection(identity, granted, where.prefix)
-        return socket_report(connection, requested or granted, where, foreign_origin)
+        return socket_report(connection, requested or granted, where, stranger)
 
     def why(self, *arguments: Any, **keywords: Any) -> dict[str, str | None]:
         """Returns: The reasons by audience."""
@@ -114,19 +114,14 @@ class SocketReportTests(SynchronousTestCase):
         """Without an identity it is said whether anybody could have one."""
         access = Access("a", EVERY)
         why = self.why(Identity(), access)
-        self.assertEqual([None, *["nobody is logged in"] * 3], list(why.values()))
+        self.assertEqual([None, *["nobody is logged in here"] * 3], list(why.values()))
         why = self.why(Identity(), access, where=_Where(knows_identities=False))
         self.assertEqual(
-            "this gateway asks nobody who its clients are; "
-            "--django, --auth-url or --jwt-key would change that",
+            "this gateway knows no users, without --django, --auth-url or --jwt-key",
             why["user"],
         )
-        why = self.why(Identity(), access, foreign_origin="http://localhost:3000")
-        self.assertEqual(
-            "its page comes from http://localhost:3000, another origin, so its cookies do not "
-            "count; --allow-origin http://localhost:3000 would admit it",
-            why["session"],
-        )
+        why = self.why(Identity(), access, stranger="its page is foreign")
+        self.assertEqual("its page is foreign", why["session"])
 
     def test_parts_of_an_identity(self) -> None:
         """An identity that lacks a name of one kind says which, and whose it is."""
@@ -135,7 +130,7 @@ class SocketReportTests(SynchronousTestCase):
         self.assertEqual("ann is in no group", why["group"])
         self.assertEqual("ann came without a session, as with a token", why["session"])
         why = self.why(Identity(session="key"), access)
-        self.assertEqual("nobody is logged in; there is only a session", why["user"])
+        self.assertEqual("nobody is logged in here; there is only a session", why["user"])
         self.assertEqual("this identity is in no group", why["group"])
 
     def test_colon(self) -> None:

@@ -21,8 +21,11 @@ from wsredis.errors import ConfigError
 _OTHERS = {
     *("--broadcast", "--config", "--facility", "--group", "--help", "--origin", "--session"),
     *("--user", "--version", "--wait"),
+    *("--ca", "--cookie", "--header", "--insecure", "--subprotocol", "--token", "--token-file"),
+    "--unix",
     # Those of other programs.
     *("--appendonly", "--askpass", "--daemonize", "--dir", "--nothreading", "--save"),
+    *("--nodaemon", "--pidfile"),
     *("--tls", "--unixsocket", "--unixsocketperm", "--maxmemory", "--maxmemory-policy"),
 }
 

@@ -32,6 +32,14 @@ class LoadTests(ConfigCase):
         self.assertEqual(1003, config.limits.max_head)
         self.assertEqual(Limits().max_message, config.limits.max_message)
 
+    def test_defaults_of_a_command(self) -> None:
+        """They hold where nothing is given, by whatever source."""
+        path = self.file("expire = 1")
+        defaults = {"expire": 9, "drain": 9.0, "max-head": 999, "prefix": "p"}
+        config = load({"drain": "3"}, {"WSREDIS_MAX_HEAD": "1002"}, path, defaults=defaults)
+        self.assertEqual((1, 3.0, "p"), (config.expire, config.drain, config.prefix))
+        self.assertEqual(1002, config.limits.max_head)
+
     def test_parts(self) -> None:
         """Settings find their parts; settings that are not named keep their defaults."""
         config = load({"redis": "unix:///x", "max-queue": "5"}, {"WSREDIS_REDIS_CA": "ca.pem"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsredis.config.origins import (
@@ -105,6 +107,37 @@ class AllowedHostTests(SynchronousTestCase):
         for text in ("", ".", "*.", "a:80", "https://a", "a b", "a.*.b", "*a.b", "::1", "a/", "a."):
             error = self.assertRaises(ValueError, check_allowed_host, text)
             self.assertIn(repr(text), str(error))
+
+
+class MeantTests(SynchronousTestCase):
+    """The messages name what was probably meant."""
+
+    def meant(self, check: Callable[[str], str], text: str) -> str:
+        """The end of the message about *text*."""
+        error = self.assertRaises(ValueError, check, text)
+        return str(error).partition("; did you mean ")[2]
+
+    def test_origin(self) -> None:
+        """The origin of a URL, and of a host with a port, which may be the one of a page."""
+        for text, meant in (
+            ("localhost:3000", "http://localhost:3000?"),
+            ("https://a.example/app?x", "https://a.example?"),
+            ("example.com", "http://example.com?"),
+            ("null:", ""),
+            ("", ""),
+            ("a b", ""),
+        ):
+            self.assertEqual(meant, self.meant(check_allowed_origin, text), text)
+
+    def test_host(self) -> None:
+        """The host of a URL, and of a host with a port."""
+        for text, meant in (
+            ("https://a.example:8080/x", "a.example?"),
+            ("localhost:80", "localhost?"),
+            ("*.", ""),
+            ("", ""),
+        ):
+            self.assertEqual(meant, self.meant(check_allowed_host, text), text)
 
 
 class GrammarTests(SynchronousTestCase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.config.case import ConfigCase
 from wsredis.config import AsgiConfig, AuthUrlConfig, GatewayConfig, JwtConfig, Limits, load
 from wsredis.config.cores import usable_cores
-from wsredis.config.values import header_value, script_name
+from wsredis.config.values import endpoint_description, header_value, script_name
 from wsredis.errors import ConfigError
 
 
@@ -59,12 +59,36 @@ class CheckTests(ConfigCase):
             (0, ("0",)),
             ("65535", ("65535",)),
             ("80 tcp:81", ("80", "tcp:81")),
+            ("127.0.0.1:80 localhost:81 [::1]:82", ("127.0.0.1:80", "localhost:81", "[::1]:82")),
             (["unix:/run/my gateway"], ("unix:/run/my gateway",)),
             ((), ()),
         ):
             self.assertEqual(expected, GatewayConfig(port=value).port)  # type: ignore[arg-type]
-        for value in ("65536", "-1", "http", [""], "8.0", True, "\u00b2", "9" * 5000):
+        for value in (
+            "127.0.0.1:65536",
+            "localhost:99999",
+            "65536",
+            "-1",
+            "http",
+            [""],
+            "8.0",
+            True,
+            "\u00b2",
+            "9" * 5000,
+        ):
             self.assertTrue(self.refused(GatewayConfig, port=value).startswith("port: "), value)
+
+    def test_endpoint_description(self) -> None:
+        """A number, with or without an address, becomes a description; that is left as it is."""
+        for text, host, expected in (
+            ("80", "", "tcp:80"),
+            ("80", "127.0.0.1", "tcp:80:interface=127.0.0.1"),
+            ("10.0.0.5:80", "127.0.0.1", "tcp:80:interface=10.0.0.5"),
+            ("[fe80::1]:80", "", r"tcp:80:interface=fe80\:\:1"),
+            ("tcp:80", "127.0.0.1", "tcp:80"),
+            ("unix:/run/x:80", "", "unix:/run/x:80"),
+        ):
+            self.assertEqual(expected, endpoint_description(text, host))
 
     def test_tls_ports(self) -> None:
         """A port for TLS is like a port, without a certificate of its own."""

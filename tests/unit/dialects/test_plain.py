@@ -488,6 +488,14 @@ class BatchTests(ConnectionCase):
         self.assertEqual(3, len(logs))
         for each in logs:
             self.assertIn("it may publish nowhere", str(formatEvent(each)))
+            self.assertIn("its URL has no flag such as publish-broadcast", str(formatEvent(each)))
+
+    def test_reason_to_publish_nowhere(self) -> None:
+        """The hints about what the client may publish say why it may not; others do not."""
+        connection, _ = self.opened((), (USER,))
+        self.assertEqual("", connection.publish_hints)
+        connection.hints = ("subscribe-user has no effect", "publish-user has no effect: nobody")
+        self.assertEqual("publish-user has no effect: nobody", connection.publish_hints)
 
     def test_many_listeners(self) -> None:
         """If many hear a message, the next one is taken only while the client is not paused."""

@@ -8,7 +8,8 @@ from unittest import mock
 
 from tests.unit.django.test_project_report import ReportCase
 from wsredis.django.check_project import CHECK_PROJECT
-from wsredis.service.cli import Outside, main
+from wsredis.service.cli import main
+from wsredis.service.outside import Outside
 
 
 class CommandTests(ReportCase):

@@ -146,6 +146,15 @@ class StaggeredTimerTests(SynchronousTestCase):
         self.turn()
         self.assertGreater(len({time for time, _ in self.visits}), 20)
 
+    def test_membership(self) -> None:
+        """It tells who is visited."""
+        timer: StaggeredTimer[_Member] = StaggeredTimer(Clock(), 1.0, lambda _: None)
+        first, second = _Member(), _Member()
+        timer.add(first)
+        self.assertEqual((True, False), (first in timer, second in timer))
+        timer.discard(first)
+        self.assertNotIn(first, timer)
+
     def test_discard(self) -> None:
         """A member that left is visited no more; strangers may leave, and members come twice."""
         first, second, stranger = self.members[:3]

@@ -139,7 +139,12 @@ class ConnectionTests(SettingsCase):
         """A wrong URL is refused in one line that shows no password."""
         for url, why in (
             ("http://h", "a URL starts with redis://, rediss:// or unix://"),
-            ("h:6379", "a URL starts with redis://, rediss:// or unix://"),
+            (
+                "h:6379",
+                "a URL starts with redis://, rediss:// or unix://; did you mean redis://h:6379?",
+            ),
+            ("u:secret@h:6379", "a URL starts with redis://, rediss:// or unix://"),
+            ("secret", "a URL starts with redis://, rediss:// or unix://"),
             ("redis://:secret@h:port", "this is not a URL"),
             ("redis://:sec?ret@h", "this is not a URL"),
             ("redis://:sec#ret@h", "this is not a URL"),

@@ -6,6 +6,8 @@ import io
 import os
 import runpy
 import sys
+from collections.abc import Sequence
+from importlib import metadata
 from typing import Any, cast
 from unittest import mock
 
@@ -15,7 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.fake_client import FakeClient
 from wsredis import __version__
 from wsredis.config import RedisConfig
-from wsredis.service.cli import COMMANDS, Outside, main
+from wsredis.service import serve
+from wsredis.service.cli import COMMANDS, main
+from wsredis.service.outside import Outside
+from wsredis.service.signals import Signals
 
 
 class _Terminal(io.BytesIO):
@@ -35,6 +40,9 @@ class _Case(SynchronousTestCase):
         self.client = FakeClient()
         self.asked: list[RedisConfig] = []
         self.pauses: list[float] = []
+        self.questions: list[tuple[object, ...]] = []
+        self.reasons: list[str] = []
+        self.private: list[str] = []
         self.stdin = io.BytesIO()
         self.stdout = io.BytesIO()
         self.stderr = io.StringIO()
@@ -46,7 +54,21 @@ class _Case(SynchronousTestCase):
             self.asked.append(config)
             return cast("redis.Redis", self.client)
 
-        outside = Outside(self.stdin, self.stdout, self.stderr, connect, self.pauses.append)
+        def why_nobody(
+            client: redis.Redis, server: str, prefix: str, channels: Sequence[bytes]
+        ) -> list[str]:
+            self.questions.append((server, prefix, *channels))
+            return self.reasons
+
+        outside = Outside(
+            self.stdin,
+            self.stdout,
+            self.stderr,
+            connect,
+            self.pauses.append,
+            lambda: self.private,
+            why_nobody,
+        )
         return main(words, outside)
 
     def check_refused(self, status: int, line: str, *words: str) -> None:
@@ -100,6 +122,19 @@ class PublishTests(_Case):
             self.assertEqual(0, self.run_command("publish", "f", "--broadcast", *words, "x"))
         shown = [trip[0][2] for trip in self.client.trips]
         self.assertEqual(["7", "5", b"x"], shown)
+
+    def test_nobody(self) -> None:
+        """If nobody receives a message, the reasons are asked for and told, each in one line."""
+        self.reasons = ["nobody hears it", "a\x1bb"]
+        words = ("publish", "f", "--broadcast", "--user", "joe", "--prefix", "p", "x")
+        self.assertEqual(0, self.run_command(*words))
+        self.assertEqual(b"0 subscriber(s) received it\n", self.stdout.getvalue())
+        self.assertEqual("nobody hears it\na\\x1bb\n", self.stderr.getvalue())
+        names = (b"p:broadcast:f", b"p:user:joe:f")
+        self.assertEqual([("redis://localhost:6379", "p", *names)], self.questions)
+        self.client.listeners = {names[0]: 1}
+        self.assertEqual(0, self.run_command(*words))
+        self.assertEqual(1, len(self.questions))
 
     def test_stdin(self) -> None:
         """A dash reads standard input, byte for byte."""
@@ -277,6 +312,48 @@ class EndTests(_Case):
             self.check_refused(1, f"end: {line}", "end", "--session", "secret")
 
 
+class PrivateTests(_Case):
+    """The private Redis of a gateway that runs."""
+
+    def test_found(self) -> None:
+        """It is used where no Redis is named, and that is said."""
+        self.private = ["unix:///tmp/x/redis.sock"]
+        for words in ((), ("--redis", "embedded")):
+            self.assertEqual(0, self.run_command("publish", "f", "--broadcast", "hello", *words))
+            self.assertEqual(self.private, [self.asked.pop().url])
+        self.assertEqual(
+            "using the private Redis of the gateway that runs: unix:///tmp/x/redis.sock\n" * 2,
+            self.stderr.getvalue(),
+        )
+
+    def test_named(self) -> None:
+        """A Redis that is named goes before, from whatever source."""
+        self.private = ["unix:///tmp/x/redis.sock"]
+        self.run_command("publish", "f", "--broadcast", "hello", "--redis", "redis://h")
+        os.environ["WSREDIS_REDIS"] = "redis://i"
+        self.run_command("publish", "f", "--broadcast", "hello")
+        self.assertEqual(["redis://h", "redis://i"], [each.url for each in self.asked])
+        self.assertEqual("", self.stderr.getvalue())
+
+    def test_none(self) -> None:
+        """Without one, it is the usual Redis, unless a private one is asked for."""
+        self.run_command("publish", "f", "--broadcast", "hello")
+        self.assertEqual([None], [each.url for each in self.asked])
+        self.stdout = io.BytesIO()
+        line = "publish: --redis: no gateway of this user runs with a Redis of its own"
+        self.check_refused(2, line, "publish", "f", "--broadcast", "hello", "--redis", "embedded")
+
+    def test_several(self) -> None:
+        """Of several nobody can know which one is meant: nothing is published."""
+        self.private = ["unix:///a", "unix:///b"]
+        line = (
+            "publish: several gateways run with a Redis of their own: "
+            "give --redis unix:///a or unix:///b"
+        )
+        self.check_refused(2, line, "publish", "f", "--broadcast", "hello")
+        self.assertEqual([], self.asked)
+
+
 class ProgramTests(_Case):
     """``wsredis``."""
 
@@ -302,6 +379,49 @@ class ProgramTests(_Case):
             end = self.assertRaises(SystemExit, main, ["--version"], outside)
         self.assertEqual(0, end.code)
         self.assertEqual(f"wsredis {__version__}\n", printed.getvalue())
+
+    def test_nothing(self) -> None:
+        """Without a command there is the help, with the commands by groups, and status 2."""
+        self.assertEqual(2, self.run_command())
+        text = self.stderr.getvalue()
+        self.assertTrue(text.startswith("usage: wsredis COMMAND [options]\n"), text)
+        self.assertLess(text.index("Run a gateway:\n  demo "), text.index("Send and receive:\n"))
+        for name, command in COMMANDS.items():
+            self.assertRegex(text, rf"\n  {name} +{command.help}\n")
+
+    def test_versions(self) -> None:
+        """``version`` prints what a report of a fault should say, without what is missing."""
+        installed = metadata.version
+
+        def version(name: str) -> str:
+            if name == "Django":
+                raise metadata.PackageNotFoundError
+            return installed(name)
+
+        self.patch(metadata, "version", version)
+        self.assertEqual(0, self.run_command("version"))
+        lines = self.stdout.getvalue().decode().splitlines()
+        self.assertEqual(f"wsredis {__version__}", lines[0])
+        self.assertTrue(lines[1].startswith("Python 3."), lines)
+        self.assertIn(f"Twisted {installed('Twisted')}", lines)
+        self.assertNotIn("Django", str(lines))
+
+    def test_serve(self) -> None:
+        """``serve`` and ``demo`` get their words as they are, and signals are caught before."""
+        calls: list[Any] = []
+        caught: list[Any] = []
+
+        def run(make: Any, words: Any, signals: Any) -> int:
+            calls.append((make, words))
+            self.assertEqual([signals], caught)
+            caught.clear()
+            return 5
+
+        self.patch(Signals, "catch", lambda signals: caught.append(signals))
+        self.patch(serve, "serve", run)
+        words = ["--port", "1", "-n"]
+        self.assertEqual([5, 5], [self.run_command(each, *words) for each in ("serve", "demo")])
+        self.assertEqual([(serve.ServeOptions, words), (serve.DemoOptions, words)], calls)
 
     def test_import(self) -> None:
         """Importing it runs nothing."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from typing import Any
 
 from cryptography import x509
@@ -19,7 +20,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
-from twisted.logger import capturedLogs
+from twisted.logger import LogEvent, Logger, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import Authority
@@ -45,6 +46,41 @@ class EndpointTests(SynchronousTestCase):
         config = GatewayConfig(port=("1", "unix:/x"), tls_port=("2",), tls_cert=str(path))
         found = [(each.description, each.is_secure) for each in self.make(config)]
         self.assertEqual([("1", False), ("unix:/x", False), ("2", True)], found)
+
+    def test_open(self) -> None:
+        """A port that other computers reach is told, once, and any other one is not."""
+        for host, number in (("0.0.0.0", 1), ("::", 1), ("10.0.0.5", 1), ("fe80::1%eth0", 1)):
+            self.assertEqual(number, len(self.opened(host)), host)
+        for host in ("127.0.0.1", "127.0.1.1", "::1", None):
+            self.assertEqual([], self.opened(host), host)
+        (event,) = self.opened("::")
+        self.assertTrue(formatEvent(event).startswith("[::]:80 is open to the network: "))
+        self.assertIn("--tls-port 127.0.0.1:80 is for", formatEvent(event))
+
+    def opened(self, host: str | None) -> list[LogEvent]:
+        """Announce a port. Returns: The lines about the network."""
+        kind = IPv6Address if host and ":" in host else IPv4Address
+        address: Any = UNIXAddress("/x") if host is None else kind("TCP", host, 80)
+        endpoint = PortEndpoint("80", None, True, "tls-port")
+        port: Any = SimpleNamespace(getHost=lambda: address)
+        with capturedLogs() as events:
+            endpoint.announce(port, Logger(), has_demo=False)
+        self.assertEqual("listening", events[0]["event"])
+        return [each for each in events if each["event"] == "open-to-network"]
+
+    def test_address(self) -> None:
+        """A port may be written with its address, as people write it."""
+        for text, host, number in (
+            ("127.0.0.1:8080", "127.0.0.1", 8080),
+            ("localhost:81", "localhost", 81),
+            ("[::1]:82", "::1", 82),
+            (":83", "", 83),
+        ):
+            reactor = MemoryReactorClock()
+            (endpoint,) = self.make(GatewayConfig(port=(text,)), reactor)
+            endpoint.listen(Factory())
+            ((bound, _, backlog, interface),) = reactor.tcpServers
+            self.assertEqual((number, host, 4096), (bound, interface, backlog), text)
 
     def test_in_use(self) -> None:
         """A port that cannot be bound is named by its setting, its address and the reason."""

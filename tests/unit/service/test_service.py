@@ -308,7 +308,7 @@ class PortTests(_ServiceCase):
         with capturedLogs() as events:
             self.make(config).startService()
         self.assertEqual([(1, 4096, "127.0.0.1"), ("/run/ws.sock",)], self.reactor.bound)
-        shown = [event["address"] for event in events if "address" in event]
+        shown = [event["address"] for event in events if event.get("event") == "listening"]
         self.assertEqual(["0.0.0.0:8080", "unix:/run/ws.sock"], shown)
 
     def test_demo_is_told(self) -> None:

@@ -152,7 +152,7 @@ class RefusedTests(TapCase):
             (("-port", "80"), "option -port not recognized; did you mean --port?"),
             (("port", "80"), "'port' is not an option; did you mean --port?"),
             (("--allow_origin=x",), "did you mean --allow-origin?"),
-            (("--log-format", "jason"), "is not one of text, json; did you mean json?"),
+            (("--log-format", "jason"), "is not one of text, json, short; did you mean json?"),
         ):
             self.assertIn(meant, self.fails(*words))
 

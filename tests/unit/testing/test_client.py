@@ -181,6 +181,20 @@ class ClientTests(SynchronousTestCase):
         client = self.gateway.client("/ws/a", "Sec-WebSocket-Protocol: chat, other")
         self.assertEqual("chat", client.subprotocol)
 
+    def test_notices(self) -> None:
+        """With ``wsredis`` it knows what it is told, and answers heartbeats."""
+        client = self.gateway.client(
+            "/ws/a?subscribe-broadcast&publish-broadcast&echo", "Sec-WebSocket-Protocol: wsredis"
+        )
+        self.assertEqual(["broadcast"], client.hello["subscribe"])
+        self.gateway.wait(60)
+        client.send(b"\xff")
+        self.assertEqual([b"\xff"], client.messages())
+        client.socket.pauseProducing()
+        self.gateway.wait(10)
+        self.assertEqual([], client.messages())
+        self.assertEqual({}, self.gateway.client("/ws/a").hello)
+
     def test_close(self) -> None:
         """Closing ends in order, with the code that the gateway sends back, and may be repeated."""
         client = self.gateway.client("/ws/a")

@@ -67,6 +67,7 @@ class FromConfigTests(SynchronousTestCase):
                 "version": __version__,
                 "uri": "/ws/",
                 "prefix": "p",
+                "storedPrefix": "",
                 "heartbeat": "--hb--",
                 "redisCli": "-p 7000 -n 3 --askpass",
                 "redisUrl": "redis://localhost:7000/3",

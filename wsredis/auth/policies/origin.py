@@ -142,6 +142,7 @@ class OriginPolicy:
             return replace(requested, forward=False)
         raise HandshakeRejected(
             "this page may not open this WebSocket",
+            hint=self._hint_of_proxy(handshake),
             cause="foreign-page",
             advice=f"{self.remedy(handshake)[1]} would allow it",
         )
@@ -160,6 +161,14 @@ class OriginPolicy:
         if _is_same(match, self._host(handshake), self._came_by(handshake)):
             return match[0], f"--allow-host {match[2]}"
         return match[0], f"--allow-origin {match[0]}"
+
+    def _hint_of_proxy(self, handshake: Handshake) -> str:
+        """Tell of a proxy that names itself in Host. Empty if it does not look like that."""
+        match = _match(handshake.headers["origin"])
+        host = HOST_HEADER.fullmatch(self._host(handshake).strip().lower())
+        if match is None or host is None or _is_local(match[2] or "") or not _is_local(host[1]):
+            return ""
+        return f"Host is {host[0][:_SHOWN]}: a proxy in front must pass on the Host of the browser"
 
     def _host(self, handshake: Handshake) -> str:
         headers = handshake.headers
@@ -209,10 +218,7 @@ class OriginPolicy:
             scheme == "https"
             # A proxy on this port chooses by names, as a rule.
             or port in (None, "80")
-            or "." not in name
-            or name.startswith("[")
-            or name.endswith(_PRIVATE)
-            or name.rpartition(".")[2].isdigit()
+            or _is_local(name)
         )
 
     def _has_host(self, header: str) -> bool:
@@ -243,6 +249,12 @@ def _is_same(origin: re.Match[str], host: str, way: _Way) -> bool:
         return False
     default = default_port(scheme)
     return (own[2] or default) == (port or default)
+
+
+def _is_local(name: str) -> bool:
+    """Tell whether a name is one that programs in one network have for each other."""
+    is_address = name.startswith("[") or name.rpartition(".")[2].isdigit()
+    return is_address or "." not in name or name.endswith(_PRIVATE)
 
 
 def _match(header: str) -> re.Match[str] | None:

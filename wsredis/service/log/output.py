@@ -20,7 +20,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
 from wsredis.errors import ConfigError
-from wsredis.service.log.records import is_repetition, json_line, text_line
+from wsredis.service.log.records import is_repetition, json_line, short_line, text_line
 
 __all__ = [
     "LineObserver",
@@ -165,14 +165,17 @@ class LineObserver:
     If it raises, Twisted drops the event and goes on: a log that cannot be written stops nobody.
 
     Args:
-        format: ``"json"``, or anything else for text.
+        format: ``"json"``, ``"short"``, or anything else for text.
+        has_colours: Tells whether short lines may have colours.
     """
 
-    def __init__(self, format: str | None, output: Output) -> None:
+    def __init__(self, format: str | None, output: Output, has_colours: bool = False) -> None:
         self._output = output
         self._line: Callable[[LogEvent], str]
         if format == "json":
             self._line = json_line
+        elif format == "short":
+            self._line = lambda event: short_line(event, has_colours)
         else:
             self._line = lambda event: text_line(event, not output.has_time)
 
@@ -203,7 +206,7 @@ def capture_logging() -> None:
 
 
 def observer_for(
-    format: str | None, twistd: Mapping[str, Any], stdout: TextIO
+    format: str | None, twistd: Mapping[str, Any], stdout: TextIO, *, for_people: bool = False
 ) -> LineObserver | None:
     """
     Make the observer that twistd is to log with.
@@ -212,6 +215,7 @@ def observer_for(
         format: The setting ``log-format``.
         twistd: The options before ``wsredis`` on the command line.
         stdout: Standard output.
+        for_people: Tells whether lines on a terminal are short if no format was chosen.
 
     Returns:
         None if it is twistd's own choice, or if twistd refuses its options by itself.
@@ -222,7 +226,7 @@ def observer_for(
     """
     if twistd.get("logger") or "nodaemon" not in twistd:
         # Those who log in another way, as twist does, do so in its format.
-        if format == "json":
+        if format not in (None, "text"):
             raise ConfigError("log-format: needs twistd, without a logger of its own")
         return None
     path = twistd.get("logfile") or ""
@@ -232,7 +236,10 @@ def observer_for(
     if path == "-" and not in_foreground:
         return None
     if path == "-" or (in_foreground and not path):
-        return LineObserver(format, Stream(stdout))
+        is_terminal = stdout.isatty()
+        if for_people and is_terminal:
+            format = format or "short"
+        return LineObserver(format, Stream(stdout), is_terminal and not os.environ.get("NO_COLOR"))
     path = path or _DEFAULT_FILE
     try:
         return LineObserver(format, LogFile(path))

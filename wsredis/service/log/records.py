@@ -23,7 +23,18 @@ from twisted.logger import (
     formatTime,
 )
 
-__all__ = ["OTHER", "Record", "forwarded", "is_repetition", "json_line", "record_of", "text_line"]
+from wsredis.service.printable import printable
+
+__all__ = [
+    "OTHER",
+    "Record",
+    "forwarded",
+    "is_repetition",
+    "json_line",
+    "record_of",
+    "short_line",
+    "text_line",
+]
 
 #: Everything about one event: ``time``, ``level``, ``logger``, ``event`` and ``message``, then the
 #: fields of this kind of event, and ``traceback`` if there is one.
@@ -45,6 +56,13 @@ _NOT_FIELDS = frozenset(
     ]
 )
 
+
+#: The loggers of what is printed.
+_PRINTED = frozenset(["stdout", "stderr"])
+
+#: Levels that a short line names, and their colours on a terminal: yellow and red.
+_COLOURS = {LogLevel.warn: "33", LogLevel.error: "31", LogLevel.critical: "31"}
+_NAMES = {LogLevel.warn: "warning: ", LogLevel.error: "error: ", LogLevel.critical: "error: "}
 
 #: The line of Twisted about a port of the gateway, which has a better line of its own.
 _SAID_BETTER = re.compile(r"Gateway(?:Factory|Site)\b.* starting on ")
@@ -118,7 +136,34 @@ def text_line(event: LogEvent, with_time: bool = True) -> str:
     level = event.get("log_level", LogLevel.info).name
     system = event.get("log_system") or f"{event.get('log_namespace', '-')}#{level}"
     stamp = f"{formatTime(event.get('log_time'))} " if with_time else ""
-    return _printable(f"{stamp}[{system}] {message}").replace("\n", "\n\t") + "\n"
+    return printable(f"{stamp}[{system}] {message}", "\n\t").replace("\n", "\n\t") + "\n"
+
+
+def short_line(event: LogEvent, has_colours: bool = False) -> str:
+    """
+    Write an event for people who look at a terminal: the time of day and the message.
+
+    Lines of Twisted about its own start and stop are left out. Further lines are indented.
+
+    Args:
+        has_colours: Tells whether warnings and errors are coloured.
+
+    Returns:
+        The line with its end. Empty if the event says nothing to people.
+    """
+    message, traceback = _message(event), _traceback(event)
+    level = event.get("log_level", LogLevel.info)
+    logger = str(event.get("log_namespace", "-"))
+    is_of_twisted = "event" not in event and logger.startswith("twisted.")
+    if (is_of_twisted and level <= LogLevel.info) or not (message or traceback):
+        return ""
+    if traceback:
+        message = f"{message}\n{traceback.rstrip()}"
+    name = "" if logger in _PRINTED else _NAMES.get(level, "")
+    text = printable(f"{name}{message}", "\n\t").replace("\n", f"\n{' ' * 9}")
+    if has_colours and name:
+        text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+    return f"{formatTime(event.get('log_time'), '%H:%M:%S')} {text}\n"
 
 
 def forwarded(record: Record, worker: int) -> tuple[Logger, Any, dict[str, Any]]:
@@ -168,15 +213,6 @@ def _traceback(event: LogEvent) -> str:
         return "" if failure is None else str(failure.getTraceback())
     except Exception as error:
         return f"(no traceback: {error!r})"
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode()
-        for each in text
-    )
 
 
 def _plain(value: object) -> Any:

@@ -12,6 +12,7 @@ from twisted.internet.unix import Port as UNIXPort
 from twisted.python.failure import Failure
 
 from twisted import __version__ as twisted_version
+from wsredis.config.values import endpoint_description
 from wsredis.errors import ConfigError, incompatible
 
 __all__ = ["SharedEndpoint", "SharedSocket", "check_shareable", "check_twisted", "stop_accepting"]
@@ -48,8 +49,8 @@ def check_shareable(option: str, text: str) -> None:
     Raises:
         ConfigError: They cannot.
     """
-    kind = text.removeprefix("haproxy:").partition(":")[0]
-    if not (text.isdigit() or kind in _SHAREABLE):
+    kind = endpoint_description(text).removeprefix("haproxy:").partition(":")[0]
+    if kind not in _SHAREABLE:
         raise ConfigError(
             f"{option}: {text!r} cannot be used with --workers: "
             f"only numbers and {', '.join(_SHAREABLE)} and haproxy endpoints can"

@@ -202,7 +202,7 @@ class StreamClient(Applicant):
             return
         self.log_refused(self.exchange.found.target.encode("latin-1"), rejection)
         lines = [*self.exchange.sharing.lines, "Cache-Control: no-store"]
-        data = error_response(rejection.status, rejection.reason, lines)
+        data = error_response(rejection.status, rejection.told, lines)
         self.leave()
         self.exchange.answered(data, rejection.status, keeps=False)
 

@@ -83,7 +83,7 @@ class EventClient(StreamClient, QueueOwner):
         self.metrics.event_streams += 1
         if self.config.verbose:
             connection.opened_at = self.registry.now()
-            log_opened(connection, "sse")
+            log_opened(connection, answer.accepted.handshake.requested, "sse")
         self.metrics.handshake_latency.observe(self.queued.now() - began)
         self._deciding = None
         self._greet(connection, answer)

@@ -102,7 +102,9 @@ class PublishClient(StreamClient):
         connection = self.connection
         assert connection is not None
         if refusal is None and not connection.may_speak:
-            refusal = HandshakeRejected("this client may publish nowhere", 403)
+            refusal = HandshakeRejected(
+                "this client may publish nowhere", 403, advice=connection.publish_hints
+            )
         if refusal is not None:
             self.refuse(refusal)
             return

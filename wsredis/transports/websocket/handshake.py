@@ -78,6 +78,7 @@ class Handshaker:
         applications: Applications | None = None,
     ) -> None:
         self._limits = config.limits
+        self._url_prefixes = config.url_prefixes
         self._compress = config.compress
         self._encodings = Encodings(config.compress_threshold)
         self._hub = hub
@@ -117,6 +118,11 @@ class Handshaker:
             # As in a coroutine: whatever an authenticator raises refuses this handshake only.
             return fail()
 
+    def _nothing(self) -> HandshakeRejected:
+        """Return the refusal of a handshake that nobody takes."""
+        below = " or ".join(self._url_prefixes)
+        return HandshakeRejected("there is nothing here", 404, advice=f"sockets are below {below}")
+
     def is_ours(self, target: str) -> bool:
         """Tell whether a handshake belongs to a dialect, or to nobody: not to the application."""
         if self._applications is None:
@@ -132,7 +138,7 @@ class Handshaker:
     ) -> Deferred[Answer]:
         """Let the application decide, if there is one and there is room."""
         if self._applications is None:
-            raise HandshakeRejected("there is nothing here", 404)
+            raise self._nothing()
         refusal = self._registry.refusal(Step.DECIDE, client)
         if refusal is not None:
             raise refusal
@@ -224,7 +230,7 @@ class Handshaker:
         path, _, query = target.partition("?")
         found = find_dialect(self._dialects, path, query)
         if found is None:
-            raise HandshakeRejected("there is nothing here", 404)
+            raise self._nothing()
         dialect, requested = found
         if only_publishes:
             requested = replace(requested, subscribe=frozenset())

@@ -117,6 +117,11 @@ _HANDSHAKE = Kind.HANDSHAKE
 _HTTP = Kind.HTTP
 
 
+#: The first byte of a client that speaks TLS: a record with a part of a handshake.
+_TLS_HANDSHAKE = b"\x16"
+_TLS = "this is TLS, and this port has none: write ws:// in place of wss://, or use --tls-port"
+
+
 def _malformed(reason: str, status: int = 400) -> Head:
     return Head(Kind.MALFORMED, status, reason)
 
@@ -132,7 +137,7 @@ def parse(data: bytes, limit: int, searched: int = 0) -> Head:
     """
     if not data[:1].isalpha():
         # Before all else: the answer must not depend on how much has come.
-        return _malformed("this is not HTTP")
+        return _malformed(_TLS if data[:1] == _TLS_HANDSHAKE else "this is not HTTP")
     end = data.find(b"\r\n\r\n", max(0, searched - 3)) + 4
     is_complete = end != 3
     if (end if is_complete else len(data)) > limit:

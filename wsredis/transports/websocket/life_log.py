@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsredis.channels import loggable_channel
+from wsredis.channels import Access, loggable_channel
 from wsredis.errors import CLOSE_CODES
 from wsredis.gateway.connection import Connection
 from wsredis.transports.sockets import Traffic
@@ -113,19 +113,30 @@ def _by(transport: str) -> str:
     return "" if transport == "websocket" else f", {transport}"
 
 
-def log_opened(connection: Connection, transport: str = "websocket") -> None:
+def log_opened(
+    connection: Connection, requested: Access | None, transport: str = "websocket"
+) -> None:
     """
     Log that a client is open.
 
     Args:
+        requested: The rights that it asked for. None if there is no question of rights.
         transport: The way by which it hears.
     """
+    granted = connection.granted.flags
+    refused = [] if requested is None else [e for e in requested.flags if e not in granted]
+    rights = "" if requested is None else f"; granted {_listed(granted)}"
+    if refused:
+        rights += f", not granted {_listed(refused)}"
     _log.info(
         "opened {peer} on {facility!r} ({id}{_by}): {_user} hears {_hears} and publishes on "
-        "{_publishes}",
+        "{_publishes}{_rights}",
         event="connection-opened",
         transport=transport,
+        granted=granted,
+        refused=refused,
         _by=_by(transport),
+        _rights=rights,
         **_fields(connection),
     )
 

@@ -45,6 +45,7 @@ from wsredis.transports.stream.channel import Caller
 from wsredis.transports.stream.request import cursor_in
 from wsredis.transports.stream.ring import size_of
 from wsredis.transports.stream.streams import Streams
+from wsredis.transports.tls_failure import tls_failure
 from wsredis.transports.websocket import frames, head
 from wsredis.transports.websocket.applications import Answer
 from wsredis.transports.websocket.deflate import Inflater
@@ -228,6 +229,8 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         channel = self._channel if self.state == _HTTP else None
         if self.state == _PENDING:
             self.metrics.handshakes["abandoned,"] += 1
+        elif self.state == _HEAD and not self.data:
+            self._log_tls_failure(reason)
         self._end()
         was_open = self.registry.connection_lost(self)
         if was_open:
@@ -245,6 +248,19 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             self.queue.stopProducing()
         # Both know this protocol: without a reference cycle no garbage collection is needed.
         self.connection = self.queue = None
+
+    def _log_tls_failure(self, reason: Failure) -> None:
+        problem = tls_failure(reason)
+        if problem:
+            self.losses.log(
+                self._log,
+                LogLevel.info,
+                "tls",
+                "the TLS handshake of {peer} failed: {problem}",
+                event="tls-failed",
+                peer=self.peer,
+                problem=problem,
+            )
 
     # -- The head of a request
 
@@ -290,6 +306,17 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
 
     def _serve_http(self, found: head.Head) -> None:
         """Hand the connection over, with all bytes that were read of it."""
+        if "sec-websocket-key" in found.headers:
+            self.losses.log(
+                self._log,
+                LogLevel.warn,
+                "upgrade",
+                "{peer} asks for a WebSocket at {path!r} without the Upgrade header: a proxy in "
+                "front must pass on Upgrade and Connection, by HTTP/1.1",
+                event="upgrade-missing",
+                peer=self.peer,
+                path=head.loggable_target(found.target.encode("latin-1")),
+            )
         streams = self.streams
         if streams is not None and streams.serves(found):
             host = self._peer_host()
@@ -389,7 +416,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             response += self._hello(connection)
         if self.config.verbose:
             connection.opened_at = self.registry.now()
-            log_opened(connection)
+            log_opened(connection, None if accepted is None else accepted.handshake.requested)
         self.metrics.handshake_latency.observe(self.queued.now() - began)
         if missed is None:
             connection.opened(answer.stored, response)
@@ -461,7 +488,7 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
         )
         if is_told:
             assert asked is not None
-            code, reason = close_code_for(rejection.status), rejection.reason
+            code, reason = close_code_for(rejection.status), rejection.told
             answer = short_answer(asked.key, SUBPROTOCOL) + frames.close(code, reason)
         else:
             answer = error_response(rejection.status, rejection.reason)

@@ -43,17 +43,28 @@
     return base.href.replace(/^http/, "ws");
   }
 
+  // The part of a URL after the prefix. Somebody may have pasted a whole one.
+  function wish_of(text) {
+    const [wish] = split(text.trim(), "#");
+    for (const start of [socket_base(), base.href, base.pathname]) {
+      if (wish.startsWith(start)) return wish.slice(start.length);
+    }
+    return wish;
+  }
+
   // What a URL asks for. Flags that are none stay, so that the gateway can name them.
   function parse(wish) {
-    const [path, query = ""] = split(wish, "?");
+    const [path, query = ""] = split(wish_of(wish), "?");
     let facility = path;
     try {
       facility = decodeURIComponent(path);
     } catch {}
     const asked = { facility, subscribe: [], publish: [], echo: false, others: [] };
     for (const each of query.split("&").filter(Boolean)) {
-      const [verb, audience] = split(each.toLowerCase().replace(/=$/, ""), "-");
-      if (each === "echo") asked.echo = true;
+      // The gateway understands subscribe=user, too.
+      const flag = each.toLowerCase().replace(/^(subscribe|publish)=/, "$1-").replace(/=$/, "");
+      const [verb, audience] = split(flag, "-");
+      if (flag === "echo") asked.echo = true;
       else if (VERBS.includes(verb) && AUDIENCES.includes(audience)) asked[verb].push(audience);
       else asked.others.push(each);
     }
@@ -158,16 +169,12 @@
       }
       parts.toggle.addEventListener("click", () => (this.state === "stopped" ? this.connect() : this.disconnect()));
       parts.clear.addEventListener("click", () => parts.log.replaceChildren());
-      parts.beats.addEventListener("change", () => {
-        parts.log.classList.toggle("with-beats", parts.beats.checked);
-        this.to_end();
-      });
     }
 
     changed(target) {
       const { parts } = this;
       if (target === parts.url) {
-        this.asked = parse(parts.url.value.trim());
+        this.asked = parse(parts.url.value);
       } else {
         const checked = (verb) => AUDIENCES.filter((each) => (
           parts.audiences.querySelector(`[name="${verb}-${each}"]`).checked));
@@ -187,7 +194,7 @@
     }
 
     get url() {
-      return socket_base() + this.wish;
+      return new URL(socket_base() + this.wish).href;
     }
 
     connect() {
@@ -203,6 +210,9 @@
       const if_mine = (use) => (...all) => { if (this.attempt === mine) use(...all); };
       let script = null;
       try {
+        if (this.asked.facility.split("/").some((each) => each === "." || each === "..")) {
+          throw new Error("no browser can name this facility in a URL");
+        }
         script = new WS4Redis({
           uri: this.url,
           binary_type: "arraybuffer",
@@ -210,6 +220,7 @@
           ...(transport ? { transports: [transport] } : {}),
           ...(token ? { token: () => token } : {}),
           connecting: if_mine(() => dialling.push(this)),
+          unsent: if_mine((messages) => this.unsent(messages)),
           receive_message: if_mine((data) => this.received(data)),
           disconnected: if_mine((event) => this.lost(event)),
           state: if_mine((state, detail) => this.entered(state, detail || {})),
@@ -223,10 +234,14 @@
 
     close() {
       this.attempt = null;
-      const at = dialling.indexOf(this);
-      if (at >= 0) dialling.splice(at, 1);
+      this.dialled();
       if (this.script) this.script.close();
       this.script = null;
+    }
+
+    dialled() {
+      const at = dialling.indexOf(this);
+      if (at >= 0) dialling.splice(at, 1);
     }
 
     disconnect() {
@@ -237,6 +252,8 @@
 
     entered(state, detail) {
       const { parts } = this;
+      // Another transport opens no WebSocket.
+      if (state !== "connecting") this.dialled();
       this.state = state;
       this.transport = detail.transport || this.transport;
       let text = state;
@@ -261,6 +278,11 @@
       this.doubt();
       this.may_repeat = true;
       this.note(`closed with ${code}${reason ? ": " + reason : ""}`, true);
+    }
+
+    // Without its own messages a client cannot tell, but the script can guess.
+    unsent(messages) {
+      if (!this.asked.echo) for (const each of messages) this.note("perhaps not sent: " + each, true);
     }
 
     doubt() {
@@ -318,6 +340,7 @@
     }
 
     frame(kind, text) {
+      if (kind.includes("beat") && !this.parts.beats.checked) return;
       const is_out = kind.includes("out");
       const tag = kind.includes("own") ? "yours" : kind === "control" ? "gateway" : "";
       const bytes = new TextEncoder().encode(text).length;
@@ -351,33 +374,35 @@
 
     greeted(hello) {
       this.connection = hello.id;
-      this.hints(hello.hints || []);
       this.parts.id.textContent = hello.id;
-      this.ask(hello.id, 0);
+      this.hints(hello.hints || []);
+      // Each poll is another connection, which has ended before one could ask about it.
+      if (this.transport !== "polling") this.ask(hello.id, 0);
     }
 
+    // The table of the audiences has the others.
     hints(all) {
-      this.parts.hints.replaceChildren(...all.map((each) => make("li", { textContent: each })));
+      const rest = all.filter((each) => !/ no effect: | not granted$/.test(each));
+      this.parts.hints.replaceChildren(...rest.map((each) => make("li", { textContent: each })));
     }
 
     async ask(id, attempt) {
       const token = this.parts.token.value.trim();
-      let answer = null;
+      let report = null;
       try {
-        answer = await fetch("/demo/socket?id=" + encodeURIComponent(id), {
+        const answer = await fetch("/demo/socket?id=" + encodeURIComponent(id), {
           cache: "no-store",
           headers: token ? { Authorization: "Bearer " + token } : {},
         });
-      } catch {
-        return;
-      }
+        if (answer.ok) report = await answer.json();
+      } catch {}
       if (this.connection !== id) return;
-      const again = [404, 429, 503].includes(answer.status) && ASK_AGAIN[attempt];
-      if (again) {
-        setTimeout(() => { if (this.connection === id) this.ask(id, attempt + 1); }, again);
-      } else if (answer.ok) {
-        this.report = await answer.json();
-        if (this.connection === id) this.show_report();
+      if (report) {
+        this.report = report;
+        this.hints(report.hints);
+        this.show_report();
+      } else if (ASK_AGAIN[attempt]) {
+        setTimeout(() => { if (this.connection === id) this.ask(id, attempt + 1); }, ASK_AGAIN[attempt]);
       }
     }
 
@@ -418,15 +443,21 @@
     return words.join(", ");
   }
 
+  // Options of the gateway are one word.
+  function sentence(text) {
+    return make("span", {}, ...text.split(/(--[a-z-]+)/).map((each, at) => (
+      at % 2 ? make("code", { className: "option", textContent: each }) : each)));
+  }
+
   function audience_lines(report, audience) {
     const entries = VERBS.map((verb) => report[verb].find((each) => each.audience === audience));
     const names = [...new Set(entries.flatMap((each) => each.channels))];
     const lines = names.map((each) => make("code", { textContent: each }));
     const missing = entries.map((each, at) => [VERBS[at], each]).filter(([, each]) => each.why && (each.asked || !names.length));
     const reasons = [...new Set(missing.map(([, each]) => each.why))];
-    if (reasons.length === 1 && !names.length) lines.push(make("span", { textContent: reasons[0] }));
+    if (reasons.length === 1 && !names.length) lines.push(sentence(reasons[0]));
     else for (const [verb, each] of missing) {
-      if (each.asked) lines.push(make("span", { textContent: VERB_WORDS[verb] + " nothing: " + each.why }));
+      if (each.asked) lines.push(sentence(VERB_WORDS[verb] + " nothing: " + each.why));
     }
     const others = audience === "session" ? VERBS.flatMap((verb) => report[verb + "_others"] || []) : [];
     for (const each of new Set(others)) lines.push(make("span", {}, "also ", make("code", { textContent: each })));
@@ -460,21 +491,22 @@
       const facility = client.asked.facility;
       const to = [
         ...(broadcast ? ["--broadcast"] : []),
-        ...users.flatMap((each) => ["--user", quoted(each)]),
-        ...groups.flatMap((each) => ["--group", quoted(each)]),
+        ...users.map((each) => "--user=" + quoted(each)),
+        ...groups.map((each) => "--group=" + quoted(each)),
       ];
       const where = [
-        ...(settings.prefix ? ["--prefix", quoted(settings.prefix)] : []),
+        ...(settings.prefix ? ["--prefix=" + quoted(settings.prefix)] : []),
+        ...(settings.storedPrefix ? ["--stored-prefix=" + quoted(settings.storedPrefix)] : []),
         ...(settings.redisUrl ? ["--redis", quoted(settings.redisUrl)] : []),
       ];
-      const name = quoted(facility.startsWith("-") || !facility ? "./" + facility : facility);
+      const name = (facility.startsWith("-") ? "-- " : "") + quoted(facility);
       const channels = [
         ...(broadcast ? ["broadcast:"] : []),
         ...users.map((each) => `user:${each}:`),
         ...groups.map((each) => `group:${each}:`),
       ].map((each) => (settings.prefix ? settings.prefix + ":" : "") + each + facility);
       return [
-        ["Publish", [["wsredis publish", name, ...to, ...where, "'Hello from outside'"].join(" ")], "The command prints how many gateways have received it." + password("WSREDIS_REDIS_PASSWORD")],
+        ["Publish", [["wsredis publish", ...to, ...where, name, "'Hello from outside'"].join(" ")], "The command prints how many gateways have received it." + password("WSREDIS_REDIS_PASSWORD")],
         ["Publish, with any client of Redis", channels.map((each) => (
           ["redis-cli", settings.redisCli, "PUBLISH", quoted(each), "'Hello from outside'"].filter(Boolean).join(" "))), "Redis is all that a program talks to, in any language."],
         ["Listen", [["wsredis connect", quoted(client.url)].join(" ")], "It shows each frame, and sends what you type."],
@@ -488,6 +520,7 @@
         ...(users.length ? [`users=[${users.map(text).join(", ")}]`] : []),
         ...(groups.length ? [`groups=[${groups.map(text).join(", ")}]`] : []),
         ...(settings.prefix ? ["prefix=" + text(settings.prefix)] : []),
+        ...(settings.storedPrefix ? ["stored_prefix=" + text(settings.storedPrefix)] : []),
         ...(settings.redisUrl ? ["connection=" + text(settings.redisUrl)] : []),
       ];
       const say = [

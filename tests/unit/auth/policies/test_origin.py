@@ -384,6 +384,20 @@ class OriginPolicyTests(SynchronousTestCase):
             if option:
                 self.assertGranted(origin, allowed=(check_allowed_origin(rest.split()[0]),))
 
+    def test_hint_of_proxy(self) -> None:
+        """A Host that no browser could have sent from that page is told, for proxies in front."""
+        page = "https://www.example.com"
+        for host in ("127.0.0.1:8080", "gateway:8080", "[::1]", "localhost"):
+            self.assertIn(f"Host is {host}: a proxy in front", self.refused(page, host).hint)
+        for origin, host in (
+            (page, "ws.example.com"),
+            ("http://localhost:3000", "localhost:8080"),
+            ("http://127.0.0.1", "gateway"),
+            (page, None),
+            ("null", "gateway"),
+        ):
+            self.assertEqual("", self.refused(origin, host).hint)
+
     def test_no_hint_for_rubbish(self) -> None:
         """A header that is not an origin is not repeated in the log."""
         error = self.refused("rubbish\x1b[31m")

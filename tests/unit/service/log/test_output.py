@@ -61,6 +61,32 @@ class OutputTests(SynchronousTestCase):
                 self.log(self.observer(format, nodaemon=True, logfile=logfile), "hello")
                 self.assertTrue(self.stdout.getvalue().startswith(start), self.stdout.getvalue())
 
+    def test_people(self) -> None:
+        """A terminal gets short lines, if the program is for people and no format was chosen."""
+        for format, terminal, for_people, start in (
+            (None, True, True, r"\d\d:\d\d:\d\d "),
+            (None, False, True, "20"),
+            (None, True, False, "20"),
+            ("text", True, True, "20"),
+            ("short", False, False, r"\d\d:\d\d:\d\d "),
+        ):
+            self.stdout = StringIO()
+            self.patch(self.stdout, "isatty", lambda terminal=terminal: terminal)
+            options = {"nodaemon": True}
+            observer = observer_for(format, options, self.stdout, for_people=for_people)
+            self.log(observer, "hello")
+            self.assertRegex(self.stdout.getvalue(), rf"\A{start}")
+
+    def test_colours(self) -> None:
+        """A terminal gets colours, unless they are not wanted."""
+        for variable, expected in (("", True), ("1", False)):
+            self.patch(os, "environ", {"NO_COLOR": variable})
+            self.stdout = StringIO()
+            self.patch(self.stdout, "isatty", lambda: True)
+            observer = observer_for("short", {"nodaemon": True}, self.stdout)
+            self.log(observer, "hello")
+            self.assertIs(expected, "\x1b[33m" in self.stdout.getvalue())
+
     def test_file(self) -> None:
         """Lines are appended, also when the file was cut to nothing by somebody else."""
         path = Path(self.mktemp())

@@ -10,7 +10,14 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.service.log.records import forwarded, is_repetition, json_line, record_of, text_line
+from wsredis.service.log.records import (
+    forwarded,
+    is_repetition,
+    json_line,
+    record_of,
+    short_line,
+    text_line,
+)
 
 #: Characters that move the cursor, end lines somewhere, or turn the direction of writing.
 _NASTY = "a\r\n\x1b[31m\u2028\u202e\x00b"
@@ -105,6 +112,46 @@ class RepetitionTests(SynchronousTestCase):
         with capturedLogs() as events:
             log.msg(text)
         return is_repetition(events[-1])
+
+
+class ShortTests(SynchronousTestCase):
+    """A line for people."""
+
+    def test_line(self) -> None:
+        """It has the time of day, and the level if that matters."""
+        for level, expected in (
+            (LogLevel.info, "x 1\n"),
+            (LogLevel.warn, "warning: x 1\n"),
+            (LogLevel.error, "error: x 1\n"),
+            (LogLevel.critical, "error: x 1\n"),
+        ):
+            event = {**_event("x {n}", n=1, event="e"), "log_level": level}
+            self.assertRegex(short_line(event), rf"\A\d\d:\d\d:\d\d {expected}\Z")
+        self.assertEqual("", short_line({"log_format": ""}))
+
+    def test_colours(self) -> None:
+        """What matters is coloured, and a client cannot choose a colour."""
+        event = _event("\x1b[31m {name}", event="e", name="\x1b[32m")
+        self.assertIn("\x1b[33mwarning: \\x1b[31m \\x1b[32m\x1b[0m\n", short_line(event, True))
+        event["log_level"] = LogLevel.info
+        self.assertNotIn("\x1b", short_line(event, True))
+
+    def test_twisted(self) -> None:
+        """The life of Twisted itself is left out; its warnings are not."""
+        event = {**_event("x"), "log_namespace": "twisted.scripts.x", "log_level": LogLevel.info}
+        self.assertEqual("", short_line(event))
+        self.assertIn("warning: x", short_line({**event, "log_level": LogLevel.warn}))
+
+    def test_printed(self) -> None:
+        """What an application prints is shown as it prints it."""
+        event = {**_event("x"), "log_namespace": "stderr", "log_level": LogLevel.error}
+        self.assertRegex(short_line(event), r"\A\d\d:\d\d:\d\d x\n\Z")
+
+    def test_traceback(self) -> None:
+        """Its lines follow, indented."""
+        lines = short_line(_event("oh", event="e", log_failure=_failure())).splitlines()
+        self.assertTrue(all(each.startswith("         ") for each in lines[1:]), lines)
+        self.assertEqual("         builtins.ValueError: bad\\x1b", lines[-1])
 
 
 class TextTests(SynchronousTestCase):

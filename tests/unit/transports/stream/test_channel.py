@@ -346,7 +346,7 @@ class LogTests(StreamCase):
         self.assertEqual(
             [
                 '192.0.2.1 - - "POST /ws/a?... HTTP/1.1" 202 0 "http://localhost/?..." "x"',
-                '192.0.2.1 - - "POST /ws/a?... HTTP/1.1" 403 31 "-" "-"',
+                '192.0.2.1 - - "POST /ws/a?... HTTP/1.1" 403 78 "-" "-"',
                 '192.0.2.1 - - "GET /ws/a?... HTTP/1.1" 200 0 "-" "-"',
             ],
             [each.replace(":54321", "") for each in lines],

@@ -57,6 +57,21 @@ class _Own:
         self.allow = grant
 
 
+class _NoApplication:
+    """Refuses."""
+
+    def decide(self, *args: object) -> Any:
+        raise HandshakeRejected("no")
+
+
+class _WithApplication(MemoryGateway):
+    """A gateway with an application."""
+
+    def make_applications(self, config: GatewayConfig) -> _NoApplication:
+        """Refuse."""
+        return _NoApplication()
+
+
 class AdmissionTests(MemoryGatewayCase):
     """The decision on a handshake may take time, and much may happen meanwhile."""
 
@@ -381,6 +396,27 @@ class RefusalTests(MemoryGatewayCase):
         self.assertTrue(client.aborted)
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.nothing_left()
+
+
+class OwnerTests(MemoryGatewayCase):
+    """A refusal is told in the subprotocol of ours where the URL is not the application's."""
+
+    def test_owner(self) -> None:
+        """Without an application every URL is ours, or nobody's."""
+        ours = ["/ws/a?subscribe-user", "/ws/%ff?publish-user"]
+        theirs = ["/ws/a", "/ws/%ff", "/other?subscribe-user"]
+        is_ours = self.protocol(self.open()).handshaker.is_ours
+        self.assertEqual([True] * 5, [*map(is_ours, ours + theirs)])
+        self.use(_WithApplication(self.config))
+        is_ours = self.protocol(self.open()).handshaker.is_ours
+        self.assertEqual([True] * 2 + [False] * 3, [*map(is_ours, ours + theirs)])
+
+    def test_application(self) -> None:
+        """A URL of the application is refused by HTTP, whatever is offered."""
+        self.use(_WithApplication(self.config))
+        offer = "Sec-WebSocket-Protocol: wsredis"
+        self.assertEqual(403, self.answer(handshake("/chat", offer))[0])
+        self.assertEqual(101, self.answer(handshake("/ws/%ff?publish-user", offer))[0])
 
 
 class ErrorResponseTests(SynchronousTestCase):

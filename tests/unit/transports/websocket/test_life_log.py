@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.channels import Access
+from wsredis.channels import Access, Audience
 from wsredis.gateway.identity import Identity
 from wsredis.transports.sockets import Traffic
 from wsredis.transports.websocket.life_log import code_in_words, ending_of, log_closed, log_opened
@@ -93,10 +93,10 @@ class EndingTests(SynchronousTestCase):
 class LineTests(SynchronousTestCase):
     """The two lines."""
 
-    def opened(self, **changes: Any) -> LogEvent:
+    def opened(self, requested: Access | None = None, **changes: Any) -> LogEvent:
         """Log that a connection is open."""
         with capturedLogs() as events:
-            log_opened(_connection(**changes))
+            log_opened(_connection(**changes), requested)
         return events[0]
 
     def closed(self, traffic: Traffic | None, **end: Any) -> LogEvent:
@@ -115,6 +115,20 @@ class LineTests(SynchronousTestCase):
         event = self.opened(identity=Identity())
         self.assertIn("): anonymous hears", formatEvent(event))
         self.assertIsNone(event["user"])
+
+    def test_rights(self) -> None:
+        """It names the rights that were granted, and those that were only asked for."""
+        asked = Access("chat", frozenset({Audience.USER, Audience.BROADCAST}))
+        got = Access("chat", frozenset({Audience.BROADCAST}))
+        for requested, granted, words in (
+            (asked, asked, "nothing; granted subscribe-broadcast, subscribe-user"),
+            (asked, got, "nothing; granted subscribe-broadcast, not granted subscribe-user"),
+            (Access("chat"), Access("chat"), "nothing; granted nothing"),
+        ):
+            event = self.opened(requested, granted=granted)
+            self.assertTrue(formatEvent(event).endswith(words), formatEvent(event))
+            self.assertEqual(granted.flags, event["granted"])
+        self.assertEqual([], event["refused"])
 
     def test_many_channels(self) -> None:
         """Eight channels are named, and the others counted."""

@@ -362,7 +362,14 @@ class ToldRefusalTests(MemoryGatewayCase):
     def test_urls(self) -> None:
         """A facility that is not allowed, and a URL where nothing is, are told."""
         self.assertEqual((4400, "the facility is not UTF-8"), self.told("/ws/%ff"))
-        self.assertEqual((4400, "there is nothing here"), self.told("/wss/a"))
+        self.assertEqual(
+            (4400, "there is nothing here: sockets are below /ws/"), self.told("/wss/a")
+        )
+
+    def test_advice(self) -> None:
+        """Advice follows the reason; a hint is for the log alone."""
+        rejection = HandshakeRejected("no", 403, "rule 3", advice="log in")
+        self.assertEqual((4403, "no: log in"), self.refused_with(rejection))
 
     def test_failure(self) -> None:
         """The text of an exception is not told."""
@@ -1512,6 +1519,42 @@ class HttpTests(MemoryGatewayCase):
         for byte in b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n":
             client.send(bytes([byte]))
         self.assertTrue(client.take().startswith(b"HTTP/1.1 200 "))
+
+    def test_lost_upgrade(self) -> None:
+        """A handshake whose Upgrade header a proxy has left out is told in the log, and no more."""
+        plain = b"GET /ws/a?token=SECRET HTTP/1.0\r\nHost: x\r\n"
+        with capturedLogs() as logs:
+            status, answer = self.answer(plain + b"Sec-WebSocket-Key: x\r\n\r\n")
+            self.assertEqual((status, answer), self.answer(plain + b"\r\n"))
+        self.assertEqual(400, status)
+        (line,) = [str(formatEvent(each)) for each in logs]
+        self.assertIn("asks for a WebSocket at '/ws/a' without the Upgrade header", line)
+        self.assertIn("a proxy in front must pass on Upgrade and Connection", line)
+
+    def test_tls(self) -> None:
+        """A client that speaks TLS to a port without is told apart, whatever comes of it first."""
+        with capturedLogs() as logs:
+            for data in (b"\x16", b"\x16\x03\x01\x02\x00"):
+                self.assertEqual(400, self.answer(data)[0])
+        for each in logs:
+            self.assertIn("this is TLS, and this port has none", str(formatEvent(each)))
+        self.assertEqual(2, len(logs))
+
+    def test_failed_tls(self) -> None:
+        """A TLS handshake that fails is told in the log; a client that just goes is not."""
+        for arguments, words in (
+            (([("SSL routines", "", "http request")],), ["wss:// in place of ws://"]),
+            (([("SSL routines", "", "unexpected eof")],), []),
+            ((), []),
+        ):
+            client = self.connect()
+            with capturedLogs() as logs:
+                client.protocol.connectionLost(Failure(ValueError(*arguments)))
+            self.assertEqual(len(words), len(logs))
+            for word, line in zip(words, logs, strict=True):
+                self.assertIn("the TLS handshake of 192.0.2.1:54321 failed", str(formatEvent(line)))
+                self.assertIn(word, str(formatEvent(line)))
+        self.nothing_left()
 
     def test_method_and_body(self) -> None:
         """The method is kept, and the body is read, also what comes later."""

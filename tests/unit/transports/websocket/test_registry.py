@@ -289,6 +289,22 @@ class RegistryTests(SynchronousTestCase):
         self.wait(60)
         self.assertEqual([[]] * 3, [slow.events, quick.events, none.events])
 
+    def test_notices(self) -> None:
+        """A client with the subprotocol of ours gets its heartbeat in place of pings."""
+        self.registry.start()
+        member = self.open()
+        self.assertFalse(self.registry.is_noticed(member))
+        self.registry.takes_notices(member)
+        self.assertTrue(self.registry.is_noticed(member))
+        self.wait(60)
+        self.assertEqual({"beat"}, {*member.events})
+        self.assertIn(len(member.events), (2, 3, 4))
+        self.registry.detached(member)
+        self.assertFalse(self.registry.is_noticed(member))
+        member.events.clear()
+        self.wait(60)
+        self.assertEqual([], member.events)
+
     def test_drain(self) -> None:
         """Every WebSocket is closed with 1001, and the last that is gone ends the waiting."""
         members = [self.open(), self.open()]

@@ -6,8 +6,8 @@ type WS4RedisAudience = "broadcast" | "group" | "user" | "session";
 interface WS4RedisHello {
   /** The id of the connection, as in the log of the gateway. */
   id: string;
-  /** Seconds between two signs of life of the gateway. */
-  heartbeat: number;
+  /** Seconds between two signs of life of the gateway. null: a page that polls gets none. */
+  heartbeat: number | null;
   /** What was granted, and has a channel. */
   subscribe: WS4RedisAudience[];
   publish: WS4RedisAudience[];
@@ -66,9 +66,9 @@ interface WS4RedisOptions {
   receive_message?: (data: any) => void;
   /**
    * Called after a connection has ended, with messages that may not have arrived: the last ones,
-   * at most `max_queued`, and after the end those that waited.
+   * at most `max_queued`, and after the end those that waited. After the end nothing can be sent.
    */
-  unsent?: (messages: WS4RedisMessage[]) => void;
+  unsent?: (messages: WS4RedisMessage[], is_over: boolean) => void;
   state?: (...change: WS4RedisChange) => void;
 }
 

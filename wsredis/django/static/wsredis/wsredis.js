@@ -220,6 +220,7 @@
         patience = patience_of(hello) || 3000 * ping;
         greet(hello);
       },
+      hello: (data) => greet(JSON.parse(data)),
       gap: () => begin(true),
       message: (data) => hear(data),
       json: (data) => hear(JSON.parse(data)),
@@ -243,7 +244,7 @@
         if (field === "id") id = value;
       }
       if (data.length && events[name]) {
-        if (name !== "gap" && name !== "open") begin();
+        if (!["gap", "hello", "open"].includes(name)) begin();
         events[name](data.join("\n"));
       }
       if (id) memory.cursor = id;
@@ -718,7 +719,7 @@
     function hand_back(dropped) {
       const all = [...sent.map(([message]) => message), ...dropped];
       sent = [];
-      if (all.length) tell("unsent", all);
+      if (all.length) tell("unsent", all, state === "stopped");
     }
 
     function rest() {

@@ -1,0 +1,79 @@
+"""Why nobody received a message that was published in the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wsredis.channels import loggable_channel, proof_channel
+from wsredis.config.redis_url import error_text
+from wsredis.service.why import ask
+
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["why_nobody"]
+
+#: Seconds that the gateways have to answer: somebody waits at a terminal.
+_PATIENCE = 1.0
+
+#: Channels that are asked about, and prefixes, names and incidents that are told.
+_MOST = 3
+
+#: What all channels of proofs have in common, without the name of a gateway.
+_PROOF = proof_channel("", "")
+
+
+def why_nobody(
+    client: redis.Redis, server: str, prefix: str, channels: Sequence[bytes]
+) -> Iterator[str]:
+    """
+    Ask the gateways why a message reached nobody.
+
+    Args:
+        client: A client of redis-py.
+        server: The URL of its Redis, without a password.
+        prefix: The prefix of the channels, as it was given.
+        channels: The channels on which the message was published.
+
+    Returns:
+        Lines, each about one channel, or one about all. Without an answer there are none.
+    """
+    from redis import RedisError
+
+    try:
+        for name in channels[:_MOST]:
+            answers = ask(client, prefix, name.decode(), _PATIENCE)
+            if not answers.asked:
+                yield _no_gateway(client, server, prefix)
+                return
+            states = [each["channel"] for each in answers.found]
+            near = {each: None for state in states for each in state.get("near", ())}
+            count = sum(each["connections"] for each in answers.found)
+            shown = loggable_channel(name)
+            yield f"nobody hears {shown}: gateways have {count} connections{_hearing([*near])}"
+            told = [each for state in states for each in state["incidents"]]
+            for each in sorted(told, key=lambda one: float(one["age"]))[:_MOST]:
+                yield f"{each['times']} x {each['text']}"
+    except RedisError as error:
+        yield f"the gateways cannot be asked why: {error_text(error)}"
+
+
+def _hearing(near: Sequence[str]) -> str:
+    return f", and some hear {' and '.join(near[:_MOST])}" if near else ""
+
+
+def _no_gateway(client: redis.Redis, server: str, prefix: str) -> str:
+    """Say that no gateway is there, and which prefixes others have."""
+    found: Any = client.pubsub_channels(b"*" + _PROOF + b"*")
+    prefixes = sorted(
+        {bytes(each).partition(_PROOF)[0].decode("utf-8", "replace") for each in found}
+    )
+    own = f"with the prefix {prefix!r}" if prefix else "without a prefix"
+    if not prefixes:
+        return f"no gateway is connected to {server}: compare --redis with that of the gateway"
+    others = " and ".join(repr(each.removesuffix(":")) for each in prefixes[:_MOST])
+    return (
+        f"no gateway is connected to {server} {own}; there are some with the prefix {others}: "
+        "compare --prefix with that of the gateway"
+    )

@@ -26,11 +26,13 @@ class HintedConnection(Protocol):
 
     Attributes:
         granted: What it may do.
-        hints: See `wsredis.gateway.connection.Connection`.
     """
 
     granted: Access
-    hints: tuple[str, ...]
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """See `wsredis.gateway.connection.Connection.hints`."""
 
     @property
     def peer(self) -> str:

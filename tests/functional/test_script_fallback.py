@@ -208,6 +208,27 @@ class StreamTests(_Case):
         self.server.accept().open()
         page.wait_for_state("connected")
 
+    def test_somebody_else(self) -> None:
+        """A page that asks at a wrong address, where a web site answers, finds that out."""
+        page = self.page({"protocols": []})
+        page.run("window.warnings = []; console.warn = (text) => { warnings.push(text); }")
+        self.server.accept().answer(200, {})
+        page.wait_for_state("waiting")
+        self.assertEqual("HTTP 200 from no gateway", page.detail["reason"])
+        page.run("advance(arguments[0])", page.detail["delay"])
+        self.server.accept().answer(404, "there is nothing here")
+        until(lambda: page.detail.get("reason") == "HTTP 404 there is nothing here")
+        page.run("advance(arguments[0])", page.detail["delay"])
+        self.server.accept().answer(200, {})
+        until(lambda: page.run("return warnings.length") == 2)
+        self.assertEqual(
+            [
+                "WS4Redis: no connection yet: HTTP 200 from no gateway",
+                "WS4Redis: no connection yet: HTTP 404 there is nothing here",
+            ],
+            page.run("return warnings"),
+        )
+
     def test_close(self) -> None:
         """``close`` ends the stream, and the callbacks are those of a WebSocket."""
         page, stream = self.streaming()

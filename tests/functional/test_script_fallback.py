@@ -597,6 +597,49 @@ class EchoTests(_Case):
         page.wait_for_messages("end")
 
 
+class UnsentTests(_Case):
+    """Messages of the page that may not have arrived."""
+
+    skip = missing_browser()
+
+    _CALLBACK = "{unsent: (messages) => { seen.unsent = messages; }}"
+
+    def test_refused(self) -> None:
+        """A message that the gateway does not take for now is handed back, with what it says."""
+        page, _ = self.streaming({}, self._CALLBACK)
+        page.send("taken")
+        self.server.accept().answer(202)
+        page.send("x")
+        self.server.accept().answer(503, "not now")
+        page.wait_for_state("waiting")
+        self.assertEqual(1013, page.detail["code"])
+        until(lambda: page.seen.get("unsent") == ["x"])
+
+    def test_under_way(self) -> None:
+        """A message whose answer is missing is handed back; those after it wait."""
+        page, stream = self.streaming({}, self._CALLBACK)
+        page.send("one", "two")
+        self.server.accept()
+        stream.end()
+        page.wait_for_state("waiting")
+        until(lambda: page.seen.get("unsent") == ["one"])
+        page.run("advance(500)")
+        again = self.server.accept()
+        again.open()
+        self.assertEqual(b"two", self.server.accept().body)
+
+    def test_answered(self) -> None:
+        """An answer says that the message is taken, also one that no channel takes."""
+        page, stream = self.streaming({}, self._CALLBACK)
+        page.send("one", "two", "three")
+        for status in (202, 403):
+            self.server.accept().answer(status)
+        self.server.accept()
+        stream.end()
+        page.wait_for_state("waiting")
+        until(lambda: page.seen.get("unsent") == ["three"])
+
+
 class ChoiceTests(_Case):
     """The transport that the script chooses, and how it comes back to a WebSocket."""
 

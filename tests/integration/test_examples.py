@@ -308,6 +308,18 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertEqual(set(), examples - shown_files)
         self.assertEqual([], [text for text in pages.values() if "code-block:: python" in text])
 
+    def test_tried(self) -> None:
+        """Every file that a reader copies is named by a test, or by a page that is gone through."""
+        texts = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")]
+        texts += [path.read_text("utf-8") for path in (DOCS / "howto").glob("deploy-*.rst")]
+        tested = "\n".join(texts)
+        untried = [
+            path.name
+            for path in (DOCS / "examples").iterdir()
+            if path.is_file() and not re.search(rf"\b{re.escape(path.stem)}\b", tested)
+        ]
+        self.assertEqual([], untried)
+
 
 class AclTests(SynchronousTestCase):
     """The rights that the documentation asks for."""

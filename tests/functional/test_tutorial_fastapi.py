@@ -16,7 +16,7 @@ from tests.support.browser import Browser, Window, missing_browser, shared_brows
 from tests.support.children import Child, RedisServer, reserve_port
 from tests.support.node import node_modules
 from tests.support.require import find_node, missing
-from tests.support.tutorial import Reader, Stage, stages
+from tests.support.tutorial import Reader, Stage, complaints, stages
 
 _ROOT = Path(__file__).parents[2]
 
@@ -127,8 +127,8 @@ class FastApiTests(SynchronousTestCase):
         window.wait_until(f"return JSON.stringify((() => {{ {_NOTES} }})()) === {_json(notes)}")
 
     def check_consoles(self) -> None:
-        """Check that the console of each page has no error but a refused login."""
-        found = [*self.one.errors(), *self.two.errors()]
+        """Check that the console of each page has no hint, and no error but a refused login."""
+        found = [*complaints(self.one), *complaints(self.two)]
         self.assertEqual([], [each for each in found if "401" not in each])
 
     def test_files(self) -> None:

@@ -21,8 +21,8 @@ from tests.support.tutorial import Reader, Stage, complaints, stages
 
 _ROOT = Path(__file__).parents[2]
 
-#: What differs between this machine and that of the reader.
-_LOCAL = "--port tcp:0:interface=127.0.0.1"
+#: The port of the page, and the one that it is here.
+_PORT, _ANY = "--port 127.0.0.1:8000", "--port 127.0.0.1:0"
 
 
 @cache
@@ -76,7 +76,7 @@ class DjangoChatTests(SynchronousTestCase):
         """Start a server of the page in the folder of a step."""
         self.assertIn(server, [line for each in _stages()[:step] for line in each.servers])
         if "--port" in server:
-            child = _after(step).start(server.replace("--port 8000", _LOCAL), "connected to ")
+            child = _after(step).start(server.replace(_PORT, _ANY), "connected to ")
             self.port = int(child.wait_for(r"listening on \S*?:(\d+)")[1])
         else:
             self.port = reserve_port(self)

@@ -20,8 +20,8 @@ from tests.support.tutorial import Reader, Stage, complaints, stages
 
 _ROOT = Path(__file__).parents[2]
 
-#: What differs between this machine and that of the reader.
-_LOCAL = "--port tcp:0:interface=127.0.0.1"
+#: The port of the page, and the one that it is here.
+_PORT, _ANY = "--port 127.0.0.1:8000", "--port 127.0.0.1:0"
 
 _NOTES = "return [...document.querySelectorAll('#notes li')].map((each) => each.textContent)"
 
@@ -105,7 +105,7 @@ class FastApiTests(SynchronousTestCase):
         """Start the gateway in the folder of a step, with the command of this or of another."""
         servers = _stages()[(command or step) - 1].servers
         (line,) = (each for each in servers if each.startswith("wsredis"))
-        child = _after(step).start(line.replace("--port 8000", _LOCAL), "connected to ")
+        child = _after(step).start(line.replace(_PORT, _ANY), "connected to ")
         self.addCleanup(child.stop)
         self.port = int(child.wait_for(r"listening on \S*?:(\d+)")[1])
 

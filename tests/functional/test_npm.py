@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,11 +15,12 @@ from tests.support.axe import faults
 from tests.support.browser import Window, missing_browser, shared_browser
 from tests.support.case import GatewayCase
 from tests.support.children import Child, clean_environment, reserve_port, until
-from tests.support.node import APPS, copy_app, node, node_modules, npm_package
+from tests.support.node import APPS, ROOT, copy_app, node, node_modules, npm_package, run_shell
 from tests.support.require import find_node, missing
 from tests.support.web import WebSite
 
-_EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+_DOCS = ROOT / "docs"
+_EXAMPLES = _DOCS / "examples"
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -103,6 +105,20 @@ class PackageTests(SynchronousTestCase):
             """
         )
         self.assertEqual("<i>idle</i> <i>idle</i>\n", written)
+
+    def test_install(self) -> None:
+        """The line for a checkout, of the documentation, installs the package."""
+        text = (_DOCS / "howto" / "react-vue.rst").read_text("utf-8")
+        line = re.search(r'\$ (npm install "\./.*")\n', text)
+        assert line is not None
+        empty = self.folder.parent / "empty"
+        empty.mkdir()
+        (empty / "package.json").write_text("{}")
+        run_shell(
+            line[1].replace("/path/to/wsredis", str(ROOT)), cwd=empty, npm_config_offline="true"
+        )
+        node("-e", "import('wsredis')", cwd=empty)
+        self.assertIn("wsredis", json.loads((empty / "package.json").read_text())["dependencies"])
 
     def test_types(self) -> None:
         """All names can be imported, with both ways by which TypeScript resolves modules."""

@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.support.axe import faults
 from tests.support.browser import missing_browser, shared_browser
 from tests.support.case import FreshGatewayCase, GatewayCase
@@ -133,12 +131,12 @@ class FramesTests(_Pages):
         page.wait_for("text")
         self.assertEqual(["3 bytes that are not text"], page.frames(".bytes"))
 
-    def test_long_list(self) -> None:
-        """The list keeps the newest 500 frames and stays scrolled to the last of them."""
-        page = self.page()
-        self.redis.pipeline(*[("PUBLISH", "broadcast:demo", number) for number in range(510)])
-        until(lambda: page.messages[-1:] == ["509"])
-        self.assertEqual([str(number) for number in range(10, 510)], page.messages)
+    def test_flood(self) -> None:
+        """After thousands of frames the newest 500 are there, and the last of them is in view."""
+        page = self.page("flood?subscribe-broadcast")
+        self.redis.pipeline(*[("PUBLISH", "broadcast:flood", number) for number in range(5000)])
+        until(lambda: page.messages[-1:] == ["4999"])
+        self.assertEqual([str(number) for number in range(4500, 5000)], page.messages)
         script = "const l = part.querySelector('.log'); return l.scrollHeight - l.clientHeight"
         self.assertLessEqual(page.run(f"{script} - l.scrollTop"), 2)
 
@@ -387,32 +385,14 @@ class LooksTests(_Pages):
         self.assertEqual([], self.browser.errors())
 
 
-class CodeTests(SynchronousTestCase):
+class CodeTests(_Pages):
     """The code on the page works as it stands."""
-
-    skip = missing_browser()
-
-    def setUp(self) -> None:
-        """Start a Redis of our own, on both kinds of socket."""
-        # The shared gateway would be a second subscriber, and the commands count them.
-        self.redis = RedisServer(tcp=True)
-        self.addCleanup(self.redis.stop)
-        self.browser = shared_browser()
-        self.addCleanup(self.browser.close_windows)
-
-    def page(self, url: str, *options: str, wish: str = "") -> Playground:
-        """Start a gateway. Returns: Its page."""
-        gateway = Gateway("--redis", url, "--demo", *options)
-        self.addCleanup(gateway.stop)
-        return Playground(self.browser, gateway.port, wish)
 
     def run_words(self, *words: str) -> str:
         """Run a program; a shell finds our commands. Returns: All that it wrote."""
-        environ = clean_environment(None)
-        environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
         done = subprocess.run(
             words,
-            env=environ,
+            env=self.environ(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -421,9 +401,15 @@ class CodeTests(SynchronousTestCase):
         self.assertEqual(0, done.returncode, done.stdout)
         return done.stdout
 
+    def environ(self) -> dict[str, str]:
+        """An environment in which our commands are found."""
+        environ = clean_environment({"PYTHONUNBUFFERED": "1"})
+        environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+        return environ
+
     def listen(self, *words: str) -> Child:
         """Start a program that prints what it hears."""
-        child = Child(list(words), env=clean_environment({"PYTHONUNBUFFERED": "1"}))
+        child = Child(list(words), env=self.environ())
         self.addCleanup(child.stop)
         return child
 
@@ -431,14 +417,16 @@ class CodeTests(SynchronousTestCase):
         """Wait until a program has printed a message that is published again and again."""
 
         def heard() -> bool:
-            self.redis.command("PUBLISH", channel, text)
+            self.publish(text, channel)
             return text in child.output
 
         until(heard)
 
-    def check_shell(self, url: str, *options: str) -> None:
-        """The lines for a shell reach the page."""
-        page = self.page(url, *options, wish="-x%20$(y)?subscribe-broadcast")
+    def check_shell(self, redis: str, *options: str) -> None:
+        """The lines for a shell lead from any Redis to the page."""
+        gateway = Gateway("--redis", redis, "--demo", *options)
+        self.addCleanup(gateway.stop)
+        page = Playground(self.browser, gateway.port, "-x%20$(y)?subscribe-broadcast")
         publish, redis_cli, _ = page.code("Shell")
         self.assertIn("1 subscriber", self.run_words("sh", "-c", publish))
         page.wait_for("Hello from outside")
@@ -447,32 +435,38 @@ class CodeTests(SynchronousTestCase):
             page.wait_for("Hello from outside", "Hello from outside")
         self.assertEqual([], self.browser.errors())
 
-    def test_unix_socket(self) -> None:
-        """They do if Redis listens on a UNIX socket, whose path has a blank and a semicolon."""
+    def test_hostile_names(self) -> None:
+        """Names with the characters of HTML and of a shell are quoted for both."""
         odd = Path(self.redis.directory, "a b;c")
         odd.symlink_to(self.redis.path)
-        self.check_shell(f"unix://{quote(str(odd))}")
+        self.addCleanup(odd.unlink)
+        self.check_shell(f"unix://{quote(str(odd))}", "--prefix", "</script>$(id)'\"<b>;")
 
     def test_port(self) -> None:
-        """They do if Redis listens on a port, with a database."""
-        self.check_shell(f"redis://127.0.0.1:{self.redis.port}/3")
+        """Redis may listen on a port, and have another database."""
+        redis = RedisServer(tcp=True)
+        self.addCleanup(redis.stop)
+        self.check_shell(f"redis://127.0.0.1:{redis.port}/3")
 
-    def test_hostile_prefix(self) -> None:
-        """A prefix with the characters of HTML and of a shell is quoted for both."""
-        self.check_shell(self.redis.url, "--prefix", "</script>$(id)'\"<b>;")
+    def test_shell_listens(self) -> None:
+        """The line for a shell that listens shows what the page hears."""
+        page = self.page("shell?subscribe-broadcast&echo")
+        # There is nobody who types, and no end of that.
+        child = self.listen("sh", "-c", f"exec {page.code('Shell')[2]} --wait {PATIENCE}")
+        self.check_heard(child, "broadcast:shell", "for a shell")
 
     def test_python(self) -> None:
         """The programs in Python publish to the page, and hear what it hears."""
-        page = self.page(self.redis.url)
+        page = self.page("python?subscribe-broadcast")
         publish, listen = page.code("Python")
         child = self.listen(sys.executable, "-c", listen)
         self.run_words(sys.executable, "-c", publish)
         page.wait_for("Hello")
-        self.check_heard(child, "broadcast:demo", "for Python")
+        self.check_heard(child, "broadcast:python", "for Python")
 
     def test_curl(self) -> None:
         """The lines for curl publish to the page, and hear what it hears."""
-        page = self.page(self.redis.url, wish="a'b?subscribe-broadcast&publish-broadcast")
+        page = self.page("a'b?subscribe-broadcast&publish-broadcast")
         listen, publish = page.code("curl")
         child = self.listen("sh", "-c", f"exec {listen}")
         self.run_words("sh", "-c", publish)
@@ -484,23 +478,27 @@ class CodeTests(SynchronousTestCase):
 
     def test_javascript(self) -> None:
         """Both programs in JavaScript work in a page of another origin, for broadcasts."""
-        page = self.page(self.redis.url, wish="news?subscribe-broadcast")
-        script, plain = page.code("JavaScript")
-        html = f"<!doctype html>{script}<script>{plain}</script>"
+        script, plain = self.page("javascript?subscribe-broadcast").code("JavaScript")
+        first, second = (
+            each.replace("console.log", f"heard.{name}.push")
+            for name, each in (("first", script), ("second", plain))
+        )
+        start = "<!doctype html><script>const heard = {first: [], second: []}</script>"
+        # Both have a socket of that name.
+        html = f"{start}{first}<script>{{{second}}}</script>"
         site = WebSite({"/": ("text/html", html.encode())})
         self.addCleanup(site.stop)
         window = self.browser.open(site.origin)
-        window.run("window.heard = []; console.log = (text) => heard.push(text)")
 
         def heard() -> bool:
-            self.redis.command("PUBLISH", "broadcast:news", "for JavaScript")
-            return window.run("return heard").count("for JavaScript") >= 2
+            self.publish("for JavaScript", "broadcast:javascript")
+            return bool(window.run("return heard.first.length && heard.second.length"))
 
         until(heard)
 
     def test_copy(self) -> None:
         """The button copies the code, and says so."""
-        page = self.page(self.redis.url)
+        page = self.page("copy?subscribe-broadcast")
         grant = {"permissions": ["clipboardReadWrite"]}
         page.window.driver.execute_cdp_cmd("Browser.grantPermissions", grant)
         code = page.code("Shell")[0]
@@ -553,7 +551,7 @@ class RecoveryTests(FreshGatewayCase):
         page.wait_for_state("waiting")
         # It says something else for a moment whenever it tries.
         until(lambda: "not connected" in page.state_words)
-        self.assertIn("perhaps not sent: into the void", page.notes)
+        until(lambda: "perhaps not sent: into the void" in page.notes)
         self._restart_redis()
         page.wait_for_state("connected", RECONNECT)
         page.say("again")

@@ -830,6 +830,54 @@ class GatewayTests(FreshGatewayCase):
         self.assertEqual([], page.seen["messages"])
         self.assertIsNone(self.redis.command("GET", "broadcast:script"))
 
+    def test_hello(self) -> None:
+        """A page learns what it was granted, and the console what is wrong with its flags."""
+        page = ClientPage(self.browser, self.site)
+        uri = self.gateway.url("/ws/script?subscribe-broadcast&subscribe-brodcast")
+        page.start({"uri": uri}, "{hello: (hello) => { seen.hello = hello; }}")
+        page.wait_for_state("connected")
+        hello = page.seen["hello"]
+        self.assertEqual([["broadcast"], []], [hello["subscribe"], hello["publish"]])
+        self.assertIn(hello["id"], self.gateway.log)
+        until(lambda: any("subscribe-brodcast" in text for text in self.console_warnings()))
+
+    def console_warnings(self) -> list[str]:
+        """The warnings in the console since it was last asked for them."""
+        return [each["message"] for each in self.browser.console() if each["level"] == "WARNING"]
+
+    def test_refused(self) -> None:
+        """A page that is refused learns it from its WebSocket, with the reason, and asks once."""
+        self.site.origin = self.site.origin.replace("localhost", "127.0.0.1")
+        page = ClientPage(self.browser, self.site)
+        page.run("window.fetch = () => { throw new Error('asked by HTTP'); }")
+        page.start({"uri": self.gateway.url("/ws/script?publish-broadcast")})
+        page.wait_for_state("stopped")
+        self.assertEqual(4403, page.detail["code"])
+        self.assertIn("origin", page.detail["reason"])
+        self.assertEqual(["connecting", "stopped"], page.states)
+        self.assertEqual(1, len(self.console_warnings()))
+
+    def test_subprotocol_heartbeat(self) -> None:
+        """The gateway and the page show each other that they live."""
+        gateway = Gateway("--redis", self.redis.url, "--ping-interval", "1")
+        self.addCleanup(gateway.stop)
+        page = ClientPage(self.browser, self.site)
+        page.run(
+            """
+            window.beats = 0;
+            const Real = WebSocket;
+            WebSocket = function (...all) {
+              const real = new Real(...all);
+              real.addEventListener("message", ({ data }) => { beats += data.byteLength === 0; });
+              return real;
+            };
+            """
+        )
+        page.start({"uri": gateway.url("/ws/script?subscribe-broadcast")})
+        page.window.wait_until("return beats > 2")
+        self.assertEqual(["connecting", "connected"], page.states)
+        self.assertEqual([], page.seen["messages"])
+
     def test_restart(self) -> None:
         """
         After a restart of the gateway its pages recover by themselves, and the messages that they

@@ -244,11 +244,13 @@ class OpenTests(_Case):
         self.assertEqual([], self.browser.errors())
 
     def test_refused(self) -> None:
-        """The script finds out why the gateway refuses a WebSocket, and stops."""
+        """The gateway tells the WebSocket why it refuses it: the script stops, and asks nothing."""
         self.box.upgrade = "pass"
         page = self.start({"subscribe": "user"}, f"{{token: () => '{signed(number=1)}'}}")
         page.wait_for_state("stopped")
-        self.assertEqual([4401, "HTTP 401"], [page.detail["code"], page.detail["reason"]])
+        reason = "the token is not valid"
+        self.assertEqual([4401, reason], [page.detail["code"], page.detail["reason"]])
+        self.assertEqual([], self.box.requests)
 
 
 class ForeignTests(GatewayCase):

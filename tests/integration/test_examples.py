@@ -438,7 +438,7 @@ def shown(setting: Setting) -> str:
 
 def _included(page: str) -> list[str]:
     """The files that a page shows, or offers for download."""
-    pattern = r"^\.\. literalinclude:: (\S+)$|:download:`[^<`]*<([^>]+)>`"
+    pattern = r"^ *\.\. literalinclude:: (\S+)$|:download:`[^<`]*<([^>]+)>`"
     return [one or other for one, other in re.findall(pattern, page, re.MULTILINE)]
 
 

@@ -72,6 +72,8 @@ class RunserverTests(SynchronousTestCase):
             self.redis.command("PUBLISH", "broadcast:runserver", "news")
             while client.message() != b"news":
                 pass
+        child.wait_for(r"\] WebSocket opened 127.* hears broadcast:runserver")
+        child.wait_for(r"\] WebSocket closed 127.* by the client with ")
 
     def test_asgi(self) -> None:
         """ASGI_APPLICATION has the pages and WebSockets; static files and the sockets are there."""

@@ -42,6 +42,42 @@ def _state() -> str:
 
 
 @cache
+def _built() -> tuple[Path, str]:
+    """The folder of the site, and what Sphinx said if it failed."""
+    _BUILT.mkdir(parents=True, exist_ok=True)
+    site = _BUILT / _state()
+    with open(_BUILT / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (site / "index.html").exists():
+            return site, ""
+        for old in _BUILT.glob("*/"):
+            shutil.rmtree(old)
+        new = _BUILT / "new"
+        words: list[str | Path] = [
+            "-n",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-b",
+            "html",
+            "-d",
+            new / "doctrees",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "sphinx", *words, DOCS, new / "html"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_PATIENCE,
+        )
+        if done.returncode:
+            return site, done.stdout
+        (new / "html").rename(site)
+        shutil.rmtree(new)
+    return site, ""
+
+
 def built_site() -> Path:
     """
     Build the documentation as the gate does, if this state of it is not built yet.
@@ -50,35 +86,8 @@ def built_site() -> Path:
     Raises:
         AssertionError: There is a warning.
     """
-    _BUILT.mkdir(parents=True, exist_ok=True)
-    site = _BUILT / _state()
-    with open(_BUILT / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (site / "index.html").exists():
-            for old in _BUILT.glob("*/"):
-                shutil.rmtree(old)
-            new = _BUILT / "new"
-            words: list[str | Path] = [
-                "-n",
-                "-W",
-                "--keep-going",
-                "-q",
-                "-b",
-                "html",
-                "-d",
-                new / "doctrees",
-            ]
-            done = subprocess.run(
-                [sys.executable, "-W", "ignore", "-m", "sphinx", *words, DOCS, new / "html"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=_PATIENCE,
-            )
-            assert done.returncode == 0, done.stdout
-            (new / "html").rename(site)
-            shutil.rmtree(new)
+    site, failure = _built()
+    assert not failure, failure
     return site
 
 

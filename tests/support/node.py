@@ -21,12 +21,13 @@ from pathlib import Path
 
 from tests.support.require import find_node
 
-__all__ = ["APPS", "copy_app", "node", "node_modules", "npm", "npm_package"]
+__all__ = ["APPS", "ROOT", "copy_app", "node", "node_modules", "npm", "npm_package", "run_shell"]
 
-_ROOT = Path(__file__).parents[2]
+#: The checkout.
+ROOT = Path(__file__).parents[2]
 
 #: The folder of package.json, package-lock.json, and the small applications.
-APPS = _ROOT / "tests" / "apps"
+APPS = ROOT / "tests" / "apps"
 
 #: Where node_modules of each version of the lock file are.
 _INSTALLED = Path(sys.prefix, "share", "wsredis-node-modules")
@@ -78,6 +79,13 @@ def npm(*words: str, cwd: str | Path, **environ: str) -> str:
     return node(script, *words, cwd=cwd, **environ)
 
 
+def run_shell(line: str, *, cwd: str | Path, **environ: str) -> str:
+    """Run a line of the documentation in a shell that finds ``node`` and ``npm``."""
+    # The scripts of the package itself, in its folder, do not find their modules.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return _run(["sh", "-e", "-c", line], cwd, {"PATH": path, **environ})
+
+
 @cache
 def node_modules() -> Path:
     """
@@ -108,7 +116,7 @@ def npm_package() -> Path:
     """The package of this project, as ``npm pack`` makes it, in a folder."""
     folder = Path(tempfile.mkdtemp(prefix="wsredis-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    npm("pack", "--silent", "--pack-destination", str(folder), cwd=_ROOT)
+    npm("pack", "--silent", "--pack-destination", str(folder), cwd=ROOT)
     (archive,) = folder.glob("*.tgz")
     with tarfile.open(archive) as file:
         file.extractall(folder, filter="data")

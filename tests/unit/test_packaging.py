@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -60,3 +61,9 @@ class PackagingTests(SynchronousTestCase):
 
     def _lines(self, setup: ConfigParser) -> list[str]:
         return setup["options"]["install_requires"].strip().splitlines()
+
+    def test_npm_version(self) -> None:
+        """The npm package has the same version, in the form that npm knows."""
+        package = json.loads((ROOT / "package.json").read_text("utf-8"))
+        release, dev, number = wsredis.__version__.partition(".dev")
+        self.assertEqual(f"{release}-dev.{number}" if dev else release, package["version"])

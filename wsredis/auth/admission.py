@@ -157,8 +157,6 @@ class Admission:
         self._policies = policies
         self._recent = recent
         self._timeout = timeout
-        #: The advice for a client without an identity that was refused.
-        self._nobody = NOBODY if authenticators else NO_USERS
         self._strangers = None
         if origins is not None:
             self._strangers = Strangers(clock, origins, knows_users=bool(authenticators))
@@ -183,7 +181,7 @@ class Admission:
         try:
             identity, granted = await self._decide(counted, None, limit)
         except HandshakeRejected as error:
-            has_better = error.advice not in ("", self._nobody)
+            has_better = error.advice and not error.advice.startswith((NOBODY, NO_USERS))
             if has_better or error.status not in _DENIALS or not self.is_foreign(handshake):
                 raise
             assert self._strangers is not None
@@ -245,8 +243,22 @@ class Admission:
                 is_known = identity is not _ANONYMOUS
                 if is_known or error.advice or error.status not in _DENIALS:
                     raise
-                raise _advised(error, self._nobody) from None
+                raise _advised(error, self._nobody(handshake)) from None
         return identity, granted
+
+    def _nobody(self, handshake: Handshake) -> str:
+        """Tell why a client has no identity."""
+        if not self._authenticators:
+            return NO_USERS
+        missing = []
+        for each in self._authenticators:
+            # Those of an embedding program need not have it.
+            name = getattr(each, "missing", None)
+            words = name(handshake) if callable(name) else ""
+            if not words:
+                return NOBODY
+            missing.append(f"no {words}")
+        return f"{NOBODY}: {' and '.join(missing)} came"
 
     def explain(
         self,
@@ -277,7 +289,7 @@ class Admission:
             identity,
             granted,
             is_deaf=connection.is_deaf,
-            knows_users=bool(self._authenticators),
+            nobody=self._nobody(handshake),
             chooses=connection.chooses_channels,
         )
         return (stranger, *found) if stranger else found

@@ -14,9 +14,6 @@ _NO_FLAG = "no flag: this socket hears nothing; add ?subscribe-broadcast"
 #: The reason why nobody has a name, if nobody is asked for names.
 NO_USERS = "this gateway knows no users, without --django, --auth-url or --jwt-key"
 
-#: The header that may carry a token, too.
-_OFFERS = "sec-websocket-protocol"
-
 NOBODY = "nobody is logged in here"
 
 #: Audiences that need a name, and the reason for which an identity has none.
@@ -33,7 +30,7 @@ def hints_for(
     granted: Access,
     *,
     is_deaf: bool,
-    knows_users: bool,
+    nobody: str,
     chooses: bool = False,
 ) -> tuple[str, ...]:
     """
@@ -44,7 +41,7 @@ def hints_for(
         identity: Its identity.
         granted: What it may do.
         is_deaf: Tells whether it will hear nothing.
-        knows_users: Tells whether anybody is asked for identities.
+        nobody: The reason why a client has no identity.
         chooses: Tells whether a subscriber class has chosen its channels.
 
     Returns:
@@ -61,26 +58,24 @@ def hints_for(
     if missing:
         found.append(f"{_listed(missing)} {_was(missing)} not granted")
     if not chooses or is_deaf:
-        found += _without_names(granted, identity, handshake, knows_users)
+        found += _without_names(granted, identity, nobody)
     return tuple(found)
 
 
-def _without_names(
-    granted: Access, identity: Identity, handshake: Handshake, knows_users: bool
-) -> Iterator[str]:
+def _without_names(granted: Access, identity: Identity, nobody: str) -> Iterator[str]:
     """Say which flags have no channel, since the identity has no name for them."""
     reasons: dict[str, list[str]] = {}
     for verb, audiences in (("subscribe", granted.subscribe), ("publish", granted.publish)):
         for audience in Audience:
             if audience in audiences and audience in _OWNERS:
-                reason = _reason(audience, identity, handshake, knows_users)
+                reason = _reason(audience, identity, nobody)
                 if reason:
                     reasons.setdefault(reason, []).append(f"{verb}-{audience.value}")
     for reason, flags in reasons.items():
         yield f"{_listed(flags)} {'has' if len(flags) == 1 else 'have'} no effect: {reason}"
 
 
-def _reason(audience: Audience, identity: Identity, handshake: Handshake, knows_users: bool) -> str:
+def _reason(audience: Audience, identity: Identity, nobody: str) -> str:
     """Say why an audience has no name in an identity. Empty if it has one."""
     owners: dict[Audience, Iterable[str | None]] = {
         Audience.GROUP: identity.groups,
@@ -92,15 +87,10 @@ def _reason(audience: Audience, identity: Identity, handshake: Handshake, knows_
         return ""
     if names:
         return f"the name of its {audience.value} has a colon"
-    if not identity.is_anonymous:
-        is_stranger = identity.user is None and audience is Audience.GROUP
-        return NOBODY if is_stranger else _OWNERS[audience]
-    if not knows_users:
-        return NO_USERS
-    headers = handshake.headers
-    if "cookie" in headers or "authorization" in headers or "bearer." in headers.get(_OFFERS, ""):
-        return NOBODY
-    return f"{NOBODY}, and neither a cookie nor a token came"
+    if identity.is_anonymous:
+        return nobody
+    is_stranger = identity.user is None and audience is Audience.GROUP
+    return NOBODY if is_stranger else _OWNERS[audience]
 
 
 def _listed(flags: list[str]) -> str:

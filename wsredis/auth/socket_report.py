@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from wsredis.auth.control_commands import all_names
+from wsredis.auth.hints import NO_USERS, NOBODY
 from wsredis.channels import Access, Audience, loggable_channel
 from wsredis.gateway.identity import Identity
 
@@ -144,7 +145,7 @@ class _Reasons:
             return f"{self._owner()} is in no group"
         if audience is Audience.SESSION:
             return f"{self._owner()} came without a session, as with a token"
-        return "nobody is logged in here; there is only a session"
+        return f"{NOBODY}; there is only a session"
 
     def _owner(self) -> str:
         user = self._identity.user
@@ -154,5 +155,5 @@ class _Reasons:
         if self._stranger:
             return self._stranger
         if not self._knows_identities:
-            return "this gateway knows no users, without --django, --auth-url or --jwt-key"
-        return "nobody is logged in here"
+            return NO_USERS
+        return NOBODY

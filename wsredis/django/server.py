@@ -20,11 +20,14 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
+    LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    formatEvent,
     globalLogBeginner,
     textFileLogObserver,
 )
+from zope.interface import provider
 
 from wsredis.auth.sources.django.project import project_settings
 from wsredis.config import GatewayConfig, load
@@ -34,7 +37,14 @@ from wsredis.service.service import GatewayService
 from wsredis.service.stop_once import stop_once
 from wsredis.web.wsgi import Application
 
-__all__ = ["AsgiApplication", "GatewayServer", "logged", "logged_asgi", "needs_redis"]
+__all__ = [
+    "AsgiApplication",
+    "GatewayServer",
+    "logged",
+    "logged_asgi",
+    "needs_redis",
+    "socket_lines",
+]
 
 #: Clients that the kernel queues until they are accepted.
 _BACKLOG = 128
@@ -46,6 +56,9 @@ _DRAIN = 1.0
 _PATIENCE = 3.0
 
 _log = logging.getLogger("django.server")
+
+#: The lines about sockets that look as those about pages.
+_OF_SOCKETS = ("connection-opened", "connection-closed")
 
 #: The begins of answers.
 _STARTS = ("http.response.start", "websocket.http.response.start")
@@ -78,6 +91,7 @@ def _configuration() -> GatewayConfig:
         drain=_DRAIN,
         drain_delay=0.0,
         drain_spread=0.0,
+        verbose=True,
         django=module if apps.is_installed("django.contrib.auth") else None,
     )
 
@@ -154,7 +168,7 @@ class GatewayServer:
             raise OSError(str(error)) from None
         self._service.give_up = self._give_up
         observer = FilteringLogObserver(
-            textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.info)]
+            socket_lines(textFileLogObserver(sys.stderr)), [LogLevelFilterPredicate(LogLevel.info)]
         )
         type(self).begin_logging([observer])
         is_main = threading.current_thread() is threading.main_thread()
@@ -200,6 +214,25 @@ def _log_answer(words: str, path: str, status: int, phrase: str = "") -> None:
     _log.info(
         '"%s %s" %s', words, ascii(path)[1:-1], phrase or status, extra={"status_code": status}
     )
+
+
+def socket_lines(others: ILogObserver) -> ILogObserver:
+    """
+    Return an observer that logs WebSockets which open and close as Django's server logs pages.
+
+    Args:
+        others: Gets all other events.
+    """
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event.get("event") in _OF_SOCKETS:
+            _log.info("WebSocket %s", formatEvent(event), extra={"status_code": 101})
+        else:
+            others(event)
+
+    observing: ILogObserver = observe
+    return observing
 
 
 def logged_asgi(application: Callable[..., Any]) -> Callable[..., Any]:

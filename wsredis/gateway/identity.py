@@ -175,6 +175,14 @@ class AuthBackend(Authenticator, Protocol):
     def stop(self) -> None:
         """Stop without waiting for anything. Called once."""
 
+    def missing(self, handshake: Handshake) -> str:
+        """
+        Name the credential that it looks for, for hints: "token", for example.
+
+        Returns:
+            A noun with what it needs. Empty if *handshake* has such a credential.
+        """
+
     def forget(self) -> None:
         """Drop all remembered identities, since they may be out of date. Ask again for each."""
 

@@ -10,7 +10,6 @@ import argparse
 import os
 import platform
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
@@ -23,7 +22,13 @@ from wsredis.publisher import RedisPublisher
 from wsredis.publisher.ending import ending_commands
 from wsredis.service.connect.command import CONNECT
 from wsredis.service.mistakes import with_suggestion
-from wsredis.service.outside import GROUPS, Command, Outside, take_all_words
+from wsredis.service.outside import (
+    GROUPS,
+    Command,
+    Outside,
+    outside_of_process,
+    take_all_words,
+)
 from wsredis.service.printable import printable
 from wsredis.service.signals import Signals
 from wsredis.service.why import ask, check_channel, explain, list_gateways
@@ -73,7 +78,7 @@ def main(
         The status: 0; 1 if Redis fails; 2 if an argument or a setting is wrong; 130 if it was
         interrupted.
     """
-    outside = outside or Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
+    outside = outside or outside_of_process()
     commands = COMMANDS if commands is None else commands
     parser, parsers = _parser(commands)
     if not args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsredis.channels import loggable_channel, proof_channel
+from wsredis.channels import Audience, loggable_channel, proof_channel
 from wsredis.config.redis_url import error_text
 from wsredis.service.why import ask
 
@@ -50,6 +50,7 @@ def why_nobody(
             states = [each["channel"] for each in answers.found]
             near = {each: None for state in states for each in state.get("near", ())}
             count = sum(each["connections"] for each in answers.found)
+            yield from _doubled(name.removeprefix(f"{prefix}:".lstrip(":").encode()))
             shown = loggable_channel(name)
             yield f"nobody hears {shown}: gateways have {count} connections{_hearing([*near])}"
             told = [each for state in states for each in state["incidents"]]
@@ -57,6 +58,15 @@ def why_nobody(
                 yield f"{each['times']} x {each['text']}"
     except RedisError as error:
         yield f"the gateways cannot be asked why: {error_text(error)}"
+
+
+def _doubled(name: bytes) -> Iterator[str]:
+    """Say that a facility begins with an audience, as a channel does, if it is so."""
+    first, _, rest = name.decode("utf-8", "replace").partition(":")
+    facility = rest if first == Audience.BROADCAST.value else rest.partition(":")[2]
+    if facility.partition(":")[0] in (each.value for each in Audience):
+        meant = facility.rpartition(":")[2]
+        yield f"a facility has no audience before it; did you mean {meant!r}?"
 
 
 def _hearing(near: Sequence[str]) -> str:

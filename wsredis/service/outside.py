@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from wsredis.service.running_redis import running_servers
 if TYPE_CHECKING:
     import redis
 
-__all__ = ["GROUPS", "Command", "Outside", "take_all_words"]
+__all__ = ["GROUPS", "Command", "Outside", "outside_of_process", "take_all_words"]
 
 #: The groups of commands in the order of the help, with their headings.
 GROUPS = {
@@ -68,6 +70,15 @@ class Command:
     group: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Outside], int]
+
+
+def outside_of_process() -> Outside:
+    """Return the streams of this process. One that was closed before the start leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It stays open until the process ends.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    return Outside(sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
 
 
 def take_all_words(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -15,7 +16,7 @@ from wsredis.auth.admission import Admission
 from wsredis.auth.control_commands import RecentCommands
 from wsredis.auth.hints import NO_USERS
 from wsredis.auth.policies.origin import OriginPolicy
-from wsredis.channels import Access
+from wsredis.channels import Access, Audience
 from wsredis.config import GatewayConfig, Limits
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Authenticator, Handshake, Identity, Policy
@@ -171,6 +172,31 @@ class AdmitTests(AuthCase):
             self.assertEqual(advice, found.advice)
             # It may be raised again, for another client.
             self.assertEqual(given, error.advice)
+
+    def test_missing(self) -> None:
+        """It is told which credentials did not come, if none did."""
+
+        class Source(Register):
+            def __init__(self, missing: str) -> None:
+                super().__init__()
+                self._missing = missing
+
+            def missing(self, handshake: Handshake) -> str:
+                return self._missing
+
+        requested = Access("a", frozenset({Audience.USER}))
+        question = Handshake(requested, "/ws/a", {"authorization": "nobody"}, "peer")
+        connection: Any = SimpleNamespace(is_deaf=True, chooses_channels=False)
+        for sources, came in (
+            ([Source("cookie sessionid")], ": no cookie sessionid came"),
+            ([Source("token"), Source("cookie")], ": no token and no cookie came"),
+            ([Source("token"), Source("")], ""),
+            ([Source("token"), Register()], ""),
+            ([Register()], ""),
+        ):
+            admission = self.make(sources)
+            (hint,) = admission.explain(connection, question, Identity(), requested)
+            self.assertEqual(f"subscribe-user has no effect: nobody is logged in here{came}", hint)
 
     def test_expired(self) -> None:
         """A client whose identity has expired already is not let in."""

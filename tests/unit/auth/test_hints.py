@@ -22,7 +22,6 @@ class HintsTests(SynchronousTestCase):
         granted: str | None = None,
         *,
         own: tuple[str, ...] = (),
-        headers: dict[str, str] | None = None,
         **more: Any,
     ) -> list[str]:
         """The hints on a client that asks for *query* and is granted *granted*, or all of it."""
@@ -30,8 +29,8 @@ class HintsTests(SynchronousTestCase):
         access = requested if granted is None else parse_access("a", granted)
         if own:
             access = Access("a", access.subscribe, access.publish, own=own)
-        handshake = Handshake(requested, "/ws/a", headers or {}, "peer", query)
-        more = {"is_deaf": False, "knows_users": True, **more}
+        handshake = Handshake(requested, "/ws/a", {}, "peer", query)
+        more = {"is_deaf": False, "nobody": "nobody is there", **more}
         return list(hints_for(handshake, identity or Identity(), access, **more))
 
     def test_nothing_wrong(self) -> None:
@@ -59,29 +58,14 @@ class HintsTests(SynchronousTestCase):
 
     def test_nobody(self) -> None:
         """Flags that need an identity are told with the reason why there is none."""
-        reason = "no effect: nobody is logged in here"
-        came = ", and neither a cookie nor a token came"
+        reason = "no effect: nobody is there"
         self.assertEqual(
-            [f"subscribe-user has {reason}{came}"], self.hints("subscribe-user&subscribe-broadcast")
+            [f"subscribe-user has {reason}"], self.hints("subscribe-user&subscribe-broadcast")
         )
         self.assertEqual(
-            [f"subscribe-group, subscribe-user and publish-session have {reason}{came}"],
+            [f"subscribe-group, subscribe-user and publish-session have {reason}"],
             self.hints("subscribe-user&publish-session&subscribe-group"),
         )
-        for headers in (
-            {"cookie": "sessionid=SECRET"},
-            {"authorization": "Bearer SECRET"},
-            {"sec-websocket-protocol": "x, bearer.SECRET"},
-        ):
-            self.assertEqual(
-                [f"subscribe-user has {reason}"], self.hints("subscribe-user", headers=headers)
-            )
-
-    def test_no_users(self) -> None:
-        """A gateway that asks nobody for identities names the options that would change it."""
-        (hint,) = self.hints("subscribe-user", knows_users=False)
-        for option in ("--django", "--auth-url", "--jwt-key"):
-            self.assertIn(option, hint)
 
     def test_half_an_identity(self) -> None:
         """A user without a group, and a session without a user, lack different things."""

@@ -12,7 +12,9 @@ from typing import Any
 
 from django.test import override_settings
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver, LogEvent
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import provider
 
 from tests.support.children import RedisServer, reserve_port
 from tests.support.django_project import configured, missing_django
@@ -23,6 +25,7 @@ from wsredis.django.server import (
     logged,
     logged_asgi,
     needs_redis,
+    socket_lines,
 )
 
 
@@ -115,6 +118,19 @@ class ServerTests(SynchronousTestCase):
             ],
             [each.getMessage() for each in logs.records],
         )
+
+    def test_socket_lines(self) -> None:
+        """A socket that opens or closes is such a line; all else goes to the log of the gateway."""
+        others: list[LogEvent] = []
+        observe = socket_lines(provider(ILogObserver)(lambda event: others.append(event)))
+        with self.assertLogs("django.server") as logs:
+            for event in ("connection-opened", "connection-closed", "redis-connected"):
+                observe({"log_format": "{what} done", "what": event, "event": event})
+        self.assertEqual(
+            ["WebSocket connection-opened done", "WebSocket connection-closed done"],
+            [each.getMessage() for each in logs.records],
+        )
+        self.assertEqual(["redis-connected"], [each["event"] for each in others])
 
 
 class _Reactor(MemoryReactorClock):

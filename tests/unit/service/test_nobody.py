@@ -70,6 +70,15 @@ class NobodyTests(SynchronousTestCase):
         lines = self.lines(Answers(1, [answer({"publishers": 0, "incidents": [], "near": []})]))
         self.assertEqual(["nobody hears broadcast:f: gateways have 3 connections"], lines)
 
+    def test_channel_as_facility(self) -> None:
+        """A facility that is the name of a channel is told with the one that is meant."""
+        answers = Answers(1, [answer({"publishers": 0, "incidents": [], "near": []})])
+        for name in (b"p:broadcast:broadcast:chat", b"p:user:john:user:ann:chat"):
+            first, _ = self.lines(answers, name, prefix="p")
+            self.assertEqual("a facility has no audience before it; did you mean 'chat'?", first)
+        for name in (b"p:broadcast:broadcasts:chat", b"p:user:john:chat"):
+            self.assertEqual(1, len(self.lines(answers, name, prefix="p")))
+
     def test_key_of_a_session(self) -> None:
         """The key of a session is not told, and only three channels are asked about."""
         answers = Answers(1, [answer({"publishers": 0, "incidents": [], "near": []})])

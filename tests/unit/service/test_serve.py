@@ -65,6 +65,13 @@ class ServeTests(ServeCase):
             tuple(options[each] for each in ("logfile", "rundir", "umask", "uid", "pidfile")),
         )
 
+    def test_values(self) -> None:
+        """The word after an option with a value is its value, whatever it looks like."""
+        options = self.options("--config", "-n", "--heartbeat", "--pidfile", "--logfile", "--port")
+        own = options.subOptions
+        self.assertEqual(("-n", "--pidfile"), (own["config"], own["heartbeat"]))
+        self.assertEqual(("--port", ""), (options["logfile"], options["pidfile"]))
+
     def test_refused(self) -> None:
         """A mistake is one line with the command that shows all options."""
         for words, part in (

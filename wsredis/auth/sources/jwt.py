@@ -167,6 +167,10 @@ class JwtAuthenticator:
         self._known.add(token, _Verified(kid, key, kept, since), identity.expires)
         return identity
 
+    def missing(self, handshake: Handshake) -> str:
+        """See `wsredis.gateway.identity.AuthBackend.missing`."""
+        return "" if any(self._tokens(handshake)) else "token"
+
     def _tokens(self, handshake: Handshake) -> Iterator[str | None]:
         """Find the tokens in order of precedence. Those that are None or empty do not count."""
         config, headers = self._config, handshake.headers

@@ -118,6 +118,11 @@ class SubrequestAuthenticator:
         answer = await self._cache.get(_digest(headers), lambda: self._ask(headers, address))
         return answer.identity_for(handshake.requested)
 
+    def missing(self, handshake: Handshake) -> str:
+        """See `wsredis.gateway.identity.AuthBackend.missing`."""
+        headers = handshake.headers
+        return "" if "cookie" in headers or "authorization" in headers else "cookie"
+
     def forget(self) -> None:
         """See `wsredis.gateway.identity.AuthBackend.forget`."""
         self._cache.clear()

@@ -19,6 +19,9 @@ __all__ = ["Conversation"]
 #: The subprotocol of the gateway: binary messages that are valid UTF-8 are from the gateway itself.
 _OURS = "wsredis"
 
+_KEYS = ". Type to send, /help for more, Ctrl-D to end"
+_OFFER = f"With --subprotocol {_OURS} a gateway tells who you are, and what this connection hears"
+
 _HELP = """\
 /ping [TEXT]           send a ping
 /binary HEX            send bytes as a binary message
@@ -59,6 +62,9 @@ class Conversation:
         wait: Seconds for which the connection stays open after the last line.
         is_verbose: Tells whether pings and heartbeats are shown.
         stop: Called once, at the end, with the status of the program.
+
+    Attributes:
+        is_unheard: Tells whether nobody reads standard output any more.
     """
 
     def __init__(
@@ -79,6 +85,7 @@ class Conversation:
         self._wait = wait
         self._is_verbose = is_verbose
         self._stop = stop
+        self.is_unheard = False
         self._client: Client | None = None
         self._is_ours = False
         self._refusal: Refusal | None = None
@@ -92,8 +99,9 @@ class Conversation:
         self._client = client
         self._is_ours = client.subprotocol == _OURS
         chosen = f", subprotocol {client.subprotocol}" if client.subprotocol else ""
-        hint = ". Type to send, /help for more, Ctrl-D to end" if self._is_prompt else ""
-        self._screen.note(f"connected{chosen}{hint}")
+        self._screen.note(f"connected{chosen}{_KEYS if self._is_prompt else ''}")
+        if self._is_prompt and not client.factory.protocols:
+            self._screen.note(_OFFER)
         if self._is_ending:
             self._close()
             return
@@ -103,8 +111,15 @@ class Conversation:
 
     def message_received(self, payload: bytes, is_binary: bool) -> None:
         """See `Listener`."""
-        if not (is_binary and self._is_ours and self._of_gateway(payload)):
+        if (is_binary and self._is_ours and self._of_gateway(payload)) or self.is_unheard:
+            return
+        try:
             self._screen.message(payload, is_binary)
+        except OSError:
+            # As with any program in a pipe, that is the end.
+            self.is_unheard = True
+            self._close()
+            self._finish(0)
 
     def _of_gateway(self, payload: bytes) -> bool:
         """Follow a message of the gateway itself. Returns: Whether it is one."""

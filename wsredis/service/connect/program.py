@@ -116,6 +116,7 @@ def run(reactor: Any, target: Target, wishes: Wishes, outside: Outside) -> int:
 
     Raises:
         ConfigError: See `endpoint_of`.
+        BrokenPipeError: Nobody reads standard output any more.
     """
     endpoint = endpoint_of(reactor, target, wishes)
     is_prompt = outside.stdin.isatty() and outside.stdout.isatty()
@@ -165,6 +166,8 @@ def run(reactor: Any, target: Target, wishes: Wishes, outside: Outside) -> int:
         reactor.run()
     finally:
         reader.restore()
+    if conversation.is_unheard:
+        raise BrokenPipeError
     # Without one, another signal has stopped the reactor.
     return statuses[0] if statuses else 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 from wsredis.service.outside import Outside
 from wsredis.service.printable import printable
@@ -38,7 +39,12 @@ class Screen:
         self._typed = typed
 
     def message(self, payload: bytes, is_binary: bool) -> None:
-        """Write a message: as it is in a pipe, readable and harmless on a terminal."""
+        """
+        Write a message: as it is in a pipe, readable and harmless on a terminal.
+
+        Raises:
+            OSError: Nobody reads standard output any more.
+        """
         if not self._is_terminal:
             self._stdout.write(payload + b"\n")
         elif is_binary:
@@ -50,12 +56,13 @@ class Screen:
         self._stdout.flush()
 
     def note(self, text: str) -> None:
-        """Write a line that is no message. Further lines of it are kept."""
+        """Write a line that is no message, if anybody reads it. Further lines of it are kept."""
         lines = [printable(line) for line in text.splitlines()]
         shown = "\n".join(f"\x1b[2m{line}\x1b[0m" if self._has_colours else line for line in lines)
         before, after = self._around() if self._notes_on_terminal else ("", "")
-        self._stderr.write(f"{before}{shown}\n{after}")
-        self._stderr.flush()
+        with suppress(OSError):
+            self._stderr.write(f"{before}{shown}\n{after}")
+            self._stderr.flush()
 
     def _line(self, text: str) -> None:
         before, after = self._around()

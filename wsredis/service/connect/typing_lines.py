@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import termios
 import threading
 from collections.abc import Callable
@@ -18,9 +17,6 @@ _CHUNK = 65536
 
 #: Bytes of a line of a pipe. A longer one is sent in pieces.
 _MAX_LINE = 1 << 20
-
-#: Signals that are for the main thread, in which the reactor runs.
-_FOR_MAIN = (signal.SIGINT, signal.SIGTERM, signal.SIGWINCH)
 
 
 class LineReader(Protocol):
@@ -82,7 +78,6 @@ class _Reader:
         """See `LineReader.restore`."""
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_MAIN)
         self._read()
         self._call(self._received, None)
 

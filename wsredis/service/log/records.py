@@ -64,6 +64,9 @@ _PRINTED = frozenset(["stdout", "stderr"])
 _COLOURS = {LogLevel.warn: "33", LogLevel.error: "31", LogLevel.critical: "31"}
 _NAMES = {LogLevel.warn: "warning: ", LogLevel.error: "error: ", LogLevel.critical: "error: "}
 
+#: Events that people wait for, in bold.
+_HIGHLIGHTS = {"demo-page": "1"}
+
 #: The line of Twisted about a port of the gateway, which has a better line of its own.
 _SAID_BETTER = re.compile(r"Gateway(?:Factory|Site)\b.* starting on ")
 
@@ -146,7 +149,8 @@ def short_line(event: LogEvent, has_colours: bool = False) -> str:
     Lines of Twisted about its own start and stop are left out. Further lines are indented.
 
     Args:
-        has_colours: Tells whether warnings and errors are coloured.
+        has_colours: Tells whether warnings and errors are coloured, and what people wait for is
+            bold.
 
     Returns:
         The line with its end. Empty if the event says nothing to people.
@@ -161,8 +165,9 @@ def short_line(event: LogEvent, has_colours: bool = False) -> str:
         message = f"{message}\n{traceback.rstrip()}"
     name = "" if logger in _PRINTED else _NAMES.get(level, "")
     text = printable(f"{name}{message}", "\n\t").replace("\n", f"\n{' ' * 9}")
-    if has_colours and name:
-        text = f"\x1b[{_COLOURS[level]}m{text}\x1b[0m"
+    colour = _COLOURS[level] if name else _HIGHLIGHTS.get(event.get("event", ""), "")
+    if has_colours and colour:
+        text = f"\x1b[{colour}m{text}\x1b[0m"
     return f"{formatTime(event.get('log_time'), '%H:%M:%S')} {text}\n"
 
 

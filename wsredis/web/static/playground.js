@@ -10,6 +10,8 @@
   const START = "demo?subscribe-broadcast&publish-broadcast&echo";
   // Frames that a page shows; the oldest goes first.
   const LONGEST = 500;
+  // Milliseconds after which frames are shown, together with those that came meanwhile.
+  const BATCH = 30;
   // Characters of one frame that are shown.
   const MOST = 10000;
   // Another process of the gateway may answer, which does not know the socket.
@@ -31,8 +33,8 @@
     return make("span", { className: "hidden", textContent: text });
   }
 
-  function clock() {
-    return new Date().toLocaleTimeString([], { hour12: false });
+  function clock(at = new Date()) {
+    return at.toLocaleTimeString([], { hour12: false });
   }
 
   // -- URLs
@@ -122,6 +124,7 @@
       this.connection = null;
       // Messages that were sent and have not come back: a lost one must not look sent.
       this.unconfirmed = [];
+      this.pending = [];
       this.last = null;
       this.may_repeat = false;
       this.fill();
@@ -168,7 +171,10 @@
         form.addEventListener("change", ({ target }) => this.changed(target));
       }
       parts.toggle.addEventListener("click", () => (this.state === "stopped" ? this.connect() : this.disconnect()));
-      parts.clear.addEventListener("click", () => parts.log.replaceChildren());
+      parts.clear.addEventListener("click", () => {
+        this.pending.length = 0;
+        parts.log.replaceChildren();
+      });
     }
 
     changed(target) {
@@ -341,33 +347,29 @@
 
     frame(kind, text) {
       if (kind.includes("beat") && !this.parts.beats.checked) return;
-      const is_out = kind.includes("out");
-      const tag = kind.includes("own") ? "yours" : kind === "control" ? "gateway" : "";
-      const bytes = new TextEncoder().encode(text).length;
-      const shown = text.length > MOST ? text.slice(0, MOST) + "\u2026" : text;
-      this.add(make("div", { className: "frame " + kind },
-        make("span", {}, make("span", { ariaHidden: "true", textContent: is_out ? "\u2191" : "\u2193" }), hidden(is_out ? "sent" : "received")),
-        make("span", { className: "payload", textContent: shown }),
-        make("span", { className: "meta" },
-          ...(tag ? [make("span", { className: "tag", textContent: tag })] : []),
-          ...(kind.includes("bytes") || kind.includes("beat") ? [] : [make("i", { textContent: size(bytes) + " " })]),
-          clock())));
+      const at = new Date();
+      this.add(() => frame_element(kind, text, at));
     }
 
     note(text, is_bad) {
-      this.add(make("div", { className: is_bad ? "note bad" : "note", textContent: text }));
+      this.add(() => make("div", { className: is_bad ? "note bad" : "note", textContent: text }));
     }
 
-    add(element) {
+    // Thousands may come in a second: a page that showed each by itself would freeze.
+    add(make_element) {
+      if (!this.pending.length) setTimeout(() => this.show(), BATCH);
+      this.pending.push(make_element);
+      if (this.pending.length > 2 * LONGEST) this.pending.splice(0, LONGEST);
+    }
+
+    show() {
       const { log } = this.parts;
+      const news = this.pending.splice(0).slice(-LONGEST);
       const is_at_end = log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
-      log.append(element);
-      while (log.children.length > LONGEST) log.firstChild.remove();
-      if (is_at_end) this.to_end();
-    }
-
-    to_end() {
-      this.parts.log.scrollTop = this.parts.log.scrollHeight;
+      const rest = [...log.children].slice(0, Math.max(0, log.children.length + news.length - LONGEST));
+      for (const each of rest) each.remove();
+      log.append(...news.map((make_element) => make_element()));
+      if (is_at_end) log.scrollTop = log.scrollHeight;
     }
 
     // -- What the gateway says about this socket
@@ -415,6 +417,21 @@
       }
       if (clients[0] === this) show_code();
     }
+  }
+
+  function frame_element(kind, text, at) {
+    const is_out = kind.includes("out");
+    const tag = kind.includes("own") ? "yours" : kind === "control" ? "gateway" : "";
+    const bytes = new TextEncoder().encode(text).length;
+    const shown = text.length > MOST ? text.slice(0, MOST) + "\u2026" : text;
+    const arrow = make("span", { ariaHidden: "true", textContent: is_out ? "\u2191" : "\u2193" });
+    return make("div", { className: "frame " + kind },
+      make("span", {}, arrow, hidden(is_out ? "sent" : "received")),
+      make("span", { className: "payload", textContent: shown }),
+      make("span", { className: "meta" },
+        ...(tag ? [make("span", { className: "tag", textContent: tag })] : []),
+        ...(kind.includes("bytes") || kind.includes("beat") ? [] : [make("i", { textContent: size(bytes) + " " })]),
+        clock(at)));
   }
 
   function why({ code, reason }) {
@@ -677,6 +694,8 @@
   }
 
   function name_all() {
+    const whose = clients.length > 1 ? "The same as client A from your own code" : "The same from your own code";
+    document.getElementById("code-title").textContent = whose;
     clients.forEach((each, at) => each.name(clients.length > 1 ? "AB"[at] : ""));
   }
 

@@ -346,6 +346,13 @@ class SourceTests(JwtCase):
         identity = self.identify(self.authenticator(**settings), given)
         return None if identity is None else identity.user
 
+    def test_missing(self) -> None:
+        """A handshake without a token is one for hints; one with a token is not, good or bad."""
+        authenticator = self.authenticator(query="token")
+        self.assertEqual("token", authenticator.missing(handshake()))
+        for given in (handshake("bad"), handshake(query="token=bad")):
+            self.assertEqual("", authenticator.missing(given))
+
     def test_nowhere(self) -> None:
         """Without a token the client is unknown, and the next authenticator is asked."""
         for given in (

@@ -289,6 +289,14 @@ class StartTests(SynchronousTestCase):
 class QuestionTests(SubrequestCase):
     """The request to the application."""
 
+    def test_missing(self) -> None:
+        """A handshake with nothing that could speak for a user is one for hints."""
+        self.use()
+        missing = self.authenticator.missing
+        self.assertEqual("cookie", missing(self.handshake(None, origin="http://x")))
+        self.assertEqual("", missing(self.handshake()))
+        self.assertEqual("", missing(self.handshake(None, authorization="Bearer x")))
+
     def question(self, handshake: Handshake) -> tuple[bytes, dict[str, str]]:
         """Return the request that a handshake leads to."""
         self.use()

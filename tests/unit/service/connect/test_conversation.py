@@ -93,6 +93,9 @@ class TalkTests(ConversationCase):
         self.assertEqual(
             ["connected, subprotocol x. Type to send, /help for more, Ctrl-D to end"], self.shown()
         )
+        self.begin()
+        self.accept()
+        self.assertIn("With --subprotocol wsredis ", self.shown()[1])
         self.begin(prompt=False)
         self.accept()
         self.assertEqual(["connected"], self.shown())
@@ -243,6 +246,22 @@ class EndTests(ConversationCase):
         self.assertEqual([(CLOSE, b"\x03\xe8")], self.sent())
         self.end(1000)
         self.assertEqual([0], self.statuses)
+
+    def test_unheard(self) -> None:
+        """When nobody reads the messages any more, that is the end; notes are lost, and no more."""
+        self.open()
+
+        def fail(data: object) -> int:
+            raise BrokenPipeError
+
+        self.patch(self.stdout, "write", fail)
+        self.patch(self.stderr, "write", fail)
+        self.receive(PONG)
+        self.assertFalse(self.talk.is_unheard)
+        self.receive(TEXT, b"one")
+        self.receive(TEXT, b"two")
+        self.assertEqual([(CLOSE, b"\x03\xe8")], self.sent())
+        self.assertEqual((True, [0]), (self.talk.is_unheard, self.statuses))
 
     def test_wait(self) -> None:
         """It may stay open for a while, for answers."""

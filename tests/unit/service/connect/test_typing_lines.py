@@ -6,7 +6,9 @@ import os
 import queue
 import readline
 import sys
+import threading
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,6 +44,26 @@ class ReaderCase(SynchronousTestCase):
         return self.lines
 
 
+class Gate(Event):
+    """The event that lets a reader go on: it tells who waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: queue.Queue[None] = queue.Queue()
+        self._is_new = True
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether nobody has got it yet, once."""
+        was_new, self._is_new = self._is_new, False
+        return was_new
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait."""
+        self.waiting.put(None)
+        return super().wait(timeout)
+
+
 class PipeTests(ReaderCase):
     """`PipeReader`."""
 
@@ -75,10 +97,13 @@ class PipeTests(ReaderCase):
     def test_pause(self) -> None:
         """Nothing is read while the reader is to wait, or while nobody has taken the lines."""
         self.patch(typing_lines, "_CHUNK", 4)
+        gate = Gate()
+        self.patch(threading, "Event", lambda: gate if gate.is_new else Event())
         reader = self.reader(b"one\ntwo\n")
         reader.pause()
         self.follow()
         self.assertEqual([b"one"], self.lines)
+        gate.waiting.get(timeout=PATIENCE)
         self.assertTrue(self.calls.empty())
         reader.resume()
         self.assertEqual([b"one", b"two", None], self.read_to_end())

@@ -135,6 +135,8 @@ class ShortTests(SynchronousTestCase):
         self.assertIn("\x1b[33mwarning: \\x1b[31m \\x1b[32m\x1b[0m\n", short_line(event, True))
         event["log_level"] = LogLevel.info
         self.assertNotIn("\x1b", short_line(event, True))
+        event["event"] = "demo-page"
+        self.assertIn("\x1b[1m\\x1b[31m", short_line(event, True))
 
     def test_twisted(self) -> None:
         """The life of Twisted itself is left out; its warnings are not."""

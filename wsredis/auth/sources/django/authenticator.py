@@ -128,6 +128,11 @@ class DjangoAuthenticator:
         """Wait until subscribers of clients that have gone have been released."""
         return succeed(None) if self._subscribers is None else self._subscribers.idle()
 
+    def missing(self, handshake: Handshake) -> str:
+        """See `wsredis.gateway.identity.AuthBackend.missing`."""
+        name = self._project.SESSION_COOKIE_NAME
+        return "" if has_cookie(handshake, name) else f"cookie {name}"
+
     def forget(self) -> None:
         """Do nothing: the project is asked each time."""
 

@@ -10,8 +10,24 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 
 from tests.unit.auth.sources.django.case import DjangoCase, engine
+from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected
-from wsredis.gateway.identity import Identity
+from wsredis.gateway.identity import Handshake, Identity
+
+
+class MissingTests(DjangoCase):
+    """The credential that it looks for."""
+
+    def test_missing(self) -> None:
+        """It is the session cookie, by the name that the project gives it."""
+        self.vary(SESSION_COOKIE_NAME="my-session")
+        authenticator = self.make()
+        for cookie, missing in (
+            ("sessionid=x", "cookie my-session"),
+            ("a=b; my-session=x", ""),
+        ):
+            given = Handshake(Access("a"), "/ws/a", {"cookie": cookie}, "peer")
+            self.assertEqual(missing, authenticator.missing(given))
 
 
 class FailureTests(DjangoCase):

@@ -65,11 +65,11 @@ class HintLog:
         self._throttle = LogThrottle(clock, most=_MOST)
 
     def opened(self, connection: HintedConnection) -> None:
-        """Log the hints of a connection that was opened, or that it is deaf."""
+        """Log a connection that was opened, and has hints or is deaf."""
         hints = "; ".join(connection.hints)[:_LOGGED]
         if connection.is_deaf:
             self._deaf(connection, hints or "it has no channel")
-        elif hints:
+        else:
             facility = connection.granted.facility
             self._incidents.note(facility, hints)
             self._throttle.log(

@@ -25,6 +25,8 @@ from tests.support.require import missing
 
 HOST = "www.example.com"
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 _LETSENCRYPT = f"/etc/letsencrypt/live/{HOST}"
 
 _ENVIRONMENT = "/srv/wsredis/.venv"
@@ -51,8 +53,12 @@ def follow(machine: Machine, some: Iterable[File | Command]) -> None:
 
 
 @cache
-def _shared() -> tuple[Machine, Authority]:
-    """A machine on which the page about systemd has been followed, and who signs certificates."""
+def _shared() -> tuple[Machine, Authority, str]:
+    """
+    Follow the page about systemd on a machine.
+
+    Returns: The machine, who signs certificates there, and the log of the gateway's start.
+    """
     machine = Machine()
     atexit.register(machine.stop)
     folder = TemporaryDirectory(prefix="wsredis-test-")
@@ -75,7 +81,7 @@ def _shared() -> tuple[Machine, Authority]:
     )
     machine.run("systemctl start pages")
     follow(machine, steps("deploy-systemd"))
-    return machine, authority
+    return machine, authority, machine.run(f"cat {_LOG}")
 
 
 class _Case(SynchronousTestCase):
@@ -85,7 +91,7 @@ class _Case(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make it, or bring the gateway of the last test back to the settings of the page."""
-        self.machine, self.authority = _shared()
+        self.machine, self.authority, self.first_log = _shared()
         (toml,) = [
             step
             for step in steps("deploy-systemd")
@@ -181,11 +187,10 @@ class SystemdTests(_Case):
 
     def test_log(self) -> None:
         """Nothing that the service may not do is in its way: no warning, no traceback."""
-        log = self.log()
-        self.assertIn("connected to redis://127.0.0.1:6379", log)
-        until(lambda: self.status() == "ready")
+        self.assertIn("connected to redis://127.0.0.1:6379", self.first_log)
         for word in ("Traceback", "dropin", "Errno", "denied"):
-            self.assertNotIn(word, log)
+            self.assertNotIn(word, self.first_log)
+        until(lambda: self.status() == "ready")
 
     def test_reload_and_stop(self) -> None:
         """A reload keeps the process; a stop is soon over, and is no failure."""
@@ -211,6 +216,51 @@ class SystemdTests(_Case):
         self.machine.run("systemctl stop wsredis")
         self.assertIn("hartbeat", self.log()[before:])
         self.assertNotIn("Traceback", self.log()[before:])
+
+    def test_causes(self) -> None:
+        """Each cause that the page names is told in the words that it names."""
+        page = (DOCS / "howto" / "deploy-systemd.rst").read_text("utf-8")
+        run = self.machine.run
+        password = "/etc/wsredis/redis-password"
+        for mistake, cure, words in (
+            (
+                *(f"mv {_ENVIRONMENT}/bin/wsredis /root", f"mv /root/wsredis {_ENVIRONMENT}/bin"),
+                "status=203/EXEC",
+            ),
+            (
+                *(f"mv {password} /root", f"mv /root/redis-password {password}"),
+                "status=243/CREDENTIALS",
+            ),
+            (
+                *("chmod 600 /etc/wsredis/wsredis.toml", "chmod 644 /etc/wsredis/wsredis.toml"),
+                "/etc/wsredis/wsredis.toml: Permission denied",
+            ),
+        ):
+            self.assertIn(f"``{words}``", page)
+            before = len(self.log())
+            run(f"{mistake}; systemctl restart wsredis 2>/dev/null && exit 1 || true")
+            shown = run("systemctl status --no-pager wsredis || true") + self.log()[before:]
+            # Else the next start comes by itself.
+            run(f"systemctl stop wsredis; {cure}")
+            self.assertIn(words, shown)
+        secret = run(f"cat {password}").strip()
+        redis = f"env REDISCLI_AUTH={secret} redis-cli CONFIG SET requirepass"
+        for mistake, cure, words in (
+            (
+                f"echo wrong >{password}",
+                f"echo {secret} >{password}",
+                "AUTH was refused: WRONGPASS",
+            ),
+            (
+                *(f"{redis} ''", f"{redis} {secret}"),
+                "without any password configured",
+            ),
+        ):
+            self.assertIn(words, page)
+            before = len(self.log())
+            run(f"{mistake}; systemctl restart --no-block wsredis")
+            until(lambda: words in self.log()[before:])  # noqa: B023
+            run(f"{cure}; systemctl restart wsredis")
 
 
 class NginxTests(_Case):

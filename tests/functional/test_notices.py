@@ -42,7 +42,7 @@ class RefusalTests(GatewayCase):
     def test_refused(self) -> None:
         """It sees the code and the reason, after a closing handshake in order."""
         self.assertEqual(
-            ["open", [4400, "there is nothing here", True]],
+            ["open", [4400, "there is nothing here: sockets are below /ws/", True]],
             self.seen("/wss/told", ["wsredis", "bearer.x"], 2),
         )
         self.assertEqual([], self.browser.errors())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from http import HTTPStatus
@@ -749,6 +750,14 @@ class CallbackTests(_Case):
         assert taken is not None
         read |= set(taken[1].split(", "))
         self.assertEqual(self._declared("WS4RedisOptions"), read)
+
+
+class SizeTests(SynchronousTestCase):
+    """What a browser has to download."""
+
+    def test_compressed(self) -> None:
+        """The script stays below 9 kB, compressed as web servers do it."""
+        self.assertLess(len(gzip.compress(read_script("wsredis.js"), 6, mtime=0)), 9_000)
 
 
 class GatewayTests(FreshGatewayCase):

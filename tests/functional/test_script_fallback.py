@@ -208,6 +208,27 @@ class StreamTests(_Case):
         self.server.accept().open()
         page.wait_for_state("connected")
 
+    def test_somebody_else(self) -> None:
+        """A page that asks at a wrong address, where a web site answers, finds that out."""
+        page = self.page({"protocols": []})
+        page.run("window.warnings = []; console.warn = (text) => { warnings.push(text); }")
+        self.server.accept().answer(200, {})
+        page.wait_for_state("waiting")
+        self.assertEqual("HTTP 200 from no gateway", page.detail["reason"])
+        page.run("advance(arguments[0])", page.detail["delay"])
+        self.server.accept().answer(404, "there is nothing here")
+        until(lambda: page.detail.get("reason") == "HTTP 404 there is nothing here")
+        page.run("advance(arguments[0])", page.detail["delay"])
+        self.server.accept().answer(200, {})
+        until(lambda: page.run("return warnings.length") == 2)
+        self.assertEqual(
+            [
+                "WS4Redis: no connection yet: HTTP 200 from no gateway",
+                "WS4Redis: no connection yet: HTTP 404 there is nothing here",
+            ],
+            page.run("return warnings"),
+        )
+
     def test_close(self) -> None:
         """``close`` ends the stream, and the callbacks are those of a WebSocket."""
         page, stream = self.streaming()
@@ -574,6 +595,49 @@ class EchoTests(_Case):
         for each in ("one", "two", "end"):
             again.event(each)
         page.wait_for_messages("end")
+
+
+class UnsentTests(_Case):
+    """Messages of the page that may not have arrived."""
+
+    skip = missing_browser()
+
+    _CALLBACK = "{unsent: (messages) => { seen.unsent = messages; }}"
+
+    def test_refused(self) -> None:
+        """A message that the gateway does not take for now is handed back, with what it says."""
+        page, _ = self.streaming({}, self._CALLBACK)
+        page.send("taken")
+        self.server.accept().answer(202)
+        page.send("x")
+        self.server.accept().answer(503, "not now")
+        page.wait_for_state("waiting")
+        self.assertEqual(1013, page.detail["code"])
+        until(lambda: page.seen.get("unsent") == ["x"])
+
+    def test_under_way(self) -> None:
+        """A message whose answer is missing is handed back; those after it wait."""
+        page, stream = self.streaming({}, self._CALLBACK)
+        page.send("one", "two")
+        self.server.accept()
+        stream.end()
+        page.wait_for_state("waiting")
+        until(lambda: page.seen.get("unsent") == ["one"])
+        page.run("advance(500)")
+        again = self.server.accept()
+        again.open()
+        self.assertEqual(b"two", self.server.accept().body)
+
+    def test_answered(self) -> None:
+        """An answer says that the message is taken, also one that no channel takes."""
+        page, stream = self.streaming({}, self._CALLBACK)
+        page.send("one", "two", "three")
+        for status in (202, 403):
+            self.server.accept().answer(status)
+        self.server.accept()
+        stream.end()
+        page.wait_for_state("waiting")
+        until(lambda: page.seen.get("unsent") == ["three"])
 
 
 class ChoiceTests(_Case):

@@ -12,7 +12,7 @@ from tests.support.axe import faults
 from tests.support.browser import missing_browser, shared_browser
 from tests.support.playground import Playground
 from tests.support.require import missing
-from tests.support.tutorial import Reader, stages
+from tests.support.tutorial import Reader, complaints, stages
 
 _ITEMS = "[...document.querySelectorAll('#news li')].map((each) => each.textContent)"
 
@@ -56,7 +56,7 @@ class FirstPushTests(SynchronousTestCase):
         window.reload()
         window.wait_until(f"return JSON.stringify({_ITEMS}) === '{_json(['Good morning'])}'")
         self.assertEqual([], stop.servers + stop.steps)
-        self.assertEqual([], browser.errors())
+        self.assertEqual([], complaints(browser))
 
 
 def _json(words: list[str]) -> str:

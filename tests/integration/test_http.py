@@ -391,12 +391,13 @@ class DemoTests(_HttpCase):
     )
 
     def test_page(self) -> None:
-        """It is a whole page in one file, which no cache keeps."""
+        """It is a whole page, which no cache keeps, and which may run its own files only."""
         status, head, body = self.ask("/")
         self.assertEqual(200, status)
         self.assertIn("\r\ncontent-type: text/html; charset=utf-8", head)
         self.assertIn("\r\ncache-control: no-store", head)
         self.assertIn("\r\nx-content-type-options: nosniff", head)
+        self.assertIn("\r\ncontent-security-policy: default-src 'none'; ", head)
         page = body.decode("utf-8")
         self.assertTrue(page.startswith("<!doctype html>"))
         self.assertTrue(page.rstrip().endswith("</html>"))
@@ -408,13 +409,17 @@ class DemoTests(_HttpCase):
         page = self.ask("/")[2].decode("utf-8")
         self.assertNotRegex(page, r"(?i)<(?:iframe|img|object|embed)\b|@import|\burl\(")
         links = re.findall(r"(?i)\b(?:src|href|action)\s*=\s*[\"']?([^\"'\s>]*)", page)
-        self.assertEqual(set(), set(links) - {"data:,"})
+        own = {each for each in links if each.startswith("/") and each != "/"}
+        rest = {each.partition(",")[0] for each in set(links) - own}
+        self.assertEqual({"/", "data:image/svg+xml"}, rest)
+        for path in own:
+            self.assertEqual(200, self.ask(path)[0], path)
 
     def test_settings_are_no_markup(self) -> None:
-        """Settings are text in the script, whatever they contain."""
+        """Settings are text in their element, whatever they contain."""
         page = self.ask("/")[2].decode("utf-8")
-        self.assertEqual(1, page.lower().count("<script"))
-        self.assertEqual(1, page.lower().count("</script"))
+        self.assertEqual(3, page.lower().count("<script"))
+        self.assertEqual(3, page.lower().count("</script"))
         self.assertNotIn("<!--", page)
 
     def test_head(self) -> None:
@@ -428,6 +433,6 @@ class DemoTests(_HttpCase):
         """The page is at the root only, for GET, with any query."""
         self.assertEqual(200, self.ask("/?x=y")[0])
         self.assertEqual(405, self.ask("/", method="POST", body=b"x")[0])
-        for path in ("/index.html", "/demo", "/demo.html", "//", "/ws/"):
+        for path in ("/index.html", "/demo", "/demo/playground.html", "//", "/ws/"):
             self.assertEqual(404, self.ask(path)[0], path)
         self.assertEqual(400, self.ask("/so%20ckets/demo")[0])

@@ -15,6 +15,8 @@ from tests.support.wire import WireCase
 
 OFFER = "Sec-WebSocket-Protocol: wsredis"
 
+_NOTHING = "there is nothing here: sockets are below /ws/"
+
 
 class HelloTests(WireCase):
     """A client is told of itself first."""
@@ -111,7 +113,7 @@ class RefusalTests(WireCase):
     def test_codes(self) -> None:
         """The code and the reason of a close frame are in the place of the status and the body."""
         origin = "Origin: http://elsewhere.example"
-        self.assertEqual((4400, "there is nothing here"), self.told("/wss/x"))
+        self.assertEqual((4400, _NOTHING), self.told("/wss/x"))
         self.assertEqual((4400, "the facility is not UTF-8"), self.told("/ws/%ff"))
         code, reason = self.told("/ws/x?subscribe-user", origin)
         self.assertEqual(4403, code)
@@ -131,5 +133,5 @@ class RefusalTests(WireCase):
         with connect(url, subprotocols=[Subprotocol("wsredis")]) as client:
             error = self.assertRaises(ConnectionClosed, client.recv)
         assert error.rcvd is not None
-        self.assertEqual((4400, "there is nothing here"), (error.rcvd.code, error.rcvd.reason))
+        self.assertEqual((4400, _NOTHING), (error.rcvd.code, error.rcvd.reason))
         self.assertEqual(error.rcvd, error.sent)

@@ -198,7 +198,7 @@ class WorkerTests(LifeCase):
         port = int(gateway.wait_for(r"listening on \S*:(\d+)")[1])
         gateway.wait_for("all 2 workers are ready")
         for path, why in (
-            ("/ws/chat.x?publish-broadcast", r"\(rule 2\)"),
+            ("/ws/chat.x?publish-broadcast", r"\(rule 2;"),
             ("/ws/room.x?subscribe-broadcast", "'log in to enter a room'"),
         ):
             said: set[str] = set()

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.browser import Browser
 from tests.support.children import PATIENCE, Child, clean_environment
 
-__all__ = ["Line", "Reader", "Shown", "Stage", "stages"]
+__all__ = ["Line", "Reader", "Shown", "Stage", "complaints", "stages"]
 
 _DOCS = Path(__file__).parents[2] / "docs"
 
@@ -194,6 +195,15 @@ def _cut(text: str, start: str | None, end: str | None) -> str:
         (last,) = (number for number, line in enumerate(lines) if end in line)
         lines = lines[:last]
     return f"{''.join(lines).rstrip()}\n"
+
+
+def complaints(browser: Browser) -> list[str]:
+    """Return errors, and hints of wsredis.js, in the console since the last call."""
+    return [
+        str(each["message"])
+        for each in browser.console()
+        if each["level"] == "SEVERE" or "WS4Redis: " in str(each["message"])
+    ]
 
 
 class Reader:

@@ -100,6 +100,7 @@ WITHOUT_MODULE = {
     "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
+    "troubleshooting",
     "web/asgi/smuggling",
 }
 

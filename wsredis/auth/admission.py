@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
@@ -285,11 +286,11 @@ class Admission:
             # Most clients.
             return ()
         found = hints_for(
-            handshake,
+            requested,
             identity,
             granted,
             is_deaf=connection.is_deaf,
-            nobody=self._nobody(handshake),
+            nobody=partial(self._nobody, handshake),
             chooses=connection.chooses_channels,
         )
         return (stranger, *found) if stranger else found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import NamedTuple
 
 from wsredis.channels import Access, Audience
-from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.identity import Identity
 
 __all__ = ["NOBODY", "NO_USERS", "hints_for"]
 
@@ -16,87 +18,114 @@ NO_USERS = "this gateway knows no users, without --django, --auth-url or --jwt-k
 
 NOBODY = "nobody is logged in here"
 
-#: Audiences that need a name, and the reason for which an identity has none.
-_OWNERS = {
-    Audience.GROUP: "this user is in no group",
-    Audience.USER: NOBODY,
-    Audience.SESSION: "there is no session here",
-}
+_BROADCAST = frozenset({Audience.BROADCAST})
+
+#: Sets of hints that are remembered, and shared by all connections that have the same.
+_MAX_KNOWN = 1024
+
+
+class _Lacks(NamedTuple):
+    """The reasons for which an identity has no name for an audience. Empty if it has one."""
+
+    group: str = ""
+    user: str = ""
+    session: str = ""
+
+
+_NOTHING = _Lacks()
 
 
 def hints_for(
-    handshake: Handshake,
+    requested: Access,
     identity: Identity,
     granted: Access,
     *,
     is_deaf: bool,
-    nobody: str,
+    nobody: Callable[[], str],
     chooses: bool = False,
 ) -> tuple[str, ...]:
     """
     List the mistakes of a client that was let in.
 
     Args:
-        handshake: As it came.
+        requested: The access that it asked for.
         identity: Its identity.
         granted: What it may do.
         is_deaf: Tells whether it will hear nothing.
-        nobody: The reason why a client has no identity.
+        nobody: Returns the reason why a client has no identity.
         chooses: Tells whether a subscriber class has chosen its channels.
 
     Returns:
         Sentences, the most useful first. No secret is in them, no session's key and no value of
         the URL.
     """
-    requested = handshake.requested
+    lacks = _NOTHING
+    is_personal = not (granted.subscribe <= _BROADCAST and granted.publish <= _BROADCAST)
+    if is_personal and (is_deaf or not chooses):
+        lacks = _lacks(identity, nobody)
+    if granted is requested and lacks is _NOTHING and not (is_deaf or requested.hints):
+        return ()
+    rights = (requested.subscribe, requested.publish, granted.subscribe, granted.publish)
+    return _sentences(requested.hints, *rights, granted.own, lacks, is_deaf)
+
+
+def _lacks(identity: Identity, nobody: Callable[[], str]) -> _Lacks:
+    if identity.is_anonymous:
+        return _Lacks(*3 * (nobody(),))
+    is_user = identity.user is not None
+    found = _Lacks(
+        _lack("group", identity.groups, "this user is in no group" if is_user else NOBODY),
+        _lack("user", (identity.user,), NOBODY),
+        _lack("session", (identity.session,), "there is no session here"),
+    )
+    return found if any(found) else _NOTHING
+
+
+def _lack(kind: str, names: Iterable[str | None], otherwise: str) -> str:
+    some = [each for each in names if each]
+    if not some:
+        return otherwise
+    return f"the name of its {kind} has a colon" if all(":" in each for each in some) else ""
+
+
+@lru_cache(_MAX_KNOWN)
+def _sentences(
+    flag_hints: tuple[str, ...],
+    asks_to_hear: frozenset[Audience],
+    asks_to_speak: frozenset[Audience],
+    hears: frozenset[Audience],
+    speaks: frozenset[Audience],
+    own: tuple[str, ...],
+    lacks: _Lacks,
+    is_deaf: bool,
+) -> tuple[str, ...]:
+    """Make the sentences; see `hints_for`. Many clients have the same, and share them."""
+    wanted, granted = _flags(asks_to_hear, asks_to_speak), _flags(hears, speaks)
     # A subscriber class may know flags of its own.
-    found = [each for each in requested.hints if not any(f'"{own}"' in each for own in granted.own)]
-    wanted = requested.flags
-    if is_deaf and not (wanted or granted.flags or found):
+    found = [each for each in flag_hints if not any(f'"{flag}"' in each for flag in own)]
+    if is_deaf and not (wanted or granted or found):
         found.append(_NO_FLAG)
-    missing = [flag for flag in wanted if flag not in granted.flags]
+    missing = [flag for flag in wanted if flag not in granted]
     if missing:
-        found.append(f"{_listed(missing)} {_was(missing)} not granted")
-    if not chooses or is_deaf:
-        found += _without_names(granted, identity, nobody)
+        found.append(f"{_listed(missing)} {'was' if len(missing) == 1 else 'were'} not granted")
+    reasons: dict[str, list[str]] = {}
+    for flag, audience in granted.items():
+        reason = getattr(lacks, audience.value, "")
+        if reason:
+            reasons.setdefault(reason, []).append(flag)
+    for reason, flags in reasons.items():
+        verb = "has" if len(flags) == 1 else "have"
+        found.append(f"{_listed(flags)} {verb} no effect: {reason}")
     return tuple(found)
 
 
-def _without_names(granted: Access, identity: Identity, nobody: str) -> Iterator[str]:
-    """Say which flags have no channel, since the identity has no name for them."""
-    reasons: dict[str, list[str]] = {}
-    for verb, audiences in (("subscribe", granted.subscribe), ("publish", granted.publish)):
-        for audience in Audience:
-            if audience in audiences and audience in _OWNERS:
-                reason = _reason(audience, identity, nobody)
-                if reason:
-                    reasons.setdefault(reason, []).append(f"{verb}-{audience.value}")
-    for reason, flags in reasons.items():
-        yield f"{_listed(flags)} {'has' if len(flags) == 1 else 'have'} no effect: {reason}"
-
-
-def _reason(audience: Audience, identity: Identity, nobody: str) -> str:
-    """Say why an audience has no name in an identity. Empty if it has one."""
-    owners: dict[Audience, Iterable[str | None]] = {
-        Audience.GROUP: identity.groups,
-        Audience.USER: (identity.user,),
-        Audience.SESSION: (identity.session,),
+def _flags(hears: frozenset[Audience], speaks: frozenset[Audience]) -> dict[str, Audience]:
+    asked = (("subscribe", hears), ("publish", speaks))
+    return {
+        f"{verb}-{each.value}": each for verb, some in asked for each in Audience if each in some
     }
-    names = [each for each in owners[audience] if each]
-    if any(":" not in each for each in names):
-        return ""
-    if names:
-        return f"the name of its {audience.value} has a colon"
-    if identity.is_anonymous:
-        return nobody
-    is_stranger = identity.user is None and audience is Audience.GROUP
-    return NOBODY if is_stranger else _OWNERS[audience]
 
 
 def _listed(flags: list[str]) -> str:
     *most, last = flags
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _was(flags: list[str]) -> str:
-    return "was" if len(flags) == 1 else "were"

@@ -196,6 +196,11 @@ class RootResource(Resource):
         }
         if metrics is not None:
             self._resources[b"/metrics"] = metrics
+        #: For people who look whether the gateway is there.
+        self._at_root = _NOTHING
+        if url_prefixes:
+            below = " or ".join(url_prefixes)
+            self._at_root = f"sockets are below {below}; --demo has a page here\n".encode()
         # Of each request to an ASGI application it is asked whether it is one of these.
         self._paths = frozenset(path.decode() for path in self._resources)
         self._text_prefixes = url_prefixes
@@ -213,7 +218,7 @@ class RootResource(Resource):
             return self._gateway.render(request)
         hosts = len(request.requestHeaders.getRawHeaders(b"host", []))
         if self._application is None:
-            status, reason = 404, _NOTHING
+            status, reason = 404, self._at_root if request.path == b"/" else _NOTHING
         elif not request.path.startswith(b"/"):
             status, reason = 400, b"the request target is malformed\n"
         elif hosts > 1:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.auth.hints import hints_for
 from wsredis.channels import Access
 from wsredis.dialects.urls import parse_access
-from wsredis.gateway.identity import Handshake, Identity
+from wsredis.gateway.identity import Identity
 
 
 class HintsTests(SynchronousTestCase):
@@ -29,9 +29,8 @@ class HintsTests(SynchronousTestCase):
         access = requested if granted is None else parse_access("a", granted)
         if own:
             access = Access("a", access.subscribe, access.publish, own=own)
-        handshake = Handshake(requested, "/ws/a", {}, "peer", query)
-        more = {"is_deaf": False, "nobody": "nobody is there", **more}
-        return list(hints_for(handshake, identity or Identity(), access, **more))
+        more = {"is_deaf": False, "nobody": lambda: "nobody is there", **more}
+        return list(hints_for(requested, identity or Identity(), access, **more))
 
     def test_nothing_wrong(self) -> None:
         """A client that has a channel for each flag gets no hint."""
@@ -97,6 +96,15 @@ class HintsTests(SynchronousTestCase):
             ["subscribe-user and publish-user were not granted"],
             self.hints("subscribe-user&publish-user", granted="", is_deaf=True),
         )
+
+    def test_shared(self) -> None:
+        """Connections with the same hints share them, since there may be a million."""
+        requested = parse_access("a", "subscribe-user")
+        one, two = (
+            hints_for(requested, Identity(), requested, is_deaf=True, nobody=lambda: "x")
+            for _ in range(2)
+        )
+        self.assertIs(one, two)
 
     def test_subscriber_class(self) -> None:
         """A subscriber class knows flags of its own, and gives channels to whom it likes."""

@@ -27,9 +27,15 @@ class ResourceTests(SiteCase):
         self.assertEqual(200, self.ask(make_request("GET /?x=1"))[0])
 
     def test_without_page(self) -> None:
-        """Without a page, the root is not found."""
-        self.site = GatewaySite(self.clock, ("/ws/",), PROBES, None)
-        self.assertEqual(404, self.ask(make_request("GET /"))[0])
+        """Without a page, the root is not found, and says where the sockets are, if anywhere."""
+        for prefixes, words in (
+            (("/ws/",), b"sockets are below /ws/; --demo has a page here\n"),
+            (("/a/", "/b/"), b"sockets are below /a/ or /b/; --demo has a page here\n"),
+            ((), b"there is nothing here\n"),
+        ):
+            self.site = GatewaySite(self.clock, prefixes, PROBES, None)
+            status, _, body = self.ask(make_request("GET /"))
+            self.assertEqual((404, words), (status, body))
 
     def test_health(self) -> None:
         """Each question about health has an answer of its own."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 from wsredis.auth import Accepted, Admission
 from wsredis.channels import Access
@@ -40,7 +41,11 @@ from wsredis.transports.websocket.deflate import negotiate
 from wsredis.transports.websocket.encoding import Encodings
 from wsredis.transports.websocket.lean import Request
 from wsredis.transports.websocket.registry import Registry, Step
-from wsredis.transports.websocket.urls import find_dialect, find_dialect_or_application
+from wsredis.transports.websocket.urls import (
+    find_dialect,
+    find_dialect_or_application,
+    hint_for_application,
+)
 
 __all__ = ["Handshaker", "error_response", "rejection_for"]
 
@@ -153,6 +158,7 @@ class Handshaker:
             Access(target.partition("?")[0]),
         )
         answer = self._applications.decide(client, request, target, parts)
+        answer.addErrback(self._refused_by_application, target)
         if not window:
             return answer
         return answer.addCallback(
@@ -160,6 +166,14 @@ class Handshaker:
                 headers=[_extension_header(extension), *accepted.headers], is_compressed=True
             )
         )
+
+    def _refused_by_application(self, failure: Failure, target: str) -> Failure:
+        """Say why it was asked, if the client may have meant the gateway."""
+        error = failure.value
+        if isinstance(error, HandshakeRejected) and error.cause == "application":
+            meant = hint_for_application(self._dialects, self._url_prefixes, target)
+            error.hint = "; ".join(filter(None, (error.hint, meant)))
+        return failure
 
     def _negotiate(self, request: Request) -> tuple[int, str]:
         """Return the window of compressed messages, and its header; 0 if nothing is compressed."""

@@ -9,10 +9,14 @@ from wsredis.channels import Access
 from wsredis.errors import BadRequest
 from wsredis.gateway.dialect import Dialect
 
-__all__ = ["find_dialect", "find_dialect_or_application"]
+__all__ = ["find_dialect", "find_dialect_or_application", "hint_for_application"]
 
 #: What flags begin with, in a URL that cannot be read.
 _ASKS = re.compile("subscribe|publish", re.IGNORECASE)
+
+
+#: Applications have URLs below our prefix, too.
+_NO_FLAG = "with a flag such as ?subscribe-broadcast the gateway would serve it"
 
 
 def find_dialect(
@@ -51,3 +55,27 @@ def find_dialect_or_application(
         return None
     requested = found[1]
     return found if requested.subscribe or requested.publish or requested.forward else None
+
+
+def hint_for_application(
+    dialects: Sequence[Dialect], url_prefixes: Sequence[str], target: str
+) -> str:
+    """
+    Tell why the application got a URL that may have been meant for the gateway.
+
+    Args:
+        target: The URL, which the application has refused.
+
+    Returns:
+        A hint for the log. Empty if the URL is the application's own.
+    """
+    path, _, query = target.partition("?")
+    if not path.startswith(tuple(url_prefixes)):
+        below = " or ".join(url_prefixes)
+        return f"sockets of the gateway are below {below}" if _ASKS.search(query) else ""
+    try:
+        found = find_dialect(dialects, path, query)
+    except BadRequest:
+        return ""
+    hints = found[1].hints if found else ()
+    return hints[0] if hints else _NO_FLAG

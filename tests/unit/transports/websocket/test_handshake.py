@@ -6,8 +6,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.logger import capturedLogs
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.fake_enrolment import FakeEnrolment
@@ -70,6 +70,44 @@ class _WithApplication(MemoryGateway):
     def make_applications(self, config: GatewayConfig) -> _NoApplication:
         """Refuse."""
         return _NoApplication()
+
+
+class _Refuses:
+    """Refuses later."""
+
+    def __init__(self, cause: str = "application") -> None:
+        self._cause = cause
+
+    def decide(self, *args: object) -> Any:
+        return fail(HandshakeRejected("forbidden", 403, "by the application", cause=self._cause))
+
+
+class RefusedByApplicationTests(MemoryGatewayCase):
+    """A handshake that the application of ``asgi`` refuses."""
+
+    def line(self, path: str, cause: str = "application") -> str:
+        """The line of the log about a handshake that it refuses."""
+
+        class Gateway(MemoryGateway):
+            def make_applications(self, config: GatewayConfig) -> _Refuses:
+                return _Refuses(cause)
+
+        self.use(Gateway(self.config))
+        with capturedLogs() as logs:
+            self.answer(handshake(path))
+        (line,) = [str(formatEvent(each)) for each in logs]
+        return line
+
+    def test_hint(self) -> None:
+        """The log says so if it may have been meant for the gateway."""
+        for path, hint in (
+            ("/chat?subscribe-broadcast", "sockets of the gateway are below /ws/"),
+            ("/ws/a", "with a flag such as ?subscribe-broadcast the gateway would serve it"),
+            ("/ws/a?broadcast", 'unknown flag "broadcast": did you mean subscribe-broadcast?'),
+        ):
+            self.assertTrue(self.line(path).endswith(f"(by the application; {hint})"), path)
+            self.assertTrue(self.line(path, "other").endswith("(by the application)"), path)
+        self.assertTrue(self.line("/chat?x=1").endswith("(by the application)"))
 
 
 class AdmissionTests(MemoryGatewayCase):

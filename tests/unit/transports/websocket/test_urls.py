@@ -10,7 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsredis.channels import Access
 from wsredis.dialects.plain import PlainDialect
 from wsredis.errors import BadRequest
-from wsredis.transports.websocket.urls import find_dialect, find_dialect_or_application
+from wsredis.transports.websocket.urls import (
+    find_dialect,
+    find_dialect_or_application,
+    hint_for_application,
+)
 
 
 class _Forwards(PlainDialect):
@@ -53,3 +57,17 @@ class OwnerTests(SynchronousTestCase):
             self.assertRaises(BadRequest, self.owner, find, "/a/%ff", query)
         self.first = _Forwards(url_prefix="/a/")
         self.assertIs(self.first, self.owner(find, "/a/b"))
+
+    def test_hint(self) -> None:
+        """A URL that the application refuses, and that may be meant for a dialect, is told."""
+        self.second = PlainDialect(url_prefix="/b/")
+        for target, words in (
+            ("/c?subscribe-user", "sockets of the gateway are below /a/ or /b/"),
+            ("/c", ""),
+            ("/c?x=1", ""),
+            ("/b/c", "with a flag such as ?subscribe-broadcast the gateway would serve it"),
+            ("/b/c?subscribe", 'unknown flag "subscribe": did you mean subscribe-broadcast?'),
+            ("/b/%ff", ""),
+        ):
+            found = hint_for_application([self.first, self.second], ["/a/", "/b/"], target)
+            self.assertEqual(words, found, target)

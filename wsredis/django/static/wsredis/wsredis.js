@@ -184,8 +184,9 @@
       const { ok, status, headers } = response;
       const found = headers.get("Content-Type") || "";
       if (status !== 204 && !(ok && found.startsWith(type))) {
-        const why = !ok && found.startsWith("text/plain") ? await response.text() : "";
-        finish(STATUS_CODES[status] || 1006, `HTTP ${status} ${why.slice(0, 200)}`.trim());
+        const why = !found.startsWith("text/plain") ? ok ? "from no gateway" : ""
+          : (await response.text()).slice(0, 200);
+        finish(STATUS_CODES[status] || 1006, `HTTP ${status} ${why}`.trim());
       }
       return response;
     }
@@ -699,7 +700,10 @@
       if (state === "stopped") return hand_back([]);
       const { code, reason } = event;
       if (FINAL_CODES.includes(code)) return stop(code, reason);
-      if (is_early) transport = first;
+      if (is_early) {
+        transport = first;
+        if (reason) warn(`no connection yet: ${reason}`);
+      }
       const most = Math.min(opts.max_delay, opts.base_delay * 2 ** failures);
       is_busy = code === BUSY_CODE;
       const delay = Math.random() * most + (is_busy ? opts.busy_delay : 0);

@@ -107,6 +107,9 @@ _AUDIENCES = {audience.value: audience for audience in Audience}
 
 _BROADCAST = frozenset({Audience.BROADCAST})
 
+#: The word for each audience in the name of a channel, and as text.
+_KINDS = [(audience.value.encode(), audience.value) for audience in Audience]
+
 #: The key of a session in the name of a channel. Anyone who has the key can act as its user.
 _SESSION_KEY = re.compile(r"(^|:)session:[^:]*")
 
@@ -291,13 +294,11 @@ def audiences_of(prefix: str, names: Iterable[bytes]) -> list[str]:
         prefix: See `channel_names`.
         names: A channel that does not begin as those of audiences do belongs to none.
     """
-    start = f"{prefix}:".encode() if prefix else b""
-    kinds = {
-        name[len(start) :].partition(b":")[0].decode("utf-8", "replace")
-        for name in names
-        if name.startswith(start)
-    }
-    return [audience.value for audience in Audience if audience.value in kinds]
+    if prefix:
+        start = f"{prefix}:".encode()
+        names = [name[len(start) :] for name in names if name.startswith(start)]
+    kinds = {name.partition(b":")[0] for name in names}
+    return [word for kind, word in _KINDS if kind in kinds]
 
 
 @lru_cache(_MAX_NAMES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
 from urllib.parse import unquote_plus
@@ -32,6 +32,10 @@ __all__ = [
     "read_flag",
     "stored_key",
 ]
+
+
+#: Accesses with hints that are remembered.
+_MAX_HINTED = 1024
 
 
 class Audience(Enum):
@@ -60,9 +64,10 @@ class Access:
             URL.
         forward: What the client says is handed to the worker channel that ``--forward`` has for the
             facility. Without such a setting, it is False.
-        hints: Sentences for people about mistakes in the URL that asked for it. They quote no
-            value, and no word that does not resemble a flag: it may be a secret. They are few and
-            short, and say nothing about rights.
+        hints: Sentences for people: about mistakes in the URL that asked for it; and, of an access
+            that was granted, about what else is missing. They quote no value, and no word that does
+            not resemble a flag: it may be a secret. They are few and short, and are no part of what
+            is compared.
     """
 
     facility: str
@@ -72,6 +77,10 @@ class Access:
     own: tuple[str, ...] = ()
     forward: bool = False
     hints: tuple[str, ...] = field(default=(), compare=False)
+
+    def with_hints(self, hints: tuple[str, ...]) -> Access:
+        """Return the same access with other hints. Many connections share it."""
+        return self if hints == self.hints else _with_hints(self, hints)
 
     @property
     def only_listens_to_broadcast(self) -> bool:
@@ -89,9 +98,17 @@ class Access:
         return [f"{verb}-{each.value}" for verb, some in asked for each in Audience if each in some]
 
 
+@lru_cache(_MAX_HINTED)
+def _with_hints(access: Access, hints: tuple[str, ...]) -> Access:
+    return replace(access, hints=hints)
+
+
 _AUDIENCES = {audience.value: audience for audience in Audience}
 
 _BROADCAST = frozenset({Audience.BROADCAST})
+
+#: The word for each audience in the name of a channel, and as text.
+_KINDS = [(audience.value.encode(), audience.value) for audience in Audience]
 
 #: The key of a session in the name of a channel. Anyone who has the key can act as its user.
 _SESSION_KEY = re.compile(r"(^|:)session:[^:]*")
@@ -277,13 +294,11 @@ def audiences_of(prefix: str, names: Iterable[bytes]) -> list[str]:
         prefix: See `channel_names`.
         names: A channel that does not begin as those of audiences do belongs to none.
     """
-    start = f"{prefix}:".encode() if prefix else b""
-    kinds = {
-        name[len(start) :].partition(b":")[0].decode("utf-8", "replace")
-        for name in names
-        if name.startswith(start)
-    }
-    return [audience.value for audience in Audience if audience.value in kinds]
+    if prefix:
+        start = f"{prefix}:".encode()
+        names = [name[len(start) :] for name in names if name.startswith(start)]
+    kinds = {name.partition(b":")[0] for name in names}
+    return [word for kind, word in _KINDS if kind in kinds]
 
 
 @lru_cache(_MAX_NAMES)

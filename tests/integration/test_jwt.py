@@ -133,7 +133,7 @@ class IdentityTests(JwtCase):
         def ways(token: str) -> list[tuple[str, ...]]:
             return [
                 (f"/ws/x?{flags}", f"Authorization: Bearer {token}"),
-                (f"/ws/x?{flags}", f"Sec-WebSocket-Protocol: wsredis, bearer.{token}"),
+                (f"/ws/x?{flags}", f"Sec-WebSocket-Protocol: chat, bearer.{token}"),
                 (f"/ws/x?{flags}", f"Sec-WebSocket-Protocol: bearer.{token}"),
                 (f"/ws/x?{flags}", f"Cookie: other=1; token={token}"),
                 (f"/ws/x?{flags}&token={token}",),
@@ -245,7 +245,7 @@ class IdentityTests(JwtCase):
         client = self.client(
             gateway,
             "/ws/x?subscribe-group",
-            f"Sec-WebSocket-Protocol: wsredis, bearer.{token}",
+            f"Sec-WebSocket-Protocol: chat, bearer.{token}",
         )
         self.assertHears(client, "group:staff:x")
 

@@ -270,7 +270,7 @@ class Admission:
         stranger: str = "",
     ) -> tuple[str, ...]:
         """
-        Return the hints on a connection; see `wsredis.gateway.connection.Connection.hints`.
+        Return the hints on a connection, for `Access.with_hints`.
 
         Args:
             identity, granted: Those that it has, or will have in a moment.

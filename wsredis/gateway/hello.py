@@ -22,6 +22,10 @@ SUBPROTOCOL = "wsredis"
 #: The longest time between two signs of life, in seconds.
 HEARTBEAT = 25.0
 
+_EVERYBODY = frozenset({Audience.BROADCAST})
+
+_encode = json.JSONEncoder().encode
+
 
 def hello(connection: Connection, heartbeat: float | None) -> dict[str, object]:
     """
@@ -34,17 +38,17 @@ def hello(connection: Connection, heartbeat: float | None) -> dict[str, object]:
     """
     granted = connection.granted
     subscribe, publish = connection.audiences()
-    personal = (granted.subscribe | granted.publish) - {Audience.BROADCAST}
+    is_personal = not (granted.subscribe | granted.publish) <= _EVERYBODY
     return {
         "id": connection.id,
         "heartbeat": heartbeat,
         "subscribe": subscribe,
         "publish": publish,
-        "user": connection.identity.user if personal else None,
+        "user": connection.identity.user if is_personal else None,
         "hints": [*connection.hints],
     }
 
 
 def notice(name: str, fields: dict[str, object]) -> bytes:
     """Return the payload of a notice: an object in ASCII with one member."""
-    return json.dumps({name: fields}).encode()
+    return _encode({name: fields}).encode()

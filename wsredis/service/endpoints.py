@@ -154,10 +154,8 @@ def metrics_endpoint(config: GatewayConfig, reactor: Any) -> PortEndpoint | None
 
 
 def _endpoint(setting: str, description: str, config: GatewayConfig, reactor: Any) -> Any:
-    full = endpoint_description(description)
-    is_proxied = full.lower().startswith(_PROXIED)
-    if is_proxied:
-        full = full[len(_PROXIED) :]
+    is_proxied = description.lower().startswith(_PROXIED)
+    full = endpoint_description(description[len(_PROXIED) :] if is_proxied else description)
     kind = full.lower()
     if kind.startswith(_WITH_BACKLOG) and ":backlog=" not in kind:
         full += f":backlog={_BACKLOG}"

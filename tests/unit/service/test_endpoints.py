@@ -75,6 +75,8 @@ class EndpointTests(SynchronousTestCase):
             ("localhost:81", "localhost", 81),
             ("[::1]:82", "::1", 82),
             (":83", "", 83),
+            ("haproxy:127.0.0.1:84", "127.0.0.1", 84),
+            ("haproxy:85", "", 85),
         ):
             reactor = MemoryReactorClock()
             (endpoint,) = self.make(GatewayConfig(port=(text,)), reactor)

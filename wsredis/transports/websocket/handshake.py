@@ -314,9 +314,10 @@ class Handshaker:
                 accepted.enrolment,
             )
         )
-        connection.hints = self._admission.explain(
+        hints = self._admission.explain(
             connection, handshake, accepted.identity, granted, accepted.stranger
         )
+        connection.granted = granted.with_hints(hints)
         return accepted, connection
 
     def _count_stored(self, client: HandshakeClient, stored: Mapping[bytes, bytes]) -> None:

@@ -92,6 +92,15 @@ class HandshakeTests(AsgiCase):
         self.assertIn(b"Sec-WebSocket-Protocol: x\r\n", socket.take())
         self.assertIsInstance(self.send(type="websocket.accept"), RuntimeError)
 
+    def test_subprotocol_of_the_gateway(self) -> None:
+        """``wsredis`` is a name like any other to an application: its clients are not told more."""
+        socket = self.connect("/x", "Sec-WebSocket-Protocol: wsredis")
+        self.receive()
+        self.assertIsNone(self.send(type="websocket.accept", subprotocol="wsredis"))
+        self.assertTrue(socket.take().endswith(b"\r\n\r\n"))
+        socket.send(frame(BINARY, b""))
+        self.assertEqual({"type": "websocket.receive", "bytes": b""}, self.receive())
+
     def test_refused(self) -> None:
         """A close before the handshake is answered refuses it with 403."""
         socket = self.connect()

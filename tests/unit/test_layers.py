@@ -88,6 +88,7 @@ WITHOUT_MODULE = {
     "dialects/second_dialect",
     "django/runserver",
     "fakes",
+    "guide",
     "layers",
     "limits",
     "losses",
@@ -100,6 +101,7 @@ WITHOUT_MODULE = {
     "service/asgi_service",
     "testing/outside",
     "transports/websocket/same_as_autobahn",
+    "troubleshooting",
     "troubleshooting",
     "web/asgi/smuggling",
 }

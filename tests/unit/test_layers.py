@@ -102,7 +102,6 @@ WITHOUT_MODULE = {
     "testing/outside",
     "transports/websocket/same_as_autobahn",
     "troubleshooting",
-    "troubleshooting",
     "web/asgi/smuggling",
 }
 

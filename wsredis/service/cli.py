@@ -217,7 +217,10 @@ def _find_private(
     urls = [*outside.private()]
     if len(urls) > 1:
         several = " or ".join(urls)
-        raise ConfigError(f"several gateways run with a Redis of their own: give --redis {several}")
+        raise ConfigError(
+            f"several gateways run with a Redis of their own: give --redis {several}, as the log "
+            "of the gateway says: 'started a private Redis at ...'"
+        )
     if not urls and config.redis.url is not None:
         raise ConfigError("--redis: no gateway of this user runs with a Redis of its own")
     if not urls:

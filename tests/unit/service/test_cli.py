@@ -348,7 +348,8 @@ class PrivateTests(_Case):
         self.private = ["unix:///a", "unix:///b"]
         line = (
             "publish: several gateways run with a Redis of their own: "
-            "give --redis unix:///a or unix:///b"
+            "give --redis unix:///a or unix:///b, as the log of the gateway says: "
+            "'started a private Redis at ...'"
         )
         self.check_refused(2, line, "publish", "f", "--broadcast", "hello")
         self.assertEqual([], self.asked)

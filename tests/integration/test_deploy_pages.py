@@ -214,6 +214,10 @@ class SystemdTests(_Case):
     def test_mistake(self) -> None:
         """A mistake in the settings fails the start in one line; once mended, it starts itself."""
         place = "/etc/wsredis/wsredis.toml"
+        soon = "/etc/systemd/system/wsredis.service.d/soon.conf"
+        self.machine.write(soon, "[Service]\nRestartSec=100ms\n")
+        self.addCleanup(self.machine.run, f"rm {soon}; systemctl daemon-reload")
+        self.machine.run("systemctl daemon-reload")
         text = self.machine.run(f"cat {place}")
         self.machine.write(place, text + "hartbeat = 'x'\n")
         before = len(self.log())

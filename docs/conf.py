@@ -30,6 +30,7 @@ highlight_language = "none"
 html_theme = "furo"
 html_title = "wsredis"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False

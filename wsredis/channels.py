@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
 from urllib.parse import unquote_plus
@@ -32,6 +32,10 @@ __all__ = [
     "read_flag",
     "stored_key",
 ]
+
+
+#: Accesses with hints that are remembered.
+_MAX_HINTED = 1024
 
 
 class Audience(Enum):
@@ -60,9 +64,10 @@ class Access:
             URL.
         forward: What the client says is handed to the worker channel that ``--forward`` has for the
             facility. Without such a setting, it is False.
-        hints: Sentences for people about mistakes in the URL that asked for it. They quote no
-            value, and no word that does not resemble a flag: it may be a secret. They are few and
-            short, and say nothing about rights.
+        hints: Sentences for people: about mistakes in the URL that asked for it; and, of an access
+            that was granted, about what else is missing. They quote no value, and no word that does
+            not resemble a flag: it may be a secret. They are few and short, and are no part of what
+            is compared.
     """
 
     facility: str
@@ -72,6 +77,10 @@ class Access:
     own: tuple[str, ...] = ()
     forward: bool = False
     hints: tuple[str, ...] = field(default=(), compare=False)
+
+    def with_hints(self, hints: tuple[str, ...]) -> Access:
+        """Return the same access with other hints. Many connections share it."""
+        return self if hints == self.hints else _with_hints(self, hints)
 
     @property
     def only_listens_to_broadcast(self) -> bool:
@@ -87,6 +96,11 @@ class Access:
         """The rights on audiences as flags of a URL, in a fixed order; without ``echo``."""
         asked = (("subscribe", self.subscribe), ("publish", self.publish))
         return [f"{verb}-{each.value}" for verb, some in asked for each in Audience if each in some]
+
+
+@lru_cache(_MAX_HINTED)
+def _with_hints(access: Access, hints: tuple[str, ...]) -> Access:
+    return replace(access, hints=hints)
 
 
 _AUDIENCES = {audience.value: audience for audience in Audience}

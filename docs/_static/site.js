@@ -1,10 +1,10 @@
 "use strict";
 
-// On a phone, wide tables become lists, whose items need the heads of their columns.
+// On a phone, tables of three columns and more become lists, whose items need the heads of columns.
 function stackTables() {
   for (const table of document.querySelectorAll("table.docutils")) {
     const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
-    if (heads.length < 2) continue;
+    if (heads.length < 3) continue;
     for (const row of table.tBodies[0].rows) {
       [...row.cells].forEach((cell, index) => {
         if (cell.textContent.trim()) cell.dataset.label = heads[index];

@@ -246,19 +246,23 @@ class ReportTests(_Pages):
 
 
 class WorkersTests(FreshGatewayCase):
-    """With several processes, the one that has the socket is found."""
+    """With several processes, the one that has the socket is found; and signs of life are shown."""
 
     skip = missing_browser()
-    options = ("--demo", "--workers", "2")
+    options = ("--demo", "--workers", "4", "--ping-interval", "1")
 
     def test_report(self) -> None:
-        """Each of some sockets has its report, whichever process has it."""
+        """Each of some sockets has its report, whichever of four processes has it."""
         browser = shared_browser()
         self.addCleanup(browser.close_windows)
         page = Playground(browser, self.gateway.port)
         for number in range(4):
             page.write("facility", f"w{number}")
             page.wait_for_channel("broadcast", f"broadcast:w{number}")
+        self.assertEqual([], page.frames(".beat"))
+        page.find("beats").click()
+        until(lambda: page.frames(".beat.out"))
+        self.assertEqual({"an empty binary frame"}, set(page.frames(".beat")))
 
 
 class LooksTests(_Pages):
@@ -544,14 +548,17 @@ class RecoveryTests(FreshGatewayCase):
     def test_say_while_redis_is_away(self) -> None:
         """A message that could not be published is shown with the reason, and the page recovers."""
         page = Playground(self.browser, self.gateway.port)
+        other = Playground(self.browser, self.gateway.port, "demo?publish-broadcast")
         since = len(self.gateway.log)
         self.redis.kill()
         self.gateway.child.wait_for("lost the connection to ", since=since)
         page.say("into the void")
+        other.say("without an echo")
         page.wait_for_state("waiting")
         # It says something else for a moment whenever it tries.
         until(lambda: "not connected" in page.state_words)
         until(lambda: "perhaps not sent: into the void" in page.notes)
+        until(lambda: "perhaps not sent: without an echo" in other.notes)
         self._restart_redis()
         page.wait_for_state("connected", RECONNECT)
         page.say("again")

@@ -52,6 +52,13 @@ def follow(machine: Machine, some: Iterable[File | Command]) -> None:
             machine.run(step.line)
 
 
+def _without_socket() -> list[File | Command]:
+    """The steps of the page about systemd, up to those about a socket unit."""
+    some = steps("deploy-systemd")
+    (socket,) = [step for step in some if isinstance(step, File) and "socket" in step.place]
+    return some[: some.index(socket)]
+
+
 @cache
 def _shared() -> tuple[Machine, Authority, str]:
     """
@@ -80,7 +87,7 @@ def _shared() -> tuple[Machine, Authority, str]:
         f"[Service]\nStandardOutput=append:{_LOG}\nStandardError=append:{_LOG}\n",
     )
     machine.run("systemctl start pages")
-    follow(machine, steps("deploy-systemd"))
+    follow(machine, _without_socket())
     return machine, authority, machine.run(f"cat {_LOG}")
 
 
@@ -216,6 +223,15 @@ class SystemdTests(_Case):
         self.machine.run("systemctl stop wsredis")
         self.assertIn("hartbeat", self.log()[before:])
         self.assertNotIn("Traceback", self.log()[before:])
+
+    def test_socket(self) -> None:
+        """With a socket unit the port stays open while the gateway is away, and wakes it."""
+        run = self.machine.run
+        self.addCleanup(run, "systemctl disable --now wsredis.socket 2>&1; systemctl stop wsredis")
+        follow(self.machine, steps("deploy-systemd")[len(_without_socket()) :])
+        self.assert_served("socket", 8080)
+        run("systemctl stop wsredis 2>/dev/null")
+        self.assert_served("woken", 8080)
 
     def test_causes(self) -> None:
         """Each cause that the page names is told in the words that it names."""

@@ -144,6 +144,18 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual([], Access("x", echo=True).flags)
 
 
+class HintedTests(SynchronousTestCase):
+    """An access with hints."""
+
+    def test_with_hints(self) -> None:
+        """It is the same access, and connections with the same hints share the object."""
+        access = Access("a")
+        self.assertIs(access, access.with_hints(()))
+        one, two = (Access("a").with_hints(("no flag",)) for _ in range(2))
+        self.assertIs(one, two)
+        self.assertEqual((access, ("no flag",)), (one, one.hints))
+
+
 class ReadFlagTests(SynchronousTestCase):
     """`read_flag`."""
 

@@ -15,6 +15,7 @@ _PAGE = Path(__file__).parents[2] / "docs" / "howto" / "troubleshooting.rst"
 #: Words that other programs say: browsers, Redis, twistd.
 _OF_OTHERS = {
     "An insecure WebSocket connection may not be initiated",
+    "Insufficient resources",
     "(integer) 0",
     "Another twistd server is running, PID 4711",
     "Address already in use",

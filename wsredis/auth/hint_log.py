@@ -26,11 +26,13 @@ class HintedConnection(Protocol):
 
     Attributes:
         granted: What it may do.
-        hints: See `wsredis.gateway.connection.Connection`.
     """
 
     granted: Access
-    hints: tuple[str, ...]
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """See `wsredis.gateway.connection.Connection.hints`."""
 
     @property
     def peer(self) -> str:
@@ -63,11 +65,11 @@ class HintLog:
         self._throttle = LogThrottle(clock, most=_MOST)
 
     def opened(self, connection: HintedConnection) -> None:
-        """Log the hints of a connection that was opened, or that it is deaf."""
+        """Log a connection that was opened, and has hints or is deaf."""
         hints = "; ".join(connection.hints)[:_LOGGED]
         if connection.is_deaf:
             self._deaf(connection, hints or "it has no channel")
-        elif hints:
+        else:
             facility = connection.granted.facility
             self._incidents.note(facility, hints)
             self._throttle.log(

@@ -323,8 +323,8 @@ class SessionMonitor:
             connection.granted,
         ):
             was_deaf = connection.is_deaf
-            # Before the change, since a dialect may tell the client of both at once.
-            connection.hints = self._explain(connection, watch.handshake, identity, granted)
+            hints = self._explain(connection, watch.handshake, identity, granted)
+            granted = granted.with_hints(hints)
             try:
                 await connection.change(identity, granted)
             except LimitExceeded as error:

@@ -25,14 +25,16 @@ class ReportedConnection(Protocol):
         granted: What it may do.
         channels: The names of the channels that it subscribes to.
         publishes: The names of the channels that its messages are published on.
-        hints: Sentences about mistakes in its handshake.
     """
 
     identity: Identity
     granted: Access
     channels: Sequence[bytes]
     publishes: Sequence[bytes]
-    hints: tuple[str, ...]
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """See `wsredis.gateway.connection.Connection.hints`."""
 
     @property
     def id(self) -> str:

@@ -115,8 +115,6 @@ class Connection(ABC):
         publishes: The names of the channels that its messages are published on.
         messages: The number of messages that came from it.
         opened_at: The time of the reactor at which it was opened, in seconds. 0.0 before.
-        hints: Sentences for people about mistakes in its handshake: flags, identity, origin. They
-            hold no secret and may be shown to the client.
         data: For a `wsredis.Handler` to keep anything.
         direct, encoding: See `wsredis.gateway.hub.Listener`.
     """
@@ -147,7 +145,6 @@ class Connection(ABC):
         "direct",
         "encoding",
         "granted",
-        "hints",
         "identity",
         "messages",
         "opened_at",
@@ -158,7 +155,6 @@ class Connection(ABC):
         self._hub, self._limits, self._handler = parts.hub, parts.limits, parts.handler
         self._client, self.encoding = parts.client, parts.encoding
         self.identity, self.granted = parts.identity, parts.granted
-        self.hints: tuple[str, ...] = ()
         self.data: Any = None
         self.direct: Sink | None = None
         self.channels: Sequence[bytes] = ()
@@ -185,6 +181,15 @@ class Connection(ABC):
     def id(self) -> str:
         """A short name, for logs. No other connection has it, in no process."""
         return connection_id(self._serial)
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """
+        Sentences for people about mistakes in its handshake: flags, identity, origin.
+
+        They hold no secret and may be shown to the client. They are those of `granted`.
+        """
+        return self.granted.hints
 
     @property
     def is_open(self) -> bool:

@@ -84,6 +84,9 @@ def main(
     if not args:
         parser.print_help(outside.stderr)
         return 2
+    if args[0] == "help":
+        # As people ask other programs.
+        args = [*args[1:2], "--help"]
     arguments, unknown = parser.parse_known_args(args)
     if unknown:
         parsers[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -76,14 +76,8 @@ class PortEndpoint(NamedTuple):
         port: IListeningPort = outcome[0]
         return port
 
-    def announce(self, port: IListeningPort, log: Logger, *, has_demo: bool) -> None:
-        """
-        Log where *port*, the result of `listen`, can be reached.
-
-        Args:
-            log: Gets the lines.
-            has_demo: Whether there is a page that a browser can open.
-        """
+    def announce(self, port: IListeningPort, log: Logger) -> None:
+        """Log where *port*, the result of `listen`, can be reached."""
         address: Any = port.getHost()
         log.info(
             "listening on {address}{_tls}",
@@ -102,7 +96,11 @@ class PortEndpoint(NamedTuple):
                 setting=self.setting,
                 port=address.port,
             )
-        if has_demo and isinstance(address, IPv4Address):
+
+    def announce_demo(self, port: IListeningPort, log: Logger) -> None:
+        """Log where a browser finds the page of ``demo``, if it can open *port*."""
+        address = port.getHost()
+        if isinstance(address, IPv4Address):
             log.info(
                 "demo page: {scheme}://localhost:{port}/",
                 event="demo-page",
@@ -154,10 +152,8 @@ def metrics_endpoint(config: GatewayConfig, reactor: Any) -> PortEndpoint | None
 
 
 def _endpoint(setting: str, description: str, config: GatewayConfig, reactor: Any) -> Any:
-    full = endpoint_description(description)
-    is_proxied = full.lower().startswith(_PROXIED)
-    if is_proxied:
-        full = full[len(_PROXIED) :]
+    is_proxied = description.lower().startswith(_PROXIED)
+    full = endpoint_description(description[len(_PROXIED) :] if is_proxied else description)
     kind = full.lower()
     if kind.startswith(_WITH_BACKLOG) and ":backlog=" not in kind:
         full += f":backlog={_BACKLOG}"

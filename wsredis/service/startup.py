@@ -15,6 +15,7 @@ from twisted.logger import ILogObserver, Logger
 
 from wsredis import __version__
 from wsredis.config import GatewayConfig, Limits, RedisConfig, setting_of
+from wsredis.config.idle import idle_settings
 from wsredis.service import garbage
 from wsredis.service.deadline import Deadline
 from wsredis.service.endpoints import bind_error
@@ -162,6 +163,13 @@ def build(config: GatewayConfig, reactor: Any) -> tuple[GatewayService, Service 
     Raises:
         ConfigError: A setting cannot be used.
     """
+    for name, needs in idle_settings(config):
+        _log.warn(
+            "{setting} has no effect without {needs}",
+            event="setting-idle",
+            setting=name,
+            needs=needs,
+        )
     config, embedded = _choose_redis(config, reactor)
     make = Workers if config.workers > 1 else GatewayService
     return make(config, reactor=reactor), embedded

@@ -171,6 +171,7 @@ def playground_settings(config: GatewayConfig) -> dict[str, Any]:
         "redisUrl": "" if not target.cli_arguments else _url_of(target),
         "redisHasPassword": target.password is not None,
         "streams": not config.no_streams,
+        "workers": config.workers,
     }
 
 

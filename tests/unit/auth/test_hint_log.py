@@ -86,7 +86,7 @@ class DeafTests(AuthCase):
         self.register.known["ann"] = Identity("ann", granted=Access("", frozenset()))
         client = self.come("ann", "/ws/a?subscribe-user")
         assert client.protocol.connection is not None
-        client.protocol.connection.hints = ()
+        client.protocol.connection.granted = client.protocol.connection.granted.with_hints(())
         with capturedLogs() as logs:
             HintLog(self.clock, self.gateway.hub.incidents).opened(client.protocol.connection)
         self.assertIn("it has no channel", str(formatEvent(logs[0])))

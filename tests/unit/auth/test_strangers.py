@@ -71,6 +71,12 @@ class StrangersTests(SynchronousTestCase):
         strangers = Strangers(self.clock, OriginPolicy(), knows_users=False)
         self.assertEqual("", strangers.words(question(cookie="a=b")))
 
+    def test_nothing_lost(self) -> None:
+        """Without words there is no line in the log either."""
+        with capturedLogs() as logs:
+            self.assertEqual("", self.strangers.tell(question(sec_ch_ua="x")))
+        self.assertEqual([], logs)
+
     def test_rubbish(self) -> None:
         """An Origin that is none, or is long, is not repeated."""
         for origin in ("null", "rub\x1b[31mbish", f"https://{'a' * 200}.example"):

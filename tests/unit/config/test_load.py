@@ -102,6 +102,15 @@ class LoadTests(ConfigCase):
         text = self.refused(load, {}, {"WSREDIS_CONFG": "x"})
         self.assertEqual(f"WSREDIS_CONFG: {none}; did you mean WSREDIS_CONFIG?", text)
 
+    def test_unknown_to_programs(self) -> None:
+        """A program that has variables of its own is told of each that is no setting."""
+        problems: list[str] = []
+        environ = {"WSREDIS_EXPIRES": "5", "WSREDIS_EXPIRE": "7"}
+        self.assertEqual(7, load({}, environ, unknown=problems.append).expire)
+        self.assertEqual(
+            ["WSREDIS_EXPIRES: there is no such setting; did you mean WSREDIS_EXPIRE?"], problems
+        )
+
     def test_unknown_key(self) -> None:
         """An unknown key is refused by name, a table and a strange one, too."""
         for text, key, meant in (

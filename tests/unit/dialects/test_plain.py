@@ -494,7 +494,8 @@ class BatchTests(ConnectionCase):
         """The hints about what the client may publish say why it may not; others do not."""
         connection, _ = self.opened((), (USER,))
         self.assertEqual("", connection.publish_hints)
-        connection.hints = ("subscribe-user has no effect", "publish-user has no effect: nobody")
+        hints = ("subscribe-user has no effect", "publish-user has no effect: nobody")
+        connection.granted = connection.granted.with_hints(hints)
         self.assertEqual("publish-user has no effect: nobody", connection.publish_hints)
 
     def test_many_listeners(self) -> None:

@@ -28,7 +28,7 @@ class HelloTests(ConnectionCase):
     def test_all(self) -> None:
         """It names the rights, the user and the time between two heartbeats."""
         connection, _ = self.new(ALL, {USER, GROUP})
-        connection.hints = ("unknown flag", "foreign page")
+        connection.granted = connection.granted.with_hints(("unknown flag", "foreign page"))
         self.assertEqual(
             {
                 "id": connection.id,
@@ -40,12 +40,6 @@ class HelloTests(ConnectionCase):
             },
             hello(connection, 25.0),
         )
-
-    def test_hints(self) -> None:
-        """It has the hints of the connection."""
-        connection, _ = self.new()
-        connection.hints = ("no flag: add one",)
-        self.assertEqual(["no flag: add one"], hello(connection, None)["hints"])
 
     def test_without_a_channel(self) -> None:
         """A right that gives no channel is not among them: that client hears nothing by it."""

@@ -389,6 +389,17 @@ class ProgramTests(_Case):
         for name, command in COMMANDS.items():
             self.assertRegex(text, rf"\n  {name} +{command.help}\n")
 
+    def test_help_command(self) -> None:
+        """``help`` and ``help COMMAND`` are as good as ``--help``."""
+        for words, start in (
+            (("help",), "usage: wsredis COMMAND [options]"),
+            (("help", "publish"), "usage: wsredis publish "),
+        ):
+            with mock.patch.object(sys, "stdout", io.StringIO()) as printed:
+                end = self.assertRaises(SystemExit, self.run_command, *words)
+            self.assertEqual(0, end.code)
+            self.assertTrue(printed.getvalue().startswith(start), printed.getvalue())
+
     def test_versions(self) -> None:
         """``version`` prints what a report of a fault should say, without what is missing."""
         installed = metadata.version

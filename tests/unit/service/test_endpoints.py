@@ -64,7 +64,7 @@ class EndpointTests(SynchronousTestCase):
         endpoint = PortEndpoint("80", None, True, "tls-port")
         port: Any = SimpleNamespace(getHost=lambda: address)
         with capturedLogs() as events:
-            endpoint.announce(port, Logger(), has_demo=False)
+            endpoint.announce(port, Logger())
         self.assertEqual("listening", events[0]["event"])
         return [each for each in events if each["event"] == "open-to-network"]
 
@@ -75,6 +75,8 @@ class EndpointTests(SynchronousTestCase):
             ("localhost:81", "localhost", 81),
             ("[::1]:82", "::1", 82),
             (":83", "", 83),
+            ("haproxy:127.0.0.1:84", "127.0.0.1", 84),
+            ("haproxy:85", "", 85),
         ):
             reactor = MemoryReactorClock()
             (endpoint,) = self.make(GatewayConfig(port=(text,)), reactor)

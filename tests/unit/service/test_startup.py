@@ -21,11 +21,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import Authority
 from tests.unit.service.case import TapCase
 from wsredis.brokers.memory import MemoryBroker, MemoryServer
-from wsredis.config import GatewayConfig, Limits
+from wsredis.config import GatewayConfig, Limits, load
 from wsredis.service.deadline import Deadline
 from wsredis.service.log.output import LineObserver, LogFile, Stream
 from wsredis.service.service import GatewayService
-from wsredis.service.startup import OrderedServices
+from wsredis.service.startup import OrderedServices, build
 from wsredis.service.systemd import Notifier
 from wsredis.service.tap import makeService
 
@@ -215,6 +215,20 @@ class HangupTests(TapCase):
         """The files are read in the reactor's own time, not where the signal strikes."""
         lines = self.lines("--tls-port=443", "--tls-cert", str(self.path))
         self.assertEqual("read again: certificates", lines[-1])
+
+
+class IdleTests(SynchronousTestCase):
+    """Settings without an effect."""
+
+    def test_told(self) -> None:
+        """Each is one line, with the setting that is missing."""
+        config = load({"redis": "redis://h", "asgi-loop": "thread", "wsgi-threads": "9"}, {})
+        with capturedLogs() as logs:
+            build(config, MemoryReactorClock())
+        self.assertEqual(
+            ["asgi-loop has no effect without asgi", "wsgi-threads has no effect without wsgi"],
+            [formatEvent(each) for each in logs],
+        )
 
 
 class DescriptorTests(TapCase):

@@ -73,6 +73,7 @@ class FromConfigTests(SynchronousTestCase):
                 "redisUrl": "redis://localhost:7000/3",
                 "redisHasPassword": True,
                 "streams": True,
+                "workers": 1,
             },
             json.loads(found[1]),
         )

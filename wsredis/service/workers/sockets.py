@@ -49,7 +49,7 @@ def check_shareable(option: str, text: str) -> None:
     Raises:
         ConfigError: They cannot.
     """
-    kind = endpoint_description(text).removeprefix("haproxy:").partition(":")[0]
+    kind = endpoint_description(text.removeprefix("haproxy:")).partition(":")[0]
     if kind not in _SHAREABLE:
         raise ConfigError(
             f"{option}: {text!r} cannot be used with --workers: "

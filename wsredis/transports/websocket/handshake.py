@@ -291,7 +291,7 @@ class Handshaker:
         try:
             accepted = await self._admission.admit(handshake)
         except HandshakeRejected as error:
-            incidents.note(requested.facility, f"refused with {error.status}: {error.reason}")
+            incidents.note(requested.facility, f"refused with {error.status}: {error.told}")
             raise
         granted = accepted.granted
         if granted is not requested and granted.flags != requested.flags:
@@ -314,9 +314,10 @@ class Handshaker:
                 accepted.enrolment,
             )
         )
-        connection.hints = self._admission.explain(
+        hints = self._admission.explain(
             connection, handshake, accepted.identity, granted, accepted.stranger
         )
+        connection.granted = granted.with_hints(hints)
         return accepted, connection
 
     def _count_stored(self, client: HandshakeClient, stored: Mapping[bytes, bytes]) -> None:

@@ -14,8 +14,9 @@
   const BATCH = 30;
   // Characters of one frame that are shown.
   const MOST = 10000;
-  // Another process of the gateway may answer, which does not know the socket.
-  const ASK_AGAIN = [100, 200, 400, 800, 1600];
+  // Another process of the gateway may answer, which does not know the socket: each question goes by
+  // a new connection, and so to any of them.
+  const QUESTIONS = settings.workers > 1 ? 12 + 4 * settings.workers : 3;
 
   const clients = [];
   // Clients whose script is about to open a socket.
@@ -403,8 +404,9 @@
         this.report = report;
         this.hints(report.hints);
         this.show_report();
-      } else if (ASK_AGAIN[attempt]) {
-        setTimeout(() => { if (this.connection === id) this.ask(id, attempt + 1); }, ASK_AGAIN[attempt]);
+      } else if (attempt + 1 < QUESTIONS) {
+        const again = () => { if (this.connection === id) this.ask(id, attempt + 1); };
+        setTimeout(again, Math.min(50 * 1.25 ** attempt, 500));
       }
     }
 

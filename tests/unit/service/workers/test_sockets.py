@@ -28,7 +28,17 @@ class ShareableTests(SynchronousTestCase):
 
     def test_shareable(self) -> None:
         """Numbers, TCP, UNIX, systemd, and these after the PROXY protocol."""
-        for text in ("0", "8080", "tcp:1", "tcp6:1", "unix:/x", "systemd:0", "haproxy:tcp:1"):
+        for text in (
+            "0",
+            "8080",
+            "tcp:1",
+            "tcp6:1",
+            "unix:/x",
+            "systemd:0",
+            "haproxy:tcp:1",
+            "127.0.0.1:1",
+            "haproxy:[::1]:1",
+        ):
             check_shareable("port", text)
 
     def test_refused(self) -> None:

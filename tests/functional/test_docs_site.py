@@ -84,6 +84,13 @@ _COMMANDS = """\
 python3 -m venv .venv && .venv/bin/pip install 'wsredis[embedded]'
 .venv/bin/wsredis demo"""
 
+#: Nothing changes slowly.
+_AT_ONCE = """
+const style = document.createElement("style");
+style.textContent = "* { transition: none !important }";
+document.head.append(style);
+"""
+
 #: Press the first button that copies. Returns: What it copies.
 _COPY = """
 let copied = "";
@@ -177,6 +184,8 @@ class BrowserTests(SynchronousTestCase):
     def show(self, page: str, width: int, scheme: str = "light") -> Window:
         """Open a page on a screen of that width."""
         self.window.driver.get(f"{self.site.as_uri()}/{page}")
+        # Colours that are on their way to another scheme have too little contrast.
+        self.window.run(_AT_ONCE)
         # After the page is there: a new process for it would forget it.
         self.window.looks(width, 900, phone=width < 600, scheme=scheme)
         self.window.wait_until(f"return innerWidth === {width}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from tests.support.children import Child, Gateway, clean_environment
 from tests.support.require import missing
 from tests.support.scripted import ScriptedServer
 
-_LISTEN = Path(__file__).parents[2] / "docs" / "examples" / "listen.py"
+_DOCS = Path(__file__).parents[2] / "docs"
+_LISTEN = _DOCS / "examples" / "listen.py"
+_PAGE = _DOCS / "howto" / "python-client.rst"
 
 _FLAGS = "?subscribe-broadcast&publish-broadcast&echo"
 
@@ -69,3 +73,19 @@ class ListenTests(GatewayCase):
         child = self.run_program(gateway.url(f"/ws/listen-refused{_FLAGS}"))
         child.wait_for("closed: 4400 .+\n")
         self.assertEqual(0, child.wait())
+
+
+class ConnectTests(GatewayCase):
+    """The command, by hand."""
+
+    skip = missing("redis")
+
+    def test_line(self) -> None:
+        """The line of the page connects, and says what it hears; it ends with its input."""
+        line = re.search(r"\$ wsredis (connect .*)\n", _PAGE.read_text("utf-8"))
+        assert line is not None
+        words = shlex.split(line[1].replace("localhost:8080", f"127.0.0.1:{self.gateway.port}"))
+        child = Child([sys.executable, "-m", "wsredis", *words], env=clean_environment())
+        self.addCleanup(child.stop)
+        self.assertEqual(0, child.wait())
+        self.assertIn("you hear broadcast", child.output)

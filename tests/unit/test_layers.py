@@ -88,6 +88,7 @@ WITHOUT_MODULE = {
     "dialects/second_dialect",
     "django/runserver",
     "fakes",
+    "guide",
     "layers",
     "limits",
     "losses",

@@ -76,14 +76,8 @@ class PortEndpoint(NamedTuple):
         port: IListeningPort = outcome[0]
         return port
 
-    def announce(self, port: IListeningPort, log: Logger, *, has_demo: bool) -> None:
-        """
-        Log where *port*, the result of `listen`, can be reached.
-
-        Args:
-            log: Gets the lines.
-            has_demo: Whether there is a page that a browser can open.
-        """
+    def announce(self, port: IListeningPort, log: Logger) -> None:
+        """Log where *port*, the result of `listen`, can be reached."""
         address: Any = port.getHost()
         log.info(
             "listening on {address}{_tls}",
@@ -102,7 +96,11 @@ class PortEndpoint(NamedTuple):
                 setting=self.setting,
                 port=address.port,
             )
-        if has_demo and isinstance(address, IPv4Address):
+
+    def announce_demo(self, port: IListeningPort, log: Logger) -> None:
+        """Log where a browser finds the page of ``demo``, if it can open *port*."""
+        address = port.getHost()
+        if isinstance(address, IPv4Address):
             log.info(
                 "demo page: {scheme}://localhost:{port}/",
                 event="demo-page",

@@ -283,7 +283,7 @@ class GatewayService(Service):
         for endpoint in self._endpoints:
             port = endpoint.listen(self.factory)
             self._bound(port)
-            endpoint.announce(port, self._log, has_demo=self._config.demo)
+            endpoint.announce(port, self._log)
         self._private.bind()
 
     def _bound(self, port: IListeningPort) -> None:
@@ -360,6 +360,13 @@ class GatewayService(Service):
         self._readings.start()
         self.health.report("starting", None)
         self.opened.callback(None)
+        if self._config.demo:
+            # The last line of the start is the one that a newcomer needs.
+            self._broker.when_up().addBoth(self._announce_demo)
+
+    def _announce_demo(self, _: object) -> None:
+        for endpoint, port in zip(self._endpoints, self._ports, strict=False):
+            endpoint.announce_demo(port, self._log)
 
     @property
     def stop_time(self) -> float:

@@ -64,7 +64,7 @@ class EndpointTests(SynchronousTestCase):
         endpoint = PortEndpoint("80", None, True, "tls-port")
         port: Any = SimpleNamespace(getHost=lambda: address)
         with capturedLogs() as events:
-            endpoint.announce(port, Logger(), has_demo=False)
+            endpoint.announce(port, Logger())
         self.assertEqual("listening", events[0]["event"])
         return [each for each in events if each["event"] == "open-to-network"]
 

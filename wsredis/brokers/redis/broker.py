@@ -516,13 +516,13 @@ class RedisBroker:
         self._health.report("redis", None if self.up else "there is no connection to Redis")
         if self.up:
             self._role.accept()
-            self._patience.end()
             self._log.info(
                 "connected to {redis}, {count} channels subscribed",
                 event="redis-connected",
                 redis=self._name,
                 count=len(self._subscriptions.names()),
             )
+            self._patience.end()
         else:
             self._patience.begin(_PATIENCE)
             self._metrics.broker_losses += 1

@@ -291,7 +291,7 @@ class Handshaker:
         try:
             accepted = await self._admission.admit(handshake)
         except HandshakeRejected as error:
-            incidents.note(requested.facility, f"refused with {error.status}: {error.reason}")
+            incidents.note(requested.facility, f"refused with {error.status}: {error.told}")
             raise
         granted = accepted.granted
         if granted is not requested and granted.flags != requested.flags:

@@ -269,6 +269,16 @@ class RefusalTests(MemoryGatewayCase):
         self.nothing_left()
         return status, answer
 
+    def test_remembered(self) -> None:
+        """Those who ask why are told of a refusal with its advice."""
+        self.answer(handshake("/ws/a?subscribe-user", "Origin: http://elsewhere.example"))
+        (incident,) = self.gateway.hub.incidents.of("a")
+        self.assertEqual(
+            "refused with 403: this page may not open this WebSocket: "
+            "--allow-origin http://elsewhere.example would allow it",
+            incident.text,
+        )
+
     def test_by_the_authenticator(self) -> None:
         """Its status and its reason are the answer; its hint is for the log alone."""
         with capturedLogs() as events:

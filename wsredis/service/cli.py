@@ -233,7 +233,7 @@ def _with_remedy(error: redis.RedisError, config: GatewayConfig, outside: Outsid
     """Return the text of an error, and where a Redis is if nobody answered."""
     from redis import ConnectionError
 
-    text = error_text(error)
+    text = error_text(error).removesuffix(".")
     # Its subclasses come from a server that has answered.
     if type(error) is not ConnectionError:
         return text

@@ -455,6 +455,8 @@ class CodeTests(_Pages):
     def test_shell_listens(self) -> None:
         """The line for a shell that listens shows what the page hears."""
         page = self.page("shell?subscribe-broadcast&echo")
+        page.code("Shell")
+        self.assertIn(".venv/bin/wsredis", page.window.run("return panel.textContent"))
         # There is nobody who types, and no end of that.
         child = self.listen("sh", "-c", f"exec {page.code('Shell')[2]} --wait {PATIENCE}")
         self.check_heard(child, "broadcast:shell", "for a shell")

@@ -229,6 +229,11 @@ def _find_private(
     return replace(config, redis=replace(config.redis, url=urls[0]))
 
 
+def _other_servers(config: GatewayConfig, outside: Outside) -> list[str]:
+    """Return the URLs of private servers of gateways that run, without that of *config*."""
+    return [each for each in outside.private() if each != config.redis.url]
+
+
 def _with_remedy(error: redis.RedisError, config: GatewayConfig, outside: Outside) -> str:
     """Return the text of an error, and where a Redis is if nobody answered."""
     from redis import ConnectionError
@@ -237,7 +242,7 @@ def _with_remedy(error: redis.RedisError, config: GatewayConfig, outside: Outsid
     # Its subclasses come from a server that has answered.
     if type(error) is not ConnectionError:
         return text
-    others = [each for each in outside.private() if each != config.redis.url]
+    others = _other_servers(config, outside)
     if others:
         return f"{text}; a gateway that runs has a private one: --redis {' or '.join(others)}"
     if config.redis.url is None:
@@ -299,7 +304,8 @@ def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
         outside.stdout.flush()
         if not count:
             server, channels = target_of(config.redis).name, publisher.channels
-            for line in outside.why_nobody(client, server, config.prefix, channels):
+            others = _other_servers(config, outside)
+            for line in outside.why_nobody(client, server, config.prefix, channels, others):
                 print(printable(line), file=outside.stderr)
     return 0
 

@@ -25,7 +25,11 @@ _PROOF = proof_channel("", "")
 
 
 def why_nobody(
-    client: redis.Redis, server: str, prefix: str, channels: Sequence[bytes]
+    client: redis.Redis,
+    server: str,
+    prefix: str,
+    channels: Sequence[bytes],
+    private: Sequence[str],
 ) -> Iterator[str]:
     """
     Ask the gateways why a message reached nobody.
@@ -35,6 +39,7 @@ def why_nobody(
         server: The URL of its Redis, without a password.
         prefix: The prefix of the channels, as it was given.
         channels: The channels on which the message was published.
+        private: The URLs of private servers of gateways that run, without this one.
 
     Returns:
         Lines, each about one channel, or one about all. Without an answer there are none.
@@ -45,7 +50,7 @@ def why_nobody(
         for name in channels[:_MOST]:
             answers = ask(client, prefix, name.decode(), _PATIENCE)
             if not answers.asked:
-                yield _no_gateway(client, server, prefix)
+                yield _no_gateway(client, server, prefix, private)
                 return
             states = [each["channel"] for each in answers.found]
             near = {each: None for state in states for each in state.get("near", ())}
@@ -80,13 +85,16 @@ def _hearing(near: Sequence[str]) -> str:
     return f"; there are listeners of {' and '.join(near[:_MOST])}" if near else ""
 
 
-def _no_gateway(client: redis.Redis, server: str, prefix: str) -> str:
+def _no_gateway(client: redis.Redis, server: str, prefix: str, private: Sequence[str]) -> str:
     """Say that no gateway is there, and which prefixes others have."""
     found: Any = client.pubsub_channels(b"*" + _PROOF + b"*")
     prefixes = sorted(
         {bytes(each).partition(_PROOF)[0].decode("utf-8", "replace") for each in found}
     )
     own = f"with the prefix {prefix!r}" if prefix else "without a prefix"
+    if not prefixes and private:
+        there = " or ".join(private[:_MOST])
+        return f"no gateway is connected to {server}; one that runs has its own: --redis {there}"
     if not prefixes:
         return f"no gateway is connected to {server}: compare --redis with that of the gateway"
     others = " and ".join(repr(each.removesuffix(":")) for each in prefixes[:_MOST])

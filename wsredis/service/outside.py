@@ -50,7 +50,9 @@ class Outside:
     connect: Callable[[RedisConfig], redis.Redis] = connect
     pause: Callable[[float], None] = time.sleep
     private: Callable[[], Iterable[str]] = running_servers
-    why_nobody: Callable[[redis.Redis, str, str, Sequence[bytes]], Iterable[str]] = why_nobody
+    why_nobody: Callable[[redis.Redis, str, str, Sequence[bytes], Sequence[str]], Iterable[str]] = (
+        why_nobody
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,13 @@ class _Case(SynchronousTestCase):
             return cast("redis.Redis", self.client)
 
         def why_nobody(
-            client: redis.Redis, server: str, prefix: str, channels: Sequence[bytes]
+            client: redis.Redis,
+            server: str,
+            prefix: str,
+            channels: Sequence[bytes],
+            private: Sequence[str],
         ) -> list[str]:
-            self.questions.append((server, prefix, *channels))
+            self.questions.append((server, prefix, *channels, *private))
             return self.reasons
 
         outside = Outside(
@@ -132,9 +136,12 @@ class PublishTests(_Case):
         self.assertEqual("nobody hears it\na\\x1bb\n", self.stderr.getvalue())
         names = (b"p:broadcast:f", b"p:user:joe:f")
         self.assertEqual([("redis://localhost:6379", "p", *names)], self.questions)
+        self.private = ["unix:///a"]
+        self.run_command(*words, "--redis", "redis://h")
+        self.assertEqual(("redis://h:6379", "p", *names, "unix:///a"), self.questions[1])
         self.client.listeners = {names[0]: 1}
         self.assertEqual(0, self.run_command(*words))
-        self.assertEqual(1, len(self.questions))
+        self.assertEqual(2, len(self.questions))
 
     def test_stdin(self) -> None:
         """A dash reads standard input, byte for byte."""

@@ -28,7 +28,12 @@ class NobodyTests(SynchronousTestCase):
     """`why_nobody`."""
 
     def lines(
-        self, answers: Answers | Exception, *channels: bytes, prefix: str = "", others: Any = ()
+        self,
+        answers: Answers | Exception,
+        *channels: bytes,
+        prefix: str = "",
+        others: Any = (),
+        private: Any = (),
     ) -> list[str]:
         """The lines about *channels*, of gateways that answer so."""
         asked = []
@@ -41,7 +46,9 @@ class NobodyTests(SynchronousTestCase):
 
         self.patch(nobody, "ask", ask)
         client = cast("redis.Redis", _Redis(*others))
-        found = list(why_nobody(client, "redis://h", prefix, channels or (b"broadcast:f",)))
+        found = list(
+            why_nobody(client, "redis://h", prefix, channels or (b"broadcast:f",), private)
+        )
         self.assertLessEqual(len(asked), 3)
         return found
 
@@ -50,6 +57,11 @@ class NobodyTests(SynchronousTestCase):
         nobody_there = Answers(0, [])
         (line,) = self.lines(nobody_there, b"broadcast:a", b"broadcast:b")
         self.assertIn("no gateway is connected to redis://h: compare --redis", line)
+        (line,) = self.lines(nobody_there, private=["unix:///a"])
+        self.assertEqual(
+            "no gateway is connected to redis://h; one that runs has its own: --redis unix:///a",
+            line,
+        )
         proofs = [b"q:wsredis-proof:1", b"q:wsredis-proof:2", b"wsredis-proof:3"]
         (line,) = self.lines(nobody_there, prefix="p", others=proofs)
         self.assertIn("with the prefix 'p'; there are some with the prefix '' and 'q'", line)

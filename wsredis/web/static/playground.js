@@ -525,7 +525,7 @@
         ...groups.map((each) => `group:${each}:`),
       ].map((each) => (settings.prefix ? settings.prefix + ":" : "") + each + facility);
       return [
-        ["Publish", [["wsredis publish", ...to, ...where, name, "'Hello from outside'"].join(" ")], "The command prints how many gateways have received it." + password("WSREDIS_REDIS_PASSWORD")],
+        ["Publish", [["wsredis publish", ...to, ...where, name, "'Hello from outside'"].join(" ")], "The command prints how many gateways have received it. A shell that does not know it needs the path, such as .venv/bin/wsredis." + password("WSREDIS_REDIS_PASSWORD")],
         ["Publish, with any client of Redis", channels.map((each) => (
           ["redis-cli", settings.redisCli, "PUBLISH", quoted(each), "'Hello from outside'"].filter(Boolean).join(" "))), "Redis is all that a program talks to, in any language."],
         ["Listen", [["wsredis connect", quoted(client.url)].join(" ")], "It shows each frame, and sends what you type."],

@@ -13,6 +13,8 @@
   // What a heartbeat may be late, and how long what came while the page slept takes to be read.
   const LATE = 8000;
   const AWAKE = 2000;
+  // Browsers wait no longer, and not at all if they are told to.
+  const LONGEST = 2 ** 31 - 1;
   // A message is taken if the gateway is heard so long after it; without that, nobody knows about
   // those of the last minute.
   const TAKEN = 2000;
@@ -131,7 +133,7 @@
 
   // Milliseconds without a sign of life after which a connection is given up.
   function patience_of(hello) {
-    return hello && hello.heartbeat > 0 ? 1000 * hello.heartbeat + LATE : 0;
+    return hello && hello.heartbeat > 0 ? Math.min(1000 * hello.heartbeat + LATE, LONGEST) : 0;
   }
 
   // What a person at the console should know, once in a page.

@@ -72,18 +72,18 @@ def build(source: Path, folder: Path, *what: str) -> Path:
     return wheel
 
 
-def check_whole(sdist: Path, names: set[str]) -> None:
-    """End the program where a file of the checkout is not in the source distribution."""
+def check_whole(where: Path, names: set[str], folder: str = "") -> None:
+    """End the program where a file of the checkout, or of a *folder* in it, is left out."""
     if not (ROOT / ".git").exists():
         return
-    listed = run("git", "ls-files").splitlines()
+    listed = run("git", "ls-files", folder or ".").splitlines()
     lost = [
         name
         for name in listed
         if name not in names and Path(name).name != ONLY_GIT and (ROOT / name).exists()
     ]
     if lost:
-        sys.exit(f"{sdist.name}: MANIFEST.in leaves out {lost}")
+        sys.exit(f"{where.name}: MANIFEST.in or setup.cfg leaves out {lost}")
 
 
 def check_metadata(wheel: Path) -> str:
@@ -166,7 +166,9 @@ def main() -> None:
         folder = Path(name)
         wheel = build(ROOT, folder / "first")
         (sdist,) = (folder / "first").glob("*.tar.gz")
-        check_names(wheel, set(zipfile.ZipFile(wheel).namelist()), FORBIDDEN)
+        packed = set(zipfile.ZipFile(wheel).namelist())
+        check_names(wheel, packed, FORBIDDEN)
+        check_whole(wheel, packed, "wsredis")
         with tarfile.open(sdist) as archive:
             members = {member.partition("/")[2] for member in archive.getnames()}
             archive.extractall(folder, filter="data")

@@ -14,7 +14,7 @@ function stackTables() {
   }
 }
 
-// Whoever has no mouse can scroll what is wider than its place.
+// Boxes that are wider than their place can be scrolled without a mouse.
 function reachScrollers() {
   for (const box of document.querySelectorAll("pre, .table-wrapper, .content")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;

@@ -750,6 +750,14 @@ class CallbackTests(_Case):
         assert taken is not None
         read |= set(taken[1].split(", "))
         self.assertEqual(self._declared("WS4RedisOptions"), read)
+        # All others are told to be unknown.
+        defaults = re.search(r"const DEFAULTS = \{\n(.*?)\};", text, re.S)
+        others = re.search(r"const OTHERS = \((.*?)\)", text, re.S)
+        assert defaults is not None
+        assert others is not None
+        known = re.findall(r"^    (\w+):", defaults[1], re.M)
+        known += re.findall(r"[a-z_]+", others[1])
+        self.assertEqual(sorted(read), sorted(known))
 
 
 class SizeTests(SynchronousTestCase):

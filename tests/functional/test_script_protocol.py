@@ -158,6 +158,13 @@ class HelloTests(_Case):
             ["WS4Redis: no flag: this socket hears nothing"], page.run("return warnings")
         )
 
+    def test_unknown_option(self) -> None:
+        """An option that nothing reads is told in the console: its page would wait in silence."""
+        page, _ = self.connected({"recieve_message": 1, "max_queued": 5})
+        self.assertEqual(
+            ["WS4Redis: there is no option recieve_message"], page.run("return warnings")
+        )
+
     def test_callback_closes(self) -> None:
         """A page may close when it hears what it was granted."""
         page = ClientPage(self.browser, self.site)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from wsredis.auth.control_commands import RecentCommands, all_names
-from wsredis.auth.hints import NO_USERS, NOBODY, hints_for
+from wsredis.auth.hints import NO_USERS, NOBODY, hints_for, page_elsewhere
 from wsredis.auth.policies.origin import OriginPolicy
 from wsredis.auth.strangers import Strangers
 from wsredis.channels import Access, Audience
@@ -259,7 +259,7 @@ class Admission:
             if not words:
                 return NOBODY
             missing.append(f"no {words}")
-        return f"{NOBODY}: {' and '.join(missing)} came"
+        return f"{NOBODY}: {' and '.join(missing)} came{page_elsewhere(handshake.headers)}"
 
     def explain(
         self,

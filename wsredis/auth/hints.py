@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from wsredis.channels import Access, Audience
+from wsredis.config.origins import HOST_HEADER, ORIGIN
 from wsredis.gateway.identity import Identity
 
-__all__ = ["NOBODY", "NO_USERS", "hints_for"]
+__all__ = ["NOBODY", "NO_USERS", "hints_for", "page_elsewhere"]
 
 _NO_FLAG = "no flag: this socket hears nothing; add ?subscribe-broadcast"
 
@@ -17,6 +18,9 @@ _NO_FLAG = "no flag: this socket hears nothing; add ?subscribe-broadcast"
 NO_USERS = "this gateway knows no users, without --django, --auth-url or --jwt-key"
 
 NOBODY = "nobody is logged in here"
+
+#: Characters of the name of a host.
+_SHOWN = 100
 
 _BROADCAST = frozenset({Audience.BROADCAST})
 
@@ -67,6 +71,23 @@ def hints_for(
         return ()
     rights = (requested.subscribe, requested.publish, granted.subscribe, granted.publish)
     return _sentences(requested.hints, *rights, granted.own, lacks, is_deaf)
+
+
+def page_elsewhere(headers: Mapping[str, str]) -> str:
+    """
+    Tell that a page is on another host, whose cookies browsers do not send here.
+
+    Args:
+        headers: Those of a handshake without cookies.
+
+    Returns:
+        The end of a sentence. Empty if the page is on the same host, or there is none.
+    """
+    page = ORIGIN.fullmatch(headers.get("origin", "").strip().lower())
+    own = HOST_HEADER.fullmatch(headers.get("host", "").strip().lower())
+    if page is None or own is None or not page[2] or page[2] == own[1] or len(page[2]) > _SHOWN:
+        return ""
+    return f"; the page is on {page[2]}, and cookies go to the host of their page alone"
 
 
 def _lacks(identity: Identity, nobody: Callable[[], str]) -> _Lacks:

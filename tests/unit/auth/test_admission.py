@@ -198,6 +198,21 @@ class AdmitTests(AuthCase):
             (hint,) = admission.explain(connection, question, Identity(), requested)
             self.assertEqual(f"subscribe-user has no effect: nobody is logged in here{came}", hint)
 
+    def test_page_elsewhere(self) -> None:
+        """A page on another host is the reason why its cookies did not come."""
+
+        class Source(Register):
+            def missing(self, handshake: Handshake) -> str:
+                return "cookie"
+
+        requested = Access("a", frozenset({Audience.USER}))
+        headers = {"origin": "http://127.0.0.1:5000", "host": "localhost:8080"}
+        connection: Any = SimpleNamespace(is_deaf=True, chooses_channels=False)
+        (hint,) = self.make([Source()]).explain(
+            connection, Handshake(requested, "/ws/a", headers, "peer"), Identity(), requested
+        )
+        self.assertIn("no cookie came; the page is on 127.0.0.1, and cookies go to", hint)
+
     def test_expired(self) -> None:
         """A client whose identity has expired already is not let in."""
         self.register.known["joe"] = Identity("joe", expires=EPOCH)

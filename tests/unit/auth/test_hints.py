@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsredis.auth.hints import hints_for
+from wsredis.auth.hints import hints_for, page_elsewhere
 from wsredis.channels import Access
 from wsredis.dialects.urls import parse_access
 from wsredis.gateway.identity import Identity
@@ -111,3 +111,23 @@ class HintsTests(SynchronousTestCase):
         self.assertEqual([], self.hints("subscribe-friends", own=("subscribe-friends",)))
         self.assertEqual([], self.hints("subscribe-user", chooses=True))
         self.assertEqual(1, len(self.hints("subscribe-user", chooses=True, is_deaf=True)))
+
+
+class PageTests(SynchronousTestCase):
+    """`page_elsewhere`."""
+
+    def test_other_host(self) -> None:
+        """A page at 127.0.0.1 has other cookies than localhost, and another port has the same."""
+        for origin, host, page in (
+            ("http://127.0.0.1:5000", "localhost:8080", "127.0.0.1"),
+            ("https://www.example.com", "ws.example.com", "www.example.com"),
+            ("http://localhost:5000", "localhost:8080", ""),
+            ("null", "localhost", ""),
+            ("file://", "localhost", ""),
+            ("http://localhost", "a b", ""),
+            (f"http://{'a' * 101}", "localhost", ""),
+        ):
+            found = page_elsewhere({"origin": origin, "host": host})
+            words = f"; the page is on {page}, and cookies go to the host of their page alone"
+            self.assertEqual(words if page else "", found)
+        self.assertEqual("", page_elsewhere({}))

@@ -134,7 +134,10 @@ class OpenSocketsTests(AuthCase):
             for each in self.successResultOf(Deferred.fromCoroutine(report))["subscribe"]
             if each["audience"] == "user"
         ]
-        self.assertIn("its cookies are ignored; --allow-origin * admits it", entry["why"])
+        self.assertIn(
+            "its cookies are ignored; a web server whose address --allow-origin names admits it",
+            entry["why"],
+        )
 
     def flags(self, *flags: str) -> Any:
         """Returns: The audiences of flags."""

@@ -157,7 +157,8 @@ class OriginPolicy:
         # The header may hold anything: only a well-formed origin goes to the log.
         match = _match(handshake.headers["origin"])
         if match is None or len(match[0]) > _SHOWN:
-            return "an origin without a name", "--allow-origin *"
+            # The option can name none; an asterisk would admit the pages of everybody.
+            return "an origin without a name", "a web server whose address --allow-origin names"
         if _is_same(match, self._host(handshake), self._came_by(handshake)):
             return match[0], f"--allow-host {match[2]}"
         return match[0], f"--allow-origin {match[0]}"

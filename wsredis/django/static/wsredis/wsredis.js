@@ -15,8 +15,8 @@
   const AWAKE = 2000;
   // Browsers wait no longer, and not at all if they are told to.
   const LONGEST = 2 ** 31 - 1;
-  // A message is taken if the gateway is heard so long after it; without that, nobody knows about
-  // those of the last minute.
+  // A message is taken if the gateway is heard so long after it; else those of the last minute are
+  // in doubt.
   const TAKEN = 2000;
   const DOUBT = 60000;
 
@@ -24,8 +24,7 @@
   const TRANSPORTS = ["websocket", "sse", "polling"];
   // The HTTP statuses that mean as much as a close code.
   const STATUS_CODES = { 401: 4401, 403: 4403, 413: 1009, 429: BUSY_CODE, 503: BUSY_CODE };
-  // The gateway sends the first event with the head of a stream. If it takes longer, or if not even
-  // the head arrives, something between the two collects the answer to its end.
+  // The first event comes with the head of a stream. If either is late, something collects answers.
   const FIRST_EVENT = 1500;
   const NO_HEAD = 5000;
   // A WebSocket that opens so late may be blocked: another transport runs beside it.
@@ -48,6 +47,9 @@
     connect_timeout: 20000,
     retry_websocket: 300000,
   };
+  const OTHERS = (
+    "uri facility subscribe publish echo heartbeat_msg token unsent hello receive_message state " +
+    "connecting connected disconnected").split(" ");
 
   function config(id = "wsredis-config") {
     // Text of a user may have an id or a name, also one that hides a method of the document. It has
@@ -136,7 +138,7 @@
     return hello && hello.heartbeat > 0 ? Math.min(1000 * hello.heartbeat + LATE, LONGEST) : 0;
   }
 
-  // What a person at the console should know, once in a page.
+  // What the console is told, once in a page.
   const warned = new Set();
   function warn(text) {
     if (!warned.has(text)) console.warn("WS4Redis: " + text);
@@ -332,6 +334,9 @@
     if (!(this instanceof WS4Redis)) return new WS4Redis(options);
     const page = config() || {};
     const opts = { ...options };
+    for (const name in opts) {
+      if (!(name in DEFAULTS || OTHERS.includes(name))) warn("there is no option " + name);
+    }
     const defaults = { ...DEFAULTS, heartbeat_msg: page.heartbeat };
     for (const name in defaults) if (opts[name] === undefined) opts[name] = defaults[name];
     const url = address(opts, page.uri || "/ws/");
@@ -347,7 +352,7 @@
     let state = "";
     let socket = null;
     let queue = [];
-    // What was sent, and is not known to be taken: messages with their times.
+    // Messages that are not known to be taken, with their times.
     let sent = [];
     let failures = 0;
     let missed = 0;
@@ -362,7 +367,7 @@
     let rival, failedAt, trial;
     let proven = false;
 
-    // A callback that fails shall be seen, and shall not stop the machine.
+    // A callback that fails is seen, and stops nothing.
     function tell(name, ...details) {
       if (typeof opts[name] !== "function") return;
       try {
@@ -379,7 +384,7 @@
       if (state === next) tell("state", next, detail);
     }
 
-    // The transport that worked, for the next page. Some pages may store nothing.
+    // The transport that worked, for the next page. Some may store nothing.
     function remember() {
       try {
         sessionStorage.setItem(item, [transport, failedAt || 0, bareAt].join(" "));

@@ -446,6 +446,15 @@ class CodeTests(_Pages):
         self.addCleanup(odd.unlink)
         self.check_shell(f"unix://{quote(str(odd))}", "--prefix", "</script>$(id)'\"<b>;")
 
+    def test_control_characters(self) -> None:
+        """A link of somebody else brings nothing to a shell that its terminal obeys."""
+        page = self.page()
+        page.window.run("location.hash = 'x%03%0Aid%0A%C2%9B?subscribe-broadcast'")
+        page.wait_for_state("stopped")
+        for language in ("Shell", "curl"):
+            for line in page.code(language):
+                self.assertTrue(line.isprintable(), repr(line))
+
     def test_port(self) -> None:
         """Redis may listen on a port, and have another database."""
         redis = RedisServer(tcp=True)

@@ -116,6 +116,13 @@ class HelloTests(_Case):
         self.assertEqual(["connecting", "connected"], page.states)
         self.assertEqual([13_000], page.run("return timers()"))
 
+    def test_rare_heartbeats(self) -> None:
+        """Heartbeats may come so rarely that no timer of a browser waits for them."""
+        page, accepted = self.connected()
+        accepted.send(control(hello={**_HELLO, "heartbeat": 3_000_000}))
+        until(lambda: len(page.seen["hellos"]) == 2)
+        self.assertEqual([2_000_000_000], page.run("return timers()"))
+
     def test_unknown(self) -> None:
         """A control message of a later version is no message, and no error."""
         page, accepted = self.connected()

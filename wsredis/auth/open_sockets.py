@@ -42,8 +42,9 @@ class OpenSockets:
     Finds the socket of a page by its name.
 
     The name of a connection is in the log and easy to guess, so it is no key: a socket that has an
-    identity is shown only to a request that has the same one, and one without an identity has
-    nothing private.
+    identity is shown only to a request that has the same one. One without an identity is shown to
+    anybody who has come by the same Host: a page of another site that has made its own name lead
+    here (DNS rebinding) has no other way to learn the facilities of others.
 
     Args:
         prefix: Put before the names of all channels.
@@ -95,6 +96,8 @@ class OpenSockets:
         if entry is None:
             return None
         connection, handshake, stranger = entry
+        if asking.headers.get("host") != handshake.headers.get("host"):
+            return None
         if not connection.identity.is_anonymous:
             # The query may hold a token, which would speak for whoever asks.
             same = replace(asking, requested=handshake.requested, path=handshake.path, query="")

@@ -36,6 +36,7 @@ class OpenSocketsTests(AuthCase):
 
     def asking(self, headers: Mapping[str, str], query: str = "") -> Handshake:
         """Returns: A request with these headers."""
+        headers = {"host": "localhost", **headers}
         return Handshake(Access(""), "/demo/socket", headers, "192.0.2.1", query)
 
     def ask(self, name: str, who: str = "", query: str = "") -> Any:
@@ -81,6 +82,14 @@ class OpenSocketsTests(AuthCase):
         report = self.ask(name, "john")
         self.assertEqual("nobody is logged in here", report["subscribe"][2]["why"])
         self.assertEqual(asked, len(self.register.asked))
+
+    def test_rebinding(self) -> None:
+        """A page whose own name leads here learns nothing of sockets that came by another one."""
+        name = self.name(self.come("nobody", BOTH))
+        self.assertIsNotNone(self.ask(name))
+        for headers in ({"host": "evil.example:8080"}, {"host": ""}):
+            report = self.sockets.report(name, self.asking(headers))
+            self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(report)))
 
     def test_rejected(self) -> None:
         """If it cannot be told who asks, that is the answer."""

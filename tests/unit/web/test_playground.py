@@ -17,7 +17,7 @@ from wsredis.gateway.identity import Identity
 from wsredis.web.playground import make_page
 
 #: The page of the gateway itself.
-OWN = ("Sec-Fetch-Site: same-origin", "Host: localhost:8080")
+OWN = ("Sec-Fetch-Site: same-origin", "Host: localhost")
 
 
 class PageTests(SynchronousTestCase):
@@ -211,7 +211,7 @@ class SocketTests(MemoryGatewayCase):
             ("Referer: http://evil.example/",),
             ("Host: evil.example:8080", "Sec-Fetch-Site: same-origin"),
         ):
-            hosts = () if headers[0].startswith("Host") else ("Host: localhost:8080",)
+            hosts = () if headers[0].startswith("Host") else ("Host: localhost",)
             status, body, head = self.ask(f"?id={name}", *hosts, *headers)
             self.assertEqual(403, status, headers)
             self.assertNotIn("facility", body)

@@ -130,9 +130,9 @@ class Conversation:
         try:
             text = payload.decode()
             found = json.loads(text) if text else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
-        if found is None:
+        if not text:
             assert self._client is not None
             self._client.sendMessage(b"", isBinary=True)
             if self._is_verbose:

@@ -492,6 +492,9 @@ class GatewayProtocol(Applicant, QueueOwner, LeanProtocol):
             answer = short_answer(asked.key, SUBPROTOCOL) + frames.close(code, reason)
         else:
             answer = error_response(rejection.status, rejection.reason)
+        if asked is not None:
+            # The client may wait long with its end, and the head is as large as it likes.
+            del self.asked
         self.transport.write(answer)
         self._end()
         # A client that never finishes the TLS handshake cannot be sent the answer.

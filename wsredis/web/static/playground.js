@@ -485,7 +485,10 @@
 
   // -- Code
 
-  function quoted(word) {
+  // No quotes stop a terminal from obeying a control character that is pasted, such as Ctrl-C. The
+  // gateway takes none either.
+  function quoted(name) {
+    const word = name.replace(/[\0-\x1f\x7f-\x9f]/g, "\ufffd");
     return /^[\w.:@%+,\/-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'";
   }
 

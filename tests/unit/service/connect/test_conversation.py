@@ -195,11 +195,20 @@ class SubprotocolTests(ConversationCase):
         self.open("wsredis")
         self.receive(BINARY, b'{"new": 1}')
         self.receive(BINARY, b"[1]")
-        self.assertEqual(['from the gateway: {"new": 1}', "from the gateway: [1]"], self.shown())
+        self.receive(BINARY, b"null")
+        told = [f"from the gateway: {each}" for each in ('{"new": 1}', "[1]", "null")]
+        self.assertEqual(told, self.shown())
+        self.assertEqual([], self.sent())
         self.receive(BINARY, b"\xff")
         self.receive(BINARY, b"{")
         self.receive(TEXT, b"{}")
         self.assertEqual(b"\xff\n{\n{}\n", self.stdout.getvalue())
+
+    def test_deep(self) -> None:
+        """A message that no parser can read to its end is a message, and the client lives on."""
+        self.open("wsredis")
+        self.receive(BINARY, b"[" * 100000)
+        self.assertEqual(100001, len(self.stdout.getvalue()))
 
     def test_not_offered(self) -> None:
         """Without the subprotocol an empty message is a message."""

@@ -384,6 +384,13 @@ class ToldRefusalTests(MemoryGatewayCase):
         self.factory.registry.refuse_handshakes()
         self.assertEqual((1013, "try again later"), self.told())
 
+    def test_head(self) -> None:
+        """The head of a client that waits with its end takes no memory."""
+        for lines in ([SPOKEN], []):
+            client = self.connect()
+            client.send(handshake("/nothing", *lines))
+            self.assertNotIn("asked", vars(self.protocol(client)))
+
     def test_rate(self) -> None:
         """An address that sends too much is told, and at last not answered, as with HTTP."""
         self.use(MemoryGateway(replace(self.config, limits=Limits(handshake_rate=1))))

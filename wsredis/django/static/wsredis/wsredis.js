@@ -10,7 +10,7 @@
   // ones are heartbeats. A gateway that chooses this and says no hello is an older one.
   const PROTOCOL = "wsredis";
   const HELLO = 1000;
-  // What a heartbeat may be late, and how long what came while the page slept takes to be read.
+  // What a heartbeat may be late, and how long it takes to read what came while the page slept.
   const LATE = 8000;
   const AWAKE = 2000;
   // A message is taken if the gateway is heard so long after it; else those of the last minute are
@@ -76,7 +76,6 @@
     return url.href;
   }
 
-  // Adds fields to the query.
   function extend(url, fields) {
     const [whole] = url.split("#");
     return [whole.includes("?") || !fields.length ? whole : whole + "?", ...fields].join("&");
@@ -131,9 +130,9 @@
     };
   }
 
-  // Milliseconds without a sign of life after which a connection is given up.
+  // Milliseconds without a sign of life after which a connection is given up. No timer waits longer.
   function patience_of(hello) {
-    return hello && hello.heartbeat > 0 ? 1000 * hello.heartbeat + LATE : 0;
+    return hello && hello.heartbeat > 0 ? Math.min(1000 * hello.heartbeat + LATE, 2e9) : 0;
   }
 
   // What the console is told, once in a page.
@@ -445,7 +444,7 @@
     }
 
     function use(link) {
-      // A Blob could not be read at once.
+      // A Blob is not read at once.
       link.binaryType = "arraybuffer";
       link.onopen = (gap) => {
         link.is_answered = true;

@@ -40,6 +40,9 @@ class ProjectOptions(Options):
         "unchanged, 1 if something needs a change, and 2 if the project cannot be loaded."
     )
 
+    #: The project is judged, and the gateway is not the one that will run.
+    warns_of_differences = False
+
     def __init__(self, words: Sequence[str]) -> None:
         super().__init__()
         self.module = ""

@@ -101,6 +101,9 @@ class Options(usage.Options):
     ]
     optFlags = [[each.name, None, each.help] for each in all_settings() if each.is_flag]
 
+    #: Whether options that part the gateway from the pages of a Django project are warned about.
+    warns_of_differences = True
+
     def __init__(self, signals: Signals | None = None) -> None:
         super().__init__()
         self.repeated: dict[str, list[str]] = {}
@@ -167,7 +170,7 @@ class Options(usage.Options):
 
         defaults = self.defaults_of_command()
         config = load(options, os.environ, self["config"], project, defaults=defaults)
-        if config.django:
+        if config.django and self.warns_of_differences:
             warn_of_differences(config, found)
         return config
 

@@ -116,12 +116,13 @@ class OriginPolicy:
         if not known(host):
             own = HOST_HEADER.fullmatch(host.strip().lower())
             name = "*" if own is None else own[1].removesuffix(".")
+            # Behind a proxy, the option with the name of the proxy would be the wrong remedy.
+            option = f"--allow-host {name} or ALLOWED_HOSTS allows it"
             raise HandshakeRejected(
                 "this is not a name of this gateway",
                 400,
-                "a proxy in front must pass on the Host header of the browser",
                 cause="foreign-host",
-                advice=f"--allow-host {name} or ALLOWED_HOSTS would allow it",
+                advice=f"pass on Host in the proxy, or {option}",
             )
 
     def is_foreign(self, handshake: Handshake) -> bool:

@@ -32,6 +32,9 @@ Ctrl-D                 close and end"""
 #: Codes that mean that all is well.
 _WELL = frozenset({1000, 1001})
 
+#: The code of a close frame without one, by which some answer any other.
+_NO_CODE = 1005
+
 #: Codes that need other words than those of our table, or that it does not have.
 _WORDS = {
     1000: "normal",
@@ -90,6 +93,7 @@ class Conversation:
         self._is_ours = False
         self._refusal: Refusal | None = None
         self._is_ending = self._is_interrupted = self._has_stopped = False
+        self._closed_with = 1000
         self._timer: IDelayedCall | None = None
 
     # -- wsredis.service.connect.client.Listener
@@ -172,7 +176,9 @@ class Conversation:
         if entry is not None and code not in _WELL:
             again = "; worth another try" if entry.retry else "; final: do not come back"
         self._screen.note(f"closed: {code}{said}{again}")
-        self._finish(0 if code in _WELL or (self._is_ending and was_clean) else 1)
+        # The gateway may refuse at the moment at which standard input ends.
+        is_ours = self._is_ending and was_clean and code in (self._closed_with, _NO_CODE)
+        self._finish(0 if code in _WELL or is_ours else 1)
 
     def failed(self, reason: str) -> None:
         """End: there is no connection."""
@@ -226,6 +232,7 @@ class Conversation:
 
     def _close(self, code: int = 1000, reason: str = "") -> None:
         self._is_ending = True
+        self._closed_with = code
         if self._client is not None:
             self._client.sendClose(code, reason or None)
 

@@ -94,15 +94,14 @@ class OriginPolicyTests(SynchronousTestCase):
         OriginPolicy(hosts=["a"]).check_host(self.handshake(None, None))
 
     def test_name_hint(self) -> None:
-        """The log names the options that would allow the name; only a name gets there."""
+        """Log and page hear of the proxy first, and of the options; only a name gets there."""
         policy = OriginPolicy(hosts=["own.example"])
-        proxy = "a proxy in front must pass on the Host header of the browser"
         for host, option in (("Evil.example:80", "evil.example"), ("a b\n", "*")):
             error = self.assertRaises(
                 HandshakeRejected, policy.check_host, self.handshake(None, host)
             )
-            options = f"--allow-host {option} or ALLOWED_HOSTS would allow it"
-            self.assertEqual((options, proxy), (error.advice, error.hint))
+            options = f"--allow-host {option} or ALLOWED_HOSTS allows it"
+            self.assertEqual(f"pass on Host in the proxy, or {options}", error.advice)
 
     def test_forwarded_host(self) -> None:
         """X-Forwarded-Host counts in place of Host where the operator says so."""

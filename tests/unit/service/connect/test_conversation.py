@@ -256,6 +256,21 @@ class EndTests(ConversationCase):
         self.end(1000)
         self.assertEqual([0], self.statuses)
 
+    def test_refused_at_the_end_of_input(self) -> None:
+        """A refusal that crosses the end of the input is trouble; an answer to our code is none."""
+        for line, code, status in (
+            (None, 4401, 1),
+            (None, 1005, 0),
+            (b"/close 4000 bye", 4000, 0),
+            (b"/close 4000 bye", 4403, 1),
+        ):
+            self.open()
+            self.type(line)
+            self.clock.advance(0)
+            self.receive(CLOSE, b"" if code == 1005 else code.to_bytes(2, "big"))
+            self.lose()
+            self.assertEqual([status], self.statuses, (line, code))
+
     def test_unheard(self) -> None:
         """When nobody reads the messages any more, that is the end; notes are lost, and no more."""
         self.open()

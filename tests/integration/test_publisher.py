@@ -298,7 +298,7 @@ class CommandTests(SynchronousTestCase):
         for words in (("publish", "f", "--broadcast", "x"), ("subscribe", "f", "--broadcast")):
             status, output = self.run_command(*words, "--redis", url)
             self.assertEqual(1, status)
-            self.assertRegex(output, rf"\Awsredis {words[0]}: Error 111 .*refused\.\n\Z")
+            self.assertRegex(output, rf"\Awsredis {words[0]}: Error 111 .*refused[^\n]*\n\Z")
             self.assertNotIn("secret", output)
 
     def test_comes_back(self) -> None:
@@ -325,9 +325,12 @@ class CommandTests(SynchronousTestCase):
         with open(path, "w") as file:
             file.write("secret\n")
         words = ("publish", "f", "--broadcast", "--redis", server.url)
-        received = (0, "0 subscriber(s) received it\n")
-        self.assertEqual(received, self.run_command(*words, "--redis-password-file", path, "x"))
-        self.assertEqual(received, self.run_command(*words, "x", WSREDIS_REDIS_PASSWORD="secret"))
+        for status, output in (
+            self.run_command(*words, "--redis-password-file", path, "x"),
+            self.run_command(*words, "x", WSREDIS_REDIS_PASSWORD="secret"),
+        ):
+            self.assertEqual(0, status, output)
+            self.assertTrue(output.startswith("0 subscriber(s) received it\n"), output)
         status, output = self.run_command(*words, "x")
         self.assertEqual(1, status)
         self.assertRegex(output, r"\Awsredis publish: .*Authentication required\.?\n\Z")

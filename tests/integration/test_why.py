@@ -56,7 +56,7 @@ class AskTests(LifeCase):
         status, output = self.ask("publish", "nws", "--broadcast", "secret")
         self.assertIn("0 subscriber(s) received it", output)
         self.assertIn("nobody hears p:broadcast:nws", output)
-        self.assertIn("some hear p:broadcast:news", output)
+        self.assertIn("there are listeners of p:broadcast:news", output)
         status, output = self.ask("why", "broadcast:news")
         self.assertIn("=> clients listen, and nothing was published", output)
         self.assertIn("did you mean subscribe-broadcast?", output)

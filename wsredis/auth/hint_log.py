@@ -94,7 +94,7 @@ class HintLog:
 
     def _deaf(self, connection: HintedConnection, reason: str) -> None:
         facility = connection.granted.facility
-        self._incidents.note(facility, f"it hears nothing: {reason}")
+        self._incidents.note(facility, f"a client of this facility hears nothing: {reason}")
         self._throttle.log(
             self._log,
             LogLevel.warn,

@@ -80,7 +80,16 @@ def parse_access(facility: str, query: str) -> Access:
         raise BadRequest("too many parameters")
     flags = {read_flag(parameter) for parameter in parameters}
     hints = () if flags <= _KNOWN else _hints(parameters)
+    if not query and "&" in facility:
+        hints = _misplaced(facility)
     return Access(facility, *_rights(FLAGS.intersection(flags)), "echo" in flags, hints=hints)
+
+
+def _misplaced(facility: str) -> tuple[str, ...]:
+    """Return the hint on a URL without a query whose facility has flags. Empty if it has none."""
+    flags = {read_flag(each) for each in facility.split("&")[1:_MAX_COMPARED]}
+    found = [each for each in _FLAGS if each in flags]
+    return (f'flags come after a "?": did you mean ?{"&".join(found)}?',) if found else ()
 
 
 def _hints(parameters: Iterable[str]) -> tuple[str, ...]:

@@ -33,7 +33,11 @@ def uri(request: Any) -> str:
     url = str(project_value(settings, "WEBSOCKET_URL", "/ws/"))
     if urlsplit(url).netloc:
         return url
-    scheme = "wss" if request.is_secure() else "ws"
+    # A browser blocks ws:// on a page of https://, so the proxy is believed here without
+    # SECURE_PROXY_SSL_HEADER; only this page depends on it. The gateway believes it, too.
+    passed = request.headers.get("X-Forwarded-Proto", "").partition(",")[0]
+    is_secure = request.is_secure() or passed.strip().lower() == "https"
+    scheme = "wss" if is_secure else "ws"
     return f"{scheme}://{request.get_host()}{url}"
 
 

@@ -45,6 +45,10 @@ _LOW_BYTES = _UNANSWERED_BYTES // 2
 #: So many bytes more, as a power of two, make a delivery count twice.
 _DELIVERY = 14
 
+#: Why a client without a right publishes nowhere, and the hint for it.
+_NO_FLAG = "its URL has no flag such as publish-broadcast"
+_MUTE = f"what this page sends is discarded: {_NO_FLAG}"
+
 # A member of an Enum is looked up slowly, and these are needed for every message.
 _PUBLISH = PauseReason.PUBLISH
 
@@ -354,13 +358,17 @@ class Connection(ABC):
             hints=hints,
             _why=f" ({hints})" if hints else "",
         )
+        if not self.granted.publish and self._client.takes_notices and _MUTE not in self.hints:
+            # Whoever makes the page looks at its console, and not at the log.
+            self.granted = self.granted.with_hints((*self.hints, _MUTE))
+            self._client.tell_rights()
 
     @property
     def publish_hints(self) -> str:
         """Why the client may publish nowhere, as far as it is known."""
-        told = [each for each in self.hints if "publish" in each]
+        told = [each for each in self.hints if "publish" in each and each != _MUTE]
         if not told and not self.granted.publish:
-            told = ["its URL has no flag such as publish-broadcast"]
+            told = [_NO_FLAG]
         return "; ".join(told)
 
     def count_deafness(self) -> None:

@@ -217,13 +217,32 @@ def _find_private(
     urls = [*outside.private()]
     if len(urls) > 1:
         several = " or ".join(urls)
-        raise ConfigError(f"several gateways run with a Redis of their own: give --redis {several}")
+        raise ConfigError(
+            f"several gateways run with a Redis of their own: give --redis {several}, as the log "
+            "of the gateway says: 'started a private Redis at ...'"
+        )
     if not urls and config.redis.url is not None:
         raise ConfigError("--redis: no gateway of this user runs with a Redis of its own")
     if not urls:
         return config
     print(f"using the private Redis of the gateway that runs: {urls[0]}", file=outside.stderr)
     return replace(config, redis=replace(config.redis, url=urls[0]))
+
+
+def _with_remedy(error: redis.RedisError, config: GatewayConfig, outside: Outside) -> str:
+    """Return the text of an error, and where a Redis is if nobody answered."""
+    from redis import ConnectionError
+
+    text = error_text(error).removesuffix(".")
+    # Its subclasses come from a server that has answered.
+    if type(error) is not ConnectionError:
+        return text
+    others = [each for each in outside.private() if each != config.redis.url]
+    if others:
+        return f"{text}; a gateway that runs has a private one: --redis {' or '.join(others)}"
+    if config.redis.url is None:
+        return f"{text}; give --redis, or start 'wsredis demo', which has a private one"
+    return text
 
 
 def _publisher_for(
@@ -275,7 +294,7 @@ def _publish(arguments: argparse.Namespace, outside: Outside) -> int:
         except ValueError as error:
             raise ConfigError(str(error)) from None
         except RedisError as error:
-            return _fail(outside, arguments, error, 1)
+            return _fail(outside, arguments, _with_remedy(error, config, outside), 1)
         outside.stdout.write(b"%d subscriber(s) received it\n" % count)
         outside.stdout.flush()
         if not count:
@@ -310,12 +329,12 @@ def _subscribe(arguments: argparse.Namespace, outside: Outside) -> int:
                 _listen(client, channels, listening, received)
             except (ConnectionError, TimeoutError) as error:
                 if connected is None:
-                    return _fail(outside, arguments, error, 1)
+                    return _fail(outside, arguments, _with_remedy(error, config, outside), 1)
                 if connected:
                     _fail(outside, arguments, f"connection to Redis lost, reconnecting: {error}", 1)
                 connected = False
             except RedisError as error:
-                return _fail(outside, arguments, error, 1)
+                return _fail(outside, arguments, _with_remedy(error, config, outside), 1)
             outside.pause(_PAUSE)
 
 
@@ -391,7 +410,7 @@ def _end(arguments: argparse.Namespace, outside: Outside) -> int:
                 # An error that redis-py raises quotes the command, with the key of a session.
                 replies = pipeline.execute(raise_on_error=False)
         except RedisError as error:
-            return _fail(outside, arguments, error, 1)
+            return _fail(outside, arguments, _with_remedy(error, config, outside), 1)
     errors = [each for each in replies if isinstance(each, Exception)]
     if errors:
         return _fail(outside, arguments, error_text(errors[0]), 1)
@@ -438,7 +457,7 @@ def _ask(arguments: argparse.Namespace, outside: Outside) -> int:
             for line in lines:
                 outside.stdout.write(_line(line.encode("utf-8", "replace"), True))
         except RedisError as error:
-            return _fail(outside, arguments, error_text(error), 1)
+            return _fail(outside, arguments, _with_remedy(error, config, outside), 1)
     outside.stdout.flush()
     return 0 if answers.found or channel is not None else 1
 

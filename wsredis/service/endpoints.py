@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -221,6 +222,8 @@ def bind_error(error: Exception) -> str:
     if isinstance(error, CannotListenError):
         where = f"{error.interface or '*'}:{error.port}" if error.port else str(error.interface)
         reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+        if getattr(error.socketError, "errno", None) == errno.EADDRINUSE:
+            reason += ": another program listens there, perhaps another gateway"
         return f"{setting}: {where}: {reason}"
     return f"{setting}: {error}"
 

@@ -144,7 +144,12 @@ class Inspector:
     def _near(self, name: bytes) -> list[str]:
         """Return names of channels that are nearly the same, and have listeners."""
         known = {loggable_channel(each) for each in islice(self._hub.names(), _COMPARED)}
-        return get_close_matches(loggable_channel(name), known, _NAMED, 0.8)
+        shown = loggable_channel(name)
+        facility = _facility(shown, self._prefix)
+        # An audience is easily forgotten, or another one is meant.
+        same = sorted(each for each in known if _facility(each, self._prefix) == facility)
+        alike = get_close_matches(shown, known, _NAMED, 0.8)
+        return [*dict.fromkeys(alike + same)][:_NAMED]
 
 
 def _facility(channel: str, prefix: str) -> str:

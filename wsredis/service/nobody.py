@@ -52,10 +52,11 @@ def why_nobody(
             count = sum(each["connections"] for each in answers.found)
             yield from _doubled(name.removeprefix(f"{prefix}:".lstrip(":").encode()))
             shown = loggable_channel(name)
-            yield f"nobody hears {shown}: gateways have {count} connections{_hearing([*near])}"
+            yield f"nobody hears {shown}: {_connected(count)}{_hearing([*near])}"
             told = [each for state in states for each in state["incidents"]]
             for each in sorted(told, key=lambda one: float(one["age"]))[:_MOST]:
-                yield f"{each['times']} x {each['text']}"
+                ago = round(float(each["age"]))
+                yield f"{each['text']} ({each['times']} x, the last one {ago} s ago)"
     except RedisError as error:
         yield f"the gateways cannot be asked why: {error_text(error)}"
 
@@ -69,8 +70,14 @@ def _doubled(name: bytes) -> Iterator[str]:
         yield f"a facility has no audience before it; did you mean {meant!r}?"
 
 
+def _connected(count: int) -> str:
+    if count > 1:
+        return f"{count} clients are connected"
+    return "one client is connected" if count else "no client is connected to a gateway"
+
+
 def _hearing(near: Sequence[str]) -> str:
-    return f", and some hear {' and '.join(near[:_MOST])}" if near else ""
+    return f"; there are listeners of {' and '.join(near[:_MOST])}" if near else ""
 
 
 def _no_gateway(client: redis.Redis, server: str, prefix: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -83,12 +84,20 @@ class DemoOptions(ServeOptions):
 
     def defaults_of_command(self) -> Mapping[str, Any]:
         """See `Options.defaults_of_command`."""
-        port = f"{_LOCAL}:{free_port()}"
-        return {_DEMO: True, _VERBOSE: True, _REDIS: "embedded", _PORT: (port,)}
+        self._own = f"{_LOCAL}:{free_port()}"
+        return {_DEMO: True, _VERBOSE: True, _REDIS: "embedded", _PORT: (self._own,)}
 
     def load(self) -> GatewayConfig:
         """See `Options.load`. A bare port number is not open to the network here."""
         config = super().load()
+        is_first = self._own == f"{_LOCAL}:{_FIRST_PORT}"
+        if config.port == (self._own,) and not is_first:
+            # Pages and lines that were made for the first port go to whoever has it.
+            print(
+                f"wsredis demo: port {_FIRST_PORT} is taken, perhaps by another gateway: "
+                "this one takes the next free port",
+                file=sys.stderr,
+            )
         ports = tuple(f"{_LOCAL}:{each}" if each.isdigit() else each for each in config.port)
         return replace(config, port=ports)
 

@@ -14,7 +14,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from wsredis import __version__
-from wsredis.auth.sources.django.project import project_settings
+from wsredis.auth.sources.django.project import project_settings, warn_of_differences
 from wsredis.config import (
     GatewayConfig,
     Limits,
@@ -159,13 +159,17 @@ class Options(usage.Options):
             # A flag that is not given is 0.
             elif self.get(each.name) not in (None, 0):
                 options[each.name] = self[each.name]
-        return load(
-            options,
-            os.environ,
-            self["config"],
-            project_settings,
-            defaults=self.defaults_of_command(),
-        )
+        found: dict[str, Any] = {}
+
+        def project(module: str) -> Mapping[str, Any]:
+            found.update(project_settings(module))
+            return found
+
+        defaults = self.defaults_of_command()
+        config = load(options, os.environ, self["config"], project, defaults=defaults)
+        if config.django:
+            warn_of_differences(config, found)
+        return config
 
     def defaults_of_command(self) -> Mapping[str, Any]:
         """Return the values that settings have with this command if they are not given."""

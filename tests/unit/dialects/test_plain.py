@@ -490,6 +490,20 @@ class BatchTests(ConnectionCase):
             self.assertIn("it may publish nowhere", str(formatEvent(each)))
             self.assertIn("its URL has no flag such as publish-broadcast", str(formatEvent(each)))
 
+    def test_discarded_is_told(self) -> None:
+        """A client that can be told hears once that nothing of what it sends is published."""
+        connection, client = self.opened()
+        connection.receive(b"a", False)
+        self.assertEqual((), connection.hints)
+        client.takes_notices = True
+        with capturedLogs() as logs:
+            connection.receive(b"b", False)
+            connection.receive_all([b"c", b"d"])
+        (hint,) = connection.hints
+        self.assertIn("is discarded: its URL has no flag such as publish-broadcast", hint)
+        self.assertEqual(1, [name for name, _ in client.events].count("rights"))
+        self.assertNotIn(hint, "".join(str(formatEvent(each)) for each in logs))
+
     def test_reason_to_publish_nowhere(self) -> None:
         """The hints about what the client may publish say why it may not; others do not."""
         connection, _ = self.opened((), (USER,))

@@ -135,6 +135,15 @@ class AccessTests(SynchronousTestCase):
         listed = "publish-broadcast, publish-group, publish-user and publish-session"
         self.assertEqual(f'unknown flag "publish-all": there are {listed}', hint)
 
+    def test_flags_in_facility(self) -> None:
+        """Flags without the question mark are part of the facility: a hint says so."""
+        access = parse_access("a&subscribe-broadcast&b", "")
+        self.assertEqual(("a&subscribe-broadcast&b", []), (access.facility, access.flags))
+        hint = 'flags come after a "?": did you mean ?subscribe-broadcast?'
+        self.assertEqual((hint,), access.hints)
+        for facility, query in (("a&b", ""), ("a", ""), ("a&subscribe-user", "echo")):
+            self.assertEqual((), parse_access(facility, query).hints)
+
     def test_no_hints(self) -> None:
         """Flags, parameters of applications, and what may be a secret, give none."""
         for query in (

@@ -81,6 +81,18 @@ class VariableTests(PageCase):
         found = self.render("{{ WEBSOCKET_URI }}", request=request)
         self.assertEqual("wss://www.example.org:8443/ws/", found)
 
+    def test_behind_a_proxy(self) -> None:
+        """A proxy that says https is believed, also if no setting of Django names its header."""
+        for value, scheme in (
+            ("https", "wss"),
+            ("HTTPS, http", "wss"),
+            ("http, https", "ws"),
+            ("", "ws"),
+        ):
+            request = self.request(HTTP_HOST="www.example.org", HTTP_X_FORWARDED_PROTO=value)
+            found = self.render("{{ WEBSOCKET_URI }}", request=request)
+            self.assertEqual(f"{scheme}://www.example.org/ws/", found)
+
     def test_other_host(self) -> None:
         """A whole URL in the settings stays as it is."""
         self.vary(WEBSOCKET_URL="wss://live.example.org/ws/")

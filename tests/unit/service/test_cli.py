@@ -193,7 +193,20 @@ class PublishTests(_Case):
         """A failure of Redis, or of the way to it, is reported in one line, with status 1."""
         self.client.refuse["PUBLISH"] = redis.ConnectionError("Error 111\nconnecting")
         line = "publish: Error 111 connecting"
-        self.check_refused(1, line, "publish", "f", "--broadcast", "x")
+        self.check_refused(1, line, "publish", "f", "--broadcast", "x", "--redis", "redis://h")
+
+    def test_other_redis(self) -> None:
+        """If nobody answers, the line says where a Redis is, unless a server has answered."""
+        words = ["publish", "f", "--broadcast", "x"]
+        self.client.refuse["PUBLISH"] = redis.ConnectionError("refused")
+        remedy = "give --redis, or start 'wsredis demo', which has a private one"
+        self.check_refused(1, f"publish: refused; {remedy}", *words)
+        self.private = ["unix:///a"]
+        remedy = "a gateway that runs has a private one: --redis unix:///a"
+        self.check_refused(1, f"publish: refused; {remedy}", *words, "--redis", "redis://h")
+        self.check_refused(1, "publish: refused", *words, "--redis", "unix:///a")
+        self.client.refuse["PUBLISH"] = redis.AuthenticationError("no")
+        self.check_refused(1, "publish: no", *words, "--redis", "redis://h")
 
 
 class SubscribeTests(_Case):
@@ -261,7 +274,7 @@ class SubscribeTests(_Case):
         for error in (redis.ConnectionError("Error 111"), redis.ResponseError("NOPERM")):
             self.client.heard.append(error)
             line = f"subscribe: {error}"
-            self.check_refused(1, line, "subscribe", "f", "--broadcast")
+            self.check_refused(1, line, "subscribe", "f", "--broadcast", "--redis", "redis://h")
 
     def test_nobody(self) -> None:
         """Without an audience there is nothing to listen to."""
@@ -309,7 +322,8 @@ class EndTests(_Case):
             (redis.ResponseError(quoted), "unknown command 'XADD'"),
         ):
             self.client.refuse["XADD"] = error
-            self.check_refused(1, f"end: {line}", "end", "--session", "secret")
+            words = ("end", "--session", "secret", "--redis", "redis://h")
+            self.check_refused(1, f"end: {line}", *words)
 
 
 class PrivateTests(_Case):
@@ -348,7 +362,8 @@ class PrivateTests(_Case):
         self.private = ["unix:///a", "unix:///b"]
         line = (
             "publish: several gateways run with a Redis of their own: "
-            "give --redis unix:///a or unix:///b"
+            "give --redis unix:///a or unix:///b, as the log of the gateway says: "
+            "'started a private Redis at ...'"
         )
         self.check_refused(2, line, "publish", "f", "--broadcast", "hello")
         self.assertEqual([], self.asked)

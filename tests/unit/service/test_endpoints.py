@@ -99,7 +99,8 @@ class EndpointTests(SynchronousTestCase):
                 each.listen(Factory())
             lines.append(bind_error(caught.exception))
             caught.exception.__notes__.clear()
-        expected = "port: *:80: Address already in use"
+        reason = "Address already in use: another program listens there, perhaps another gateway"
+        expected = f"port: *:80: {reason}"
         self.assertEqual([expected, f"tls-{expected}"], lines)
 
     def test_bad_descriptions(self) -> None:

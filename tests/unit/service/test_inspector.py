@@ -126,6 +126,12 @@ class InspectorTests(MemoryGatewayCase):
         self.assertEqual(["p:broadcast:news"], state["near"])
         self.assertNotIn("abcdefgh", json.dumps(self.state("p:session:abcdefgg:news")))
 
+    def test_other_audience(self) -> None:
+        """A channel that nobody hears is compared with those of other audiences, too."""
+        self.gateway.open("/ws/news?subscribe-broadcast")
+        self.gateway.open("/ws/olds?subscribe-broadcast")
+        self.assertEqual(["p:broadcast:news"], self.state("p:user:john:news")["near"])
+
     def test_incidents(self) -> None:
         """It tells what was left out, who was refused, and why a socket hears nothing."""
         self.gateway.open("/ws/news?subscribe-broadcast")

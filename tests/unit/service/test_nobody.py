@@ -63,12 +63,19 @@ class NobodyTests(SynchronousTestCase):
         answers = Answers(2, [answer(state), answer(state)])
         first, *more = self.lines(answers, b"broadcast:cht")
         self.assertEqual(
-            "nobody hears broadcast:cht: gateways have 6 connections, and some hear broadcast:chat",
+            "nobody hears broadcast:cht: 6 clients are connected; "
+            "there are listeners of broadcast:chat",
             first,
         )
-        self.assertEqual(["2 x it hears nothing: no flag"] * 2, more)
-        lines = self.lines(Answers(1, [answer({"publishers": 0, "incidents": [], "near": []})]))
-        self.assertEqual(["nobody hears broadcast:f: gateways have 3 connections"], lines)
+        self.assertEqual(["it hears nothing: no flag (2 x, the last one 7 s ago)"] * 2, more)
+        for count, words in (
+            (0, "no client is connected to a gateway"),
+            (1, "one client is connected"),
+            (3, "3 clients are connected"),
+        ):
+            state = {"publishers": 0, "incidents": [], "near": []}
+            lines = self.lines(Answers(1, [{**answer(state), "connections": count}]))
+            self.assertEqual([f"nobody hears broadcast:f: {words}"], lines)
 
     def test_channel_as_facility(self) -> None:
         """A facility that is the name of a channel is told with the one that is meant."""

@@ -78,7 +78,8 @@ class PrivatePortTests(SynchronousTestCase):
 
         self.reactor.listenTCP = taken
         error = self.assertRaises(CannotListenError, self.make("9100").bind)
-        self.assertEqual("metrics-port: 127.0.0.1:9100: Address already in use", bind_error(error))
+        line = "metrics-port: 127.0.0.1:9100: Address already in use: another program listens there"
+        self.assertEqual(f"{line}, perhaps another gateway", bind_error(error))
 
     def test_stops_once(self) -> None:
         """It is closed once, and a failure of that is only logged."""

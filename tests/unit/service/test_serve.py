@@ -127,12 +127,27 @@ class DemoTests(ServeCase):
         """A certain port is free."""
         super().setUp()
         self.patch(module, "free_port", lambda: 8085)
+        self.patch(sys, "stderr", StringIO())
 
     def test_defaults(self) -> None:
         """A page, a private Redis, a log of connections, and nothing for the network."""
         config = self.config()
         self.assertEqual(("127.0.0.1:8085",), config.port)
         self.assertEqual((True, True, "embedded"), (config.demo, config.verbose, config.redis.url))
+
+    def test_port_taken(self) -> None:
+        """A port that is not the first one is told, unless it was asked for."""
+        for free, words, told in (
+            (8081, [], "port 8080 is taken, perhaps by another gateway: this one"),
+            (8080, [], ""),
+            (8081, ["--port", "8082"], ""),
+        ):
+            self.patch(module, "free_port", lambda free=free: free)
+            stderr = StringIO()
+            self.patch(sys, "stderr", stderr)
+            self.config(*words)
+            said = stderr.getvalue()
+            self.assertEqual((bool(told), True), (bool(said), told in said))
 
     def test_given(self) -> None:
         """What is given holds, but a number alone is still a port of this machine only."""

@@ -42,6 +42,41 @@ class ProjectTests(TapCase):
             config = self.load("--django", SETTINGS, "--expire", "5")
         self.assertEqual(("site", 5, SETTINGS), (config.prefix, config.expire, config.django))
 
+    def test_differences(self) -> None:
+        """An option that parts the gateway from the pages of the project is warned about."""
+        from django.test import override_settings
+
+        connection = {"host": "a", "password": "hidden", "db": 1}
+        for options, settings, expected in (
+            ((), {"WS4REDIS_PREFIX": "p", "WS4REDIS_CONNECTION": connection}, []),
+            (("--prefix", "p"), {"WS4REDIS_PREFIX": "p"}, []),
+            (("--prefix", "p"), {"WS4REDIS_PREFIX": "q"}, ["the prefix is 'p' here, and 'q'"]),
+            (("--prefix", "p"), {}, ["the prefix is 'p' here, and ''"]),
+            (("--redis", "redis://127.0.0.1/3"), {}, []),
+            (("--redis", "redis://:x@a:6379"), {"WS4REDIS_CONNECTION": connection}, []),
+            (
+                ("--redis", "redis://:x@b"),
+                {"WS4REDIS_CONNECTION": connection},
+                ["Redis is redis://b:6379 here, and redis://a:6379"],
+            ),
+            (
+                ("--redis", "embedded"),
+                {"WS4REDIS_CONNECTION": connection},
+                ["Redis is a private one here, and redis://a:6379"],
+            ),
+            (("--redis", "embedded"), {}, []),
+            (
+                ("--redis", "redis://b"),
+                {},
+                ["Redis is redis://b:6379 here, and redis://localhost:6379"],
+            ),
+        ):
+            with override_settings(**settings), capturedLogs() as events:
+                self.load("--django", SETTINGS, *options)
+            found = [e for e in events if e.get("event") == "project-setting-differs"]
+            self.assertEqual(expected, [e["problem"] for e in found], (options, settings))
+            self.assertNotIn("hidden", "".join(str(formatEvent(e)) for e in found))
+
     def test_wrong(self) -> None:
         """A setting that cannot be used ends the program with one line."""
         from django.test import override_settings

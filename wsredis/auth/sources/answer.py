@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wsredis.auth.grants import Channels, check_access, read_channels
+from wsredis.auth.hints import NOBODY
 from wsredis.channels import Access
 from wsredis.errors import HandshakeRejected
 from wsredis.gateway.identity import Identity
@@ -60,7 +61,12 @@ class Answer:
         if self.status != 200:
             raise HandshakeRejected(self.reason, self.status)
         if self.channels is not None:
-            granted = check_access(access, self.channels)
+            try:
+                granted = check_access(access, self.channels)
+            except HandshakeRejected as error:
+                # A stranger's limit is often smaller than that of users.
+                error.advice = "" if self.identity.user else NOBODY
+                raise
             if granted is not access:
                 return replace(self.identity, granted=granted)
         return self.identity

@@ -14,7 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionRefusedError,
+    DNSLookupError,
+)
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
@@ -180,7 +184,7 @@ class SubrequestAuthenticator:
                 # The client has left, or the time is over, which is noted elsewhere.
                 raise CancelledError from None
             # The text of any such error may quote data that was sent or received.
-            raise UnexpectedAnswer(f"it cannot be asked: {_class_names(error)}") from None
+            raise UnexpectedAnswer(f"it cannot be asked: {_words(error)}") from None
         try:
             body = await read_body(response, _MAX_BODY)
         except ValueError as error:
@@ -226,7 +230,12 @@ def _reasons(error: BaseException) -> list[BaseException]:
     return [error, *(each.value for each in getattr(error, "reasons", ()))]
 
 
-def _class_names(error: BaseException) -> str:
+def _words(error: BaseException) -> str:
+    """Say what is wrong, without the text of the error."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens on this port"
+    if isinstance(error, DNSLookupError):
+        return "its host is not known"
     classes = (type(each) for each in _reasons(error))
     # With the module, since that of OpenSSL, which means a bad certificate, is just "Error".
     return ", ".join(f"{each.__module__.rpartition('.')[2]}.{each.__name__}" for each in classes)

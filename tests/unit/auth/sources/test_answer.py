@@ -102,6 +102,16 @@ class AnswerTests(SynchronousTestCase):
             answer = Answer(200, identity=john, channels={"chat": frozenset(flags)})
             self.assertEqual(expected, answer.identity_for(asked).granted)
 
+    def test_stranger(self) -> None:
+        """A stranger who is rejected by a limit is told that nobody is logged in."""
+        for identity, told in (
+            (Identity(), "you may not subscribe-user here: nobody is logged in here"),
+            (Identity("john"), "you may not subscribe-user here"),
+        ):
+            answer = Answer(200, identity=identity, channels={})
+            error = self.assertRaises(HandshakeRejected, answer.identity_for, self.access)
+            self.assertEqual(told, error.told)
+
     def test_rejected(self) -> None:
         """An access beyond the limit is rejected, and so is every one with 401 or 403."""
         for answer, status, reason in (

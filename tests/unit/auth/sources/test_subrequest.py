@@ -10,7 +10,13 @@ from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+)
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -632,14 +638,19 @@ class GarbageTests(SubrequestCase):
 
     def test_unreachable(self) -> None:
         """An application that cannot be reached leads to 503, and the hint names the error."""
-        asked = self.ask()
-        ((_, _, factory, _, _),) = self.reactor.tcpClients
-        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
-        # Other addresses of the name would be tried now.
-        self.reactor.advance(1)
-        error = self.refused(asked)
-        self.assertEqual(503, error.status)
-        self.assertIn("it cannot be asked: error.ConnectionRefusedError", error.hint)
+        for reason, words in (
+            (ConnectionRefusedError("x"), "nobody listens on this port"),
+            (DNSLookupError("x"), "its host is not known"),
+            (NoRouteError("x"), "error.NoRouteError"),
+        ):
+            asked = self.ask()
+            factory = self.reactor.tcpClients[-1][2]
+            factory.clientConnectionFailed(None, Failure(reason))
+            # Other addresses of the name would be tried now.
+            self.reactor.advance(1)
+            error = self.refused(asked)
+            self.assertEqual(503, error.status)
+            self.assertTrue(error.hint.endswith(f"it cannot be asked: {words}"), error.hint)
 
 
 class TimeTests(SubrequestCase):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from twisted.logger import Logger
 from wsredis.config.imports import reactor_kept, refuse_patched, search_here, uwsgi_hint
 from wsredis.config.other_settings import moved_settings, unknown_settings
 from wsredis.config.project_hosts import host_problems
+from wsredis.config.redis_url import DEFAULT_URL, parse_url
+from wsredis.config.settings import GatewayConfig
 from wsredis.config.ws4redis import gateway_values, project_value
 from wsredis.errors import ConfigError
 
@@ -25,6 +28,7 @@ __all__ = [
     "project_settings",
     "read_setting",
     "set_up",
+    "warn_of_differences",
 ]
 
 _log = Logger()
@@ -113,6 +117,44 @@ def project_settings(module: str) -> dict[str, Any]:
     return values
 
 
+def warn_of_differences(config: GatewayConfig, values: Mapping[str, Any]) -> None:
+    """
+    Warn of options that lead the gateway to another Redis, or prefix, than the pages of a project.
+
+    Args:
+        config: What the gateway uses.
+        values: What `project_settings` found. Where the project says nothing, its publishers read
+            the environment.
+    """
+    prefix = values.get("prefix", os.environ.get("WSREDIS_PREFIX", ""))
+    if config.prefix != prefix:
+        _differs("prefix", f"the prefix is {config.prefix!r} here, and {prefix!r}")
+    # A private one is told to the publishers of this process.
+    if config.redis.url in (None, "embedded") and "redis" not in values:
+        return
+    theirs = values.get("redis") or os.environ.get("WSREDIS_REDIS") or DEFAULT_URL
+    try:
+        pages = parse_url(theirs)
+        own = None if config.redis.url == "embedded" else parse_url(config.redis.url or DEFAULT_URL)
+    except ConfigError:
+        # Whoever connects says so.
+        return
+    # Numbers of databases do not matter for PUBLISH.
+    if own is None or own.place[:4] != pages.place[:4]:
+        name = "a private one" if own is None else own.name
+        _differs("redis", f"Redis is {name} here, and {pages.name}")
+
+
+def _differs(setting: str, problem: str) -> None:
+    _log.warn(
+        "{problem} for the pages of the project: what they publish, such as messages and logouts, "
+        "does not come here",
+        event="project-setting-differs",
+        setting=setting,
+        problem=problem,
+    )
+
+
 def _take_moved_settings(project: object) -> None:
     """Set what the project has assigned to ``ws4redis.settings``, where ws4redis reads it."""
     for name, value in moved_settings(project).items():
@@ -154,7 +196,9 @@ def error_in_project(module: str, error: BaseException) -> ConfigError:
         text = " ".join(str(error).split())[:_MAX_REASON]
         kind = type(error).__name__
         hint = uwsgi_hint(error)
-        if isinstance(error, ImportError) and error.name == module.partition(".")[0]:
+        # A folder above that of manage.py has the name of the package, too, and is one for Python.
+        own = (module.partition(".")[0], module)
+        if isinstance(error, ModuleNotFoundError) and error.name in own:
             hint = ": is this the folder of manage.py?"
         return ConfigError(f"django: {module}: {kind}: {text}{hint}")
     return ConfigError(f"django: {module}: {error_place(error)}")

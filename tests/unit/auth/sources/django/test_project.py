@@ -88,8 +88,8 @@ class ProjectSettingsTests(DjangoCase):
 
     def test_other_folder(self) -> None:
         """A package that is not there is that of another folder; no other module is."""
-        for name, is_here in (("a", False), ("b", True)):
-            error = error_in_project("a.settings", ImportError(f"no {name}", name=name))
+        for name, is_here in (("a", False), ("a.settings", False), ("b", True), ("a.set", True)):
+            error = error_in_project("a.settings", ModuleNotFoundError(f"no {name}", name=name))
             self.assertEqual(is_here, "is this the folder of manage.py?" not in str(error))
 
     def test_expire_refused(self) -> None:

@@ -240,6 +240,24 @@ class HeartbeatTests(_Case):
         self.server.accept()
         page.wait_for_state("connected")
 
+    def test_long_message(self) -> None:
+        """A message that takes longer than that to arrive is not asked for again and again."""
+        page, _ = self.connected()
+        for patience in (_PATIENCE, 2 * _PATIENCE):
+            self.assertEqual([patience], page.run("return timers()"))
+            page.run("advance(arguments[0])", patience)
+            page.run("advance(500)")
+            accepted = self.server.accept()
+            page.wait_for_state("connected")
+        accepted.send(_BEAT)
+        self.assertEqual(_BEAT, accepted.message())
+        accepted.close(1001)
+        page.wait_for_state("waiting")
+        page.run("advance(1000)")
+        self.server.accept()
+        page.wait_for_state("connected")
+        self.assertEqual([_PATIENCE], page.run("return timers()"))
+
     def test_messages_count(self) -> None:
         """A message is a sign of life, too."""
         page, accepted = self.connected()

@@ -356,6 +356,8 @@
     let openedAt, attempt, timer, dueAt, is_busy, heartbeat, secret;
     // The last sign of life, and the timer that looks for the next one.
     let heardAt, watcher, is_spared;
+    // Each doubles the patience: one message may take longer.
+    let silences = 0;
     // Whether no subprotocol is offered, and when a WebSocket opened that had failed with one: a
     // server that chooses none, which no browser accepts.
     let is_bare;
@@ -599,10 +601,10 @@
     function hear() {
       heardAt = Date.now();
       is_spared = false;
+      if (state === "connected") silences = 0;
       if (sent.length && !socket.post && !socket.bufferedAmount) forget(TAKEN);
     }
 
-    // Messages that are older are taken.
     function forget(age) {
       sent = sent.filter(([, at]) => Date.now() - at < age);
     }
@@ -611,10 +613,9 @@
       return socket && socket.protocol === PROTOCOL && patience_of(socket.hello);
     }
 
-    // Give the connection up if nothing has been heard for too long.
     function watch(due) {
       clearTimeout(watcher);
-      const patience = patience_of(socket.hello);
+      const patience = patience_of(socket.hello) * 2 ** silences;
       const now = Date.now();
       // The page slept, and perhaps did not yet read what has come since.
       if (now - due > AWAKE && !is_spared) {
@@ -624,7 +625,10 @@
       const left = heardAt + patience - now;
       // The clock of the machine may have been set, too.
       if (left > 0 && left <= patience) watcher = setTimeout(watch, left, now + left);
-      else fail("no sign of life");
+      else {
+        silences += 1;
+        fail("no sign of life");
+      }
     }
 
     function tell_connected(gap) {
@@ -676,7 +680,6 @@
       else socket.send(opts.heartbeat_msg);
     }
 
-    // Post what waits, in order.
     async function pump() {
       const mine = socket;
       if (mine.is_busy) return;

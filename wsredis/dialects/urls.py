@@ -103,8 +103,8 @@ def _hints(parameters: Iterable[str]) -> tuple[str, ...]:
 def _hint(parameter: str) -> str:
     """Return the hint on a parameter that is no flag. Empty if it resembles none."""
     flag = read_flag(parameter)
-    # The value may be a secret.
-    shown = ascii(read_flag(parameter.partition("=")[0]))[1:-1]
+    # The value may be a secret, also behind an encoded sign.
+    shown = ascii(read_flag(parameter.partition("=")[0]).partition("=")[0])[1:-1]
     several = [each for each in _OTHER_SIGNS.split(flag) if each]
     verb, dash, audience = flag.partition("-")
     meant = "" if "=" in parameter else _MEANT.get(flag, "")

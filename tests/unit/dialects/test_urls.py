@@ -157,7 +157,10 @@ class AccessTests(SynchronousTestCase):
 
     def test_hints_hide(self) -> None:
         """A hint quotes no value, has one line, and does not make two accesses different."""
-        for query in ("subscribe-brodcast=SECRET", "subscribe=SECRETSE", "publish=sessSECRET"):
+        for query in (
+            *("subscribe-brodcast=SECRET", "subscribe=SECRETSE", "publish=sessSECRET"),
+            *("subscribe-brodcast%3DSECRET", "subscribe-users%3dSECRET=x"),
+        ):
             (hint,) = parse_access("a", query).hints
             self.assertNotIn("secret", hint.lower())
         (hint,) = parse_access("a", "subscribe-broadcas%0At%E2%80%A8x").hints

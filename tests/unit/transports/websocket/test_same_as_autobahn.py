@@ -93,7 +93,6 @@ class _ByAutobahn(GatewayProtocol):
     """Leaves each handshake, and its answer, to Autobahn."""
 
     _given: Answer
-    asked = HandshakeHead("", {}, [], "", 0)
 
     def refuse(self, rejection: HandshakeRejected) -> None:
         if self.state == State.HEAD and rejection.reason.startswith(_OUR_REASONS):
@@ -103,6 +102,7 @@ class _ByAutobahn(GatewayProtocol):
 
     def start_handshake(self, found: HandshakeHead | None, pairs: Any = ()) -> None:
         self.enter(State.PENDING)
+        self.asked = HandshakeHead("", {}, [], "", 0)
         self.processHandshake()
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "26.11.0"
+__version__ = "26.12.0"
 
 if TYPE_CHECKING:
     from wsredis.channels import Access, Audience

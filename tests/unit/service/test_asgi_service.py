@@ -135,17 +135,17 @@ class StartTests(AsgiServiceCase):
         self.turn()
         self.assertIn("asgi: ", service.readiness()[0]["starting"].text)
 
-    def test_port_in_use(self) -> None:
+    def test_port_not_bound(self) -> None:
         """A port that cannot be bound then ends the program in the same way."""
 
         class Full(_Reactor, RaisingMemoryReactor):
             def listenTCP(self, *args: Any, **kwargs: Any) -> Any:
-                raise CannotListenError("", 8080, OSError(98, "in use"))
+                raise CannotListenError("", 8080, OSError(13, "denied"))
 
         self.reactor = Full()
         self.app.answer = {"type": "lifespan.startup.complete"}
         self.started()
-        self.assertEqual(["port: *:8080: in use"], self.failures)
+        self.assertEqual(["port: *:8080: denied"], self.failures)
 
     def test_crashed(self) -> None:
         """A bug ends the program, too, and is in the log."""

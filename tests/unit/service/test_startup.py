@@ -128,11 +128,11 @@ class ServiceTests(SynchronousTestCase):
 
     def test_bind(self) -> None:
         """The line names where, and why."""
-        in_use = OSError(98, "Address already in use")
+        denied = OSError(13, "Permission denied")
         for error, line in (
-            (CannotListenError("", 80, in_use), "port: *:80: Address already in use"),
-            (CannotListenError("::1", 80, in_use), "port: ::1:80: Address already in use"),
-            (CannotListenError("/x", None, in_use), "port: /x: Address already in use"),
+            (CannotListenError("", 80, denied), "port: *:80: Permission denied"),
+            (CannotListenError("::1", 80, denied), "port: ::1:80: Permission denied"),
+            (CannotListenError("/x", None, denied), "port: /x: Permission denied"),
             (CannotListenError("", 80, "words"), "port: *:80: words"),
             (PermissionError(13, "Permission denied"), "port: [Errno 13] Permission denied"),
         ):

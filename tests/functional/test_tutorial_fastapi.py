@@ -175,7 +175,7 @@ class FastApiTests(SynchronousTestCase):
                 *(str(find_node()), "node_modules/vite/bin/vite.js", "--strictPort"),
                 *("--host", "127.0.0.1", "--port", str(self.port)),
             ],
-            env=_after(3).environ,
+            env={**_after(3).environ, "NO_COLOR": "1"},
             cwd=str(config.parent),
         )
         self.addCleanup(vite.stop)

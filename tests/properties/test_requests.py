@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from itertools import count
 
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.properties.test_bytes import _broken, _cut, _makers
 from tests.support.raw import handshake
 from wsredis.config import GatewayConfig, Limits
+from wsredis.gateway import connection_id
 from wsredis.testing import MemoryGateway
 
 _LINES = [
@@ -71,6 +73,8 @@ class RequestTests(SynchronousTestCase):
     def outcome(self, pieces: list[bytes]) -> tuple[object, ...]:
         """Send *pieces* to a gateway of their own. Returns: What the client and Redis see."""
         gateway = MemoryGateway(self.config)
+        # Clients are told the names of their connections: both times they are the same.
+        self.patch(connection_id, "_serials", count(1))
         published: list[bytes] = []
         publish = gateway.redis.publish
 

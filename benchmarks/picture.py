@@ -29,7 +29,7 @@ TITLES = {
 LABEL, BAR, ROW, GAP = 90, 250, 16, 34
 WIDTH = LABEL + BAR + 70
 
-#: What a screen reader says, and the colours in light and in dark.
+#: The words of a screen reader, and the colours in light and in dark.
 ABOUT = """\
 <title id="t">Results of the benchmarks</title>
 <desc id="d">Bars for each server, in a panel for each scenario. The tables have the figures.</desc>

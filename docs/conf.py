@@ -39,7 +39,7 @@ html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
-# What is copied from a console is the command: no prompt, and none of what it prints.
+# The button of a console copies the command: no prompt, and none of its output.
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 

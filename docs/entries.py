@@ -24,7 +24,7 @@ from sphinx.util.nodes import make_refnode
 @dataclass(frozen=True, slots=True)
 class Kind:
     """
-    What the rows of a table are.
+    The kind of things that the rows of a table are.
 
     Attributes:
         role: The role that links to a row, and the beginning of its anchor.
@@ -72,7 +72,7 @@ def _head(table: nodes.table) -> str:
 
 
 def _names(entry: nodes.entry) -> list[str]:
-    """What a row is about: all that its first cell has as code, or its text."""
+    """The subjects of a row: all that its first cell has as code, or its text."""
     return [each.astext() for each in entry.findall(nodes.literal)] or [
         " ".join(entry.astext().split())
     ]

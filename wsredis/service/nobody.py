@@ -55,7 +55,7 @@ def why_nobody(
             states = [each["channel"] for each in answers.found]
             near = {each: None for state in states for each in state.get("near", ())}
             count = sum(each["connections"] for each in answers.found)
-            yield from _doubled(name.removeprefix(f"{prefix}:".lstrip(":").encode()))
+            yield from _doubled(name.removeprefix((f"{prefix}:" if prefix else "").encode()))
             shown = loggable_channel(name)
             yield f"nobody hears {shown}: {_connected(count)}{_hearing([*near])}"
             told = [each for state in states for each in state["incidents"]]
